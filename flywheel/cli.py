@@ -1,0 +1,369 @@
+"""The command line: arguments, one call, print. What takes long to import is imported by the command that needs it.
+
+Results go to stdout, progress and log to stderr. Exit 0 done, 1 failed, 2 the user's to fix, 3 a gate said no, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flywheel.core.errors import FlywheelError, GateRefused, UserError
+from flywheel.core.progress import say
+
+if TYPE_CHECKING:
+    from flywheel.rounds import RoundContext
+    from flywheel.store import Workspace
+
+app = typer.Typer(
+    help="A video-language data flywheel: annotate, review, pretrain, fine-tune, evaluate, and round again.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+)  # fmt: skip
+corrections_app = typer.Typer(help="Corrections as files.", no_args_is_help=True, rich_markup_mode=None)
+config_app = typer.Typer(help="The configuration.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(corrections_app, name="corrections")
+app.add_typer(config_app, name="config")
+
+Config = Annotated[Path, typer.Option("--config", help="flywheel.yaml, or the folder that holds it.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Override: section.key=value. May be repeated.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+HERE = Path("flywheel.yaml")
+
+
+def _open(config: Path, overrides: list[str] | None) -> Workspace:
+    from flywheel.store import Workspace
+
+    return Workspace.open(config, overrides)
+
+
+def _context(workspace: Workspace) -> RoundContext:
+    from flywheel.models.load import check_folder, model_folder
+    from flywheel.rounds import RoundContext
+
+    check_folder(model_folder(workspace.config.corpus.model, workspace.root))
+    return RoundContext(workspace)
+
+
+def _print(values: Any, as_json: bool, text: str) -> None:
+    print(json.dumps(values, indent=2, default=str) if as_json else text)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where the workspace will be.")] = Path("."),
+    preset: Annotated[str, typer.Option(help="playground (the bundled tiny model) or qwen3-vl-8b.")] = "playground",
+) -> None:
+    """Write a commented flywheel.yaml."""
+    from flywheel.core.config import template
+    from flywheel.store import Workspace
+
+    print(Workspace.create(folder, template(preset)))
+
+
+@app.command()
+def doctor(config: Config = HERE, json_: Json = False) -> None:
+    """Check GPU, libraries, database, tracker and disk: what is missing, and the mend."""
+    from flywheel.doctor import checks
+
+    found = checks(config if config.exists() else None)
+    _print(found, json_, "\n".join(f"{'ok  ' if c['ok'] else 'MISS'} {c['what']}: {c['says']}" for c in found))
+    if any(not c["ok"] and c["needed"] for c in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def ingest(
+    sources: Annotated[list[str], typer.Argument(help="Folders, files, JSONL, Parquet, CSV, datasets on disk, tars.")],
+    config: Config = HERE, set_: Set = None, limit: Limit = None, json_: Json = False,
+) -> None:  # fmt: skip
+    """Take videos in: files become clips, or rejected rows with their reason."""
+    from flywheel.ingest import ingest as take_in
+
+    workspace = _open(config, set_)
+    with workspace.lock():
+        result = take_in(workspace, sources, limit=limit)
+    _print(
+        vars(result), json_,
+        f"{result.clips} clips taken in, {result.known} known already, {result.rejected} files rejected"
+        + ("; 'flywheel status' lists them." if result.rejected else "."),
+    )  # fmt: skip
+
+
+@app.command()
+def annotate(config: Config = HERE, set_: Set = None, limit: Limit = None, dry_run: DryRun = False, json_: Json = False) -> None:
+    """Run or resume the annotation of the current round."""
+    from flywheel.rounds.conductor import current_round, run_round
+    from flywheel.rounds.stages import annotate as write
+
+    workspace = _open(config, set_)
+    context = _context(workspace)
+    with workspace.lock():
+        round = current_round(context)
+        todo = len(context.split("train", "anchor")) - workspace.annotations(round=round, kind="caption").height
+        if dry_run:
+            _print({"round": round, "todo": todo}, json_, f"round {round}: {todo} clips to annotate")
+            return
+        if limit is not None:
+            result = write(context, round, limit)
+        else:
+            run_round(context, until="annotate")
+            result = workspace.stage(round, "annotate")[1]
+    _print(
+        result, json_, f"round {round}: {result['annotations']} annotations by M{result['by']}, {result['rejected']} rejected now"
+    )
+
+
+@app.command("round")
+def round_(
+    config: Config = HERE,
+    set_: Set = None,
+    until: Annotated[str | None, typer.Option(help="Last stage to run.")] = None,
+    dry_run: DryRun = False,
+    json_: Json = False,
+) -> None:
+    """Run or resume the current round."""
+    _rounds(config, set_, 1, until, dry_run, json_)
+
+
+@app.command()
+def run(
+    config: Config = HERE,
+    set_: Set = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How many rounds.")] = 1,
+    dry_run: DryRun = False,
+    json_: Json = False,
+) -> None:
+    """Run several rounds, one after the other."""
+    _rounds(config, set_, rounds, None, dry_run, json_)
+
+
+def _rounds(config: Path, overrides: list[str] | None, count: int, until: str | None, dry_run: bool, as_json: bool) -> None:
+    from flywheel.rounds import run_round
+    from flywheel.rounds.conductor import current_round, current_stage
+
+    workspace = _open(config, overrides)
+    context = _context(workspace)
+    if dry_run:
+        round = current_round(context)
+        stage = current_stage(context, round)
+        _print({"round": round, "stage": stage}, as_json, f"would run round {round} from {stage} on")
+        return
+    refused = ""
+    with workspace.lock():
+        for _ in range(count):
+            result = run_round(context, until=until)  # type: ignore[arg-type]
+            _print(result, as_json, result["message"])
+            if result.get("verdict") == "refused":
+                refused = result["message"]
+            if result["state"] != "done":
+                break
+    if refused:
+        raise GateRefused(refused)
+
+
+@corrections_app.command("import")
+def corrections_import(
+    file: Annotated[Path, typer.Argument(help="JSONL or CSV.")], config: Config = HERE, set_: Set = None, json_: Json = False
+) -> None:
+    """Take corrections in; bad rows are named and the good ones kept."""
+    from human_refine import import_corrections
+
+    workspace = _open(config, set_)
+    with workspace.lock():
+        report = import_corrections(workspace, file)
+    for line in report.refused:
+        say(line)
+    _print(
+        vars(report), json_, f"{report.added} corrections added, {report.known} known already, {len(report.refused)} rows refused"
+    )
+    if report.refused:
+        raise typer.Exit(2)
+
+
+@corrections_app.command("export")
+def corrections_export(
+    out: Annotated[Path, typer.Argument(help="JSONL file to write.")], config: Config = HERE, limit: Limit = None
+) -> None:
+    """Write the texts that wait for a person, to be filled in and imported again."""
+    from human_refine import export_queue
+
+    workspace = _open(config, None)
+    rounds = [r for r in workspace.rounds() if r > 0]
+    if not rounds:
+        raise UserError("corrections export: no round has begun. Run 'flywheel annotate' first.")
+    print(f"{export_queue(workspace, rounds[-1], out, limit)} rows in {out}")
+
+
+@app.command()
+def status(config: Config = HERE, set_: Set = None, json_: Json = False) -> None:
+    """Where the workspace stands."""
+    from flywheel.status import status_of, text_of
+
+    found = status_of(_open(config, set_))
+    _print(found, json_, text_of(found))
+
+
+@app.command()
+def show(
+    clip: Annotated[str, typer.Argument(help="Id of a clip, or its first digits.")], config: Config = HERE, json_: Json = False
+) -> None:
+    """A clip's texts round by round: who or what made each."""
+    from flywheel.status import history_of, history_text
+
+    found = history_of(_open(config, None), clip)
+    _print(found, json_, history_text(found))
+
+
+@app.command()
+def report(
+    round: Annotated[int | None, typer.Argument(help="A round; the last one that has figures if left out.")] = None,
+    config: Config = HERE,
+    json_: Json = False,
+) -> None:
+    """Write the round's report page and print where it is."""
+    from flywheel.rounds.conductor import figures
+    from flywheel.rounds.report import write_report
+
+    workspace = _open(config, None)
+    context = _context(workspace)
+    known = workspace.rounds()
+    chosen = round if round is not None else (known[-1] if known else 0)
+    if round is not None and round not in known:
+        raise UserError(f"report: round {round} never began. There are {', '.join(map(str, known)) or 'none'}.")
+    said = [figures(context, r) for r in range(chosen + 1)]
+    folder = write_report(context, said, chosen)
+    _print(said[-1], json_, str(folder / "report.html"))
+
+
+@app.command()
+def dashboard(
+    config: Config = HERE,
+    port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+) -> None:
+    """MLflow's own pages on the workspace's tracking store."""
+    from flywheel.store.tracking import Tracker
+
+    workspace = _open(config, None)
+    uri = Tracker(workspace).tracking_uri()
+    if uri.startswith("http"):
+        print(uri)
+        return
+    if not (workspace.root / "mlflow.db").exists():
+        raise UserError(f"dashboard: {workspace.root} has no tracked round yet. Run 'flywheel round' first.")
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    arguments = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--workers", "1",
+                 "--default-artifact-root", (workspace.root / "mlartifacts").as_uri(), "--host", host, "--port", str(port)]  # fmt: skip
+    say(f"MLflow on http://{host}:{port}")
+    os.execve(sys.executable, arguments, environment)
+
+
+@app.command()
+def playground(
+    folder: Annotated[Path, typer.Argument(help="Where to write corpus/ and oracle.parquet.")],
+    seed: Annotated[int, typer.Option(help="Of the scenes.")] = 0,
+    num_clips: Annotated[int, typer.Option(help="Clips to render.")] = 800,
+    noise: Annotated[float, typer.Option(help="Share of transcripts with noise.")] = 0.5,
+) -> None:
+    """Render the bundled corpus: real MP4 files with noisy transcripts."""
+    from flywheel.playground import write_playground
+
+    write_playground(folder, seed=seed, num_clips=num_clips, noise_rate=noise)
+    print(folder / "corpus")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Workspace folder.")] = Path("flywheel-demo"),
+    seed: Annotated[int, typer.Option(help="Of the corpus and the refiner.")] = 0,
+    noise: Annotated[float, typer.Option(help="Share of transcripts with noise.")] = 0.5,
+    quick: Annotated[bool, typer.Option("--quick", help="A small corpus, two short rounds: shows the path, not the gain.")] = False,
+    json_: Json = False,
+) -> None:
+    """The whole wheel on the bundled corpus."""
+    from flywheel.demo import announce, run_demo
+
+    summary = run_demo(out, seed=seed, noise=noise, quick=quick)
+    if json_:
+        print(json.dumps(summary, indent=2))
+    else:
+        announce(summary, out)
+
+
+@config_app.command("template")
+def config_template(preset: Annotated[str, typer.Option()] = "playground") -> None:
+    """Print a commented config."""
+    from flywheel.core.config import template
+
+    print(template(preset), end="")
+
+
+@config_app.command("validate")
+def config_validate(config: Config = HERE, set_: Set = None) -> None:
+    """Check a config; exit 2 and one line where it is wrong."""
+    from flywheel.core.config import load_config
+
+    load_config(config / "flywheel.yaml" if config.is_dir() else config, set_)
+    print("valid")
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """Print the config's JSON schema."""
+    from flywheel.core.config import Config as Model
+
+    print(json.dumps(Model.model_json_schema(), indent=2))
+
+
+@config_app.command("show")
+def config_show(config: Config = HERE, set_: Set = None) -> None:
+    """Print the resolved values."""
+    import yaml
+
+    from flywheel.core.config import load_config
+
+    loaded = load_config(config / "flywheel.yaml" if config.is_dir() else config, set_)
+    print(yaml.safe_dump(loaded.model_dump(mode="json"), sort_keys=False), end="")
+
+
+@config_app.command("losses")
+def config_losses() -> None:
+    """List the registered losses."""
+    from noise_control import losses
+
+    print("\n".join(losses.names()))
+
+
+def main() -> None:
+    """Entry point of the console script: errors become one line and an exit code."""
+    warnings.filterwarnings("ignore")
+    for name, value in (("HF_HUB_OFFLINE", "1"), ("TOKENIZERS_PARALLELISM", "false"), ("TRANSFORMERS_VERBOSITY", "error"),
+                        ("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")):  # fmt: skip
+        os.environ.setdefault(name, value)
+    try:
+        app(standalone_mode=True)
+    except FlywheelError as error:
+        say(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        say("interrupted; run the same command to go on")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(1)
+    except OSError as error:
+        say(
+            f"{error.filename or 'flywheel'}: {error.strerror or error}. Nothing already written is lost; mend this and run the same command."
+        )
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

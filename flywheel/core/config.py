@@ -1,0 +1,245 @@
+"""The configuration: one frozen model per section, unknown keys refused with a suggestion.
+
+Every field's description is its documentation: ``flywheel config template`` and ``config schema`` print it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from flywheel.core.errors import UserError
+
+FILE_NAME = "flywheel.yaml"
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Corpus(Section):
+    model: str = Field("bundled", description="folder of the base model, or `bundled` for the tiny one of this package")
+    frames: int = Field(8, ge=1, le=512, description="frames of a clip that the model sees")
+    sampling: Literal["uniform", "fps"] = Field(
+        "uniform", description="`uniform`: `frames` of them; `fps`: at `fps`, at most `frames`"
+    )
+    fps: float = Field(2.0, gt=0, description="frames per second for `sampling: fps`")
+    max_side: int = Field(448, ge=32, description="longer side, in pixels, to which decoded frames are scaled down")
+    split_by: Literal["none", "scene", "length"] = Field("none", description="how a video becomes clips")
+    clip_len_s: float = Field(10.0, gt=0, description="seconds per clip for `split_by: length`, and the most a scene may last")
+    min_clip_len_s: float = Field(0.5, ge=0, description="shorter scenes join their neighbour")
+    test_share: float = Field(0.2, ge=0, lt=1, description="share of clips in the test split")
+    anchor_share: float = Field(0.1, ge=0, lt=1, description="share of clips in the anchor split")
+    cache_gib: float = Field(20.0, gt=0, description="most that the frame cache may hold, GiB")
+
+    @model_validator(mode="after")
+    def _leaves_training_clips(self) -> Corpus:
+        if self.test_share + self.anchor_share >= 1:
+            raise ValueError("test_share and anchor_share together must stay under 1")
+        return self
+
+
+class Annotate(Section):
+    engine: Literal["transformers", "fake"] = Field("transformers", description="what writes the texts")
+    prompt: str = Field("caption", description="name of a bundled prompt, or a path to a prompt file")
+    hints: tuple[Literal["transcript", "sounds", "previous"], ...] = Field(
+        ("transcript", "sounds"), description="what the prompt shows beside the frames, where the clip has it"
+    )
+    batch_size: int = Field(64, ge=1, description="clips per batch")
+    max_new_tokens: int = Field(64, ge=1, description="most tokens of a text")
+    temperature: float = Field(0.0, ge=0, description="0 is greedy")
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus, for temperature > 0")
+    seed: int = Field(0, description="of sampling; part of a generation's key")
+    num_candidates: int = Field(
+        1, ge=1, le=64, description="texts per clip; the one with the best mean log-prob is kept as annotation"
+    )
+    max_tries: int = Field(2, ge=1, description="tries before a clip is rejected, the later ones sampled at temperature 0.7")
+
+    @model_validator(mode="after")
+    def _candidates_differ(self) -> Annotate:
+        if self.num_candidates > 1 and self.temperature == 0:
+            raise ValueError("num_candidates > 1 needs a temperature above 0, or all candidates are the same")
+        return self
+
+
+class Pretrain(Section):
+    start: Literal["base", "previous"] = Field(
+        "base", description="weights to start from; `previous` inherits the last round's errors"
+    )
+    texts: Literal["best", "newest"] = Field(
+        "best",
+        description="which text of a clip to learn: of the rounds so far the one whose text anchors find best, or always the newest",
+    )
+    num_steps: int = Field(400, ge=0, description="optimizer steps; 0 skips pretraining")
+    batch_size: int = Field(16, ge=1, description="clips per step and process")
+    learning_rate: float = Field(1e-3, gt=0, description="peak, after warm-up; cosine to a tenth")
+    warmup_share: float = Field(0.05, ge=0, le=1, description="share of the steps that warm up")
+    weight_decay: float = Field(0.01, ge=0)
+    transcript_dropout: float = Field(0.5, ge=0, le=1, description="how often the transcript is held back from the input")
+    previous_dropout: float = Field(0.5, ge=0, le=1, description="how often the previous text is held back from the input")
+    freeze_vision: bool = Field(True, description="keep the vision tower as it is")
+    gradient_checkpointing: bool = Field(False, description="less memory, more time")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="`auto`: bf16 where an accelerator has it")
+    save_every: int = Field(100, ge=1, description="steps between checkpoints to resume from")
+    eval_share: float = Field(0.05, ge=0, lt=0.5, description="share of the training texts held out for the eval loss")
+    seed: int = 0
+
+
+class Loss(Section):
+    name: str = Field("adatailr", description="registered loss of pretraining: `flywheel config losses` lists them")
+    arguments: dict[str, float | int | str | bool] = Field(default_factory=dict, description="arguments of the loss")
+    human_every: int = Field(25, ge=1, description="steps between looks at the anchors' corrected texts")
+
+
+class Finetune(Section):
+    num_steps: int = Field(80, ge=0, description="optimizer steps on corrections; 0 skips fine-tuning")
+    batch_size: int = Field(8, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)
+    lora_rank: int = Field(16, ge=1)
+    lora_alpha: int = Field(32, ge=1)
+    lora_dropout: float = Field(0.05, ge=0, lt=1)
+    target_modules: str = Field(
+        r".*(language_model|text_model).*\.(q|k|v|o|gate|up|down)_proj", description="regular expression of the adapted layers"
+    )
+    min_corrections: int = Field(4, ge=1, description="fewer tune corrections than this and the round goes on without an adapter")
+    merge: bool = Field(False, description="also write merged weights beside the adapter")
+    seed: int = 0
+
+
+class Review(Section):
+    wait_for: int = Field(0, ge=0, description="corrections of this round's texts before it goes on; 0 goes on without")
+    max_chars: int = Field(4000, ge=1, description="longest text that a correction may have")
+
+
+class Evaluate(Section):
+    resamples: int = Field(2000, ge=100, description="bootstrap resamples")
+    diversity_tokens: int = Field(2000, ge=10, description="size of the token sample that distinct-n is counted on")
+    agreement_pairs: int = Field(64, ge=0, description="clips for the video-text agreement; 0 leaves it out")
+    seed: int = 0
+
+
+class Gate(Section):
+    margin: float = Field(0.0, ge=0, description="loss of anchor quality that is tolerated")
+    min_anchors: int = Field(
+        8, ge=2, description="fewer corrected anchors than this and the gate can't tell: it promotes and says so"
+    )
+
+
+class Tracking(Section):
+    uri: str = Field("", description="MLflow tracking server; empty is mlflow.db in the workspace")
+    experiment: str = Field("flywheel", description="MLflow experiment")
+    enabled: bool = True
+
+
+class Schedule(Section):
+    cron: str = Field("", description="when `flywheel schedule` runs a round; empty is never")
+
+
+class Config(Section):
+    """A workspace's configuration. Secrets never stand here: they come from the environment."""
+
+    corpus: Corpus = Corpus()
+    annotate: Annotate = Annotate()
+    pretrain: Pretrain = Pretrain()
+    loss: Loss = Loss()
+    finetune: Finetune = Finetune()
+    review: Review = Review()
+    evaluate: Evaluate = Evaluate()
+    gate: Gate = Gate()
+    tracking: Tracking = Tracking()
+    schedule: Schedule = Schedule()
+
+
+def load_config(path: Path, overrides: list[str] | None = None) -> Config:
+    """Read a config file and apply ``section.key=value`` overrides. Raises UserError with where, what and a mend."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file. Make one with 'flywheel init'.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: can't be read ({error}).") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: must hold sections such as 'corpus:', got {type(raw).__name__}.")
+    for override in overrides or []:
+        _apply(raw, override)
+    return parse_config(raw, path.name)
+
+
+def parse_config(raw: dict[str, Any], where: str = FILE_NAME) -> Config:
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_explain(error)}") from error
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    path, equals, value = override.partition("=")
+    keys = path.split(".")
+    if not equals or len(keys) < 2 or not all(keys):
+        raise UserError(f"--set {override}: must look like section.key=value, for instance loss.name=mle.")
+    target = raw
+    for key in keys[:-1]:
+        target = target.setdefault(key, {})
+        if not isinstance(target, dict):
+            raise UserError(f"--set {override}: {key} is a value, not a section.")
+    try:
+        target[keys[-1]] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {override}: the value is not valid YAML.") from error
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    keys = [str(key) for key in first["loc"]]
+    path = ".".join(keys)
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(keys[-1], _known(keys[:-1]), n=1, cutoff=0.5)
+        return f"{path}: unknown key." + (f" Did you mean '{near[0]}'?" if near else " 'flywheel config template' lists all.")
+    message = first["msg"].removeprefix("Value error, ")
+    got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
+    return f"{path}: {message[:1].lower() + message[1:]}{got}."
+
+
+def _known(path: list[str]) -> list[str]:
+    model: type[BaseModel] = Config
+    for key in path:
+        field = model.model_fields.get(key)
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return []
+        model = field.annotation
+    return list(model.model_fields)
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "playground": {},
+    "qwen3-vl-8b": {
+        "corpus": {"model": "Qwen3-VL-8B-Instruct", "frames": 32, "sampling": "fps", "max_side": 640},
+        "annotate": {"batch_size": 8, "max_new_tokens": 256},
+        "pretrain": {"num_steps": 2000, "batch_size": 2, "learning_rate": 1e-5, "gradient_checkpointing": True},
+        "finetune": {"num_steps": 400, "batch_size": 2, "learning_rate": 1e-4},
+        "review": {"wait_for": 200},
+    },
+}
+
+
+def template(preset: str = "playground") -> str:
+    """A commented ``flywheel.yaml``: every key with its value in the preset and what it means."""
+    if preset not in PRESETS:
+        raise UserError(f"--preset {preset}: unknown. There are {', '.join(PRESETS)}.")
+    config = parse_config(PRESETS[preset])
+    lines = ["# A video-language data flywheel. Every key stands here with its value; delete what you do not change."]
+    for name, section_field in Config.model_fields.items():
+        section = getattr(config, name)
+        lines.append(f"\n{name}:")
+        for key, field in type(section).model_fields.items():
+            value = yaml.safe_dump(section.model_dump(mode="json")[key], default_flow_style=True, width=1000)
+            text = f"  {key}: {value.strip().removesuffix('...').strip()}"
+            lines.append(f"{text}  # {field.description}" if field.description else text)
+        del section_field
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,59 @@
+"""Progress of long work on stderr: a bar with rate and time left on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+_LINE_EVERY_S = 10.0
+
+
+class Progress(Protocol):
+    def advance(self, count: int = 1) -> None: ...
+
+
+class _Lines:
+    def __init__(self, label: str, total: int | None) -> None:
+        self._label, self._total, self._done = label, total, 0
+        self._started = self._last = time.monotonic()
+
+    def advance(self, count: int = 1) -> None:
+        self._done += count
+        now = time.monotonic()
+        if now - self._last >= _LINE_EVERY_S or self._done == self._total:
+            self._last = now
+            rate = self._done / max(now - self._started, 1e-9)
+            left = f", {(self._total - self._done) / rate:.0f} s left" if self._total and rate else ""
+            of = f"/{self._total}" if self._total is not None else ""
+            print(f"{self._label}: {self._done}{of} ({rate:.1f}/s{left})", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress(label: str, total: int | None) -> Iterator[Progress]:
+    if not sys.stderr.isatty():
+        yield _Lines(label, total)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=total)
+
+        class _Bar:
+            def advance(self, count: int = 1) -> None:
+                bar.advance(task, count)
+                speed = bar.tasks[task].speed
+                if speed:
+                    bar.update(task, description=f"{label} {speed:.1f}/s")
+
+        yield _Bar()
+
+
+def say(message: str) -> None:
+    """One line of what is happening, on stderr."""
+    print(message, file=sys.stderr, flush=True)

@@ -1,0 +1,211 @@
+"""What flows through the wheel. Frozen and keyword-only; records point at pixels and sound, they never hold them.
+
+Times are seconds from the start of the file. Ids are content hashes, so the same thing made twice has one id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+Split = Literal["train", "test", "anchor"]
+Verdict = Literal["accept", "edit", "reject", "skip", "cant_tell"]
+Stage = Literal["ingest", "annotate", "review", "pretrain", "finetune", "evaluate", "gate"]
+
+VERDICTS: tuple[Verdict, ...] = ("accept", "edit", "reject", "skip", "cant_tell")
+
+#: The stages of a round, in their order (ingest comes before the first round).
+ROUND_STAGES: tuple[Stage, ...] = ("annotate", "review", "pretrain", "finetune", "evaluate", "gate")
+
+
+def content_id(*parts: object) -> str:
+    """A 20-digit hexadecimal id of these parts (JSON, keys sorted); equal parts, equal id."""
+    text = json.dumps(parts, sort_keys=True, default=str, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A span of a video. ``id`` hashes the file's content and the span, so a file that moved is the same clip.
+
+    ``start_s``/``end_s`` in seconds of the file; ``fps`` the stream's mean rate; ``transcript`` what came with the video
+    (round 0's text), ``sounds`` its sound events as text.
+    """
+
+    id: str
+    uri: str
+    content_hash: str
+    start_s: float
+    end_s: float
+    fps: float
+    width: int
+    height: int
+    has_audio: bool
+    transcript: str
+    sounds: str
+    split: Split
+
+    @property
+    def duration_s(self) -> float:
+        return self.end_s - self.start_s
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """One text that a model wrote. ``id`` is its key: clip, inputs, prompt, sampling, model, adapter, candidate.
+
+    ``token_ids`` and ``logprobs`` (natural log, the model's own probabilities at temperature 1) have one entry per token
+    written, the end mark included. ``seconds`` is this row's share of the batch's wall time.
+    """
+
+    id: str
+    clip_id: str
+    prompt: str
+    model: str
+    adapter: str
+    sampling: str
+    candidate: int
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    tokens_in: int
+    tokens_out: int
+    seconds: float
+    finish: str
+
+    @property
+    def mean_logprob(self) -> float:
+        return sum(self.logprobs) / len(self.logprobs) if self.logprobs else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotation:
+    """A text of a clip in a round: made by a generation, or what came with the video (round 0, ``source`` says what)."""
+
+    id: str
+    round: int
+    kind: str
+    clip_id: str
+    generation_id: str
+    source: str
+    text: str
+    mean_logprob: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correction:
+    """What a person said of an annotation. ``seconds`` is the time spent on it, ``at`` when it was given (UTC)."""
+
+    id: str
+    annotation_id: str
+    clip_id: str
+    verdict: Verdict
+    text: str
+    refiner: str
+    reason: str = ""
+    seconds: float = 0.0
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """What a trainer learns from: a clip, the hints its prompt may show, the text, and the group whose noise it shares."""
+
+    clip_id: str
+    text: str
+    prompt_texts: Mapping[str, str | None] = field(default_factory=dict)
+    weight: float = 1.0
+    group: str = ""
+    annotation_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseSignal:
+    """How suspicious training found a row: ``value`` in [0, 1] (1 is noise), ``origin`` says by what rule."""
+
+    annotation_id: str
+    origin: str
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A model on disk: a full folder, or the base with an adapter beside it (``adapter`` empty when there is none)."""
+
+    model: str
+    adapter: str
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A value with its 95 % interval over ``n`` items; the bounds equal the value where n < 2."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundReport:
+    """A round's figures: those of M_k's texts on the test split (``quantity``, ``diversity``, ``quality``), and its costs."""
+
+    round: int
+    num_corrections: int
+    quantity: Mapping[str, float]
+    diversity: Mapping[str, Estimate]
+    quality: Mapping[str, Estimate]
+    oracle: Mapping[str, Estimate]
+    stages_s: Mapping[str, float]
+    details: Mapping[str, Any]
+
+
+class MetricSink(Protocol):
+    """Where trainers report to, without knowing of a tracker."""
+
+    def log(self, values: Mapping[str, float], step: int) -> None: ...
+
+
+def corrected(annotation: Annotation, corrections: Sequence[Correction], leads: frozenset[str] = frozenset()) -> str | None:
+    """The current text of an annotation: a pure function of it and its corrections; None when people rejected it.
+
+    Each refiner's latest word counts, skips and can't-tells don't. The latest lead decides; else the verdict or text that
+    most refiners gave; else the medoid, the text nearest to all others by word overlap (ours).
+    """
+    latest: dict[str, Correction] = {}
+    for correction in sorted(corrections, key=lambda c: (c.at, c.id)):
+        if correction.annotation_id == annotation.id and correction.verdict not in ("skip", "cant_tell"):
+            latest.pop(correction.refiner, None)
+            latest[correction.refiner] = correction
+    if not latest:
+        return annotation.text
+    by_lead = [c for c in latest.values() if c.refiner in leads]
+    if by_lead:
+        return _said(annotation, by_lead[-1])
+    said = [_said(annotation, c) for c in latest.values()]
+    counts = {text: said.count(text) for text in said}
+    most = max(counts.values())
+    leading = [text for text, count in counts.items() if count == most]
+    if len(leading) == 1:
+        return leading[0]
+    texts = [text for text in said if text is not None]
+    return max(dict.fromkeys(t for t in leading if t is not None), key=lambda t: sum(_overlap(t, u) for u in texts))
+
+
+def _said(annotation: Annotation, correction: Correction) -> str | None:
+    match correction.verdict:
+        case "reject":
+            return None
+        case "accept":
+            return annotation.text
+    return correction.text
+
+
+def _overlap(a: str, b: str) -> float:
+    left, right = set(a.lower().split()), set(b.lower().split())
+    return len(left & right) / len(left | right) if left | right else 1.0

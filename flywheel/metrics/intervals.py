@@ -1,0 +1,41 @@
+"""Bootstrap intervals (scipy) of means and of paired differences."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from flywheel.core.types import Estimate
+
+
+def mean_estimate(
+    values: Sequence[float] | NDArray[np.float64], *, resamples: int = 2000, seed: int = 0, level: float = 0.95
+) -> Estimate:
+    """The mean with its percentile bootstrap interval; value nan where there are no values."""
+    array = np.asarray(values, dtype=np.float64)
+    if not len(array):
+        return Estimate(value=float("nan"), low=float("nan"), high=float("nan"), n=0)
+    mean = float(array.mean())
+    if len(array) < 2 or np.ptp(array) == 0:
+        return Estimate(value=mean, low=mean, high=mean, n=len(array))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        found = stats.bootstrap(
+            (array,), np.mean, n_resamples=resamples, confidence_level=level, method="percentile", rng=np.random.default_rng(seed)
+        )
+    return Estimate(value=mean, low=float(found.confidence_interval.low), high=float(found.confidence_interval.high), n=len(array))
+
+
+def paired_difference(
+    after: Sequence[float], before: Sequence[float], *, resamples: int = 2000, seed: int = 0, level: float = 0.95
+) -> Estimate:
+    """Mean of ``after - before``, item by item, with its interval. Raises ValueError where they differ in length."""
+    if len(after) != len(before):
+        raise ValueError(f"paired_difference: need equally many items, got {len(after)} and {len(before)}")
+    return mean_estimate(
+        np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64), resamples=resamples, seed=seed, level=level
+    )

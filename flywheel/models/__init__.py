@@ -1,0 +1,1 @@
+"""One way to load a vision-language model, build its inputs, and score texts under it."""

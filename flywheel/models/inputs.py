@@ -1,0 +1,180 @@
+"""Frames and prompts into tensors, in one place for training, scoring and generation.
+
+Shape suffixes: B clips, S tokens, T frames, H and W pixels.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flywheel.core.timing import frame_index, uniform_times
+from flywheel.core.types import Clip
+
+IGNORED = -100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A clip's frames as a model gets them: ``frames_THWC`` uint8 and the times (seconds from the clip's start) of each."""
+
+    key: str
+    frames_THWC: NDArray[np.uint8]
+    times_s: tuple[float, ...]
+    duration_s: float
+    fps: float
+
+    def metadata(self) -> dict[str, Any]:
+        """What transformers' and vLLM's video processors want to know of frames that are already chosen."""
+        total = max(len(self.times_s), frame_index(self.duration_s, self.fps))
+        return {
+            "fps": self.fps,
+            "duration": self.duration_s,
+            "total_num_frames": total,
+            "frames_indices": [min(frame_index(t, self.fps), total - 1) for t in self.times_s],
+            "width": int(self.frames_THWC.shape[2]),
+            "height": int(self.frames_THWC.shape[1]),
+        }
+
+
+def picture_of(clip: Clip, frames: NDArray[np.uint8], times_s: Sequence[float]) -> Picture:
+    """Frames at these times of the file, as a picture of the clip; a single frame is shown twice, as models want pairs."""
+    relative = tuple(t - clip.start_s for t in times_s)
+    if len(relative) == 1:
+        frames, relative = np.repeat(frames, 2, axis=0), relative * 2
+    return Picture(key=clip.id, frames_THWC=frames, times_s=relative, duration_s=clip.duration_s, fps=clip.fps)
+
+
+def clip_times(clip: Clip, count: int, sampling: str, fps: float) -> list[float]:
+    """Times (seconds of the file) at which a clip is looked at."""
+    if sampling == "fps":
+        count = min(count, max(1, round(clip.duration_s * fps)))
+    return uniform_times(clip.start_s, clip.end_s, count)
+
+
+class InputBuilder:
+    """Builds a processor's inputs. Pixels are processed once per clip and kept, since a trainer shows them many times.
+
+    The kept path tokenizes text around a span of video tokens that the processor gave for this clip alone. It is used
+    only where it was seen to equal the processor's own result on the first clip; else every batch takes the full path.
+    """
+
+    def __init__(self, processor: Any, *, keep_bytes: int = 2 << 30) -> None:
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        if self.tokenizer.pad_token_id is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+        self._keep_bytes = keep_bytes
+        self._kept: OrderedDict[str, tuple[list[int], dict[str, Any]]] = OrderedDict()
+        self._kept_size = 0
+        self._video_token = getattr(processor, "video_token", None) or "<video>"
+        self._video_token_id = self.tokenizer.convert_tokens_to_ids(self._video_token)
+        self._fast: bool | None = None
+
+    def chat(self, prompt: str) -> str:
+        """The conversation up to where the model begins to write."""
+        messages = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": prompt}]}]
+        return str(self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+    def ending(self) -> str:
+        """What follows the model's words: its end mark."""
+        return str(self.tokenizer.eos_token)
+
+    def build(self, pictures: Sequence[Picture], prompts: Sequence[str], targets: Sequence[str] | None = None) -> dict[str, Any]:
+        """Tensors for B clips: ``input_ids`` (B, S) and the rest; with ``targets`` also ``labels`` (B, S), -100 elsewhere.
+
+        Padded left for generation (no targets), right for training.
+        """
+        import torch
+
+        rows = [self._row(picture, self.chat(prompt)) for picture, prompt in zip(pictures, prompts, strict=True)]
+        ids = [list(row[0]) for row in rows]
+        labels: list[list[int]] = []
+        if targets is not None:
+            for row, target in zip(ids, targets, strict=True):
+                words = self.tokenizer.encode(target, add_special_tokens=False) + [self.tokenizer.eos_token_id]
+                labels.append([IGNORED] * len(row) + words)
+                row.extend(words)
+        length = max(len(row) for row in ids)
+        left = targets is None
+
+        def padded(values: list[list[int]], fill: int) -> Any:
+            return torch.tensor([[fill] * (length - len(v)) + v if left else v + [fill] * (length - len(v)) for v in values])
+
+        out: dict[str, Any] = {
+            "input_ids": padded(ids, self.tokenizer.pad_token_id),
+            "attention_mask": padded([[1] * len(row) for row in ids], 0),
+        }
+        if targets is not None:
+            out["labels"] = padded(labels, IGNORED)
+        for name in rows[0][1]:
+            out[name] = _joined([row[1][name] for row in rows])
+        if "mm_token_type_ids" in self.processor.model_input_names:
+            out["mm_token_type_ids"] = 2 * (out["input_ids"] == self._video_token_id).int()
+        return out
+
+    def _row(self, picture: Picture, chat: str) -> tuple[list[int], dict[str, Any]]:
+        if self._fast is None:
+            self._fast = self._agrees(picture, chat)
+        if not self._fast:
+            return self._full(picture, chat)
+        span, tensors = self._video(picture)
+        before, after = chat.split(self._video_token)
+        encode = self.tokenizer.encode
+        return encode(before, add_special_tokens=False) + span + encode(after, add_special_tokens=False), tensors
+
+    def _video(self, picture: Picture) -> tuple[list[int], dict[str, Any]]:
+        if picture.key in self._kept:
+            self._kept.move_to_end(picture.key)
+            return self._kept[picture.key]
+        entry = self._full(picture, self._video_token)
+        size = sum(t.numel() * t.element_size() for t in entry[1].values())
+        self._kept[picture.key] = entry
+        self._kept_size += size
+        while self._kept_size > self._keep_bytes and len(self._kept) > 1:
+            _, (_, tensors) = self._kept.popitem(last=False)
+            self._kept_size -= sum(t.numel() * t.element_size() for t in tensors.values())
+        return entry
+
+    def _full(self, picture: Picture, text: str) -> tuple[list[int], dict[str, Any]]:
+        out = self.processor(
+            text=[text],
+            videos=[picture.frames_THWC],
+            video_metadata=[picture.metadata()],
+            do_sample_frames=False,
+            return_tensors="pt",
+        )
+        ids = out.pop("input_ids")[0].tolist()
+        text_only = ("attention_mask", "mm_token_type_ids", "token_type_ids")
+        return ids, {k: v for k, v in out.items() if k not in text_only and hasattr(v, "numel")}
+
+    def _agrees(self, picture: Picture, chat: str) -> bool:
+        if chat.count(self._video_token) != 1:
+            return False
+        wanted, _ = self._full(picture, chat)
+        self._fast = True
+        return self._row(picture, chat)[0] == wanted
+
+
+def _joined(tensors: list[Any]) -> Any:
+    """Along the first axis; where other axes differ (videos of unequal length) zero-padded at their end."""
+    import torch
+
+    shapes = {tuple(t.shape[1:]) for t in tensors}
+    if len(shapes) > 1:
+        most = [max(sizes) for sizes in zip(*shapes, strict=True)]
+        grown = []
+        for tensor in tensors:
+            room = tensor.new_zeros((tensor.shape[0], *most))
+            room[tuple(slice(0, n) for n in tensor.shape)] = tensor
+            grown.append(room)
+        tensors = grown
+    return torch.cat(tensors, dim=0)
+
+
+PictureSource = Callable[[Clip], Picture]

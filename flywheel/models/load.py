@@ -1,0 +1,118 @@
+"""One way to load a vision-language model: any ``AutoModelForImageTextToText`` folder with its processor.
+
+Only safetensors are read: a pickle can run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from flywheel.core.errors import UserError
+from flywheel.playground.tiny import bundled_model
+
+_CHUNK = 1 << 22
+
+
+@dataclass(kw_only=True)
+class Vlm:
+    """A loaded model with its processor. ``digest`` hashes the weights and config, ``adapter_digest`` the adapter's."""
+
+    model: Any
+    processor: Any
+    digest: str
+    adapter_digest: str
+
+    @property
+    def device(self) -> Any:
+        return next(self.model.parameters()).device
+
+
+def model_folder(name: str, root: Path) -> Path:
+    """The folder that a config's ``corpus.model`` names: ``bundled``, or a path (relative ones from the workspace)."""
+    if name == "bundled":
+        return bundled_model()
+    path = Path(name).expanduser()
+    return path if path.is_absolute() else root / path
+
+
+def check_folder(folder: Path) -> None:
+    """Raises UserError where the folder can't be loaded, before any heavy library is imported."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such model folder. Set corpus.model to a folder with config, processor and safetensors.")
+    if not (folder / "config.json").exists():
+        raise UserError(f"{folder}: has no config.json, so it is no transformers model folder.")
+    if not any(folder.glob("*.safetensors")):
+        pickles = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in folder.glob(pattern))
+        if pickles:
+            raise UserError(f"{folder}: its weights are pickled ({pickles[0]}), which can run code. Convert them to safetensors.")
+        raise UserError(f"{folder}: has no weights (*.safetensors).")
+    names = ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
+    if not any((folder / name).exists() for name in names):
+        raise UserError(f"{folder}: has no processor ({' or '.join(names[:2])}). Save the model's processor beside it.")
+
+
+def load_vlm(folder: Path, adapter: Path | None = None, *, precision: str = "auto", trainable_adapter: bool = False) -> Vlm:
+    """Load a model, and an adapter onto it. ``precision``: ``auto`` is bf16 on an accelerator that has it, else fp32.
+
+    Raises UserError naming the folder and what is wrong with it.
+    """
+    check_folder(folder)
+    import torch
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    bf16 = precision == "bf16" or (precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
+    try:
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+        model, info = AutoModelForImageTextToText.from_pretrained(
+            folder,
+            dtype=torch.bfloat16 if bf16 else torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise UserError(f"{folder}: can't be loaded as a vision-language model ({_first_line(error)}).") from error
+    if info["missing_keys"]:
+        raise UserError(f"{folder}: weights are missing, for instance {sorted(info['missing_keys'])[0]}. The folder is incomplete.")
+    if not hasattr(processor, "tokenizer") or (getattr(processor, "video_processor", None) is None):
+        raise UserError(f"{folder}: its processor takes no video. Choose a model with video input.")
+    if adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, str(adapter), is_trainable=trainable_adapter)
+    model.to(device).eval()
+    return Vlm(
+        model=model,
+        processor=processor,
+        digest=folder_digest(folder),
+        adapter_digest=folder_digest(adapter) if adapter is not None else "",
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
+
+
+def folder_digest(folder: Path) -> str:
+    """A hash of a model's or adapter's weights and config: 16 hexadecimal digits."""
+    files = sorted(p for p in folder.iterdir() if p.suffix == ".safetensors" or p.name in ("config.json", "adapter_config.json"))
+    status = tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
+    return _digest(status)
+
+
+@lru_cache(maxsize=32)
+def _digest(files: tuple[tuple[str, int, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for name, _, _ in files:
+        digest.update(Path(name).name.encode())
+        with open(name, "rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,72 @@
+"""Prompts: what is put beside the frames, the same for annotation, training and serving.
+
+A prompt is a YAML file with a name, a kind, an instruction and a line for each hint that may accompany the frames. Its
+hash is part of every generation's key, so a changed prompt never passes for the old one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Final, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from flywheel.core.errors import UserError
+
+Hint = Literal["transcript", "sounds", "previous"]
+HINTS: Final[tuple[Hint, ...]] = ("transcript", "sounds", "previous")
+
+
+class Evidence(BaseModel):
+    """What is known of a clip beside its frames; None where there is nothing or it is held back."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    transcript: str | None = None
+    sounds: str | None = None
+    previous: str | None = None
+
+    def without(self, *hints: Hint) -> Evidence:
+        return self.model_copy(update=dict.fromkeys(hints))
+
+
+class Prompt(BaseModel):
+    """A prompt file. ``hints`` maps a hint to its line, in which ``{text}`` stands for the hint's text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    version: int = Field(ge=1)
+    kind: Literal["caption"]
+    instruction: str = Field(min_length=1)
+    hints: dict[Hint, str]
+    max_hint_chars: int = Field(default=2000, gt=0)
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+    def render(self, evidence: Evidence) -> str:
+        """The user's text after the video: a line per hint that is there, then the instruction."""
+        lines = []
+        for hint in HINTS:
+            text = getattr(evidence, hint)
+            if text and hint in self.hints:
+                lines.append(self.hints[hint].replace("{text}", " ".join(text.split())[: self.max_hint_chars]))
+        return "\n".join([*lines, self.instruction])
+
+
+def load_prompt(path: Path) -> Prompt:
+    """Read a prompt file. Raises UserError with the file's name where it is missing, no YAML, or has unknown fields."""
+    try:
+        return Prompt.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror}). Name an existing prompt file.") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML ({error}).") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise UserError(f"{path}: {where}: {first['msg']}.") from error

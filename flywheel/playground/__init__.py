@@ -1,0 +1,21 @@
+"""The bundled corpus: renderer, words, noise and the tiny model. Its faces: ``slots``, ``slot_f1``, ``write_playground``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flywheel.playground.grammar import slot_f1, slots
+
+if TYPE_CHECKING:
+    from flywheel.playground.corpus import write_playground
+
+__all__ = ["slot_f1", "slots", "write_playground"]
+
+
+def __getattr__(name: str) -> Any:
+    # The parser is wanted by itself, without the encoder's libraries.
+    if name == "write_playground":
+        from flywheel.playground.corpus import write_playground
+
+        return write_playground
+    raise AttributeError(name)

@@ -1,0 +1,108 @@
+"""Writes the playground: real MP4 files with side-car transcripts, and outside of them the oracle that knows the truth."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import polars as pl
+
+from flywheel.core.errors import UserError
+from flywheel.core.progress import progress
+from flywheel.playground import noise, scenes
+
+_SIZES = ((128, 96), (160, 120), (192, 144))
+_RATES = (10, 12, 15)
+_WORKERS = 2
+#: Scenes of a corpus have seeds of their own range; the bundled model's training uses seeds from fifty million on.
+_SEED_STRIDE = 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    path: Path
+    scene_seed: int
+    other_seed: int
+    kind: str
+    index: int
+
+
+def write_playground(folder: Path, *, seed: int, num_clips: int, noise_rate: float) -> None:
+    """``folder/corpus/clip-00000.mp4`` with ``.txt`` beside it, and ``folder/oracle.parquet`` (``file, text, slots``).
+
+    The same arguments give the same corpus; clips that are there already are kept. Raises UserError for values out of range.
+    """
+    if not 0 <= noise_rate <= 1:
+        raise UserError(f"--noise {noise_rate}: need a share between 0 and 1.")
+    if not 1 <= num_clips <= _SEED_STRIDE:
+        raise UserError(f"--num-clips {num_clips}: need between 1 and {_SEED_STRIDE}.")
+    if not 0 <= seed < 2000:
+        raise UserError(f"--seed {seed}: need between 0 and 1999.")
+    corpus = folder / "corpus"
+    corpus.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng([seed, 611953])
+    # Exactly the asked share is noisy, the five kinds in turn, in an order drawn by the seed.
+    num_noisy = round(noise_rate * num_clips)
+    kinds = [noise.KINDS[i % len(noise.KINDS)] for i in range(num_noisy)] + ["clean"] * (num_clips - num_noisy)
+    first = seed * _SEED_STRIDE
+    tasks = [
+        _Task(
+            path=corpus / f"clip-{index:05d}.mp4",
+            scene_seed=first + index,
+            other_seed=first + (index + int(rng.integers(1, max(2, num_clips)))) % num_clips,
+            kind=str(kinds[place]),
+            index=index,
+        )
+        for index, place in enumerate(rng.permutation(num_clips))
+    ]
+    with progress("playground", num_clips) as bar, ProcessPoolExecutor(_WORKERS) as pool:
+        for _ in pool.map(_write_clip, tasks, chunksize=16):
+            bar.advance()
+    truth = [scenes.sample_scene(first + index) for index in range(num_clips)]
+    oracle = pl.DataFrame(
+        {
+            "file": [task.path.name for task in tasks],
+            "text": [scene.caption() for scene in truth],
+            "slots": [sorted(scene.slots()) for scene in truth],
+        }
+    )
+    oracle.write_parquet(folder / "oracle.parquet")
+
+
+def _write_clip(task: _Task) -> None:
+    if task.path.exists():
+        return
+    scene = scenes.sample_scene(task.scene_seed)
+    other = scenes.sample_scene(task.other_seed)
+    rng = np.random.default_rng([task.scene_seed, 32452843])
+    transcript = noise.noisy_transcript(scene, other, task.kind, rng)
+    task.path.with_suffix(".txt").write_text(transcript + "\n" if transcript else "", encoding="utf-8")
+    temporary = task.path.with_suffix(".part")
+    width, height = _SIZES[int(rng.integers(len(_SIZES)))]
+    encode(scene, temporary, width=width, height=height, fps=_RATES[int(rng.integers(len(_RATES)))])
+    temporary.replace(task.path)
+
+
+def encode(scene: scenes.Scene, path: Path, *, width: int, height: int, fps: int) -> None:
+    """H.264 and AAC in MP4, ``scenes.DURATION_S`` long."""
+    count = round(scenes.DURATION_S * fps)
+    frames = scenes.draw(scene, [i / fps for i in range(count)], width=width, height=height)
+    with av.open(str(path), "w", format="mp4") as container:
+        video = container.add_stream("libx264", rate=fps)
+        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+        video.options = {"preset": "ultrafast", "crf": "20", "threads": "1"}
+        audio = container.add_stream("aac", rate=scenes.SAMPLE_RATE)
+        audio.layout = "mono"
+        for picture in frames:
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(video.encode(None))
+        samples = scenes.sound(scene)
+        for start in range(0, len(samples), 1024):
+            block = av.AudioFrame.from_ndarray(samples[None, start : start + 1024], format="fltp", layout="mono")
+            block.sample_rate, block.pts, block.time_base = scenes.SAMPLE_RATE, start, Fraction(1, scenes.SAMPLE_RATE)
+            container.mux(audio.encode(block))
+        container.mux(audio.encode(None))

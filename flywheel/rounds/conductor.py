@@ -1,0 +1,132 @@
+"""The order of a round: a state machine in the ledger. Kill it at any moment, run the same command, it goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from flywheel.core.errors import UserError
+from flywheel.core.progress import say
+from flywheel.core.types import ROUND_STAGES, Stage
+from flywheel.rounds import stages
+from flywheel.rounds.context import RoundContext
+from flywheel.rounds.report import write_report
+from flywheel.rounds.texts import EVALUATION
+
+DONE = "done"
+
+
+def current_round(context: RoundContext) -> int:
+    """The round that is under way, or the next one where the last is done."""
+    rounds = [r for r in context.workspace.rounds() if r > 0]
+    if not rounds:
+        return 1
+    last = rounds[-1]
+    return last + 1 if context.workspace.stage(last, "gate")[0] == DONE else last
+
+
+def current_stage(context: RoundContext, round: int) -> Stage:
+    return next((s for s in ROUND_STAGES if context.workspace.stage(round, s)[0] != DONE), "gate")
+
+
+def run_round(context: RoundContext, *, until: Stage | None = None) -> dict[str, Any]:
+    """Run or resume the current round, up to and with ``until``; the caller holds the lock.
+
+    Returns ``{"round", "state": done | waiting | stopped, "verdict", "message"}``. Raises UserError for an unknown stage.
+    """
+    if until is not None and until not in ROUND_STAGES:
+        raise UserError(f"--until {until}: unknown stage. There are {', '.join(ROUND_STAGES)}.")
+    baseline(context)
+    round = current_round(context)
+    last = ROUND_STAGES.index(until) if until else len(ROUND_STAGES) - 1
+    for stage in ROUND_STAGES[: last + 1]:
+        if context.workspace.stage(round, stage)[0] == DONE:
+            continue
+        try:
+            _run_stage(context, round, stage)
+        except stages.Waiting as waiting:
+            context.workspace.set_stage(round, stage, "waiting", {"message": str(waiting)})
+            return {"round": round, "state": "waiting", "stage": stage, "message": str(waiting)}
+    if until is not None and until != "gate":
+        return {"round": round, "state": "stopped", "stage": until, "message": f"round {round} is done up to {until}"}
+    result = context.workspace.stage(round, "gate")[1]
+    publish(context, round)
+    return {
+        "round": round,
+        "state": DONE,
+        "verdict": result["verdict"],
+        "message": f"round {round} {result['verdict']}: {result['reason']}",
+    }
+
+
+def baseline(context: RoundContext) -> None:
+    """Round 0: the figures of the base model's own texts, against which all rounds stand."""
+    if context.workspace.stage(0, "evaluate")[0] != DONE:
+        _run_stage(context, 0, "evaluate")
+        publish(context, 0)
+
+
+def _run_stage(context: RoundContext, round: int, stage: Stage) -> None:
+    context.workspace.set_stage(round, stage, "running", {})
+    say(f"round {round}: {stage}")
+    started = time.monotonic()
+    state, result = "running", {}
+    try:
+        result = stages.STAGES[stage](context, round)
+        state = DONE
+    finally:
+        context.workspace.set_stage(round, stage, state, result, time.monotonic() - started)
+
+
+def figures(context: RoundContext, round: int) -> dict[str, Any]:
+    """A round's figures as they stand on record: quantity, diversity, quality, stages, verdict."""
+    workspace = context.workspace
+    measured = workspace.stage(round, "evaluate")[1]
+    return {
+        "round": round,
+        "num_corrections": stages.num_corrections(context, round) if round else 0,
+        "quantity": measured.get("quantity", {}),
+        "diversity": measured.get("diversity", {}),
+        "quality": measured.get("quality", {}),
+        "oracle": measured.get("oracle", {}),
+        "stages_s": workspace.stages_s(round),
+        "details": {s: workspace.stage(round, s)[1] for s in ROUND_STAGES if s != "evaluate" and workspace.stage(round, s)[1]},
+    }
+
+
+def publish(context: RoundContext, round: int) -> None:
+    """Write the round's report and hand its figures to the tracker; both can be done again."""
+    said = figures(context, round)
+    folder = write_report(context, [figures(context, r) for r in range(round + 1)], round)
+    tracker = context.tracker
+    tracker.metrics(round, flat(said))
+    tracker.parameters(round, {"model": context.config.corpus.model, "loss": context.config.loss.name,
+                               "prompt": context.prompt.digest, "learned_from_round": said["details"].get("pretrain", {}).get("learned_from_round")})  # fmt: skip
+    texts = context.workspace.annotations(round=round).select("clip_id", "kind", "text")
+    if texts.height:
+        tracker.dataset(round, texts, f"annotations-{round:03d}", "annotations")
+    tracker.table(round, _gallery(context, round), "samples.json")
+    tracker.artifacts(round, [folder / "report.html", folder / "report.json", folder / "config.yaml"])
+
+
+def _gallery(context: RoundContext, round: int) -> dict[str, list[Any]]:
+    """The same clips round by round, so that MLflow shows them side by side."""
+    said = context.workspace.annotations(round=round, kind=EVALUATION).sort("clip_id").head(24)
+    return {"clip": said["clip_id"].to_list(), "text": said["text"].to_list()}
+
+
+def flat(said: Mapping[str, Any]) -> dict[str, float]:
+    """Nested figures as ``quality/token_f1`` and the like, with ``_low`` and ``_high`` for intervals; nan left out."""
+    out: dict[str, float] = {"num_corrections": float(said["num_corrections"])}
+    for group in ("quantity", "diversity", "quality", "oracle"):
+        for name, value in said[group].items():
+            parts = (
+                {"": value["value"], "_low": value["low"], "_high": value["high"]} if isinstance(value, Mapping) else {"": value}
+            )
+            out.update({f"{group}/{name}{end}": float(v) for end, v in parts.items() if v == v})
+    for stage, seconds in said["stages_s"].items():
+        out[f"seconds/{stage}"] = float(seconds)
+    pretrained = said["details"].get("pretrain", {})
+    out.update({name: float(value) for name, value in pretrained.items() if name.startswith("noise_rate/")})
+    return out

@@ -1,0 +1,281 @@
+"""The stages of a round. Each takes the context and the round, does its work once, and returns what goes on record."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+import trainers
+from flywheel.core.progress import say
+from flywheel.core.types import Clip, Estimate, Example, NoiseSignal, Stage
+from flywheel.metrics import diversity, mean_estimate, paired_difference, quantity, reference_quality, token_f1
+from flywheel.models.score import mean_logprobs
+from flywheel.rounds.annotate import write_texts
+from flywheel.rounds.context import RoundContext
+from flywheel.rounds.texts import CAPTION, EVALUATION, Texts
+
+Result = dict[str, Any]
+
+
+class Waiting(Exception):
+    """The round can't go on yet; the message says what it waits for."""
+
+
+def annotate(context: RoundContext, round: int, limit: int | None = None) -> Result:
+    """The champion writes captions for train and anchor clips."""
+    by = context.workspace.champion()
+    clips = context.split("train", "anchor")
+    done = write_texts(context, clips, by=by, round=round, kind=CAPTION, limit=limit)
+    have = context.workspace.annotations(round=round, kind=CAPTION).height
+    return {"by": by, "annotations": have, **asdict(done)}
+
+
+def review(context: RoundContext, round: int) -> Result:
+    """Wait, by policy, for corrections of this round's texts."""
+    have, wanted = num_corrections(context, round), context.config.review.wait_for
+    if have < wanted:
+        raise Waiting(
+            f"round {round} waits for {wanted - have} more corrections ({have} of {wanted}). "
+            "Give them with 'flywheel corrections import FILE' and run the same command."
+        )
+    return {"num_corrections": have}
+
+
+def num_corrections(context: RoundContext, round: int) -> int:
+    ids = context.workspace.annotations(round=round, kind=CAPTION).select(pl.col("id").alias("annotation_id"))
+    return context.workspace.corrections().join(ids, on="annotation_id", how="semi").height
+
+
+def pretrain(context: RoundContext, round: int) -> Result:
+    """From the base, on the newest text of train clips, with the noise-robust loss."""
+    config = context.config
+    out = context.workspace.model_folder(round) / "model"
+    if config.pretrain.num_steps == 0:
+        return {"skipped": "pretrain.num_steps is 0"}
+    if (done := _done(out)) is not None:
+        return done
+    texts = Texts(context.workspace)
+    choice = texts.choose(round, config.gate.min_anchors, config.pretrain.texts)
+    examples = training_examples(context, texts, choice.round, round)
+    if not examples:
+        return {"skipped": "no clip of the train split has a text"}
+    kept, held_out = _hold_out(examples, config.pretrain.eval_share)
+    start = context.base
+    if config.pretrain.start == "previous" and context.workspace.champion() > 0:
+        start = context.checkpoint(context.workspace.champion())[0]
+    context.unload()
+    vlm = context.load(start)
+    anchors = [
+        Example(clip_id=c, text=text, prompt_texts=_hints(context, texts, context.clips[c], round), group="human")
+        for c, text in sorted(texts.anchors().items())
+    ]
+    if not anchors and config.loss.name == "adatailr":
+        say("pretrain: no corrected anchors, so adatailr can't tell noise and falls back to maximum likelihood.")
+    sink = context.tracker.sink(round)
+    result = trainers.pretrain(
+        vlm, context.builder(vlm), config, _training_set(context, kept), out, sink=sink,
+        held_out=_training_set(context, held_out) if held_out else None,
+        human=_training_set(context, anchors) if anchors else None,
+    )  # fmt: skip
+    sink.flush()
+    context.unload()
+    _note_suspicion(context, round, kept, result.row_weight)
+    return _finish(
+        out,
+        {
+            "steps": result.steps, "loss": result.loss, "eval_loss": result.eval_loss, "examples": len(kept),
+            "learned_from_round": choice.round, "anchor_f1": {str(r): f for r, f in choice.anchor_f1.items()},
+            "num_anchors": choice.num_anchors, "fell_back_to_mle": not anchors, **result.figures,
+        },
+    )  # fmt: skip
+
+
+def training_examples(context: RoundContext, texts: Texts, source: int, round: int) -> list[Example]:
+    """A text per train clip: what people made of it, else the chosen source's, else what came with it."""
+    examples = []
+    for clip in context.split("train"):
+        human = texts.human.get(clip.id)
+        hints = _hints(context, texts, clip, round)
+        if human is not None and human.text is not None:
+            examples.append(
+                Example(clip_id=clip.id, text=human.text, prompt_texts=hints, group="human", annotation_id=human.annotation_id)
+            )
+            continue
+        for origin in dict.fromkeys((source, 0)):
+            annotation = texts.captions(origin).get(clip.id)
+            if annotation is not None and not (human is not None and human.annotation_id == annotation.id):
+                group = f"{annotation.source}:{origin}:{annotation.kind}"
+                examples.append(
+                    Example(clip_id=clip.id, text=annotation.text, prompt_texts=hints, group=group, annotation_id=annotation.id)
+                )
+                break
+    return examples
+
+
+def _hints(context: RoundContext, texts: Texts, clip: Clip, round: int) -> dict[str, str | None]:
+    return context.evidence(clip, texts, round).model_dump()
+
+
+def _training_set(context: RoundContext, examples: list[Example], *, dropout: bool = True) -> trainers.TrainingSet:
+    plan = context.config.pretrain
+    rates: dict[Any, float] = {"transcript": plan.transcript_dropout, "previous": plan.previous_dropout}
+    return trainers.TrainingSet(
+        examples=examples, picture=context.picture, prompt=context.prompt, dropout=rates if dropout else {}, seed=plan.seed
+    )
+
+
+def _hold_out(examples: list[Example], share: float) -> tuple[list[Example], list[Example]]:
+    """Part of the texts for the eval loss; people's are too dear for that."""
+    machine = [i for i, e in enumerate(examples) if e.group != "human"]
+    count = int(share * len(machine))
+    held = set(np.random.default_rng(len(examples)).permutation(machine)[:count].tolist())
+    return [e for i, e in enumerate(examples) if i not in held], [examples[i] for i in sorted(held)]
+
+
+def _note_suspicion(context: RoundContext, round: int, examples: list[Example], weights: Mapping[int, float]) -> None:
+    """One minus the mean weight of a row's tokens: what the loss hardly listened to is worth a person's look."""
+    signals = [
+        NoiseSignal(annotation_id=examples[row].annotation_id, origin="loss weight", value=1.0 - weight)
+        for row, weight in sorted(weights.items())
+    ]
+    context.workspace.add_noise_signals(signals, round)
+
+
+def finetune(context: RoundContext, round: int) -> Result:
+    """LoRA on the corrections of train clips, plain maximum likelihood."""
+    config = context.config
+    out = context.workspace.model_folder(round) / "adapter"
+    if (done := _done(out)) is not None:
+        return done
+    texts = Texts(context.workspace)
+    tune = [
+        Example(
+            clip_id=clip.id, text=human.text, prompt_texts=_hints(context, texts, clip, round), group="human",
+            annotation_id=human.annotation_id,
+        )
+        for clip in context.split("train")
+        if (human := texts.human.get(clip.id)) is not None and human.text is not None
+    ]  # fmt: skip
+    if config.finetune.num_steps == 0 or len(tune) < config.finetune.min_corrections:
+        return {"skipped": f"{len(tune)} tune corrections, {config.finetune.min_corrections} needed", "examples": len(tune)}
+    context.unload()
+    vlm = context.load(context.checkpoint(round)[0])
+    sink = context.tracker.sink(round)
+    result = trainers.finetune(vlm, context.builder(vlm), config, _training_set(context, tune), out, sink=sink)
+    sink.flush()
+    context.unload()
+    return _finish(
+        out,
+        {
+            "steps": result.steps, "loss": result.loss, "examples": len(tune),
+            "corrections": [c for e in tune for c in texts.human[e.clip_id].corrections],
+        },
+    )  # fmt: skip
+
+
+def _done(out: Path) -> Result | None:
+    """What a stage noted when its model was whole; killed after that, it need not train again."""
+    note = out / "training.json"
+    return json.loads(note.read_text()) if note.exists() else None
+
+
+def _finish(out: Path, result: Result) -> Result:
+    temporary = out / "training.json.tmp"
+    temporary.write_text(json.dumps(result))
+    temporary.replace(out / "training.json")
+    shutil.rmtree(out.with_name(out.name + ".work"), ignore_errors=True)
+    return result
+
+
+def evaluate(context: RoundContext, round: int) -> Result:
+    """M_round's texts on the test split and on corrected anchors, and their figures."""
+    settings, workspace = context.config.evaluate, context.workspace
+    texts = Texts(workspace)
+    anchors = texts.anchors()
+    clips = [*context.split("test"), *(context.clips[c] for c in sorted(anchors))]
+    write_texts(context, clips, by=round, round=round, kind=EVALUATION)
+    said = {r["clip_id"]: r["text"] for r in workspace.annotations(round=round, kind=EVALUATION).iter_rows(named=True)}
+    test = [c for c in context.split("test") if c.id in said]
+    figures = trinity(context, [said[c.id] for c in test], test)
+    figures["quality"].update(
+        {
+            f"anchor_{name}": asdict(value)
+            for name, value in reference_quality(
+                [said.get(c, "") for c in sorted(anchors)], [anchors[c] for c in sorted(anchors)], resamples=settings.resamples
+            ).items()
+        }
+        if anchors
+        else {}
+    )
+    if settings.agreement_pairs and test:
+        figures["quality"]["agreement"] = asdict(_agreement(context, texts, test[: settings.agreement_pairs], said, round))
+    return figures
+
+
+def trinity(context: RoundContext, texts: list[str], clips: list[Clip]) -> Result:
+    """Quantity and diversity of these texts, as plain values for the records."""
+    settings = context.config.evaluate
+    varied = diversity(texts, segment_tokens=settings.diversity_tokens, resamples=settings.resamples, seed=settings.seed)
+    return {
+        "quantity": quantity(texts, [c.duration_s for c in clips]),
+        "diversity": {name: asdict(value) for name, value in varied.items()},
+        "quality": {},
+    }
+
+
+def _agreement(context: RoundContext, texts: Texts, clips: list[Clip], said: Mapping[str, str], round: int) -> Estimate:
+    """Base model's mean log-likelihood (nats per token) of each text with its own clip minus with another's, without hints."""
+    vlm = context.load(context.base)
+    builder = context.builder(vlm)
+    pictures = [context.picture(c.id) for c in clips]
+    prompts = [context.prompt.render(context.evidence(c, texts, round).without("transcript", "previous")) for c in clips]
+    words = [said[c.id] for c in clips]
+    own = mean_logprobs(vlm, builder, pictures, prompts, words)
+    others = mean_logprobs(vlm, builder, [*pictures[1:], pictures[0]], [*prompts[1:], prompts[0]], words)
+    return mean_estimate(own - others, resamples=context.config.evaluate.resamples)
+
+
+def gate(context: RoundContext, round: int) -> Result:
+    """Candidate against champion on the corrected anchors: refused only where it is proven worse than the margin allows."""
+    settings, workspace = context.config.gate, context.workspace
+    champion = workspace.champion()
+    anchors = Texts(workspace).anchors()
+    enough = len(anchors) >= settings.min_anchors
+    if enough:
+        # The champion is judged on today's anchors too; what it wrote of them before is in the records.
+        write_texts(context, [context.clips[c] for c in sorted(anchors)], by=champion, round=champion, kind=EVALUATION)
+    scores = []
+    for which in (round, champion):
+        said = {r["clip_id"]: r["text"] for r in workspace.annotations(round=which, kind=EVALUATION).iter_rows(named=True)}
+        scores.append([token_f1(said.get(c, ""), text) for c, text in sorted(anchors.items())])
+    difference = paired_difference(*scores, resamples=context.config.evaluate.resamples)
+    refused = enough and difference.high < -settings.margin
+    if not enough:
+        reason = f"only {len(anchors)} corrected anchors, {settings.min_anchors} needed to tell; promoted untested"
+    elif refused:
+        reason = f"worse than round {champion} on {len(anchors)} anchors: token F1 {difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
+    else:
+        reason = f"not worse than round {champion} on {len(anchors)} anchors: token F1 {difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
+    if not refused:
+        workspace.promote(round, reason)
+    return {
+        "verdict": "refused" if refused else "promoted", "against": champion, "reason": reason,
+        "difference": asdict(difference) if enough else None,
+    }  # fmt: skip
+
+
+STAGES: dict[Stage, Callable[[RoundContext, int], Result]] = {
+    "annotate": annotate,
+    "review": review,
+    "pretrain": pretrain,
+    "finetune": finetune,
+    "evaluate": evaluate,
+    "gate": gate,
+}

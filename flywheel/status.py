@@ -1,0 +1,87 @@
+"""Where a workspace stands, and what happened to a clip: read from the records, computed anew each time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from flywheel.core.errors import UserError
+from flywheel.core.types import ROUND_STAGES, Stage
+from flywheel.store import Workspace
+
+
+def status_of(workspace: Workspace) -> dict[str, Any]:
+    """Round, stage and its state, champion, counts, open rejects with their reasons."""
+    rounds = [r for r in workspace.rounds() if r > 0]
+    round = rounds[-1] if rounds else 0
+    if round and workspace.stage(round, "gate")[0] == "done":
+        round += 1
+    round = max(round, 1)
+    stages = {stage: workspace.stage(round, stage) for stage in ROUND_STAGES}
+    stage: Stage = next((s for s in ROUND_STAGES if stages[s][0] != "done"), "gate")
+    state, result = stages[stage]
+    rejects = workspace.rejected(open_only=True)
+    clips = workspace.clips()
+    return {
+        "round": round,
+        "stage": stage,
+        "state": state,
+        "message": result.get("message", ""),
+        "champion": {"round": workspace.champion()},
+        "clips": dict(clips.group_by("split").len().sort("split").iter_rows()),
+        "annotations": workspace.annotations().height,
+        "generations": workspace.generations().height,
+        "corrections": workspace.corrections().height,
+        "open_rejects": rejects.height,
+        "reject_reasons": [
+            {"stage": s, "reason": r, "rows": n}
+            for s, r, n in rejects.group_by("stage", "reason").len().sort("len", "reason", descending=[True, False]).iter_rows()
+        ],
+    }
+
+
+def text_of(found: dict[str, Any]) -> str:
+    champion = found["champion"]["round"]
+    lines = [
+        f"round {found['round']}: {found['stage']} is {found['state']}" + (f" ({found['message']})" if found["message"] else ""),
+        f"champion: {'the base model' if champion == 0 else f'round {champion}'}",
+        "clips: " + (", ".join(f"{n} {s}" for s, n in found["clips"].items()) or "none"),
+        f"annotations: {found['annotations']}, generations: {found['generations']}, corrections: {found['corrections']}",
+        f"open rejects: {found['open_rejects']}",
+    ]
+    lines += [f"  {r['rows']} x {r['stage']}: {r['reason']}" for r in found["reject_reasons"][:20]]
+    return "\n".join(lines)
+
+
+def history_of(workspace: Workspace, clip: str) -> dict[str, Any]:
+    """All that is on record of one clip. Raises UserError where the digits name none or several."""
+    clips = workspace.clips().filter(pl.col("id").str.starts_with(clip))
+    if clips.height != 1:
+        raise UserError(
+            f"show {clip}: names {clips.height or 'no'} clip{'s' * (clips.height != 1)}. Give the id as it stands in a report or export."
+        )
+    found = clips.to_dicts()[0]
+    ids = pl.col("clip_id") == found["id"]
+    made = {g["id"]: g for g in workspace.generations().filter(ids).drop("token_ids", "logprobs").iter_rows(named=True)}
+    texts = []
+    for row in workspace.annotations().filter(ids).sort("round", "kind").iter_rows(named=True):
+        corrections = workspace.corrections().filter(pl.col("annotation_id") == row["id"]).to_dicts()
+        texts.append({**row, "generation": made.get(row["generation_id"]), "corrections": corrections})
+    return {"clip": found, "texts": texts, "rejected": workspace.rejected().filter(ids).to_dicts()}
+
+
+def history_text(found: dict[str, Any]) -> str:
+    clip = found["clip"]
+    lines = [f"{clip['id']} {clip['uri']} {clip['start_s']:.2f} to {clip['end_s']:.2f} s, {clip['split']}"]
+    for text in found["texts"]:
+        made = text["generation"]
+        who = (
+            text["source"]
+            if made is None
+            else f"model {made['model']}" + (f" + adapter {made['adapter']}" if made["adapter"] else "")
+        )
+        lines.append(f"round {text['round']} {text['kind']} by {who}: {text['text']}")
+        lines += [f"  {c['verdict']} by {c['refiner']} at {c['at']}: {c['text']}" for c in text["corrections"]]
+    lines += [f"round {r['round']} {r['stage']} rejected: {r['reason']}" for r in found["rejected"]]
+    return "\n".join(lines)

@@ -1,0 +1,253 @@
+"""Video and sound by time, through PyAV: the border to FFmpeg. Times are seconds from the file's first picture.
+
+A frame is the one on screen at the asked time (the last whose presentation time is not after it), which is right for
+variable frame rates too. Pixels are square and upright: sample aspect ratio and rotation are applied.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from numpy.typing import NDArray
+
+from flywheel.core.errors import MediaError
+
+#: Beyond this distance to the next wanted time a seek is cheaper than decoding on.
+_SEEK_BEYOND_S = 4.0
+_HASH_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediaInfo:
+    """What a file holds. ``duration_s`` of the picture, ``fps`` its mean rate, ``width`` x ``height`` as displayed."""
+
+    duration_s: float
+    fps: float
+    width: int
+    height: int
+    has_audio: bool
+    subtitles: tuple[tuple[float, float, str], ...]
+
+
+def file_hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(_HASH_CHUNK):
+                digest.update(chunk)
+    except OSError as error:
+        raise MediaError(f"can't be read ({error.strerror})") from error
+    return digest.hexdigest()
+
+
+def probe(path: Path) -> MediaInfo:
+    """Facts of a file, its embedded subtitles included. Raises MediaError with the reason where it holds no video."""
+    try:
+        if path.stat().st_size == 0:
+            raise MediaError("the file is empty (0 bytes)")
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                kind = "only sound" if container.streams.audio else "no video stream"
+                raise MediaError(f"holds {kind}")
+            stream = container.streams.video[0]
+            frame = next(container.decode(stream), None)
+            if frame is None:
+                raise MediaError("no frame can be decoded")
+            height, width = _upright(frame, _aspect(stream), None).shape[:2]
+            has_audio = bool(container.streams.audio)
+            declared = stream.duration * stream.time_base if stream.duration and stream.time_base else None
+            rate = stream.average_rate or stream.guessed_rate
+        last_end_s, num_frames = _measure(path)
+        duration_s = float(declared) if declared and abs(float(declared) - last_end_s) < 0.1 else last_end_s
+        fps = float(rate) if rate else (num_frames / duration_s if duration_s else 1.0)
+        return MediaInfo(
+            duration_s=duration_s, fps=fps, width=width, height=height, has_audio=has_audio, subtitles=_subtitles(path)
+        )
+    except FFmpegError as error:
+        raise MediaError(f"not a readable video ({error.strerror or error})") from error
+    except OSError as error:
+        raise MediaError(f"can't be read ({error.strerror or error})") from error
+
+
+def _measure(path: Path) -> tuple[float, int]:
+    """Where the last picture that is really in the file ends, by reading packets; a declared length can lie."""
+    first: Fraction | None = None
+    end, count = Fraction(0), 0
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        base = stream.time_base or Fraction(1, 1000)
+        step = 1 / Fraction(stream.average_rate or 25)
+        try:
+            for packet in container.demux(stream):
+                if packet.pts is None or packet.size == 0:
+                    continue
+                at = packet.pts * base
+                length = packet.duration * base if packet.duration else step
+                first = at if first is None else min(first, at)
+                end, count = max(end, at + length), count + 1
+        except FFmpegError:
+            # Cut off in the middle: what came before is still a clip.
+            pass
+    return float(end - (first or 0)), count
+
+
+def _subtitles(path: Path) -> tuple[tuple[float, float, str], ...]:
+    """Cues of the first text subtitle stream that has any."""
+    with av.open(str(path)) as container:
+        for stream in container.streams.subtitles:
+            cues = []
+            for packet in container.demux(stream):
+                if packet.pts is None or packet.time_base is None or packet.size == 0:
+                    continue
+                text = "\n".join(_cue_text(bytes(packet), stream.codec_context.name)).strip()
+                start = float(packet.pts * packet.time_base)
+                if text:
+                    cues.append((start, start + float((packet.duration or 0) * packet.time_base), text))
+            if cues:
+                return tuple(cues)
+            container.seek(0)
+    return ()
+
+
+def _cue_text(payload: bytes, codec: str) -> list[str]:
+    if codec == "mov_text" and len(payload) >= 2:
+        payload = payload[2 : 2 + int.from_bytes(payload[:2], "big")]
+    text = payload.decode("utf-8", errors="replace")
+    if codec in ("ass", "ssa"):
+        text = text.split(",", 8)[-1].replace("\\N", "\n")
+    return text.splitlines()
+
+
+def read_frames(path: Path, times_s: Sequence[float], *, max_side: int | None = None) -> NDArray[np.uint8]:
+    """Frames ``(T, H, W, 3)``, uint8 RGB, on screen at these times (ascending, seconds).
+
+    Scaled down so that the longer side is at most ``max_side``. Raises MediaError where no frame can be had.
+    """
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise MediaError("holds no video stream")
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            origin = _origin(stream)
+            frames: list[NDArray[np.uint8]] = []
+            current: av.VideoFrame | None = None
+            pictures: dict[int, NDArray[np.uint8]] = {}
+            decoder = container.decode(stream)
+            ahead: av.VideoFrame | None = None
+            ended = False
+            for time_s in times_s:
+                reached = current.time - origin if current is not None and current.time is not None else 0.0
+                if time_s - reached > _SEEK_BEYOND_S and stream.time_base:
+                    container.seek(int((time_s + origin) / stream.time_base), stream=stream, backward=True)
+                    decoder, ahead, ended, found = container.decode(stream), None, False, None
+                else:
+                    found = current
+                while not ended:
+                    if ahead is None:
+                        ahead = _next(decoder)
+                        if ahead is None:
+                            ended = True
+                            break
+                    if found is not None and _time(ahead) - origin > time_s + 1e-6:
+                        break
+                    found, ahead = ahead, None
+                current = found if found is not None else current
+                if current is None:
+                    raise MediaError("no frame can be decoded")
+                if id(current) not in pictures:
+                    pictures = {id(current): _upright(current, _aspect(stream), max_side)}
+                frames.append(pictures[id(current)])
+            return np.stack(frames)
+    except FFmpegError as error:
+        raise MediaError(f"can't be decoded ({error.strerror or error})") from error
+
+
+def _origin(stream: av.VideoStream) -> float:
+    return float(stream.start_time * stream.time_base) if stream.start_time and stream.time_base else 0.0
+
+
+def _next(decoder: object) -> av.VideoFrame | None:
+    try:
+        return next(decoder, None)  # type: ignore[call-overload, no-any-return]
+    except FFmpegError:
+        # A damaged tail: the frames before it are good.
+        return None
+
+
+def _time(frame: av.VideoFrame) -> float:
+    return frame.time if frame.time is not None else 0.0
+
+
+def _aspect(stream: av.VideoStream) -> float:
+    """Width over height of a stored pixel; 1 where the stream gives none or nonsense."""
+    aspect = float(stream.sample_aspect_ratio or 1)
+    return aspect if 0.1 < aspect < 10 else 1.0
+
+
+def _upright(frame: av.VideoFrame, aspect: float, max_side: int | None) -> NDArray[np.uint8]:
+    width = max(2, round(frame.width * aspect))
+    height = frame.height
+    if max_side is not None and max(width, height) > max_side:
+        scale = max_side / max(width, height)
+        width, height = max(2, round(width * scale)), max(2, round(height * scale))
+    picture: NDArray[np.uint8] = np.asarray(frame.to_ndarray(format="rgb24", width=width, height=height), dtype=np.uint8)
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+
+
+def read_audio(path: Path, start_s: float, end_s: float, *, rate_hz: int = 16_000) -> NDArray[np.float32]:
+    """Mono samples in [-1, 1] of [start_s, end_s) at ``rate_hz``; silence where the sound ends early or is missing."""
+    wanted = max(0, round((end_s - start_s) * rate_hz))
+    out = np.zeros(wanted, dtype=np.float32)
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.audio:
+                return out
+            stream = container.streams.audio[0]
+            video = container.streams.video[0] if container.streams.video else None
+            origin = _origin(video) if video is not None else 0.0
+            if start_s > _SEEK_BEYOND_S and stream.time_base:
+                container.seek(int((start_s + origin) / stream.time_base), stream=stream, backward=True)
+            resampler = av.AudioResampler(format="flt", layout="mono", rate=rate_hz)
+            position: int | None = None
+            decoder = container.decode(stream)
+            while (frame := _next_audio(decoder)) is not None:
+                if position is None:
+                    position = round(((frame.time or 0.0) - origin - start_s) * rate_hz)
+                for part in resampler.resample(frame):
+                    samples = part.to_ndarray()[0]
+                    low, high = max(0, -position), min(len(samples), wanted - position)
+                    if low < high:
+                        out[position + low : position + high] = samples[low:high]
+                    position += len(samples)
+                if position >= wanted:
+                    break
+    except FFmpegError as error:
+        raise MediaError(f"the sound can't be decoded ({error.strerror or error})") from error
+    return out
+
+
+def _next_audio(decoder: object) -> av.AudioFrame | None:
+    try:
+        return next(decoder, None)  # type: ignore[call-overload, no-any-return]
+    except FFmpegError:
+        return None
+
+
+def thumbnail(frames: NDArray[np.uint8], height: int = 72) -> NDArray[np.uint8]:
+    """One picture strip ``(height, W, 3)`` of first, middle and last frame."""
+    chosen = frames[[0, len(frames) // 2, -1]]
+    scale = height / chosen.shape[1]
+    width = max(1, round(chosen.shape[2] * scale))
+    rows = (np.arange(height) / scale).astype(int).clip(0, chosen.shape[1] - 1)
+    columns = (np.arange(width) / scale).astype(int).clip(0, chosen.shape[2] - 1)
+    small = chosen[:, rows][:, :, columns]
+    return np.concatenate(list(small), axis=1)

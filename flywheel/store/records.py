@@ -1,0 +1,143 @@
+"""Append-only records: Parquet shards that become visible whole, and a ledger that lets no key in twice.
+
+A shard is written to a temporary file, synced, renamed, and then committed to the ledger together with its keys in one
+transaction. Killed before the commit, its rows do not exist and the file is swept at the next opening for writing; killed
+after, they do. Readers read the shards that the ledger names and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import uuid
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sql
+
+from flywheel.core.errors import BorderError
+from flywheel.store import database as db
+
+_F, _I, _S, _B = pl.Float64, pl.Int64, pl.String, pl.Boolean
+
+#: kind -> columns. The first column is the key.
+SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
+    "clips": {
+        "id": _S, "uri": _S, "content_hash": _S, "start_s": _F, "end_s": _F, "fps": _F, "width": _I, "height": _I,
+        "has_audio": _B, "transcript": _S, "sounds": _S, "split": _S,
+    },
+    "generations": {
+        "id": _S, "clip_id": _S, "prompt": _S, "model": _S, "adapter": _S, "sampling": _S, "candidate": _I, "text": _S,
+        "token_ids": pl.List(pl.Int32), "logprobs": pl.List(pl.Float32), "tokens_in": _I, "tokens_out": _I, "seconds": _F,
+        "finish": _S,
+    },
+    "annotations": {
+        "id": _S, "round": _I, "kind": _S, "clip_id": _S, "generation_id": _S, "source": _S, "text": _S,
+        "mean_logprob": _F,
+    },
+    "rejected": {
+        "id": _S, "round": _I, "uri": _S, "clip_id": _S, "stage": _S, "reason": _S, "at": _S,
+    },
+    "noise_signals": {"id": _S, "round": _I, "annotation_id": _S, "origin": _S, "value": _F},
+}  # fmt: skip
+
+_BY_ROUND = {"annotations", "rejected", "noise_signals"}
+
+
+class Records:
+    """The Parquet side of a workspace."""
+
+    def __init__(self, root: Path, database: db.Database) -> None:
+        self.root = root
+        self._db = database
+
+    def append(self, kind: str, rows: Sequence[dict[str, Any]], *, round: int | None = None) -> int:
+        """Write the rows whose key is new, as one shard; returns how many were. Equal keys count once."""
+        schema = SCHEMAS[kind]
+        key = next(iter(schema))
+        unique = {row[key]: row for row in reversed(rows)}
+        known = self.known(kind, unique)
+        fresh = [row for row in rows if row[key] not in known and unique.pop(row[key], None) is not None]
+        if not fresh:
+            return 0
+        folder = self.root / kind / (f"round={round:03d}" if kind in _BY_ROUND else "")
+        name = f"part-{uuid.uuid4().hex}.parquet"
+        frame = pl.DataFrame(fresh, schema=schema, orient="row")
+        shard = str((folder / name).relative_to(self.root))
+        _write_whole(frame, folder / name)
+        with self._db.transaction() as connection:
+            connection.execute(sql.insert(db.shards).values(name=shard, kind=kind, round=round, num_rows=len(fresh)))
+            connection.execute(sql.insert(db.keys), [{"kind": kind, "key": row[key], "shard": shard} for row in fresh])
+        return len(fresh)
+
+    def known(self, kind: str, keys: Iterable[str]) -> set[str]:
+        """Which of these keys are committed."""
+        wanted = list(keys)
+        found: set[str] = set()
+        with self._db.transaction() as connection:
+            for start in range(0, len(wanted), 500):
+                query = sql.select(db.keys.c.key).where(db.keys.c.kind == kind, db.keys.c.key.in_(wanted[start : start + 500]))
+                found.update(connection.execute(query).scalars())
+        return found
+
+    def read(self, kind: str, *, round: int | None = None) -> pl.DataFrame:
+        """All committed rows, in the order of their shards' commits."""
+        query = sql.select(db.shards.c.name).where(db.shards.c.kind == kind).order_by(sql.literal_column("rowid"))
+        if self._db.engine.dialect.name != "sqlite":
+            query = sql.select(db.shards.c.name).where(db.shards.c.kind == kind).order_by(db.shards.c.name)
+        if round is not None:
+            query = query.where(db.shards.c.round == round)
+        with self._db.transaction() as connection:
+            names = list(connection.execute(query).scalars())
+        schema = pl.Schema(SCHEMAS[kind])
+        if not names:
+            return pl.DataFrame(schema=schema)
+        try:
+            # One scan over all shards: thousands of single reads would spend the time on opening files.
+            return pl.scan_parquet([self.root / name for name in names], hive_partitioning=False).collect().select(schema.names())
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise BorderError(
+                f"{self.root / kind}: a committed shard is missing or damaged ({error}). Restore it from a backup."
+            ) from error
+
+    def sweep(self) -> int:
+        """Remove files that no commit names (a killed writer's); only the holder of the workspace's lock may call it."""
+        with self._db.transaction() as connection:
+            committed = set(connection.execute(sql.select(db.shards.c.name)).scalars())
+        removed = 0
+        for kind in SCHEMAS:
+            for path in (self.root / kind).rglob("part-*"):
+                if path.is_file() and str(path.relative_to(self.root)) not in committed:
+                    path.unlink()
+                    removed += 1
+        return removed
+
+
+def _write_whole(frame: pl.DataFrame, path: Path) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            frame.write_parquet(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+        mend = "Free space on the disk and run the same command; nothing written before is lost." if full else "Check the folder."
+        raise BorderError(f"{path}: can't write ({error}). {mend}") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in this folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
