@@ -76,8 +76,8 @@ class Stream:
         self.noise = torch.randn(8, 1, tiny.FRAMES, 96, 128, 3, generator=torch.Generator().manual_seed(seed))
         self.pad_id = processor.tokenizer.convert_tokens_to_ids("<|video_pad|>")
         # The processor does the same work ten times slower, clip by clip; once is enough to hold us to its numbers.
-        metadata = dict(fps=10.0, duration=scenes.DURATION_S, total_num_frames=32, width=128, height=96,
-                        frames_indices=[int(t * 10) for t in TIMES])  # fmt: skip
+        metadata = {"fps": 10.0, "duration": scenes.DURATION_S, "total_num_frames": 32, "width": 128, "height": 96,
+                        "frames_indices": [int(t * 10) for t in TIMES]}  # fmt: skip
         wanted = processor(text=["<|video_pad|>"], videos=[pictures[0][0]], video_metadata=[metadata],
                            do_sample_frames=False, return_tensors="pt")  # fmt: skip
         self.span = processor.tokenizer.decode(wanted["input_ids"][0])

@@ -117,7 +117,7 @@ def _scenes(path: Path, duration_s: float, corpus: Corpus) -> list[tuple[float, 
         manager = SceneManager()
         manager.add_detector(AdaptiveDetector())
         manager.detect_scenes(video)
-        cuts = [start.get_seconds() for start, _ in manager.get_scene_list()[1:]]
+        cuts = [start.seconds for start, _ in manager.get_scene_list()[1:]]
     except Exception as error:
         # scenedetect raises what its backend raises; whatever it is, it is about this file.
         raise MediaError(f"scenes can't be detected ({error})") from error

@@ -97,7 +97,7 @@ class InputBuilder:
         labels: list[list[int]] = []
         if targets is not None:
             for row, target in zip(ids, targets, strict=True):
-                words = self.tokenizer.encode(target, add_special_tokens=False) + [self.tokenizer.eos_token_id]
+                words = [*self.tokenizer.encode(target, add_special_tokens=False), self.tokenizer.eos_token_id]
                 labels.append([IGNORED] * len(row) + words)
                 row.extend(words)
         length = max(len(row) for row in ids)
