@@ -62,6 +62,7 @@ def load_vlm(folder: Path, adapter: Path | None = None, *, precision: str = "aut
     """
     check_folder(folder)
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText, AutoProcessor
     from transformers.utils import logging
 
@@ -77,7 +78,7 @@ def load_vlm(folder: Path, adapter: Path | None = None, *, precision: str = "aut
             local_files_only=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{folder}: can't be loaded as a vision-language model ({_first_line(error)}).") from error
     if info["missing_keys"]:
         raise UserError(f"{folder}: weights are missing, for instance {sorted(info['missing_keys'])[0]}. The folder is incomplete.")

@@ -15,7 +15,7 @@ from flywheel.core.errors import UserError
 from flywheel.core.progress import progress
 from flywheel.playground import noise, scenes
 
-_SIZES = ((128, 96), (160, 120), (192, 144))
+_SIZES = ((192, 96), (224, 112), (256, 128))
 _RATES = (10, 12, 15)
 _WORKERS = 2
 #: Scenes of a corpus have seeds of their own range; the bundled model's training uses seeds from fifty million on.

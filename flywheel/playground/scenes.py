@@ -1,7 +1,7 @@
 """Scenes of the playground: sampling them, drawing their frames, making their sound.
 
 Everything is a pure function of a seed, so a corpus can be made again to the byte of its oracle. Lengths are seconds;
-coordinates are pixels of a 128 x 96 picture, scaled to the size that is asked for.
+coordinates are pixels of a 128 x 64 picture, scaled to the size that is asked for.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FloatArray = NDArray[np.floating[Any]]
 
 DURATION_S = 3.2
 SAMPLE_RATE = 16_000
-_WIDTH, _HEIGHT = 128, 96
+_WIDTH, _HEIGHT = 128, 64
 
 _RGB = {
     "red": (212, 48, 44),
@@ -102,7 +102,7 @@ BASE = World(
         (colour, shape)
         for i, colour in enumerate(grammar.COLOURS)
         for j, shape in enumerate(grammar.SHAPES)
-        if (i + 2 * j) % 3 == 0
+        if (i + 2 * j) % 6 == 0
     ),
     sounds=("beep", "hum", "hiss"),
     backgrounds=(0, 140),
@@ -144,7 +144,7 @@ def _sample_thing(rng: np.random.Generator, side: int, world: World) -> Thing:
         if (colour, shape) not in world.unseen_pairs:
             break
     size = str(rng.choice(grammar.SIZES))
-    radius = float(rng.uniform(7.5, 9.5) if size == "small" else rng.uniform(14.0, 17.5))
+    radius = float(rng.uniform(7.5, 9.0) if size == "small" else rng.uniform(12.5, 15.0))
     jitter = rng.integers(-18, 19, size=3)
     tint = tuple(int(v) for v in np.clip(np.array(_RGB[colour]) + jitter, 0, 255))
     return Thing(
@@ -152,8 +152,8 @@ def _sample_thing(rng: np.random.Generator, side: int, world: World) -> Thing:
         colour=colour,
         shape=shape,
         motion=_sample_motion(rng, shape),
-        x=64.0 * side + float(rng.uniform(25, 39)),
-        y=float(rng.uniform(38, 58)),
+        x=64.0 * side + float(rng.uniform(26, 38)),
+        y=float(rng.uniform(26, 38)),
         radius=radius,
         angle=float(rng.uniform(-0.25, 0.25)),
         tint=(tint[0], tint[1], tint[2]),
@@ -192,13 +192,13 @@ def _paint(
     centre_x, centre_y, radius, angle = thing.x, thing.y, thing.radius, thing.angle
     match thing.motion:
         case "rises":
-            centre_y -= 8.0 * moved_s
+            centre_y -= 7.0 * moved_s
         case "sinks":
-            centre_y += 8.0 * moved_s
+            centre_y += 7.0 * moved_s
         case "drifts left":
-            centre_x -= 6.5 * moved_s
+            centre_x -= 7.0 * moved_s
         case "drifts right":
-            centre_x += 6.5 * moved_s
+            centre_x += 7.0 * moved_s
         case "spins":
             angle += 1.1 * moved_s
         case "blinks":

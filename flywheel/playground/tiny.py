@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 FRAMES = 8
-_PIXELS = FRAMES * 128 * 96  # what the processor scales a video's frames to, all frames together
+_PIXELS = FRAMES * 128 * 64  # what the processor scales a video's frames to, all frames together
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
@@ -115,7 +115,7 @@ def write_tiny_vlm(folder: Path, tokenizer_texts: list[str], *, vocab_size: int 
     model.generation_config.eos_token_id = ids["<|im_end|>"]
     model.generation_config.pad_token_id = ids["<|endoftext|>"]
     size = {"shortest_edge": _PIXELS, "longest_edge": _PIXELS}
-    image_size = {"shortest_edge": 128 * 96, "longest_edge": 128 * 96}
+    image_size = {"shortest_edge": 128 * 64, "longest_edge": 128 * 64}
     processor = Qwen3VLProcessor(
         image_processor=Qwen2VLImageProcessor(size=image_size, patch_size=16, merge_size=2, temporal_patch_size=2),
         tokenizer=tokenizer,

@@ -292,7 +292,10 @@ def test_linear_loss_equals_the_unchunked(name: str, soft_cap: float | None, mon
     )
     target = torch.randint(0, 9, (11,), generator=generator)
     target[3] = IGNORED
-    built = [losses.build("tailr", gamma=0.3) if name == "tailr" else adapted(0.4) if name == "adatailr" else losses.build("mle") for _ in range(2)]
+    built = [
+        losses.build("tailr", gamma=0.3) if name == "tailr" else adapted(0.4) if name == "adatailr" else losses.build("mle")
+        for _ in range(2)
+    ]
     logits = torch.nn.functional.linear(hidden, weight, bias)
     if soft_cap is not None:
         logits = soft_cap * torch.tanh(logits / soft_cap)
@@ -306,7 +309,10 @@ def test_linear_loss_equals_the_unchunked(name: str, soft_cap: float | None, mon
     built[0].step()
     built[1].step()
     torch.testing.assert_close(
-        torch.tensor(built[0].state_dict().get("sums", [0.0])), torch.tensor(built[1].state_dict().get("sums", [0.0])), rtol=1e-12, atol=0
+        torch.tensor(built[0].state_dict().get("sums", [0.0])),
+        torch.tensor(built[1].state_dict().get("sums", [0.0])),
+        rtol=1e-12,
+        atol=0,
     )
     mean = linear_loss(hidden, weight, target, losses.build("mle"), reduction="mean")
     logits = torch.nn.functional.linear(hidden, weight)

@@ -41,7 +41,9 @@ def test_oracle(corpus: Path) -> None:
 def test_every_scene_parses_to_its_own_slots() -> None:
     for seed in range(300):
         scene = scenes.sample_scene(seed)
-        wanted = {f"{i}.{a}={t.values()[a]}" for i, t in enumerate(scene.things) for a in grammar.ATTRIBUTES} | {f"sound={scene.sound}"}
+        wanted = {f"{i}.{a}={t.values()[a]}" for i, t in enumerate(scene.things) for a in grammar.ATTRIBUTES} | {
+            f"sound={scene.sound}"
+        }
         assert slots(scene.caption()) == wanted
 
 
@@ -49,7 +51,12 @@ def test_slots_of_any_text() -> None:
     assert slots("") == frozenset()
     assert slots("Nothing of the kind happens here.") == frozenset()
     assert slots("RED circles are rising; a beep repeats") == {"0.colour=red", "0.shape=circle", "0.motion=rises", "sound=beep"}
-    assert slots("a ring, then a blue star drifting left") == {"0.shape=ring", "1.colour=blue", "1.shape=star", "1.motion=drifts left"}
+    assert slots("a ring, then a blue star drifting left") == {
+        "0.shape=ring",
+        "1.colour=blue",
+        "1.shape=star",
+        "1.motion=drifts left",
+    }
 
 
 def test_f1() -> None:

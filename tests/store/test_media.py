@@ -15,7 +15,9 @@ from flywheel.store.cache import FrameCache
 from flywheel.store.media import probe, read_audio, read_frames
 
 
-def write_video(path: Path, times_s: list[float], *, size: tuple[int, int] = (64, 48), aspect: Fraction | None = None, codec: str = "libx264") -> None:
+def write_video(
+    path: Path, times_s: list[float], *, size: tuple[int, int] = (64, 48), aspect: Fraction | None = None, codec: str = "libx264"
+) -> None:
     """Frames whose grey level is their index times ten, shown at these times."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25)
@@ -71,7 +73,9 @@ def test_rotation_is_undone(tmp_path: Path) -> None:
     matrix = at + 4 + 40
     one = (1 << 16).to_bytes(4, "big")
     minus_one = (-(1 << 16)).to_bytes(4, "big", signed=True)
-    data[matrix : matrix + 36] = b"".join((bytes(4), one, bytes(4), minus_one, bytes(4), bytes(4), bytes(4), bytes(4), (1 << 30).to_bytes(4, "big")))
+    data[matrix : matrix + 36] = b"".join(
+        (bytes(4), one, bytes(4), minus_one, bytes(4), bytes(4), bytes(4), bytes(4), (1 << 30).to_bytes(4, "big"))
+    )
     turned.write_bytes(bytes(data))
     before = read_frames(plain, [0.0])[0]
     after = read_frames(turned, [0.0])[0]
@@ -102,7 +106,12 @@ def test_what_is_no_video_says_so(tmp_path: Path) -> None:
         block.sample_rate = 16000
         container.mux(stream.encode(block))
         container.mux(stream.encode(None))
-    for name, reason in (("empty", "0 bytes"), ("text", "not a readable video"), ("sound", "only sound"), ("gone", "can't be read|No such file")):
+    for name, reason in (
+        ("empty", "0 bytes"),
+        ("text", "not a readable video"),
+        ("sound", "only sound"),
+        ("gone", "can't be read|No such file"),
+    ):
         with pytest.raises(MediaError, match=reason):
             probe(tmp_path / f"{name}.mp4")
 

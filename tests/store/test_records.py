@@ -21,7 +21,14 @@ Make = Callable[..., Workspace]
 
 def annotation(number: int, text: str = "a text", round: int = 1) -> Annotation:
     return Annotation(
-        id=f"a{number}", round=round, kind="caption", clip_id=f"c{number}", generation_id="", source="model", text=text, mean_logprob=-1.0
+        id=f"a{number}",
+        round=round,
+        kind="caption",
+        clip_id=f"c{number}",
+        generation_id="",
+        source="model",
+        text=text,
+        mean_logprob=-1.0,
     )
 
 
@@ -46,7 +53,11 @@ def test_rows_not_committed_do_not_exist(make_workspace: Make, monkeypatch: pyte
         raise Died
 
     with monkeypatch.context() as patch:
-        patch.setattr(w.database, "transaction", lambda original=w.database.transaction, calls=[]: calls.append(1) or (original() if len(calls) < 2 else die()))
+        patch.setattr(
+            w.database,
+            "transaction",
+            lambda original=w.database.transaction, calls=[]: calls.append(1) or (original() if len(calls) < 2 else die()),
+        )
         with pytest.raises(Died):
             w.add_annotations([annotation(2)], 1)
     files = list((w.root / "annotations").rglob("part-*.parquet"))

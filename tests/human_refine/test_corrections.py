@@ -1,0 +1,104 @@
+"""Corrections from files: good rows kept, a clear line per bad row, nothing half done, nothing twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flywheel.core.errors import UserError
+from flywheel.core.types import Annotation
+from flywheel.store import Workspace
+from human_refine import import_corrections
+
+
+@pytest.fixture
+def workspace(make_workspace: Callable[..., Workspace]) -> Workspace:
+    w = make_workspace("review.max_chars=40")
+    rows = [
+        Annotation(
+            id=f"a{i}",
+            round=1,
+            kind="caption",
+            clip_id=f"c{i}",
+            generation_id="",
+            source="model",
+            text=f"text {i}",
+            mean_logprob=-i,
+        )
+        for i in range(6)
+    ]
+    w.add_annotations(rows, 1)
+    return w
+
+
+def test_jsonl(workspace: Workspace, tmp_path: Path) -> None:
+    file = tmp_path / "c.jsonl"
+    good = [
+        {"annotation_id": "a0", "verdict": "edit", "text": "  a  better\ntext ", "refiner": "ann", "seconds": 12.5},
+        {"annotation_id": "a1", "verdict": "accept"},
+        {"annotation_id": "a2", "verdict": "reject", "reason": "wrong clip", "at": "2026-03-01T10:00:00"},
+    ]
+    bad = [
+        ({"annotation_id": "nope", "verdict": "accept"}, "annotation 'nope' is unknown"),
+        ({"annotation_id": "a3", "verdict": "edit", "text": "   "}, "this one is empty"),
+        ({"annotation_id": "a3", "verdict": "edit", "text": "x" * 41}, "41 characters, at most 40"),
+        ({"annotation_id": "a3", "verdict": "love"}, "verdict 'love' is unknown"),
+        ({"annotation_id": "a3", "verdict": "edit", "text": "y", "colour": 1}, "unknown column 'colour'"),
+        ({"annotation_id": "a3", "verdict": "edit", "text": 5}, "'text' must be text, got int"),
+        ({"verdict": "accept"}, "needs 'annotation_id'"),
+        ({"annotation_id": "a3", "verdict": "edit", "text": "y", "seconds": -1}, "seconds must be zero or more"),
+        ({"annotation_id": "a3", "verdict": "edit", "text": "y", "seconds": "NaN"}, "seconds must be zero or more"),
+        ({"annotation_id": "a3", "verdict": "edit", "text": "y", "at": "yesterday"}, "ISO 8601"),
+        ({"annotation_id": "a3", "verdict": "edit", "text": "a\x00b"}, "NUL"),
+        ({"annotation_id": "a3", "verdict": "edit", "text": "\ud800"}, "lone surrogate"),
+        (good[1], "same as an earlier line"),
+        ([1], "must be an object"),
+    ]
+    lines = [json.dumps(row).encode() for row in good] + [json.dumps(row).encode() for row, _ in bad]
+    file.write_bytes(b"\n".join([*lines, b'{"annotation_id": "a4", "verdict": "edit", "text": "\xff"}', b"{broken"]))
+    report = import_corrections(workspace, file)
+    assert report.added == 3
+    assert len(report.refused) == len(bad) + 2
+    for number, (_, message) in enumerate(bad, len(good) + 1):
+        assert any(line.startswith(f"c.jsonl: line {number}: ") and message in line for line in report.refused), message
+    assert any("not valid UTF-8 at byte" in line for line in report.refused)
+    kept = {c.annotation_id: c for c in workspace.correction_records()}
+    assert kept["a0"].text == "a better text"
+    assert kept["a0"].clip_id == "c0"
+    assert kept["a2"].at.isoformat() == "2026-03-01T10:00:00+00:00"
+    again = import_corrections(workspace, file)
+    assert (again.added, again.known) == (0, 4), "the doubled row is known too, the second time"
+    assert workspace.corrections().height == 3
+
+
+def test_csv(workspace: Workspace, tmp_path: Path) -> None:
+    file = tmp_path / "c.csv"
+    file.write_bytes(
+        '\ufeffannotation_id,verdict,text\r\na0,edit,"two\r\nlines, and a comma"\r\n\r\na1,edit,gr\u00fcn\r\na2,edit\r\n'.encode()
+        + b"a3,edit,\xff\xfe\r\na4,accept,\r\n"
+    )
+    report = import_corrections(workspace, file)
+    assert report.added == 3
+    assert {c.annotation_id: c.text for c in workspace.correction_records()} == {
+        "a0": "two lines, and a comma",
+        "a1": "grün",
+        "a4": "",
+    }
+    assert len(report.refused) == 2
+    assert "has 2 cells, the header has 3" in report.refused[0]
+    assert "not valid UTF-8" in report.refused[1]
+
+
+def test_files_that_are_no_corrections(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("id,text\n1,x\n")
+    with pytest.raises(UserError, match="needs the columns annotation_id, verdict; has id, text"):
+        import_corrections(workspace, tmp_path / "c.csv")
+    (tmp_path / "c.xlsx").write_text("")
+    with pytest.raises(UserError, match=r"unknown ending '\.xlsx'"):
+        import_corrections(workspace, tmp_path / "c.xlsx")
+    with pytest.raises(UserError, match="can't be read"):
+        import_corrections(workspace, tmp_path / "gone.jsonl")
+    assert workspace.corrections().is_empty()

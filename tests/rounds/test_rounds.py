@@ -1,0 +1,170 @@
+"""The round as a state machine, its texts as a view, its gate, its report: real store, tiny steps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from flywheel.core.types import Annotation, Correction, content_id
+from flywheel.demo import Oracle
+from flywheel.ingest import ingest
+from flywheel.rounds import RoundContext, run_round, stages
+from flywheel.rounds.conductor import current_round, figures, flat
+from flywheel.rounds.report import write_report
+from flywheel.rounds.texts import CAPTION, EVALUATION, Texts
+from flywheel.status import status_of
+from flywheel.store import Workspace
+
+Make = Callable[..., Workspace]
+
+
+def context_of(make: Make, corpus: Path, *overrides: str) -> RoundContext:
+    w = make(
+        "annotate.engine=fake", "pretrain.num_steps=0", "finetune.num_steps=0", "evaluate.agreement_pairs=0",
+        "evaluate.resamples=100", "gate.min_anchors=2", *overrides,
+    )  # fmt: skip
+    if w.clips().is_empty():
+        with w.lock():
+            ingest(w, [str(corpus / "corpus")])
+    return RoundContext(w)
+
+
+def correct(context: RoundContext, clip_id: str, text: str, round: int = 1, verdict: str = "edit") -> None:
+    annotation = Texts(context.workspace).captions(round)[clip_id]
+    context.workspace.add_corrections(
+        [
+            Correction(
+                id=content_id(annotation.id, text, verdict), annotation_id=annotation.id, clip_id=clip_id, verdict=verdict, text=text,  # type: ignore[arg-type]
+                refiner="r", at=datetime(2026, 1, round, tzinfo=UTC),
+            )
+        ]
+    )  # fmt: skip
+
+
+def test_a_round_goes_through_its_stages_and_the_next_begins(make_workspace: Make, corpus: Path) -> None:
+    context = context_of(make_workspace, corpus)
+    w = context.workspace
+    assert run_round(context, until="annotate")["state"] == "stopped"
+    assert current_round(context) == 1
+    result = run_round(context)
+    assert (result["round"], result["state"], result["verdict"]) == (1, "done", "promoted")
+    assert "only 0 corrected anchors" in result["message"]
+    assert (w.champion(), current_round(context)) == (1, 2)
+    assert status_of(w)["round"] == 2
+    test = {c.id for c in context.split("test")}
+    assert set(w.annotations(round=1, kind=EVALUATION)["clip_id"]) == test
+    assert not set(w.annotations(round=1, kind=CAPTION)["clip_id"]) & test, "test clips are never annotated for training"
+
+
+def test_review_waits_and_goes_on(make_workspace: Make, corpus: Path) -> None:
+    context = context_of(make_workspace, corpus, "review.wait_for=1")
+    result = run_round(context)
+    assert (result["state"], result["stage"]) == ("waiting", "review")
+    found = status_of(context.workspace)
+    assert (found["stage"], found["state"]) == ("review", "waiting")
+    assert "waits for 1 more" in found["message"]
+    correct(context, context.split("train")[0].id, "a person's text")
+    assert run_round(context)["state"] == "done"
+
+
+def test_what_people_said_comes_first(make_workspace: Make, corpus: Path) -> None:
+    context = context_of(make_workspace, corpus)
+    run_round(context, until="annotate")
+    edited, rejected, *rest = context.split("train")
+    correct(context, edited.id, "a person's text")
+    correct(context, rejected.id, "", verdict="reject")
+    examples = {e.clip_id: e for e in stages.training_examples(context, Texts(context.workspace), 1, 1)}
+    assert (examples[edited.id].text, examples[edited.id].group) == ("a person's text", "human")
+    if rejected.transcript:
+        assert examples[rejected.id].group == "transcript:0:caption", "a rejected text is not learned; the one before is"
+    else:
+        assert rejected.id not in examples
+    assert all(examples[c.id].group == "model:1:caption" for c in rest)
+    assert set(examples) <= {c.id for c in context.split("train")}, "anchors and test clips are never trained on"
+
+
+def test_anchors_choose_the_source(make_workspace: Make, corpus: Path) -> None:
+    """A model that writes worse than what came with the videos does not replace it."""
+    context = context_of(make_workspace, corpus, "corpus.anchor_share=0.5")
+    run_round(context, until="annotate")
+    oracle = Oracle(corpus / "oracle.parquet")
+    anchors = context.split("anchor")
+    assert Texts(context.workspace).choose(1, 2, "best").round == 1, "without corrected anchors the newest is taken"
+    for clip in anchors:
+        correct(context, clip.id, oracle.text(clip.uri))
+    choice = Texts(context.workspace).choose(1, 2, "best")
+    assert choice.round == 0
+    assert choice.anchor_f1[0] > choice.anchor_f1[1]
+    assert choice.num_anchors == len(anchors)
+    assert Texts(context.workspace).choose(1, 2, "newest").round == 1
+    assert Texts(context.workspace).choose(1, 1000, "best").round == 1
+
+
+def test_the_gate_refuses_what_is_proven_worse(make_workspace: Make, corpus: Path) -> None:
+    context = context_of(make_workspace, corpus, "corpus.anchor_share=0.6")
+    w = context.workspace
+    run_round(context, until="annotate")
+    oracle = Oracle(corpus / "oracle.parquet")
+    anchors = context.split("anchor")
+    for clip in anchors:
+        correct(context, clip.id, oracle.text(clip.uri))
+
+    def said(round: int, text: str | None) -> list[Annotation]:
+        one = Texts(w).captions(1)[anchors[0].id]
+        return [
+            replace(
+                one,
+                id=content_id(round, EVALUATION, c.id),
+                round=round,
+                kind=EVALUATION,
+                clip_id=c.id,
+                text=text or oracle.text(c.uri),
+            )
+            for c in anchors
+        ]
+
+    w.add_annotations(said(0, None), 0)
+    w.add_annotations(said(1, "nothing of the kind"), 1)
+    result = stages.gate(context, 1)
+    assert result["verdict"] == "refused"
+    assert result["difference"]["high"] < 0
+    assert w.champion() == 0
+    w.add_annotations(said(2, None), 2)
+    assert stages.gate(context, 2)["verdict"] == "promoted"
+    assert w.champion() == 2
+
+
+def test_report_holds_everything_in_itself(make_workspace: Make, corpus: Path) -> None:
+    context = context_of(make_workspace, corpus)
+    context.workspace.add_rejected(round=0, stage="ingest", uri="/x/<b>.mp4", clip_id="", reason="holds <script> only")
+    run_round(context)
+    folder = write_report(context, [figures(context, r) for r in (0, 1)], 1)
+    page = (folder / "report.html").read_text()
+    assert page.count("<article>") == 12
+    assert page.count("data:image/jpeg;base64,") == 12
+    assert "<script>" not in page
+    assert "holds &lt;script&gt; only" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    said = json.loads((folder / "report.json").read_text())
+    assert said["quantity"]["annotations"] == len(context.split("test"))
+    assert {"quantity/tokens", "diversity/distinct_1", "diversity/distinct_1_low", "num_corrections"} <= set(flat(said))
+
+
+def test_interrupted_stage_time_adds_up(make_workspace: Make, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = context_of(make_workspace, corpus)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setitem(stages.STAGES, "annotate", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_round(context)
+    assert context.workspace.stage(1, "annotate")[0] == "running"
+    assert current_round(context) == 1
+    assert run_round(context)["state"] == "done"
