@@ -133,15 +133,6 @@ class NoiseSignal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkpoint:
-    """A model on disk: a full folder, or the base with an adapter beside it (``adapter`` empty when there is none)."""
-
-    model: str
-    adapter: str
-    digest: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Estimate:
     """A value with its 95 % interval over ``n`` items; the bounds equal the value where n < 2."""
 
@@ -151,16 +142,24 @@ class Estimate:
     n: int
 
 
+#: An :class:`Estimate` as it lies in records: ``value``, ``low``, ``high``, ``n``.
+EstimateRecord = Mapping[str, float]
+
+
 @dataclass(frozen=True, kw_only=True)
 class RoundReport:
-    """A round's figures: those of M_k's texts on the test split (``quantity``, ``diversity``, ``quality``), and its costs."""
+    """A round's figures: those of M_k's texts on the test split (``quantity``, ``diversity``, ``quality``), and its costs.
+
+    ``oracle`` is filled where the truth is known (the playground), ``stages_s`` are seconds per stage, ``details`` what each
+    stage put on record.
+    """
 
     round: int
     num_corrections: int
     quantity: Mapping[str, float]
-    diversity: Mapping[str, Estimate]
-    quality: Mapping[str, Estimate]
-    oracle: Mapping[str, Estimate]
+    diversity: Mapping[str, EstimateRecord]
+    quality: Mapping[str, EstimateRecord]
+    oracle: Mapping[str, EstimateRecord]
     stages_s: Mapping[str, float]
     details: Mapping[str, Any]
 

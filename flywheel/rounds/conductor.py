@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from flywheel.core.errors import UserError
 from flywheel.core.progress import say
-from flywheel.core.types import ROUND_STAGES, Stage
+from flywheel.core.types import ROUND_STAGES, RoundReport, Stage
 from flywheel.rounds import stages
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.report import write_report
@@ -80,19 +81,21 @@ def _run_stage(context: RoundContext, round: int, stage: Stage) -> None:
 
 
 def figures(context: RoundContext, round: int) -> dict[str, Any]:
-    """A round's figures as they stand on record: quantity, diversity, quality, stages, verdict."""
+    """A round's figures as they stand on record, a :class:`RoundReport` as plain values."""
     workspace = context.workspace
     measured = workspace.stage(round, "evaluate")[1]
-    return {
-        "round": round,
-        "num_corrections": stages.num_corrections(context, round) if round else 0,
-        "quantity": measured.get("quantity", {}),
-        "diversity": measured.get("diversity", {}),
-        "quality": measured.get("quality", {}),
-        "oracle": measured.get("oracle", {}),
-        "stages_s": workspace.stages_s(round),
-        "details": {s: workspace.stage(round, s)[1] for s in ROUND_STAGES if s != "evaluate" and workspace.stage(round, s)[1]},
-    }
+    results = {stage: workspace.stage(round, stage)[1] for stage in ROUND_STAGES if stage != "evaluate"}
+    report = RoundReport(
+        round=round,
+        num_corrections=stages.num_corrections(context, round) if round else 0,
+        quantity=measured.get("quantity", {}),
+        diversity=measured.get("diversity", {}),
+        quality=measured.get("quality", {}),
+        oracle=measured.get("oracle", {}),
+        stages_s=workspace.stages_s(round),
+        details={stage: result for stage, result in results.items() if result},
+    )
+    return asdict(report)
 
 
 def publish(context: RoundContext, round: int) -> None:

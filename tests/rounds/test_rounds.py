@@ -168,3 +168,22 @@ def test_interrupted_stage_time_adds_up(make_workspace: Make, corpus: Path, monk
     assert context.workspace.stage(1, "annotate")[0] == "running"
     assert current_round(context) == 1
     assert run_round(context)["state"] == "done"
+
+
+def test_the_loop_turns_without_an_oracle(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
+    """Videos and transcripts are all it needs; and while it turns, no file named oracle is opened by Python or by polars."""
+    import shutil
+    import sys
+
+    shutil.copytree(corpus / "corpus", tmp_path / "elsewhere" / "corpus")
+    assert not list((tmp_path / "elsewhere").rglob("*oracle*"))
+    opened: list[str] = []
+    sys.addaudithook(lambda event, arguments: opened.append(str(arguments[0])) if event == "open" else None)
+    w = make_workspace(
+        "annotate.engine=fake", "pretrain.num_steps=0", "finetune.num_steps=0", "evaluate.agreement_pairs=0", "evaluate.resamples=100"
+    )
+    with w.lock():
+        ingest(w, [str(tmp_path / "elsewhere" / "corpus")])
+    assert run_round(RoundContext(w))["state"] == "done"
+    assert any(name.endswith(".yaml") for name in opened), "the hook listens"
+    assert not [name for name in opened if "oracle" in name]
