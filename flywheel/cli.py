@@ -196,10 +196,7 @@ def corrections_export(
     from human_refine import export_queue
 
     workspace = _open(config, None)
-    rounds = [r for r in workspace.rounds() if r > 0]
-    if not rounds:
-        raise UserError("corrections export: no round has begun. Run 'flywheel annotate' first.")
-    print(f"{export_queue(workspace, rounds[-1], out, limit)} rows in {out}")
+    print(f"{export_queue(workspace, out, limit)} rows in {out}")
 
 
 @app.command()

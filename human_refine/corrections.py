@@ -97,13 +97,17 @@ def _correction(values: Any, annotations: dict[str, str], max_chars: int) -> Cor
     )
 
 
-def export_queue(workspace: Workspace, round: int, out: Path, limit: int | None = None) -> int:
-    """Write the round's uncorrected texts as JSONL for people to fill in; returns how many.
+def export_queue(workspace: Workspace, out: Path, limit: int | None = None) -> int:
+    """Write the last round's uncorrected texts as JSONL for people to fill in; returns how many.
 
     Half come in the order of the model's doubt (lowest mean log-prob first), half at random by id, so that what people see
     is not only the worst. Anchor clips come at random alone.
     """
-    captions = workspace.annotations(round=round, kind="caption")
+    written = workspace.annotations(kind="caption").filter(pl.col("source") == "model")
+    if written.is_empty():
+        raise UserError("corrections export: no round has texts yet. Run 'flywheel annotate' first.")
+    round = written["round"].max()
+    captions = written.filter(pl.col("round") == round)
     clips = workspace.clips().select(pl.col("id").alias("clip_id"), "uri", "start_s", "end_s", "split")
     done = workspace.corrections().select("clip_id")
     open_rows = captions.join(clips, on="clip_id").join(done, on="clip_id", how="anti").sort("id")

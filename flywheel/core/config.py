@@ -74,7 +74,7 @@ class Pretrain(Section):
         "best",
         description="which text of a clip to learn: of the rounds so far the one whose text anchors find best, or always the newest",
     )
-    num_steps: int = Field(400, ge=0, description="optimizer steps; 0 skips pretraining")
+    num_steps: int = Field(200, ge=0, description="optimizer steps; 0 skips pretraining")
     batch_size: int = Field(16, ge=1, description="clips per step and process")
     learning_rate: float = Field(1e-3, gt=0, description="peak, after warm-up; cosine to a tenth")
     warmup_share: float = Field(0.05, ge=0, le=1, description="share of the steps that warm up")
@@ -96,7 +96,7 @@ class Loss(Section):
 
 
 class Finetune(Section):
-    num_steps: int = Field(80, ge=0, description="optimizer steps on corrections; 0 skips fine-tuning")
+    num_steps: int = Field(60, ge=0, description="optimizer steps on corrections; 0 skips fine-tuning")
     batch_size: int = Field(8, ge=1)
     learning_rate: float = Field(2e-3, gt=0)
     lora_rank: int = Field(16, ge=1)

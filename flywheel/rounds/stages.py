@@ -7,12 +7,11 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-import trainers
 from flywheel.core.progress import say
 from flywheel.core.types import Clip, Estimate, Example, NoiseSignal, Stage
 from flywheel.metrics import diversity, mean_estimate, paired_difference, quantity, reference_quality, token_f1
@@ -20,6 +19,9 @@ from flywheel.models.score import mean_logprobs
 from flywheel.rounds.annotate import write_texts
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.texts import CAPTION, EVALUATION, Texts
+
+if TYPE_CHECKING:
+    import trainers
 
 Result = dict[str, Any]
 
@@ -55,6 +57,8 @@ def num_corrections(context: RoundContext, round: int) -> int:
 
 def pretrain(context: RoundContext, round: int) -> Result:
     """From the base, on the newest text of train clips, with the noise-robust loss."""
+    import trainers
+
     config = context.config
     out = context.workspace.model_folder(round) / "model"
     if config.pretrain.num_steps == 0:
@@ -123,12 +127,12 @@ def _hints(context: RoundContext, texts: Texts, clip: Clip, round: int) -> dict[
     return context.evidence(clip, texts, round).model_dump()
 
 
-def _training_set(context: RoundContext, examples: list[Example], *, dropout: bool = True) -> trainers.TrainingSet:
+def _training_set(context: RoundContext, examples: list[Example]) -> trainers.TrainingSet:
+    import trainers
+
     plan = context.config.pretrain
     rates: dict[Any, float] = {"transcript": plan.transcript_dropout, "previous": plan.previous_dropout}
-    return trainers.TrainingSet(
-        examples=examples, picture=context.picture, prompt=context.prompt, dropout=rates if dropout else {}, seed=plan.seed
-    )
+    return trainers.TrainingSet(examples=examples, picture=context.picture, prompt=context.prompt, dropout=rates, seed=plan.seed)
 
 
 def _hold_out(examples: list[Example], share: float) -> tuple[list[Example], list[Example]]:
@@ -150,6 +154,8 @@ def _note_suspicion(context: RoundContext, round: int, examples: list[Example], 
 
 def finetune(context: RoundContext, round: int) -> Result:
     """LoRA on the corrections of train clips, plain maximum likelihood."""
+    import trainers
+
     config = context.config
     out = context.workspace.model_folder(round) / "adapter"
     if (done := _done(out)) is not None:

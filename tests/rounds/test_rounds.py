@@ -180,7 +180,11 @@ def test_the_loop_turns_without_an_oracle(make_workspace: Make, corpus: Path, tm
     opened: list[str] = []
     sys.addaudithook(lambda event, arguments: opened.append(str(arguments[0])) if event == "open" else None)
     w = make_workspace(
-        "annotate.engine=fake", "pretrain.num_steps=0", "finetune.num_steps=0", "evaluate.agreement_pairs=0", "evaluate.resamples=100"
+        "annotate.engine=fake",
+        "pretrain.num_steps=0",
+        "finetune.num_steps=0",
+        "evaluate.agreement_pairs=0",
+        "evaluate.resamples=100",
     )
     with w.lock():
         ingest(w, [str(tmp_path / "elsewhere" / "corpus")])
