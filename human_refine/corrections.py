@@ -106,7 +106,7 @@ def export_queue(workspace: Workspace, out: Path, limit: int | None = None) -> i
     written = workspace.annotations(kind="caption").filter(pl.col("source") == "model")
     if written.is_empty():
         raise UserError("corrections export: no round has texts yet. Run 'flywheel annotate' first.")
-    round = written["round"].max()
+    round = int(written["round"].to_numpy().max())
     captions = written.filter(pl.col("round") == round)
     clips = workspace.clips().select(pl.col("id").alias("clip_id"), "uri", "start_s", "end_s", "split")
     done = workspace.corrections().select("clip_id")

@@ -116,13 +116,17 @@ def _plot(name: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> str:
         for r, p in points
     )
     scale = "".join(
-        f"<text x={left - 4} y={y(v) + 4:.1f} font-size=11 text-anchor=end fill='var(--dim)'>{v:.3g}</text>"
+        f"<text x={left - 4} y={y(v) + 4:.1f} font-size=11 text-anchor=end fill='var(--dim)'>{_short(v)}</text>"
         for v in (low + room, high - room)
     )
     return (
         f"<figure><svg width={width} height={height} role=img aria-label='{html.escape(name)} over rounds'>{scale}"
         f"<polyline points='{line}' fill=none stroke='var(--accent)' />{marks}</svg><figcaption>{html.escape(name)}</figcaption></figure>"
     )
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _figures_table(rounds: Sequence[Mapping[str, Any]]) -> str:

@@ -82,13 +82,23 @@ def test_init_ingest_status_show(corpus: Path, tmp_path: Path) -> None:
         (("init", "z", "--preset", "nope"), "There are playground"),
     ],
 )
-def test_what_the_user_must_mend_is_one_line_and_exit_2(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
-    flywheel("init", "w", cwd=tmp_path)
-    out = flywheel(*arguments, cwd=tmp_path)
-    assert out.returncode == 2, out.stderr
-    assert message in out.stderr
-    assert len(out.stderr.strip().splitlines()) == 1, out.stderr
-    assert out.stdout == ""
+def test_what_the_user_must_mend_is_one_line_and_exit_2(
+    arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from flywheel.cli import main
+    from flywheel.core.config import template
+    from flywheel.store import Workspace
+
+    Workspace.create(tmp_path / "w", template())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["flywheel", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out = capsys.readouterr()
+    assert ended.value.code == 2, out.err
+    assert message in out.err
+    assert len(out.err.strip().splitlines()) == 1, out.err
+    assert out.out == ""
 
 
 def test_config_commands(tmp_path: Path) -> None:
