@@ -74,6 +74,7 @@ class Pretrain(Section):
         "best",
         description="which text of a clip to learn: of the rounds so far the one whose text anchors find best, or always the newest",
     )
+    human_weight: float = Field(4.0, gt=0, description="weight of a text that a person gave against one that a machine wrote")
     num_steps: int = Field(200, ge=0, description="optimizer steps; 0 skips pretraining")
     batch_size: int = Field(16, ge=1, description="clips per step and process")
     learning_rate: float = Field(1e-3, gt=0, description="peak, after warm-up; cosine to a tenth")

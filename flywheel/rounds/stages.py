@@ -109,8 +109,11 @@ def training_examples(context: RoundContext, texts: Texts, source: int, round: i
         hints = _hints(context, texts, clip, round)
         if human is not None and human.text is not None:
             examples.append(
-                Example(clip_id=clip.id, text=human.text, prompt_texts=hints, group="human", annotation_id=human.annotation_id)
-            )
+                Example(
+                    clip_id=clip.id, text=human.text, prompt_texts=hints, group="human", annotation_id=human.annotation_id,
+                    weight=context.config.pretrain.human_weight,
+                )
+            )  # fmt: skip
             continue
         for origin in dict.fromkeys((source, 0)):
             annotation = texts.captions(origin).get(clip.id)

@@ -21,6 +21,7 @@ _WINDOW_S = 0.032
 _CLICK_S = 0.09
 _GAP_S = 0.04
 _FLOOR_DB = -55.0
+_LOW_HZ = 250.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +106,7 @@ def _is_speech_like(power: NDArray[np.float64], frequencies: NDArray[np.float64]
 
 
 def describe(events: Sequence[SoundEvent]) -> str:
-    """The events as one short line, like kinds gathered: ``tone x6 880 Hz 0.3-3.1 s loud``; empty when there are none."""
+    """The events as one short line, like kinds gathered: ``high repeated tone x6 880 Hz 0.3-3.1 s loud``; empty when there are none."""
     groups: list[list[SoundEvent]] = []
     for event in events:
         for group in groups:
@@ -120,8 +121,17 @@ def describe(events: Sequence[SoundEvent]) -> str:
         loudest = max(e.loudness_db for e in group)
         loud = "loud" if loudest > -20 else "soft" if loudest < -40 else "clear"
         pitch = "" if group[0].pitch_hz is None else f" {round(group[0].pitch_hz, -1):.0f} Hz"
-        parts.append(f"{group[0].kind} x{len(group)}{pitch} {group[0].start_s:.1f}-{group[-1].end_s:.1f} s {loud}")
+        parts.append(f"{_name(group)} x{len(group)}{pitch} {group[0].start_s:.1f}-{group[-1].end_s:.1f} s {loud}")
     return "; ".join(parts)
+
+
+def _name(group: Sequence[SoundEvent]) -> str:
+    """The kind in words that tell like things apart: a model reads ``low tone`` better than ``tone ... 90 Hz``."""
+    name = group[0].kind
+    if name == "tone":
+        name_of_pitch = "low" if (group[0].pitch_hz or 0) < _LOW_HZ else "high"
+        return f"{name_of_pitch} {'repeated ' if len(group) > 2 else ''}tone"
+    return f"repeated {name}" if len(group) > 2 else name
 
 
 def _near(a: float | None, b: float | None) -> bool:
