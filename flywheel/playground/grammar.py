@@ -25,11 +25,11 @@ ATTRIBUTES: Final = ("size", "colour", "shape", "motion")
 CANNOT_SPIN: Final = frozenset({"circle", "ring"})
 
 _SOUND_PHRASES: Final = {
-    "beep": "a beep repeats",
-    "hum": "a low hum plays",
+    "beep": "beeps repeat",
+    "hum": "humming goes on",
     "hiss": "noise hisses",
     "tick": "something ticks",
-    "whistle": "a whistle climbs",
+    "whistle": "whistling climbs",
 }
 
 _BASE_SHAPES: Final = {
