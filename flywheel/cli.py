@@ -5,12 +5,15 @@ Results go to stdout, progress and log to stderr. Exit 0 done, 1 failed, 2 the u
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TextIO
 
 import typer
 
@@ -52,8 +55,27 @@ def _context(workspace: Workspace) -> RoundContext:
     return RoundContext(workspace)
 
 
+_P = ParamSpec("_P")
+_kept: list[TextIO] = []
+
+
+def _results_alone(command: Callable[_P, None]) -> Callable[_P, None]:
+    """Some libraries log to stdout (DeepSpeed does when it is imported); while a command works, stdout is its results' alone."""
+
+    @functools.wraps(command)
+    def run(*arguments: _P.args, **options: _P.kwargs) -> None:
+        _kept.append(sys.stdout)
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                command(*arguments, **options)
+        finally:
+            _kept.pop()
+
+    return run
+
+
 def _print(values: Any, as_json: bool, text: str) -> None:
-    print(json.dumps(values, indent=2, default=str) if as_json else text)
+    print(json.dumps(values, indent=2, default=str) if as_json else text, file=_kept[-1] if _kept else sys.stdout)
 
 
 @app.command()
@@ -69,6 +91,7 @@ def init(
 
 
 @app.command()
+@_results_alone
 def doctor(config: Config = HERE, json_: Json = False) -> None:
     """Check GPU, libraries, database, tracker and disk: what is missing, and the mend."""
     from flywheel.doctor import checks
@@ -80,6 +103,7 @@ def doctor(config: Config = HERE, json_: Json = False) -> None:
 
 
 @app.command()
+@_results_alone
 def ingest(
     sources: Annotated[list[str], typer.Argument(help="Folders, files, JSONL, Parquet, CSV, datasets on disk, tars.")],
     config: Config = HERE, set_: Set = None, limit: Limit = None, json_: Json = False,
@@ -98,6 +122,7 @@ def ingest(
 
 
 @app.command()
+@_results_alone
 def annotate(config: Config = HERE, set_: Set = None, limit: Limit = None, dry_run: DryRun = False, json_: Json = False) -> None:
     """Run or resume the annotation of the current round."""
     from flywheel.rounds.conductor import current_round, run_round
@@ -122,6 +147,7 @@ def annotate(config: Config = HERE, set_: Set = None, limit: Limit = None, dry_r
 
 
 @app.command("round")
+@_results_alone
 def round_(
     config: Config = HERE,
     set_: Set = None,
@@ -134,6 +160,7 @@ def round_(
 
 
 @app.command()
+@_results_alone
 def run(
     config: Config = HERE,
     set_: Set = None,
@@ -220,6 +247,7 @@ def show(
 
 
 @app.command()
+@_results_alone
 def report(
     round: Annotated[int | None, typer.Argument(help="A round; the last one that has figures if left out.")] = None,
     config: Config = HERE,
@@ -278,6 +306,7 @@ def playground(
 
 
 @app.command()
+@_results_alone
 def demo(
     out: Annotated[Path, typer.Option(help="Workspace folder.")] = Path("flywheel-demo"),
     seed: Annotated[int, typer.Option(help="Of the corpus and the refiner.")] = 0,
@@ -286,13 +315,11 @@ def demo(
     json_: Json = False,
 ) -> None:
     """The whole wheel on the bundled corpus."""
-    from flywheel.demo import announce, run_demo
+    from flywheel.demo import run_demo, table, where
 
     summary = run_demo(out, seed=seed, noise=noise, quick=quick)
-    if json_:
-        print(json.dumps(summary, indent=2))
-    else:
-        announce(summary, out)
+    _print(summary, json_, table(summary))
+    say(where(summary, out))
 
 
 @config_app.command("template")

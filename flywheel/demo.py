@@ -20,7 +20,6 @@ import yaml
 
 from flywheel.core.config import template
 from flywheel.core.errors import UserError
-from flywheel.core.progress import say
 from flywheel.ingest import ingest
 from flywheel.metrics import mean_estimate, paired_difference
 from flywheel.playground import slot_f1, write_playground
@@ -220,7 +219,7 @@ def _line(name: str, figures: Mapping[str, Any], change: str, corrections: str) 
     return f"{name:14} {f1:>22} {change:>26} {varied['distinct_1']['value']:>11.3f} {varied['distinct_3']['value']:>11.3f} {corrections:>12}"
 
 
-def announce(summary: Mapping[str, Any], out: Path) -> None:
-    print(table(summary))
+def where(summary: Mapping[str, Any], out: Path) -> str:
+    """Where to look on."""
     last = len(summary["rounds"])
-    say(f"Report: {out / 'reports' / f'round={last:03d}' / 'report.html'}. MLflow: flywheel dashboard --config {out}")
+    return f"Report: {out / 'reports' / f'round={last:03d}' / 'report.html'}. MLflow: flywheel dashboard --config {out}"
