@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from flywheel.core.errors import FlywheelError
@@ -17,11 +19,14 @@ from flywheel.core.progress import Progress, progress
 from flywheel.core.types import MetricSink
 from flywheel.models.inputs import IGNORED, InputBuilder
 from flywheel.models.load import Vlm
-from noise_control import TokenContext, TokenLoss
+from noise_control import TokenContext, TokenLoss, linear_loss, losses
 from trainers.data import BucketSampler, Clock, Collator, TrainingSet, _Rows
+from trainers.head import OutputHead
 
 _COMPLETE = "complete"
-_LOSS_STATE = "loss_state.json"
+#: People's texts that an adaptive loss is shown at a time; more would cost a large model more than they tell.
+_MOST_HUMAN_ROWS = 256
+_LOSS_STATE = "loss_state.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +69,7 @@ class _LossTrainer(Trainer):  # type: ignore[misc]
         self._token_loss, self._human, self._human_rows = token_loss, human, human_rows
         self._human_every, self._sampler = human_every, sampler
         self._eval_collator = eval_collator
+        self._head = OutputHead(self.model)
         self.row_weight: dict[int, float] = {}
 
     def _get_train_sampler(self, train_dataset: Any = None) -> BucketSampler:
@@ -75,38 +81,76 @@ class _LossTrainer(Trainer):  # type: ignore[misc]
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         row, group, row_weight = (inputs.pop(name) for name in ("row", "group", "row_weight"))
-        labels = inputs.pop("labels")
-        outputs = model(**inputs)
-        logits_NV, target_N, sequence_N = _supervised(outputs.logits, labels)
-        if not torch.isfinite(logits_NV).all():
-            raise FlywheelError(
-                f"training: step {self.state.global_step}: the logits of rows {row.tolist()} are not finite. "
-                "Lower the learning rate or look at these clips."
-            )
+        target_N, sequence_N, place = _supervised(inputs.pop("labels"))
         if not model.training:
             # What is compared over losses and steps is plain likelihood.
-            loss = torch.nn.functional.cross_entropy(logits_NV.float(), target_N)
+            total, outputs = self._loss_of(model, inputs, target_N, place, losses.build("mle"), None)
+            loss = total / max(1, len(target_N))
             return (loss, outputs) if return_outputs else loss
-        if self._human is not None and self.state.global_step % self._human_every == 0:
+        if self._human is not None and self._token_loss.adapts and self.state.global_step % self._human_every == 0:
             self._look_at_human(model)
-        context = TokenContext(sequence_N=sequence_N, group_N=group[sequence_N])
-        loss_N = self._token_loss(logits_NV, target_N, context) * row_weight[sequence_N]
+        context = TokenContext(
+            sequence_N=sequence_N, row_N=row[sequence_N], group_N=group[sequence_N], scale_N=row_weight[sequence_N]
+        )
+        total, outputs = self._loss_of(model, inputs, target_N, place, self._token_loss, context)
+        if not torch.isfinite(total):
+            raise FlywheelError(
+                f"training: step {self.state.global_step}: the loss of rows {row.tolist()} is not finite. "
+                "Lower the learning rate or look at these clips."
+            )
         self._note_weights(row, sequence_N)
-        return loss_N.sum() / max(1, len(target_N))
+        loss = total / max(1, len(target_N))
+        return (loss, outputs) if return_outputs else loss
+
+    def _loss_of(
+        self, model: Any, inputs: dict[str, Any], target_N: Tensor, place: tuple[Tensor, Tensor], loss: TokenLoss,
+        context: TokenContext | None,
+    ) -> tuple[Tensor, Any]:  # fmt: skip
+        """The summed loss of a batch, without its logits where the output layer allows."""
+        if not self._head.replaceable:
+            outputs = model(**inputs)
+            return loss(outputs.logits[place], target_N, context).sum(), outputs
+
+        def instead(hidden_BSD: Tensor, weight_VD: Tensor, bias: Tensor | None) -> Tensor:
+            summed: Tensor = linear_loss(hidden_BSD[place], weight_VD, target_N, loss, bias, context=context, reduction="sum")
+            return summed
+
+        with self._head.replaced(instead):
+            outputs = model(**inputs)
+        return outputs.logits, outputs
 
     def _look_at_human(self, model: Any) -> None:
+        """Score people's texts, a different part of them each time where there are many."""
         assert self._human is not None
+        rows = self._human_rows
+        if len(rows) > _MOST_HUMAN_ROWS:
+            rows = np.random.default_rng([self.args.seed, self.state.global_step]).permutation(rows)[:_MOST_HUMAN_ROWS].tolist()
         model.eval()
         with torch.no_grad():
             size = self.args.per_device_train_batch_size
-            for start in range(0, len(self._human_rows), size):
-                batch = self._prepare_inputs(self._human(self._human_rows[start : start + size]))
+            for start in range(0, len(rows), size):
+                batch = self._prepare_inputs(self._human(rows[start : start + size]))
                 for name in ("row", "group", "row_weight"):
                     batch.pop(name)
-                labels = batch.pop("labels")
-                logits_NV, target_N, _ = _supervised(model(**batch).logits, labels)
-                self._token_loss.observe_human(logits_NV, target_N)
+                self._show_human(model, batch)
         model.train()
+
+    def _show_human(self, model: Any, batch: dict[str, Any]) -> None:
+        target_N, sequence_N, place = _supervised(batch.pop("labels"))
+        if not self._head.replaceable:
+            self._token_loss.observe_human(model(**batch).logits[place], target_N, TokenContext(sequence_N=sequence_N))
+            return
+
+        def instead(hidden_BSD: Tensor, weight_VD: Tensor, bias: Tensor | None) -> Tensor:
+            # Text by text: the logits of one are all that is held.
+            for index in torch.unique(sequence_N):
+                own = sequence_N == index
+                logits_NV = torch.nn.functional.linear(hidden_BSD[place][own], weight_VD, bias)
+                self._token_loss.observe_human(logits_NV, target_N[own], TokenContext(sequence_N=sequence_N[own]))
+            return hidden_BSD.new_zeros(())
+
+        with self._head.replaced(instead):
+            model(**batch)
 
     def _note_weights(self, row: torch.Tensor, sequence_N: torch.Tensor) -> None:
         weight_N = self._token_loss.last_weight_N
@@ -117,11 +161,11 @@ class _LossTrainer(Trainer):  # type: ignore[misc]
         self.row_weight.update(zip(row.tolist(), (sums / counts).tolist(), strict=True))
 
 
-def _supervised(logits_BSV: torch.Tensor, labels_BS: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Logits and targets of the tokens that count, (N, V) and (N,), and which sequence each is of, (N,)."""
+def _supervised(labels_BS: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """Of the tokens that count: their targets and which sequence each is of, (N,), and where in (B, S) they are predicted."""
     targets = labels_BS[:, 1:]
-    mask = targets != IGNORED
-    return logits_BSV[:, :-1][mask], targets[mask], mask.nonzero()[:, 0]
+    row_N, column_N = (targets != IGNORED).nonzero(as_tuple=True)
+    return targets[row_N, column_N], row_N, (row_N, column_N)
 
 
 class _Keeper(TrainerCallback):  # type: ignore[misc]
@@ -136,7 +180,7 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        (folder / _LOSS_STATE).write_text(json.dumps(self._loss.state_dict()))
+        save_file({name: table.cpu().contiguous() for name, table in self._loss.state_dict().items()}, folder / _LOSS_STATE)
         # Written last: a checkpoint without it was cut off and is not gone on from.
         (folder / _COMPLETE).touch()
 
@@ -171,6 +215,7 @@ def train(
     FlywheelError where the model's output is not finite.
     """
     groups = {name: index for index, name in enumerate(sorted({e.group for e in data.examples}))}
+    token_loss.prepare(num_groups=max(1, len(groups)))
     clock = Clock()
     lengths = [len(builder.tokenizer.encode(e.text, add_special_tokens=False)) for e in data.examples]
     arguments = TrainingArguments(
@@ -217,13 +262,16 @@ def train(
         trainer.remove_callback(_printer())
         checkpoint = last_checkpoint(work_folder)
         if checkpoint is not None:
-            token_loss.load_state_dict(json.loads((checkpoint / _LOSS_STATE).read_text()))
+            token_loss.load_state_dict(load_file(checkpoint / _LOSS_STATE, device=str(vlm.device)))
             bar.advance(int(checkpoint.name.rpartition("-")[2]))
         output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     eval_loss = trainer.evaluate()["eval_loss"] if held_out is not None and held_out.examples else None
     vlm.model.eval()
-    figures = dict(token_loss.figures())
-    named = {f"noise_rate/{name}": figures[f"noise_rate/{i}"] for name, i in groups.items() if f"noise_rate/{i}" in figures}
+    by_index = {str(index): name for name, index in groups.items()}
+    named = {}
+    for name, value in token_loss.figures().items():
+        what, slash, index = name.rpartition("/")
+        named[f"{what}/{by_index[index]}" if slash else name] = value
     return TrainingResult(
         steps=output.global_step,
         loss=float(output.training_loss),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from noise_control.interface import TokenContext, TokenLoss
+from noise_control.interface import TokenContext, TokenLoss, TokenStatistics
 
 
 class _Mle(TokenLoss):
-    def weight(self, logits_NV: Tensor, target_N: Tensor, nll_N: Tensor, context: TokenContext | None) -> Tensor | None:
+    def weight(self, statistics: TokenStatistics, target_N: Tensor, context: TokenContext | None) -> Tensor | None:
         return None
 
 

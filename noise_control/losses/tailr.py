@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from noise_control.interface import TokenContext, TokenLoss, tailr_weight
+from noise_control.interface import AllReduce, TokenContext, TokenLoss, TokenStatistics, check_shares, tailr_weight
 
 
 class _Tailr(TokenLoss):
-    def __init__(self, gamma: float, floor: float) -> None:
-        self.gamma, self.floor = gamma, floor
+    def __init__(self, gamma: float, floor: float, warmup_steps: int, smoothing: float) -> None:
+        self.gamma, self.floor, self.warmup_steps, self.smoothing = gamma, floor, warmup_steps, smoothing
+        self._steps = 0
 
-    def weight(self, logits_NV: Tensor, target_N: Tensor, nll_N: Tensor, context: TokenContext | None) -> Tensor | None:
-        if self.gamma == 0:
+    def weight(self, statistics: TokenStatistics, target_N: Tensor, context: TokenContext | None) -> Tensor | None:
+        gamma = self.gamma * min(1.0, self._steps / self.warmup_steps) if self.warmup_steps else self.gamma
+        if gamma == 0:
             return None
-        return tailr_weight(-nll_N, self.gamma).clamp(min=self.floor)
+        return tailr_weight(-statistics.nll_N, gamma).clamp(min=self.floor)
+
+    def step(self, all_reduce: AllReduce | None = None) -> None:
+        self._steps += 1
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"steps": torch.tensor(self._steps)}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self._steps = int(state["steps"])
 
 
-def tailr(gamma: float, floor: float = 0.0) -> TokenLoss:
+def tailr(gamma: float, floor: float = 0.0, warmup_steps: int = 0, smoothing: float = 0.0) -> TokenLoss:
     r"""Weight $w = \max(m, q / (\gamma + (1-\gamma) q))$ on each token's $-\log q$, w detached (Ji et al. 2023, code).
 
-    gamma -> 0 is maximum likelihood, gamma = 1 with m = 0 is total variation; ``floor`` is m. Returns ``(N,)``, unreduced.
+    gamma -> 0 is maximum likelihood, gamma = 1 with m = 0 is total variation; ``floor`` is m. Over ``warmup_steps`` gamma
+    rises linearly from 0. ``smoothing`` is the unweighted share of the uniform distribution. Returns ``(N,)``, unreduced.
     Raises ValueError outside [0, 1].
     """
-    for name, value in (("gamma", gamma), ("floor", floor)):
-        if not 0 <= value <= 1:
-            raise ValueError(f"tailr: need 0 <= {name} <= 1, got {value}")
-    return _Tailr(gamma, floor)
+    check_shares("tailr", gamma=gamma, floor=floor, smoothing=smoothing)
+    if warmup_steps < 0:
+        raise ValueError(f"tailr: need warmup_steps >= 0, got {warmup_steps}")
+    return _Tailr(gamma, floor, warmup_steps, smoothing)

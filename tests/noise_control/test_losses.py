@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from flywheel.core.errors import UserError
-from noise_control import IGNORED, TokenContext, linear_loss, losses
-from noise_control.interface import tailr_weight
-from noise_control.losses.adatailr import AdaTailr, sharpness_of, target_gamma
+from noise_control import IGNORED, TokenContext, losses
+from noise_control.interface import sharpness_of, tailr_weight
 
 GAMMAS = (1e-7, 1e-3, 0.1, 0.5, 0.8, 0.999)
 
@@ -19,16 +18,6 @@ def draw(n: int = 7, v: int = 11, seed: int = 0, scale: float = 2.0) -> tuple[to
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(n, v, generator=generator, dtype=torch.float64) * scale
     return logits.requires_grad_(), torch.randint(0, v, (n,), generator=generator)
-
-
-def adapted(noise_rate: float, groups: int = 1) -> AdaTailr:
-    """An adatailr whose groups all have this noise rate: people's tokens are certain, the groups' are not."""
-    loss = losses.build("adatailr", warmup_steps=0)
-    assert isinstance(loss, AdaTailr)
-    loss._sums = torch.tensor([[1 - noise_rate, 1.0, 1.0]] * groups, dtype=torch.float64)
-    loss._pending = torch.zeros_like(loss._sums)
-    loss._human = torch.ones(3, dtype=torch.float64)
-    return loss
 
 
 def phi(q: torch.Tensor, gamma: float) -> torch.Tensor:
@@ -111,10 +100,16 @@ def test_unknown_names_get_a_suggestion() -> None:
         losses.build("tailr", gama=0.1)
 
 
+def arguments_of(name: str) -> dict[str, float]:
+    return {"tailr": {"gamma": 0.1}, "loss_truncation": {"warmup_steps": 0}, "error_norm_truncation": {"warmup_steps": 0}}.get(
+        name, {}
+    )
+
+
 @pytest.mark.parametrize("name", losses.names())
 def test_contract(name: str) -> None:
     """What every registered loss must keep: shape, ignored targets, finite extremes, gradients, state."""
-    arguments = {"gamma": 0.1} if name == "tailr" else {}
+    arguments = arguments_of(name)
     loss = losses.build(name, **arguments)
     assert loss.built_from == (name, arguments)
     logits, target = draw()
@@ -125,15 +120,130 @@ def test_contract(name: str) -> None:
     assert torch.autograd.gradcheck(lambda z: with_first_weight(loss, z, target), (logits,))
     extreme = torch.tensor([[1e4, -1e4, 0.0], [-torch.inf, 3.0, 1.0], [80.0, 80.0, 80.0]], requires_grad=True)
     for dtype in (torch.float32, torch.bfloat16):
+        loss = losses.build(name, **arguments)
         logits = extreme.detach().to(dtype).requires_grad_()
         out = loss(logits, torch.tensor([0, 1, 2]))
         out.sum().backward()
         assert torch.isfinite(out).all()
         assert torch.isfinite(logits.grad).all()
-    fresh = losses.build(name, **arguments)
+    loss, fresh = losses.build(name, **arguments), losses.build(name, **arguments)
+    loss(*draw())
     loss.step()
     fresh.load_state_dict(loss.state_dict())
     torch.testing.assert_close(fresh(*draw(seed=3)), loss(*draw(seed=3)), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", losses.names())
+def test_nothing_to_learn_from(name: str) -> None:
+    """A batch of padding alone costs nothing and moves nothing."""
+    loss = losses.build(name, **arguments_of(name))
+    for _ in range(2):
+        logits, target = draw()
+        out = loss(logits, torch.full_like(target, IGNORED))
+        out.sum().backward()
+        assert (out == 0).all()
+        assert (logits.grad == 0).all()
+        loss.step()
+
+
+@pytest.mark.parametrize("name", [n for n in losses.names() if n not in ("mle", "label_smoothing")])
+def test_a_target_held_for_impossible_gives_finite_gradients(name: str) -> None:
+    logits = torch.tensor([[0.0, -torch.inf, 1.0], [0.0, 2.0, 1.0]], requires_grad=True)
+    loss = losses.build(name, **arguments_of(name))
+    for _ in range(2):
+        logits.grad = None
+        loss(logits, torch.tensor([1, 2])).sum().backward()
+        assert torch.isfinite(logits.grad).all()
+        loss.step()
+
+
+def test_a_factor_per_token() -> None:
+    logits, target = draw()
+    scale = torch.rand(len(target), dtype=torch.float64)
+    loss = losses.build("tailr", gamma=0.2, smoothing=0.1)
+    torch.testing.assert_close(loss(logits, target, TokenContext(scale_N=scale)), loss(logits, target) * scale)
+
+
+def test_tailr_warms_up() -> None:
+    logits, target = draw()
+    loss = losses.build("tailr", gamma=0.4, warmup_steps=4)
+    values = []
+    for _ in range(6):
+        values.append(loss(logits, target).detach())
+        loss.step()
+    assert torch.equal(values[0], torch.nn.functional.cross_entropy(logits, target, reduction="none"))
+    torch.testing.assert_close(values[2], losses.build("tailr", gamma=0.2)(logits, target).detach())
+    assert torch.equal(values[4], values[5])
+
+
+def test_label_smoothing_is_torchs() -> None:
+    logits, target = draw()
+    wanted = torch.nn.functional.cross_entropy(logits, target, reduction="none", label_smoothing=0.2)
+    torch.testing.assert_close(losses.build("label_smoothing", amount=0.2)(logits, target), wanted)
+    masked = logits.detach().clone()
+    masked[:, 3] = -torch.inf
+    kept = target != 3
+    rest = torch.cat([masked[:, :3], masked[:, 4:]], 1)
+    wanted = torch.nn.functional.cross_entropy(
+        rest[kept], (target - (target > 3).long())[kept], reduction="none", label_smoothing=0.2
+    )
+    torch.testing.assert_close(losses.build("label_smoothing", amount=0.2)(masked[kept], target[kept]), wanted)
+
+
+@pytest.mark.parametrize("power", [0.3, 0.7, 1.0])
+def test_gce_has_the_gradient_of_its_own_form(power: float) -> None:
+    logits, target = draw()
+    found = torch.autograd.grad(losses.build("gce", power=power)(logits, target).sum(), logits)
+    q = logits.softmax(-1).gather(1, target[:, None])
+    wanted = torch.autograd.grad(((1 - q**power) / power).sum(), logits)
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+
+
+def test_dft_is_total_variation() -> None:
+    logits, target = draw()
+    torch.testing.assert_close(losses.build("dft")(logits, target), losses.build("tailr", gamma=1.0)(logits, target))
+
+
+def test_loss_truncation_drops_the_worst_sequences() -> None:
+    """Ten sequences of two tokens; the two with the highest mean loss are dropped at share .2, whole."""
+    q = torch.linspace(0.05, 0.95, 10, dtype=torch.float64).repeat_interleave(2)
+    logits = torch.stack([q.log(), (1 - q).log()], 1)
+    context = TokenContext(sequence_N=torch.arange(10).repeat_interleave(2))
+    loss = losses.build("loss_truncation", share=0.2, warmup_steps=1)
+    assert (loss(logits, torch.zeros(20, dtype=torch.long), context) > 0).all(), "warm-up"
+    loss.step()
+    loss(logits, torch.zeros(20, dtype=torch.long), context)
+    assert loss.last_weight_N.tolist() == [0.0] * 4 + [1.0] * 16
+
+
+def test_error_norm_truncation_keeps_the_unsure_and_drops_the_wrong_and_sure() -> None:
+    """Equal likelihood, unequal norm: .1 beside one word of .9 is dropped, .1 among nine others of .1 is not."""
+    sure, unsure = torch.full((10,), 1e-9, dtype=torch.float64), torch.full((10,), 0.1, dtype=torch.float64)
+    sure[0], sure[1] = 0.1, 0.9
+    logits = torch.stack([sure.log(), *[unsure.log()] * 9])
+    loss = losses.build("error_norm_truncation", share=0.1, warmup_steps=1)
+    for _ in range(2):
+        loss(logits, torch.zeros(10, dtype=torch.long))
+        loss.step()
+    assert loss.last_weight_N.tolist() == [0.0] + [1.0] * 9
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("gce", {"power": 1.2}), ("label_smoothing", {"amount": -0.1}), ("loss_truncation", {"share": float("nan")}),
+     ("error_norm_truncation", {"warmup_steps": -1}), ("adatailr", {"floor": -0.2}), ("adatailr", {"noise_max": 2.0}),
+     ("adatailr", {"warmup_steps": -1}), ("adatailr", {"levels": "some"}), ("adatailr", {"rule": "sharpness", "decay": 1.5})],
+)  # fmt: skip
+def test_values_out_of_range(name: str, arguments: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"need|must be"):
+        losses.build(name, **arguments)
+
+
+def test_a_rules_arguments_are_checked_too() -> None:
+    with pytest.raises(UserError, match="Did you mean 'mixture'"):
+        losses.build("adatailr", rule="mixtur")
+    with pytest.raises(UserError, match="Did you mean 'decay'"):
+        losses.build("adatailr", decai=0.5)
 
 
 def with_first_weight(loss: object, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -141,179 +251,12 @@ def with_first_weight(loss: object, logits: torch.Tensor, target: torch.Tensor) 
     base, _ = draw()
     loss(base, target)  # type: ignore[operator]
     weight = loss.last_weight_N.clone()  # type: ignore[attr-defined]
-    return weight * torch.nn.functional.cross_entropy(logits, target, ignore_index=IGNORED, reduction="none")
+    value = weight * torch.nn.functional.cross_entropy(logits, target, ignore_index=IGNORED, reduction="none")
+    smoothing = loss.smoothing  # type: ignore[attr-defined]
+    uniform = torch.where(target == IGNORED, torch.zeros_like(value), -logits.log_softmax(-1).mean(-1))
+    return (1 - smoothing) * value + smoothing * uniform
 
 
 def test_sharpness_equals_sum_of_squares() -> None:
     logits, _ = draw(50)
     torch.testing.assert_close(sharpness_of(logits.detach()), logits.detach().softmax(-1).square().sum(-1), rtol=1e-9, atol=1e-12)
-
-
-def test_target_gamma_is_the_optimum_on_disjoint_supports() -> None:
-    """Exactly B/(B+V) when the noise's own norm is kept, never more without it; in [0, 1]; rising in both."""
-    generator = torch.Generator().manual_seed(1)
-    for _ in range(300):
-        p = torch.zeros(12, dtype=torch.float64)
-        n = torch.zeros(12, dtype=torch.float64)
-        p[:6] = torch.rand(6, generator=generator, dtype=torch.float64) ** 3
-        n[6:] = torch.rand(6, generator=generator, dtype=torch.float64) ** 3
-        p, n = p / p.sum(), n / n.sum()
-        eps = torch.rand(1, generator=generator, dtype=torch.float64)
-        data = (1 - eps) * p + eps * n
-        b, v = ((p - data) ** 2).sum(), 1 - (data**2).sum()
-        c, n2 = (p**2).sum(), (n**2).sum()
-        exact = eps**2 * (c + n2) / (1 - c + 2 * eps * c)
-        torch.testing.assert_close(exact[0], b / (b + v), rtol=1e-9, atol=1e-12)
-        found = target_gamma(eps, c)
-        assert 0 <= found <= exact + 1e-12
-    rates = torch.linspace(0, 0.9, 20, dtype=torch.float64)
-    table = target_gamma(rates[:, None], torch.linspace(0.01, 0.99, 20, dtype=torch.float64)[None])
-    assert (table.diff(dim=0) >= 0).all()
-    assert (table.diff(dim=1) >= 0).all()
-
-
-def test_noise_rate_identities() -> None:
-    """eps_hat is eps at q = p; eps - eps * eta * N2 / ((1 - eta) c) when a share eta of the noise is absorbed."""
-    p = torch.tensor([0.5, 0.3, 0.2, 0, 0, 0], dtype=torch.float64)
-    n = torch.tensor([0, 0, 0, 0.4, 0.4, 0.2], dtype=torch.float64)
-    eps = 0.4
-    for eta in (0.0, 0.1, 0.2):
-        q = (1 - eta) * p + eta * n
-        data = (1 - eps) * p + eps * n
-        loss = losses.build("adatailr", warmup_steps=0)
-        assert isinstance(loss, AdaTailr)
-        c = (q**2).sum()
-        loss._sums = torch.stack([(data * q).sum(), c, torch.ones((), dtype=torch.float64)])[None]
-        loss._pending = torch.zeros_like(loss._sums)
-        loss._human = torch.stack([(p * q).sum(), c, torch.ones((), dtype=torch.float64)])
-        wanted = eps - eps * eta * (n**2).sum() / ((1 - eta) * (p**2).sum())
-        torch.testing.assert_close(loss.noise_rates()[0], wanted, rtol=1e-9, atol=1e-12)
-
-
-def test_adatailr_without_noise_is_cross_entropy_to_the_bit() -> None:
-    logits, target = draw()
-    logits = logits.float()
-    target[1] = IGNORED
-    plain = torch.nn.functional.cross_entropy(logits, target, ignore_index=IGNORED, reduction="none")
-    assert torch.equal(losses.build("adatailr")(logits, target), plain)
-    assert torch.equal(losses.build("mle")(logits, target), plain)
-    context = TokenContext(group_N=torch.tensor([0, 0, 0, 1, 1, 1, 1]))
-    loss = adapted(0.5, groups=2)
-    loss._sums[0] = 1.0
-    mixed = loss(logits, target, context)
-    assert torch.equal(mixed[:3], plain[:3]), "a clean group beside a noisy one stays cross-entropy"
-    assert (mixed[3:] < plain[3:]).all()
-
-
-def test_adatailr_counts_neither_padding_nor_prompt() -> None:
-    logits, target = draw()
-    with_padding = torch.cat([target, torch.full((3,), IGNORED)])
-    more = torch.cat([logits.detach(), torch.full((3, 11), 50.0, dtype=torch.float64)])
-    first, second = losses.build("adatailr"), losses.build("adatailr")
-    first(logits, target)
-    second(more, with_padding)
-    for loss in (first, second):
-        loss.observe_human(more, with_padding)
-        loss.step()
-    assert first.state_dict()["sums"] == second.state_dict()["sums"]
-    assert first.state_dict()["human"] == second.state_dict()["human"]
-
-
-def test_no_gradient_through_what_adapts() -> None:
-    logits, target = draw()
-    loss = adapted(0.4)
-    loss(logits, target).sum().backward()
-    q = logits.detach().softmax(-1)
-    onehot = torch.nn.functional.one_hot(target, 11)
-    torch.testing.assert_close(logits.grad, loss.last_weight_N[:, None] * (q - onehot), rtol=1e-9, atol=1e-12)
-
-
-def test_state_is_summed_over_ranks_and_resumed_exactly() -> None:
-    logits, target = draw(20)
-    groups = torch.arange(20) % 3
-    whole = losses.build("adatailr", warmup_steps=0)
-    parts = [losses.build("adatailr", warmup_steps=0) for _ in range(2)]
-    for seed in range(4):
-        human, _ = draw(9, seed=100 + seed)
-        human_target = human.detach().argmax(-1)
-        for loss in (whole, *parts):
-            loss.observe_human(human, human_target)
-        whole(logits, target, TokenContext(group_N=groups))
-        for rank, loss in enumerate(parts):
-            half = slice(rank * 10, rank * 10 + 10)
-            loss(logits[half], target[half], TokenContext(group_N=groups[half]))
-        total = sum(loss._pending for loss in parts)  # type: ignore[attr-defined,misc]
-        whole.step()
-        for loss in parts:
-            loss.step(lambda _, total=total: total)  # type: ignore[misc]
-        if seed == 1:
-            fresh = losses.build("adatailr", warmup_steps=0)
-            fresh.load_state_dict(parts[1].state_dict())
-            parts[1] = fresh
-    for loss in parts:
-        torch.testing.assert_close(loss.noise_rates(), whole.noise_rates(), rtol=1e-12, atol=1e-15)  # type: ignore[attr-defined]
-    assert whole.noise_rates().max() > 0  # type: ignore[attr-defined]
-
-
-def test_no_people_no_adaptation() -> None:
-    logits, target = draw()
-    loss = losses.build("adatailr", warmup_steps=0)
-    for _ in range(3):
-        value = loss(logits, target)
-        loss.step()
-    assert torch.equal(value, torch.nn.functional.cross_entropy(logits, target, reduction="none"))
-
-
-def test_water_filling() -> None:
-    """A tabular softmax under TaiLr goes where 3.4 of the method page says: rare tokens deleted, the rest sharpened."""
-    data = torch.tensor([0.5, 0.3, 0.15, 0.04, 0.01], dtype=torch.float64)
-    gamma = 0.1
-    logits = torch.zeros(5, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.Adam([logits], lr=0.05)
-    for _ in range(6000):
-        optimizer.zero_grad()
-        (data * phi(logits.softmax(-1), gamma)).sum().backward()
-        optimizer.step()
-    kept = torch.ones(5, dtype=torch.bool)
-    for _ in range(5):
-        omega = data[kept].sum() / (1 + gamma * (kept.sum() - 1))
-        kept = data > gamma * omega
-    wanted = ((data / omega - gamma) / (1 - gamma)).clamp(min=0)
-    torch.testing.assert_close(logits.detach().softmax(-1), wanted, rtol=0, atol=1e-3)
-
-
-@pytest.mark.parametrize("name", ["mle", "tailr", "adatailr"])
-@pytest.mark.parametrize("soft_cap", [None, 5.0])
-def test_linear_loss_equals_the_unchunked(name: str, soft_cap: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("noise_control.linear._CHUNK", 4)
-    generator = torch.Generator().manual_seed(2)
-    hidden, weight, bias = (
-        torch.randn(*shape, generator=generator, dtype=torch.float64, requires_grad=True) for shape in ((11, 6), (9, 6), (9,))
-    )
-    target = torch.randint(0, 9, (11,), generator=generator)
-    target[3] = IGNORED
-    built = [
-        losses.build("tailr", gamma=0.3) if name == "tailr" else adapted(0.4) if name == "adatailr" else losses.build("mle")
-        for _ in range(2)
-    ]
-    logits = torch.nn.functional.linear(hidden, weight, bias)
-    if soft_cap is not None:
-        logits = soft_cap * torch.tanh(logits / soft_cap)
-    plain = built[0](logits, target)
-    wanted = torch.autograd.grad(plain.sum(), (hidden, weight, bias))
-    chunked = linear_loss(hidden, weight, target, built[1], bias=bias, soft_cap=soft_cap)
-    found = torch.autograd.grad(chunked.sum(), (hidden, weight, bias))
-    torch.testing.assert_close(chunked, plain, rtol=1e-9, atol=1e-12)
-    for a, b in zip(found, wanted, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
-    built[0].step()
-    built[1].step()
-    torch.testing.assert_close(
-        torch.tensor(built[0].state_dict().get("sums", [0.0])),
-        torch.tensor(built[1].state_dict().get("sums", [0.0])),
-        rtol=1e-12,
-        atol=0,
-    )
-    mean = linear_loss(hidden, weight, target, losses.build("mle"), reduction="mean")
-    logits = torch.nn.functional.linear(hidden, weight)
-    torch.testing.assert_close(mean, torch.nn.functional.cross_entropy(logits, target, ignore_index=IGNORED))

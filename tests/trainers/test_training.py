@@ -171,7 +171,7 @@ def test_broken_weights_stop_the_training(tmp_path: Path) -> None:
     with torch.no_grad():
         vlm.model.get_input_embeddings().weight[5] = float("nan")
     plan = TrainingPlan(num_steps=2, batch_size=4, learning_rate=1e-3)
-    with pytest.raises(FlywheelError, match=r"step 0: the logits of rows .* are not finite"):
+    with pytest.raises(FlywheelError, match=r"step 0: the loss of rows .* is not finite"):
         train(vlm, builder, data(), losses.build("mle"), plan, tmp_path, sink=Sink(), label="t")
 
 

@@ -1,0 +1,36 @@
+"""A running quantile that ranks can share: a decayed histogram, whose counts add up."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from noise_control.interface import AllReduce
+
+_BINS = 2048
+
+
+class RunningQuantile:
+    """Quantiles of what was seen, resolution ``top / 2048``; values over ``top`` count as ``top``. Halves in ``memory`` steps."""
+
+    def __init__(self, top: float, memory_steps: float) -> None:
+        self._top, self._decay = top, 0.5 ** (1 / memory_steps)
+        self.counts = torch.zeros(_BINS, dtype=torch.float64)
+        self._pending = torch.zeros(_BINS, dtype=torch.float64)
+
+    def add(self, values: Tensor) -> None:
+        bins = (values.double() / self._top * _BINS).nan_to_num(posinf=_BINS).long().clamp(0, _BINS - 1)
+        self._pending += torch.bincount(bins, minlength=_BINS).cpu()
+
+    def step(self, all_reduce: AllReduce | None) -> None:
+        pending = all_reduce(self._pending) if all_reduce is not None else self._pending
+        self.counts = self.counts * self._decay + pending
+        self._pending = torch.zeros_like(self.counts)
+
+    def threshold(self, share: float) -> float:
+        """The value that ``share`` of what was seen lies under; infinity before anything was."""
+        total = self.counts.sum()
+        if total == 0:
+            return float("inf")
+        index = int(torch.searchsorted(self.counts.cumsum(0), share * total).clamp(max=_BINS - 1))
+        return float("inf") if index == _BINS - 1 else (index + 1) * self._top / _BINS

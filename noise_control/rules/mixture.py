@@ -1,0 +1,537 @@
+r"""Whole captions that are wrong, and wrong words within right ones: a two-level mixture measured against people's texts.
+
+Ours; derivation, guarantees and limits in ``docs/theory.md``, sections 4 to 6. Symbols: q the model, w the target, m a
+text-only bigram model of the group's texts, n the group's noise words, $\epsilon$ the share of noise words in right texts,
+$\rho$ the share of wrong texts. Suffixes: N tokens, S texts, G groups, V vocabulary, B buckets, K bins.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from noise_control.interface import (
+    IGNORED,
+    AllReduce,
+    TokenContext,
+    TokenStatistics,
+    check_shares,
+    tailr_weight,
+    widened,
+)
+from noise_control.rules._base import AdaptiveRule, group_of
+
+#: Places in a text that are told apart; later ones are alike.
+_PLACES = 64
+#: Slots for the visits of rows per group.
+_ROWS = 1 << 16
+#: Scores of texts are kept as a histogram, since counts add up over ranks.
+_LOWEST, _HIGHEST, _BIN = -6.0, 8.0, 0.125
+_BINS = int((_HIGHEST - _LOWEST) / _BIN)
+_CENTRES = _LOWEST + _BIN * (torch.arange(_BINS, dtype=torch.float64) + 0.5)
+#: Pseudo-counts of the unigram in the text-only model.
+_PRIOR = 2.0
+#: Share of the group's own words in its noise words: a word not yet suspected may be noise too.
+_NOISE_PRIOR = 0.1
+#: How much likelier the model must find people's words than noise words before it can tell them apart.
+_MIN_POWER = 0.1
+#: Shares of the noise that may be in words rather than in whole texts.
+_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+#: Nats per text by which wrong texts must explain the scores better than noise words do, for what fitting alone gains: a part
+#: for the normals' misfit, one for the chance in people's texts (divided by their number), and a little for each part in words,
+#: so that of equal explanations the simple one wins.
+_PRICE, _CHANCE_PRICE, _SHARE_PRICE = 0.05, 2.0, 0.01
+#: Looks for which wrong texts are believed in before noise words may claim the scores.
+_TRIALS = 2
+#: Least distance, in standard deviations of right texts, of the wrong texts' mean.
+_MIN_DISTANCE = 0.5
+#: Noise is put on people's texts this often, to know how right texts with noise words score.
+_DRAWS = 4
+#: Tokens whose whole vocabulary is looked at together.
+_CHUNK = 256
+#: What earlier stretches between two looks count, each against the next.
+_STRETCH_DECAY = 0.5
+
+#: Mean log-likelihood less prices; rate of noise words; rate, mean and spread of wrong texts where there are any.
+_Explanation = tuple[float, float, tuple[float, float, float] | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Words:
+    """The tokens that count of a batch, (N,): the word, its group, its text (numbered from 0), the word before it (V at a text's
+    begin), its place in the text; and where each text begins, (S,)."""
+
+    word: Tensor
+    group: Tensor
+    text: Tensor
+    before: Tensor
+    place: Tensor
+    first: Tensor
+
+    @classmethod
+    def of(cls, context: TokenContext | None, target_N: Tensor, vocabulary: int) -> _Words:
+        live = target_N != IGNORED
+        word = target_N[live]
+        begins = torch.ones_like(word, dtype=torch.bool)
+        if context is not None and context.sequence_N is not None:
+            sequence = context.sequence_N.to(word.device)[live]
+            begins[1:] = sequence[1:] != sequence[:-1]
+        before = torch.full_like(word, vocabulary)
+        before[1:] = torch.where(begins[1:], before[1:], word[:-1])
+        text, first = begins.long().cumsum(0) - 1, begins.nonzero()[:, 0]
+        place = (torch.arange(len(word), device=word.device) - first[text]).clamp(max=_PLACES - 1)
+        return cls(word=word, group=group_of(context, target_N)[live], text=text, before=before, place=place, first=first)
+
+    def in_group(self, index: int) -> _Words:
+        return replace(self, group=torch.full_like(self.group, index))
+
+    def mean(self, values_N: Tensor) -> Tensor:
+        """Mean over each text's tokens, (S,)."""
+        return torch.zeros_like(self.first, dtype=values_N.dtype).index_add_(0, self.text, values_N) / self.lengths()
+
+    def lengths(self) -> Tensor:
+        return torch.bincount(self.text, minlength=len(self.first))
+
+
+class Mixture(AdaptiveRule):
+    """State: decayed counts per group (float64, on the device of the data), and what was last measured from them."""
+
+    wants_sequences = True
+
+    def __init__(self, noise_max: float, decay: float, warmup_steps: int, levels: str, buckets: int) -> None:
+        self.noise_max, self.decay, self.warmup_steps = noise_max, decay, warmup_steps
+        self._buckets = buckets
+        self.words, self.texts = levels in ("both", "words"), levels in ("both", "texts")
+        self._num_groups = 1
+        self._vocabulary = 0
+        self._steps = 0
+        self._counts: dict[str, Tensor] = {}
+        self._pending: dict[str, Tensor] = {}
+        self._human: dict[str, Tensor] = {}
+        self._last: dict[str, Tensor] = {}
+        self._stretches: dict[str, Tensor] = {}
+        #: What was measured, one row a group: see :meth:`_allocate`.
+        self._found: dict[str, Tensor] = {}
+
+    # -- shapes ------------------------------------------------------------------------------------------------------
+
+    def prepare(self, *, num_groups: int) -> None:
+        self._num_groups = max(self._num_groups, num_groups)
+
+    def _allocate(self, vocabulary: int, device: torch.device) -> None:
+        if self._vocabulary:
+            if vocabulary != self._vocabulary:
+                raise ValueError(f"mixture: the vocabulary was {self._vocabulary}, now it is {vocabulary}")
+            return
+        self._vocabulary = vocabulary
+        groups = self._num_groups
+
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(groups, *shape, dtype=torch.float64, device=device)
+
+        for table in (self._counts, self._pending):
+            table.update(
+                # For the text-only model: words, words by the word before and by place, and visits of rows.
+                words=zeros(vocabulary), before=zeros(vocabulary + 1), bigrams=zeros(self._buckets), places=zeros(_PLACES),
+                placed=zeros(self._buckets), visits=zeros(_ROWS),
+                # Words suspected in trusted texts; since the last look, texts' agreement and number, and their scores.
+                suspected=zeros(vocabulary), agreement=zeros(2), scores=zeros(_BINS),
+            )  # fmt: skip
+        # People's texts at this look, summed: agreement of their words, of noise words in their places, its square, number of
+        # texts; and what _corrupted takes, for each draw.
+        self._human.update(agreement=zeros(4), scores=zeros(7))
+        # The same per text at the look before; and, over the stretches between looks, sums over the group's texts in them of what
+        # they showed and of what people's texts showed meanwhile.
+        self._last.update(agreement=zeros(4), scores=zeros(7))
+        self._stretches.update(
+            texts=zeros(), agreement=zeros(2), scores=zeros(_BINS), human_agreement=zeros(4), human_scores=zeros(7)
+        )
+        # Noise words; both rates, the standard error of their sum; people's mean score now, and the normals of right and wrong
+        # texts' scores relative to it; looks for which wrong texts were believed in.
+        self._found.update(
+            noise=zeros(vocabulary), word_rate=zeros(), text_rate=zeros(), error=zeros(), centre=zeros(), right=zeros(2),
+            wrong=zeros(2), trials=zeros(),
+        )  # fmt: skip
+
+    # -- what a batch shows --------------------------------------------------------------------------------------------
+
+    def weight(self, statistics: TokenStatistics, target_N: Tensor, context: TokenContext | None) -> Tensor | None:
+        self._allocate(statistics.vocabulary, target_N.device)
+        words, live = _Words.of(context, target_N, self._vocabulary), target_N != IGNORED
+        if not len(words.word):
+            return None
+        log_q = -statistics.nll_N[live].double()
+        own_S = self._own_visits(words, None if context is None or context.row_N is None else context.row_N[live])
+        self._count_words(words)
+        if self._steps == 0:
+            return None
+        trust_in_word = self._trust_in_words(log_q, words)
+        trust = torch.ones_like(log_q)
+        if self.texts:
+            score_S = words.mean(self._evidence(log_q, words, own_S[words.text]))
+            self._count_scores(score_S, words)
+            trust = self._trust_in_texts(score_S, words)[words.text]
+        self._count_agreement(log_q, words)
+        self._pending["suspected"].index_put_((words.group, words.word), trust * (1 - trust_in_word), accumulate=True)
+        if not bool(((self._found["word_rate"] > 0) | (self._found["text_rate"] > 0)).any()):
+            return None
+        weight_N = torch.ones_like(statistics.nll_N)
+        weight_N[live] = (trust * trust_in_word).to(weight_N.dtype)
+        return weight_N
+
+    def _count_words(self, words: _Words) -> None:
+        one = torch.ones_like(words.word, dtype=torch.float64)
+        tables = {
+            "words": words.word,
+            "before": words.before,
+            "bigrams": self._bucket(words.before, words.word),
+            "places": words.place,
+            "placed": self._bucket(words.place, words.word),
+        }
+        for name, index in tables.items():
+            self._pending[name].index_put_((words.group, index), one, accumulate=True)
+
+    def _own_visits(self, words: _Words, row_N: Tensor | None) -> Tensor:
+        """How often each text itself is among the counts, decayed as they are, (S,); and count this visit."""
+        if row_N is None:
+            return torch.zeros_like(words.first, dtype=torch.float64)
+        slot = (words.group[words.first], row_N.to(words.first.device)[words.first] % _ROWS)
+        self._pending["visits"].index_put_(slot, torch.ones_like(words.first, dtype=torch.float64), accumulate=True)
+        return self._counts["visits"][slot]
+
+    def _count_scores(self, score_S: Tensor, words: _Words) -> None:
+        bins = ((score_S - _LOWEST) / _BIN).long().clamp(0, _BINS - 1)
+        self._pending["scores"].index_put_((words.group[words.first], bins), torch.ones_like(score_S), accumulate=True)
+
+    def _count_agreement(self, log_q: Tensor, words: _Words) -> None:
+        agreement_S = words.mean(_agreement(log_q, self._found["noise"][words.group, words.word]))
+        self._pending["agreement"].index_add_(
+            0, words.group[words.first], torch.stack([agreement_S, torch.ones_like(agreement_S)], 1)
+        )
+
+    def _trust_in_words(self, log_q: Tensor, words: _Words) -> Tensor:
+        r"""$q/(\gamma + (1-\gamma)q)$ with $\gamma = \epsilon n_w/(1-\epsilon+\epsilon n_w)$: TaiLr's weight, whose gamma makes it the
+        posterior of a right word up to a factor (theory, 4.1)."""
+        rate, noise = self._found["word_rate"][words.group], self._found["noise"][words.group, words.word]
+        return tailr_weight(log_q, rate * noise / (1 - rate + rate * noise))
+
+    def _evidence(self, log_q: Tensor, words: _Words, own: Tensor | None = None) -> Tensor:
+        r"""$\log(q/m)$ of each word: for the picture against for any text; bounded, so that no single word decides."""
+        return (log_q - self._text_only(words, own).log()).clamp(_LOWEST, _HIGHEST)
+
+    def _text_only(self, words: _Words, own: Tensor | None) -> Tensor:
+        """m: half from the word before, half from the place, the unigram as prior of both; without the ``own`` earlier visits of
+        the text itself, or a text that is read every epoch would look expected where people's texts, never counted, do not."""
+        counts, group = self._counts, words.group
+        unigram = (counts["words"][group, words.word] + 0.01) / (counts["words"].sum(1)[group] + 0.01 * self._vocabulary)
+        half = []
+        for pairs_table, given_table, given in (("bigrams", "before", words.before), ("placed", "places", words.place)):
+            pairs, total = counts[pairs_table][group, self._bucket(given, words.word)], counts[given_table][group, given]
+            if own is not None:
+                pairs, total = (pairs - own).clamp(min=0), (total - own).clamp(min=0)
+            half.append(0.5 * (pairs + _PRIOR * unigram) / (total + _PRIOR))
+        return half[0] + half[1]
+
+    def _bucket(self, given: Tensor, word: Tensor) -> Tensor:
+        return (given * 1_000_003 + word * 7_919) % self._buckets
+
+    def _trust_in_texts(self, score_S: Tensor, words: _Words) -> Tensor:
+        """Posterior that a text is right, rising with its score (theory, 4.3)."""
+        group_S = words.group[words.first]
+        rate = self._found["text_rate"][group_S]
+        right, wrong = self._found["right"][group_S], self._found["wrong"][group_S]
+        relative = score_S - self._found["centre"][group_S]
+        trust = _posterior(relative, rate, (right[:, 0], right[:, 1]), (wrong[:, 0], wrong[:, 1]))
+        return torch.where(rate > 0, trust, torch.ones_like(trust))
+
+    # -- what people's texts show ----------------------------------------------------------------------------------------
+
+    def observe_human(self, logits_NV: Tensor, target_N: Tensor, context: TokenContext | None) -> None:
+        if self._steps == 0 or self._steps < self.warmup_steps:
+            return
+        self._allocate(logits_NV.shape[1], target_N.device)
+        words = _Words.of(None if context is None else replace(context, group_N=None), target_N, self._vocabulary)
+        if not len(words.word):
+            return
+        log_qv = widened(logits_NV[target_N != IGNORED]).log_softmax(-1)
+        log_q = log_qv.gather(1, words.word[:, None])[:, 0].double()
+        seen = int(self._human["agreement"][0, 3])
+        generator = torch.Generator().manual_seed(1_000_003 * self._steps + seen)
+        for index in range(self._num_groups):
+            noise = self._found["noise"][index]
+            if noise.sum() == 0:
+                continue
+            own_S = words.mean(_agreement(log_q, noise[words.word]))
+            # What noise words would show in each of these places.
+            of_noise = torch.cat([(_agreement(part.double(), noise) * noise).sum(1) for part in torch.split(log_qv, _CHUNK)])
+            parts = (own_S, words.mean(of_noise), own_S**2, torch.ones_like(own_S))
+            self._human["agreement"][index] += torch.stack(parts, 1).sum(0)
+            if self.texts:
+                self._human["scores"][index] += self._human_scores(log_q, log_qv, words.in_group(index), noise, generator)
+
+    def _human_scores(self, log_q: Tensor, log_qv: Tensor, words: _Words, noise: Tensor, generator: torch.Generator) -> Tensor:
+        """What :func:`_corrupted` takes, summed over texts and draws of noise words, (7,)."""
+        total = torch.zeros(7, dtype=torch.float64, device=log_q.device)
+        own = self._evidence(log_q, words)
+        own_S = words.mean(own)
+        for _ in range(_DRAWS):
+            drawn = torch.multinomial(noise.cpu(), len(own), replacement=True, generator=generator).to(own.device)
+            other = self._evidence(log_qv.gather(1, drawn[:, None])[:, 0].double(), replace(words, word=drawn))
+            other_S = words.mean(other)
+            # Variance that a word's being hit or not brings to its text's mean.
+            between_S = words.mean((other - own) ** 2) / words.lengths()
+            parts = (torch.ones_like(own_S), own_S, own_S**2, other_S, other_S**2, own_S * other_S, between_S)
+            total += torch.stack(parts, 1).sum(0)
+        return total
+
+    # -- what is made of it ----------------------------------------------------------------------------------------------
+
+    def step(self, all_reduce: AllReduce | None) -> None:
+        if not self._vocabulary:
+            if all_reduce is not None:
+                raise ValueError("mixture: a rank had no batch before the first step")
+            return
+        pending = dict(self._pending)
+        if all_reduce is not None:
+            flat = all_reduce(torch.cat([table.flatten() for table in pending.values()]))
+            parts = torch.split(flat, [table.numel() for table in pending.values()])
+            pending = {name: part.view_as(pending[name]) for name, part in zip(pending, parts, strict=True)}
+        for name, table in self._counts.items():
+            table.mul_(1.0 if name in ("scores", "agreement") else self.decay).add_(pending[name])
+            self._pending[name].zero_()
+        self._steps += 1
+        if self._human["agreement"].sum() > 0:
+            for index in range(self._num_groups):
+                self._look(index)
+            for table in (*self._human.values(), self._counts["scores"], self._counts["agreement"]):
+                table.zero_()
+        # Before anything is suspected, any word of the group's may be noise.
+        unsuspected = self._found["word_rate"] == 0
+        words = self._counts["words"]
+        self._found["noise"][unsuspected] = (words / words.sum(1, keepdim=True).clamp(min=1))[unsuspected]
+
+    def _look(self, index: int) -> None:
+        """People's texts were scored at this moment, the group's all along since the last look. The model learns meanwhile, so
+        the group's mean is set against the mean of the looks at both ends, and scores are kept relative to people's mean score:
+        a steady rise cancels (theory, 4.5)."""
+        now = {name: self._human[name][index] / self._human["agreement"][index, 3] for name in ("agreement", "scores")}
+        now["scores"] = now["scores"] / _DRAWS
+        num_texts = float(self._human["agreement"][index, 3])
+        texts = float(self._counts["agreement"][index, 1])
+        if float(self._last["agreement"][index, 3]) and texts:
+            stretches = self._stretches
+            for table in stretches.values():
+                table[index] *= _STRETCH_DECAY
+            stretches["texts"][index] += texts
+            middle = {name: (self._last[name][index] + now[name]) / 2 for name in now}
+            centre = float(middle["scores"][1])
+            stretches["agreement"][index] += self._counts["agreement"][index]
+            stretches["human_agreement"][index] += texts * middle["agreement"]
+            stretches["scores"][index] += _shifted(self._counts["scores"][index], -centre)
+            stretches["human_scores"][index] += texts * _recentred(middle["scores"], centre)
+            # Where people's mean will be, on average, until the next look.
+            self._found["centre"][index] = now["scores"][1] + (now["scores"][1] - self._last["scores"][index, 1]) / 2
+            self._measure(index, num_texts)
+        for name in ("agreement", "scores"):
+            self._last[name][index] = now[name]
+
+    def _measure(self, index: int, num_texts: float) -> None:
+        found, stretches = self._found, self._stretches
+        total, error = self._total_rate(index, num_texts)
+        people = (stretches["human_scores"][index] / stretches["texts"][index]).tolist()
+        explained: list[_Explanation] = [(0.0, total if self.words else 0.0, None)]
+        if self.texts:
+            scores = stretches["scores"][index].cpu()
+            explained = self._explanations(scores, people, num_texts, total)
+            # A model that learned the noise can't tell at first whether texts or words are wrong. Believing in wrong texts for two
+            # looks shows it: if they are, they part from the others, and if not, not.
+            trial = [e for e in explained if e[2] is not None and e[1] == 0.0]
+            early = bool(found["trials"][index] < _TRIALS)
+            if self.words and early and trial and max(trial)[0] > _fit(scores, [(1.0, *_corrupted(people, 0.0))]):
+                explained = trial
+        _, words, wrong = max(explained, key=lambda e: e[0])
+        found["trials"][index] += wrong is not None
+        found["word_rate"][index], found["error"][index] = words, error
+        found["text_rate"][index] = 0.0
+        if wrong is not None:
+            found["text_rate"][index] = wrong[0]
+            found["right"][index] = torch.tensor(_corrupted(people, words))
+            found["wrong"][index] = torch.tensor(wrong[1:])
+        if words > 0:
+            self._find_noise_words(index)
+
+    def _total_rate(self, index: int, num_texts: float) -> tuple[float, float]:
+        r"""Share of noise of either kind by moments, $(h - s)/(h - \nu)$, and its standard error (theory, 4.2)."""
+        stretches = self._stretches
+        own, noise, squares, _ = (stretches["human_agreement"][index] / stretches["texts"][index]).tolist()
+        group = float(stretches["agreement"][index, 0] / stretches["agreement"][index, 1])
+        if own - noise < _MIN_POWER:
+            return 0.0, 0.0
+        error = math.sqrt(max(squares - own**2, 0.0) / num_texts) / (own - noise)
+        return min(max((own - group) / (own - noise), 0.0), self.noise_max), error
+
+    def _explanations(self, scores: Tensor, people: list[float], num_texts: float, total: float) -> list[_Explanation]:
+        """How well the scores are explained, by how much of the noise is in words (theory, 4.4)."""
+        shares = _SHARES if self.words and total > 0 else (0.0,)
+        # Without wrong texts all noise is in words, and its rate is known: nothing is fitted.
+        without = shares[-1] * total
+        explained: list[_Explanation] = [(_fit(scores, [(1.0, *_corrupted(people, without))]), without, None)]
+        price = _PRICE + _CHANCE_PRICE / num_texts
+        for share in shares:
+            right = _corrupted(people, share * total)
+            for start in (_mean_and_spread(people[3], people[4], 1.0), (right[0] - 2 * right[1], right[1])):
+                wrong = _pinned_mixture(scores, right, start, self.noise_max)
+                if wrong is not None:
+                    value = _fit(scores, [(1 - wrong[0], *right), (wrong[0], *wrong[1:])])
+                    explained.append((value - price - _SHARE_PRICE * share, share * total, wrong))
+        return explained
+
+    def _find_noise_words(self, index: int) -> None:
+        """Noise words are those that are suspected in trusted texts: the M-step of the words' mixture."""
+        suspected, words = self._counts["suspected"][index], self._counts["words"][index]
+        if suspected.sum() > 0:
+            self._found["noise"][index] = (1 - _NOISE_PRIOR) * suspected / suspected.sum() + _NOISE_PRIOR * words / words.sum()
+
+    # -- what is told ------------------------------------------------------------------------------------------------------
+
+    def noise_rates(self) -> Tensor:
+        r"""$1 - (1-\rho)(1-\epsilon)$: the share of words that are noise, float64 (G,)."""
+        if not self._vocabulary:
+            return torch.zeros(self._num_groups, dtype=torch.float64)
+        return (1 - (1 - self._found["word_rate"]) * (1 - self._found["text_rate"])).cpu()
+
+    def figures(self) -> dict[str, float]:
+        if not self._vocabulary:
+            return {}
+        found = {name: self._found[name].tolist() for name in ("word_rate", "text_rate", "error")}
+        out = super().figures()
+        for g in range(self._num_groups):
+            out[f"noise_words/{g}"], out[f"wrong_texts/{g}"] = found["word_rate"][g], found["text_rate"][g]
+            out[f"noise_rate_error/{g}"] = found["error"][g]
+        return out
+
+    def state_dict(self) -> dict[str, Tensor]:
+        if not self._vocabulary:
+            return {}
+        state = {f"{kind}.{name}": table for kind, found in self._tables() for name, table in found.items()}
+        return {**state, "steps": torch.tensor(self._steps)}
+
+    def _tables(self) -> list[tuple[str, dict[str, Tensor]]]:
+        return [
+            ("counts", self._counts),
+            ("human", self._human),
+            ("last", self._last),
+            ("stretches", self._stretches),
+            ("found", self._found),
+        ]
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        if not state:
+            return
+        words = state["counts.words"]
+        self._num_groups, self._vocabulary = len(words), 0
+        self._allocate(words.shape[1], words.device)
+        for kind, tables in self._tables():
+            for name, table in tables.items():
+                table.copy_(state[f"{kind}.{name}"])
+        self._steps = int(state["steps"])
+
+
+def _agreement(log_q: Tensor, noise: Tensor) -> Tensor:
+    """q / (q + n): the posterior of a right word at even odds, a bounded and monotone measure of q."""
+    q = log_q.exp()
+    return q / (q + noise).clamp(min=1e-300)
+
+
+def _mean_and_spread(total: float, squares: float, count: float) -> tuple[float, float]:
+    mean = total / count
+    return mean, math.sqrt(max(squares / count - mean**2, 0.0)) + 0.01
+
+
+def _posterior(score: Tensor, rate: Tensor, right: tuple[Tensor, Tensor], wrong: tuple[Tensor, Tensor]) -> Tensor:
+    """P(right | score) of two normals; outside their means it stays what it is there, so that it never falls with the score."""
+    inner = torch.minimum(torch.maximum(score, wrong[0]), right[0])
+    spreads = [spread.clamp(min=1e-6) for spread in (right[1], wrong[1])]
+    as_right = -0.5 * ((inner - right[0]) / spreads[0]) ** 2 - spreads[0].log() + (1 - rate).clamp(min=1e-9).log()
+    as_wrong = -0.5 * ((inner - wrong[0]) / spreads[1]) ** 2 - spreads[1].log() + rate.clamp(min=1e-9).log()
+    return torch.sigmoid(as_right - as_wrong)
+
+
+def _corrupted(people: list[float], rate: float) -> tuple[float, float]:
+    """Mean and spread of the scores of people's texts had each word been replaced by a noise word at this rate: exact for the
+    words drawn (theory, 4.3)."""
+    _, own, own_squares, other, other_squares, product, between = people
+    mean = (1 - rate) * own + rate * other
+    square = (1 - rate) ** 2 * own_squares + rate**2 * other_squares + 2 * rate * (1 - rate) * product + rate * (1 - rate) * between
+    return mean, math.sqrt(max(square - mean**2, 0.0)) + 0.01
+
+
+def _shifted(scores_K: Tensor, by: float) -> Tensor:
+    """A histogram moved by a distance, between bins by shares."""
+    whole = math.floor(by / _BIN)
+    share = by / _BIN - whole
+    out = torch.zeros_like(scores_K)
+    for bins, part in ((whole, 1 - share), (whole + 1, share)):
+        index = (torch.arange(_BINS, device=scores_K.device) + bins).clamp(0, _BINS - 1)
+        out.index_add_(0, index, part * scores_K)
+    return out
+
+
+def _recentred(people: Tensor, by: float) -> Tensor:
+    """The moments that :func:`_corrupted` takes, of scores less a constant."""
+    one, own, own_squares, other, other_squares, product, between = people
+    return torch.stack(
+        [one, own - by, own_squares - 2 * by * own + by**2, other - by, other_squares - 2 * by * other + by**2,
+         product - by * (own + other) + by**2, between]
+    )  # fmt: skip
+
+
+def _pinned_mixture(
+    scores_K: Tensor, right: tuple[float, float], start: tuple[float, float], rate_max: float
+) -> tuple[float, float, float] | None:
+    """EM for the wrong texts' (rate, mean, spread), the right ones' held; None where no second component stands apart."""
+    share = scores_K / scores_K.sum()
+    held = (torch.tensor(right[0]).double(), torch.tensor(right[1]).double())
+    rate, mean, spread = 0.3, min(start[0], right[0] - right[1]), start[1]
+    for _ in range(60):
+        wrong = (torch.tensor(mean).double(), torch.tensor(spread).double())
+        mass = share * (1 - _posterior(_CENTRES, torch.tensor(rate).double(), held, wrong))
+        rate = float(mass.sum())
+        if rate < 0.005:
+            return None
+        mean = float((mass * _CENTRES).sum()) / rate
+        spread = max(math.sqrt(float((mass * (_CENTRES - mean) ** 2).sum()) / rate), 0.1 * right[1], _BIN / 2)
+        rate = min(rate, rate_max)
+    return None if mean > right[0] - _MIN_DISTANCE * right[1] else (rate, mean, spread)
+
+
+def _fit(scores_K: Tensor, parts: list[tuple[float, float, float]]) -> float:
+    """Mean log-likelihood of scores under a mixture of normals (share, mean, spread)."""
+    density = sum((share * _normal(_CENTRES, (mean, spread)) for share, mean, spread in parts), torch.zeros_like(_CENTRES))
+    return float((scores_K / scores_K.sum() * density.clamp(min=1e-30).log()).sum())
+
+
+def _normal(x: Tensor, mean_and_spread: tuple[float, float]) -> Tensor:
+    mean, spread = mean_and_spread
+    return (-0.5 * ((x - mean) / spread) ** 2).exp() / (spread * math.sqrt(2 * math.pi))
+
+
+def mixture(
+    noise_max: float = 0.95, decay: float = 0.98, warmup_steps: int = 25, levels: str = "both", buckets: int = 1 << 18
+) -> AdaptiveRule:
+    r"""Trust in a word times trust in its text: $\omega_t = r_i\, q_t/(\gamma_t + (1-\gamma_t) q_t)$ (ours).
+
+    $\gamma_t = \epsilon n_w/(1-\epsilon+\epsilon n_w)$ from the group's measured noise words, $r_i$ the posterior that the text
+    belongs to its picture, from its mean evidence for the picture against a text-only model; $\epsilon$, n and $\rho$ are measured
+    against people's texts, and zero before the first look and for ``warmup_steps``. ``decay`` is the counts' memory per step,
+    ``noise_max`` bounds both rates, ``levels`` is ``both``, ``words`` or ``texts``. Raises ValueError for values out of range.
+    """
+    check_shares("mixture", noise_max=noise_max, decay=decay)
+    if warmup_steps < 0:
+        raise ValueError(f"mixture: need warmup_steps >= 0, got {warmup_steps}")
+    if levels not in ("both", "words", "texts"):
+        raise ValueError(f"mixture: levels must be 'both', 'words' or 'texts', got {levels!r}")
+    return Mixture(noise_max, decay, warmup_steps, levels, buckets)

@@ -1,0 +1,220 @@
+"""The mixture rule: what it finds, in which groups, and that it finds nothing where nothing is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from noise_control import IGNORED, TokenContext, losses
+from noise_control.losses.adatailr import AdaTailr
+
+WORDS, LENGTH, CLIPS = 24, 5, 12
+
+
+def clean(seed: int = 0) -> torch.Tensor:
+    """p(word | clip, place), (CLIPS, LENGTH, WORDS): sharp, and different for each clip."""
+    generator = torch.Generator().manual_seed(seed)
+    return (4 * torch.randn(CLIPS, LENGTH, WORDS, generator=generator, dtype=torch.float64)).softmax(-1)
+
+
+def captions(p: torch.Tensor, clips: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return torch.multinomial(p[clips].reshape(-1, WORDS), 1, generator=generator).reshape(-1, LENGTH)
+
+
+def noisy(texts: torch.Tensor, kind: str, rate: float, generator: torch.Generator) -> torch.Tensor:
+    if kind == "substitution":
+        hit = torch.rand(texts.shape, generator=generator) < rate
+        return torch.where(hit, torch.randint(0, WORDS, texts.shape, generator=generator), texts)
+    hit = torch.rand(len(texts), 1, generator=generator) < rate
+    phrase = torch.tensor([3, 1, 4, 1, 5]).expand(len(texts), -1)
+    other = texts[torch.randperm(len(texts), generator=generator)]
+    return torch.where(hit, phrase if kind == "fixed phrase" else other, texts)
+
+
+def taught(
+    kind: str, rate: float, *, steps: int = 200, people: bool = True, groups: int = 1, seed: int = 1, **arguments: Any
+) -> tuple[AdaTailr, torch.Tensor]:
+    """A table taught by adatailr; the loss, and the table's distance to the truth. With two groups, the second is clean."""
+    generator, p = torch.Generator().manual_seed(seed), clean()
+    loss = losses.build("adatailr", buckets=1 << 12, **arguments)
+    assert isinstance(loss, AdaTailr)
+    loss.prepare(num_groups=groups)
+    table = torch.zeros(CLIPS * LENGTH, WORDS, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.Adam([table], lr=0.1)
+    anchor_clips = torch.randint(0, CLIPS, (60,), generator=generator)
+    anchors, anchor_sequence = captions(p, anchor_clips, generator), torch.arange(60).repeat_interleave(LENGTH)
+    place = torch.arange(LENGTH)
+    for step in range(steps):
+        if people and step % 20 == 0:
+            rows = (anchor_clips[:, None] * LENGTH + place).reshape(-1)
+            loss.observe_human(table.detach()[rows], anchors.reshape(-1), TokenContext(sequence_N=anchor_sequence))
+        clips = torch.randint(0, CLIPS, (96,), generator=generator)
+        group = torch.arange(96) % groups
+        right = captions(p, clips, generator)
+        texts = torch.where(group[:, None] == 0, noisy(right, kind, rate, generator) if rate else right, right)
+        sequence = torch.arange(96).repeat_interleave(LENGTH)
+        context = TokenContext(sequence_N=sequence, group_N=group[sequence])
+        value = loss(table[(clips[:, None] * LENGTH + place).reshape(-1)], texts.reshape(-1), context)
+        optimizer.zero_grad()
+        value.mean().backward()
+        optimizer.step()
+        loss.step()
+    learned = table.detach().softmax(-1).reshape(p.shape)
+    return loss, 0.5 * (learned - p).abs().sum(-1).mean()
+
+
+@pytest.mark.parametrize("kind", ["other clip", "fixed phrase"])
+def test_wrong_texts_are_found_and_not_learned(kind: str) -> None:
+    loss, distance = taught(kind, 0.4)
+    figures = loss.figures()
+    assert figures["wrong_texts/0"] == pytest.approx(0.4, abs=0.06)
+    assert figures["noise_words/0"] < 0.05
+    _, plain = taught(kind, 0.4, people=False)
+    assert distance < 0.5 * plain, (distance, plain)
+
+
+def test_noise_words_are_found_and_not_learned() -> None:
+    loss, distance = taught("substitution", 0.4)
+    figures = loss.figures()
+    assert figures["noise_words/0"] == pytest.approx(0.4, abs=0.08)
+    assert figures["wrong_texts/0"] == 0
+    assert figures["noise_rate_error/0"] < 0.05
+    _, plain = taught("substitution", 0.4, people=False)
+    assert distance < 0.75 * plain, (distance, plain)
+
+
+def test_nothing_is_found_where_nothing_is() -> None:
+    loss, distance = taught("clean", 0.0)
+    assert float(loss.noise_rates()[0]) < 0.06
+    _, plain = taught("clean", 0.0, people=False)
+    assert distance < plain + 0.01
+
+
+def test_each_group_has_its_own_rate() -> None:
+    loss, _ = taught("other clip", 0.4, groups=2)
+    noisy_rate, clean_rate = loss.noise_rates().tolist()
+    assert noisy_rate == pytest.approx(0.4, abs=0.08)
+    assert clean_rate < 0.06
+
+
+def test_without_people_it_is_cross_entropy_to_the_bit() -> None:
+    loss, _ = taught("other clip", 0.4, people=False, steps=60)
+    generator = torch.Generator().manual_seed(0)
+    logits, target = torch.randn(10, WORDS, generator=generator), torch.randint(0, WORDS, (10,), generator=generator)
+    target[2] = IGNORED
+    plain = torch.nn.functional.cross_entropy(logits, target, ignore_index=IGNORED, reduction="none")
+    assert torch.equal(loss(logits, target), plain)
+    assert loss.noise_rates().tolist() == [0.0]
+
+
+def test_floor_and_levels() -> None:
+    loss, _ = taught("other clip", 0.4, floor=0.2)
+    assert float(loss.last_weight_N.min()) >= 0.2
+    assert taught("other clip", 0.4, levels="words")[0].figures()["wrong_texts/0"] == 0
+    assert taught("substitution", 0.4, levels="texts")[0].figures()["noise_words/0"] == 0
+
+
+def batches(count: int) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    generator, p = torch.Generator().manual_seed(5), clean()
+    out = []
+    for _ in range(count):
+        clips = torch.randint(0, CLIPS, (40,), generator=generator)
+        texts = noisy(captions(p, clips, generator), "other clip", 0.4, generator)
+        out.append(((p[clips] + 0.02).log().reshape(-1, WORDS), texts.reshape(-1), clips))
+    return out
+
+
+def show(loss: Any, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor], half: slice = slice(None)) -> torch.Tensor:
+    logits, target, clips = batch
+    keep = torch.zeros(40, dtype=torch.bool)
+    keep[half] = True
+    tokens = keep.repeat_interleave(LENGTH)
+    sequence, row = torch.arange(40).repeat_interleave(LENGTH), clips.repeat_interleave(LENGTH)
+    context = TokenContext(sequence_N=sequence[tokens], row_N=row[tokens], group_N=(sequence % 2)[tokens])
+    loss(logits[tokens], target[tokens], context)
+    return loss.last_weight_N
+
+
+def people_of(batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor], seed: int) -> tuple[torch.Tensor, torch.Tensor, TokenContext]:
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.multinomial(batch[0].softmax(-1), 1, generator=generator)[:, 0]
+    return batch[0], target, TokenContext(sequence_N=torch.arange(40).repeat_interleave(LENGTH))
+
+
+def test_ranks_agree_with_one_process() -> None:
+    """Two ranks with half a batch each measure what one process with the whole measures, to rounding."""
+    whole, *ranks = (losses.build("adatailr", warmup_steps=0, buckets=1 << 10) for _ in range(3))
+    for loss in (whole, *ranks):
+        loss.prepare(num_groups=2)
+    for index, batch in enumerate(batches(24)):
+        for loss in (whole, *ranks):
+            if index % 4 == 0:
+                loss.observe_human(*people_of(batch, index))
+        show(whole, batch)
+        halves = [show(loss, batch, slice(20 * r, 20 * r + 20)) for r, loss in enumerate(ranks)]
+        torch.testing.assert_close(torch.cat(halves), whole.last_weight_N, rtol=1e-6, atol=1e-9)
+        sent: list[torch.Tensor] = []
+        for loss in ranks:
+            loss.rule._pending = {k: v.clone() for k, v in loss.rule._pending.items()}
+            sent.append(torch.cat([v.flatten() for v in loss.rule._pending.values()]))
+        total = sent[0] + sent[1]
+        whole.step()
+        for loss in ranks:
+            loss.step(lambda _, total=total: total)
+    for loss in ranks:
+        torch.testing.assert_close(loss.noise_rates(), whole.noise_rates(), rtol=1e-9, atol=1e-12)
+    assert whole.noise_rates().min() > 0.03, "or nothing was compared"
+
+
+def test_a_resumed_loss_goes_on_exactly() -> None:
+    first = losses.build("adatailr", warmup_steps=0, buckets=1 << 10)
+    first.prepare(num_groups=2)
+    second = None
+    for index, batch in enumerate(batches(24)):
+        for loss in (first, second):
+            if loss is not None and index % 4 == 0:
+                loss.observe_human(*people_of(batch, index))
+        one = show(first, batch)
+        if second is not None:
+            assert torch.equal(show(second, batch), one)
+            second.step()
+        first.step()
+        if index == 13:
+            second = losses.build("adatailr", warmup_steps=0, buckets=1 << 10)
+            second.load_state_dict({name: table.clone() for name, table in first.state_dict().items()})
+    assert second is not None
+    assert first.figures() == second.figures()
+
+
+def test_padding_touches_nothing_and_the_vocabulary_must_stay() -> None:
+    first, second = (losses.build("adatailr", warmup_steps=0, buckets=1 << 10) for _ in range(2))
+    for index, (logits, target, _) in enumerate(batches(8)):
+        sequence = torch.arange(40).repeat_interleave(LENGTH)
+        padded = torch.cat([target, torch.full((7,), IGNORED)])
+        more = torch.cat([logits, torch.randn(7, WORDS, dtype=torch.float64)])
+        more_sequence = torch.cat([sequence, torch.full((7,), 40)])
+        if index % 2 == 0:
+            first.observe_human(*people_of((logits, target, sequence), index))
+            h, t, _ = people_of((logits, target, sequence), index)
+            second.observe_human(torch.cat([h, more[-7:]]), torch.cat([t, padded[-7:]]), TokenContext(sequence_N=more_sequence))
+        first(logits, target, TokenContext(sequence_N=sequence))
+        second(more, padded, TokenContext(sequence_N=more_sequence))
+        first.step()
+        second.step()
+    for name, table in first.state_dict().items():
+        assert torch.equal(second.state_dict()[name], table), name
+    with pytest.raises(ValueError, match="the vocabulary was 24"):
+        first(torch.randn(2, 9), torch.tensor([1, 2]))
+
+
+def test_no_gradient_through_what_adapts() -> None:
+    loss, _ = taught("other clip", 0.4, steps=120)
+    logits, target, _ = batches(1)[0]
+    logits = logits.clone().requires_grad_()
+    loss(logits, target, TokenContext(sequence_N=torch.arange(40).repeat_interleave(LENGTH))).sum().backward()
+    q = logits.detach().softmax(-1)
+    onehot = torch.nn.functional.one_hot(target, WORDS)
+    assert loss.last_weight_N.min() < 0.5
+    torch.testing.assert_close(logits.grad, loss.last_weight_N[:, None] * (q - onehot), rtol=1e-9, atol=1e-12)
