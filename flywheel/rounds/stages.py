@@ -58,6 +58,7 @@ def num_corrections(context: RoundContext, round: int) -> int:
 def pretrain(context: RoundContext, round: int) -> Result:
     """From the base, on the newest text of train clips, with the noise-robust loss."""
     import trainers
+    from noise_control import losses
 
     config = context.config
     out = context.workspace.model_folder(round) / "model"
@@ -80,8 +81,9 @@ def pretrain(context: RoundContext, round: int) -> Result:
         Example(clip_id=c, text=text, prompt_texts=_hints(context, texts, context.clips[c], round), group="human")
         for c, text in sorted(texts.anchors().items())
     ]
-    if not anchors and config.loss.name == "adatailr":
-        say("pretrain: no corrected anchors, so adatailr can't tell noise and falls back to maximum likelihood.")
+    adapts = losses.build(config.loss.name, **config.loss.arguments).adapts
+    if adapts and not anchors:
+        say(f"pretrain: no corrected anchors, so {config.loss.name} can't tell noise and falls back to maximum likelihood.")
     sink = context.tracker.sink(round)
     result = trainers.pretrain(
         vlm, context.builder(vlm), config, _training_set(context, kept), out, sink=sink,
@@ -96,7 +98,7 @@ def pretrain(context: RoundContext, round: int) -> Result:
         {
             "steps": result.steps, "loss": result.loss, "eval_loss": result.eval_loss, "examples": len(kept),
             "learned_from_round": choice.round, "anchor_f1": {str(r): f for r, f in choice.anchor_f1.items()},
-            "num_anchors": choice.num_anchors, "fell_back_to_mle": not anchors, **result.figures,
+            "num_anchors": choice.num_anchors, "fell_back_to_mle": adapts and not anchors, **result.figures,
         },
     )  # fmt: skip
 

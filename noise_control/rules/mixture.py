@@ -15,11 +15,11 @@ from torch import Tensor
 
 from noise_control.interface import (
     IGNORED,
+    LOG_FLOOR,
     AllReduce,
     TokenContext,
     TokenStatistics,
     check_shares,
-    tailr_weight,
     widened,
 )
 from noise_control.rules._base import AdaptiveRule, group_of
@@ -213,10 +213,10 @@ class Mixture(AdaptiveRule):
         )
 
     def _trust_in_words(self, log_q: Tensor, words: _Words) -> Tensor:
-        r"""$q/(\gamma + (1-\gamma)q)$ with $\gamma = \epsilon n_w/(1-\epsilon+\epsilon n_w)$: TaiLr's weight, whose gamma makes it the
-        posterior of a right word up to a factor (theory, 4.1)."""
+        r"""The posterior of a right word, $q/(q + a)$ with $a = \epsilon n_w/(1-\epsilon)$: TaiLr's weight at $\gamma = a/(1+a)$
+        but for its factor 1 + a, which would tilt words of unequal noise (theory, 4.1)."""
         rate, noise = self._found["word_rate"][words.group], self._found["noise"][words.group, words.word]
-        return tailr_weight(log_q, rate * noise / (1 - rate + rate * noise))
+        return torch.sigmoid(log_q.clamp(min=LOG_FLOOR) - (rate * noise / (1 - rate)).log())
 
     def _evidence(self, log_q: Tensor, words: _Words, own: Tensor | None = None) -> Tensor:
         r"""$\log(q/m)$ of each word: for the picture against for any text; bounded, so that no single word decides."""
@@ -522,16 +522,17 @@ def _normal(x: Tensor, mean_and_spread: tuple[float, float]) -> Tensor:
 def mixture(
     noise_max: float = 0.95, decay: float = 0.98, warmup_steps: int = 25, levels: str = "both", buckets: int = 1 << 18
 ) -> AdaptiveRule:
-    r"""Trust in a word times trust in its text: $\omega_t = r_i\, q_t/(\gamma_t + (1-\gamma_t) q_t)$ (ours).
+    r"""Trust in a word times trust in its text: $\omega_t = r_i\, q_t/(q_t + a_t)$ (ours).
 
-    $\gamma_t = \epsilon n_w/(1-\epsilon+\epsilon n_w)$ from the group's measured noise words, $r_i$ the posterior that the text
-    belongs to its picture, from its mean evidence for the picture against a text-only model; $\epsilon$, n and $\rho$ are measured
-    against people's texts, and zero before the first look and for ``warmup_steps``. ``decay`` is the counts' memory per step,
-    ``noise_max`` bounds both rates, ``levels`` is ``both``, ``words`` or ``texts``. Raises ValueError for values out of range.
+    $a_t = \epsilon n_w/(1-\epsilon)$ from the group's measured noise words, $r_i$ the posterior that the text belongs to its
+    picture, from its mean evidence for the picture against a text-only model; $\epsilon$, n and the share of wrong texts are
+    measured against people's texts, zero before two looks at them and for ``warmup_steps``. ``decay`` is the counts' memory per
+    step, ``noise_max`` bounds both rates, ``levels`` is ``both``, ``words`` or ``texts``, ``buckets`` the slots of the text-only
+    model's tables (8 bytes each, per group). Raises ValueError for values out of range.
     """
     check_shares("mixture", noise_max=noise_max, decay=decay)
-    if warmup_steps < 0:
-        raise ValueError(f"mixture: need warmup_steps >= 0, got {warmup_steps}")
+    if warmup_steps < 0 or buckets < 1:
+        raise ValueError(f"mixture: need warmup_steps >= 0 and buckets >= 1, got {warmup_steps}, {buckets}")
     if levels not in ("both", "words", "texts"):
         raise ValueError(f"mixture: levels must be 'both', 'words' or 'texts', got {levels!r}")
     return Mixture(noise_max, decay, warmup_steps, levels, buckets)

@@ -66,9 +66,13 @@ def test_no_pickled_weights_no_large_files() -> None:
 def test_registered_names_obey_the_order_of_rooms() -> None:
     """What is built by name at run time lives in the room whose registry it is, and imports what that room may."""
     import annotators
-    from noise_control import losses
+    from noise_control import losses, rules
 
-    for package, names in (("noise_control/losses", losses.names()), ("annotators/engines", annotators.names())):
+    for package, names in (
+        ("noise_control/losses", losses.names()),
+        ("noise_control/rules", rules.names()),
+        ("annotators/engines", annotators.names()),
+    ):
         for name in names:
             tree = ast.parse((ROOT / package / f"{name}.py").read_text())
             assert any(isinstance(n, ast.FunctionDef) and n.name == name and ast.get_docstring(n) for n in tree.body), name
@@ -116,8 +120,8 @@ def test_secrets_stay_in_the_environment(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_every_loss_and_config_section_is_in_the_docs() -> None:
     from flywheel.core.config import Config
-    from noise_control import losses
+    from noise_control import losses, rules
 
     text = "\n".join(p.read_text() for p in (ROOT / "docs").rglob("*.md")) + (ROOT / "README.md").read_text()
-    for name in (*losses.names(), *Config.model_fields):
+    for name in (*losses.names(), *rules.names(), *Config.model_fields):
         assert f"`{name}`" in text, name
