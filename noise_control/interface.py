@@ -23,7 +23,7 @@ AllReduce = Callable[[Tensor], Tensor]
 @dataclass(frozen=True, kw_only=True)
 class TokenContext:
     """What some rules need to know of each token: its sequence, its row in the dataset (the same in every epoch), its group
-    (source x round x kind), the log-probability that the annotating model gave it, and a factor on its loss (one where
+    (source x round x kind; -1 where people vouch for the text, which no rule doubts), the log-probability that the annotating model gave it, and a factor on its loss (one where
     absent). Tokens of a sequence stand together and in order."""
 
     sequence_N: Int[Tensor, " N"] | None = None

@@ -24,6 +24,8 @@ from trainers.data import BucketSampler, Clock, Collator, TrainingSet, _Rows
 from trainers.head import OutputHead
 
 _COMPLETE = "complete"
+#: The group of texts that people gave: no loss doubts them.
+HUMAN = "human"
 #: People's texts that an adaptive loss is shown at a time; more would cost a large model more than they tell.
 _MOST_HUMAN_ROWS = 256
 _LOSS_STATE = "loss_state.safetensors"
@@ -214,7 +216,7 @@ def train(
     ``held_out`` gives the eval loss, ``human`` the texts that adaptive losses measure themselves against. Raises
     FlywheelError where the model's output is not finite.
     """
-    groups = {name: index for index, name in enumerate(sorted({e.group for e in data.examples}))}
+    groups = {name: index for index, name in enumerate(sorted({e.group for e in data.examples} - {HUMAN}))}
     token_loss.prepare(num_groups=max(1, len(groups)))
     clock = Clock()
     lengths = [len(builder.tokenizer.encode(e.text, add_special_tokens=False)) for e in data.examples]
@@ -250,7 +252,7 @@ def train(
             args=arguments,
             train_dataset=_Rows(len(data.examples)),
             eval_dataset=_Rows(len(held_out.examples)) if held_out else None,
-            data_collator=Collator(data, builder, groups, clock),
+            data_collator=Collator(data, builder, {**groups, HUMAN: -1}, clock),
             callbacks=[_Keeper(token_loss, sink, label, bar)],
             token_loss=token_loss,
             human=Collator(human, builder, {e.group: 0 for e in human.examples}, None) if human else None,

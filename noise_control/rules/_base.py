@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from noise_control.interface import AllReduce, TokenContext, TokenStatistics
+from noise_control.interface import IGNORED, AllReduce, TokenContext, TokenStatistics
 
 
 class AdaptiveRule:
@@ -52,6 +52,11 @@ def group_of(context: TokenContext | None, target_N: Tensor) -> Tensor:
     if context is None or context.group_N is None:
         return torch.zeros_like(target_N)
     return context.group_N.to(target_N.device)
+
+
+def doubtful(context: TokenContext | None, target_N: Tensor) -> Tensor:
+    """Tokens that count and that nobody vouches for, (N,) bool."""
+    return (target_N != IGNORED) & (group_of(context, target_N) >= 0)
 
 
 def grown(table: Tensor, size: int) -> Tensor:

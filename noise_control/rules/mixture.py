@@ -22,7 +22,7 @@ from noise_control.interface import (
     check_shares,
     widened,
 )
-from noise_control.rules._base import AdaptiveRule, group_of
+from noise_control.rules._base import AdaptiveRule, doubtful, group_of
 
 #: Places in a text that are told apart; later ones are alike.
 _PLACES = 64
@@ -73,7 +73,7 @@ class _Words:
 
     @classmethod
     def of(cls, context: TokenContext | None, target_N: Tensor, vocabulary: int) -> _Words:
-        live = target_N != IGNORED
+        live = doubtful(context, target_N)
         word = target_N[live]
         begins = torch.ones_like(word, dtype=torch.bool)
         if context is not None and context.sequence_N is not None:
@@ -160,7 +160,7 @@ class Mixture(AdaptiveRule):
 
     def weight(self, statistics: TokenStatistics, target_N: Tensor, context: TokenContext | None) -> Tensor | None:
         self._allocate(statistics.vocabulary, target_N.device)
-        words, live = _Words.of(context, target_N, self._vocabulary), target_N != IGNORED
+        words, live = _Words.of(context, target_N, self._vocabulary), doubtful(context, target_N)
         if not len(words.word):
             return None
         log_q = -statistics.nll_N[live].double()

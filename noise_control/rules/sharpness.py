@@ -18,7 +18,7 @@ from noise_control.interface import (
     tailr_weight,
     widened,
 )
-from noise_control.rules._base import AdaptiveRule, group_of, grown
+from noise_control.rules._base import AdaptiveRule, doubtful, group_of, grown
 
 _GAMMA_FLOOR = 1e-9
 
@@ -50,7 +50,7 @@ class Sharpness(AdaptiveRule):
     def weight(self, statistics: TokenStatistics, target_N: Tensor, context: TokenContext | None) -> Tensor | None:
         assert statistics.sharpness_N is not None
         c_N, nll_N, group_N = statistics.sharpness_N, statistics.nll_N, group_of(context, target_N)
-        live = target_N != IGNORED
+        live = doubtful(context, target_N)
         self._count(group_N[live], (-nll_N[live]).exp(), c_N[live])
         rates = self.noise_rates()
         if not bool((rates > 0).any()):
@@ -58,7 +58,7 @@ class Sharpness(AdaptiveRule):
         rate_N = rates.to(c_N)[group_N.clamp(min=0)]
         gamma_N = target_gamma(rate_N, c_N).clamp(min=_GAMMA_FLOOR)
         # A clean group is plain cross-entropy, to the bit: the floor of gamma may not touch it.
-        return torch.where(rate_N > 0, tailr_weight(-nll_N, gamma_N), torch.ones_like(nll_N))
+        return torch.where(live & (rate_N > 0), tailr_weight(-nll_N, gamma_N), torch.ones_like(nll_N))
 
     def _count(self, group: Tensor, q: Tensor, c: Tensor) -> None:
         if not len(group):

@@ -218,3 +218,24 @@ def test_no_gradient_through_what_adapts() -> None:
     onehot = torch.nn.functional.one_hot(target, WORDS)
     assert loss.last_weight_N.min() < 0.5
     torch.testing.assert_close(logits.grad, loss.last_weight_N[:, None] * (q - onehot), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("rule", ["mixture", "sharpness"])
+def test_peoples_texts_are_never_doubted(rule: str) -> None:
+    """Group -1: its weight is one and it enters no statistic, whatever the other groups are."""
+    first, second = (losses.build("adatailr", rule=rule, warmup_steps=0) for _ in range(2))
+    for index, (logits, target, clips) in enumerate(batches(24)):
+        sequence = torch.arange(40).repeat_interleave(LENGTH)
+        for loss in (first, second):
+            if index % 4 == 0:
+                loss.observe_human(*people_of((logits, target, clips), index))
+        first(logits, target, TokenContext(sequence_N=sequence, group_N=torch.zeros_like(sequence)))
+        people = torch.cat([torch.zeros_like(sequence), torch.full_like(sequence, -1)])
+        both = TokenContext(sequence_N=torch.cat([sequence, sequence + 40]), group_N=people)
+        second(torch.cat([logits, -logits]), torch.cat([target, target]), both)
+        assert (second.last_weight_N[len(target) :] == 1).all()
+        first.step()
+        second.step()
+    assert second.last_weight_N.min() < 0.95, "or nothing was doubted"
+    for name, table in first.state_dict().items():
+        torch.testing.assert_close(second.state_dict()[name], table, rtol=1e-12, atol=1e-12)
