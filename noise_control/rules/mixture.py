@@ -44,6 +44,10 @@ _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 #: for the normals' misfit, one for the chance in people's texts (divided by their number), and a little for each part in words,
 #: so that of equal explanations the simple one wins.
 _PRICE, _CHANCE_PRICE, _SHARE_PRICE = 0.05, 2.0, 0.01
+#: The first part grows with the rate that words alone would have to explain, up to here: without noise there is no misfit of it.
+_FULL_PRICE_RATE = 0.2
+#: Rates from which EM looks for wrong texts, and its iterations at most.
+_START_RATES, _MOST_ITERATIONS = (0.25, 0.5, 0.75), 60
 #: Looks for which wrong texts are believed in before noise words may claim the scores.
 _TRIALS = 2
 #: Least distance, in standard deviations of right texts, of the wrong texts' mean.
@@ -379,11 +383,14 @@ class Mixture(AdaptiveRule):
         # Without wrong texts all noise is in words, and its rate is known: nothing is fitted.
         without = shares[-1] * total
         explained: list[_Explanation] = [(_fit(scores, [(1.0, *_corrupted(people, without))]), without, None)]
-        price = _PRICE + _CHANCE_PRICE / num_texts
+        price = _CHANCE_PRICE / num_texts + _PRICE * min(1.0, total / _FULL_PRICE_RATE)
         for share in shares:
             right = _corrupted(people, share * total)
-            for start in (_mean_and_spread(people[3], people[4], 1.0), (right[0] - 2 * right[1], right[1])):
-                wrong = _pinned_mixture(scores, right, start, self.noise_max)
+            # EM goes where it starts: from wrong texts far off, and from each rate that would move the mean as far as it is.
+            moved = right[0] - float((scores * _CENTRES).sum() / scores.sum())
+            starts = [(0.3, right[0] - 2 * right[1]), *((rate, right[0] - moved / rate) for rate in _START_RATES if moved > 0)]
+            for rate, mean in starts:
+                wrong = _pinned_mixture(scores, right, (rate, mean, right[1]), self.noise_max)
                 if wrong is not None:
                     value = _fit(scores, [(1 - wrong[0], *right), (wrong[0], *wrong[1:])])
                     explained.append((value - price - _SHARE_PRICE * share, share * total, wrong))
@@ -490,13 +497,14 @@ def _recentred(people: Tensor, by: float) -> Tensor:
 
 
 def _pinned_mixture(
-    scores_K: Tensor, right: tuple[float, float], start: tuple[float, float], rate_max: float
+    scores_K: Tensor, right: tuple[float, float], start: tuple[float, float, float], rate_max: float
 ) -> tuple[float, float, float] | None:
     """EM for the wrong texts' (rate, mean, spread), the right ones' held; None where no second component stands apart."""
     share = scores_K / scores_K.sum()
     held = (torch.tensor(right[0]).double(), torch.tensor(right[1]).double())
-    rate, mean, spread = 0.3, min(start[0], right[0] - right[1]), start[1]
-    for _ in range(60):
+    rate, mean, spread = start
+    for _ in range(_MOST_ITERATIONS):
+        before = mean
         wrong = (torch.tensor(mean).double(), torch.tensor(spread).double())
         mass = share * (1 - _posterior(_CENTRES, torch.tensor(rate).double(), held, wrong))
         rate = float(mass.sum())
@@ -505,6 +513,8 @@ def _pinned_mixture(
         mean = float((mass * _CENTRES).sum()) / rate
         spread = max(math.sqrt(float((mass * (_CENTRES - mean) ** 2).sum()) / rate), 0.1 * right[1], _BIN / 2)
         rate = min(rate, rate_max)
+        if abs(mean - before) < 1e-4:
+            break
     return None if mean > right[0] - _MIN_DISTANCE * right[1] else (rate, mean, spread)
 
 
