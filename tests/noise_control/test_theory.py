@@ -25,10 +25,10 @@ def distance(a: Tensor, b: Tensor) -> Tensor:
     return 0.5 * (a - b).abs().sum(-1)
 
 
-def descended(data: Tensor, weight: object, steps: int = 6000) -> Tensor:
+def descended(data: Tensor, weight: object, steps: int = 2500) -> Tensor:
     """Where a tabular softmax goes under E_data[weight(q) * -log q]; the weight carries no gradient."""
     logits = torch.zeros_like(data, requires_grad=True)
-    optimizer = torch.optim.Adam([logits], lr=0.03)
+    optimizer = torch.optim.Adam([logits], lr=0.05)
     for _ in range(steps):
         q = logits.softmax(-1)
         loss = -(data * weight(q.detach()) * q.log()).sum()  # type: ignore[operator]
