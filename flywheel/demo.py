@@ -43,7 +43,7 @@ _SETTINGS: dict[str, Any] = {
 _QUICK: dict[str, Any] = {
     "pretrain": {"num_steps": 24, "save_every": 6},
     "finetune": {"num_steps": 8, "min_corrections": 1},
-    "loss": {"human_every": 6},
+    "loss": {"human_every": 10},
     "evaluate": {"diversity_tokens": 100, "resamples": 200, "agreement_pairs": 8},
     "gate": {"min_anchors": 2},
 }

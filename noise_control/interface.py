@@ -23,8 +23,8 @@ AllReduce = Callable[[Tensor], Tensor]
 @dataclass(frozen=True, kw_only=True)
 class TokenContext:
     """What some rules need to know of each token: its sequence, its row in the dataset (the same in every epoch), its group
-    (source x round x kind; -1 where people vouch for the text, which no rule doubts), the log-probability that the annotating model gave it, and a factor on its loss (one where
-    absent). Tokens of a sequence stand together and in order."""
+    (source x round x kind; -1 where people vouch for the text, which no rule doubts), the log-probability that the annotating
+    model gave it, and a factor on its loss (one where absent). Tokens of a sequence stand together and in order."""
 
     sequence_N: Int[Tensor, " N"] | None = None
     row_N: Int[Tensor, " N"] | None = None
@@ -100,6 +100,24 @@ class TokenLoss:
         """Look at texts that people vouch for, scored in eval mode; losses that adapt measure themselves against them.
 
         May be called several times between two steps: the parts are added. Every rank must show the same texts.
+        """
+
+    def corrupted(self, target_N: Tensor, context: TokenContext | None = None) -> list[tuple[int, Tensor]]:
+        """People's texts with words of a group's noise in them, for each group that wants to know how the model scores such
+        texts: (group, targets). To be scored as inputs too, and shown to :meth:`observe_corrupted` with that group in the context.
+
+        Optional, and asked for just after :meth:`observe_human` was given the same texts.
+        """
+        return []
+
+    def observe_corrupted(self, logits_NV: Tensor, target_N: Tensor, context: TokenContext | None = None) -> None:
+        """Look at what :meth:`corrupted` gave."""
+
+    def observe_source(self, logits_NV: Tensor, target_N: Tensor, context: TokenContext | None = None) -> None:
+        """Look at texts of the context's groups that are held out from training, at the same moment as at people's and as often.
+
+        A model knows texts that it was taught better than people's that it was not; held-out ones compare alike. Optional:
+        without them a loss that adapts compares with what it is taught. Every rank must show the same texts.
         """
 
     def step(self, all_reduce: AllReduce | None = None) -> None:

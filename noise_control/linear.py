@@ -155,7 +155,6 @@ class _LinearLoss(torch.autograd.Function):
 
 @dataclass(frozen=True, kw_only=True)
 class _Found(TokenStatistics):
-    lse: Tensor
     total: Tensor
     uniform_nll: Tensor | None
     possible: Tensor | None
@@ -198,7 +197,7 @@ class _Head:
         uniform = None if mean is None else torch.where(live, lse - mean, torch.zeros_like(lse))
         return _Found(
             nll_N=torch.where(live, lse - own, torch.zeros_like(lse)), vocabulary=logits_CV.shape[1], sharpness_N=sharpness,
-            lse=lse, total=total, uniform_nll=uniform, possible=possible, capped=capped,
+            total=total, uniform_nll=uniform, possible=possible, capped=capped,
         )  # fmt: skip
 
     def value(self, found: _Found, weight_C: Tensor, scale_C: Tensor | None) -> Tensor:

@@ -97,6 +97,9 @@ class Collator:
     def __init__(self, data: TrainingSet, builder: InputBuilder, groups: Mapping[str, int], clock: Clock | None) -> None:
         self._data, self._builder, self._groups, self._clock = data, builder, groups, clock
 
+    def __len__(self) -> int:
+        return len(self._data.examples)
+
     def __call__(self, indices: Sequence[int]) -> dict[str, Any]:
         # Evaluation has no clock: it always sees the hints of epoch 0, so that its figures can be compared.
         epoch = self._clock.epoch if self._clock is not None else 0

@@ -122,9 +122,12 @@ def learn(
         start += batch_size
         if token_loss.adapts and step % look_every == 0 and len(data.anchor_clip_A):
             with torch.no_grad():
-                token_loss.observe_human(
-                    table[rows(data.anchor_clip_A)], data.anchor_AT.reshape(-1), TokenContext(sequence_N=anchor_sequence)
-                )
+                logits, words = table[rows(data.anchor_clip_A)], data.anchor_AT.reshape(-1)
+                context = TokenContext(sequence_N=anchor_sequence)
+                token_loss.observe_human(logits, words, context)
+                for number, replaced in token_loss.corrupted(words, context):
+                    context = TokenContext(sequence_N=anchor_sequence, group_N=torch.full_like(words, number))
+                    token_loss.observe_corrupted(logits, replaced, context)
         places = torch.cat([rows(d.clip_M[batch]) + i * num_rows for i, (d, batch) in enumerate(zip(datas, batches, strict=True))])
         words = torch.cat([d.caption_MT[batch].reshape(-1) for d, batch in zip(datas, batches, strict=True)])
         value = token_loss(table[places], words, TokenContext(sequence_N=sequence, row_N=torch.cat(batches)[sequence]))

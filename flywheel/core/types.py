@@ -18,6 +18,9 @@ Stage = Literal["ingest", "annotate", "review", "pretrain", "finetune", "evaluat
 
 VERDICTS: tuple[Verdict, ...] = ("accept", "edit", "reject", "skip", "cant_tell")
 
+#: The group of texts that people gave or left standing: no loss doubts them.
+HUMAN = "human"
+
 #: The stages of a round, in their order (ingest comes before the first round).
 ROUND_STAGES: tuple[Stage, ...] = ("annotate", "review", "pretrain", "finetune", "evaluate", "gate")
 

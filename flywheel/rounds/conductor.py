@@ -38,6 +38,7 @@ def run_round(context: RoundContext, *, until: Stage | None = None) -> dict[str,
     """
     if until is not None and until not in ROUND_STAGES:
         raise UserError(f"--until {until}: unknown stage. There are {', '.join(ROUND_STAGES)}.")
+    context.loss()  # What is wrong with it shall be said before a night of annotation.
     baseline(context)
     round = current_round(context)
     last = ROUND_STAGES.index(until) if until else len(ROUND_STAGES) - 1

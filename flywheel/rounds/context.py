@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from annotators import prompt_file
 from flywheel.core.errors import MediaError, UserError
@@ -15,6 +15,9 @@ from flywheel.rounds.texts import Texts
 from flywheel.store import Workspace
 from flywheel.store.tracking import Tracker
 from flywheel.store.workspace import clip_of
+
+if TYPE_CHECKING:
+    from noise_control import TokenLoss
 
 
 class RoundContext:
@@ -72,6 +75,15 @@ class RoundContext:
         if not path.exists():
             raise MediaError("the file is gone")
         return picture_of(clip, self.workspace.cache.frames(path, clip.content_hash, times, corpus.max_side), times)
+
+    def loss(self) -> TokenLoss:
+        """The configured loss of pretraining, new. Raises UserError for an unknown one and for values out of range."""
+        from noise_control import losses
+
+        try:
+            return losses.build(self.config.loss.name, **self.config.loss.arguments)
+        except ValueError as error:
+            raise UserError(f"loss.arguments: {error}") from error
 
     def picture_spec(self) -> dict[str, Any]:
         """What of the config decides which pixels a model sees; part of a generation's key."""

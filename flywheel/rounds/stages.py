@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from flywheel.core.progress import say
-from flywheel.core.types import Clip, Estimate, Example, NoiseSignal, Stage
+from flywheel.core.types import HUMAN, Clip, Estimate, Example, NoiseSignal, Stage
 from flywheel.metrics import diversity, mean_estimate, paired_difference, quantity, reference_quality, token_f1
 from flywheel.models.score import mean_logprobs
 from flywheel.rounds.annotate import write_texts
@@ -58,7 +58,6 @@ def num_corrections(context: RoundContext, round: int) -> int:
 def pretrain(context: RoundContext, round: int) -> Result:
     """From the base, on the newest text of train clips, with the noise-robust loss."""
     import trainers
-    from noise_control import losses
 
     config = context.config
     out = context.workspace.model_folder(round) / "model"
@@ -78,10 +77,10 @@ def pretrain(context: RoundContext, round: int) -> Result:
     context.unload()
     vlm = context.load(start)
     anchors = [
-        Example(clip_id=c, text=text, prompt_texts=_hints(context, texts, context.clips[c], round), group="human")
+        Example(clip_id=c, text=text, prompt_texts=_hints(context, texts, context.clips[c], round), group=HUMAN)
         for c, text in sorted(texts.anchors().items())
     ]
-    adapts = losses.build(config.loss.name, **config.loss.arguments).adapts
+    adapts = context.loss().adapts
     if adapts and not anchors:
         say(f"pretrain: no corrected anchors, so {config.loss.name} can't tell noise and falls back to maximum likelihood.")
     sink = context.tracker.sink(round)
@@ -112,7 +111,7 @@ def training_examples(context: RoundContext, texts: Texts, source: int, round: i
         if human is not None and human.text is not None:
             examples.append(
                 Example(
-                    clip_id=clip.id, text=human.text, prompt_texts=hints, group="human", annotation_id=human.annotation_id,
+                    clip_id=clip.id, text=human.text, prompt_texts=hints, group=HUMAN, annotation_id=human.annotation_id,
                     weight=context.config.pretrain.human_weight,
                 )
             )  # fmt: skip
@@ -141,9 +140,10 @@ def _training_set(context: RoundContext, examples: list[Example]) -> trainers.Tr
 
 
 def _hold_out(examples: list[Example], share: float) -> tuple[list[Example], list[Example]]:
-    """Part of the texts for the eval loss; people's are too dear for that."""
-    machine = [i for i, e in enumerate(examples) if e.group != "human"]
-    count = int(share * len(machine))
+    """Part of the texts for the eval loss and to measure noise on; people's are too dear for that."""
+    machine = [i for i, e in enumerate(examples) if e.group != HUMAN]
+    # Some sixty tell a noise rate to .06, which a small corpus can't have for 5 %; more than 512 tell hardly more.
+    count = min(max(int(share * len(machine)), min(64, int(0.15 * len(machine)))), 512) if share else 0
     held = set(np.random.default_rng(len(examples)).permutation(machine)[:count].tolist())
     return [e for i, e in enumerate(examples) if i not in held], [examples[i] for i in sorted(held)]
 
@@ -168,7 +168,7 @@ def finetune(context: RoundContext, round: int) -> Result:
     texts = Texts(context.workspace)
     tune = [
         Example(
-            clip_id=clip.id, text=human.text, prompt_texts=_hints(context, texts, clip, round), group="human",
+            clip_id=clip.id, text=human.text, prompt_texts=_hints(context, texts, clip, round), group=HUMAN,
             annotation_id=human.annotation_id,
         )
         for clip in context.split("train")

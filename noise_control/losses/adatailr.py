@@ -30,6 +30,15 @@ class AdaTailr(TokenLoss):
     def observe_human(self, logits_NV: Tensor, target_N: Tensor, context: TokenContext | None = None) -> None:
         self.rule.observe_human(logits_NV.detach(), target_N, context)
 
+    def corrupted(self, target_N: Tensor, context: TokenContext | None = None) -> list[tuple[int, Tensor]]:
+        return self.rule.corrupted(target_N, context)
+
+    def observe_corrupted(self, logits_NV: Tensor, target_N: Tensor, context: TokenContext | None = None) -> None:
+        self.rule.observe_corrupted(logits_NV.detach(), target_N, context)
+
+    def observe_source(self, logits_NV: Tensor, target_N: Tensor, context: TokenContext | None = None) -> None:
+        self.rule.observe_source(logits_NV.detach(), target_N, context)
+
     def step(self, all_reduce: AllReduce | None = None) -> None:
         self.rule.step(all_reduce)
 

@@ -30,6 +30,16 @@ class AdaptiveRule:
     def observe_human(self, logits_NV: Tensor, target_N: Tensor, context: TokenContext | None) -> None:
         """Count texts that people vouch for."""
 
+    def corrupted(self, target_N: Tensor, context: TokenContext | None) -> list[tuple[int, Tensor]]:
+        """People's texts with noise words of groups in them: what the rule wants scored next."""
+        return []
+
+    def observe_corrupted(self, logits_NV: Tensor, target_N: Tensor, context: TokenContext | None) -> None:
+        """Count what :meth:`corrupted` gave."""
+
+    def observe_source(self, logits_NV: Tensor, target_N: Tensor, context: TokenContext | None) -> None:
+        """Count texts of groups that are held out from training."""
+
     def step(self, all_reduce: AllReduce | None) -> None:
         """Take what was counted into account."""
 

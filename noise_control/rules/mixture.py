@@ -23,10 +23,11 @@ from noise_control.interface import (
     widened,
 )
 from noise_control.rules._base import AdaptiveRule, doubtful, group_of
+from noise_control.rules._repeats import too_often
 
 #: Places in a text that are told apart; later ones are alike.
 _PLACES = 64
-#: Slots for the visits of rows per group.
+#: Slots for the visits of rows, and for texts that are repeated, per group.
 _ROWS = 1 << 16
 #: Scores of texts are kept as a histogram, since counts add up over ranks.
 _LOWEST, _HIGHEST, _BIN = -6.0, 8.0, 0.125
@@ -52,8 +53,11 @@ _START_RATES, _MOST_ITERATIONS = (0.25, 0.5, 0.75), 60
 _TRIALS = 2
 #: Least distance, in standard deviations of right texts, of the wrong texts' mean.
 _MIN_DISTANCE = 0.5
-#: Noise is put on people's texts this often, to know how right texts with noise words score.
-_DRAWS = 4
+#: Share of wrong texts beside noise words over which too few right ones remain to tell.
+_MOST_BESIDE_WORDS = 0.75
+#: Noise words are put on people's texts at the rate last measured, at first at this one; under the least one it does not matter
+#: how right texts with noise words score.
+_FIRST_RATE, _LEAST_RATE = 0.3, 0.02
 #: Tokens whose whole vocabulary is looked at together.
 _CHUNK = 256
 #: What earlier stretches between two looks count, each against the next.
@@ -74,6 +78,13 @@ class _Words:
     before: Tensor
     place: Tensor
     first: Tensor
+
+    def signature(self) -> Tensor:
+        """A number per text, the same for the same words, (S,)."""
+        index = torch.arange(len(self.word), device=self.word.device) - self.first[self.text]
+        mixed = (self.word + 1) * 1_000_003 + index * 7_919
+        mixed = (mixed ^ (mixed >> 7)) * 2_654_435_761 % 2_147_483_647
+        return torch.zeros_like(self.first).index_add_(0, self.text, mixed) % _ROWS
 
     @classmethod
     def of(cls, context: TokenContext | None, target_N: Tensor, vocabulary: int) -> _Words:
@@ -115,6 +126,7 @@ class Mixture(AdaptiveRule):
         self._counts: dict[str, Tensor] = {}
         self._pending: dict[str, Tensor] = {}
         self._human: dict[str, Tensor] = {}
+        self._held: dict[str, Tensor] = {}
         self._last: dict[str, Tensor] = {}
         self._stretches: dict[str, Tensor] = {}
         #: What was measured, one row a group: see :meth:`_allocate`.
@@ -140,24 +152,28 @@ class Mixture(AdaptiveRule):
             table.update(
                 # For the text-only model: words, words by the word before and by place, and visits of rows.
                 words=zeros(vocabulary), before=zeros(vocabulary + 1), bigrams=zeros(self._buckets), places=zeros(_PLACES),
-                placed=zeros(self._buckets), visits=zeros(_ROWS),
+                placed=zeros(self._buckets), visits=zeros(_ROWS), repeats=zeros(_ROWS),
                 # Words suspected in trusted texts; since the last look, texts' agreement and number, and their scores.
-                suspected=zeros(vocabulary), agreement=zeros(2), scores=zeros(_BINS),
+                suspected=zeros(vocabulary), agreement=zeros(3), scores=zeros(_BINS),
             )  # fmt: skip
         # People's texts at this look, summed: agreement of their words, of noise words in their places, its square, number of
-        # texts; and what _corrupted takes, for each draw.
-        self._human.update(agreement=zeros(4), scores=zeros(7))
+        # texts; their scores, squared too; and the same with the group's noise words in them, the number of such texts, and the
+        # rate of the words.
+        self._human.update(agreement=zeros(4), scores=zeros(2), corrupted=zeros(4), repeats=zeros(_ROWS))
+        # The group's texts that are held out from training, at the same look.
+        self._held.update(agreement=zeros(3), scores=zeros(_BINS))
         # The same per text at the look before; and, over the stretches between looks, sums over the group's texts in them of what
         # they showed and of what people's texts showed meanwhile.
-        self._last.update(agreement=zeros(4), scores=zeros(7))
+        self._last.update(agreement=zeros(4), scores=zeros(2), corrupted=zeros(4))
         self._stretches.update(
-            texts=zeros(), agreement=zeros(2), scores=zeros(_BINS), human_agreement=zeros(4), human_scores=zeros(7)
+            agreement=zeros(3), scores=zeros(_BINS), human_agreement=zeros(4), human_scores=zeros(2), corrupted=zeros(4)
         )
         # Noise words; both rates, the standard error of their sum; people's mean score now, and the normals of right and wrong
-        # texts' scores relative to it; looks for which wrong texts were believed in.
+        # texts' scores relative to it; looks for which wrong texts were believed in; share of texts that stand too often, and
+        # the share of each of them that is too much; share of noise of either kind among the others.
         self._found.update(
             noise=zeros(vocabulary), word_rate=zeros(), text_rate=zeros(), error=zeros(), centre=zeros(), right=zeros(2),
-            wrong=zeros(2), trials=zeros(),
+            wrong=zeros(2), trials=zeros(), repeated_rate=zeros(), repeated=zeros(_ROWS), total=zeros(),
         )  # fmt: skip
 
     # -- what a batch shows --------------------------------------------------------------------------------------------
@@ -172,15 +188,17 @@ class Mixture(AdaptiveRule):
         self._count_words(words)
         if self._steps == 0:
             return None
-        trust_in_word = self._trust_in_words(log_q, words)
+        trust_in_word = self._trust_in_words(log_q, words, self._found["word_rate"])
         trust = torch.ones_like(log_q)
         if self.texts:
             score_S = words.mean(self._evidence(log_q, words, own_S[words.text]))
-            self._count_scores(score_S, words)
-            trust = self._trust_in_texts(score_S, words)[words.text]
-        self._count_agreement(log_q, words)
-        self._pending["suspected"].index_put_((words.group, words.word), trust * (1 - trust_in_word), accumulate=True)
-        if not bool(((self._found["word_rate"] > 0) | (self._found["text_rate"] > 0)).any()):
+            self._count_scores(self._pending, score_S, words)
+            trust = (self._trust_in_texts(score_S, words) * (1 - self._too_often(words)))[words.text]
+        self._count_agreement(self._pending, log_q, words)
+        # Noise words stay known, and go on being learned, while wrong texts are believed to be all that is wrong.
+        suspicion = 1 - self._trust_in_words(log_q, words, self._found["total"])
+        self._pending["suspected"].index_put_((words.group, words.word), trust * suspicion, accumulate=True)
+        if not bool((self.noise_rates() > 0).any()):
             return None
         weight_N = torch.ones_like(statistics.nll_N)
         weight_N[live] = (trust * trust_in_word).to(weight_N.dtype)
@@ -197,6 +215,8 @@ class Mixture(AdaptiveRule):
         }
         for name, index in tables.items():
             self._pending[name].index_put_((words.group, index), one, accumulate=True)
+        one = torch.ones_like(words.first, dtype=torch.float64)
+        self._pending["repeats"].index_put_((words.group[words.first], words.signature()), one, accumulate=True)
 
     def _own_visits(self, words: _Words, row_N: Tensor | None) -> Tensor:
         """How often each text itself is among the counts, decayed as they are, (S,); and count this visit."""
@@ -206,20 +226,27 @@ class Mixture(AdaptiveRule):
         self._pending["visits"].index_put_(slot, torch.ones_like(words.first, dtype=torch.float64), accumulate=True)
         return self._counts["visits"][slot]
 
-    def _count_scores(self, score_S: Tensor, words: _Words) -> None:
+    def _count_scores(self, into: dict[str, Tensor], score_S: Tensor, words: _Words) -> None:
         bins = ((score_S - _LOWEST) / _BIN).long().clamp(0, _BINS - 1)
-        self._pending["scores"].index_put_((words.group[words.first], bins), torch.ones_like(score_S), accumulate=True)
+        into["scores"].index_put_((words.group[words.first], bins), self._counted(words), accumulate=True)
 
-    def _count_agreement(self, log_q: Tensor, words: _Words) -> None:
+    def _count_agreement(self, into: dict[str, Tensor], log_q: Tensor, words: _Words) -> None:
         agreement_S = words.mean(_agreement(log_q, self._found["noise"][words.group, words.word]))
-        self._pending["agreement"].index_add_(
-            0, words.group[words.first], torch.stack([agreement_S, torch.ones_like(agreement_S)], 1)
-        )
+        shown = torch.stack([agreement_S, agreement_S**2, torch.ones_like(agreement_S)], 1)
+        into["agreement"].index_add_(0, words.group[words.first], shown * self._counted(words)[:, None])
 
-    def _trust_in_words(self, log_q: Tensor, words: _Words) -> Tensor:
+    def _too_often(self, words: _Words) -> Tensor:
+        """The share of each text's occurrences that is too much, (S,)."""
+        return self._found["repeated"][words.group[words.first], words.signature()]
+
+    def _counted(self, words: _Words) -> Tensor:
+        """Texts that stand too often are known to be wrong: the rest is what is measured. (S,), 0 or 1."""
+        return (self._too_often(words) == 0).double()
+
+    def _trust_in_words(self, log_q: Tensor, words: _Words, rate_G: Tensor) -> Tensor:
         r"""The posterior of a right word, $q/(q + a)$ with $a = \epsilon n_w/(1-\epsilon)$: TaiLr's weight at $\gamma = a/(1+a)$
         but for its factor 1 + a, which would tilt words of unequal noise (theory, 4.1)."""
-        rate, noise = self._found["word_rate"][words.group], self._found["noise"][words.group, words.word]
+        rate, noise = rate_G[words.group], self._found["noise"][words.group, words.word]
         return torch.sigmoid(log_q.clamp(min=LOG_FLOOR) - (rate * noise / (1 - rate)).log())
 
     def _evidence(self, log_q: Tensor, words: _Words, own: Tensor | None = None) -> Tensor:
@@ -262,34 +289,61 @@ class Mixture(AdaptiveRule):
             return
         log_qv = widened(logits_NV[target_N != IGNORED]).log_softmax(-1)
         log_q = log_qv.gather(1, words.word[:, None])[:, 0].double()
-        seen = int(self._human["agreement"][0, 3])
-        generator = torch.Generator().manual_seed(1_000_003 * self._steps + seen)
-        for index in range(self._num_groups):
+        for index in self._known_groups():
             noise = self._found["noise"][index]
-            if noise.sum() == 0:
-                continue
             own_S = words.mean(_agreement(log_q, noise[words.word]))
             # What noise words would show in each of these places.
             of_noise = torch.cat([(_agreement(part.double(), noise) * noise).sum(1) for part in torch.split(log_qv, _CHUNK)])
             parts = (own_S, words.mean(of_noise), own_S**2, torch.ones_like(own_S))
             self._human["agreement"][index] += torch.stack(parts, 1).sum(0)
-            if self.texts:
-                self._human["scores"][index] += self._human_scores(log_q, log_qv, words.in_group(index), noise, generator)
+            self._human["repeats"][index].index_add_(0, words.signature(), torch.ones_like(own_S))
+            score_S = words.mean(self._evidence(log_q, words.in_group(index)))
+            self._human["scores"][index] += torch.stack((score_S, score_S**2), 1).sum(0)
 
-    def _human_scores(self, log_q: Tensor, log_qv: Tensor, words: _Words, noise: Tensor, generator: torch.Generator) -> Tensor:
-        """What :func:`_corrupted` takes, summed over texts and draws of noise words, (7,)."""
-        total = torch.zeros(7, dtype=torch.float64, device=log_q.device)
-        own = self._evidence(log_q, words)
-        own_S = words.mean(own)
-        for _ in range(_DRAWS):
-            drawn = torch.multinomial(noise.cpu(), len(own), replacement=True, generator=generator).to(own.device)
-            other = self._evidence(log_qv.gather(1, drawn[:, None])[:, 0].double(), replace(words, word=drawn))
-            other_S = words.mean(other)
-            # Variance that a word's being hit or not brings to its text's mean.
-            between_S = words.mean((other - own) ** 2) / words.lengths()
-            parts = (torch.ones_like(own_S), own_S, own_S**2, other_S, other_S**2, own_S * other_S, between_S)
-            total += torch.stack(parts, 1).sum(0)
-        return total
+    def _known_groups(self) -> list[int]:
+        """Groups of which words were seen."""
+        return (self._found["noise"].sum(1) > 0).nonzero()[:, 0].tolist() if self._vocabulary else []
+
+    def corrupted(self, target_N: Tensor, context: TokenContext | None) -> list[tuple[int, Tensor]]:
+        if self._steps == 0 or self._steps < self.warmup_steps or not (self.words and self.texts):
+            return []
+        out, live = [], target_N != IGNORED
+        count = int(live.sum())
+        for index in self._known_groups():
+            rate = self._rate_of_corruption(index)
+            if rate < _LEAST_RATE:
+                continue
+            # On the CPU, so that all ranks and devices draw alike.
+            generator = torch.Generator().manual_seed(1_000_003 * self._steps + int(self._human["agreement"][index, 3]))
+            drawn = torch.multinomial(self._found["noise"][index].cpu(), count, replacement=True, generator=generator)
+            hit = torch.rand(count, generator=generator) < rate
+            replaced = target_N.clone()
+            replaced[live] = torch.where(hit.to(target_N.device), drawn.to(target_N), target_N[live])
+            out.append((index, replaced))
+        return out
+
+    def _rate_of_corruption(self, index: int) -> float:
+        return float(self._found["total"][index]) if bool(self._last["agreement"][index, 3]) else _FIRST_RATE
+
+    def observe_corrupted(self, logits_NV: Tensor, target_N: Tensor, context: TokenContext | None) -> None:
+        words, live = _Words.of(context, target_N, self._vocabulary), doubtful(context, target_N)
+        log_q = -torch.nn.functional.cross_entropy(widened(logits_NV[live]), words.word, reduction="none").double()
+        score_S = words.mean(self._evidence(log_q, words))
+        rate_S = torch.tensor([self._rate_of_corruption(g) for g in range(self._num_groups)]).to(score_S)[words.group[words.first]]
+        shown = torch.stack((score_S, score_S**2, torch.ones_like(score_S), rate_S), 1)
+        self._human["corrupted"].index_add_(0, words.group[words.first], shown)
+
+    def observe_source(self, logits_NV: Tensor, target_N: Tensor, context: TokenContext | None) -> None:
+        if self._steps == 0 or self._steps < self.warmup_steps:
+            return
+        self._allocate(logits_NV.shape[1], target_N.device)
+        words, live = _Words.of(context, target_N, self._vocabulary), doubtful(context, target_N)
+        if not len(words.word):
+            return
+        log_q = -torch.nn.functional.cross_entropy(widened(logits_NV[live]), words.word, reduction="none").double()
+        if self.texts:
+            self._count_scores(self._held, words.mean(self._evidence(log_q, words)), words)
+        self._count_agreement(self._held, log_q, words)
 
     # -- what is made of it ----------------------------------------------------------------------------------------------
 
@@ -310,46 +364,68 @@ class Mixture(AdaptiveRule):
         if self._human["agreement"].sum() > 0:
             for index in range(self._num_groups):
                 self._look(index)
-            for table in (*self._human.values(), self._counts["scores"], self._counts["agreement"]):
+            for table in (*self._human.values(), *self._held.values(), self._counts["scores"], self._counts["agreement"]):
                 table.zero_()
         # Before anything is suspected, any word of the group's may be noise.
-        unsuspected = self._found["word_rate"] == 0
+        unsuspected = self._found["total"] == 0
         words = self._counts["words"]
         self._found["noise"][unsuspected] = (words / words.sum(1, keepdim=True).clamp(min=1))[unsuspected]
 
     def _look(self, index: int) -> None:
-        """People's texts were scored at this moment, the group's all along since the last look. The model learns meanwhile, so
-        the group's mean is set against the mean of the looks at both ends, and scores are kept relative to people's mean score:
-        a steady rise cancels (theory, 4.5)."""
-        now = {name: self._human[name][index] / self._human["agreement"][index, 3] for name in ("agreement", "scores")}
-        now["scores"] = now["scores"] / _DRAWS
-        num_texts = float(self._human["agreement"][index, 3])
-        texts = float(self._counts["agreement"][index, 1])
-        if float(self._last["agreement"][index, 3]) and texts:
-            stretches = self._stretches
-            for table in stretches.values():
-                table[index] *= _STRETCH_DECAY
-            stretches["texts"][index] += texts
-            middle = {name: (self._last[name][index] + now[name]) / 2 for name in now}
-            centre = float(middle["scores"][1])
-            stretches["agreement"][index] += self._counts["agreement"][index]
-            stretches["human_agreement"][index] += texts * middle["agreement"]
-            stretches["scores"][index] += _shifted(self._counts["scores"][index], -centre)
-            stretches["human_scores"][index] += texts * _recentred(middle["scores"], centre)
-            # Where people's mean will be, on average, until the next look.
-            self._found["centre"][index] = now["scores"][1] + (now["scores"][1] - self._last["scores"][index, 1]) / 2
-            self._measure(index, num_texts)
-        for name in ("agreement", "scores"):
-            self._last[name][index] = now[name]
+        """Texts of the group that are held out from training were scored at the same moment as people's, and are set against them.
 
-    def _measure(self, index: int, num_texts: float) -> None:
-        found, stretches = self._found, self._stretches
-        total, error = self._total_rate(index, num_texts)
-        people = (stretches["human_scores"][index] / stretches["texts"][index]).tolist()
-        explained: list[_Explanation] = [(0.0, total if self.words else 0.0, None)]
+        Without any, the group's own texts were scored all along since the last look, and the model learns meanwhile. Then the
+        group's mean is set against the mean of people's looks at both ends, and scores are kept relative to people's mean score:
+        a steady rise cancels (theory, 4.5); that the model knows its own texts better than people's does not."""
+        num_people = float(self._human["agreement"][index, 3])
+        if not num_people:  # None of the group's words was known yet.
+            return
+        now = {name: self._human[name][index] / num_people for name in ("agreement", "scores")}
+        corrupted = self._human["corrupted"][index]
+        # Not shown, since there is hardly any noise: then it does not matter how it would score.
+        now["corrupted"] = corrupted / corrupted[2] if bool(corrupted[2]) else torch.cat([now["scores"], corrupted.new_ones(2)])
+        found, last = self._found, {name: self._last[name][index] for name in now}
+        known = bool(last["agreement"][3])
         if self.texts:
+            repeats_K, visits = self._counts["repeats"][index], self._counts["visits"][index]
+            num_rows = float((visits > 0).sum()) or float(repeats_K.sum())
+            found["repeated"][index] = too_often(repeats_K, num_rows, self._human["repeats"][index])
+            found["repeated_rate"][index] = (found["repeated"][index] * repeats_K).sum() / repeats_K.sum()
+        # Where people's mean will be, on average, until the next look.
+        found["centre"][index] = now["scores"][0] + ((now["scores"][0] - last["scores"][0]) / 2 if known else 0.0)
+        if bool(self._held["agreement"][index, 2]):
+            self._add_stretch(index, self._held, now)
+            self._measure(index, num_people, float(self._held["agreement"][index, 2]))
+        elif known and bool(self._counts["agreement"][index, 2]):
+            self._add_stretch(index, self._counts, {name: (last[name] + now[name]) / 2 for name in now})
+            self._measure(index, num_people, math.inf)
+        for name, table in now.items():
+            self._last[name][index] = table
+
+    def _add_stretch(self, index: int, shown: dict[str, Tensor], people: dict[str, Tensor]) -> None:
+        """Add what the group's texts showed, and what people's did meanwhile, weighted by the group's number of texts."""
+        texts, centre = shown["agreement"][index, 2], float(people["scores"][0])
+        parts = {
+            "agreement": shown["agreement"][index],
+            "scores": _shifted(shown["scores"][index], -centre),
+            "human_agreement": texts * people["agreement"],
+            "human_scores": texts * _recentred(people["scores"], centre),
+            "corrupted": texts * _recentred(people["corrupted"], centre),
+        }
+        for name, part in parts.items():
+            self._stretches[name][index] = _STRETCH_DECAY * self._stretches[name][index] + part
+
+    def _measure(self, index: int, num_people: float, num_held: float) -> None:
+        found, stretches = self._found, self._stretches
+        total, error = self._total_rate(index, num_people, num_held)
+        texts = stretches["agreement"][index, 2]
+        people = torch.cat([stretches["human_scores"][index], stretches["corrupted"][index]]).div(texts).tolist()
+        found["total"][index] = total
+        explained: list[_Explanation] = [(0.0, total if self.words else 0.0, None)]
+        if self.texts and bool(stretches["scores"][index].sum()):
             scores = stretches["scores"][index].cpu()
-            explained = self._explanations(scores, people, num_texts, total)
+            chance = _CHANCE_PRICE * (1 / num_people + 1 / num_held)
+            explained = self._explanations(scores, people, chance, total)
             # A model that learned the noise can't tell at first whether texts or words are wrong. Believing in wrong texts for two
             # looks shows it: if they are, they part from the others, and if not, not.
             trial = [e for e in explained if e[2] is not None and e[1] == 0.0]
@@ -364,26 +440,28 @@ class Mixture(AdaptiveRule):
             found["text_rate"][index] = wrong[0]
             found["right"][index] = torch.tensor(_corrupted(people, words))
             found["wrong"][index] = torch.tensor(wrong[1:])
-        if words > 0:
+        if total > 0:
             self._find_noise_words(index)
 
-    def _total_rate(self, index: int, num_texts: float) -> tuple[float, float]:
+    def _total_rate(self, index: int, num_people: float, num_held: float) -> tuple[float, float]:
         r"""Share of noise of either kind by moments, $(h - s)/(h - \nu)$, and its standard error (theory, 4.2)."""
-        stretches = self._stretches
-        own, noise, squares, _ = (stretches["human_agreement"][index] / stretches["texts"][index]).tolist()
-        group = float(stretches["agreement"][index, 0] / stretches["agreement"][index, 1])
+        group, group_squares, texts = self._stretches["agreement"][index].tolist()
+        if not texts:  # All of them stand too often.
+            return 0.0, 0.0
+        own, noise, squares, _ = (self._stretches["human_agreement"][index] / texts).tolist()
+        group, group_squares = group / texts, group_squares / texts
         if own - noise < _MIN_POWER:
             return 0.0, 0.0
-        error = math.sqrt(max(squares - own**2, 0.0) / num_texts) / (own - noise)
-        return min(max((own - group) / (own - noise), 0.0), self.noise_max), error
+        variance = max(squares - own**2, 0.0) / num_people + max(group_squares - group**2, 0.0) / num_held
+        return min(max((own - group) / (own - noise), 0.0), self.noise_max), math.sqrt(variance) / (own - noise)
 
-    def _explanations(self, scores: Tensor, people: list[float], num_texts: float, total: float) -> list[_Explanation]:
+    def _explanations(self, scores: Tensor, people: list[float], chance: float, total: float) -> list[_Explanation]:
         """How well the scores are explained, by how much of the noise is in words (theory, 4.4)."""
         shares = _SHARES if self.words and total > 0 else (0.0,)
         # Without wrong texts all noise is in words, and its rate is known: nothing is fitted.
         without = shares[-1] * total
         explained: list[_Explanation] = [(_fit(scores, [(1.0, *_corrupted(people, without))]), without, None)]
-        price = _CHANCE_PRICE / num_texts + _PRICE * min(1.0, total / _FULL_PRICE_RATE)
+        price = chance + _PRICE * min(1.0, total / _FULL_PRICE_RATE)
         for share in shares:
             right = _corrupted(people, share * total)
             # EM goes where it starts: from wrong texts far off, and from each rate that would move the mean as far as it is.
@@ -391,7 +469,7 @@ class Mixture(AdaptiveRule):
             starts = [(0.3, right[0] - 2 * right[1]), *((rate, right[0] - moved / rate) for rate in _START_RATES if moved > 0)]
             for rate, mean in starts:
                 wrong = _pinned_mixture(scores, right, (rate, mean, right[1]), self.noise_max)
-                if wrong is not None:
+                if wrong is not None and (share == 0 or _stands_apart(wrong, people)):
                     value = _fit(scores, [(1 - wrong[0], *right), (wrong[0], *wrong[1:])])
                     explained.append((value - price - _SHARE_PRICE * share, share * total, wrong))
         return explained
@@ -408,17 +486,19 @@ class Mixture(AdaptiveRule):
         r"""$1 - (1-\rho)(1-\epsilon)$: the share of words that are noise, float64 (G,)."""
         if not self._vocabulary:
             return torch.zeros(self._num_groups, dtype=torch.float64)
-        return (1 - (1 - self._found["word_rate"]) * (1 - self._found["text_rate"])).cpu()
+        return (1 - (1 - self._found["word_rate"]) * (1 - self._wrong_texts())).cpu()
+
+    def _wrong_texts(self) -> Tensor:
+        return 1 - (1 - self._found["text_rate"]) * (1 - self._found["repeated_rate"])
 
     def figures(self) -> dict[str, float]:
         if not self._vocabulary:
             return {}
-        found = {name: self._found[name].tolist() for name in ("word_rate", "text_rate", "error")}
-        out = super().figures()
-        for g in range(self._num_groups):
-            out[f"noise_words/{g}"], out[f"wrong_texts/{g}"] = found["word_rate"][g], found["text_rate"][g]
-            out[f"noise_rate_error/{g}"] = found["error"][g]
-        return out
+        found = {
+            "noise_words": self._found["word_rate"], "wrong_texts": self._wrong_texts(), "repeated_texts": self._found["repeated_rate"],
+            "noise_rate_error": self._found["error"],
+        }  # fmt: skip
+        return super().figures() | {f"{name}/{g}": value for name, row in found.items() for g, value in enumerate(row.tolist())}
 
     def state_dict(self) -> dict[str, Tensor]:
         if not self._vocabulary:
@@ -430,6 +510,7 @@ class Mixture(AdaptiveRule):
         return [
             ("counts", self._counts),
             ("human", self._human),
+            ("held", self._held),
             ("last", self._last),
             ("stretches", self._stretches),
             ("found", self._found),
@@ -453,11 +534,6 @@ def _agreement(log_q: Tensor, noise: Tensor) -> Tensor:
     return q / (q + noise).clamp(min=1e-300)
 
 
-def _mean_and_spread(total: float, squares: float, count: float) -> tuple[float, float]:
-    mean = total / count
-    return mean, math.sqrt(max(squares / count - mean**2, 0.0)) + 0.01
-
-
 def _posterior(score: Tensor, rate: Tensor, right: tuple[Tensor, Tensor], wrong: tuple[Tensor, Tensor]) -> Tensor:
     """P(right | score) of two normals; outside their means it stays what it is there, so that it never falls with the score."""
     inner = torch.minimum(torch.maximum(score, wrong[0]), right[0])
@@ -468,12 +544,12 @@ def _posterior(score: Tensor, rate: Tensor, right: tuple[Tensor, Tensor], wrong:
 
 
 def _corrupted(people: list[float], rate: float) -> tuple[float, float]:
-    """Mean and spread of the scores of people's texts had each word been replaced by a noise word at this rate: exact for the
-    words drawn (theory, 4.3)."""
-    _, own, own_squares, other, other_squares, product, between = people
-    mean = (1 - rate) * own + rate * other
-    square = (1 - rate) ** 2 * own_squares + rate**2 * other_squares + 2 * rate * (1 - rate) * product + rate * (1 - rate) * between
-    return mean, math.sqrt(max(square - mean**2, 0.0)) + 0.01
+    """Mean and spread of the scores of people's texts with noise words at this rate: between what they are without and at the
+    rate at which they were scored, in proportion (theory, 4.3)."""
+    own, own_squares, other, other_squares, _, measured_rate = people
+    share = rate / max(measured_rate, _LEAST_RATE)
+    variance = (1 - share) * (own_squares - own**2) + share * (other_squares - other**2)
+    return (1 - share) * own + share * other, math.sqrt(max(variance, 0.0)) + 0.01
 
 
 def _shifted(scores_K: Tensor, by: float) -> Tensor:
@@ -488,12 +564,9 @@ def _shifted(scores_K: Tensor, by: float) -> Tensor:
 
 
 def _recentred(people: Tensor, by: float) -> Tensor:
-    """The moments that :func:`_corrupted` takes, of scores less a constant."""
-    one, own, own_squares, other, other_squares, product, between = people
-    return torch.stack(
-        [one, own - by, own_squares - 2 * by * own + by**2, other - by, other_squares - 2 * by * other + by**2,
-         product - by * (own + other) + by**2, between]
-    )  # fmt: skip
+    """Mean and mean square, of scores less a constant; what follows them stays."""
+    own, squares = people[:2]
+    return torch.cat([torch.stack([own - by, squares - 2 * by * own + by**2]), people[2:]])
 
 
 def _pinned_mixture(
@@ -516,6 +589,13 @@ def _pinned_mixture(
         if abs(mean - before) < 1e-4:
             break
     return None if mean > right[0] - _MIN_DISTANCE * right[1] else (rate, mean, spread)
+
+
+def _stands_apart(wrong: tuple[float, float, float], people: list[float]) -> bool:
+    """Whether wrong texts beside noise words are more than a cover for noise words whose scores were foreseen badly: they are under
+    people's own scores, and right texts remain to be pinned."""
+    own, spread = _corrupted(people, 0.0)
+    return wrong[1] < own - _MIN_DISTANCE * spread and wrong[0] < _MOST_BESIDE_WORDS
 
 
 def _fit(scores_K: Tensor, parts: list[tuple[float, float, float]]) -> float:

@@ -105,7 +105,8 @@ class Sharpness(AdaptiveRule):
         }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self._sums, self._human = state["sums"].clone(), state["human"].clone()
+        # They live on the CPU, wherever the state was read to.
+        self._sums, self._human = state["sums"].cpu().clone(), state["human"].cpu().clone()
         self._pending = torch.zeros_like(self._sums)
         self._steps, self._human_step = int(state["steps"]), int(state["human_step"])
 

@@ -125,3 +125,10 @@ def test_every_loss_and_config_section_is_in_the_docs() -> None:
     text = "\n".join(p.read_text() for p in (ROOT / "docs").rglob("*.md")) + (ROOT / "README.md").read_text()
     for name in (*losses.names(), *rules.names(), *Config.model_fields):
         assert f"`{name}`" in text, name
+
+
+def test_every_test_that_the_theory_names_exists() -> None:
+    defined = set(re.findall(r"^def (test_\w+)", "\n".join(p.read_text() for p in (ROOT / "tests").rglob("test_*.py")), re.M))
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/theory.md").read_text()))
+    assert len(named) > 15
+    assert named <= defined, named - defined

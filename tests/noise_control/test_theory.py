@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from noise_control import TokenContext, losses
 from noise_control.losses.adatailr import AdaTailr
+from noise_control.rules._repeats import too_often
 from noise_control.rules.mixture import Mixture, _corrupted
 
 GENERATOR = torch.Generator().manual_seed(7)
@@ -139,20 +141,45 @@ def test_total_rate_is_exact_at_any_model() -> None:
 
 
 def test_corrupted_moments() -> None:
-    """4.3: mean and spread of a text whose words are replaced at a rate, by enumerating which."""
-    own, other, rate = torch.randn(6, 4, generator=GENERATOR).double(), torch.randn(6, 4, generator=GENERATOR).double(), 0.3
-    means = own.mean(1), other.mean(1)
-    between = ((other - own) ** 2).mean(1) / 4
-    people = [1.0, *(float(v.mean()) for v in (means[0], means[0] ** 2, means[1], means[1] ** 2, means[0] * means[1], between))]
-    first = second = torch.zeros((), dtype=torch.float64)
-    for hits in itertools.product((0, 1), repeat=4):
-        hit = torch.tensor(hits).double()
-        chance = rate ** hit.sum() * (1 - rate) ** (4 - hit.sum())
-        score = (own * (1 - hit) + other * hit).mean(1)
-        first, second = first + chance * score.mean(), second + chance * (score**2).mean()
-    mean, spread = _corrupted(people, rate)
-    assert mean == pytest.approx(float(first), rel=1e-9)
-    assert spread - 0.01 == pytest.approx(float((second - first**2).sqrt()), rel=1e-9)
+    """4.3: what is put on people's texts is the group's noise at its rate; between none and that rate moments go in proportion."""
+    loss = losses.build("adatailr", warmup_steps=0, buckets=1 << 10)
+    noise = torch.tensor([0.5, 0.3, 0.2, 0, 0, 0, 0, 0], dtype=torch.float64)
+    sequence = torch.arange(500).repeat_interleave(8)
+    words = torch.multinomial(noise, 4000, replacement=True, generator=GENERATOR)
+    loss(torch.zeros(4000, 8), words, TokenContext(sequence_N=sequence))
+    loss.step()
+    people = torch.full((4000,), 7)
+    loss.observe_human(torch.zeros(4000, 8), people, TokenContext(sequence_N=sequence))
+    [(group, replaced)] = loss.corrupted(people, TokenContext(sequence_N=sequence))
+    assert group == 0
+    hit = replaced != 7
+    assert float(hit.float().mean()) == pytest.approx(0.3, abs=0.03)
+    drawn = torch.bincount(replaced[hit], minlength=8) / hit.sum()
+    assert float((drawn - noise).abs().max()) < 0.05
+    scored = [0.1, 0.26, -0.5, 0.75, 1.0, 0.4]
+    assert _corrupted(scored, 0.0) == pytest.approx((0.1, math.sqrt(0.26 - 0.01) + 0.01))
+    assert _corrupted(scored, 0.4) == pytest.approx((-0.5, math.sqrt(0.75 - 0.25) + 0.01))
+    assert _corrupted(scored, 0.2) == pytest.approx((-0.2, math.sqrt((0.25 + 0.5) / 2) + 0.01))
+
+
+def test_right_texts_are_rarely_held_to_stand_too_often() -> None:
+    """4.6: of the texts of a source that says what people say, in how many of 400 draws any is doubted; and the share of a phrase
+    that people never say."""
+    share = torch.tensor([0.3, 0.2, 0.15, 0.1, *[0.25 / 40] * 40], dtype=torch.float64)
+    doubted = 0
+    for _ in range(400):
+        source, people = (
+            torch.bincount(torch.multinomial(share, n, replacement=True, generator=GENERATOR), minlength=44).double()
+            for n in (400, 60)
+        )
+        doubted += bool(too_often(source, 400, people).any())
+    assert doubted <= 4, doubted
+    source, people = torch.tensor([200.0, *[2.0] * 100]), torch.tensor([0.0, *[0.6] * 100])
+    found = too_often(source, 400, people)
+    assert float(found[0]) == pytest.approx(1 - (0.5 / 61) / 0.5)
+    assert not found[1:].any()
+    assert not too_often(source, 400, torch.zeros(101)).any(), "nobody to compare with"
+    assert not too_often(torch.tensor([3.0, 1.0]), 4, people[:2]).any(), "four rows are not enough"
 
 
 def test_a_steady_rise_is_no_noise() -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from flywheel.core.types import Annotation, Correction, content_id
+from flywheel.core.errors import UserError
+from flywheel.core.types import HUMAN, Annotation, Correction, Example, content_id
 from flywheel.demo import Oracle
 from flywheel.ingest import ingest
 from flywheel.rounds import RoundContext, run_round, stages
@@ -44,6 +45,13 @@ def correct(context: RoundContext, clip_id: str, text: str, round: int = 1, verd
             )
         ]
     )  # fmt: skip
+
+
+def test_a_loss_that_cannot_be_built_is_said_before_anything_is_done(make_workspace: Make, corpus: Path) -> None:
+    context = context_of(make_workspace, corpus, "loss.name=tailr", "loss.arguments.gamma=2")
+    with pytest.raises(UserError, match=r"loss.arguments: tailr: need 0 <= gamma <= 1, got 2"):
+        run_round(context)
+    assert context.workspace.annotations(round=1).is_empty()
 
 
 def test_a_round_goes_through_its_stages_and_the_next_begins(make_workspace: Make, corpus: Path) -> None:
@@ -191,3 +199,14 @@ def test_the_loop_turns_without_an_oracle(make_workspace: Make, corpus: Path, tm
     assert run_round(RoundContext(w))["state"] == "done"
     assert any(name.endswith(".yaml") for name in opened), "the hook listens"
     assert not [name for name in opened if "oracle" in name]
+
+
+@pytest.mark.parametrize(("machine", "held"), [(4, 0), (40, 6), (400, 60), (800, 64), (4000, 200), (40_000, 512)])
+def test_held_out_texts_are_enough_and_not_too_many(machine: int, held: int) -> None:
+    examples = [Example(clip_id=str(i), text="t", prompt_texts={}, group="source:1:caption") for i in range(machine)]
+    people = [Example(clip_id=f"p{i}", text="t", prompt_texts={}, group=HUMAN) for i in range(9)]
+    kept, out = stages._hold_out([*people, *examples], 0.05)
+    assert len(out) == held
+    assert sorted(e.clip_id for e in [*kept, *out]) == sorted(e.clip_id for e in [*people, *examples])
+    assert not [e for e in out if e.group == HUMAN]
+    assert not stages._hold_out(examples, 0.0)[1]

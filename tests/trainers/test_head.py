@@ -19,9 +19,6 @@ from trainers.head import OutputHead
 class Tiny(torch.nn.Module):
     """A language model's outside: embeddings, a body, an output layer, a config."""
 
-    class config:  # noqa: N801
-        final_logit_softcapping = None
-
     def __init__(self, soft_cap: float | None = None) -> None:
         super().__init__()
         torch.manual_seed(0)
@@ -43,7 +40,7 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
     return ids, labels
 
 
-def summed(model: Any, head: OutputHead | None, loss: Any, inner: Any = None) -> torch.Tensor:
+def summed(model: Any, head: OutputHead | None, loss: Any) -> torch.Tensor:
     ids, labels = batch()
     place = (labels[:, 1:] != IGNORED).nonzero(as_tuple=True)
     target = labels[:, 1:][place]
@@ -166,7 +163,7 @@ def test_two_ranks_train_as_one(way: str, tmp_path: Path) -> None:
     """DDP and ZeRO-1/2/3 on two processes: the head after three steps is that of one process on the whole batch."""
     worker = tmp_path / "worker.py"
     worker.write_text(WORKER)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "WARNINGS": "default"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0", "--rdzv_backend", "c10d",
          "--rdzv_endpoint", "localhost:0", str(worker), way, str(Path(__file__).parent), str(tmp_path / "weight.pt")],

@@ -19,7 +19,7 @@ from flywheel.models.prompt import Prompt
 from flywheel.models.score import mean_logprobs
 from flywheel.playground import scenes
 from flywheel.playground.tiny import bundled_model
-from noise_control import losses
+from noise_control import TokenContext, losses
 from trainers.data import BucketSampler, Clock, TrainingSet
 from trainers.training import TrainingPlan, last_checkpoint, train
 
@@ -82,7 +82,9 @@ def run(folder: Path, steps: int, stop: int | None = None) -> tuple[dict[str, to
     sink, result = Sink(), None
     plan = TrainingPlan(num_steps=steps, batch_size=5, learning_rate=1e-3, save_every=2, human_every=2, log_every=1)
     try:
-        result = train(vlm, builder, data(), loss, plan, folder, sink=sink, label="t", human=data(4, 0.0, "human"))
+        result = train(
+            vlm, builder, data(), loss, plan, folder, sink=sink, label="t", human=data(4, 0.0, "human"), held_out=data(3)
+        )
     except KeyboardInterrupt:
         assert stop is not None
     return weights(vlm), sink, result
@@ -184,3 +186,54 @@ def test_gradient_checkpointing_changes_no_number(tmp_path: Path) -> None:
         found.append(weights(vlm))
     for name in found[0]:
         torch.testing.assert_close(found[0][name], found[1][name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_look_shows_peoples_texts_noise_on_them_and_held_out_ones(tmp_path: Path) -> None:
+    """In eval mode, in this order; noise stands in the input as it does in the targets, or a wrong word would confuse nobody."""
+    vlm, builder = fresh()
+    loss, seen = losses.build("adatailr", warmup_steps=0), Counter[str]()
+    inputs: list[torch.Tensor] = []
+    vlm.model.get_input_embeddings().register_forward_pre_hook(lambda _, given: inputs.append(given[0].clone()))
+
+    def spy(name: str) -> None:
+        original = getattr(loss, name)
+
+        def observe(logits: torch.Tensor, target: torch.Tensor, context: TokenContext) -> None:
+            seen[name] += 1
+            assert not vlm.model.training
+            assert logits.shape[0] == len(target)
+            assert context.group_N is not None
+            assert set(context.group_N.tolist()) == {-1 if name == "observe_human" else 0}
+            if name == "observe_corrupted":
+                assert any("".join(map(str, target.tolist())) in "".join(map(str, row.tolist())) for row in inputs[-1])
+            original(logits, target, context)
+
+        setattr(loss, name, observe)
+
+    for name in ("observe_human", "observe_corrupted", "observe_source"):
+        spy(name)
+    plan = TrainingPlan(num_steps=3, batch_size=5, learning_rate=1e-3, human_every=1)
+    sink = Sink()
+    result = train(
+        vlm, builder, data(), loss, plan, tmp_path, sink=sink, label="t", human=data(4, 0.0, "human"), held_out=data(3)
+    )  # fmt: skip
+    # Before the first step no word of the group is known.
+    assert (seen["observe_human"], seen["observe_source"]) == (12, 9)
+    assert seen["observe_corrupted"] in (4, 8), "at the second look; at the third if noise was found"
+    assert result.eval_loss is not None
+    assert any("t/noise_rate/g" in values for values, _ in sink.logged)
+
+
+def test_texts_of_people_alone_and_output_that_is_no_number_in_evaluation(tmp_path: Path) -> None:
+    vlm, builder = fresh()
+    plan = TrainingPlan(num_steps=2, batch_size=4, learning_rate=1e-3)
+    people = data(4, group="human")
+    result = train(
+        vlm, builder, people, losses.build("adatailr", warmup_steps=0), plan, tmp_path / "a", sink=Sink(), label="t", human=people
+    )
+    assert result.steps == 2
+    assert result.figures == {}
+    torch.nn.init.constant_(vlm.model.lm_head.weight, float("nan"))
+    still = TrainingPlan(num_steps=0, batch_size=4, learning_rate=0.0)
+    with pytest.raises(FlywheelError, match=r"rows .* is not finite"):
+        train(vlm, builder, people, losses.build("mle"), still, tmp_path / "b", sink=Sink(), label="t", held_out=data(3))
