@@ -1,9 +1,10 @@
-"""What an engine is: requests in, results out, one for one and in order."""
+"""What an engine is: a stream of requests in, a stream of results out, each request answered once."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -40,8 +41,8 @@ class Request:
 class Result:
     """One text written. ``logprobs`` are the model's own at temperature 1, one per token of ``token_ids``.
 
-    ``finish`` is ``stop`` where the model ended its text, ``length`` where it was cut off. ``seconds`` is the batch's wall time
-    divided by its rows.
+    ``finish`` is ``stop`` where the model ended its text, ``length`` where it was cut off, ``error`` where this request can't be
+    answered (``text`` then says why; others go on). ``seconds`` is the request's share of the engine's time.
     """
 
     key: str
@@ -54,6 +55,22 @@ class Result:
 
 
 class Engine(Protocol):
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Result]:
-        """Write one text per request. Raises BorderError where the engine itself fails."""
+    """Asks for no more requests than it can work on soon: what lies between decoder and engine stays small."""
+
+    def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Result]:
+        """One result per request, in any order, as they are done. Raises BorderError where the engine itself fails."""
         ...
+
+    def close(self) -> None:
+        """Give back what the engine holds; after this it answers nothing. May be called twice."""
+        ...
+
+
+def failed(request: Request, why: str) -> Result:
+    """The result of a request that can't be answered."""
+    return Result(key=request.key, text=why, token_ids=(), logprobs=(), tokens_in=0, finish="error", seconds=0.0)
+
+
+def seed_of(sampling: Sampling, key: str) -> int:
+    """A seed of its own for each request (32 bits): what is written does not depend on what it is batched with."""
+    return int.from_bytes(hashlib.sha256(f"{sampling.seed}:{key}".encode()).digest()[:4])

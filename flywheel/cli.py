@@ -123,7 +123,10 @@ def ingest(
 
 @app.command()
 @_results_alone
-def annotate(config: Config = HERE, set_: Set = None, limit: Limit = None, dry_run: DryRun = False, json_: Json = False) -> None:
+def annotate(
+    config: Config = HERE, set_: Set = None, limit: Limit = None, dry_run: DryRun = False, json_: Json = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Only clips that were rejected, with other sampling.")] = False,
+) -> None:  # fmt: skip
     """Run or resume the annotation of the current round."""
     from flywheel.rounds.conductor import current_round, run_round
     from flywheel.rounds.stages import annotate as write
@@ -136,8 +139,8 @@ def annotate(config: Config = HERE, set_: Set = None, limit: Limit = None, dry_r
         if dry_run:
             _print({"round": round, "todo": todo}, json_, f"round {round}: {todo} clips to annotate")
             return
-        if limit is not None:
-            result = write(context, round, limit)
+        if limit is not None or retry_failed:
+            result = write(context, round, limit, retry_failed)
         else:
             run_round(context, until="annotate")
             result = workspace.stage(round, "annotate")[1]

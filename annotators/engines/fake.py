@@ -4,38 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from annotators.engines._batches import batches
 from annotators.interface import Request, Result, Sampling
 
 
 class _Engine:
-    def __init__(self, seconds_per_batch: float) -> None:
-        self._seconds = seconds_per_batch
+    def __init__(self, seconds_per_batch: float, batch_size: int) -> None:
+        self._seconds, self._batch_size = seconds_per_batch, batch_size
         self.calls: list[str] = []
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Result]:
-        time.sleep(self._seconds)
-        results = []
-        for request in requests:
-            self.calls.append(request.key)
-            word = hashlib.sha256((request.key + request.prompt + sampling.canonical()).encode()).hexdigest()[:8]
-            text = f"A clip that shows {word}."
-            results.append(
-                Result(
+    def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Result]:
+        for batch in batches(requests, self._batch_size):
+            time.sleep(self._seconds)
+            for request in batch:
+                self.calls.append(request.key)
+                word = hashlib.sha256((request.key + request.prompt + sampling.canonical()).encode()).hexdigest()[:8]
+                yield Result(
                     key=request.key,
-                    text=text,
+                    text=f"A clip that shows {word}.",
                     token_ids=tuple(range(5)),
                     logprobs=(-0.5,) * 5,
                     tokens_in=len(request.prompt.split()),
                     finish="stop",
-                    seconds=self._seconds / len(requests),
+                    seconds=self._seconds / len(batch),
                 )
-            )
-        return results
+
+    def close(self) -> None:
+        pass
 
 
-def fake(seconds_per_batch: float = 0.0, **_: Any) -> _Engine:
+def fake(seconds_per_batch: float = 0.0, batch_size: int = 64, **_: Any) -> _Engine:
     """Writes ``A clip that shows <hash>.`` after ``seconds_per_batch`` (seconds)."""
-    return _Engine(seconds_per_batch)
+    return _Engine(seconds_per_batch, batch_size)

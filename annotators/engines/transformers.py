@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from transformers import LogitsProcessor
 
-from annotators.interface import Request, Result, Sampling
-from flywheel.core.errors import BorderError
+from annotators.engines._batches import batches
+from annotators.interface import Request, Result, Sampling, failed, seed_of
+from flywheel.core.progress import say
 from flywheel.models.inputs import InputBuilder
 from flywheel.models.load import Vlm
 
 
 class _Choice(LogitsProcessor):  # type: ignore[misc]
-    """Notes each chosen token's own log-probability before the distribution is changed for sampling.
+    """Chooses tokens itself, and notes each one's own log-probability before the distribution is changed for sampling.
 
-    Keeps one step's logits at a time; asking generate for all of them would hold (steps, B, V).
+    Sampling is the argmax of log-probabilities plus Gumbel noise (Gumbel 1954; exact), each row with a generator of its own: what
+    is written for a request does not depend on what it is batched with. Keeps one step's logits at a time; asking generate for
+    all of them would hold (steps, B, V).
     """
 
-    def __init__(self, sampling: Sampling) -> None:
+    def __init__(self, sampling: Sampling, keys: Sequence[str], device: torch.device) -> None:
         self._sampling = sampling
+        self._generators = [torch.Generator(device).manual_seed(seed_of(sampling, key)) for key in keys]
         self._last: torch.Tensor | None = None
         self.logprobs: list[torch.Tensor] = []
 
@@ -36,40 +40,66 @@ class _Choice(LogitsProcessor):  # type: ignore[misc]
         self._last = scores.float().log_softmax(-1)
         if self._sampling.temperature == 0:
             return scores
-        warm = scores / self._sampling.temperature
+        warm = scores.float() / self._sampling.temperature
         if self._sampling.top_p < 1:
             ordered, order = warm.softmax(-1).sort(-1, descending=True)
             beyond = ordered.cumsum(-1) - ordered >= self._sampling.top_p
             warm = warm.masked_fill(torch.zeros_like(beyond).scatter(1, order, beyond), -torch.inf)
-        return warm
+        exponential = torch.stack(
+            [torch.empty_like(row).exponential_(generator=generator) for row, generator in zip(warm, self._generators, strict=True)]
+        )
+        return warm - exponential.clamp(min=1e-30).log()
 
 
 class _Engine:
-    def __init__(self, vlm: Vlm, builder: InputBuilder) -> None:
-        self._vlm, self._builder = vlm, builder
+    def __init__(self, vlm: Vlm, builder: InputBuilder, batch_size: int) -> None:
+        self._vlm, self._builder, self._batch_size = vlm, builder, batch_size
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Result]:
+    def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Result]:
+        for batch in batches(requests, self._batch_size):
+            yield from self._whole_or_halves(batch, sampling)
+
+    def close(self) -> None:
+        # The model is its loader's to keep or to drop.
+        pass
+
+    def _whole_or_halves(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Result]:
+        """A batch that is too large, or holds a row that can't be done, is halved until only that row fails."""
+        try:
+            done = self._batch(requests, sampling)
+        except (RuntimeError, ValueError) as error:
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            if len(requests) == 1:
+                yield failed(
+                    requests[0], f"the model can't read it ({next(iter(str(error).splitlines()), type(error).__name__)[:200]})"
+                )
+                return
+            say(f"annotate: a batch of {len(requests)} failed ({type(error).__name__}); it is tried in halves.")
+            middle = len(requests) // 2
+            yield from self._whole_or_halves(requests[:middle], sampling)
+            yield from self._whole_or_halves(requests[middle:], sampling)
+            return
+        yield from done
+
+    def _batch(self, requests: Sequence[Request], sampling: Sampling) -> list[Result]:
         started = time.perf_counter()
         batch = self._builder.build([r.picture for r in requests], [r.prompt for r in requests])
         tokens_in = batch["attention_mask"].sum(1).tolist()
-        choice = _Choice(sampling)
-        torch.manual_seed(sampling.seed)
+        choice = _Choice(sampling, [r.key for r in requests], self._vlm.device)
         tokenizer = self._builder.tokenizer
-        try:
-            with torch.inference_mode():
-                out = self._vlm.model.generate(
-                    **{name: value.to(self._vlm.device) for name, value in batch.items()},
-                    max_new_tokens=sampling.max_new_tokens,
-                    do_sample=sampling.temperature > 0,
-                    temperature=None,
-                    top_p=None,
-                    top_k=None,
-                    logits_processor=[choice],
-                    eos_token_id=tokenizer.eos_token_id,
-                    pad_token_id=tokenizer.pad_token_id,
-                )
-        except (RuntimeError, ValueError) as error:
-            raise BorderError(f"transformers: generation failed ({error}).") from error
+        with torch.inference_mode():
+            out = self._vlm.model.generate(
+                **{name: value.to(self._vlm.device) for name, value in batch.items()},
+                max_new_tokens=sampling.max_new_tokens,
+                do_sample=False,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                logits_processor=[choice],
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            )
         written = out[:, batch["input_ids"].shape[1] :]
         choice.note(written[:, -1])
         logprobs = torch.stack(choice.logprobs, dim=1)
@@ -94,6 +124,6 @@ class _Engine:
         )
 
 
-def transformers(vlm: Vlm, builder: InputBuilder, **_: Any) -> _Engine:
-    """Batched ``generate`` on the loaded model; log-probs of the chosen tokens at temperature 1."""
-    return _Engine(vlm, builder)
+def transformers(vlm: Vlm, builder: InputBuilder, batch_size: int = 64, **_: Any) -> _Engine:
+    """``generate`` on the loaded model, ``batch_size`` clips at a time; log-probs of the chosen tokens at temperature 1."""
+    return _Engine(vlm, builder, batch_size)

@@ -44,7 +44,16 @@ class Corpus(Section):
 
 
 class Annotate(Section):
-    engine: Literal["transformers", "fake"] = Field("transformers", description="what writes the texts")
+    engine: Literal["transformers", "vllm", "fake"] = Field("transformers", description="what writes the texts")
+    options: dict[str, bool | int | float | str] = Field(
+        default_factory=dict, description="engine arguments of vLLM, such as max_model_len or gpu_memory_utilization"
+    )
+    serve: Literal["adapter", "merged"] = Field(
+        "adapter", description="serve the adapter beside its model, or the merged weights that finetune.merge writes"
+    )
+    tolerance: float | None = Field(
+        None, gt=0, description="log-prob difference (nats) of the adapter's proof; 0.001 in fp32 and 0.05 in bf16 if left out"
+    )
     prompt: str = Field("caption", description="name of a bundled prompt, or a path to a prompt file")
     hints: tuple[Literal["transcript", "sounds", "previous"], ...] = Field(
         ("transcript", "sounds"), description="what the prompt shows beside the frames, where the clip has it"
@@ -54,10 +63,16 @@ class Annotate(Section):
     temperature: float = Field(0.0, ge=0, description="0 is greedy")
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus, for temperature > 0")
     seed: int = Field(0, description="of sampling; part of a generation's key")
-    num_candidates: int = Field(
-        1, ge=1, le=64, description="texts per clip; the one with the best mean log-prob is kept as annotation"
+    num_candidates: int = Field(1, ge=1, le=64, description="texts per clip, all kept; `select` says which becomes the annotation")
+    select: Literal["logprob", "mbr"] = Field(
+        "logprob", description="of several candidates: the best mean log-prob, or minimum Bayes risk (nearest to the others)"
     )
     max_tries: int = Field(2, ge=1, description="tries before a clip is rejected, the later ones sampled at temperature 0.7")
+    script: str = Field("", description="script that texts must be in, as in Unicode's names: LATIN, CJK, CYRILLIC; empty for any")
+    commit_rows: int = Field(256, ge=1, description="finished texts per commit; they wait 20 s at most")
+    price_per_hour: float = Field(0.0, ge=0, description="money per hour of engine, for the cost in the report")
+    price_per_million_in: float = Field(0.0, ge=0, description="money per million tokens read")
+    price_per_million_out: float = Field(0.0, ge=0, description="money per million tokens written")
 
     @model_validator(mode="after")
     def _candidates_differ(self) -> Annotate:

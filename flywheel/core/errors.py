@@ -21,6 +21,10 @@ class GateRefused(FlywheelError):
     exit_code = 3
 
 
+class ProofFailed(FlywheelError):
+    """It can't be shown that the adapter which is to write does write."""
+
+
 class MediaError(FlywheelError):
     """A file or clip can't be decoded. Becomes a rejected row; the rest goes on."""
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from flywheel.core.errors import UserError
+from flywheel.core.errors import ProofFailed, UserError
 from flywheel.playground.tiny import bundled_model
 
 _CHUNK = 1 << 22
@@ -58,7 +58,7 @@ def check_folder(folder: Path) -> None:
 def load_vlm(folder: Path, adapter: Path | None = None, *, precision: str = "auto", trainable_adapter: bool = False) -> Vlm:
     """Load a model, and an adapter onto it. ``precision``: ``auto`` is bf16 on an accelerator that has it, else fp32.
 
-    Raises UserError naming the folder and what is wrong with it.
+    Raises UserError naming the folder and what is wrong with it, ProofFailed where the adapter can't act on the model.
     """
     check_folder(folder)
     import torch
@@ -87,6 +87,7 @@ def load_vlm(folder: Path, adapter: Path | None = None, *, precision: str = "aut
     if adapter is not None:
         from peft import PeftModel
 
+        check_adapter(adapter, model)
         model = PeftModel.from_pretrained(model, str(adapter), is_trainable=trainable_adapter)
     model.to(device).eval()
     return Vlm(
@@ -95,6 +96,34 @@ def load_vlm(folder: Path, adapter: Path | None = None, *, precision: str = "aut
         digest=folder_digest(folder),
         adapter_digest=folder_digest(adapter) if adapter is not None else "",
     )
+
+
+def check_adapter(adapter: Path, model: Any) -> int:
+    """The number of adapted layers. Raises ProofFailed where a key of the adapter fits no layer of the model, where a layer's
+    pair is not whole, or where the adapter is all zeros and so changes nothing."""
+    from safetensors import safe_open
+
+    modules = {name for name, _ in model.named_modules()}
+    layers: dict[str, set[str]] = {}
+    changes = False
+    with safe_open(str(adapter / "adapter_model.safetensors"), framework="pt") as file:
+        for key in file.keys():  # noqa: SIM118 (not a mapping)
+            layer, _, part = key.removeprefix("base_model.model.").rpartition(".lora_")
+            if not layer and key.startswith("base_model.model."):
+                continue  # A whole layer that was trained beside the adapter.
+            if layer not in modules:
+                raise ProofFailed(
+                    f"{adapter}: its key '{key}' fits no layer of the model, so the base alone would write. "
+                    "Was it trained on another model or with another library's names?"
+                )
+            layers.setdefault(layer, set()).add(part[0])
+            changes = changes or (part[0] == "B" and bool(file.get_tensor(key).any()))
+    for layer, parts in layers.items():
+        if not parts >= {"A", "B"}:
+            raise ProofFailed(f"{adapter}: layer '{layer}' has only lora_{parts.pop()}. The adapter is not whole.")
+    if not changes:
+        raise ProofFailed(f"{adapter}: is all zeros: the base alone would write. Was it saved before it was trained?")
+    return len(layers)
 
 
 def _first_line(error: BaseException) -> str:

@@ -2,35 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from annotators import Engine, Request, Result, Sampling, Unusable, build, parse_caption
-from flywheel.core.errors import MediaError
-from flywheel.core.progress import progress
+from annotators import Engine, Request, Result, Sampling, build
+from annotators.health import Unhealthy, check
+from annotators.parsing import parse_caption
+from flywheel.core.errors import FlywheelError, MediaError, UserError
+from flywheel.core.progress import progress, say
 from flywheel.core.types import Annotation, Clip, Generation, content_id
+from flywheel.metrics import token_f1
 from flywheel.models.inputs import Picture
 from flywheel.models.load import folder_digest
 from flywheel.rounds.context import RoundContext
-from flywheel.rounds.texts import Texts
+from flywheel.rounds.texts import CAPTION, Texts
+
+if TYPE_CHECKING:
+    from annotators.proof import Canary, Proof
 
 _DECODERS = 2
+#: Pictures that lie ready, in batches.
 _AHEAD = 2
+#: The longest that a finished text waits for its commit.
+_COMMIT_EVERY_S = 20.0
+#: Temperature of what is tried again.
+_WARM = 0.7
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotateResult:
-    """Counts of one pass: annotations written now, generations made now and found from before, clips rejected."""
+    """What one pass did. Counts: annotations written now, generations made now and found from before, clips rejected, texts found
+    unhealthy by kind of fault (each try counts). Tokens and seconds are of the engine; ``busy_share`` is the share of the pass in
+    which the engine waited neither for pictures nor for the store; ``money`` is by the price table of the configuration."""
 
-    written: int
-    generated: int
-    reused: int
-    rejected: int
-    tokens_out: int
+    written: int = 0
+    generated: int = 0
+    reused: int = 0
+    rejected: int = 0
+    unhealthy: dict[str, int] = field(default_factory=dict)
+    tokens_in: int = 0
+    tokens_out: int = 0
+    engine_s: float = 0.0
+    decode_s: float = 0.0
+    decodes: int = 0
+    cache_hits: int = 0
+    busy_share: float = 1.0
+    money: float = 0.0
+    proof: dict[str, float] | None = None
+
+
+def cost_key(round: int, kind: str) -> str:
+    return f"cost:{round}:{kind}"
+
+
+def costs(context: RoundContext, round: int, kind: str) -> dict[str, float]:
+    """Sums over all passes that wrote these texts, and engine seconds, tokens and money per text made and per text kept."""
+    total: dict[str, float] = json.loads(context.workspace.meta(cost_key(round, kind)) or "{}")
+    out = dict(total)
+    for name, count in (("per_row", total.get("generated", 0)), ("per_kept_row", total.get("written", 0))):
+        out |= {f"{what}_{name}": total[what] / count for what in ("engine_s", "tokens_out", "money") if count}
+    return out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,79 +77,284 @@ class _Job:
     clip: Clip
     prompt: str
     keys: tuple[str, ...]
+    #: What became of each key: the text, or why there is none.
+    outcome: dict[str, Generation | str] = field(default_factory=dict)
+
+    def done(self) -> bool:
+        return len(self.outcome) == len(self.keys)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Names:
+    """What of a generation is the same for a whole pass."""
+
+    prompt: str
+    model: str
+    adapter: str
 
 
 def write_texts(
-    context: RoundContext, clips: Sequence[Clip], *, by: int, round: int, kind: str, limit: int | None = None
+    context: RoundContext, clips: Sequence[Clip], *, by: int, round: int, kind: str, limit: int | None = None, retry: int = 0
 ) -> AnnotateResult:
     """M_``by`` writes a ``kind`` text for each clip that has none in ``round``; the caller holds the lock.
 
     A generation whose key exists (same clip, frames, prompt with its hints, model, adapter, sampling) is used, never made
-    again. Rows are committed batch by batch.
+    again. Clips that were rejected are left out, unless ``retry`` is above 0: then only they are tried, with the sampling of that
+    retry. Raises ProofFailed, before a text is kept, where the adapter can't be proven to write.
     """
     workspace, settings = context.workspace, context.config.annotate
     have = set(workspace.annotations(round=round, kind=kind)["clip_id"])
     failed = set(workspace.rejected().filter((pl.col("round") == round) & (pl.col("stage") == "annotate"))["clip_id"])
-    todo = [c for c in clips if c.id not in have and c.id not in failed][:limit]
+    todo = [c for c in clips if c.id not in have and (c.id in failed) == bool(retry)][:limit]
     if not todo:
-        return AnnotateResult(written=0, generated=0, reused=0, rejected=0, tokens_out=0)
+        return AnnotateResult()
     model, adapter = context.checkpoint(by)
     fake = settings.engine == "fake"
-    model_digest = "fake" if fake else folder_digest(model)
-    adapter_digest = folder_digest(adapter) if adapter is not None and not fake else ""
+    names = _Names(
+        prompt=f"{context.prompt.name}@{context.prompt.version}:{context.prompt.digest}",
+        model="fake" if fake else folder_digest(model),
+        adapter=folder_digest(adapter) if adapter is not None and not fake else "",
+    )
     sampling = Sampling(
         max_new_tokens=settings.max_new_tokens, temperature=settings.temperature, top_p=settings.top_p, seed=settings.seed
     )
+    if retry:
+        sampling = replace(sampling, temperature=max(_WARM, sampling.temperature), seed=sampling.seed + 1000 * retry)
     texts = Texts(workspace)
-    prompt_name = f"{context.prompt.name}@{context.prompt.version}:{context.prompt.digest}"
 
     def job(clip: Clip) -> _Job:
         prompt = context.prompt.render(context.evidence(clip, texts, round))
         keys = tuple(
-            content_id(clip.id, context.picture_spec(), prompt_name, prompt, model_digest, adapter_digest, sampling.canonical(), i)
+            content_id(clip.id, context.picture_spec(), names.prompt, prompt, names.model, names.adapter, sampling.canonical(), i)
             for i in range(settings.num_candidates)
         )
         return _Job(clip=clip, prompt=prompt, keys=keys)
 
-    jobs = [job(clip) for clip in todo]
-    known = workspace.records.known("generations", [key for j in jobs for key in j.keys])
-    stored = _stored(context, known)
-    counts = dict.fromkeys(("written", "generated", "reused", "rejected", "tokens_out"), 0)
-    engine: Engine | None = None
-    label = f"round {round} {kind}"
-    with progress(label, len(jobs)) as bar, ThreadPoolExecutor(_DECODERS) as pool:
-        for batch, pictures in _decoded(context, jobs, settings.batch_size, pool, stored):
-            requests, waiting = [], dict[str, _Job]()
-            for j, picture in zip(batch, pictures, strict=True):
-                if isinstance(picture, MediaError):
-                    _reject(context, j.clip, round, str(picture))
-                    counts["rejected"] += 1
-                elif picture is not None:
-                    missing = [key for key in j.keys if key not in stored]
-                    requests += [Request(key=key, picture=picture, prompt=j.prompt) for key in missing]
-                    waiting.update(dict.fromkeys(missing, j))
-            made: list[Generation] = []
-            if requests:
-                if engine is None:
-                    engine = _engine(context, by)
-                results = _generate(engine, requests, sampling, settings.max_tries)
-                made = [_generation(waiting[r.key], r, prompt_name, model_digest, adapter_digest, s) for r, s in results]
-            workspace.add_generations(made)
-            stored.update({g.id: g for g in made})
-            annotations, bad = _annotations(batch, stored, round, kind)
-            written = workspace.add_annotations(annotations, round)
-            for clip, reason in bad:
-                _reject(context, clip, round, reason)
-            counts["rejected"] += len(bad)
-            counts["written"] += written
-            counts["generated"] += len(made)
-            counts["reused"] += sum(all(key in known for key in j.keys) for j in batch)
-            counts["tokens_out"] += sum(g.tokens_out for g in made)
-            bar.advance(len(batch))
-    return AnnotateResult(**counts)
+    return _Pass(context, [job(clip) for clip in todo], by=by, round=round, kind=kind, names=names).run(sampling)
 
 
-def _stored(context: RoundContext, keys: set[str]) -> dict[str, Generation]:
+class _Pass:
+    """One pass over clips: decode ahead, generate, judge, try again, commit."""
+
+    def __init__(self, context: RoundContext, jobs: list[_Job], *, by: int, round: int, kind: str, names: _Names) -> None:
+        self._context, self._jobs, self._names = context, jobs, names
+        self._by, self._round, self._kind = by, round, kind
+        self._made: list[Generation] = []
+        self._finished: list[_Job] = []
+        self._counts, self._unhealthy = Counter[str](), Counter[str]()
+        self._seconds = dict.fromkeys(("starved", "decode", "store"), 0.0)
+        self._committed_at = time.monotonic()
+        self._committing = False
+        self._began: float | None = None
+        self._before = (context.workspace.cache.decodes, context.workspace.cache.hits)
+        self._earlier: dict[str, float] = json.loads(context.workspace.meta(cost_key(round, kind)) or "{}")
+        self._proof: Proof | None = None
+
+    def run(self, sampling: Sampling) -> AnnotateResult:
+        settings = self._context.config.annotate
+        known = self._context.workspace.records.known("generations", [key for j in self._jobs for key in j.keys])
+        stored = _stored(self._context, known)
+        for job in self._jobs:
+            job.outcome.update({key: stored[key] for key in job.keys if key in stored})
+        self._counts["reused"] = sum(job.done() for job in self._jobs)
+        left = [(job, key) for job in self._jobs for key in job.keys if key not in stored]
+        engine: Engine | None = None
+        with progress(f"round {self._round} {self._kind}", len(self._jobs)) as bar, ThreadPoolExecutor(_DECODERS) as pool:
+            self._bar = bar
+            for job in self._jobs:
+                if job.done():
+                    self._finish(job)
+            try:
+                for number in range(settings.max_tries):
+                    if not left:
+                        break
+                    if engine is None:
+                        engine, self._proof = _engine(self._context, self._by, left)
+                        self._began = time.perf_counter()
+                    warm = replace(sampling, temperature=max(_WARM, sampling.temperature), seed=sampling.seed + number)
+                    left = self._try(engine, left, warm if number else sampling, pool, last=number + 1 == settings.max_tries)
+                self._commit()
+            except (FlywheelError, KeyboardInterrupt):
+                # The engine died, or was asked to stop: what is finished is kept.
+                if not self._committing:
+                    self._commit()
+                raise
+            finally:
+                if engine is not None:
+                    engine.close()
+        return AnnotateResult(
+            written=self._counts["written"], generated=self._counts["generated"], reused=self._counts["reused"],
+            rejected=self._counts["rejected"], unhealthy=dict(self._unhealthy),
+            proof=asdict(self._proof) if self._proof is not None else None, **self._costs(),
+        )  # fmt: skip
+
+    def _costs(self) -> dict[str, Any]:
+        cache, prices, counts = self._context.workspace.cache, self._context.config.annotate, self._counts
+        wall = time.perf_counter() - self._began if self._began is not None else 0.0
+        waited = self._seconds["starved"] + self._seconds["store"]
+        return {
+            "tokens_in": counts["tokens_in"], "tokens_out": counts["tokens_out"], "engine_s": max(0.0, wall - waited),
+            "decode_s": self._seconds["decode"], "decodes": cache.decodes - self._before[0], "cache_hits": cache.hits - self._before[1],
+            "busy_share": max(0.0, 1 - waited / wall) if wall else 1.0,
+            "money": wall / 3600 * prices.price_per_hour + counts["tokens_in"] / 1e6 * prices.price_per_million_in
+            + counts["tokens_out"] / 1e6 * prices.price_per_million_out,
+        }  # fmt: skip
+
+    def _note(self) -> None:
+        """What this round's texts of this kind cost so far, over all passes: a killed one is not forgotten."""
+        now: dict[str, float] = {**self._costs(), "written": self._counts["written"], "generated": self._counts["generated"]}
+        del now["busy_share"]
+        now |= {f"unhealthy/{name}": count for name, count in self._unhealthy.items()}
+        total = {name: self._earlier.get(name, 0) + now.get(name, 0) for name in {**self._earlier, **now}}
+        self._context.workspace.set_meta(cost_key(self._round, self._kind), json.dumps(total))
+
+    def _try(
+        self, engine: Engine, left: list[tuple[_Job, str]], sampling: Sampling, pool: ThreadPoolExecutor, *, last: bool
+    ) -> list[tuple[_Job, str]]:
+        """Generate once for each; returns those whose text is to be tried again."""
+        by_key, again = {key: job for job, key in left}, []
+        for result in engine.generate(self._requests(left, pool), sampling):
+            job = by_key[result.key]
+            self._counts["tokens_in"] += result.tokens_in
+            self._counts["tokens_out"] += len(result.token_ids)
+            problem = self._problem(result)
+            if problem is not None:
+                self._unhealthy[problem.name] += 1
+                if problem.name == "error":
+                    job.outcome[result.key] = str(problem)
+                elif not last:
+                    again.append((job, result.key))
+                    continue
+            if result.finish != "error":
+                generation = self._generation(job, result, sampling)
+                job.outcome[result.key] = generation
+                self._made.append(generation)
+            if job.done():
+                self._finish(job)
+        return again
+
+    def _requests(self, left: Sequence[tuple[_Job, str]], pool: ThreadPoolExecutor) -> Iterator[Request]:
+        """Requests with their pictures, decoded ahead of the engine by a bounded number."""
+        room = _AHEAD * self._context.config.annotate.batch_size
+        ahead: deque[tuple[_Job, str, Future[Picture | MediaError]]] = deque()
+        pictures: dict[str, Future[Picture | MediaError]] = {}
+        waiting = iter(left)
+        while True:
+            while len(ahead) < room and (one := next(waiting, None)) is not None:
+                job, key = one
+                # Candidates of a clip stand together and share its picture.
+                if job.clip.id not in pictures:
+                    pictures = {job.clip.id: pool.submit(self._load, job.clip)}
+                ahead.append((job, key, pictures[job.clip.id]))
+            if not ahead:
+                return
+            job, key, future = ahead.popleft()
+            began = time.perf_counter()
+            picture = future.result()
+            self._seconds["starved"] += time.perf_counter() - began
+            if isinstance(picture, MediaError):
+                job.outcome[key] = str(picture)
+                if job.done():
+                    self._finish(job)
+                continue
+            yield Request(key=key, picture=picture, prompt=job.prompt)
+
+    def _load(self, clip: Clip) -> Picture | MediaError:
+        began = time.perf_counter()
+        try:
+            return self._context.picture(clip.id)
+        except MediaError as error:
+            return error
+        finally:
+            self._seconds["decode"] += time.perf_counter() - began
+
+    def _problem(self, result: Result) -> Unhealthy | None:
+        # What is only measured is kept as it is, however bad: leaving it out would flatter the model.
+        learned = self._kind == CAPTION
+        try:
+            if learned or result.finish == "error" or not _has_words(result.text):
+                check(result, instruction=self._context.prompt.instruction, script=self._context.config.annotate.script)
+        except Unhealthy as problem:
+            return problem
+        return None
+
+    def _finish(self, job: _Job) -> None:
+        self._finished.append(job)
+        waits = len(self._made) + len(self._finished)
+        if waits >= self._context.config.annotate.commit_rows or time.monotonic() - self._committed_at > _COMMIT_EVERY_S:
+            self._commit()
+
+    def _commit(self) -> None:
+        began, self._committing = time.perf_counter(), True
+        workspace = self._context.workspace
+        workspace.add_generations(self._made)
+        annotations = []
+        for job in self._finished:
+            annotation = self._annotation(job)
+            if isinstance(annotation, str):
+                _reject(self._context, job.clip, self._round, annotation)
+                self._counts["rejected"] += 1
+            else:
+                annotations.append(annotation)
+        self._counts["written"] += workspace.add_annotations(annotations, self._round)
+        self._counts["generated"] += len(self._made)
+        self._bar.advance(len(self._finished))
+        self._made, self._finished, self._committed_at, self._committing = [], [], time.monotonic(), False
+        self._note()
+        self._seconds["store"] += time.perf_counter() - began
+
+    def _generation(self, job: _Job, result: Result, sampling: Sampling) -> Generation:
+        return Generation(
+            id=result.key, clip_id=job.clip.id, prompt=self._names.prompt, model=self._names.model, adapter=self._names.adapter,
+            sampling=sampling.canonical(), candidate=job.keys.index(result.key), text=result.text, token_ids=result.token_ids,
+            logprobs=result.logprobs, tokens_in=result.tokens_in, tokens_out=len(result.token_ids), seconds=result.seconds,
+            finish=result.finish,
+        )  # fmt: skip
+
+    def _annotation(self, job: _Job) -> Annotation | str:
+        """The best of a job's healthy candidates, or why there is none."""
+        reason, healthy = "", list[tuple[Generation, str]]()
+        for outcome in job.outcome.values():
+            if isinstance(outcome, str):
+                reason = outcome
+                continue
+            problem = self._problem(_result_of(outcome))
+            if problem is not None:
+                reason = str(problem)
+            else:
+                healthy.append((outcome, parse_caption(outcome.text)))
+        if not healthy:
+            return reason
+        generation, text = _best(healthy, self._context.config.annotate.select)
+        return Annotation(
+            id=content_id(self._round, self._kind, job.clip.id), round=self._round, kind=self._kind, clip_id=job.clip.id,
+            generation_id=generation.id, source="model", text=text, mean_logprob=generation.mean_logprob,
+        )  # fmt: skip
+
+
+def _best(healthy: list[tuple[Generation, str]], how: str) -> tuple[Generation, str]:
+    """By mean log-prob, or by minimum Bayes risk: the text that is nearest to the others (word F1, mean; ties by log-prob)."""
+
+    def value(index: int) -> tuple[float, float]:
+        generation, text = healthy[index]
+        others = [token_f1(text, other) for i, (_, other) in enumerate(healthy) if i != index] if how == "mbr" else []
+        return (sum(others) / len(others) if others else 0.0, generation.mean_logprob)
+
+    return healthy[max(range(len(healthy)), key=value)]
+
+
+def _has_words(text: str) -> bool:
+    return any(c.isalnum() for c in text)
+
+
+def _result_of(generation: Generation) -> Result:
+    return Result(
+        key=generation.id, text=generation.text, token_ids=generation.token_ids, logprobs=generation.logprobs,
+        tokens_in=generation.tokens_in, finish=generation.finish, seconds=generation.seconds,
+    )  # fmt: skip
+
+
+def _stored(context: RoundContext, keys: Iterable[str]) -> dict[str, Generation]:
     if not keys:
         return {}
     frame = context.workspace.generations().filter(pl.col("id").is_in(list(keys)))
@@ -120,109 +364,61 @@ def _stored(context: RoundContext, keys: set[str]) -> dict[str, Generation]:
     }
 
 
-def _decoded(
-    context: RoundContext, jobs: Sequence[_Job], size: int, pool: ThreadPoolExecutor, stored: dict[str, Generation]
-) -> Iterator[tuple[list[_Job], list[Picture | MediaError | None]]]:
-    """Batches with their pictures, the next ones decoded while the engine works; None where nothing is to be generated."""
+def _engine(context: RoundContext, by: int, left: Sequence[tuple[_Job, str]]) -> tuple[Engine, Proof | None]:
+    """The engine that serves M_``by``, proven where it has an adapter."""
+    from annotators import proof
 
-    def load(job: _Job) -> Picture | MediaError | None:
-        if all(key in stored for key in job.keys):
-            return None
-        try:
-            return context.picture(job.clip.id)
-        except MediaError as error:
-            return error
-
-    batches = iter([list(jobs[i : i + size]) for i in range(0, len(jobs), size)])
-    ahead: list[tuple[list[_Job], list[Future[Picture | MediaError | None]]]] = []
-
-    def push(count: int) -> None:
-        for batch in islice(batches, count):
-            ahead.append((batch, [pool.submit(load, job) for job in batch]))
-
-    push(_AHEAD)
-    while ahead:
-        batch, futures = ahead.pop(0)
-        pictures = [future.result() for future in futures]
-        push(1)
-        yield batch, pictures
-
-
-def _engine(context: RoundContext, by: int) -> Engine:
-    if context.config.annotate.engine == "fake":
-        return build("fake")
-    vlm = context.load(*context.checkpoint(by))
-    return build(context.config.annotate.engine, vlm=vlm, builder=context.builder(vlm))
-
-
-def _generate(engine: Engine, requests: Sequence[Request], sampling: Sampling, tries: int) -> list[tuple[Result, Sampling]]:
-    """Results in order; unusable ones are tried again, sampled. The last try stands, whatever it is."""
-    done: dict[str, tuple[Result, Sampling]] = {}
-    left = list(requests)
-    for number in range(tries):
-        if not left:
-            break
-        how = (
-            sampling if number == 0 else replace(sampling, temperature=max(0.7, sampling.temperature), seed=sampling.seed + number)
-        )
-        results = engine.generate(left, how)
-        done.update({r.key: (r, how) for r in results})
-        left = [request for request in left if not _usable(done[request.key][0].text)]
-    return [done[request.key] for request in requests]
-
-
-def _usable(text: str) -> bool:
+    settings = context.config.annotate
+    if settings.engine == "fake":
+        return build("fake", batch_size=settings.batch_size), None
+    model, adapter = context.checkpoint(by)
+    vlm = context.load(model, adapter)
+    builder = context.builder(vlm)
+    own = build("transformers", vlm=vlm, builder=builder, batch_size=settings.batch_size)
+    known: list[Canary] = []
+    if adapter is not None:
+        known = proof.canaries(vlm, builder, _canary_requests(context, left, proof.NUM_CANARIES), own)
+    precision = "bf16" if str(next(vlm.model.parameters()).dtype) == "torch.bfloat16" else "fp32"
+    served, engine = _served(context, by, model, adapter), own
+    if settings.engine == "transformers":
+        if served != (model, adapter):
+            engine = build("transformers", vlm=context.load(*served), builder=builder, batch_size=settings.batch_size)
+    else:
+        # One model at a time has the GPU: what the proof compares with is known by now.
+        del vlm, own, engine
+        context.unload()
+        options = {"dtype": {"bf16": "bfloat16", "fp32": "float32"}[precision], **settings.options}
+        engine = build(settings.engine, model=served[0], adapter=served[1], builder=builder, name=f"round-{by}", options=options)
+    if not known:
+        return engine, None
     try:
-        parse_caption(text)
-    except Unusable:
-        return False
-    return True
+        found = proof.prove(engine, known, settings.tolerance or proof.TOLERANCE[precision])
+    except BaseException:
+        engine.close()
+        raise
+    say(f"adapter proven on {found.tokens} tokens: {found.to_adapter:.1e} nats from it, {found.to_base:.2g} from the base")
+    return engine, found
 
 
-def _generation(job: _Job, result: Result, prompt: str, model: str, adapter: str, sampling: Sampling) -> Generation:
-    return Generation(
-        id=result.key,
-        clip_id=job.clip.id,
-        prompt=prompt,
-        model=model,
-        adapter=adapter,
-        sampling=sampling.canonical(),
-        candidate=job.keys.index(result.key),
-        text=result.text,
-        token_ids=result.token_ids,
-        logprobs=result.logprobs,
-        tokens_in=result.tokens_in,
-        tokens_out=len(result.token_ids),
-        seconds=result.seconds,
-        finish=result.finish,
-    )
+def _served(context: RoundContext, by: int, model: Path, adapter: Path | None) -> tuple[Path, Path | None]:
+    if context.config.annotate.serve == "adapter" or adapter is None:
+        return model, adapter
+    merged = context.workspace.model_folder(by) / "merged"
+    if not merged.is_dir():
+        raise UserError(f"annotate.serve 'merged': {merged} is not there. Set finetune.merge to write it, or serve the adapter.")
+    return merged, None
 
 
-def _annotations(
-    batch: Sequence[_Job], stored: dict[str, Generation], round: int, kind: str
-) -> tuple[list[Annotation], list[tuple[Clip, str]]]:
-    good: list[Annotation] = []
-    bad: list[tuple[Clip, str]] = []
-    for job in batch:
-        candidates = sorted((stored[k] for k in job.keys if k in stored), key=lambda g: -g.mean_logprob)
-        reason = ""
-        for generation in candidates:
-            try:
-                text = parse_caption(generation.text)
-            except Unusable as error:
-                reason = str(error)
-                continue
-            good.append(
-                Annotation(
-                    id=content_id(round, kind, job.clip.id), round=round, kind=kind, clip_id=job.clip.id,
-                    generation_id=generation.id, source="model", text=text, mean_logprob=generation.mean_logprob,
-                )
-            )  # fmt: skip
+def _canary_requests(context: RoundContext, left: Sequence[tuple[_Job, str]], count: int) -> list[Request]:
+    out: list[Request] = []
+    for job in {j.clip.id: j for j, _ in left}.values():
+        try:
+            out.append(Request(key=f"canary-{job.clip.id}", picture=context.picture(job.clip.id), prompt=job.prompt))
+        except MediaError:
+            continue  # Its row will say so.
+        if len(out) == count:
             break
-        else:
-            if candidates:
-                bad.append((job.clip, reason))
-    return good, bad
+    return out
 
 
 def _reject(context: RoundContext, clip: Clip, round: int, reason: str) -> None:

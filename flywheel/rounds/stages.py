@@ -16,7 +16,7 @@ from flywheel.core.progress import say
 from flywheel.core.types import HUMAN, Clip, Estimate, Example, NoiseSignal, Stage
 from flywheel.metrics import diversity, mean_estimate, paired_difference, quantity, reference_quality, token_f1
 from flywheel.models.score import mean_logprobs
-from flywheel.rounds.annotate import write_texts
+from flywheel.rounds.annotate import costs, write_texts
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.texts import CAPTION, EVALUATION, Texts
 
@@ -30,13 +30,17 @@ class Waiting(Exception):
     """The round can't go on yet; the message says what it waits for."""
 
 
-def annotate(context: RoundContext, round: int, limit: int | None = None) -> Result:
-    """The champion writes captions for train and anchor clips."""
+def annotate(context: RoundContext, round: int, limit: int | None = None, retry_failed: bool = False) -> Result:
+    """The champion writes captions for train and anchor clips; with ``retry_failed`` for those alone that were rejected."""
     by = context.workspace.champion()
     clips = context.split("train", "anchor")
-    done = write_texts(context, clips, by=by, round=round, kind=CAPTION, limit=limit)
+    retry = 0
+    if retry_failed:
+        retry = int(context.workspace.meta(f"retries:{round}") or 0) + 1
+        context.workspace.set_meta(f"retries:{round}", str(retry))
+    done = write_texts(context, clips, by=by, round=round, kind=CAPTION, limit=limit, retry=retry)
     have = context.workspace.annotations(round=round, kind=CAPTION).height
-    return {"by": by, "annotations": have, **asdict(done)}
+    return {"by": by, "annotations": have, **asdict(done), "costs": costs(context, round, CAPTION)}
 
 
 def review(context: RoundContext, round: int) -> Result:

@@ -1,4 +1,4 @@
-"""The bundled model in real vLLM: the same folder, the same greedy text as transformers."""
+"""The bundled model in real vLLM: the same greedy text and log-probs as transformers, with an adapter and without, and the proof."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.annotators.test_proof import adapter_of
 
 pytestmark = [
     pytest.mark.vllm,
@@ -16,43 +20,50 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
 ]
 
-SCRIPT = """
-import json
-from vllm import LLM, SamplingParams
-from flywheel.models.inputs import InputBuilder
-from flywheel.models.load import load_vlm
-from flywheel.playground.tiny import bundled_model
-from annotators import Sampling, build
-from tests.annotators.test_annotate import requests
 
-asked = requests(24)
-vlm = load_vlm(bundled_model())
-builder = InputBuilder(vlm.processor)
-own = [r.text for r in build("transformers", vlm=vlm, builder=builder).generate(asked, Sampling(max_new_tokens=40))]
-engine = LLM(str(bundled_model()), dtype="float32", enforce_eager=True, max_model_len=1024, max_num_seqs=8,
-             max_num_batched_tokens=2048, kv_cache_memory_bytes=64 << 20, limit_mm_per_prompt={"video": 1, "image": 0})
-inputs = [
-    {"prompt": builder.chat(r.prompt),
-     "multi_modal_data": {"video": (r.picture.frames_THWC, {**r.picture.metadata(), "video_backend": "opencv", "do_sample_frames": False})}}
-    for r in asked
-]
-out = engine.generate(inputs, SamplingParams(temperature=0, max_tokens=40), use_tqdm=False)
-print("RESULT" + json.dumps([own, [o.outputs[0].text.strip() for o in out]]))
-import os, sys
-sys.stdout.flush()
-os._exit(0)
-"""
-
-
-def test_vllm_writes_what_transformers_writes() -> None:
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("adapters")
+    for seed, name in ((1, "new"), (2, "old")):
+        adapter_of(folder / name, seed)
     environment = {
         **os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1", "TORCHDYNAMO_DISABLE": "1", "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
     }  # fmt: skip
-    # A process of its own: after an engine's exception vLLM can hang, and then only a time limit ends it.
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=540, env=environment, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.annotators.real_vllm", str(folder)], capture_output=True, text=True, timeout=540,
+        env=environment, check=False, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
     assert lines, done.stderr[-3000:]
-    own, served = json.loads(lines[0].removeprefix("RESULT"))
-    same = sum(a == b for a, b in zip(own, served, strict=True))
-    assert same >= 23, list(zip(own, served, strict=True))
+    answer: dict[str, Any] = json.loads(lines[0].removeprefix("RESULT"))
+    return answer
+
+
+@pytest.mark.parametrize("which", ["base", "adapter"])
+def test_vllm_writes_what_transformers_writes(found: dict[str, Any], which: str) -> None:
+    share, far = found[which]
+    assert share >= 0.95
+    assert far <= 1e-3
+
+
+def test_the_adapter_is_proven_in_vllm(found: dict[str, Any]) -> None:
+    proof = found["proof"]
+    assert proof["to_adapter"] <= 1e-3, proof
+    assert proof["to_base"] > 3e-3, proof
+
+
+@pytest.mark.parametrize("wrong", ["base as new", "old as new"])
+def test_another_adapter_or_none_is_refused(found: dict[str, Any], wrong: str) -> None:
+    assert "does not write what the adapter writes" in found[wrong]["refused"]
+
+
+def test_a_request_that_is_too_long_fails_alone(found: dict[str, Any]) -> None:
+    finish, reason, *others = found["too long"]
+    assert finish == "error"
+    assert "512" in reason
+    assert others == ["stop", "stop"]
+
+
+def test_sampled_text_does_not_depend_on_the_batch(found: dict[str, Any]) -> None:
+    assert found["sampled alike"] >= 11 / 12

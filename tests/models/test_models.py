@@ -162,7 +162,7 @@ def test_a_second_family_from_a_folder(tmp_path: Path) -> None:
     assert type(vlm.model).__name__ == "LlavaOnevisionForConditionalGeneration"
     builder = InputBuilder(vlm.processor)
     requests = [Request(key=str(i), picture=picture(i), prompt="Describe." + " And more." * i) for i in range(3)]
-    results = build("transformers", vlm=vlm, builder=builder).generate(requests, Sampling(max_new_tokens=6))
+    results = list(build("transformers", vlm=vlm, builder=builder).generate(requests, Sampling(max_new_tokens=6)))
     assert [r.key for r in results] == ["0", "1", "2"]
     batch = builder.build([picture(1), picture(2)], ["a", "b c"], ["x", "y z"])
     loss = vlm.model(**batch).loss

@@ -1,0 +1,140 @@
+"""vLLM in this process: continuous batching, prefix caching, LoRA per request."""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from annotators.interface import Request, Result, Sampling, failed, seed_of
+from flywheel.core.errors import BorderError, UserError
+from flywheel.models.inputs import InputBuilder
+from flywheel.models.load import folder_digest
+
+#: Requests that wait in the engine for each that it works on: enough that a finished one is replaced at once.
+_WAITING = 0.5
+
+
+class _Engine:
+    def __init__(self, model: Path, adapter: Path | None, builder: InputBuilder, name: str, options: dict[str, Any]) -> None:
+        try:
+            from vllm import LLM
+            from vllm.lora.request import LoRARequest
+        except ImportError as error:
+            raise UserError(
+                f"annotate.engine 'vllm': vLLM can't be imported ({error}). Install it, or set annotate.engine."
+            ) from error
+        self._builder = builder
+        self._free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else 0
+        settings: dict[str, Any] = {"limit_mm_per_prompt": {"video": 1, "image": 0}, "max_num_seqs": 64, **options}
+        self._lora = None
+        if adapter is not None:
+            digest = folder_digest(adapter)
+            # vLLM keeps the old weights where an id comes again with another path: the id is the content's.
+            self._lora = LoRARequest(f"{name}-{digest}", int(digest[:7], 16) + 1, str(adapter))
+            rank = json.loads((adapter / "adapter_config.json").read_text())["r"]
+            # Two slots: vLLM's CPU build gives base requests the last adapter's weights where there is no slot to spare.
+            settings |= {"enable_lora": True, "max_loras": 2, "max_lora_rank": max(8, 1 << (rank - 1).bit_length())}
+        self._most = int(settings["max_num_seqs"] * (1 + _WAITING))
+        try:
+            self._llm: Any = LLM(str(model), **settings)
+        except Exception as error:
+            raise BorderError(f"vLLM: {model} can't be served ({_first_line(error)}).") from error
+
+    def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Result]:
+        engine = self._llm.llm_engine
+        stream, at_work, ended = iter(requests), dict[str, tuple[Request, float]](), False
+        try:
+            while at_work or not ended:
+                while not ended and len(at_work) < self._most:
+                    request = next(stream, None)
+                    if request is None:
+                        ended = True
+                    elif (problem := self._add(engine, request, sampling)) is not None:
+                        yield failed(request, problem)
+                    else:
+                        at_work[request.key] = (request, time.perf_counter())
+                if at_work:
+                    for output in self._step(engine):
+                        if output.finished:
+                            request, began = at_work.pop(output.request_id)
+                            yield self._result(request, output, (time.perf_counter() - began) / (1 + len(at_work)))
+        finally:
+            if at_work:
+                engine.abort_request(list(at_work))
+
+    def _add(self, engine: Any, request: Request, sampling: Sampling) -> str | None:
+        from vllm import SamplingParams
+
+        parameters = SamplingParams(
+            max_tokens=sampling.max_new_tokens, temperature=sampling.temperature, top_p=sampling.top_p,
+            seed=seed_of(sampling, request.key) if sampling.temperature > 0 else None, logprobs=0, skip_special_tokens=True,
+        )  # fmt: skip
+        metadata = {**request.picture.metadata(), "video_backend": "opencv", "do_sample_frames": False}
+        prompt = {
+            "prompt": self._builder.chat(request.prompt),
+            "multi_modal_data": {"video": (request.picture.frames_THWC, metadata)},
+        }
+        try:
+            engine.add_request(request.key, prompt, parameters, lora_request=self._lora)
+        except Exception as error:
+            # Its processors raise many kinds; only a dead engine concerns more than this request.
+            if "EngineDead" in type(error).__name__:
+                raise _stopped(error) from error
+            return f"vLLM does not take it ({_first_line(error)})"
+        return None
+
+    def _step(self, engine: Any) -> list[Any]:
+        try:
+            return list(engine.step())
+        except Exception as error:
+            raise _stopped(error) from error
+
+    def _result(self, request: Request, output: Any, seconds: float) -> Result:
+        written = output.outputs[0]
+        return Result(
+            key=request.key,
+            text=written.text,
+            token_ids=tuple(written.token_ids),
+            logprobs=tuple(entry[token].logprob for entry, token in zip(written.logprobs or (), written.token_ids, strict=True)),
+            tokens_in=len(output.prompt_token_ids),
+            finish="stop" if written.finish_reason == "stop" else "length",
+            seconds=seconds,
+        )
+
+    def close(self) -> None:
+        """Raises BorderError where the GPU's memory is not free again: a trainer that starts now would run out of it."""
+        if self._llm is None:
+            return
+        self._llm.llm_engine.engine_core.shutdown()
+        self._llm = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+            held = self._free - torch.cuda.mem_get_info()[0]
+            if held > 0.05 * torch.cuda.mem_get_info()[1]:
+                raise BorderError(
+                    f"vLLM: {held / 2**30:.1f} GiB of GPU memory are still held. Run the same command: it goes on from here."
+                )
+
+
+def _stopped(error: BaseException) -> BorderError:
+    return BorderError(f"vLLM: the engine stopped ({_first_line(error)}). Run the same command: what is committed stands.")
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
+
+
+def vllm(
+    model: Path, adapter: Path | None, builder: InputBuilder, name: str = "adapter", options: dict[str, Any] | None = None, **_: Any
+) -> _Engine:
+    """Serves the folder ``model`` with the adapter of folder ``adapter`` on every request; ``options`` are vLLM's engine
+    arguments. Log-probs of the chosen tokens are the model's own at temperature 1. Raises UserError where vLLM is not installed,
+    BorderError where it can't serve the model."""
+    return _Engine(model, adapter, builder, name, dict(options or {}))
