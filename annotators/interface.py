@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -59,6 +59,10 @@ class Engine(Protocol):
 
     def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Result]:
         """One result per request, in any order, as they are done. Raises BorderError where the engine itself fails."""
+        ...
+
+    def parts(self) -> Sequence[Engine]:
+        """What writes on its own, each of which is to be proven: the engine itself, or the servers of a pool one by one."""
         ...
 
     def close(self) -> None:

@@ -149,6 +149,35 @@ def annotate(
     )
 
 
+@app.command()
+@_results_alone
+def serve(
+    config: Config = HERE, set_: Set = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    round: Annotated[int | None, typer.Option(min=0, help="The round whose model is served; the champion if left out.")] = None,
+) -> None:  # fmt: skip
+    """Serve a round's model with vLLM, for annotate.engine openai, until interrupted; adapters are loaded as they are asked for."""
+    import signal
+
+    from annotators import serving
+
+    workspace = _open(config, set_)
+    context = _context(workspace)
+    model, _ = context.checkpoint(workspace.champion() if round is None else round)
+    server = serving.start(model.resolve(), workspace.root, port=port, host=host, options=dict(workspace.config.annotate.options))
+    # Asked to end, it ends its server too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        _print({"url": server.url}, False, f"{server.url} serves {model}. Put it into annotate.servers; Ctrl-C ends it.")
+        server.process.wait()
+        raise FlywheelError(
+            f"flywheel serve: the server ended with {server.process.returncode}; {workspace.root}/serve.log says why."
+        )
+    finally:
+        server.stop()
+
+
 @app.command("round")
 @_results_alone
 def round_(

@@ -32,6 +32,9 @@ class _Engine:
                     seconds=self._seconds / len(batch),
                 )
 
+    def parts(self) -> list[_Engine]:
+        return [self]
+
     def close(self) -> None:
         pass
 

@@ -59,6 +59,9 @@ class _Engine:
         for batch in batches(requests, self._batch_size):
             yield from self._whole_or_halves(batch, sampling)
 
+    def parts(self) -> list[_Engine]:
+        return [self]
+
     def close(self) -> None:
         # The model is its loader's to keep or to drop.
         pass

@@ -107,6 +107,9 @@ class _Engine:
             seconds=seconds,
         )
 
+    def parts(self) -> list[_Engine]:
+        return [self]
+
     def close(self) -> None:
         """Raises BorderError where the GPU's memory is not free again: a trainer that starts now would run out of it."""
         if self._llm is None:

@@ -44,10 +44,14 @@ class Corpus(Section):
 
 
 class Annotate(Section):
-    engine: Literal["transformers", "vllm", "fake"] = Field("transformers", description="what writes the texts")
+    engine: Literal["transformers", "vllm", "openai", "fake"] = Field("transformers", description="what writes the texts")
     options: dict[str, bool | int | float | str] = Field(
         default_factory=dict, description="engine arguments of vLLM, such as max_model_len or gpu_memory_utilization"
     )
+    servers: tuple[str, ...] = Field((), description="URLs of OpenAI-compatible servers, for engine openai")
+    concurrency: int = Field(16, ge=1, description="requests at a time per server")
+    timeout_s: float = Field(120.0, gt=0, description="seconds after which a server that does not answer counts as failed")
+    patience_s: float = Field(60.0, gt=0, description="seconds without any server that is well before the run stops")
     serve: Literal["adapter", "merged"] = Field(
         "adapter", description="serve the adapter beside its model, or the merged weights that finetune.merge writes"
     )

@@ -388,11 +388,17 @@ def _engine(context: RoundContext, by: int, left: Sequence[tuple[_Job, str]]) ->
         del vlm, own, engine
         context.unload()
         options = {"dtype": {"bf16": "bfloat16", "fp32": "float32"}[precision], **settings.options}
-        engine = build(settings.engine, model=served[0], adapter=served[1], builder=builder, name=f"round-{by}", options=options)
+        engine = build(settings.engine, model=served[0], adapter=served[1], builder=builder, name=f"round-{by}", options=options,
+            servers=settings.servers, concurrency=settings.concurrency, timeout_s=settings.timeout_s, patience_s=settings.patience_s,
+        )  # fmt: skip
     if not known:
         return engine, None
     try:
-        found = proof.prove(engine, known, settings.tolerance or proof.TOLERANCE[precision])
+        # The worst of them is what goes on record.
+        found = max(
+            (proof.prove(part, known, settings.tolerance or proof.TOLERANCE[precision]) for part in engine.parts()),
+            key=lambda p: p.to_adapter,
+        )
     except BaseException:
         engine.close()
         raise

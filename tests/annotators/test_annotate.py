@@ -219,8 +219,8 @@ def test_parse() -> None:
 
 
 def test_unknown_engine() -> None:
-    assert names() == ["fake", "transformers", "vllm"]
-    with pytest.raises(UserError, match="There are fake, transformers, vllm"):
+    assert names() == ["fake", "openai", "transformers", "vllm"]
+    with pytest.raises(UserError, match="There are fake, openai, transformers, vllm"):
         build("vlmm")
 
 

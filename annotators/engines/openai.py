@@ -1,0 +1,278 @@
+"""A pool of OpenAI-compatible servers (vLLM's): least-loaded routing, retries with jitter, servers that fail left alone for a while."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import io
+import random
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from PIL import Image
+
+from annotators.interface import Request, Result, Sampling, failed, seed_of
+from flywheel.core.errors import BorderError, UserError
+from flywheel.core.progress import say
+from flywheel.models.inputs import Picture
+from flywheel.models.load import folder_digest
+
+#: A server that failed is left alone for this long, doubled with each failure in a row up to the most; seconds.
+_REST_S, _MOST_REST_S = 0.5, 30.0
+#: Requests that are prepared while others are at work, as a share of those.
+_WAITING = 0.5
+#: A request at which servers failed so often is given up; one that fails while the servers are away is not.
+_MOST_TRIES = 4
+
+
+class _ServerFailed(Exception):
+    """This try failed. ``answered`` where the server was there and failed at this request, which may be the request's fault."""
+
+    def __init__(self, why: str, *, answered: bool = False) -> None:
+        super().__init__(why)
+        self.answered = answered
+
+
+class _RequestRefused(Exception):
+    """The server does not take this request."""
+
+
+@dataclass
+class _Server:
+    url: str
+    client: httpx.Client
+    at_work: int = 0
+    failures: int = 0
+    rests_until: float = 0.0
+    last_error: str = ""
+    lost: bool = False
+
+
+class _Engine:
+    def __init__(
+        self, model: Path, adapter: Path | None, name: str, servers: Sequence[str], concurrency: int, timeout_s: float, patience_s: float
+    ) -> None:  # fmt: skip
+        if not servers:
+            raise UserError(
+                "annotate.engine 'openai': annotate.servers names none. Start one with 'flywheel serve' and name its URL."
+            )
+        self._model, self._adapter = model, adapter
+        self._name = "" if adapter is None else f"{name}-{folder_digest(adapter)}"
+        self._concurrency, self._patience_s = concurrency, patience_s
+        limits = httpx.Limits(max_connections=concurrency + 2, max_keepalive_connections=concurrency + 2)
+        self._servers = [
+            _Server(url.rstrip("/"), httpx.Client(timeout=httpx.Timeout(timeout_s, connect=10.0), limits=limits)) for url in servers
+        ]
+        self._lock = threading.Condition()
+        self._closed = False
+        asked = self._servers
+        # What was not there at the start was not proven, and stays out.
+        self._servers = [server for server in asked if self._prepared(server)]
+        if not self._servers:
+            raise BorderError(f"no server answers: {'; '.join(f'{s.url} ({s.last_error})' for s in asked)}.")
+
+    # -- servers ---------------------------------------------------------------------------------------------------------
+
+    def _prepared(self, server: _Server) -> bool:
+        """Whether the server is there, serves the model, and has the adapter, under the name that is its content's digest."""
+        try:
+            answer = server.client.get(f"{server.url}/v1/models")
+            answer.raise_for_status()
+            models = answer.json()["data"]
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            self._rest(server, _first_line(error))
+            return False
+        base = [m["id"] for m in models if m.get("root") in (str(self._model), str(self._model.resolve())) and not m.get("parent")]
+        if not base:
+            roots = ", ".join(str(m.get("root")) for m in models)
+            raise UserError(f"{server.url}: serves {roots}, not {self._model}. Start it with 'flywheel serve' of this round.")
+        if self._adapter is None:
+            self._name = base[0]
+        elif self._name not in {m["id"] for m in models}:
+            path = str(self._adapter.resolve())
+            answer = server.client.post(f"{server.url}/v1/load_lora_adapter", json={"lora_name": self._name, "lora_path": path})
+            if answer.status_code >= 400:
+                raise BorderError(
+                    f"{server.url}: does not load the adapter ({_said(answer)}). Was it started with 'flywheel serve', and does it see {path}?"
+                )
+        return True
+
+    def _rest(self, server: _Server, why: str) -> None:
+        with self._lock:
+            server.failures += 1
+            server.last_error = why
+            server.rests_until = time.monotonic() + min(_MOST_REST_S, _REST_S * 2 ** (server.failures - 1))
+        if server.failures == 1:
+            say(f"annotate: {server.url} fails ({why}).")
+
+    def _take(self) -> _Server:
+        """The least loaded server that is well, as soon as it has room. Raises BorderError where none was well for too long."""
+        gives_up = time.monotonic() + self._patience_s
+        with self._lock:
+            while not self._closed:
+                now = time.monotonic()
+                well = [s for s in self._servers if s.rests_until <= now and not s.lost]
+                free = [s for s in well if s.at_work < self._concurrency]
+                if free:
+                    server = min(free, key=lambda s: (s.at_work, s.failures))
+                    server.at_work += 1
+                    return server
+                if any(s.failures == 0 and not s.lost for s in self._servers):
+                    gives_up = now + self._patience_s
+                elif now > gives_up:
+                    raise BorderError(
+                        f"no server answers for {self._patience_s:.0f} s: {'; '.join(f'{s.url} ({s.last_error})' for s in self._servers)}. "
+                        "Mend them and run the same command: what is committed stands."
+                    )
+                self._lock.wait(timeout=0.2)
+        raise BorderError("the engine is closed.")
+
+    def _give_back(self, server: _Server) -> None:
+        with self._lock:
+            server.at_work -= 1
+            self._lock.notify_all()
+
+    # -- requests --------------------------------------------------------------------------------------------------------
+
+    def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Result]:
+        most = int(self._concurrency * len(self._servers) * (1 + _WAITING))
+        stream, ended, at_work = iter(requests), False, set[Future[Result]]()
+        with ThreadPoolExecutor(most) as pool:
+            try:
+                while at_work or not ended:
+                    while not ended and len(at_work) < most:
+                        request = next(stream, None)
+                        ended = request is None
+                        if request is not None:
+                            at_work.add(pool.submit(self._answer, request, sampling))
+                    if at_work:
+                        done, at_work = wait(at_work, return_when=FIRST_COMPLETED)
+                        for future in done:
+                            yield future.result()
+            finally:
+                for future in at_work:
+                    future.cancel()
+                with self._lock:
+                    self._closed = self._closed or bool(at_work)
+                    self._lock.notify_all()
+
+    def _answer(self, request: Request, sampling: Sampling) -> Result:
+        body, failures = self._body(request, sampling), 0
+        while True:
+            server = self._take()
+            began = time.perf_counter()
+            try:
+                answer = self._post(server, body)
+                result = self._result(request, answer, time.perf_counter() - began)
+            except _ServerFailed as error:
+                self._rest(server, str(error))
+                failures += error.answered
+                if failures >= _MOST_TRIES:
+                    return failed(request, f"servers failed at it {failures} times ({error})")
+                # Jitter: a server that comes back is not met by all at once.
+                time.sleep(random.uniform(0, 0.2))
+                continue
+            except _RequestRefused as error:
+                return failed(request, str(error))
+            finally:
+                self._give_back(server)
+            server.failures = 0
+            return result
+
+    def _post(self, server: _Server, body: dict[str, Any]) -> dict[str, Any]:
+        try:
+            answer = server.client.post(f"{server.url}/v1/chat/completions", json=body)
+        except httpx.TimeoutException as error:
+            raise _ServerFailed("no answer in time", answered=not isinstance(error, httpx.ConnectTimeout)) from error
+        except httpx.HTTPError as error:
+            raise _ServerFailed(_first_line(error)) from error
+        if answer.status_code >= 500 or answer.status_code in (408, 429):
+            raise _ServerFailed(f"{answer.status_code} {_said(answer)}", answered=answer.status_code >= 500)
+        if answer.status_code == 404:
+            # Started anew, it has not been proven to serve what it should.
+            server.lost = True
+            raise _ServerFailed("it no longer serves what it was proven to serve; it is left out")
+        if answer.status_code >= 400:
+            raise _RequestRefused(f"the server does not take it: {_said(answer)}")
+        try:
+            return dict(answer.json())
+        except ValueError as error:
+            raise _ServerFailed("its answer is no JSON", answered=True) from error
+
+    def _body(self, request: Request, sampling: Sampling) -> dict[str, Any]:
+        url, kwargs = _encoded(request.picture)
+        return {
+            "model": self._name,
+            "messages": [
+                {"role": "user", "content": [{"type": "video_url", "video_url": {"url": url}}, {"type": "text", "text": request.prompt}]}
+            ],
+            "max_tokens": sampling.max_new_tokens, "temperature": sampling.temperature, "top_p": sampling.top_p,
+            "seed": seed_of(sampling, request.key), "logprobs": True, "return_token_ids": True, "media_io_kwargs": {"video": kwargs},
+        }  # fmt: skip
+
+    def _result(self, request: Request, answer: dict[str, Any], seconds: float) -> Result:
+        try:
+            choice = answer["choices"][0]
+            logprobs = tuple(float(entry["logprob"]) for entry in choice["logprobs"]["content"])
+            return Result(
+                key=request.key, text=choice["message"]["content"] or "", token_ids=tuple(choice.get("token_ids") or range(len(logprobs))),
+                logprobs=logprobs, tokens_in=int(answer["usage"]["prompt_tokens"]),
+                finish="stop" if choice["finish_reason"] == "stop" else "length", seconds=seconds / self._concurrency,
+            )  # fmt: skip
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise _ServerFailed(f"an answer without {error}", answered=True) from error
+
+    def parts(self) -> list[_Engine]:
+        out = []
+        for server in self._servers:
+            part = copy.copy(self)
+            part._servers = [server]
+            out.append(part)
+        return out
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            self._lock.notify_all()
+        for server in self._servers:
+            server.client.close()
+
+
+def _encoded(picture: Picture) -> tuple[str, dict[str, Any]]:
+    """Frames as a data URL, without loss (PNG under the name that vLLM gives to frame sequences), and what they are of."""
+    parts = []
+    for frame in picture.frames_THWC:
+        out = io.BytesIO()
+        Image.fromarray(frame).save(out, "PNG", compress_level=1)
+        parts.append(base64.b64encode(out.getvalue()).decode())
+    metadata = picture.metadata()
+    kwargs = {name: metadata[name] for name in ("fps", "duration", "total_num_frames", "frames_indices")}
+    return "data:video/jpeg;base64," + ",".join(parts), {**kwargs, "num_frames": len(parts), "do_sample_frames": False}
+
+
+def _said(answer: httpx.Response) -> str:
+    try:
+        error = answer.json()
+        return str(error.get("error", error).get("message", error))[:300]
+    except (ValueError, AttributeError):
+        return answer.text[:200] or answer.reason_phrase
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
+
+
+def openai(
+    model: Path, adapter: Path | None, servers: Sequence[str], name: str = "adapter", concurrency: int = 16, timeout_s: float = 120.0,
+    patience_s: float = 60.0, **_: Any,
+) -> _Engine:  # fmt: skip
+    """Asks servers at ``servers`` (URLs without ``/v1``), at most ``concurrency`` requests each at a time. An answer that takes over
+    ``timeout_s`` counts as a failure of its server; where none was well for ``patience_s``, the engine gives up (BorderError). Raises
+    UserError where a server serves another model than the folder ``model``."""
+    return _Engine(model, adapter, name, servers, concurrency, timeout_s, patience_s)
