@@ -370,7 +370,7 @@ def _engine(context: RoundContext, by: int, left: Sequence[tuple[_Job, str]]) ->
 
     settings = context.config.annotate
     if settings.engine == "fake":
-        return build("fake", batch_size=settings.batch_size), None
+        return build("fake", batch_size=settings.batch_size, **settings.options), None
     model, adapter = context.checkpoint(by)
     vlm = context.load(model, adapter)
     builder = context.builder(vlm)
