@@ -53,8 +53,8 @@ _START_RATES, _MOST_ITERATIONS = (0.25, 0.5, 0.75), 60
 _TRIALS = 2
 #: Least distance, in standard deviations of right texts, of the wrong texts' mean.
 _MIN_DISTANCE = 0.5
-#: Share of wrong texts beside noise words over which too few right ones remain to tell.
-_MOST_BESIDE_WORDS = 0.75
+#: Share of wrong texts over which too few right ones remain to tell them from noise words in all texts.
+_MOST_WRONG_TEXTS = 0.75
 #: Noise words are put on people's texts at the rate last measured, at first at this one; under the least one it does not matter
 #: how right texts with noise words score.
 _FIRST_RATE, _LEAST_RATE = 0.3, 0.02
@@ -469,7 +469,7 @@ class Mixture(AdaptiveRule):
             starts = [(0.3, right[0] - 2 * right[1]), *((rate, right[0] - moved / rate) for rate in _START_RATES if moved > 0)]
             for rate, mean in starts:
                 wrong = _pinned_mixture(scores, right, (rate, mean, right[1]), self.noise_max)
-                if wrong is not None and (share == 0 or _stands_apart(wrong, people)):
+                if wrong is not None and (not self.words or _stands_apart(wrong, people)):
                     value = _fit(scores, [(1 - wrong[0], *right), (wrong[0], *wrong[1:])])
                     explained.append((value - price - _SHARE_PRICE * share, share * total, wrong))
         return explained
@@ -592,10 +592,10 @@ def _pinned_mixture(
 
 
 def _stands_apart(wrong: tuple[float, float, float], people: list[float]) -> bool:
-    """Whether wrong texts beside noise words are more than a cover for noise words whose scores were foreseen badly: they are under
-    people's own scores, and right texts remain to be pinned."""
+    """Whether wrong texts are more than a cover for noise words whose scores were foreseen badly: they are under people's own scores,
+    and right texts remain to be pinned."""
     own, spread = _corrupted(people, 0.0)
-    return wrong[1] < own - _MIN_DISTANCE * spread and wrong[0] < _MOST_BESIDE_WORDS
+    return wrong[1] < own - _MIN_DISTANCE * spread and wrong[0] < _MOST_WRONG_TEXTS
 
 
 def _fit(scores_K: Tensor, parts: list[tuple[float, float, float]]) -> float:
