@@ -142,7 +142,8 @@ class _Pass:
         self._made: list[Generation] = []
         self._finished: list[_Job] = []
         self._counts, self._unhealthy = Counter[str](), Counter[str]()
-        self._seconds = dict.fromkeys(("starved", "decode", "store"), 0.0)
+        self._seconds = dict.fromkeys(("starved", "store"), 0.0)
+        self._decoding, self._decode_s = deque[float](), 0.0
         self._committed_at = time.monotonic()
         self._committing = False
         self._began: float | None = None
@@ -190,11 +191,13 @@ class _Pass:
 
     def _costs(self) -> dict[str, Any]:
         cache, prices, counts = self._context.workspace.cache, self._context.config.annotate, self._counts
+        while self._decoding:
+            self._decode_s += self._decoding.popleft()
         wall = time.perf_counter() - self._began if self._began is not None else 0.0
         waited = self._seconds["starved"] + self._seconds["store"]
         return {
             "tokens_in": counts["tokens_in"], "tokens_out": counts["tokens_out"], "engine_s": max(0.0, wall - waited),
-            "decode_s": self._seconds["decode"], "decodes": cache.decodes - self._before[0], "cache_hits": cache.hits - self._before[1],
+            "decode_s": self._decode_s, "decodes": cache.decodes - self._before[0], "cache_hits": cache.hits - self._before[1],
             "busy_share": max(0.0, 1 - waited / wall) if wall else 1.0,
             "money": wall / 3600 * prices.price_per_hour + counts["tokens_in"] / 1e6 * prices.price_per_million_in
             + counts["tokens_out"] / 1e6 * prices.price_per_million_out,
@@ -266,7 +269,8 @@ class _Pass:
         except MediaError as error:
             return error
         finally:
-            self._seconds["decode"] += time.perf_counter() - began
+            # One append is whole in any thread; adding to a sum is not.
+            self._decoding.append(time.perf_counter() - began)
 
     def _problem(self, result: Result) -> Unhealthy | None:
         # What is only measured is kept as it is, however bad: leaving it out would flatter the model.
