@@ -23,7 +23,7 @@ demo: $(READY)
 	$(BIN)/flywheel demo --out $(OUT) --seed $(SEED) --noise $(NOISE)
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow and not vllm and not gpu and not browser"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not vllm and not gpu and not browser"
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m "(slow or vllm or browser) and not gpu"
