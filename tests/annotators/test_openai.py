@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -62,7 +63,8 @@ class Server:
                 with lock:
                     outer.at_work -= 1
                 if status == -1:
-                    self.connection.close()
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                    self.close_connection = True
                 elif status == 200:
                     text = body["messages"][0]["content"][1]["text"][:20]
                     choice = {
@@ -76,6 +78,8 @@ class Server:
                     self.say(status, {"error": {"message": f"status {status}"}})
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        # A client's open connection shall not hold up a server's end.
+        self.http.block_on_close = False
         self.url = f"http://127.0.0.1:{self.http.server_port}"
         threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
 
