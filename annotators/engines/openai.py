@@ -18,7 +18,7 @@ import httpx
 from PIL import Image
 
 from annotators.interface import Request, Result, Sampling, failed, seed_of
-from flywheel.core.errors import BorderError, UserError
+from flywheel.core.errors import BorderError, UserError, first_line
 from flywheel.core.progress import say
 from flywheel.models.inputs import Picture
 from flywheel.models.load import folder_digest
@@ -86,7 +86,7 @@ class _Engine:
             answer.raise_for_status()
             models = answer.json()["data"]
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-            self._rest(server, _first_line(error))
+            self._rest(server, first_line(error))
             return False
         base = [m["id"] for m in models if m.get("root") in (str(self._model), str(self._model.resolve())) and not m.get("parent")]
         if not base:
@@ -191,7 +191,7 @@ class _Engine:
         except httpx.TimeoutException as error:
             raise _ServerFailed("no answer in time", answered=not isinstance(error, httpx.ConnectTimeout)) from error
         except httpx.HTTPError as error:
-            raise _ServerFailed(_first_line(error)) from error
+            raise _ServerFailed(first_line(error)) from error
         if answer.status_code >= 500 or answer.status_code in (408, 429):
             raise _ServerFailed(f"{answer.status_code} {_said(answer)}", answered=answer.status_code >= 500)
         if answer.status_code == 404:
@@ -221,7 +221,7 @@ class _Engine:
             choice = answer["choices"][0]
             logprobs = tuple(float(entry["logprob"]) for entry in choice["logprobs"]["content"])
             return Result(
-                key=request.key, text=choice["message"]["content"] or "", token_ids=tuple(choice.get("token_ids") or range(len(logprobs))),
+                key=request.key, text=choice["message"]["content"] or "", token_ids=tuple(choice["token_ids"]),
                 logprobs=logprobs, tokens_in=int(answer["usage"]["prompt_tokens"]),
                 finish="stop" if choice["finish_reason"] == "stop" else "length", seconds=seconds / self._concurrency,
             )  # fmt: skip
@@ -262,10 +262,6 @@ def _said(answer: httpx.Response) -> str:
         return str(error.get("error", error).get("message", error))[:300]
     except (ValueError, AttributeError):
         return answer.text[:200] or answer.reason_phrase
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
 
 
 def openai(

@@ -11,6 +11,7 @@ from transformers import LogitsProcessor
 
 from annotators.engines._batches import batches
 from annotators.interface import Request, Result, Sampling, failed, seed_of
+from flywheel.core.errors import first_line
 from flywheel.core.progress import say
 from flywheel.models.inputs import InputBuilder
 from flywheel.models.load import Vlm
@@ -74,9 +75,7 @@ class _Engine:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             if len(requests) == 1:
-                yield failed(
-                    requests[0], f"the model can't read it ({next(iter(str(error).splitlines()), type(error).__name__)[:200]})"
-                )
+                yield failed(requests[0], f"the model can't read it ({first_line(error)})")
                 return
             say(f"annotate: a batch of {len(requests)} failed ({type(error).__name__}); it is tried in halves.")
             middle = len(requests) // 2

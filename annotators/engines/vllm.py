@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from annotators.interface import Request, Result, Sampling, failed, seed_of
-from flywheel.core.errors import BorderError, UserError
+from flywheel.core.errors import BorderError, UserError, first_line
 from flywheel.models.inputs import InputBuilder
 from flywheel.models.load import folder_digest
 
@@ -44,7 +44,7 @@ class _Engine:
         try:
             self._llm: Any = LLM(str(model), **settings)
         except Exception as error:
-            raise BorderError(f"vLLM: {model} can't be served ({_first_line(error)}).") from error
+            raise BorderError(f"vLLM: {model} can't be served ({first_line(error)}).") from error
 
     def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Result]:
         engine = self._llm.llm_engine
@@ -86,7 +86,7 @@ class _Engine:
             # Its processors raise many kinds; only a dead engine concerns more than this request.
             if "EngineDead" in type(error).__name__:
                 raise _stopped(error) from error
-            return f"vLLM does not take it ({_first_line(error)})"
+            return f"vLLM does not take it ({first_line(error)})"
         return None
 
     def _step(self, engine: Any) -> list[Any]:
@@ -127,11 +127,7 @@ class _Engine:
 
 
 def _stopped(error: BaseException) -> BorderError:
-    return BorderError(f"vLLM: the engine stopped ({_first_line(error)}). Run the same command: what is committed stands.")
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
+    return BorderError(f"vLLM: the engine stopped ({first_line(error)}). Run the same command: what is committed stands.")
 
 
 def vllm(

@@ -31,3 +31,8 @@ class MediaError(FlywheelError):
 
 class BorderError(FlywheelError):
     """A foreign system (engine, tracker, database) failed; the message names it, ``__cause__`` is its own exception."""
+
+
+def first_line(error: BaseException) -> str:
+    """What a foreign exception says, short enough for one line of ours."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from flywheel.core.errors import ProofFailed, UserError
+from flywheel.core.errors import ProofFailed, UserError, first_line
 from flywheel.playground.tiny import bundled_model
 
 _CHUNK = 1 << 22
@@ -79,7 +79,7 @@ def load_vlm(folder: Path, adapter: Path | None = None, *, precision: str = "aut
             output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"{folder}: can't be loaded as a vision-language model ({_first_line(error)}).") from error
+        raise UserError(f"{folder}: can't be loaded as a vision-language model ({first_line(error)}).") from error
     if info["missing_keys"]:
         raise UserError(f"{folder}: weights are missing, for instance {sorted(info['missing_keys'])[0]}. The folder is incomplete.")
     if not hasattr(processor, "tokenizer") or (getattr(processor, "video_processor", None) is None):
@@ -124,10 +124,6 @@ def check_adapter(adapter: Path, model: Any) -> int:
     if not changes:
         raise ProofFailed(f"{adapter}: is all zeros: the base alone would write. Was it saved before it was trained?")
     return len(layers)
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
 
 
 def folder_digest(folder: Path) -> str:

@@ -133,7 +133,8 @@ def flat(said: Mapping[str, Any]) -> dict[str, float]:
         out[f"seconds/{stage}"] = float(seconds)
     annotated = said["details"].get("annotate", {})
     out.update({f"annotate/{name}": float(value) for name, value in annotated.get("costs", {}).items()})
-    out.update({f"annotate/{name}": float(annotated[name]) for name in ("busy_share",) if name in annotated})
+    if "busy_share" in annotated:
+        out["annotate/busy_share"] = float(annotated["busy_share"])
     out.update({f"adapter_proof/{name}": float(value) for name, value in (annotated.get("proof") or {}).items()})
     pretrained = said["details"].get("pretrain", {})
     out.update({name: float(value) for name, value in pretrained.items() if name.startswith("noise_rate/")})

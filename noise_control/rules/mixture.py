@@ -24,15 +24,26 @@ from noise_control.interface import (
 )
 from noise_control.rules._base import AdaptiveRule, doubtful, group_of
 from noise_control.rules._repeats import too_often
+from noise_control.rules._scores import (
+    BIN,
+    BINS,
+    CENTRES,
+    HIGHEST,
+    LEAST_RATE,
+    LOWEST,
+    corrupted,
+    fit,
+    pinned_mixture,
+    posterior,
+    recentred,
+    shifted,
+    stands_apart,
+)
 
 #: Places in a text that are told apart; later ones are alike.
 _PLACES = 64
 #: Slots for the visits of rows, and for texts that are repeated, per group.
 _ROWS = 1 << 16
-#: Scores of texts are kept as a histogram, since counts add up over ranks.
-_LOWEST, _HIGHEST, _BIN = -6.0, 8.0, 0.125
-_BINS = int((_HIGHEST - _LOWEST) / _BIN)
-_CENTRES = _LOWEST + _BIN * (torch.arange(_BINS, dtype=torch.float64) + 0.5)
 #: Pseudo-counts of the unigram in the text-only model.
 _PRIOR = 2.0
 #: Share of the group's own words in its noise words: a word not yet suspected may be noise too.
@@ -47,17 +58,12 @@ _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _PRICE, _CHANCE_PRICE, _SHARE_PRICE = 0.05, 2.0, 0.01
 #: The first part grows with the rate that words alone would have to explain, up to here: without noise there is no misfit of it.
 _FULL_PRICE_RATE = 0.2
-#: Rates from which EM looks for wrong texts, and its iterations at most.
-_START_RATES, _MOST_ITERATIONS = (0.25, 0.5, 0.75), 60
+#: Rates from which EM looks for wrong texts.
+_START_RATES = (0.25, 0.5, 0.75)
 #: Looks for which wrong texts are believed in before noise words may claim the scores.
 _TRIALS = 2
-#: Least distance, in standard deviations of right texts, of the wrong texts' mean.
-_MIN_DISTANCE = 0.5
-#: Share of wrong texts over which too few right ones remain to tell them from noise words in all texts.
-_MOST_WRONG_TEXTS = 0.75
-#: Noise words are put on people's texts at the rate last measured, at first at this one; under the least one it does not matter
-#: how right texts with noise words score.
-_FIRST_RATE, _LEAST_RATE = 0.3, 0.02
+#: Noise words are put on people's texts at the rate last measured, at first at this one.
+_FIRST_RATE = 0.3
 #: Tokens whose whole vocabulary is looked at together.
 _CHUNK = 256
 #: What earlier stretches between two looks count, each against the next.
@@ -154,19 +160,19 @@ class Mixture(AdaptiveRule):
                 words=zeros(vocabulary), before=zeros(vocabulary + 1), bigrams=zeros(self._buckets), places=zeros(_PLACES),
                 placed=zeros(self._buckets), visits=zeros(_ROWS), repeats=zeros(_ROWS),
                 # Words suspected in trusted texts; since the last look, texts' agreement and number, and their scores.
-                suspected=zeros(vocabulary), agreement=zeros(3), scores=zeros(_BINS),
+                suspected=zeros(vocabulary), agreement=zeros(3), scores=zeros(BINS),
             )  # fmt: skip
         # People's texts at this look, summed: agreement of their words, of noise words in their places, its square, number of
         # texts; their scores, squared too; and the same with the group's noise words in them, the number of such texts, and the
         # rate of the words.
         self._human.update(agreement=zeros(4), scores=zeros(2), corrupted=zeros(4), repeats=zeros(_ROWS))
         # The group's texts that are held out from training, at the same look.
-        self._held.update(agreement=zeros(3), scores=zeros(_BINS))
+        self._held.update(agreement=zeros(3), scores=zeros(BINS))
         # The same per text at the look before; and, over the stretches between looks, sums over the group's texts in them of what
         # they showed and of what people's texts showed meanwhile.
         self._last.update(agreement=zeros(4), scores=zeros(2), corrupted=zeros(4))
         self._stretches.update(
-            agreement=zeros(3), scores=zeros(_BINS), human_agreement=zeros(4), human_scores=zeros(2), corrupted=zeros(4)
+            agreement=zeros(3), scores=zeros(BINS), human_agreement=zeros(4), human_scores=zeros(2), corrupted=zeros(4)
         )
         # Noise words; both rates, the standard error of their sum; people's mean score now, and the normals of right and wrong
         # texts' scores relative to it; looks for which wrong texts were believed in; share of texts that stand too often, and
@@ -227,7 +233,7 @@ class Mixture(AdaptiveRule):
         return self._counts["visits"][slot]
 
     def _count_scores(self, into: dict[str, Tensor], score_S: Tensor, words: _Words) -> None:
-        bins = ((score_S - _LOWEST) / _BIN).long().clamp(0, _BINS - 1)
+        bins = ((score_S - LOWEST) / BIN).long().clamp(0, BINS - 1)
         into["scores"].index_put_((words.group[words.first], bins), self._counted(words), accumulate=True)
 
     def _count_agreement(self, into: dict[str, Tensor], log_q: Tensor, words: _Words) -> None:
@@ -251,7 +257,7 @@ class Mixture(AdaptiveRule):
 
     def _evidence(self, log_q: Tensor, words: _Words, own: Tensor | None = None) -> Tensor:
         r"""$\log(q/m)$ of each word: for the picture against for any text; bounded, so that no single word decides."""
-        return (log_q - self._text_only(words, own).log()).clamp(_LOWEST, _HIGHEST)
+        return (log_q - self._text_only(words, own).log()).clamp(LOWEST, HIGHEST)
 
     def _text_only(self, words: _Words, own: Tensor | None) -> Tensor:
         """m: half from the word before, half from the place, the unigram as prior of both; without the ``own`` earlier visits of
@@ -275,7 +281,7 @@ class Mixture(AdaptiveRule):
         rate = self._found["text_rate"][group_S]
         right, wrong = self._found["right"][group_S], self._found["wrong"][group_S]
         relative = score_S - self._found["centre"][group_S]
-        trust = _posterior(relative, rate, (right[:, 0], right[:, 1]), (wrong[:, 0], wrong[:, 1]))
+        trust = posterior(relative, rate, (right[:, 0], right[:, 1]), (wrong[:, 0], wrong[:, 1]))
         return torch.where(rate > 0, trust, torch.ones_like(trust))
 
     # -- what people's texts show ----------------------------------------------------------------------------------------
@@ -311,7 +317,7 @@ class Mixture(AdaptiveRule):
         count = int(live.sum())
         for index in self._known_groups():
             rate = self._rate_of_corruption(index)
-            if rate < _LEAST_RATE:
+            if rate < LEAST_RATE:
                 continue
             # On the CPU, so that all ranks and devices draw alike.
             generator = torch.Generator().manual_seed(1_000_003 * self._steps + int(self._human["agreement"][index, 3]))
@@ -381,9 +387,9 @@ class Mixture(AdaptiveRule):
         if not num_people:  # None of the group's words was known yet.
             return
         now = {name: self._human[name][index] / num_people for name in ("agreement", "scores")}
-        corrupted = self._human["corrupted"][index]
+        noisy = self._human["corrupted"][index]
         # Not shown, since there is hardly any noise: then it does not matter how it would score.
-        now["corrupted"] = corrupted / corrupted[2] if bool(corrupted[2]) else torch.cat([now["scores"], corrupted.new_ones(2)])
+        now["corrupted"] = noisy / noisy[2] if bool(noisy[2]) else torch.cat([now["scores"], noisy.new_ones(2)])
         found, last = self._found, {name: self._last[name][index] for name in now}
         known = bool(last["agreement"][3])
         if self.texts:
@@ -407,10 +413,10 @@ class Mixture(AdaptiveRule):
         texts, centre = shown["agreement"][index, 2], float(people["scores"][0])
         parts = {
             "agreement": shown["agreement"][index],
-            "scores": _shifted(shown["scores"][index], -centre),
+            "scores": shifted(shown["scores"][index], -centre),
             "human_agreement": texts * people["agreement"],
-            "human_scores": texts * _recentred(people["scores"], centre),
-            "corrupted": texts * _recentred(people["corrupted"], centre),
+            "human_scores": texts * recentred(people["scores"], centre),
+            "corrupted": texts * recentred(people["corrupted"], centre),
         }
         for name, part in parts.items():
             self._stretches[name][index] = _STRETCH_DECAY * self._stretches[name][index] + part
@@ -430,7 +436,7 @@ class Mixture(AdaptiveRule):
             # looks shows it: if they are, they part from the others, and if not, not.
             trial = [e for e in explained if e[2] is not None and e[1] == 0.0]
             early = bool(found["trials"][index] < _TRIALS)
-            if self.words and early and trial and max(trial)[0] > _fit(scores, [(1.0, *_corrupted(people, 0.0))]):
+            if self.words and early and trial and max(trial)[0] > fit(scores, [(1.0, *corrupted(people, 0.0))]):
                 explained = trial
         _, words, wrong = max(explained, key=lambda e: e[0])
         found["trials"][index] += wrong is not None
@@ -438,7 +444,7 @@ class Mixture(AdaptiveRule):
         found["text_rate"][index] = 0.0
         if wrong is not None:
             found["text_rate"][index] = wrong[0]
-            found["right"][index] = torch.tensor(_corrupted(people, words))
+            found["right"][index] = torch.tensor(corrupted(people, words))
             found["wrong"][index] = torch.tensor(wrong[1:])
         if total > 0:
             self._find_noise_words(index)
@@ -460,17 +466,17 @@ class Mixture(AdaptiveRule):
         shares = _SHARES if self.words and total > 0 else (0.0,)
         # Without wrong texts all noise is in words, and its rate is known: nothing is fitted.
         without = shares[-1] * total
-        explained: list[_Explanation] = [(_fit(scores, [(1.0, *_corrupted(people, without))]), without, None)]
+        explained: list[_Explanation] = [(fit(scores, [(1.0, *corrupted(people, without))]), without, None)]
         price = chance + _PRICE * min(1.0, total / _FULL_PRICE_RATE)
         for share in shares:
-            right = _corrupted(people, share * total)
+            right = corrupted(people, share * total)
             # EM goes where it starts: from wrong texts far off, and from each rate that would move the mean as far as it is.
-            moved = right[0] - float((scores * _CENTRES).sum() / scores.sum())
+            moved = right[0] - float((scores * CENTRES).sum() / scores.sum())
             starts = [(0.3, right[0] - 2 * right[1]), *((rate, right[0] - moved / rate) for rate in _START_RATES if moved > 0)]
             for rate, mean in starts:
-                wrong = _pinned_mixture(scores, right, (rate, mean, right[1]), self.noise_max)
-                if wrong is not None and (not self.words or _stands_apart(wrong, people)):
-                    value = _fit(scores, [(1 - wrong[0], *right), (wrong[0], *wrong[1:])])
+                wrong = pinned_mixture(scores, right, (rate, mean, right[1]), self.noise_max)
+                if wrong is not None and (not self.words or stands_apart(wrong, people)):
+                    value = fit(scores, [(1 - wrong[0], *right), (wrong[0], *wrong[1:])])
                     explained.append((value - price - _SHARE_PRICE * share, share * total, wrong))
         return explained
 
@@ -532,81 +538,6 @@ def _agreement(log_q: Tensor, noise: Tensor) -> Tensor:
     """q / (q + n): the posterior of a right word at even odds, a bounded and monotone measure of q."""
     q = log_q.exp()
     return q / (q + noise).clamp(min=1e-300)
-
-
-def _posterior(score: Tensor, rate: Tensor, right: tuple[Tensor, Tensor], wrong: tuple[Tensor, Tensor]) -> Tensor:
-    """P(right | score) of two normals; outside their means it stays what it is there, so that it never falls with the score."""
-    inner = torch.minimum(torch.maximum(score, wrong[0]), right[0])
-    spreads = [spread.clamp(min=1e-6) for spread in (right[1], wrong[1])]
-    as_right = -0.5 * ((inner - right[0]) / spreads[0]) ** 2 - spreads[0].log() + (1 - rate).clamp(min=1e-9).log()
-    as_wrong = -0.5 * ((inner - wrong[0]) / spreads[1]) ** 2 - spreads[1].log() + rate.clamp(min=1e-9).log()
-    return torch.sigmoid(as_right - as_wrong)
-
-
-def _corrupted(people: list[float], rate: float) -> tuple[float, float]:
-    """Mean and spread of the scores of people's texts with noise words at this rate: between what they are without and at the
-    rate at which they were scored, in proportion (theory, 4.3)."""
-    own, own_squares, other, other_squares, _, measured_rate = people
-    share = rate / max(measured_rate, _LEAST_RATE)
-    variance = (1 - share) * (own_squares - own**2) + share * (other_squares - other**2)
-    return (1 - share) * own + share * other, math.sqrt(max(variance, 0.0)) + 0.01
-
-
-def _shifted(scores_K: Tensor, by: float) -> Tensor:
-    """A histogram moved by a distance, between bins by shares."""
-    whole = math.floor(by / _BIN)
-    share = by / _BIN - whole
-    out = torch.zeros_like(scores_K)
-    for bins, part in ((whole, 1 - share), (whole + 1, share)):
-        index = (torch.arange(_BINS, device=scores_K.device) + bins).clamp(0, _BINS - 1)
-        out.index_add_(0, index, part * scores_K)
-    return out
-
-
-def _recentred(people: Tensor, by: float) -> Tensor:
-    """Mean and mean square, of scores less a constant; what follows them stays."""
-    own, squares = people[:2]
-    return torch.cat([torch.stack([own - by, squares - 2 * by * own + by**2]), people[2:]])
-
-
-def _pinned_mixture(
-    scores_K: Tensor, right: tuple[float, float], start: tuple[float, float, float], rate_max: float
-) -> tuple[float, float, float] | None:
-    """EM for the wrong texts' (rate, mean, spread), the right ones' held; None where no second component stands apart."""
-    share = scores_K / scores_K.sum()
-    held = (torch.tensor(right[0]).double(), torch.tensor(right[1]).double())
-    rate, mean, spread = start
-    for _ in range(_MOST_ITERATIONS):
-        before = mean
-        wrong = (torch.tensor(mean).double(), torch.tensor(spread).double())
-        mass = share * (1 - _posterior(_CENTRES, torch.tensor(rate).double(), held, wrong))
-        rate = float(mass.sum())
-        if rate < 0.005:
-            return None
-        mean = float((mass * _CENTRES).sum()) / rate
-        spread = max(math.sqrt(float((mass * (_CENTRES - mean) ** 2).sum()) / rate), 0.1 * right[1], _BIN / 2)
-        rate = min(rate, rate_max)
-        if abs(mean - before) < 1e-4:
-            break
-    return None if mean > right[0] - _MIN_DISTANCE * right[1] else (rate, mean, spread)
-
-
-def _stands_apart(wrong: tuple[float, float, float], people: list[float]) -> bool:
-    """Whether wrong texts are more than a cover for noise words whose scores were foreseen badly: they are under people's own scores,
-    and right texts remain to be pinned."""
-    own, spread = _corrupted(people, 0.0)
-    return wrong[1] < own - _MIN_DISTANCE * spread and wrong[0] < _MOST_WRONG_TEXTS
-
-
-def _fit(scores_K: Tensor, parts: list[tuple[float, float, float]]) -> float:
-    """Mean log-likelihood of scores under a mixture of normals (share, mean, spread)."""
-    density = sum((share * _normal(_CENTRES, (mean, spread)) for share, mean, spread in parts), torch.zeros_like(_CENTRES))
-    return float((scores_K / scores_K.sum() * density.clamp(min=1e-30).log()).sum())
-
-
-def _normal(x: Tensor, mean_and_spread: tuple[float, float]) -> Tensor:
-    mean, spread = mean_and_spread
-    return (-0.5 * ((x - mean) / spread) ** 2).exp() / (spread * math.sqrt(2 * math.pi))
 
 
 def mixture(

@@ -12,7 +12,8 @@ from torch import Tensor
 from noise_control import TokenContext, losses
 from noise_control.losses.adatailr import AdaTailr
 from noise_control.rules._repeats import too_often
-from noise_control.rules.mixture import Mixture, _corrupted
+from noise_control.rules._scores import corrupted
+from noise_control.rules.mixture import Mixture
 
 GENERATOR = torch.Generator().manual_seed(7)
 
@@ -157,9 +158,9 @@ def test_corrupted_moments() -> None:
     drawn = torch.bincount(replaced[hit], minlength=8) / hit.sum()
     assert float((drawn - noise).abs().max()) < 0.05
     scored = [0.1, 0.26, -0.5, 0.75, 1.0, 0.4]
-    assert _corrupted(scored, 0.0) == pytest.approx((0.1, math.sqrt(0.26 - 0.01) + 0.01))
-    assert _corrupted(scored, 0.4) == pytest.approx((-0.5, math.sqrt(0.75 - 0.25) + 0.01))
-    assert _corrupted(scored, 0.2) == pytest.approx((-0.2, math.sqrt((0.25 + 0.5) / 2) + 0.01))
+    assert corrupted(scored, 0.0) == pytest.approx((0.1, math.sqrt(0.26 - 0.01) + 0.01))
+    assert corrupted(scored, 0.4) == pytest.approx((-0.5, math.sqrt(0.75 - 0.25) + 0.01))
+    assert corrupted(scored, 0.2) == pytest.approx((-0.2, math.sqrt((0.25 + 0.5) / 2) + 0.01))
 
 
 def test_right_texts_are_rarely_held_to_stand_too_often() -> None:
