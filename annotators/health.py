@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections import Counter
+from functools import lru_cache
 
 from annotators.interface import Result
-from annotators.parsing import Unusable, parse_caption
+from annotators.kinds import BrokenReply, Reply, read
+from annotators.parsing import Unusable
 
 #: Words that a loop may be long, how often it must come in a row, and how many words it must cover.
 _LONGEST_LOOP, _LEAST_TURNS, _LEAST_COVERED = 24, 3, 12
+_NOT_WORD = re.compile(r"\W")
 _CHARACTER_RUN = re.compile(r"([^\s.\-_=*])\1{11,}")
 _REFUSAL = re.compile(
     r"^\W*(i'?m sorry|i am sorry|sorry, (but )?i|i can(no|')t|i cannot|i am unable|i'm unable|i'm not able|as an ai\b|as a language model)",
@@ -30,13 +34,28 @@ class Unhealthy(Unusable):
         self.name = name
 
 
-def check(result: Result, *, instruction: str = "", script: str = "") -> None:
-    """Raises Unhealthy for a text that is empty, cut off, a loop, a refusal, the prompt again, or in another script than
-    ``script`` (a word of Unicode's character names, such as LATIN; empty for any)."""
+def check(
+    result: Result,
+    *,
+    kind: str = "caption",
+    instruction: str = "",
+    script: str = "",
+    schema: str = "",
+    duration_s: float = math.inf,
+) -> Reply:
+    """What the text says. Raises Unhealthy for one that is empty, cut off, broken in its form, a loop, a refusal, the prompt again,
+    or in another script than ``script`` (a word of Unicode's character names, such as LATIN; empty for any)."""
     if result.finish == "error":
         raise Unhealthy("error", result.text)
     try:
-        text = parse_caption(result.text)
+        reply = read(kind, result.text, schema=schema, duration_s=duration_s)
+        text = reply.text
+    except BrokenReply as error:
+        if result.finish == "length":
+            raise _cut_off(result) from error
+        if _REFUSAL.match(result.text):
+            raise Unhealthy("refusal", f"the model refused: {' '.join(result.text.split())[:80]}") from error
+        raise Unhealthy("schema", str(error)) from error
     except Unusable as error:
         raise Unhealthy("empty", str(error)) from error
     words = text.lower().split()
@@ -44,13 +63,18 @@ def check(result: Result, *, instruction: str = "", script: str = "") -> None:
     if (loop := looped(words)) or _CHARACTER_RUN.search(text):
         raise Unhealthy("loop", f"the model repeats itself ({loop or 'one character'})")
     if result.finish == "length":
-        raise Unhealthy("cut off", f"the text was cut off after {len(result.token_ids)} tokens (annotate.max_new_tokens)")
+        raise _cut_off(result)
     if _REFUSAL.match(text):
         raise Unhealthy("refusal", f"the model refused: {text[:80]}")
     if copied := _copied(words, instruction):
         raise Unhealthy("copied prompt", f"the model copied its instruction: {copied}")
     if script and (other := _other_script(text, script)):
         raise Unhealthy("language", f"written in {other}, not {script}")
+    return reply
+
+
+def _cut_off(result: Result) -> Unhealthy:
+    return Unhealthy("cut off", f"the text was cut off after {len(result.token_ids)} tokens (annotate.max_new_tokens)")
 
 
 def looped(words: list[str]) -> str:
@@ -69,12 +93,19 @@ def looped(words: list[str]) -> str:
 
 
 def _copied(words: list[str], instruction: str) -> str:
-    said, asked = [re.sub(r"\W", "", w) for w in words], [re.sub(r"\W", "", w) for w in instruction.lower().split()]
-    size = min(_COPIED_WORDS, len(asked))
-    if size < 4:
+    known, size = _phrases(instruction)
+    if size < 4 or len(words) < size:
         return ""
-    known = {tuple(asked[i : i + size]) for i in range(len(asked) - size + 1)}
+    said = [_NOT_WORD.sub("", word) for word in words]
     return next((" ".join(said[i : i + size]) for i in range(len(said) - size + 1) if tuple(said[i : i + size]) in known), "")
+
+
+@lru_cache(maxsize=8)
+def _phrases(instruction: str) -> tuple[frozenset[tuple[str, ...]], int]:
+    """Runs of words of the instruction that a text must not share, and how long they are."""
+    asked = [_NOT_WORD.sub("", word) for word in instruction.lower().split()]
+    size = min(_COPIED_WORDS, len(asked))
+    return frozenset(tuple(asked[i : i + size]) for i in range(len(asked) - size + 1)), size
 
 
 def _other_script(text: str, script: str) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from flywheel.models.inputs import Picture
@@ -13,19 +14,29 @@ from flywheel.models.inputs import Picture
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How tokens are chosen. ``temperature`` 0 is greedy; ``seed`` counts only above it."""
+    """How tokens are chosen. ``temperature`` 0 is greedy; ``seed`` counts only above it; ``schema`` is a JSON schema (text, empty for
+    none) that the reply is held to."""
 
     max_new_tokens: int
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    schema: str = ""
 
     def canonical(self) -> str:
         """A stable text for keys: what can't matter is left out, so a changed seed makes no greedy text anew."""
-        values = asdict(self)
-        if self.temperature == 0:
-            values = {"max_new_tokens": self.max_new_tokens, "temperature": 0.0}
-        return json.dumps(values, sort_keys=True)
+        return _canonical(self)
+
+
+@lru_cache(maxsize=64)
+def _canonical(sampling: Sampling) -> str:
+    values = asdict(sampling)
+    del values["schema"]
+    if sampling.temperature == 0:
+        values = {"max_new_tokens": sampling.max_new_tokens, "temperature": 0.0}
+    if sampling.schema:
+        values["schema"] = hashlib.sha256(sampling.schema.encode()).hexdigest()[:16]
+    return json.dumps(values, sort_keys=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +50,8 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One text written. ``logprobs`` are the model's own at temperature 1, one per token of ``token_ids``.
+    """One text written. ``logprobs`` are the model's own at temperature 1, one per token of ``token_ids``; under a schema, among the
+    tokens that it allows.
 
     ``finish`` is ``stop`` where the model ended its text, ``length`` where it was cut off, ``error`` where this request can't be
     answered (``text`` then says why; others go on). ``seconds`` is the request's share of the engine's time.

@@ -42,7 +42,7 @@ class LocalServer:
 
 def start(
     model: Path, workspace: Path, *, port: int = 0, host: str = "127.0.0.1", max_lora_rank: int = 64, options: dict[str, Any] | None = None,
-    wait_s: float = 600.0,
+    wait_s: float = 600.0, sound: bool = False,
 ) -> LocalServer:  # fmt: skip
     """Serve a model folder on ``host``; adapters are loaded on request. A server that a killed process left behind in this workspace
     is ended first. Returns when it answers. Raises UserError for a port that is taken, BorderError where it does not come up."""
@@ -59,8 +59,8 @@ def start(
     # The name is the content's: a server that comes back with another model does not answer to it.
     settings = {
         "host": host, "port": port, "served-model-name": folder_digest(model), "trust-request-mm-kwargs": True,
-        "enable-lora": True, "max-loras": 2, "max-lora-rank": max_lora_rank,
-        "limit-mm-per-prompt": json.dumps({"video": 1, "image": 0}), **(options or {}),
+        "structured-outputs-config": json.dumps({"backend": "xgrammar", "disable_any_whitespace": True}), "enable-lora": True, "max-loras": 2, "max-lora-rank": max_lora_rank,
+        "limit-mm-per-prompt": json.dumps({"video": 1, "image": 0, **({"audio": 1} if sound else {})}), **(options or {}),
     }  # fmt: skip
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
     for name, value in settings.items():

@@ -165,7 +165,14 @@ def serve(
     workspace = _open(config, set_)
     context = _context(workspace)
     model, _ = context.checkpoint(workspace.champion() if round is None else round)
-    server = serving.start(model.resolve(), workspace.root, port=port, host=host, options=dict(workspace.config.annotate.options))
+    server = serving.start(
+        model.resolve(),
+        workspace.root,
+        port=port,
+        host=host,
+        options=dict(workspace.config.annotate.options),
+        sound=workspace.config.corpus.sound,
+    )
     # Asked to end, it ends its server too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:

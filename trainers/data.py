@@ -48,6 +48,9 @@ class TrainingSet:
         for hint, text in example.prompt_texts.items():
             hidden = rng.random() < self.dropout.get(hint, 0.0)  # type: ignore[call-overload]
             shown[hint] = None if hidden or text == example.text else text
+        # The same words with times say the same: held back together.
+        if shown.get("transcript") is None:
+            shown["timed_transcript"] = None
         return self.prompt.render(Evidence(**shown))
 
 

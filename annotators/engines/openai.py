@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import copy
 import io
+import json
 import random
 import threading
 import time
+import wave
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -15,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from annotators.interface import Request, Result, Sampling, failed, seed_of
 from flywheel.core.errors import BorderError, UserError, first_line
 from flywheel.core.progress import say
-from flywheel.models.inputs import Picture
+from flywheel.models.inputs import SOUND_RATE_HZ, Picture
 from flywheel.models.load import folder_digest
 
 #: A server that failed is left alone for this long, doubled with each failure in a row up to the most; seconds.
@@ -179,6 +183,11 @@ class _Engine:
                 time.sleep(random.uniform(0, 0.2))
                 continue
             except _RequestRefused as error:
+                if sampling.schema and self._takes(server, {**body, "response_format": {"type": "text"}, "max_tokens": 1}):
+                    # Without the schema it is taken: then it is the schema, and every request would fail alike.
+                    raise UserError(
+                        f"{server.url} can't be held to the prompt's json_schema ({error}). Write it more simply."
+                    ) from error
                 return failed(request, str(error))
             finally:
                 self._give_back(server)
@@ -205,13 +214,23 @@ class _Engine:
         except ValueError as error:
             raise _ServerFailed("its answer is no JSON", answered=True) from error
 
+    def _takes(self, server: _Server, body: dict[str, Any]) -> bool:
+        try:
+            self._post(server, body)
+        except (_ServerFailed, _RequestRefused):
+            return False
+        return True
+
     def _body(self, request: Request, sampling: Sampling) -> dict[str, Any]:
         url, kwargs = _encoded(request.picture)
+        seen: list[dict[str, Any]] = [{"type": "video_url", "video_url": {"url": url}}]
+        if request.picture.sound is not None:
+            seen.append({"type": "input_audio", "input_audio": {"data": _wav(request.picture.sound), "format": "wav"}})
+        form = {"name": "reply", "schema": json.loads(sampling.schema), "strict": True} if sampling.schema else None
         return {
             "model": self._name,
-            "messages": [
-                {"role": "user", "content": [{"type": "video_url", "video_url": {"url": url}}, {"type": "text", "text": request.prompt}]}
-            ],
+            "messages": [{"role": "user", "content": [*seen, {"type": "text", "text": request.prompt}]}],
+            **({"response_format": {"type": "json_schema", "json_schema": form}} if form else {}),
             "max_tokens": sampling.max_new_tokens, "temperature": sampling.temperature, "top_p": sampling.top_p,
             "seed": seed_of(sampling, request.key), "logprobs": True, "return_token_ids": True, "media_io_kwargs": {"video": kwargs},
         }  # fmt: skip
@@ -254,6 +273,17 @@ def _encoded(picture: Picture) -> tuple[str, dict[str, Any]]:
     metadata = picture.metadata()
     kwargs = {name: metadata[name] for name in ("fps", "duration", "total_num_frames", "frames_indices")}
     return "data:video/jpeg;base64," + ",".join(parts), {**kwargs, "num_frames": len(parts), "do_sample_frames": False}
+
+
+def _wav(samples: NDArray[np.float32]) -> str:
+    """A WAV file with 16 bits a sample, as base64."""
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SOUND_RATE_HZ)
+        file.writeframes(np.rint(samples.clip(-1, 1) * 32767).astype("<i2").tobytes())
+    return base64.b64encode(out.getvalue()).decode()
 
 
 def _said(answer: httpx.Response) -> str:

@@ -10,6 +10,7 @@ import torch
 from transformers import LogitsProcessor
 
 from annotators.engines._batches import batches
+from annotators.engines._guide import Guide, compiled
 from annotators.interface import Request, Result, Sampling, failed, seed_of
 from flywheel.core.errors import first_line
 from flywheel.core.progress import say
@@ -25,8 +26,8 @@ class _Choice(LogitsProcessor):  # type: ignore[misc]
     all of them would hold (steps, B, V).
     """
 
-    def __init__(self, sampling: Sampling, keys: Sequence[str], device: torch.device) -> None:
-        self._sampling = sampling
+    def __init__(self, sampling: Sampling, keys: Sequence[str], device: torch.device, guide: Guide | None = None) -> None:
+        self._sampling, self._guide = sampling, guide
         self._generators = [torch.Generator(device).manual_seed(seed_of(sampling, key)) for key in keys]
         self._last: torch.Tensor | None = None
         self.logprobs: list[torch.Tensor] = []
@@ -37,6 +38,10 @@ class _Choice(LogitsProcessor):  # type: ignore[misc]
             self._last = None
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if self._guide is not None:
+            if self._last is not None:
+                self._guide.accept(input_ids[:, -1])
+            scores = self._guide.mask(scores)
         self.note(input_ids[:, -1])
         self._last = scores.float().log_softmax(-1)
         if self._sampling.temperature == 0:
@@ -88,8 +93,12 @@ class _Engine:
         started = time.perf_counter()
         batch = self._builder.build([r.picture for r in requests], [r.prompt for r in requests])
         tokens_in = batch["attention_mask"].sum(1).tolist()
-        choice = _Choice(sampling, [r.key for r in requests], self._vlm.device)
-        tokenizer = self._builder.tokenizer
+        tokenizer, guide = self._builder.tokenizer, None
+        if sampling.schema:
+            vocabulary = self._vlm.model.get_output_embeddings().weight.shape[0]
+            if (grammar := compiled(sampling.schema, tokenizer, vocabulary)) is not None:
+                guide = Guide(grammar, len(requests), vocabulary)
+        choice = _Choice(sampling, [r.key for r in requests], self._vlm.device, guide)
         with torch.inference_mode():
             out = self._vlm.model.generate(
                 **{name: value.to(self._vlm.device) for name, value in batch.items()},

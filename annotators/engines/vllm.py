@@ -6,6 +6,7 @@ import gc
 import json
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 
 from annotators.interface import Request, Result, Sampling, failed, seed_of
 from flywheel.core.errors import BorderError, UserError, first_line
-from flywheel.models.inputs import InputBuilder
+from flywheel.models.inputs import SOUND_RATE_HZ, InputBuilder
 from flywheel.models.load import folder_digest
 
 #: Requests that wait in the engine for each that it works on: enough that a finished one is replaced at once.
@@ -21,7 +22,9 @@ _WAITING = 0.5
 
 
 class _Engine:
-    def __init__(self, model: Path, adapter: Path | None, builder: InputBuilder, name: str, options: dict[str, Any]) -> None:
+    def __init__(
+        self, model: Path, adapter: Path | None, builder: InputBuilder, name: str, options: dict[str, Any], sound: bool
+    ) -> None:
         try:
             from vllm import LLM
             from vllm.lora.request import LoRARequest
@@ -31,7 +34,13 @@ class _Engine:
             ) from error
         self._builder = builder
         self._free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else 0
-        settings: dict[str, Any] = {"limit_mm_per_prompt": {"video": 1, "image": 0}, "max_num_seqs": 64, **options}
+        settings: dict[str, Any] = {
+            "limit_mm_per_prompt": {"video": 1, "image": 0, **({"audio": 1} if sound else {})},
+            "max_num_seqs": 64,
+            # Blanks between the parts of a reply are fixed: where they are free, small models write them without end.
+            "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+            **options,
+        }
         self._lora = None
         if adapter is not None:
             digest = folder_digest(adapter)
@@ -75,17 +84,28 @@ class _Engine:
             max_tokens=sampling.max_new_tokens, temperature=sampling.temperature, top_p=sampling.top_p,
             seed=seed_of(sampling, request.key) if sampling.temperature > 0 else None, logprobs=0, skip_special_tokens=True,
         )  # fmt: skip
-        metadata = {**request.picture.metadata(), "video_backend": "opencv", "do_sample_frames": False}
-        prompt = {
-            "prompt": self._builder.chat(request.prompt),
-            "multi_modal_data": {"video": (request.picture.frames_THWC, metadata)},
-        }
+        if sampling.schema:
+            from vllm.sampling_params import StructuredOutputsParams
+
+            parameters.structured_outputs = StructuredOutputsParams(json=sampling.schema)
+        picture = request.picture
+        metadata = {**picture.metadata(), "video_backend": "opencv", "do_sample_frames": False}
+        media: dict[str, Any] = {"video": (picture.frames_THWC, metadata)}
+        if picture.sound is not None:
+            media["audio"] = (picture.sound, SOUND_RATE_HZ)
+        prompt = {"prompt": self._builder.chat(request.prompt, sound=picture.sound is not None), "multi_modal_data": media}
         try:
             engine.add_request(request.key, prompt, parameters, lora_request=self._lora)
         except Exception as error:
             # Its processors raise many kinds; only a dead engine concerns more than this request.
             if "EngineDead" in type(error).__name__:
                 raise _stopped(error) from error
+            if sampling.schema and self._add(engine, request, replace(sampling, schema="")) is None:
+                # Without the schema it is taken: then it is the schema, and every request would fail alike.
+                engine.abort_request([request.key])
+                raise UserError(
+                    f"vLLM can't compile the prompt's json_schema ({first_line(error)}). Write it more simply."
+                ) from error
             return f"vLLM does not take it ({first_line(error)})"
         return None
 
@@ -131,9 +151,10 @@ def _stopped(error: BaseException) -> BorderError:
 
 
 def vllm(
-    model: Path, adapter: Path | None, builder: InputBuilder, name: str = "adapter", options: dict[str, Any] | None = None, **_: Any
-) -> _Engine:
+    model: Path, adapter: Path | None, builder: InputBuilder, name: str = "adapter", options: dict[str, Any] | None = None,
+    sound: bool = False, **_: Any,
+) -> _Engine:  # fmt: skip
     """Serves the folder ``model`` with the adapter of folder ``adapter`` on every request; ``options`` are vLLM's engine
     arguments. Log-probs of the chosen tokens are the model's own at temperature 1. Raises UserError where vLLM is not installed,
     BorderError where it can't serve the model."""
-    return _Engine(model, adapter, builder, name, dict(options or {}))
+    return _Engine(model, adapter, builder, name, dict(options or {}), sound)

@@ -140,8 +140,11 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=128)
     parser.add_argument("--rows", type=int, default=4000)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--overhead-only", action="store_true")
     options = parser.parse_args()
     overhead(options.rows, options.repeats)
+    if options.overhead_only:
+        return
     try:
         import vllm  # noqa: F401
     except ImportError as error:

@@ -73,7 +73,7 @@ def lora(wheel: Path, folder: Path, oracle: Oracle) -> list[float]:
             if c in train and h.text is not None
         ]
         vlm = context.load(context.base)
-        trainers.finetune(vlm, context.builder(vlm), context.config, _training_set(context, tune), out, sink=Forget())
+        trainers.finetune(vlm, context.builder(vlm.processor), context.config, _training_set(context, tune), out, sink=Forget())
         context.unload()
     return written(context, oracle, 1)
 
@@ -91,7 +91,7 @@ def transcripts(wheel: Path, folder: Path, oracle: Oracle) -> list[float]:
         ]
         vlm = context.load(context.base)
         trainers.pretrain(
-            vlm, context.builder(vlm), context.config, _training_set(context, examples), out, sink=Forget(),
+            vlm, context.builder(vlm.processor), context.config, _training_set(context, examples), out, sink=Forget(),
             held_out=None, human=_training_set(context, anchors),
         )  # fmt: skip
         context.unload()

@@ -32,6 +32,7 @@ class Corpus(Section):
     split_by: Literal["none", "scene", "length"] = Field("none", description="how a video becomes clips")
     clip_len_s: float = Field(10.0, gt=0, description="seconds per clip for `split_by: length`, and the most a scene may last")
     min_clip_len_s: float = Field(0.5, ge=0, description="shorter scenes join their neighbour")
+    sound: bool = Field(False, description="let the model hear the clip too; for models whose processor takes audio")
     test_share: float = Field(0.2, ge=0, lt=1, description="share of clips in the test split")
     anchor_share: float = Field(0.1, ge=0, lt=1, description="share of clips in the anchor split")
     cache_gib: float = Field(20.0, gt=0, description="most that the frame cache may hold, GiB")
@@ -59,9 +60,14 @@ class Annotate(Section):
         None, gt=0, description="log-prob difference (nats) of the adapter's proof; 0.001 in fp32 and 0.05 in bf16 if left out"
     )
     prompt: str = Field("caption", description="name of a bundled prompt, or a path to a prompt file")
+    also: tuple[str, ...] = Field(
+        (),
+        description="further prompts whose texts are written in the same stage: dense_caption, qa, tags, or paths to prompt files",
+    )
     hints: tuple[Literal["transcript", "sounds", "previous"], ...] = Field(
         ("transcript", "sounds"), description="what the prompt shows beside the frames, where the clip has it"
     )
+    decoders: int = Field(2, ge=1, le=256, description="threads that decode ahead of the engine")
     batch_size: int = Field(64, ge=1, description="clips per batch")
     max_new_tokens: int = Field(64, ge=1, description="most tokens of a text")
     temperature: float = Field(0.0, ge=0, description="0 is greedy")
@@ -73,7 +79,7 @@ class Annotate(Section):
     )
     max_tries: int = Field(2, ge=1, description="tries before a clip is rejected, the later ones sampled at temperature 0.7")
     script: str = Field("", description="script that texts must be in, as in Unicode's names: LATIN, CJK, CYRILLIC; empty for any")
-    commit_rows: int = Field(256, ge=1, description="finished texts per commit; they wait 20 s at most")
+    commit_rows: int = Field(1024, ge=1, description="finished texts per commit; they wait 20 s at most")
     price_per_hour: float = Field(0.0, ge=0, description="money per hour of engine, for the cost in the report")
     price_per_million_in: float = Field(0.0, ge=0, description="money per million tokens read")
     price_per_million_out: float = Field(0.0, ge=0, description="money per million tokens written")

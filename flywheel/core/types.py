@@ -32,11 +32,20 @@ def content_id(*parts: object) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cue:
+    """A text with its span, in seconds (of the file in a :class:`Clip`, from the clip's start in an annotation's payload)."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Clip:
     """A span of a video. ``id`` hashes the file's content and the span, so a file that moved is the same clip.
 
     ``start_s``/``end_s`` in seconds of the file; ``fps`` the stream's mean rate; ``transcript`` what came with the video
-    (round 0's text), ``sounds`` its sound events as text.
+    (round 0's text), ``cues`` the same with times where the source had them, ``sounds`` its sound events as text.
     """
 
     id: str
@@ -51,6 +60,7 @@ class Clip:
     transcript: str
     sounds: str
     split: Split
+    cues: tuple[Cue, ...] = ()
 
     @property
     def duration_s(self) -> float:
@@ -87,7 +97,11 @@ class Generation:
 
 @dataclass(frozen=True, kw_only=True)
 class Annotation:
-    """A text of a clip in a round: made by a generation, or what came with the video (round 0, ``source`` says what)."""
+    """A text of a clip in a round: made by a generation, or what came with the video (round 0, ``source`` says what).
+
+    ``payload`` is the structure of a kind that has one, as JSON: ``{"cues": [{"start_s", "end_s", "text"}]}`` (seconds from the clip's
+    start), ``{"pairs": [{"question", "answer"}]}`` or ``{"tags": [...]}``; ``text`` holds its words.
+    """
 
     id: str
     round: int
@@ -97,11 +111,13 @@ class Annotation:
     source: str
     text: str
     mean_logprob: float
+    payload: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Correction:
-    """What a person said of an annotation. ``seconds`` is the time spent on it, ``at`` when it was given (UTC)."""
+    """What a person said of an annotation. ``seconds`` is the time spent on it, ``at`` when it was given (UTC); ``payload`` as in
+    :class:`Annotation`, for an edit of a kind that has one."""
 
     id: str
     annotation_id: str
@@ -111,6 +127,7 @@ class Correction:
     refiner: str
     reason: str = ""
     seconds: float = 0.0
+    payload: str = ""
     at: datetime
 
 

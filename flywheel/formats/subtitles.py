@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from flywheel.core.types import Cue
 
 _TIME = r"(?:(\d+):)?(\d{1,2}):(\d{2})[.,](\d{1,3})"
 _ARROW = re.compile(rf"{_TIME}\s*-->\s*{_TIME}")
 _TAG = re.compile(r"<[^>]*>|\{\\[^}]*\}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cue:
-    start_s: float
-    end_s: float
-    text: str
 
 
 def parse_subtitles(text: str) -> list[Cue]:
@@ -39,4 +33,9 @@ def _seconds(parts: tuple[str | None, ...]) -> float:
 
 def text_within(cues: list[Cue], start_s: float, end_s: float) -> str:
     """The words spoken within a span: cues whose middle lies in [start_s, end_s)."""
-    return " ".join(c.text for c in cues if start_s <= (c.start_s + c.end_s) / 2 < end_s)
+    return " ".join(c.text for c in cues_within(cues, start_s, end_s))
+
+
+def cues_within(cues: list[Cue], start_s: float, end_s: float) -> list[Cue]:
+    """Those whose middle lies in the span."""
+    return [c for c in cues if start_s <= (c.start_s + c.end_s) / 2 < end_s]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from flywheel.core.config import Corpus
 from flywheel.core.errors import MediaError
-from flywheel.core.types import Clip, Split, content_id
-from flywheel.formats.subtitles import Cue, parse_subtitles, text_within
+from flywheel.core.types import Clip, Cue, Split, content_id
+from flywheel.formats.subtitles import cues_within, parse_subtitles, text_within
 from flywheel.ingest.sources import Item
 from flywheel.store import media
 from flywheel.store.sound import describe, sound_events
@@ -58,6 +58,7 @@ def clips_of(item: Item, content_hash: str, corpus: Corpus) -> list[Clip]:
                 transcript=text_within(cues, start_s, end_s) if cues else text,
                 sounds=sounds,
                 split=split_of(clip_id, corpus),
+                cues=tuple(cues_within(cues, start_s, end_s)),
             )
         )
     return clips

@@ -17,17 +17,21 @@ from flywheel.core.timing import frame_index, uniform_times
 from flywheel.core.types import Clip
 
 IGNORED = -100
+#: Sample rate at which models hear.
+SOUND_RATE_HZ = 16_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A clip's frames as a model gets them: ``frames_THWC`` uint8 and the times (seconds from the clip's start) of each."""
+    """A clip as a model gets it: ``frames_THWC`` uint8, the times (seconds from the clip's start) of each, and, where it is to be heard,
+    its ``sound``: float32 mono samples in [-1, 1] at :data:`SOUND_RATE_HZ`."""
 
     key: str
     frames_THWC: NDArray[np.uint8]
     times_s: tuple[float, ...]
     duration_s: float
     fps: float
+    sound: NDArray[np.float32] | None = None
 
     def metadata(self) -> dict[str, Any]:
         """What transformers' and vLLM's video processors want to know of frames that are already chosen."""
@@ -42,12 +46,14 @@ class Picture:
         }
 
 
-def picture_of(clip: Clip, frames: NDArray[np.uint8], times_s: Sequence[float]) -> Picture:
+def picture_of(
+    clip: Clip, frames: NDArray[np.uint8], times_s: Sequence[float], sound: NDArray[np.float32] | None = None
+) -> Picture:
     """Frames at these times of the file, as a picture of the clip; a single frame is shown twice, as models want pairs."""
     relative = tuple(t - clip.start_s for t in times_s)
     if len(relative) == 1:
         frames, relative = np.repeat(frames, 2, axis=0), relative * 2
-    return Picture(key=clip.id, frames_THWC=frames, times_s=relative, duration_s=clip.duration_s, fps=clip.fps)
+    return Picture(key=clip.id, frames_THWC=frames, times_s=relative, duration_s=clip.duration_s, fps=clip.fps, sound=sound)
 
 
 def clip_times(clip: Clip, count: int, sampling: str, fps: float) -> list[float]:
@@ -76,9 +82,10 @@ class InputBuilder:
         self._video_token_id = self.tokenizer.convert_tokens_to_ids(self._video_token)
         self._fast: bool | None = None
 
-    def chat(self, prompt: str) -> str:
-        """The conversation up to where the model begins to write."""
-        messages = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": prompt}]}]
+    def chat(self, prompt: str, *, sound: bool = False) -> str:
+        """The conversation up to where the model begins to write; with ``sound`` the clip is heard too."""
+        seen = [{"type": "video"}, {"type": "audio"}] if sound else [{"type": "video"}]
+        messages = [{"role": "user", "content": [*seen, {"type": "text", "text": prompt}]}]
         return str(self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
     def ending(self) -> str:
@@ -92,7 +99,10 @@ class InputBuilder:
         """
         import torch
 
-        rows = [self._row(picture, self.chat(prompt)) for picture, prompt in zip(pictures, prompts, strict=True)]
+        rows = [
+            self._row(picture, self.chat(prompt, sound=picture.sound is not None))
+            for picture, prompt in zip(pictures, prompts, strict=True)
+        ]
         ids = [list(row[0]) for row in rows]
         labels: list[list[int]] = []
         if targets is not None:
@@ -119,6 +129,9 @@ class InputBuilder:
         return out
 
     def _row(self, picture: Picture, chat: str) -> tuple[list[int], dict[str, Any]]:
+        if picture.sound is not None:
+            # Sound lies between the video and the text in ways that differ from model to model.
+            return self._full(picture, chat)
         if self._fast is None:
             self._fast = self._agrees(picture, chat)
         if not self._fast:
@@ -148,6 +161,7 @@ class InputBuilder:
             video_metadata=[picture.metadata()],
             do_sample_frames=False,
             return_tensors="pt",
+            **({} if picture.sound is None else {"audio": [picture.sound], "sampling_rate": SOUND_RATE_HZ}),
         )
         ids = out.pop("input_ids")[0].tolist()
         text_only = ("attention_mask", "mm_token_type_ids", "token_type_ids")

@@ -55,22 +55,49 @@ def check_folder(folder: Path) -> None:
         raise UserError(f"{folder}: has no processor ({' or '.join(names[:2])}). Save the model's processor beside it.")
 
 
+def chosen_precision(precision: str) -> str:
+    """``bf16`` or ``fp32``: ``auto`` is bf16 on an accelerator that has it."""
+    import torch
+
+    if precision != "auto":
+        return precision
+    return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
+
+
+def load_processor(folder: Path) -> Any:
+    """A model's processor without the model. Raises UserError where the folder can't be loaded, or takes no video."""
+    check_folder(folder)
+    from safetensors import SafetensorError
+    from transformers import AutoProcessor
+
+    try:
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        raise _unloadable(folder, error) from error
+    if not hasattr(processor, "tokenizer") or (getattr(processor, "video_processor", None) is None):
+        raise UserError(f"{folder}: its processor takes no video. Choose a model with video input.")
+    return processor
+
+
+def _unloadable(folder: Path, error: Exception) -> UserError:
+    return UserError(f"{folder}: can't be loaded as a vision-language model ({first_line(error)}).")
+
+
 def load_vlm(folder: Path, adapter: Path | None = None, *, precision: str = "auto", trainable_adapter: bool = False) -> Vlm:
     """Load a model, and an adapter onto it. ``precision``: ``auto`` is bf16 on an accelerator that has it, else fp32.
 
     Raises UserError naming the folder and what is wrong with it, ProofFailed where the adapter can't act on the model.
     """
-    check_folder(folder)
+    processor = load_processor(folder)
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers import AutoModelForImageTextToText
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    bf16 = precision == "bf16" or (precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
+    bf16 = chosen_precision(precision) == "bf16"
     try:
-        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
         model, info = AutoModelForImageTextToText.from_pretrained(
             folder,
             dtype=torch.bfloat16 if bf16 else torch.float32,
@@ -79,11 +106,9 @@ def load_vlm(folder: Path, adapter: Path | None = None, *, precision: str = "aut
             output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"{folder}: can't be loaded as a vision-language model ({first_line(error)}).") from error
+        raise _unloadable(folder, error) from error
     if info["missing_keys"]:
         raise UserError(f"{folder}: weights are missing, for instance {sorted(info['missing_keys'])[0]}. The folder is incomplete.")
-    if not hasattr(processor, "tokenizer") or (getattr(processor, "video_processor", None) is None):
-        raise UserError(f"{folder}: its processor takes no video. Choose a model with video input.")
     if adapter is not None:
         from peft import PeftModel
 

@@ -7,16 +7,21 @@ hash is part of every generation's key, so a changed prompt never passes for the
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
+import jsonschema
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from flywheel.core.errors import UserError
 
-Hint = Literal["transcript", "sounds", "previous"]
-HINTS: Final[tuple[Hint, ...]] = ("transcript", "sounds", "previous")
+Hint = Literal["transcript", "sounds", "previous", "timed_transcript"]
+HINTS: Final[tuple[Hint, ...]] = ("transcript", "sounds", "previous", "timed_transcript")
+Kind = Literal["caption", "dense_caption", "qa", "tags"]
+#: What a reply of a structured kind must hold, whatever else its schema says.
+_HOLDS: Final[dict[str, str]] = {"dense_caption": "cues", "qa": "pairs", "tags": "tags"}
 
 
 class Evidence(BaseModel):
@@ -27,26 +32,51 @@ class Evidence(BaseModel):
     transcript: str | None = None
     sounds: str | None = None
     previous: str | None = None
+    #: The transcript with times in front of each cue, in seconds from the clip's start.
+    timed_transcript: str | None = None
 
     def without(self, *hints: Hint) -> Evidence:
         return self.model_copy(update=dict.fromkeys(hints))
 
 
 class Prompt(BaseModel):
-    """A prompt file. ``hints`` maps a hint to its line, in which ``{text}`` stands for the hint's text."""
+    """A prompt file. ``hints`` maps a hint to its line, in which ``{text}`` stands for the hint's text; ``json_schema`` is the form of
+    the reply, which engines that can are held to."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     version: int = Field(ge=1)
-    kind: Literal["caption"]
+    kind: Kind
     instruction: str = Field(min_length=1)
     hints: dict[Hint, str]
     max_hint_chars: int = Field(default=2000, gt=0)
+    json_schema: dict[str, Any] | None = None
+    #: Most tokens of a reply, where it needs others than annotate.max_new_tokens.
+    max_new_tokens: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _schema_fits_kind(self) -> Prompt:
+        if self.json_schema is None:
+            return self
+        if self.kind not in _HOLDS:
+            raise ValueError(f"json_schema: a {self.kind} is plain text; leave it out, or choose another kind")
+        try:
+            jsonschema.Draft202012Validator.check_schema(self.json_schema)
+        except jsonschema.SchemaError as error:
+            raise ValueError(f"json_schema: not a JSON schema ({error.message})") from error
+        if _HOLDS[self.kind] not in self.json_schema.get("required", ()):
+            raise ValueError(f"json_schema: a {self.kind} must require '{_HOLDS[self.kind]}'")
+        return self
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        return hashlib.sha256(self.model_dump_json(exclude_none=True).encode()).hexdigest()[:16]
+
+    @property
+    def schema_text(self) -> str:
+        """The schema as JSON text, empty where there is none."""
+        return "" if self.json_schema is None else json.dumps(self.json_schema, sort_keys=True)
 
     def render(self, evidence: Evidence) -> str:
         """The user's text after the video: a line per hint that is there, then the instruction."""
@@ -69,4 +99,4 @@ def load_prompt(path: Path) -> Prompt:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UserError(f"{path}: {where}: {first['msg']}.") from error
+        raise UserError(f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}.") from error

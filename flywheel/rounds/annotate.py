@@ -7,30 +7,32 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import Any
 
 import polars as pl
 
-from annotators import Engine, Request, Result, Sampling, build
+from annotators import Engine, Request, Result, Sampling
 from annotators.health import Unhealthy, check
+from annotators.kinds import Reply
 from annotators.parsing import parse_caption
-from flywheel.core.errors import FlywheelError, MediaError, UserError
-from flywheel.core.progress import progress, say
+from flywheel.core.errors import FlywheelError, MediaError
+from flywheel.core.progress import progress
 from flywheel.core.types import Annotation, Clip, Generation, content_id
 from flywheel.metrics import token_f1
 from flywheel.models.inputs import Picture
 from flywheel.models.load import folder_digest
+from flywheel.models.prompt import Prompt
 from flywheel.rounds.context import RoundContext
-from flywheel.rounds.texts import CAPTION, Texts
+from flywheel.rounds.texts import EVALUATION, Texts
+from flywheel.rounds.writer import Writer
 
-if TYPE_CHECKING:
-    from annotators.proof import Canary, Proof
-
-_DECODERS = 2
 #: Pictures that lie ready, in batches.
 _AHEAD = 2
+#: Clips that one decoder takes at a time: handing over each picture by itself takes longer than reading it from the cache.
+_TOGETHER = 8
 #: The longest that a finished text waits for its commit.
 _COMMIT_EVERY_S = 20.0
 #: Temperature of what is tried again.
@@ -77,8 +79,8 @@ class _Job:
     clip: Clip
     prompt: str
     keys: tuple[str, ...]
-    #: What became of each key: the text, or why there is none.
-    outcome: dict[str, Generation | str] = field(default_factory=dict)
+    #: What became of each key: the text and what it says, or why there is none.
+    outcome: dict[str, tuple[Generation, Reply] | str] = field(default_factory=dict)
 
     def done(self) -> bool:
         return len(self.outcome) == len(self.keys)
@@ -94,51 +96,60 @@ class _Names:
 
 
 def write_texts(
-    context: RoundContext, clips: Sequence[Clip], *, by: int, round: int, kind: str, limit: int | None = None, retry: int = 0
-) -> AnnotateResult:
+    context: RoundContext, clips: Sequence[Clip], *, by: int, round: int, kind: str, prompt: Prompt | None = None,
+    writer: Writer | None = None, limit: int | None = None, retry: int = 0,
+) -> AnnotateResult:  # fmt: skip
     """M_``by`` writes a ``kind`` text for each clip that has none in ``round``; the caller holds the lock.
+
+    ``prompt`` is the configured caption's where it is left out, ``writer`` M_``by``'s engine where passes share one.
 
     A generation whose key exists (same clip, frames, prompt with its hints, model, adapter, sampling) is used, never made
     again. Clips that were rejected are left out, unless ``retry`` is above 0: then only they are tried, with the sampling of that
     retry. Raises ProofFailed, before a text is kept, where the adapter can't be proven to write.
     """
     workspace, settings = context.workspace, context.config.annotate
+    prompt = prompt or context.prompt
     have = set(workspace.annotations(round=round, kind=kind)["clip_id"])
-    failed = set(workspace.rejected().filter((pl.col("round") == round) & (pl.col("stage") == "annotate"))["clip_id"])
+    at_fault = (pl.col("round") == round) & (pl.col("stage") == "annotate") & (pl.col("kind") == kind)
+    failed = set(workspace.rejected().filter(at_fault)["clip_id"])
     todo = [c for c in clips if c.id not in have and (c.id in failed) == bool(retry)][:limit]
     if not todo:
         return AnnotateResult()
     model, adapter = context.checkpoint(by)
     fake = settings.engine == "fake"
     names = _Names(
-        prompt=f"{context.prompt.name}@{context.prompt.version}:{context.prompt.digest}",
+        prompt=f"{prompt.name}@{prompt.version}:{prompt.digest}",
         model="fake" if fake else folder_digest(model),
         adapter=folder_digest(adapter) if adapter is not None and not fake else "",
     )
     sampling = Sampling(
-        max_new_tokens=settings.max_new_tokens, temperature=settings.temperature, top_p=settings.top_p, seed=settings.seed
-    )
+        max_new_tokens=prompt.max_new_tokens or settings.max_new_tokens, temperature=settings.temperature, top_p=settings.top_p, seed=settings.seed,
+        schema=prompt.schema_text,
+    )  # fmt: skip
     if retry:
         sampling = replace(sampling, temperature=max(_WARM, sampling.temperature), seed=sampling.seed + 1000 * retry)
-    texts = Texts(workspace)
+    texts, spec = Texts(workspace), context.picture_spec()
 
     def job(clip: Clip) -> _Job:
-        prompt = context.prompt.render(context.evidence(clip, texts, round))
+        asked = prompt.render(context.evidence(clip, texts, round))
         keys = tuple(
-            content_id(clip.id, context.picture_spec(), names.prompt, prompt, names.model, names.adapter, sampling.canonical(), i)
+            content_id(clip.id, spec, names.prompt, asked, names.model, names.adapter, sampling.canonical(), i)
             for i in range(settings.num_candidates)
         )
-        return _Job(clip=clip, prompt=prompt, keys=keys)
+        return _Job(clip=clip, prompt=asked, keys=keys)
 
-    return _Pass(context, [job(clip) for clip in todo], by=by, round=round, kind=kind, names=names).run(sampling)
+    with Writer(context, by) if writer is None else nullcontext(writer) as own:
+        return _Pass(context, [job(clip) for clip in todo], own, round=round, kind=kind, prompt=prompt, names=names).run(sampling)
 
 
 class _Pass:
     """One pass over clips: decode ahead, generate, judge, try again, commit."""
 
-    def __init__(self, context: RoundContext, jobs: list[_Job], *, by: int, round: int, kind: str, names: _Names) -> None:
-        self._context, self._jobs, self._names = context, jobs, names
-        self._by, self._round, self._kind = by, round, kind
+    def __init__(
+        self, context: RoundContext, jobs: list[_Job], writer: Writer, *, round: int, kind: str, prompt: Prompt, names: _Names
+    ) -> None:
+        self._context, self._jobs, self._names, self._writer = context, jobs, names, writer
+        self._round, self._kind, self._prompt = round, kind, prompt
         self._made: list[Generation] = []
         self._finished: list[_Job] = []
         self._counts, self._unhealthy = Counter[str](), Counter[str]()
@@ -149,29 +160,30 @@ class _Pass:
         self._began: float | None = None
         self._before = (context.workspace.cache.decodes, context.workspace.cache.hits)
         self._earlier: dict[str, float] = json.loads(context.workspace.meta(cost_key(round, kind)) or "{}")
-        self._proof: Proof | None = None
 
     def run(self, sampling: Sampling) -> AnnotateResult:
         settings = self._context.config.annotate
         known = self._context.workspace.records.known("generations", [key for j in self._jobs for key in j.keys])
         stored = _stored(self._context, known)
         for job in self._jobs:
-            job.outcome.update({key: stored[key] for key in job.keys if key in stored})
+            for key in job.keys:
+                if key in stored:
+                    said = self._judge(job, _result_of(stored[key]))
+                    job.outcome[key] = str(said) if isinstance(said, Unhealthy) else (stored[key], said)
         self._counts["reused"] = sum(job.done() for job in self._jobs)
         left = [(job, key) for job in self._jobs for key in job.keys if key not in stored]
-        engine: Engine | None = None
-        with progress(f"round {self._round} {self._kind}", len(self._jobs)) as bar, ThreadPoolExecutor(_DECODERS) as pool:
+        with progress(f"round {self._round} {self._kind}", len(self._jobs)) as bar, ThreadPoolExecutor(settings.decoders) as pool:
             self._bar = bar
             for job in self._jobs:
                 if job.done():
                     self._finish(job)
             try:
+                if left:
+                    engine = self._writer.engine(self._canary_requests)
+                    self._began = time.perf_counter()
                 for number in range(settings.max_tries):
                     if not left:
                         break
-                    if engine is None:
-                        engine, self._proof = _engine(self._context, self._by, left)
-                        self._began = time.perf_counter()
                     warm = replace(sampling, temperature=max(_WARM, sampling.temperature), seed=sampling.seed + number)
                     left = self._try(engine, left, warm if number else sampling, pool, last=number + 1 == settings.max_tries)
                 self._commit()
@@ -180,14 +192,26 @@ class _Pass:
                 if not self._committing:
                     self._commit()
                 raise
-            finally:
-                if engine is not None:
-                    engine.close()
         return AnnotateResult(
             written=self._counts["written"], generated=self._counts["generated"], reused=self._counts["reused"],
             rejected=self._counts["rejected"], unhealthy=dict(self._unhealthy),
-            proof=asdict(self._proof) if self._proof is not None else None, **self._costs(),
+            proof=asdict(self._writer.proof) if self._writer.proof is not None else None, **self._costs(),
         )  # fmt: skip
+
+    def _canary_requests(self) -> list[Request]:
+        from annotators.proof import NUM_CANARIES
+
+        out: list[Request] = []
+        for job in self._jobs:
+            if job.done():
+                continue
+            try:
+                out.append(Request(key=f"canary-{job.clip.id}", picture=self._context.picture(job.clip.id), prompt=job.prompt))
+            except MediaError:
+                continue  # Its row will say so.
+            if len(out) == NUM_CANARIES:
+                break
+        return out
 
     def _costs(self) -> dict[str, Any]:
         cache, prices, counts = self._context.workspace.cache, self._context.config.annotate, self._counts
@@ -220,72 +244,78 @@ class _Pass:
             job = by_key[result.key]
             self._counts["tokens_in"] += result.tokens_in
             self._counts["tokens_out"] += len(result.token_ids)
-            problem = self._problem(result)
-            if problem is not None:
-                self._unhealthy[problem.name] += 1
-                if problem.name == "error":
-                    job.outcome[result.key] = str(problem)
-                elif not last:
+            said = self._judge(job, result)
+            if isinstance(said, Unhealthy):
+                self._unhealthy[said.name] += 1
+                if said.name != "error" and not last:
                     again.append((job, result.key))
                     continue
             if result.finish != "error":
                 generation = self._generation(job, result, sampling)
-                job.outcome[result.key] = generation
                 self._made.append(generation)
+                job.outcome[result.key] = str(said) if isinstance(said, Unhealthy) else (generation, said)
+            else:
+                job.outcome[result.key] = result.text
             if job.done():
                 self._finish(job)
         return again
 
     def _requests(self, left: Sequence[tuple[_Job, str]], pool: ThreadPoolExecutor) -> Iterator[Request]:
         """Requests with their pictures, decoded ahead of the engine by a bounded number."""
-        room = _AHEAD * self._context.config.annotate.batch_size
-        ahead: deque[tuple[_Job, str, Future[Picture | MediaError]]] = deque()
-        pictures: dict[str, Future[Picture | MediaError]] = {}
+        room = max(1, _AHEAD * self._context.config.annotate.batch_size // _TOGETHER)
+        ahead: deque[tuple[list[tuple[_Job, str]], Future[dict[str, Picture | MediaError]]]] = deque()
         waiting = iter(left)
         while True:
-            while len(ahead) < room and (one := next(waiting, None)) is not None:
-                job, key = one
-                # Candidates of a clip stand together and share its picture.
-                if job.clip.id not in pictures:
-                    pictures = {job.clip.id: pool.submit(self._load, job.clip)}
-                ahead.append((job, key, pictures[job.clip.id]))
+            while len(ahead) < room and (some := list(islice(waiting, _TOGETHER))):
+                ahead.append((some, pool.submit(self._load, [job.clip for job, _ in some])))
             if not ahead:
                 return
-            job, key, future = ahead.popleft()
+            some, future = ahead.popleft()
             began = time.perf_counter()
-            picture = future.result()
+            pictures = future.result()
             self._seconds["starved"] += time.perf_counter() - began
-            if isinstance(picture, MediaError):
-                job.outcome[key] = str(picture)
-                if job.done():
-                    self._finish(job)
-                continue
-            yield Request(key=key, picture=picture, prompt=job.prompt)
+            for job, key in some:
+                picture = pictures[job.clip.id]
+                if isinstance(picture, MediaError):
+                    job.outcome[key] = str(picture)
+                    if job.done():
+                        self._finish(job)
+                    continue
+                yield Request(key=key, picture=picture, prompt=job.prompt)
 
-    def _load(self, clip: Clip) -> Picture | MediaError:
-        began = time.perf_counter()
-        try:
-            return self._context.picture(clip.id)
-        except MediaError as error:
-            return error
-        finally:
+    def _load(self, clips: Iterable[Clip]) -> dict[str, Picture | MediaError]:
+        """Pictures by clip id; candidates of a clip stand together and share one."""
+        out: dict[str, Picture | MediaError] = {}
+        for clip in clips:
+            if clip.id in out:
+                continue
+            began = time.perf_counter()
+            try:
+                out[clip.id] = self._context.picture(clip.id)
+            except MediaError as error:
+                out[clip.id] = error
             # One append is whole in any thread; adding to a sum is not.
             self._decoding.append(time.perf_counter() - began)
+        return out
 
-    def _problem(self, result: Result) -> Unhealthy | None:
+    def _judge(self, job: _Job, result: Result) -> Reply | Unhealthy:
         # What is only measured is kept as it is, however bad: leaving it out would flatter the model.
-        learned = self._kind == CAPTION
+        if self._kind == EVALUATION and result.finish != "error" and _has_words(result.text):
+            return Reply(text=parse_caption(result.text))
         try:
-            if learned or result.finish == "error" or not _has_words(result.text):
-                check(result, instruction=self._context.prompt.instruction, script=self._context.config.annotate.script)
+            return check(
+                result, kind=self._prompt.kind, instruction=self._prompt.instruction, script=self._context.config.annotate.script,
+                schema=self._prompt.schema_text, duration_s=job.clip.duration_s,
+            )  # fmt: skip
         except Unhealthy as problem:
             return problem
-        return None
 
     def _finish(self, job: _Job) -> None:
         self._finished.append(job)
-        waits = len(self._made) + len(self._finished)
-        if waits >= self._context.config.annotate.commit_rows or time.monotonic() - self._committed_at > _COMMIT_EVERY_S:
+        if (
+            len(self._finished) >= self._context.config.annotate.commit_rows
+            or time.monotonic() - self._committed_at > _COMMIT_EVERY_S
+        ):
             self._commit()
 
     def _commit(self) -> None:
@@ -296,7 +326,7 @@ class _Pass:
         for job in self._finished:
             annotation = self._annotation(job)
             if isinstance(annotation, str):
-                _reject(self._context, job.clip, self._round, annotation)
+                _reject(self._context, job.clip, self._round, self._kind, annotation)
                 self._counts["rejected"] += 1
             else:
                 annotations.append(annotation)
@@ -317,31 +347,23 @@ class _Pass:
 
     def _annotation(self, job: _Job) -> Annotation | str:
         """The best of a job's healthy candidates, or why there is none."""
-        reason, healthy = "", list[tuple[Generation, str]]()
-        for outcome in job.outcome.values():
-            if isinstance(outcome, str):
-                reason = outcome
-                continue
-            problem = self._problem(_result_of(outcome))
-            if problem is not None:
-                reason = str(problem)
-            else:
-                healthy.append((outcome, parse_caption(outcome.text)))
+        healthy = [outcome for outcome in job.outcome.values() if not isinstance(outcome, str)]
         if not healthy:
-            return reason
-        generation, text = _best(healthy, self._context.config.annotate.select)
+            return next((outcome for outcome in reversed(job.outcome.values()) if isinstance(outcome, str)), "")
+        generation, reply = _best(healthy, self._context.config.annotate.select)
         return Annotation(
             id=content_id(self._round, self._kind, job.clip.id), round=self._round, kind=self._kind, clip_id=job.clip.id,
-            generation_id=generation.id, source="model", text=text, mean_logprob=generation.mean_logprob,
+            generation_id=generation.id, source="model", text=reply.text,
+            payload=reply.payload, mean_logprob=generation.mean_logprob,
         )  # fmt: skip
 
 
-def _best(healthy: list[tuple[Generation, str]], how: str) -> tuple[Generation, str]:
+def _best(healthy: list[tuple[Generation, Reply]], how: str) -> tuple[Generation, Reply]:
     """By mean log-prob, or by minimum Bayes risk: the text that is nearest to the others (word F1, mean; ties by log-prob)."""
 
     def value(index: int) -> tuple[float, float]:
-        generation, text = healthy[index]
-        others = [token_f1(text, other) for i, (_, other) in enumerate(healthy) if i != index] if how == "mbr" else []
+        generation, reply = healthy[index]
+        others = [token_f1(reply.text, other.text) for i, (_, other) in enumerate(healthy) if i != index] if how == "mbr" else []
         return (sum(others) / len(others) if others else 0.0, generation.mean_logprob)
 
     return healthy[max(range(len(healthy)), key=value)]
@@ -361,75 +383,12 @@ def _result_of(generation: Generation) -> Result:
 def _stored(context: RoundContext, keys: Iterable[str]) -> dict[str, Generation]:
     if not keys:
         return {}
-    frame = context.workspace.generations().filter(pl.col("id").is_in(list(keys)))
+    frame = context.workspace.records.rows("generations", keys)
     return {
         row["id"]: Generation(**{**row, "token_ids": tuple(row["token_ids"]), "logprobs": tuple(row["logprobs"])})
         for row in frame.iter_rows(named=True)
     }
 
 
-def _engine(context: RoundContext, by: int, left: Sequence[tuple[_Job, str]]) -> tuple[Engine, Proof | None]:
-    """The engine that serves M_``by``, proven where it has an adapter."""
-    from annotators import proof
-
-    settings = context.config.annotate
-    if settings.engine == "fake":
-        return build("fake", batch_size=settings.batch_size, **settings.options), None
-    model, adapter = context.checkpoint(by)
-    vlm = context.load(model, adapter)
-    builder = context.builder(vlm)
-    own = build("transformers", vlm=vlm, builder=builder, batch_size=settings.batch_size)
-    known: list[Canary] = []
-    if adapter is not None:
-        known = proof.canaries(vlm, builder, _canary_requests(context, left, proof.NUM_CANARIES), own)
-    precision = "bf16" if str(next(vlm.model.parameters()).dtype) == "torch.bfloat16" else "fp32"
-    served, engine = _served(context, by, model, adapter), own
-    if settings.engine == "transformers":
-        if served != (model, adapter):
-            engine = build("transformers", vlm=context.load(*served), builder=builder, batch_size=settings.batch_size)
-    else:
-        # One model at a time has the GPU: what the proof compares with is known by now.
-        del vlm, own, engine
-        context.unload()
-        options = {"dtype": {"bf16": "bfloat16", "fp32": "float32"}[precision], **settings.options}
-        engine = build(settings.engine, model=served[0], adapter=served[1], builder=builder, name=f"round-{by}", options=options,
-            servers=settings.servers, concurrency=settings.concurrency, timeout_s=settings.timeout_s, patience_s=settings.patience_s,
-        )  # fmt: skip
-    if not known:
-        return engine, None
-    try:
-        # The worst of them is what goes on record.
-        found = max(
-            (proof.prove(part, known, settings.tolerance or proof.TOLERANCE[precision]) for part in engine.parts()),
-            key=lambda p: p.to_adapter,
-        )
-    except BaseException:
-        engine.close()
-        raise
-    say(f"adapter proven on {found.tokens} tokens: {found.to_adapter:.1e} nats from it, {found.to_base:.2g} from the base")
-    return engine, found
-
-
-def _served(context: RoundContext, by: int, model: Path, adapter: Path | None) -> tuple[Path, Path | None]:
-    if context.config.annotate.serve == "adapter" or adapter is None:
-        return model, adapter
-    merged = context.workspace.model_folder(by) / "merged"
-    if not merged.is_dir():
-        raise UserError(f"annotate.serve 'merged': {merged} is not there. Set finetune.merge to write it, or serve the adapter.")
-    return merged, None
-
-
-def _canary_requests(context: RoundContext, left: Sequence[tuple[_Job, str]], count: int) -> list[Request]:
-    out: list[Request] = []
-    for job in {j.clip.id: j for j, _ in left}.values():
-        try:
-            out.append(Request(key=f"canary-{job.clip.id}", picture=context.picture(job.clip.id), prompt=job.prompt))
-        except MediaError:
-            continue  # Its row will say so.
-        if len(out) == count:
-            break
-    return out
-
-
-def _reject(context: RoundContext, clip: Clip, round: int, reason: str) -> None:
-    context.workspace.add_rejected(round=round, stage="annotate", uri=clip.uri, clip_id=clip.id, reason=reason)
+def _reject(context: RoundContext, clip: Clip, round: int, kind: str, reason: str) -> None:
+    context.workspace.add_rejected(round=round, stage="annotate", uri=clip.uri, clip_id=clip.id, reason=reason, kind=kind)

@@ -19,6 +19,7 @@ from flywheel.models.score import mean_logprobs
 from flywheel.rounds.annotate import costs, write_texts
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.texts import CAPTION, EVALUATION, Texts
+from flywheel.rounds.writer import Writer
 
 if TYPE_CHECKING:
     import trainers
@@ -31,16 +32,23 @@ class Waiting(Exception):
 
 
 def annotate(context: RoundContext, round: int, limit: int | None = None, retry_failed: bool = False) -> Result:
-    """The champion writes captions for train and anchor clips; with ``retry_failed`` for those alone that were rejected."""
+    """The champion writes captions, and texts of the other kinds asked for, for train and anchor clips; with ``retry_failed`` for those alone that were rejected."""
     by = context.workspace.champion()
     clips = context.split("train", "anchor")
     retry = 0
     if retry_failed:
         retry = int(context.workspace.meta(f"retries:{round}") or 0) + 1
         context.workspace.set_meta(f"retries:{round}", str(retry))
-    done = write_texts(context, clips, by=by, round=round, kind=CAPTION, limit=limit, retry=retry)
+    with Writer(context, by) as writer:
+        done = write_texts(context, clips, by=by, round=round, kind=CAPTION, writer=writer, limit=limit, retry=retry)
+        also = {}
+        for prompt in context.also:
+            more = write_texts(
+                context, clips, by=by, round=round, kind=prompt.kind, prompt=prompt, writer=writer, limit=limit, retry=retry
+            )
+            also[prompt.kind] = {**asdict(more), "costs": costs(context, round, prompt.kind)}
     have = context.workspace.annotations(round=round, kind=CAPTION).height
-    return {"by": by, "annotations": have, **asdict(done), "costs": costs(context, round, CAPTION)}
+    return {"by": by, "annotations": have, **asdict(done), "costs": costs(context, round, CAPTION), "also": also}
 
 
 def review(context: RoundContext, round: int) -> Result:
@@ -89,7 +97,7 @@ def pretrain(context: RoundContext, round: int) -> Result:
         say(f"pretrain: no corrected anchors, so {config.loss.name} can't tell noise and falls back to maximum likelihood.")
     sink = context.tracker.sink(round)
     result = trainers.pretrain(
-        vlm, context.builder(vlm), config, _training_set(context, kept), out, sink=sink,
+        vlm, context.builder(vlm.processor), config, _training_set(context, kept), out, sink=sink,
         held_out=_training_set(context, held_out) if held_out else None,
         human=_training_set(context, anchors) if anchors else None,
     )  # fmt: skip
@@ -183,7 +191,7 @@ def finetune(context: RoundContext, round: int) -> Result:
     context.unload()
     vlm = context.load(context.checkpoint(round)[0])
     sink = context.tracker.sink(round)
-    result = trainers.finetune(vlm, context.builder(vlm), config, _training_set(context, tune), out, sink=sink)
+    result = trainers.finetune(vlm, context.builder(vlm.processor), config, _training_set(context, tune), out, sink=sink)
     sink.flush()
     context.unload()
     return _finish(
@@ -248,7 +256,7 @@ def trinity(context: RoundContext, texts: list[str], clips: list[Clip]) -> Resul
 def _agreement(context: RoundContext, texts: Texts, clips: list[Clip], said: Mapping[str, str], round: int) -> Estimate:
     """Base model's mean log-likelihood (nats per token) of each text with its own clip minus with another's, without hints."""
     vlm = context.load(context.base)
-    builder = context.builder(vlm)
+    builder = context.builder(vlm.processor)
     pictures = [context.picture(c.id) for c in clips]
     prompts = [context.prompt.render(context.evidence(c, texts, round).without("transcript", "previous")) for c in clips]
     words = [said[c.id] for c in clips]

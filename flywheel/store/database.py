@@ -17,7 +17,7 @@ from flywheel.core.errors import BorderError, UserError
 metadata = sql.MetaData()
 
 #: Layout of the database; a later layout brings its migration.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 meta = sql.Table(
     "meta", metadata,
@@ -57,6 +57,7 @@ corrections = sql.Table(
     sql.Column("refiner", sql.String, nullable=False),
     sql.Column("reason", sql.Text, nullable=False),
     sql.Column("seconds", sql.Float, nullable=False),
+    sql.Column("payload", sql.Text, nullable=False, server_default=""),
     sql.Column("at", sql.String, nullable=False),
 )  # fmt: skip
 
@@ -78,6 +79,10 @@ champions = sql.Table(
 )  # fmt: skip
 
 
+#: Layout -> what brings it to the next one. New tables need nothing: they are made where they are missing.
+_MIGRATIONS: dict[int, tuple[str, ...]] = {1: ("ALTER TABLE corrections ADD COLUMN payload TEXT NOT NULL DEFAULT ''",)}
+
+
 class Database:
     """One engine, translated errors, and the transaction as the only way in."""
 
@@ -94,13 +99,21 @@ class Database:
 
         with self.transaction() as connection:
             metadata.create_all(connection)
-            found = connection.execute(sql.select(meta.c.value).where(meta.c.key == "schema_version")).scalar()
+            version = sql.select(meta.c.value).where(meta.c.key == "schema_version")
+            found = connection.execute(version).scalar()
             if found is None:
                 connection.execute(sql.insert(meta).values(key="schema_version", value=str(SCHEMA_VERSION)))
-            elif int(found) != SCHEMA_VERSION:
+            elif int(found) > SCHEMA_VERSION:
                 raise UserError(
                     f"flywheel.db: layout {found}, this version reads layout {SCHEMA_VERSION}. Use the version that made it."
                 )
+            elif int(found) < SCHEMA_VERSION:
+                # Taking the write lock first: of two processes that open an old workspace one migrates.
+                connection.execute(sql.update(meta).where(meta.c.key == "schema_version").values(value=meta.c.value))
+                for layout in range(int(connection.execute(version).scalar_one()), SCHEMA_VERSION):
+                    for statement in _MIGRATIONS[layout]:
+                        connection.execute(sql.text(statement))
+                connection.execute(sql.update(meta).where(meta.c.key == "schema_version").values(value=str(SCHEMA_VERSION)))
 
     @contextmanager
     def transaction(self) -> Iterator[sql.Connection]:

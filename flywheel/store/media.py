@@ -130,6 +130,8 @@ def read_frames(path: Path, times_s: Sequence[float], *, max_side: int | None = 
 
     Scaled down so that the longer side is at most ``max_side``. Raises MediaError where no frame can be had.
     """
+    if not path.exists():
+        raise MediaError("the file is gone")
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:

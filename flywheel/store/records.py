@@ -28,6 +28,7 @@ SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
     "clips": {
         "id": _S, "uri": _S, "content_hash": _S, "start_s": _F, "end_s": _F, "fps": _F, "width": _I, "height": _I,
         "has_audio": _B, "transcript": _S, "sounds": _S, "split": _S,
+        "cues": pl.List(pl.Struct({"start_s": _F, "end_s": _F, "text": _S})),
     },
     "generations": {
         "id": _S, "clip_id": _S, "prompt": _S, "model": _S, "adapter": _S, "sampling": _S, "candidate": _I, "text": _S,
@@ -36,13 +37,20 @@ SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
     },
     "annotations": {
         "id": _S, "round": _I, "kind": _S, "clip_id": _S, "generation_id": _S, "source": _S, "text": _S,
-        "mean_logprob": _F,
+        "mean_logprob": _F, "payload": _S,
     },
     "rejected": {
-        "id": _S, "round": _I, "uri": _S, "clip_id": _S, "stage": _S, "reason": _S, "at": _S,
+        "id": _S, "round": _I, "uri": _S, "clip_id": _S, "stage": _S, "reason": _S, "at": _S, "kind": _S,
     },
     "noise_signals": {"id": _S, "round": _I, "annotation_id": _S, "origin": _S, "value": _F},
 }  # fmt: skip
+
+#: kind -> what a column holds in shards that were written before there was such a column.
+_BEFORE: dict[str, dict[str, pl.Expr]] = {
+    "clips": {"cues": pl.lit([], dtype=SCHEMAS["clips"]["cues"])},
+    "annotations": {"payload": pl.lit("")},
+    "rejected": {"kind": pl.when(pl.col("stage") == "annotate").then(pl.lit("caption")).otherwise(pl.lit(""))},
+}
 
 _BY_ROUND = {"annotations", "rejected", "noise_signals"}
 
@@ -65,13 +73,26 @@ class Records:
             return 0
         folder = self.root / kind / (f"round={round:03d}" if kind in _BY_ROUND else "")
         name = f"part-{uuid.uuid4().hex}.parquet"
-        frame = pl.DataFrame(fresh, schema=schema, orient="row")
+        # By column, which is several times faster than by row.
+        frame = pl.DataFrame({name: [row[name] for row in fresh] for name in schema}, schema=schema)
         shard = str((folder / name).relative_to(self.root))
         _write_whole(frame, folder / name)
         with self._db.transaction() as connection:
             connection.execute(sql.insert(db.shards).values(name=shard, kind=kind, round=round, num_rows=len(fresh)))
             connection.execute(sql.insert(db.keys), [{"kind": kind, "key": row[key], "shard": shard} for row in fresh])
         return len(fresh)
+
+    def rows(self, kind: str, keys: Iterable[str]) -> pl.DataFrame:
+        """The committed rows with these keys; only the shards that hold them are opened."""
+        wanted = list(keys)
+        names: set[str] = set()
+        with self._db.transaction() as connection:
+            for start in range(0, len(wanted), 500):
+                some = db.keys.c.key.in_(wanted[start : start + 500])
+                names.update(
+                    connection.execute(sql.select(db.keys.c.shard).where(db.keys.c.kind == kind, some).distinct()).scalars()
+                )
+        return self._scan(kind, sorted(names), pl.col(next(iter(SCHEMAS[kind]))).is_in(wanted))
 
     def known(self, kind: str, keys: Iterable[str]) -> set[str]:
         """Which of these keys are committed."""
@@ -92,12 +113,20 @@ class Records:
             query = query.where(db.shards.c.round == round)
         with self._db.transaction() as connection:
             names = list(connection.execute(query).scalars())
+        return self._scan(kind, names)
+
+    def _scan(self, kind: str, names: Sequence[str], where: pl.Expr | None = None) -> pl.DataFrame:
         schema = pl.Schema(SCHEMAS[kind])
         if not names:
             return pl.DataFrame(schema=schema)
         try:
             # One scan over all shards: thousands of single reads would spend the time on opening files.
-            return pl.scan_parquet([self.root / name for name in names], hive_partitioning=False).collect().select(schema.names())
+            frames = pl.scan_parquet(
+                [self.root / name for name in names], hive_partitioning=False, schema=schema, missing_columns="insert"
+            )
+            if where is not None:
+                frames = frames.filter(where)
+            return frames.with_columns(pl.col(name).fill_null(old) for name, old in _BEFORE.get(kind, {}).items()).collect()
         except (OSError, pl.exceptions.PolarsError) as error:
             raise BorderError(
                 f"{self.root / kind}: a committed shard is missing or damaged ({error}). Restore it from a backup."

@@ -17,7 +17,7 @@ import sqlalchemy as sql
 
 from flywheel.core import config as configuration
 from flywheel.core.errors import UserError
-from flywheel.core.types import Annotation, Clip, Correction, Generation, NoiseSignal, Stage, content_id
+from flywheel.core.types import Annotation, Clip, Correction, Cue, Generation, NoiseSignal, Stage, content_id
 from flywheel.store import database as db
 from flywheel.store.cache import FrameCache
 from flywheel.store.records import Records
@@ -101,11 +101,11 @@ class Workspace:
         frame = self.records.read("rejected")
         if not open_only or frame.is_empty():
             return frame
-        written = self.annotations().select("clip_id", "round").with_columns(stage=pl.lit("annotate")).unique()
+        written = self.annotations().select("clip_id", "round", "kind").with_columns(stage=pl.lit("annotate")).unique()
         clips = self.clips().select("uri").with_columns(stage=pl.lit("ingest")).unique()
-        frame = frame.join(written, on=["clip_id", "round", "stage"], how="anti")
+        frame = frame.join(written, on=["clip_id", "round", "stage", "kind"], how="anti")
         return frame.join(clips, on=["uri", "stage"], how="anti").unique(
-            ["uri", "clip_id", "stage", "round"], keep="last", maintain_order=True
+            ["uri", "clip_id", "stage", "round", "kind"], keep="last", maintain_order=True
         )
 
     def corrections(self) -> pl.DataFrame:
@@ -139,25 +139,21 @@ class Workspace:
                     connection.execute(sql.update(db.locations).where(where).values(uri=uri))
 
     def add_generations(self, generations: Iterable[Generation]) -> int:
-        rows = []
-        for generation in generations:
-            row = {key: getattr(generation, key) for key in generation.__dataclass_fields__}
-            row["token_ids"], row["logprobs"] = list(generation.token_ids), list(generation.logprobs)
-            rows.append(row)
-        return self.records.append("generations", rows)
+        return self.records.append("generations", [dict(vars(generation)) for generation in generations])
 
     def add_annotations(self, annotations: Sequence[Annotation], round: int) -> int:
-        return self.records.append("annotations", [asdict(a) for a in annotations], round=round)
+        return self.records.append("annotations", [dict(vars(a)) for a in annotations], round=round)
 
     def add_noise_signals(self, signals: Sequence[NoiseSignal], round: int) -> int:
         rows = [{"id": content_id(round, s.annotation_id, s.origin), "round": round, **asdict(s)} for s in signals]
         return self.records.append("noise_signals", rows, round=round)
 
-    def add_rejected(self, *, round: int, stage: Stage, uri: str, clip_id: str, reason: str) -> int:
+    def add_rejected(self, *, round: int, stage: Stage, uri: str, clip_id: str, reason: str, kind: str = "caption") -> int:
         """The same failure of the same thing is one row, however often it is met."""
+        kind = kind if stage == "annotate" else ""
         row = {
-            "id": content_id(round, stage, uri, clip_id, reason), "round": round, "uri": uri, "clip_id": clip_id,
-            "stage": stage, "reason": reason, "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "id": content_id(round, stage, uri, clip_id, reason, *([] if kind in ("", "caption") else [kind])), "round": round, "uri": uri, "clip_id": clip_id,
+            "stage": stage, "reason": reason, "at": datetime.now(UTC).isoformat(timespec="seconds"), "kind": kind,
         }  # fmt: skip
         return self.records.append("rejected", [row], round=round)
 
@@ -232,7 +228,7 @@ class Workspace:
 
 
 def clip_of(row: dict[str, Any]) -> Clip:
-    return Clip(**row)
+    return Clip(**{**row, "cues": tuple(Cue(**cue) for cue in row["cues"])})
 
 
 def annotation_of(row: dict[str, Any]) -> Annotation:

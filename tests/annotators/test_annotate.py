@@ -284,16 +284,17 @@ def test_figures_of_a_pass(make_workspace: Make, corpus: Path) -> None:
 
 
 def test_minimum_bayes_risk_takes_the_text_nearest_to_the_others() -> None:
+    from annotators.kinds import Reply
     from flywheel.core.types import Generation
     from flywheel.rounds.annotate import _best
 
-    def made(text: str, logprob: float) -> tuple[Generation, str]:
+    def made(text: str, logprob: float) -> tuple[Generation, Reply]:
         generation = Generation(
             id=text, clip_id="c", prompt="p", model="m", adapter="", sampling="", candidate=0, text=text, token_ids=(1,),
             logprobs=(logprob,), tokens_in=1, tokens_out=1, seconds=0.0, finish="stop",
         )  # fmt: skip
-        return generation, text
+        return generation, Reply(text=text)
 
     texts = [made("a cat sleeps", -0.1), made("a red ball rolls left", -0.5), made("a red ball rolls", -0.9)]
-    assert _best(texts, "logprob")[1] == "a cat sleeps"
-    assert _best(texts, "mbr")[1] in ("a red ball rolls left", "a red ball rolls")
+    assert _best(texts, "logprob")[1].text == "a cat sleeps"
+    assert _best(texts, "mbr")[1].text in ("a red ball rolls left", "a red ball rolls")

@@ -1,0 +1,228 @@
+"""Kinds of text: what their replies say, what is refused, and the whole way from a prompt file to an annotation with a structure."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from annotators import Request, Result, Sampling, Unusable, build, prompt_file
+from annotators.health import Unhealthy, check
+from annotators.kinds import BrokenReply, read
+from flywheel.core.errors import UserError
+from flywheel.models.inputs import InputBuilder
+from flywheel.models.load import load_vlm
+from flywheel.models.prompt import Evidence, load_prompt
+from flywheel.playground.tiny import bundled_model
+from flywheel.rounds import RoundContext
+from flywheel.rounds.stages import annotate
+from flywheel.store import Workspace
+from tests.annotators.test_annotate import filled, requests
+from tests.annotators.test_health import result
+
+Make = Callable[..., Workspace]
+
+KINDS = ("dense_caption", "qa", "tags")
+guided = pytest.mark.skipif(importlib.util.find_spec("xgrammar") is None, reason="xgrammar is not installed")
+
+
+def small(folder: Path, name: str = "dense_caption", /, **changes: object) -> Path:
+    """The bundled prompt with a form that a model which knows no JSON can fill within a hundred tokens."""
+    raw = yaml.safe_load(prompt_file(name, folder).read_text())
+    cue = {
+        "start_s": {"enum": [0, 0.5, 1]}, "end_s": {"enum": [2, 2.5]}, "text": {"type": "string", "minLength": 4, "maxLength": 16}
+    }  # fmt: skip
+    if name == "dense_caption":
+        items = raw["json_schema"]["properties"]["cues"]
+        items["maxItems"], items["items"]["properties"] = 2, cue
+    raw.update(changes)
+    file = folder / f"{name}.yaml"
+    file.write_text(yaml.safe_dump(raw))
+    return file
+
+
+def test_what_a_reply_says() -> None:
+    cues = '{"cues": [{"start_s": 1.5, "end_s": 3.3, "text": " a bell\\n rings"}, {"start_s": 0, "end_s": 1.5, "text": "A man enters."}]}'
+    dense = read("dense_caption", cues, duration_s=3.2)
+    assert dense.text == "A man enters. a bell rings"
+    assert json.loads(dense.payload) == {
+        "cues": [{"start_s": 0.0, "end_s": 1.5, "text": "A man enters."}, {"start_s": 1.5, "end_s": 3.2, "text": "a bell rings"}]
+    }
+    qa = read("qa", '```json\n{"pairs": [{"question": "Who?", "answer": "A man."}]}\n```')
+    assert (qa.text, json.loads(qa.payload)) == ("Who? A man.", {"pairs": [{"question": "Who?", "answer": "A man."}]})
+    tags = read("tags", '{"tags": ["Dog", "bell ", "dog"]}')
+    assert (tags.text, json.loads(tags.payload)) == ("dog, bell", {"tags": ["dog", "bell"]})
+    assert read("caption", " A man  enters. ").payload == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "reason"),
+    [
+        ("tags", "a dog and a bell", "not JSON"),
+        ("tags", '{"tags": "dog"', "not JSON"),
+        ("tags", '{"tags": [3]}', "tags.0.*3 is not of type 'string'"),
+        ("tags", '{"words": ["dog"]}', "the reply breaks its schema"),
+        ("qa", "[]", "is not of type 'object'"),
+        ("dense_caption", '{"cues": []}', "non-empty"),
+        ("dense_caption", '{"cues": [{"start_s": 9.0, "end_s": 14.0, "text": "a bell"}]}', r"need 0 <= .* <= 11.75, got \[9, 14\)"),
+        ("dense_caption", '{"cues": [{"start_s": 3, "end_s": 2, "text": "a bell"}]}', r"got \[3, 2\)"),
+        ("dense_caption", '{"cues": [{"start_s": 11.8, "end_s": 11.9, "text": "a bell"}]}', "begins at the clip's end"),
+    ],
+)
+def test_a_broken_reply_has_its_reason(kind: str, text: str, reason: str) -> None:
+    schema = load_prompt(prompt_file(kind, Path())).schema_text
+    with pytest.raises(BrokenReply, match=reason.replace("tags.0", r"tags\[0\]")):
+        read(kind, text, schema=schema, duration_s=11.75)
+
+
+def test_an_empty_reply_says_nothing() -> None:
+    for text in (" ", '{"tags": [" "]}'):
+        with pytest.raises(Unusable, match="wrote nothing"):
+            read("tags", text)
+
+
+def test_a_structure_without_its_schema_is_still_checked() -> None:
+    for kind, text in (("qa", '{"pairs": [{"question": "Who?"}]}'), ("tags", '{"tags": [3]}'), ("dense_caption", "7")):
+        with pytest.raises(BrokenReply, match=f"is no {kind}"):
+            read(kind, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "name"),
+    [
+        ('{"tags": ["dog", "be', "length", "cut off"),
+        ("I'm sorry, I can't.", "stop", "refusal"),
+        ("a dog", "stop", "schema"),
+        ("", "stop", "empty"),
+        ('{"tags": ["собака"]}', "stop", "language"),
+    ],
+)
+def test_faults_of_structured_replies(text: str, finish: str, name: str) -> None:
+    with pytest.raises(Unhealthy) as found:
+        check(result(text, finish), kind="tags", script="LATIN")
+    assert found.value.name == name
+
+
+def test_bundled_prompts_and_their_digests(tmp_path: Path) -> None:
+    prompts = [load_prompt(prompt_file(kind, tmp_path)) for kind in ("caption", *KINDS)]
+    assert len({p.digest for p in prompts}) == 4
+    dense = prompts[1]
+    evidence = Evidence(transcript="hello", timed_transcript="[0.0-1.0] hello", sounds="a bell")
+    assert dense.render(evidence).startswith("Transcript: [0.0-1.0] hello\n") or "Transcript: [0.0-1.0] hello" in dense.render(
+        evidence
+    )
+    assert "[0.0-1.0]" not in prompts[0].render(evidence)
+    changed = load_prompt(small(tmp_path))
+    assert changed.digest != dense.digest, "another form is another prompt"
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "reason"),
+    [
+        ("tags", {"json_schema": {"type": "objekt"}}, "not a JSON schema"),
+        ("tags", {"json_schema": {"type": "object", "required": ["words"]}}, "must require 'tags'"),
+        ("tags", {"colour": "red"}, "colour: Extra inputs"),
+        ("caption", {"json_schema": {"type": "object"}}, "a caption is plain text"),
+        ("tags", {"kind": "poem"}, "kind: Input should be 'caption'"),
+    ],
+)
+def test_a_wrong_prompt_file_is_one_line(tmp_path: Path, kind: str, changes: dict[str, object], reason: str) -> None:
+    with pytest.raises(UserError, match=reason) as found:
+        load_prompt(small(tmp_path, kind, **changes))
+    assert "\n" not in str(found.value)
+    assert str(tmp_path) in str(found.value)
+
+
+def test_a_clip_has_one_text_of_each_kind(make_workspace: Make, tmp_path: Path) -> None:
+    for overrides, reason in (
+        (["annotate.also=[tags, tags]"], "two prompts of one kind"),
+        (["annotate.also=[caption]"], "two prompts of one kind"),
+        (["annotate.prompt=tags"], "asks for tags, not a caption"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            RoundContext(make_workspace(*overrides))
+
+
+@guided
+def test_a_schema_that_cannot_be_compiled_is_one_line() -> None:
+    vlm = load_vlm(bundled_model())
+    engine = build("transformers", vlm=vlm, builder=InputBuilder(vlm.processor))
+    schema = json.dumps({"type": "object", "properties": {"tags": {"type": "string", "pattern": "(?<=x)y"}}, "required": ["tags"]})
+    with pytest.raises(UserError, match=r"json_schema can't be compiled") as found:
+        list(engine.generate(requests(1), Sampling(max_new_tokens=4, schema=schema)))
+    assert "\n" not in str(found.value)
+
+
+@guided
+def test_timed_cues_by_the_tiny_model(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
+    """The model knows no JSON: that every reply has the form is the guide's doing. The captions beside it are not touched by it."""
+    file = small(tmp_path)
+    context = filled(make_workspace, corpus, f"annotate.also=[{file}]", "annotate.max_new_tokens=48", "corpus.test_share=0.6")
+    found = annotate(context, 1, limit=4)
+    assert found["written"] == 4
+    assert found["also"]["dense_caption"]["written"] == 4, found["also"]
+    assert found["also"]["dense_caption"]["decodes"] == 0, "pictures are decoded once for all kinds"
+    dense = context.workspace.annotations(round=1, kind="dense_caption")
+    for row in dense.iter_rows(named=True):
+        cues = json.loads(row["payload"])["cues"]
+        assert 1 <= len(cues) <= 2
+        assert all(0 <= c["start_s"] < c["end_s"] <= 3.3 for c in cues)
+        assert row["text"] == " ".join(c["text"] for c in cues)
+    assert dense["clip_id"].n_unique() == 4
+    assert context.workspace.annotations(round=1, kind="caption")["payload"].unique().to_list() == [""]
+    again = annotate(context, 1, limit=4)
+    assert (again["written"], again["also"]["dense_caption"]["generated"]) == (3, 3), "the seven's rest, none of the first anew"
+
+
+def test_one_kind_that_fails_leaves_the_other(make_workspace: Make, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake engine knows no JSON: its tags are rejected with their reason, its captions stand; tried again, they are tags' alone."""
+    from annotators.engines import fake
+
+    context = filled(make_workspace, corpus, "annotate.engine=fake", "annotate.also=[tags]")
+    found = annotate(context, 1)
+    count = found["written"]
+    assert found["also"]["tags"]["rejected"] == count
+    assert found["also"]["tags"]["unhealthy"] == {"schema": 2 * count}
+    rejected = context.workspace.rejected(open_only=True)
+    assert rejected["kind"].unique().to_list() == ["tags"]
+    assert rejected["reason"].str.starts_with("the reply is not JSON").all()
+    assert annotate(context, 1)["also"]["tags"]["generated"] == 0
+    original = fake._Engine.generate
+
+    def knows_json(self: object, asked: Iterator[Request], sampling: Sampling) -> Iterator[Result]:
+        for r in original(self, asked, sampling):  # type: ignore[arg-type]
+            yield replace(r, text=json.dumps({"tags": [r.text]}) if sampling.schema else r.text)
+
+    monkeypatch.setattr(fake._Engine, "generate", knows_json)
+    retried = annotate(context, 1, retry_failed=True)
+    assert (retried["generated"], retried["also"]["tags"]["written"]) == (0, count)
+    assert context.workspace.rejected(open_only=True).is_empty()
+
+
+def test_cues_come_with_the_video(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
+    """Times of a side-car are kept with the clip, and shown from the clip's start."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    video = sorted((corpus / "corpus").glob("*.mp4"))[0]
+    shutil.copy(video, folder / "a.mp4")
+    (folder / "a.vtt").write_text(
+        "WEBVTT\n\n00:00.500 --> 00:01.250\nA bell rings.\n\n00:01.900 --> 00:02.900\nIt stops.\n", encoding="utf-8"
+    )
+    from flywheel.ingest import ingest
+
+    w = make_workspace("corpus.split_by=length", "corpus.clip_len_s=1.5")
+    with w.lock():
+        ingest(w, [str(folder)])
+    context = RoundContext(w)
+    first, second, *_ = sorted(context.clips.values(), key=lambda c: c.start_s)
+    assert [(c.start_s, c.end_s, c.text) for c in first.cues] == [(0.5, 1.25, "A bell rings.")]
+    from flywheel.rounds.texts import Texts
+
+    shown = context.evidence(second, Texts(w), 1)
+    assert (shown.transcript, shown.timed_transcript) == ("It stops.", "[0.4-1.4] It stops.")
