@@ -73,6 +73,8 @@ class _Engine:
         self._servers = [
             _Server(url.rstrip("/"), httpx.Client(timeout=httpx.Timeout(timeout_s, connect=10.0), limits=limits)) for url in servers
         ]
+        hosts = {httpx.URL(url).host for url in servers}
+        self._near = hosts <= {"localhost", "127.0.0.1", "::1"}
         self._lock = threading.Condition()
         self._closed = False
         asked = self._servers
@@ -222,7 +224,7 @@ class _Engine:
         return True
 
     def _body(self, request: Request, sampling: Sampling) -> dict[str, Any]:
-        url, kwargs = _encoded(request.picture)
+        url, kwargs = _encoded(request.picture, packed=not self._near)
         seen: list[dict[str, Any]] = [{"type": "video_url", "video_url": {"url": url}}]
         if request.picture.sound is not None:
             seen.append({"type": "input_audio", "input_audio": {"data": _wav(request.picture.sound), "format": "wav"}})
@@ -263,12 +265,16 @@ class _Engine:
             server.client.close()
 
 
-def _encoded(picture: Picture) -> tuple[str, dict[str, Any]]:
-    """Frames as a data URL, without loss (PNG under the name that vLLM gives to frame sequences), and what they are of."""
+def _encoded(picture: Picture, *, packed: bool) -> tuple[str, dict[str, Any]]:
+    """Frames as a data URL, without loss (under the name that vLLM gives to frame sequences, whatever they are), and what they are
+    of. ``packed`` is PNG, a third of the bytes for seven times the work; else BMP, for servers on this machine."""
     parts = []
     for frame in picture.frames_THWC:
         out = io.BytesIO()
-        Image.fromarray(frame).save(out, "PNG", compress_level=1)
+        if packed:
+            Image.fromarray(frame).save(out, "PNG", compress_level=1)
+        else:
+            Image.fromarray(frame).save(out, "BMP")
         parts.append(base64.b64encode(out.getvalue()).decode())
     metadata = picture.metadata()
     kwargs = {name: metadata[name] for name in ("fps", "duration", "total_num_frames", "frames_indices")}

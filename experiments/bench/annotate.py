@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -103,6 +104,55 @@ def throughput(clips: int, repeats: int) -> None:
     engine.close()
 
 
+def pool(clips: int, repeats: int) -> None:
+    """Ours against a plain client with as many connections that sends the same requests, written out beforehand, to the same server."""
+    import httpx
+
+    from annotators import serving
+
+    asked, sampling, at_once = requests(clips), Sampling(max_new_tokens=24), 16
+    with tempfile.TemporaryDirectory() as folder:
+        options = {
+            "dtype": "float32", "enforce_eager": True, "max_model_len": 512, "max_num_seqs": 16, "max_num_batched_tokens": 2048,
+            "kv_cache_memory_bytes": 64 << 20, "mm_processor_cache_gb": 0, "enable_prefix_caching": False,
+        }  # fmt: skip
+        server = serving.start(bundled_model(), Path(folder), options=options)
+        try:
+            engine = build("openai", model=bundled_model(), adapter=None, servers=[server.url], concurrency=at_once)
+            bodies = [json.dumps(engine._body(r, sampling)).encode() for r in asked]  # type: ignore[attr-defined]
+            client = httpx.Client(timeout=120, limits=httpx.Limits(max_connections=at_once))
+
+            def ask(body: bytes) -> int:
+                answer = client.post(
+                    f"{server.url}/v1/chat/completions", content=body, headers={"content-type": "application/json"}
+                )
+                return int(answer.json()["usage"]["completion_tokens"])
+
+            def plain() -> int:
+                with ThreadPoolExecutor(at_once) as threads:
+                    return sum(threads.map(ask, bodies))
+
+            def ours() -> int:
+                return sum(len(r.token_ids) for r in engine.generate(asked, sampling))
+
+            assert plain() == ours()
+            ratios, rates = [], []
+            for _ in range(repeats):
+                seconds = []
+                for way in (plain, ours):
+                    began = time.perf_counter()
+                    tokens = way()
+                    seconds.append(time.perf_counter() - began)
+                ratios.append(seconds[0] / seconds[1])
+                rates.append(tokens / seconds[1])
+            say(
+                what="output tokens per second through a server", way="ours", clips=clips, repeats=repeats, median=round(median(rates), 1),
+                ratio_to_a_plain_client=round(median(ratios), 3), ratios=[round(r, 3) for r in ratios], vllm=version("vllm"),
+            )  # fmt: skip
+        finally:
+            server.stop()
+
+
 def overhead(clips: int, repeats: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -140,17 +190,21 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=128)
     parser.add_argument("--rows", type=int, default=4000)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--overhead-only", action="store_true")
+    parser.add_argument("--only", choices=["overhead", "pool", "throughput"])
     options = parser.parse_args()
-    overhead(options.rows, options.repeats)
-    if options.overhead_only:
+    if options.only in (None, "overhead"):
+        overhead(options.rows, options.repeats)
+    if options.only == "overhead":
         return
     try:
         import vllm  # noqa: F401
     except ImportError as error:
         say(what="output tokens per second", not_measured=f"vLLM can't be imported ({error})")
         return
-    throughput(options.clips, options.repeats)
+    if options.only in (None, "pool"):
+        pool(options.clips, options.repeats)
+    if options.only in (None, "throughput"):
+        throughput(options.clips, options.repeats)
     sys.stdout.flush()
     os._exit(0)
 

@@ -76,6 +76,8 @@ class RoundContext:
 
     def builder(self, processor: Any) -> InputBuilder:
         """One builder for the whole command: every M_k has the base's processor, so pixels are processed once."""
+        if self.config.corpus.sound and getattr(processor, "feature_extractor", None) is None:
+            raise UserError(f"corpus.sound: {self.base}'s processor takes no audio. Set it to false, or choose a model that hears.")
         if self._builder is None:
             self._builder = InputBuilder(processor)
         return self._builder

@@ -7,7 +7,7 @@ variable frame rates too. Pixels are square and upright: sample aspect ratio and
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,12 +15,17 @@ from pathlib import Path
 import av
 import numpy as np
 from av.error import FFmpegError
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from flywheel.core.errors import MediaError
 
-#: Beyond this distance to the next wanted time a seek is cheaper than decoding on.
+#: Beyond this distance to the next wanted time a seek is cheaper than decoding on, where nothing is known of the key frames.
 _SEEK_BEYOND_S = 4.0
+#: From this size on pictures are worth more than one thread each.
+_LARGE_PIXELS = 1280 * 720
+#: A key frame nearer than this is decoded on to: a seek empties the decoder's threads.
+_SEEK_LEAST_S = 0.5
 _HASH_CHUNK = 1 << 20
 
 
@@ -130,6 +135,11 @@ def read_frames(path: Path, times_s: Sequence[float], *, max_side: int | None = 
 
     Scaled down so that the longer side is at most ``max_side``. Raises MediaError where no frame can be had.
     """
+    return np.stack(list(iter_frames(path, times_s, max_side=max_side)))
+
+
+def iter_frames(path: Path, times_s: Iterable[float], *, max_side: int | None = None) -> Iterator[NDArray[np.uint8]]:
+    """As :func:`read_frames`, one by one: ``(H, W, 3)`` for each time, for more of them than memory holds."""
     if not path.exists():
         raise MediaError("the file is gone")
     try:
@@ -137,39 +147,51 @@ def read_frames(path: Path, times_s: Sequence[float], *, max_side: int | None = 
             if not container.streams.video:
                 raise MediaError("holds no video stream")
             stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            origin = _origin(stream)
-            frames: list[NDArray[np.uint8]] = []
-            current: av.VideoFrame | None = None
-            pictures: dict[int, NDArray[np.uint8]] = {}
+            # Small pictures are decoded sooner than they are handed to other threads, and clips are decoded side by side anyway.
+            stream.thread_type = "AUTO" if stream.width * stream.height >= _LARGE_PIXELS else "SLICE"
+            origin, aspect = _origin(stream), _aspect(stream)
+            # One for the whole file: setting one up takes several times as long as using it.
+            reformatter = VideoReformatter()
             decoder = container.decode(stream)
+            current: av.VideoFrame | None = None
             ahead: av.VideoFrame | None = None
-            ended = False
+            picture: NDArray[np.uint8] | None = None
             for time_s in times_s:
-                reached = current.time - origin if current is not None and current.time is not None else 0.0
-                if time_s - reached > _SEEK_BEYOND_S and stream.time_base:
-                    container.seek(int((time_s + origin) / stream.time_base), stream=stream, backward=True)
-                    decoder, ahead, ended, found = container.decode(stream), None, False, None
+                reached = _time(current) - origin if current is not None else -origin
+                if (target := _worth_a_seek(stream, reached + origin, time_s + origin)) is not None:
+                    container.seek(target, stream=stream, backward=True)
+                    decoder, ahead, found = container.decode(stream), None, None
                 else:
                     found = current
-                while not ended:
-                    if ahead is None:
-                        ahead = _next(decoder)
-                        if ahead is None:
-                            ended = True
-                            break
+                while ahead is not None or (ahead := _next(decoder)) is not None:
                     if found is not None and _time(ahead) - origin > time_s + 1e-6:
                         break
                     found, ahead = ahead, None
-                current = found if found is not None else current
-                if current is None:
+                if found is None:
+                    found = current
+                if found is None:
                     raise MediaError("no frame can be decoded")
-                if id(current) not in pictures:
-                    pictures = {id(current): _upright(current, _aspect(stream), max_side)}
-                frames.append(pictures[id(current)])
-            return np.stack(frames)
+                if found is not current or picture is None:
+                    current, picture = found, _upright(found, aspect, max_side, reformatter)
+                yield picture
     except FFmpegError as error:
         raise MediaError(f"can't be decoded ({error.strerror or error})") from error
+
+
+def _worth_a_seek(stream: av.VideoStream, reached_s: float, wanted_s: float) -> int | None:
+    """Where to seek to, in the stream's time base: the last key frame at or before the wanted time, if it lies beyond what is
+    decoded already. Files without an index of key frames are seeked in where the way is long."""
+    base = stream.time_base
+    if not base:
+        return None
+    target = int(wanted_s / base)
+    index = stream.index_entries
+    entry = index.search_timestamp(target) if len(index) else -1
+    if entry >= 0:
+        # An index speaks of decoding times, which lie a few frames before the pictures': what is near is decoded on to.
+        ahead_s = float(index[entry].timestamp * base) - reached_s
+        return target if ahead_s > _SEEK_LEAST_S else None
+    return target if wanted_s - reached_s > _SEEK_BEYOND_S else None
 
 
 def _origin(stream: av.VideoStream) -> float:
@@ -194,13 +216,16 @@ def _aspect(stream: av.VideoStream) -> float:
     return aspect if 0.1 < aspect < 10 else 1.0
 
 
-def _upright(frame: av.VideoFrame, aspect: float, max_side: int | None) -> NDArray[np.uint8]:
+def _upright(
+    frame: av.VideoFrame, aspect: float, max_side: int | None, reformatter: VideoReformatter | None = None
+) -> NDArray[np.uint8]:
     width = max(2, round(frame.width * aspect))
     height = frame.height
     if max_side is not None and max(width, height) > max_side:
         scale = max_side / max(width, height)
         width, height = max(2, round(width * scale)), max(2, round(height * scale))
-    picture: NDArray[np.uint8] = np.asarray(frame.to_ndarray(format="rgb24", width=width, height=height), dtype=np.uint8)
+    rgb = (reformatter or VideoReformatter()).reformat(frame, format="rgb24", width=width, height=height)
+    picture: NDArray[np.uint8] = np.asarray(rgb.to_ndarray(), dtype=np.uint8)
     turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
 

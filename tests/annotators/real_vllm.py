@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from annotators import Engine, Result, Sampling, build
+from annotators.kinds import read
 from annotators.proof import Canary, canaries, prove
-from flywheel.core.errors import ProofFailed
+from flywheel.core.errors import ProofFailed, UserError
 from flywheel.models.inputs import InputBuilder
 from flywheel.models.load import load_vlm
 from flywheel.playground.tiny import bundled_model
@@ -26,6 +27,32 @@ OPTIONS = {
     "dtype": "float32", "enforce_eager": True, "max_model_len": 512, "max_num_seqs": 16, "max_num_batched_tokens": 2048,
     "kv_cache_memory_bytes": 64 << 20, "disable_log_stats": True,
 }  # fmt: skip
+
+
+#: A form that a model which knows no JSON fills within some hundred tokens.
+SCHEMA = json.dumps(
+    {
+        "type": "object",
+        "properties": {
+            "cues": {
+                "type": "array", "minItems": 1, "maxItems": 2,
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "start_s": {"enum": [0, 0.5, 1]}, "end_s": {"enum": [2, 2.5]},
+                        "text": {"type": "string", "minLength": 4, "maxLength": 16},
+                    },
+                    "required": ["start_s", "end_s", "text"], "additionalProperties": False,
+                },
+            }
+        },
+        "required": ["cues"], "additionalProperties": False,
+    }
+)  # fmt: skip
+
+
+def fits(text: str) -> bool:
+    return bool(read("dense_caption", text, schema=SCHEMA, duration_s=3.2).payload)
 
 
 def same(own: list[Result], served: list[Result]) -> tuple[float, float]:
@@ -64,6 +91,19 @@ def main(folder: Path) -> None:
     long = replace(asked[0], key="long", prompt="word " * 2000)
     mixed = {r.key: r for r in served.generate([asked[1], long, asked[2]], greedy)}
     out["too long"] = [mixed["long"].finish, mixed["long"].text, mixed["1"].finish, mixed["2"].finish]
+    shape = Sampling(max_new_tokens=160, schema=SCHEMA)
+    held = {
+        r.key: r
+        for r in build("transformers", vlm=load_vlm(bundled_model(), folder / "new"), builder=builder).generate(asked[:16], shape)
+    }
+    guided = list(served.generate(asked[:16], shape))
+    out["guided"] = [*same(list(held.values()), guided), sum(fits(r.text) for r in guided)]
+    impossible = {"type": "object", "properties": {"tags": {"type": "string", "pattern": "(?<=x)y"}}, "required": ["tags"]}
+    try:
+        out["impossible"] = str(list(served.generate(asked[:4], replace(shape, schema=json.dumps(impossible)))))
+    except UserError as error:
+        out["impossible"] = str(error)
+    out["after it"] = [r.finish for r in served.generate(asked[:2], greedy)]
     served.close()
     for name in ("base", "old"):
         adapter = None if name == "base" else folder / name
