@@ -45,7 +45,7 @@ def read(kind: str, text: str, *, schema: str = "", duration_s: float = math.inf
     fenced = _FENCE.match(text)
     try:
         value = json.loads(fenced.group(1) if fenced else text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BrokenReply(f"the reply is not JSON ({error})") from error
     if schema and (problem := jsonschema.exceptions.best_match(_validator(schema).iter_errors(value))) is not None:
         where = problem.json_path.removeprefix("$").lstrip(".")

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import json
 import os
+import socket
 import sys
 import warnings
 from collections.abc import Callable
@@ -183,6 +184,46 @@ def serve(
         )
     finally:
         server.stop()
+
+
+@app.command()
+def review(
+    config: Config = HERE, set_: Set = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8470,
+    host: Annotated[str, typer.Option(help="Address to listen on; others than this machine's want a proxy with TLS before them.")] = "127.0.0.1",
+) -> None:  # fmt: skip
+    """Serve the review page until interrupted. Who may use it: 'flywheel invite'."""
+    import uvicorn
+
+    from human_refine.server import create_app
+
+    workspace = _open(config, set_)
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise UserError(f"flywheel review: {host}:{port} can't be had ({error.strerror}). Name another with --port.") from error
+        url = f"http://{host}:{listener.getsockname()[1]}"
+        server = uvicorn.Server(uvicorn.Config(create_app(workspace), log_level="warning", server_header=False))
+        print(f"{url} serves the review page. Ctrl-C ends it.", flush=True)
+        server.run(sockets=[listener])
+
+
+@app.command()
+def invite(
+    name: Annotated[str, typer.Option(help="Who is invited; the name stands beside every correction.")],
+    role: Annotated[str, typer.Option(help="refiner, or lead.")] = "refiner",
+    config: Config = HERE,
+    url: Annotated[str, typer.Option(help="Where the page is reached.")] = "http://127.0.0.1:8470",
+    json_: Json = False,
+) -> None:
+    """Print a link with a token for the review page; an earlier link of the same name ends."""
+    from human_refine.people import invite as make
+
+    token = make(_open(config, None), name, role)
+    link = f"{url.rstrip('/')}/invite/{token}"
+    _print({"name": name, "role": role, "link": link, "token": token}, json_, link)
 
 
 @app.command("round")

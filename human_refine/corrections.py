@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
-import polars as pl
-
-from flywheel.core.errors import UserError
 from flywheel.core.types import Correction, Verdict, content_id
 from flywheel.formats.corrections import read_corrections
 from flywheel.store import Workspace
+from human_refine.queue import waiting
+
+#: Overrides and isolates of writing direction: with them a text can look other than it is.
+_DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 @dataclass(kw_only=True)
@@ -24,14 +25,18 @@ class ImportReport:
     added: int = 0
     known: int = 0
     refused: list[str] = field(default_factory=list)
+    changes: list[dict[str, str]] = field(default_factory=list)
 
 
-def import_corrections(workspace: Workspace, path: Path) -> ImportReport:
-    """Read a file of corrections and keep its good rows, all in one transaction; the caller holds the lock.
+def import_corrections(workspace: Workspace, path: Path, *, refiner: str = "", preview: bool = False) -> ImportReport:
+    """Read a file of corrections and keep its good rows, all in one transaction.
 
+    ``refiner`` is whose they all are, whatever the file says; with ``preview`` nothing is kept, and ``changes`` says what would be.
     Importing the same file twice changes nothing. Raises UserError where the file as a whole can't be read.
     """
-    annotations = dict(workspace.annotations().select("id", "clip_id").iter_rows())
+    frame = workspace.annotations().select("id", "clip_id", "text")
+    annotations = dict(frame.select("id", "clip_id").iter_rows())
+    texts = dict(frame.select("id", "text").iter_rows())
     report = ImportReport()
     good: dict[str, Correction] = {}
     existing = set(workspace.corrections()["id"])
@@ -39,7 +44,8 @@ def import_corrections(workspace: Workspace, path: Path) -> ImportReport:
         problem = row.problem
         if not problem:
             try:
-                correction = _correction(row.values, annotations, workspace.config.review.max_chars)
+                values = {**row.values, "refiner": refiner} if refiner else row.values
+                correction = _correction(values, annotations, workspace.config.review.max_chars)
             except ValueError as error:
                 problem = str(error)
         if problem:
@@ -50,8 +56,30 @@ def import_corrections(workspace: Workspace, path: Path) -> ImportReport:
             report.refused.append(f"{path.name}: line {row.line}: the same as an earlier line of this file.")
         else:
             good[correction.id] = correction
-    report.added = workspace.add_corrections(list(good.values()))
+    report.changes = [
+        {
+            "annotation_id": c.annotation_id,
+            "verdict": c.verdict,
+            "before": texts[c.annotation_id],
+            "after": c.text,
+            "refiner": c.refiner,
+        }
+        for c in good.values()
+    ]
+    report.added = len(good) if preview else workspace.add_corrections(list(good.values()))
     return report
+
+
+def clean_text(text: str, max_chars: int) -> str:
+    """The text with white space folded. Raises ValueError for one that is too long or holds what nobody can see."""
+    if "\x00" in text:
+        raise ValueError("the text holds a NUL byte")
+    if hidden := next((c for c in text if c in _DIRECTION), ""):
+        raise ValueError(f"the text holds an invisible mark that turns the direction of writing (U+{ord(hidden):04X})")
+    text = " ".join(text.split())
+    if len(text) > max_chars:
+        raise ValueError(f"the text has {len(text)} characters, at most {max_chars} are allowed (review.max_chars)")
+    return text
 
 
 def _correction(values: Any, annotations: dict[str, str], max_chars: int) -> Correction:
@@ -60,14 +88,9 @@ def _correction(values: Any, annotations: dict[str, str], max_chars: int) -> Cor
         raise ValueError(f"annotation '{annotation_id[:40]}' is unknown")
     if verdict not in get_args(Verdict):
         raise ValueError(f"verdict '{verdict[:40]}' is unknown; there are {', '.join(get_args(Verdict))}")
-    text = (values.get("text") or "").strip()
-    if "\x00" in text:
-        raise ValueError("the text holds a NUL byte")
-    text = " ".join(text.split())
+    text = clean_text(values.get("text") or "", max_chars)
     if verdict == "edit" and not text:
         raise ValueError("an edit needs a text; this one is empty")
-    if len(text) > max_chars:
-        raise ValueError(f"the text has {len(text)} characters, at most {max_chars} are allowed (review.max_chars)")
     try:
         seconds = float(values.get("seconds") or 0.0)
     except (TypeError, ValueError):
@@ -98,40 +121,21 @@ def _correction(values: Any, annotations: dict[str, str], max_chars: int) -> Cor
 
 
 def export_queue(workspace: Workspace, out: Path, limit: int | None = None) -> int:
-    """Write the last round's uncorrected texts as JSONL for people to fill in; returns how many.
-
-    Half come in the order of the model's doubt (lowest mean log-prob first), half at random by id, so that what people see
-    is not only the worst. Anchor clips come at random alone.
-    """
-    written = workspace.annotations(kind="caption").filter(pl.col("source") == "model")
-    if written.is_empty():
-        raise UserError("corrections export: no round has texts yet. Run 'flywheel annotate' first.")
-    round = int(written["round"].to_numpy().max())
-    captions = written.filter(pl.col("round") == round)
-    clips = workspace.clips().select(pl.col("id").alias("clip_id"), "uri", "start_s", "end_s", "split")
-    done = workspace.corrections().select("clip_id")
-    open_rows = captions.join(clips, on="clip_id").join(done, on="clip_id", how="anti").sort("id")
-    train, anchor = open_rows.filter(pl.col("split") == "train"), open_rows.filter(pl.col("split") == "anchor")
-    doubted = train.sort("mean_logprob", "id")
-    mixed = [row for pair in zip(doubted.to_dicts(), train.to_dicts(), strict=True) for row in pair]
-    seen: set[str] = set()
-    train_rows = [row for row in mixed if not (row["id"] in seen or seen.add(row["id"]))]  # type: ignore[func-returns-value]
-    anchor_rows = anchor.to_dicts()
-    if not train_rows and not anchor_rows:
-        raise UserError(f"corrections export: round {round} has no text left to correct. Run 'flywheel annotate' first.")
-    share = len(anchor_rows) / (len(anchor_rows) + len(train_rows))
-    chosen: list[dict[str, Any]] = []
-    taken = 0
-    while train_rows or anchor_rows:
-        from_anchor = anchor_rows and (not train_rows or taken < share * (len(chosen) + 1))
-        taken += bool(from_anchor)
-        chosen.append((anchor_rows if from_anchor else train_rows).pop(0))
-    chosen = chosen[:limit]
+    """Write the last round's uncorrected texts as JSONL, in the queue's order, for people to fill in; returns how many."""
+    chosen = waiting(workspace)[:limit]
+    uris = dict(workspace.clips().select("id", "uri").iter_rows())
     lines = [
         json.dumps(
-            {"annotation_id": r["id"], "uri": r["uri"], "model_text": r["text"], "verdict": "", "text": r["text"], "refiner": ""}
+            {
+                "annotation_id": i.annotation_id,
+                "uri": uris[i.clip_id],
+                "model_text": i.text,
+                "verdict": "",
+                "text": i.text,
+                "refiner": "",
+            }
         )
-        for r in chosen
+        for i in chosen
     ]
     out.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return len(chosen)

@@ -144,6 +144,11 @@ class Finetune(Section):
 class Review(Section):
     wait_for: int = Field(0, ge=0, description="corrections of this round's texts before it goes on; 0 goes on without")
     max_chars: int = Field(4000, ge=1, description="longest text that a correction may have")
+    random_share: float = Field(
+        0.5, ge=0, le=1, description="share of the queue's training clips that are drawn at random, not by doubt"
+    )
+    lease_s: float = Field(600.0, gt=0, description="seconds for which a clip is one refiner's; the open page renews it")
+    upload_mib: float = Field(8.0, gt=0, le=512, description="largest file of corrections that the page takes")
 
 
 class Evaluate(Section):

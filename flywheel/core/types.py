@@ -13,10 +13,10 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 Split = Literal["train", "test", "anchor"]
-Verdict = Literal["accept", "edit", "reject", "skip", "cant_tell"]
+Verdict = Literal["accept", "edit", "reject", "skip", "cant_tell", "withdraw"]
 Stage = Literal["ingest", "annotate", "review", "pretrain", "finetune", "evaluate", "gate"]
 
-VERDICTS: tuple[Verdict, ...] = ("accept", "edit", "reject", "skip", "cant_tell")
+VERDICTS: tuple[Verdict, ...] = ("accept", "edit", "reject", "skip", "cant_tell", "withdraw")
 
 #: The group of texts that people gave or left standing: no loss doubts them.
 HUMAN = "human"
@@ -116,7 +116,7 @@ class Annotation:
 
 @dataclass(frozen=True, kw_only=True)
 class Correction:
-    """What a person said of an annotation. ``seconds`` is the time spent on it, ``at`` when it was given (UTC); ``payload`` as in
+    """What a person said of an annotation; ``withdraw`` takes back what the same person said of it before. ``seconds`` is the time spent on it, ``at`` when it was given (UTC); ``payload`` as in
     :class:`Annotation`, for an edit of a kind that has one."""
 
     id: str
@@ -193,14 +193,10 @@ class MetricSink(Protocol):
 def corrected(annotation: Annotation, corrections: Sequence[Correction], leads: frozenset[str] = frozenset()) -> str | None:
     """The current text of an annotation: a pure function of it and its corrections; None when people rejected it.
 
-    Each refiner's latest word counts, skips and can't-tells don't. The latest lead decides; else the verdict or text that
+    Each refiner's latest word counts (:func:`standing`). The latest lead decides; else the verdict or text that
     most refiners gave; else the medoid, the text nearest to all others by word overlap (ours).
     """
-    latest: dict[str, Correction] = {}
-    for correction in sorted(corrections, key=lambda c: (c.at, c.id)):
-        if correction.annotation_id == annotation.id and correction.verdict not in ("skip", "cant_tell"):
-            latest.pop(correction.refiner, None)
-            latest[correction.refiner] = correction
+    latest = standing([c for c in corrections if c.annotation_id == annotation.id])
     if not latest:
         return annotation.text
     by_lead = [c for c in latest.values() if c.refiner in leads]
@@ -214,6 +210,18 @@ def corrected(annotation: Annotation, corrections: Sequence[Correction], leads: 
         return leading[0]
     texts = [text for text in said if text is not None]
     return max(dict.fromkeys(t for t in leading if t is not None), key=lambda t: sum(_overlap(t, u) for u in texts))
+
+
+def standing(corrections: Sequence[Correction]) -> dict[str, Correction]:
+    """Refiner -> that person's latest word on one annotation, in the order of time. Skips and can't-tells say nothing, what was
+    withdrawn is not said."""
+    latest: dict[str, Correction] = {}
+    for correction in sorted(corrections, key=lambda c: (c.at, c.id)):
+        if correction.verdict not in ("skip", "cant_tell"):
+            latest.pop(correction.refiner, None)
+            if correction.verdict != "withdraw":
+                latest[correction.refiner] = correction
+    return latest
 
 
 def _said(annotation: Annotation, correction: Correction) -> str | None:

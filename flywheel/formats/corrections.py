@@ -52,6 +52,9 @@ def _jsonl(content: bytes) -> Iterator[CorrectionRow]:
         except json.JSONDecodeError as error:
             yield CorrectionRow(line=number, values={}, problem=f"not JSON ({error.msg} at character {error.pos})")
             continue
+        except RecursionError:
+            yield CorrectionRow(line=number, values={}, problem="not JSON (nested too deeply)")
+            continue
         if not isinstance(values, dict):
             yield CorrectionRow(line=number, values={}, problem=f"must be an object, got {type(values).__name__}")
             continue

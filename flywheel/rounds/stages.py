@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from flywheel.core.progress import say
-from flywheel.core.types import HUMAN, Clip, Estimate, Example, NoiseSignal, Stage
+from flywheel.core.types import HUMAN, Clip, Correction, Estimate, Example, NoiseSignal, Stage, standing
 from flywheel.metrics import diversity, mean_estimate, paired_difference, quantity, reference_quality, token_f1
 from flywheel.models.score import mean_logprobs
 from flywheel.rounds.annotate import costs, write_texts
@@ -57,14 +56,19 @@ def review(context: RoundContext, round: int) -> Result:
     if have < wanted:
         raise Waiting(
             f"round {round} waits for {wanted - have} more corrections ({have} of {wanted}). "
-            "Give them with 'flywheel corrections import FILE' and run the same command."
+            "Give them on the page that 'flywheel review' serves, or with 'flywheel corrections import FILE', and run the same command."
         )
     return {"num_corrections": have}
 
 
 def num_corrections(context: RoundContext, round: int) -> int:
-    ids = context.workspace.annotations(round=round, kind=CAPTION).select(pl.col("id").alias("annotation_id"))
-    return context.workspace.corrections().join(ids, on="annotation_id", how="semi").height
+    """What people said of a round's texts and still stands."""
+    ids = set(context.workspace.annotations(round=round, kind=CAPTION)["id"])
+    said: dict[str, list[Correction]] = {}
+    for correction in context.workspace.correction_records():
+        if correction.annotation_id in ids:
+            said.setdefault(correction.annotation_id, []).append(correction)
+    return sum(len(standing(corrections)) for corrections in said.values())
 
 
 def pretrain(context: RoundContext, round: int) -> Result:

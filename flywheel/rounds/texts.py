@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from flywheel.core.types import Annotation, Correction, corrected
+from flywheel.core.types import Annotation, Correction, corrected, standing
 from flywheel.metrics import token_f1
 from flywheel.store import Workspace
 from flywheel.store.workspace import annotation_of
@@ -90,15 +90,17 @@ def _human_texts(by_id: Mapping[str, Annotation], corrections: Sequence[Correcti
     """Clip id -> what people said, the latest round's where several were corrected."""
     grouped: dict[str, list[Correction]] = {}
     for correction in corrections:
-        if correction.verdict not in ("skip", "cant_tell") and correction.annotation_id in by_id:
+        if correction.annotation_id in by_id:
             grouped.setdefault(correction.annotation_id, []).append(correction)
     texts: dict[str, HumanText] = {}
     for annotation_id in sorted(grouped, key=lambda i: (by_id[i].round, i)):
-        annotation = by_id[annotation_id]
+        annotation, said = by_id[annotation_id], standing(grouped[annotation_id])
+        if not said:
+            continue
         texts[annotation.clip_id] = HumanText(
             text=corrected(annotation, grouped[annotation_id]),
             annotation_id=annotation_id,
-            corrections=tuple(c.id for c in grouped[annotation_id]),
+            corrections=tuple(c.id for c in said.values()),
         )
     return texts
 

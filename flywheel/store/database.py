@@ -61,6 +61,23 @@ corrections = sql.Table(
     sql.Column("at", sql.String, nullable=False),
 )  # fmt: skip
 
+#: Who may refine. The token itself is nowhere: only its hash.
+refiners = sql.Table(
+    "refiners", metadata,
+    sql.Column("name", sql.String, primary_key=True),
+    sql.Column("role", sql.String, nullable=False),
+    sql.Column("token_hash", sql.String, nullable=False, unique=True),
+    sql.Column("at", sql.String, nullable=False),
+)  # fmt: skip
+
+#: Which annotation lies before whom, and until when (seconds since 1970).
+leases = sql.Table(
+    "leases", metadata,
+    sql.Column("annotation_id", sql.String, primary_key=True),
+    sql.Column("refiner", sql.String, nullable=False, index=True),
+    sql.Column("until", sql.Float, nullable=False),
+)  # fmt: skip
+
 stages = sql.Table(
     "stages", metadata,
     sql.Column("round", sql.Integer, primary_key=True),

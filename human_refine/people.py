@@ -1,0 +1,92 @@
+"""Who may refine: names, roles and invite links. A token is shown once and kept as its hash alone."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, get_args
+
+import sqlalchemy as sql
+
+from flywheel.core.errors import UserError
+from flywheel.store import Workspace
+from flywheel.store import database as db
+
+Role = Literal["refiner", "lead"]
+_NAME = re.compile(r"[^\W_][\w .\-]{0,39}")
+#: Wrong tokens that an address may try in a minute.
+_TRIES_A_MINUTE = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    name: str
+    role: Role
+
+
+def invite(workspace: Workspace, name: str, role: str) -> str:
+    """A token for this person; an earlier one of the same name ends. Raises UserError for a name or role that can't be."""
+    if role not in get_args(Role):
+        raise UserError(f"--role {role}: unknown. There are {', '.join(get_args(Role))}.")
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"--name {name!r}: needs 1 to 40 letters, digits, blanks, dots or dashes, beginning with a letter or digit."
+        )
+    token = secrets.token_urlsafe(32)
+    values = {"role": role, "token_hash": _hash(token), "at": datetime.now(UTC).isoformat(timespec="seconds")}
+    with workspace.database.transaction() as connection:
+        if not connection.execute(sql.update(db.refiners).where(db.refiners.c.name == name).values(**values)).rowcount:
+            connection.execute(sql.insert(db.refiners).values(name=name, **values))
+    return token
+
+
+def person_of(workspace: Workspace, token: str) -> Person | None:
+    """Whose token this is."""
+    query = sql.select(db.refiners.c.name, db.refiners.c.role).where(db.refiners.c.token_hash == _hash(token))
+    with workspace.database.transaction() as connection:
+        row = connection.execute(query).first()
+    return Person(name=row.name, role=row.role) if row else None
+
+
+def leads(workspace: Workspace) -> frozenset[str]:
+    with workspace.database.transaction() as connection:
+        return frozenset(connection.execute(sql.select(db.refiners.c.name).where(db.refiners.c.role == "lead")).scalars())
+
+
+def csrf_of(token: str) -> str:
+    """What a page that was served to the holder of the token knows, and a foreign page does not."""
+    return hmac.new(token.encode(), b"csrf", hashlib.sha256).hexdigest()
+
+
+def _hash(token: str) -> str:
+    # Tokens are 256 random bits: there is nothing to guess that a slow hash would protect.
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+class Tries:
+    """Wrong tokens by address, within the last minute."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._at: OrderedDict[str, list[float]] = OrderedDict()
+
+    def too_many(self, address: str) -> bool:
+        with self._lock:
+            return len(self._recent(address)) >= _TRIES_A_MINUTE
+
+    def note(self, address: str) -> None:
+        with self._lock:
+            self._at[address] = [*self._recent(address), time.monotonic()]
+            self._at.move_to_end(address)
+            while len(self._at) > 10_000:
+                self._at.popitem(last=False)
+
+    def _recent(self, address: str) -> list[float]:
+        return [at for at in self._at.get(address, ()) if at > time.monotonic() - 60]

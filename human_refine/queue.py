@@ -1,0 +1,223 @@
+"""What lies before whom: the order in which texts are shown, and the leases that keep one text with one person.
+
+The order spends people where they help, and stays honest: of training clips a share comes at random and the rest by the model's doubt
+(mean log-prob, lowest first); anchor clips come at random alone, spread evenly among them, since the gate stands on them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sql
+
+from flywheel.core.errors import UserError
+from flywheel.core.types import Clip, content_id
+from flywheel.store import Workspace
+from flywheel.store import database as db
+from flywheel.store.workspace import clip_of
+
+#: Seconds between looks at whether a round wrote new texts.
+_LOOK_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One text to be looked at. ``why`` says what brought it to its place: ``random``, ``doubt`` or ``anchor``."""
+
+    annotation_id: str
+    clip_id: str
+    round: int
+    text: str
+    why: str
+
+
+def in_order(captions: pl.DataFrame, splits: dict[str, str], random_share: float) -> list[Item]:
+    """All captions of train and anchor clips, in the order in which people should see them."""
+
+    def item(row: dict[str, Any], why: str) -> Item:
+        return Item(annotation_id=row["id"], clip_id=row["clip_id"], round=row["round"], text=row["text"], why=why)
+
+    # By a hash of the id: random, and the same for everybody who asks.
+    rows = sorted(captions.to_dicts(), key=lambda row: content_id("queue", row["id"]))
+    train = [row for row in rows if splits.get(row["clip_id"]) == "train"]
+    anchors = [item(row, "anchor") for row in rows if splits.get(row["clip_id"]) == "anchor"]
+    doubted = iter(sorted(train, key=lambda row: (row["mean_logprob"], row["id"])))
+    drawn = iter(train)
+    seen: set[str] = set()
+    mixed: list[Item] = []
+    owed = 0.0
+    while len(mixed) < len(train):
+        owed += random_share
+        at_random = owed >= 1 or random_share == 1
+        owed -= at_random
+        row = next(row for row in (drawn if at_random else doubted) if row["id"] not in seen)
+        seen.add(row["id"])
+        mixed.append(item(row, "random" if at_random else "doubt"))
+    return list(_spread(anchors, mixed))
+
+
+def _spread(few: list[Item], many: list[Item]) -> Iterator[Item]:
+    """Both in their order, the first spread evenly over the whole."""
+    share = len(few) / max(1, len(few) + len(many))
+    taken = given = 0
+    while taken < len(few) or given < len(many):
+        if taken < len(few) and (given == len(many) or taken < share * (taken + given + 1)):
+            yield few[taken]
+            taken += 1
+        else:
+            yield many[given]
+            given += 1
+
+
+class Queue:
+    """The queue of the newest round that has texts. Safe to use from many threads; leases live in the database, so they outlast the
+    process and are the same for all."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._lock = threading.RLock()
+        self._items: list[Item] = []
+        self._by_id: dict[str, Item] = {}
+        self._clips: dict[str, Clip] = {}
+        self._num_shards, self._looked_at = -1, 0.0
+        self._first = 0
+        self._done: dict[str, set[str]] = {}
+        self._earlier: dict[str, list[tuple[int, str, str]]] = {}
+        self.refresh(force=True)
+
+    def refresh(self, *, force: bool = False) -> None:
+        """Take in what a round wrote since the last look."""
+        with self._lock:
+            if not force and time.monotonic() - self._looked_at < _LOOK_EVERY_S:
+                return
+            self._looked_at = time.monotonic()
+            with self._workspace.database.transaction() as connection:
+                count = int(connection.execute(sql.select(sql.func.count()).select_from(db.shards)).scalar_one())
+            if count == self._num_shards:
+                return
+            self._num_shards = count
+            self._clips = {row["id"]: clip_of(row) for row in self._workspace.clips().iter_rows(named=True)}
+            captions = self._workspace.annotations(kind="caption")
+            written = captions.filter(pl.col("source") == "model")
+            newest = written["round"].max()
+            current = written.filter(pl.col("round") == newest) if newest is not None else written
+            splits: dict[str, str] = {c.id: c.split for c in self._clips.values()}
+            self._items = in_order(current, splits, self._workspace.config.review.random_share)
+            # Earlier rounds' texts can still be looked up, for those who have them open.
+            self._by_id = {
+                row["id"]: Item(annotation_id=row["id"], clip_id=row["clip_id"], round=row["round"], text=row["text"], why="")
+                for row in captions.iter_rows(named=True)
+            } | {item.annotation_id: item for item in self._items}
+            self._earlier = {}
+            for clip_id, round, source, text in captions.select("clip_id", "round", "source", "text").sort("round").iter_rows():
+                self._earlier.setdefault(clip_id, []).append((round, source, text))
+            self._first = 0
+            self._done = {}
+            for row in self._workspace.corrections().select("annotation_id", "verdict", "refiner").iter_rows():
+                self.note(*row)
+
+    def note(self, annotation_id: str, verdict: str, refiner: str) -> None:
+        """What was said: who said it need not see it again, and nobody else where it settles the text."""
+        with self._lock:
+            by = self._done.setdefault(annotation_id, set())
+            if verdict == "withdraw":
+                by.discard("*")
+                by.discard(refiner)
+                self._first = 0
+            else:
+                by.add(refiner if verdict in ("skip", "cant_tell") else "*")
+
+    def item(self, annotation_id: str) -> Item | None:
+        with self._lock:
+            return self._by_id.get(annotation_id)
+
+    def clip(self, clip_id: str) -> Clip | None:
+        with self._lock:
+            return self._clips.get(clip_id)
+
+    def earlier(self, clip_id: str, before: int) -> list[tuple[int, str, str]]:
+        """Round, source and text of what was written of a clip before a round, newest first."""
+        with self._lock:
+            return [entry for entry in reversed(self._earlier.get(clip_id, [])) if entry[0] < before]
+
+    def progress(self) -> tuple[int, int]:
+        """How many texts of the round are settled, and how many there are."""
+        with self._lock:
+            return sum("*" in self._done.get(item.annotation_id, ()) for item in self._items), len(self._items)
+
+    def next(self, refiner: str, *, without: str = "") -> Item | None:
+        """The first open text that nobody else has, leased to this person; what the person has already comes first."""
+        self.refresh()
+        with self._lock:
+            held = self._held_by_others(refiner)
+            mine = [i for i in self._leased_to(refiner) if self._open(i, refiner) and i.annotation_id != without]
+            passed = True
+            for index, item in ((-1, i) for i in mine) if mine else enumerate(self._items[self._first :], self._first):
+                settled = "*" in self._done.get(item.annotation_id, ())
+                # What is settled for all at the front is not looked at again.
+                passed = passed and settled and index >= 0
+                if passed:
+                    self._first = index + 1
+                if settled or item.annotation_id in held or item.annotation_id == without or not self._open(item, refiner):
+                    continue
+                if self.lease(item.annotation_id, refiner):
+                    return item
+        return None
+
+    def _open(self, item: Item, refiner: str) -> bool:
+        return not self._done.get(item.annotation_id, set()) & {"*", refiner}
+
+    def _held_by_others(self, refiner: str) -> set[str]:
+        query = sql.select(db.leases.c.annotation_id).where(db.leases.c.refiner != refiner, db.leases.c.until > time.time())
+        with self._workspace.database.transaction() as connection:
+            return set(connection.execute(query).scalars())
+
+    def _leased_to(self, refiner: str) -> Iterable[Item]:
+        query = sql.select(db.leases.c.annotation_id).where(db.leases.c.refiner == refiner, db.leases.c.until > time.time())
+        with self._workspace.database.transaction() as connection:
+            ids = set(connection.execute(query).scalars())
+        return [self._by_id[i] for i in sorted(ids) if i in self._by_id]
+
+    def lease(self, annotation_id: str, refiner: str) -> bool:
+        """Take or renew a lease; whether it is this person's now. One statement decides, whichever process asks."""
+        now = time.time()
+        values = {"refiner": refiner, "until": now + self._workspace.config.review.lease_s}
+        with self._workspace.database.transaction() as connection:
+            free = (db.leases.c.annotation_id == annotation_id) & ((db.leases.c.until <= now) | (db.leases.c.refiner == refiner))
+            if connection.execute(sql.update(db.leases).where(free).values(**values)).rowcount:
+                return True
+            insert = (
+                "INSERT INTO leases (annotation_id, refiner, until) VALUES (:annotation_id, :refiner, :until) "
+                "ON CONFLICT (annotation_id) DO NOTHING"
+            )
+            return bool(connection.execute(sql.text(insert), {"annotation_id": annotation_id, **values}).rowcount)
+
+    def holder(self, annotation_id: str) -> str:
+        """Who has it now; empty where nobody has."""
+        query = sql.select(db.leases.c.refiner).where(db.leases.c.annotation_id == annotation_id, db.leases.c.until > time.time())
+        with self._workspace.database.transaction() as connection:
+            return str(connection.execute(query).scalar() or "")
+
+    def release(self, annotation_id: str, refiner: str) -> None:
+        with self._workspace.database.transaction() as connection:
+            mine = (db.leases.c.annotation_id == annotation_id) & (db.leases.c.refiner == refiner)
+            connection.execute(sql.delete(db.leases).where(mine))
+
+
+def waiting(workspace: Workspace) -> list[Item]:
+    """Open texts of the newest round, in order, for a file. Raises UserError where there are none."""
+    queue = Queue(workspace)
+    with queue._lock:
+        if not queue._items:
+            raise UserError("corrections export: no round has texts yet. Run 'flywheel annotate' first.")
+        items = [item for item in queue._items if not queue._done.get(item.annotation_id)]
+        if not items:
+            raise UserError(
+                f"corrections export: round {queue._items[0].round} has no text left to correct. Run 'flywheel annotate' first."
+            )
+        return items

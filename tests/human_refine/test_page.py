@@ -1,0 +1,437 @@
+"""The review page's API: who may, what is kept, what is refused. Real database, real videos; the browser's tests are beside it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sql
+from fastapi.testclient import TestClient
+
+from flywheel.core.config import template
+from flywheel.core.errors import UserError
+from flywheel.ingest import ingest
+from flywheel.rounds import RoundContext
+from flywheel.rounds.annotate import write_texts
+from flywheel.rounds.stages import num_corrections
+from flywheel.rounds.texts import Texts
+from flywheel.store import Workspace
+from human_refine.people import invite
+from human_refine.server import COOKIE, create_app
+
+Make = Callable[..., Workspace]
+
+
+class Refiner:
+    """A person with a page: what the page's script sends."""
+
+    def __init__(self, app: object, workspace: Workspace, name: str, role: str = "refiner") -> None:
+        self.name, self.token = name, invite(workspace, name, role)
+        self.http = TestClient(app, follow_redirects=True)  # type: ignore[arg-type]
+        page = self.http.get(f"/invite/{self.token}")
+        assert page.status_code == 200
+        found = re.search(r'name="csrf" content="([0-9a-f]+)"', page.text)
+        assert found
+        self.http.headers["X-CSRF-Token"] = found[1]
+        self.saves = 0
+
+    def next(self, without: str = "") -> dict:  # type: ignore[type-arg]
+        answer = self.http.post("/api/next", json={"without": without})
+        assert answer.status_code == 200, answer.text
+        return answer.json()["item"]  # type: ignore[no-any-return]
+
+    def say(self, item: dict, verdict: str, text: str = "", **more: object):  # type: ignore[no-untyped-def, type-arg]
+        self.saves += 1
+        body = {
+            "annotation_id": item["annotation_id"], "verdict": verdict, "text": text, "seconds": 2.5, "base": item["base"],
+            "save_id": f"save-{self.name}-{self.saves:04d}", **more,
+        }  # fmt: skip
+        return self.http.post("/api/corrections", json=body)
+
+
+@pytest.fixture(scope="module")
+def annotated(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
+    """A workspace whose first round has texts; each test works on a copy."""
+    folder = tmp_path_factory.mktemp("annotated") / "w"
+    Workspace.create(folder, template())
+    w = Workspace.open(folder, ["tracking.enabled=false", "annotate.engine=fake"])
+    with w.lock():
+        ingest(w, [str(corpus / "corpus")])
+        context = RoundContext(w)
+        write_texts(context, context.split("train", "anchor"), by=0, round=1, kind="caption")
+    w.database.close()
+    return folder
+
+
+@pytest.fixture
+def workspace(annotated: Path, tmp_path: Path, make_workspace: Make) -> Workspace:
+    shutil.copytree(annotated, tmp_path / "w", ignore=shutil.ignore_patterns("cache"))
+    return make_workspace("review.max_chars=200", "review.upload_mib=1")
+
+
+@pytest.fixture
+def app(workspace: Workspace) -> object:
+    return create_app(workspace)
+
+
+@pytest.fixture
+def ann(app: object, workspace: Workspace) -> Refiner:
+    return Refiner(app, workspace, "ann")
+
+
+@pytest.fixture
+def bob(app: object, workspace: Workspace) -> Refiner:
+    return Refiner(app, workspace, "bob")
+
+
+def test_every_text_lies_before_one_person_once(ann: Refiner, bob: Refiner, workspace: Workspace) -> None:
+    seen: list[str] = []
+    for person in [ann, bob] * 20:
+        item = person.next()
+        if item is None:
+            break
+        seen.append(item["annotation_id"])
+        assert person.say(item, "accept").status_code == 200
+    wanted = set(workspace.annotations(round=1, kind="caption")["id"])
+    assert len(seen) == len(set(seen))
+    assert set(seen) == wanted
+    assert workspace.corrections().height == len(wanted)
+    assert ann.next() is None
+
+
+def test_what_is_open_comes_again_and_is_nobody_elses(ann: Refiner, bob: Refiner) -> None:
+    mine = ann.next()
+    assert ann.next()["annotation_id"] == mine["annotation_id"], "a reloaded page shows the same text"
+    assert bob.next()["annotation_id"] != mine["annotation_id"]
+
+
+def test_edits_accepts_rejects_and_what_a_round_makes_of_them(ann: Refiner, workspace: Workspace, app: object) -> None:
+    texts: dict[str, str | None] = {}
+    for verdict, text in (("edit", " A red  ball\nrolls. "), ("accept", ""), ("reject", "")):
+        item = ann.next()
+        assert ann.say(item, verdict, text, reason="about another clip" if verdict == "reject" else "").status_code == 200
+        texts[item["clip_id"]] = {"edit": "A red ball rolls.", "accept": item["text"], "reject": None}[verdict]
+    skipped = ann.next()
+    assert ann.say(skipped, "skip").status_code == 200
+    assert ann.next()["annotation_id"] != skipped["annotation_id"]
+    assert {c: h.text for c, h in Texts(workspace).human.items()} == texts
+    assert num_corrections(RoundContext(workspace), 1) == 3
+    # An edit that changes nothing is an accept.
+    item = ann.next()
+    assert ann.say(item, "edit", item["text"] + "  ").json()["verdict"] == "accept"
+
+
+def test_undo_takes_back_and_shows_again(ann: Refiner, workspace: Workspace) -> None:
+    assert ann.http.post("/api/undo").json()["item"] is None
+    first = ann.next()
+    ann.say(first, "edit", "Something else.")
+    second = ann.next()
+    ann.say(second, "skip")
+    again = ann.http.post("/api/undo").json()["item"]
+    assert again["annotation_id"] == second["annotation_id"]
+    again = ann.http.post("/api/undo").json()["item"]
+    assert again["annotation_id"] == first["annotation_id"]
+    assert Texts(workspace).human == {}
+    assert ann.next()["annotation_id"] in (first["annotation_id"], second["annotation_id"])
+    assert ann.say(again, "accept").status_code == 200
+    history = ann.http.get(f"/api/history/{first['annotation_id']}").json()["history"]
+    assert [(h["verdict"], h["after"]) for h in history] == [
+        ("edit", "Something else."),
+        ("withdraw", first["text"]),
+        ("accept", first["text"]),
+    ]
+    assert all(h["refiner"] == "ann" and h["at"] for h in history)
+
+
+def test_two_tabs_never_overwrite(ann: Refiner, workspace: Workspace) -> None:
+    tab = ann.next()
+    assert ann.say(tab, "edit", "From the first tab.").status_code == 200
+    late = ann.say(tab, "edit", "From the second tab.")
+    assert late.status_code == 409
+    assert late.json()["other"]["text"] == "From the first tab."
+    assert ann.say({**tab, "base": late.json()["other"]["id"]}, "edit", "From the second tab.").status_code == 200
+    assert Texts(workspace).human[tab["clip_id"]].text == "From the second tab."
+    assert workspace.corrections().height == 2
+
+
+def test_the_same_saving_twice_is_one(ann: Refiner, workspace: Workspace) -> None:
+    item = ann.next()
+    answers = [ann.say(item, "edit", "Only once.", save_id="0123456789").json() for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert workspace.corrections().height == 1
+
+
+def test_a_lease_that_ran_out_is_another_persons(ann: Refiner, bob: Refiner, workspace: Workspace) -> None:
+    item = ann.next()
+    with workspace.database.transaction() as connection:
+        connection.execute(sql.text("UPDATE leases SET until = 1"))
+    others = bob.next()
+    assert others["annotation_id"] == item["annotation_id"]
+    late = ann.say(item, "edit", "Too late.")
+    assert late.status_code == 409
+    assert "bob" in late.json()["detail"]
+    assert ann.http.post("/api/lease", json={"annotation_id": item["annotation_id"]}).json() == {"yours": False}
+    # Where nobody took it, what was written late is kept.
+    with workspace.database.transaction() as connection:
+        connection.execute(sql.text("UPDATE leases SET until = 1"))
+    assert ann.say(item, "edit", "Not too late.").status_code == 200
+
+
+def test_a_clock_that_is_set_back(ann: Refiner, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    import human_refine.desk as desk
+
+    item = ann.next()
+    ann.say(item, "edit", "First.")
+
+    class Back(desk.datetime):  # type: ignore[misc, name-defined]
+        @classmethod
+        def now(cls, tz: object = None) -> object:
+            return desk.datetime(2001, 1, 1, tzinfo=desk.UTC)
+
+    monkeypatch.setattr(desk, "datetime", Back)
+    ann.http.post("/api/undo")
+    monkeypatch.undo()
+    assert Texts(workspace).human == {}, "what was taken back is not put before what it takes back"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a\x00b", "NUL"), ("x" * 201, "201 characters, at most 200"), ("  ", "this one is empty"), ("a\u202egnp.b", "U\\+202E"),
+    ],
+)  # fmt: skip
+def test_texts_that_are_refused(ann: Refiner, workspace: Workspace, text: str, reason: str) -> None:
+    answer = ann.say(ann.next(), "edit", text)
+    assert answer.status_code == 422
+    assert re.search(reason, answer.json()["detail"])
+    assert workspace.corrections().is_empty()
+
+
+def test_a_full_disk_is_said_and_nothing_is_half_kept(ann: Refiner, workspace: Workspace) -> None:
+    """SQLite itself is told that there is no more room."""
+    item = ann.next()
+
+    with workspace.database.engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+    listener = lambda c, _r, _p: c.execute(f"PRAGMA max_page_count = {pages}")  # noqa: E731
+    sql.event.listen(workspace.database.engine, "checkout", listener)
+    statuses = [ann.say(item, "edit", "word " * 39 + str(i)).status_code for i in range(60)]
+    sql.event.remove(workspace.database.engine, "checkout", listener)
+    workspace.database.engine.dispose()
+    kept = workspace.corrections().height
+    assert set(statuses) <= {200, 409, 503}, statuses
+    assert 200 not in statuses or kept == statuses.count(200)
+
+
+# -- who may -------------------------------------------------------------------------------------------------------------------------
+
+
+def test_no_action_without_a_token(app: object, workspace: Workspace, ann: Refiner) -> None:
+    item = ann.next()
+    stranger = TestClient(app)  # type: ignore[arg-type]
+    assert stranger.get("/").status_code == 401
+    schema = TestClient(app).get("/openapi.json").json()["paths"]  # type: ignore[arg-type]
+    assert len(schema) >= 9
+    for path, methods in [*schema.items(), ("/lead", {"get": {}})]:
+        filled_in = path.replace("{clip_id}", item["clip_id"]).replace("{annotation_id}", item["annotation_id"])
+        for method in methods:
+            assert stranger.request(method, filled_in).status_code == 401, (method, path)
+    assert workspace.corrections().is_empty()
+
+
+def test_a_foreign_page_can_do_nothing(ann: Refiner, workspace: Workspace) -> None:
+    item = ann.next()
+    for wrong in ("", "0" * 64):
+        ann.http.headers["X-CSRF-Token"] = wrong
+        assert ann.say(item, "accept").status_code == 403
+        assert ann.http.post("/api/next", json={}).status_code == 403
+        assert ann.http.post("/api/corrections/import", files={"file": ("a.jsonl", b"{}")}).status_code == 403
+    assert workspace.corrections().is_empty()
+
+
+def test_scripts_bring_their_token(app: object, ann: Refiner) -> None:
+    script = TestClient(app, headers={"Authorization": f"Bearer {ann.token}"})  # type: ignore[arg-type]
+    assert script.post("/api/next", json={}).status_code == 200
+
+
+def test_roles(ann: Refiner, app: object, workspace: Workspace) -> None:
+    assert ann.http.get("/lead").status_code == 403
+    lead = Refiner(app, workspace, "lou", "lead")
+    ann.say(ann.next(), "accept")
+    page = lead.http.get("/lead")
+    assert page.status_code == 200
+    assert "ann" in page.text
+
+
+def test_invites(workspace: Workspace, app: object, ann: Refiner) -> None:
+    with pytest.raises(UserError, match="There are refiner, lead"):
+        invite(workspace, "x", "boss")
+    for name in ("", "<b>", " x", "y" * 41):
+        with pytest.raises(UserError, match="--name"):
+            invite(workspace, name, "refiner")
+    invite(workspace, "ann", "refiner")
+    assert ann.http.post("/api/next", json={}).status_code == 401, "a new link ends the old one"
+    with workspace.database.transaction() as connection:
+        stored = connection.execute(sql.text("SELECT * FROM refiners")).all()
+    assert ann.token not in str(stored)
+
+
+def test_wrong_tokens_are_limited(app: object, workspace: Workspace) -> None:
+    stranger = TestClient(app)  # type: ignore[arg-type]
+    answers = [stranger.get(f"/invite/{i:043d}").status_code for i in range(12)]
+    assert answers == [401] * 10 + [429] * 2
+    assert stranger.post("/api/next", json={}, headers={"Authorization": "Bearer x"}).status_code == 429
+
+
+def test_cookie_and_headers(app: object, workspace: Workspace) -> None:
+    http = TestClient(app, follow_redirects=False)  # type: ignore[arg-type]
+    answer = http.get(f"/invite/{invite(workspace, 'ann', 'refiner')}")
+    cookie = answer.headers["set-cookie"].lower()
+    assert cookie.startswith(COOKIE)
+    assert "httponly" in cookie
+    assert "samesite=lax" in cookie
+    page = http.get("/")
+    assert "script-src" not in page.headers["content-security-policy"], "default-src 'self' is for scripts too"
+    assert page.headers["content-security-policy"].startswith("default-src 'self'")
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert page.headers["referrer-policy"] == "no-referrer"
+    assert not re.search(r"https?://(?!127)", page.text), "works without the network"
+
+
+def test_names_and_texts_are_never_markup(app: object, workspace: Workspace, ann: Refiner) -> None:
+    attack = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+    assert ann.say(ann.next(), "edit", attack).status_code == 200
+    item = ann.http.post("/api/undo").json()["item"]
+    assert item["mine"] in ("", attack)
+    lead = Refiner(app, workspace, "lou", "lead")
+    workspace.database.engine.dispose()
+    with workspace.database.transaction() as connection:
+        connection.execute(sql.text("UPDATE corrections SET refiner = '<script>alert(2)</script>'"))
+    assert "<script>alert" not in lead.http.get("/lead").text
+    assert "&lt;script&gt;alert(2)" in lead.http.get("/lead").text
+    assert (Path(__file__).parents[2] / "human_refine" / "static" / "review.js").read_text().count("innerHTML") == 0
+
+
+# -- media ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_media_by_range(ann: Refiner) -> None:
+    item = ann.next()
+    whole = ann.http.get(item["media"])
+    assert whole.status_code == 200
+    assert whole.headers["content-type"] == "video/mp4"
+    part = ann.http.get(item["media"], headers={"Range": "bytes=100-199"})
+    assert part.status_code == 206
+    assert part.content == whole.content[100:200]
+    assert part.headers["content-range"] == f"bytes 100-199/{len(whole.content)}"
+    assert ann.http.get(item["media"], headers={"Range": f"bytes={len(whole.content) + 5}-"}).status_code == 416
+    peaks = ann.http.get(f"/api/waveform/{item['clip_id']}").json()["peaks"]
+    assert len(peaks) == 400
+    assert 0.05 < max(peaks) <= 1
+
+
+@pytest.mark.parametrize(
+    "path", ["../flywheel.db", "..%2fflywheel.db", "%2e%2e/flywheel.yaml", "/etc/passwd", "....//flywheel.db", "x" * 65]
+)
+def test_media_is_no_way_to_files(ann: Refiner, path: str) -> None:
+    for place in ("/media/", "/static/"):
+        answer = ann.http.get(place + path)
+        assert answer.status_code in (404, 422), (place, path)
+        assert b"SQLite" not in answer.content
+
+
+def test_a_video_that_is_gone(ann: Refiner, workspace: Workspace) -> None:
+    item = ann.next()
+    clip = create_app(workspace).state.review.desk.queue.clip(item["clip_id"])
+    with workspace.database.transaction() as connection:
+        connection.execute(sql.text("UPDATE locations SET uri = '/nowhere.mp4'"))
+    fresh = TestClient(create_app(workspace), headers={"Authorization": f"Bearer {ann.token}"})
+    answer = fresh.get(f"/media/{clip.id}")
+    assert (answer.status_code, answer.json()["detail"]) == (404, "the file is gone")
+
+
+def test_what_browsers_cannot_play_becomes_what_they_can(real_clips: Path, make_workspace: Make) -> None:
+    from flywheel.store.media import probe
+    from human_refine.media import Proxies, playable
+
+    w = make_workspace()
+    with w.lock():
+        ingest(w, [str(real_clips)])
+    from flywheel.store.workspace import clip_of
+
+    for row in w.clips().iter_rows(named=True):
+        clip = clip_of(row)
+        file = Proxies(w.root / "cache" / "proxies").file(clip)
+        assert playable(file), clip.uri
+        assert abs(probe(file).duration_s - probe(Path(clip.uri)).duration_s) < 0.2, clip.uri
+
+
+# -- files ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_upload_with_a_preview_and_bad_rows(ann: Refiner, workspace: Workspace) -> None:
+    ids = sorted(workspace.annotations(round=1, kind="caption")["id"])
+    rows = (
+        f'{{"annotation_id": "{ids[0]}", "verdict": "edit", "text": "From a file.", "refiner": "bob"}}\n'
+        f'{{"annotation_id": "nope", "verdict": "accept"}}\n{{"annotation_id": "{ids[1]}", "verdict": "accept"}}\nnot json\n'
+    ).encode()
+    for preview, kept in ((True, 0), (False, 2), (False, 2)):
+        answer = ann.http.post(f"/api/corrections/import?preview={str(preview).lower()}", files={"file": ("c.jsonl", rows)})
+        assert answer.status_code == 200, answer.text
+        said = answer.json()
+        assert said["num_refused"] == 2
+        assert any("line 2" in r and "unknown" in r for r in said["refused"])
+        assert workspace.corrections().height == kept
+    assert (said["added"], said["known"]) == (0, 2)
+    assert set(workspace.corrections()["refiner"]) == {"ann"}, "a refiner's file is that refiner's"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "status", "reason"),
+    [
+        ("c.zip", b"PK\x03\x04" + b"\0" * 100, 415, "jsonl or .csv"),
+        ("c.csv", b"\0" * 100, 422, "needs the column"),
+        ("c.csv", b"annotation_id,verdict\n" + b'"' + b"x" * 300_000 + b'",accept\n', 200, "not CSV"),
+        ("../../c.jsonl", b"{}", 200, "needs 'annotation_id'"),
+        ("c.jsonl", b"[" * 100_000, 200, "not JSON"),
+        ("c.jsonl", b"x" * (2 << 20), 413, "too large"),
+    ],
+)
+def test_files_that_are_refused(ann: Refiner, workspace: Workspace, name: str, content: bytes, status: int, reason: str) -> None:
+    answer = ann.http.post("/api/corrections/import", files={"file": (name, content)})
+    assert answer.status_code == status, answer.text
+    assert reason in answer.text
+    assert workspace.corrections().is_empty()
+
+
+def test_a_paste_of_ten_megabytes(ann: Refiner, workspace: Workspace) -> None:
+    answer = ann.say(ann.next(), "edit", "x" * (10 << 20))
+    assert answer.status_code == 413
+    assert "too large" in answer.json()["detail"]
+    assert ann.next() is not None
+
+
+# -- many at once --------------------------------------------------------------------------------------------------------------------
+
+
+def test_many_at_once_get_each_text_once(app: object, workspace: Workspace) -> None:
+    people = [Refiner(app, workspace, f"p{i}") for i in range(6)]
+    seen: list[str] = []
+    lock = threading.Lock()
+
+    def work(person: Refiner) -> None:
+        while (item := person.next()) is not None:
+            with lock:
+                seen.append(item["annotation_id"])
+            assert person.say(item, "accept").status_code == 200
+
+    threads = [threading.Thread(target=work, args=(p,)) for p in people]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(60)
+    assert len(seen) == len(set(seen)) == workspace.annotations(round=1, kind="caption").height == workspace.corrections().height
