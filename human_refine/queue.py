@@ -16,7 +16,7 @@ import polars as pl
 import sqlalchemy as sql
 
 from flywheel.core.errors import UserError
-from flywheel.core.types import Clip, content_id
+from flywheel.core.types import Clip, Correction, content_id, standing
 from flywheel.store import Workspace
 from flywheel.store import database as db
 from flywheel.store.workspace import clip_of
@@ -106,6 +106,13 @@ class Queue:
             written = captions.filter(pl.col("source") == "model")
             newest = written["round"].max()
             current = written.filter(pl.col("round") == newest) if newest is not None else written
+            # What people said of a clip in an earlier round stands: they are not asked again.
+            said: dict[str, list[Correction]] = {}
+            for correction in self._workspace.correction_records():
+                said.setdefault(correction.annotation_id, []).append(correction)
+            ours = set(current["id"])
+            settled = {c[0].clip_id for annotation_id, c in said.items() if annotation_id not in ours and standing(c)}
+            current = current.filter(~pl.col("clip_id").is_in(settled))
             splits: dict[str, str] = {c.id: c.split for c in self._clips.values()}
             self._items = in_order(current, splits, self._workspace.config.review.random_share)
             # Earlier rounds' texts can still be looked up, for those who have them open.
@@ -118,8 +125,9 @@ class Queue:
                 self._earlier.setdefault(clip_id, []).append((round, source, text))
             self._first = 0
             self._done = {}
-            for row in self._workspace.corrections().select("annotation_id", "verdict", "refiner").iter_rows():
-                self.note(*row)
+            for corrections in said.values():
+                for correction in corrections:
+                    self.note(correction.annotation_id, correction.verdict, correction.refiner)
 
     def note(self, annotation_id: str, verdict: str, refiner: str) -> None:
         """What was said: who said it need not see it again, and nobody else where it settles the text."""

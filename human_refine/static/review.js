@@ -64,7 +64,18 @@ function diff(before, after) {
     else if (j < b.length && (i === a.length || common[i][j + 1] > common[i + 1][j])) { put("added", b[j]); j++; }
     else { put("gone", a[i]); i++; }
   }
-  return out;
+  // A blank between two changed words belongs to the change: "There is" to "One sees" reads better than word by word.
+  const runs = [];
+  let gone = "", added = "";
+  const flush = () => { if (gone) runs.push(["gone", gone]); if (added) runs.push(["added", added]); gone = added = ""; };
+  out.forEach(([kind, part], index) => {
+    if (kind === "gone") gone += part;
+    else if (kind === "added") added += part;
+    else if (!part.trim() && (gone || added) && index + 1 < out.length) { gone += part; added += part; }
+    else { flush(); runs.push(["same", part]); }
+  });
+  flush();
+  return runs;
 }
 function showDiff(place, before, after) {
   place.replaceChildren(...diff(before, after).map(([kind, part]) => {

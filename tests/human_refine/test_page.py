@@ -125,6 +125,27 @@ def test_edits_accepts_rejects_and_what_a_round_makes_of_them(ann: Refiner, work
     assert ann.say(item, "edit", item["text"] + "  ").json()["verdict"] == "accept"
 
 
+def test_who_spoke_is_not_asked_again_in_the_next_round(ann: Refiner, workspace: Workspace, app: object) -> None:
+    first, second = ann.next(), None
+    ann.say(first, "edit", "What is right.")
+    second = ann.next()
+    ann.say(second, "skip")
+    context = RoundContext(
+        Workspace.open(workspace.root, ["tracking.enabled=false", "annotate.engine=fake", "annotate.max_new_tokens=9"])
+    )
+    write_texts(context, context.split("train", "anchor"), by=0, round=2, kind="caption")
+    context.workspace.database.close()
+    app.state.review.desk.queue.refresh(force=True)  # type: ignore[attr-defined]
+    seen = set()
+    while (item := ann.next()) is not None:
+        assert item["round"] == 2
+        assert item["earlier"][0]["round"] == 1, "the earlier text stands beside it"
+        seen.add(item["clip_id"])
+        ann.say(item, "accept")
+    assert first["clip_id"] not in seen
+    assert second["clip_id"] in seen, "what was skipped may be asked again of a new text"
+
+
 def test_undo_takes_back_and_shows_again(ann: Refiner, workspace: Workspace) -> None:
     assert ann.http.post("/api/undo").json()["item"] is None
     first = ann.next()

@@ -1,0 +1,327 @@
+"""The review page in real Chromium, served by the real command: watch, edit, accept, reject, undo, all from the keyboard."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flywheel.core.config import template
+from flywheel.ingest import ingest
+from flywheel.playground import write_playground
+from flywheel.rounds import RoundContext
+from flywheel.rounds.annotate import write_texts
+from flywheel.store import Workspace
+from human_refine.people import invite
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
+]
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
+    "--autoplay-policy=no-user-gesture-required",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+class Served:
+    """A workspace of 24 clips with texts, and the page over it."""
+
+    def __init__(self, root: Path, corpus: Path) -> None:
+        self.root = root / "w"
+        Workspace.create(self.root, template())
+        self.workspace = Workspace.open(self.root, ["tracking.enabled=false", "annotate.engine=fake", "corpus.test_share=0"])
+        with self.workspace.lock():
+            ingest(self.workspace, [str(corpus / "corpus")])
+            context = RoundContext(self.workspace)
+            write_texts(context, context.split("train", "anchor"), by=0, round=1, kind="caption")
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "flywheel.cli", "review", "--config", str(self.root), "--port", "0", "--set=review.max_chars=300"],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        self.url = self.process.stdout.readline().split()[0]
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait(20)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+    def link(self, name: str, role: str = "refiner") -> str:
+        return f"{self.url}/invite/{invite(self.workspace, name, role)}"
+
+    def said(self) -> list[dict[str, Any]]:
+        return self.workspace.corrections().to_dicts()
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("videos")
+    write_playground(folder, seed=8, num_clips=24, noise_rate=0.5)
+    return folder
+
+
+@pytest.fixture
+def served(tmp_path: Path, videos: Path) -> Iterator[Served]:
+    found = Served(tmp_path, videos)
+    yield found
+    found.stop()
+    found.workspace.database.close()
+
+
+def opened(browser: Any, link: str, **options: Any) -> Any:
+    page = browser.new_context(**options).new_page()
+    page.problems = []
+    page.set_default_timeout(15_000)
+    page.on("console", lambda m: page.problems.append(m.text) if m.type == "error" and "409" not in m.text else None)
+    page.on("pageerror", lambda e: page.problems.append(str(e)))
+    page.goto(link)
+    until(page, "document.getElementById('model').textContent.length > 0")
+    return page
+
+
+def text_of(page: Any) -> str:
+    return str(page.text_content("#model"))
+
+
+def until(page: Any, expression: str, timeout_s: float = 15.0) -> None:
+    """Wait for it without evaluating strings in the page, which its security policy forbids."""
+    gives_up = time.monotonic() + timeout_s
+    while not page.evaluate(expression):
+        assert time.monotonic() < gives_up, (expression, page.text_content("#notice"), page.problems)
+        page.wait_for_timeout(30)
+
+
+def goes_on(page: Any, before: str) -> None:
+    until(page, f"document.getElementById('model').textContent !== {json.dumps(before)}")
+
+
+def test_watch_and_listen(browser: Any, served: Served) -> None:
+    page = opened(browser, served.link("ann"))
+    until(page, "document.getElementById('video').readyState >= 2")
+    found = page.evaluate("v => [v.videoWidth, v.duration, v.webkitAudioDecodedByteCount]", page.query_selector("#video"))
+    assert found[0] > 0
+    assert 2 < found[1] < 5
+    page.keyboard.press("Space")
+    until(page, "document.getElementById('video').currentTime > 0.4")
+    page.keyboard.press("Space")
+    assert page.evaluate("document.getElementById('video').paused")
+    assert page.evaluate("document.getElementById('video').webkitAudioDecodedByteCount") > 0, "it is heard too"
+    at = page.evaluate("document.getElementById('video').currentTime")
+    page.keyboard.press(".")
+    page.keyboard.press(",")
+    page.keyboard.press(",")
+    assert page.evaluate("document.getElementById('video').currentTime") < at
+    for key, speed in (("[", "0.75×"), ("]", "1×"), ("]", "1.25×")):
+        page.keyboard.press(key)
+        assert page.text_content("#speed") == speed
+    drawn = page.evaluate(
+        "c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let n = 0; for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n }",
+        page.query_selector("#wave"),
+    )
+    assert drawn > 500, "the waveform is there"
+    assert page.problems == []
+
+
+def test_twenty_clips_from_the_keyboard(browser: Any, served: Served) -> None:
+    """No mouse: accept, edit, reject with a reason, skip, can't tell, undo."""
+    page = opened(browser, served.link("ann"))
+    wanted: list[tuple[str, str]] = []
+    for number in range(20):
+        before = text_of(page)
+        match number % 5:
+            case 0 | 1:
+                page.keyboard.press("a")
+                wanted.append(("accept", ""))
+            case 2:
+                page.keyboard.press("e")
+                page.keyboard.press("Control+a")
+                page.keyboard.type(f"A red ball rolls number {number}.")
+                page.keyboard.press("Control+Enter")
+                wanted.append(("edit", f"A red ball rolls number {number}."))
+            case 3:
+                page.keyboard.press("r")
+                page.wait_for_selector("#reject-dialog[open]")
+                page.keyboard.press("1")
+                wanted.append(("reject", ""))
+            case _:
+                page.keyboard.press("s" if number % 2 else "c")
+                wanted.append(("skip" if number % 2 else "cant_tell", ""))
+        if number < 19:
+            goes_on(page, before)
+    until(page, "document.getElementById('progress').textContent.includes('today 20')")
+    said = served.said()
+    assert [(s["verdict"], s["text"]) for s in said] == wanted
+    assert {s["reason"] for s in said if s["verdict"] == "reject"} == {"about another clip"}
+    assert all(0 < s["seconds"] < 60 for s in said)
+    page.keyboard.press("?")
+    page.wait_for_selector("#help[open]")
+    listed = " ".join(page.locator("#help kbd").all_text_contents()).lower()
+    assert all(key in listed for key in ("a", "e", "r", "s", "c", "u", "l", "[", "]", ",", ".", "space", "?"))
+    page.keyboard.press("Escape")
+    page.keyboard.press("u")
+    until(page, "document.getElementById('progress').textContent.includes('today 20')")
+    page.wait_for_selector("#work:not([hidden])")
+    assert served.said()[-1]["verdict"] == "withdraw"
+    assert page.problems == []
+
+
+def test_the_difference_is_shown_as_one_types_and_markup_is_text(browser: Any, served: Served) -> None:
+    page = opened(browser, served.link("ann"))
+    page.keyboard.press("e")
+    page.keyboard.type(" <img src=x onerror=document.title='bad'>")
+    assert page.locator("#diff ins").all_text_contents()
+    assert page.text_content("#save").startswith("Save edit")
+    assert page.locator("#diff img").count() == 0
+    before = text_of(page)
+    page.keyboard.press("Control+Enter")
+    goes_on(page, before)
+    assert served.said()[0]["text"].endswith("onerror=document.title='bad'>")
+    page.keyboard.press("Escape")
+    page.keyboard.press("u")
+    goes_on(page, text_of(page)) if text_of(page) != before else None
+    assert page.title().startswith("Review")
+    page.fill("#text", "x" * 301)
+    assert page.is_disabled("#save")
+    assert "at most 300" in str(page.text_content("#notice"))
+    assert page.problems == []
+
+
+def test_a_draft_outlives_reload_and_a_dead_server(browser: Any, served: Served) -> None:
+    page = opened(browser, served.link("ann"))
+    before = text_of(page)
+    page.fill("#text", "Half written, then the lights went out.")
+    page.reload()
+    until(page, "document.getElementById('model').textContent.length > 0")
+    assert text_of(page) == before
+    assert page.input_value("#text") == "Half written, then the lights went out."
+    port = served.url.rsplit(":", 1)[1]
+    served.stop()
+    page.click("#save")
+    until(page, "document.getElementById('notice').textContent.includes('kept')")
+    assert page.input_value("#text") == "Half written, then the lights went out."
+    served.process = subprocess.Popen(
+        [sys.executable, "-m", "flywheel.cli", "review", "--config", str(served.root), "--port", port],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert served.process.stdout is not None
+    served.process.stdout.readline()
+    page.click("#save")
+    goes_on(page, before)
+    assert [s["text"] for s in served.said()] == ["Half written, then the lights went out."]
+    assert page.evaluate("localStorage.length") == 0
+
+
+def test_two_tabs_and_two_people(browser: Any, served: Served) -> None:
+    link = served.link("ann")
+    first = opened(browser, link)
+    second = first.context.new_page()
+    second.problems = []
+    second.goto(served.url)
+    until(second, "document.getElementById('model').textContent.length > 0")
+    assert text_of(first) == text_of(second)
+    other = opened(browser, served.link("bob"))
+    assert text_of(other) != text_of(first)
+    before = text_of(first)
+    first.fill("#text", "From the first tab.")
+    first.click("#save")
+    goes_on(first, before)
+    second.fill("#text", "From the second tab.")
+    second.click("#save")
+    second.wait_for_selector("#conflict[open]")
+    assert second.text_content("#theirs") == "From the first tab."
+    assert second.locator("#conflict-diff ins").all_text_contents() == ["second"]
+    second.click("#keep-mine")
+    goes_on(second, before)
+    assert [s["text"] for s in served.said()] == ["From the first tab.", "From the second tab."]
+    # A lease that ran out: bob's clip is taken over by ann, and bob is told before anything is overwritten.
+    with served.workspace.database.transaction() as connection:
+        connection.exec_driver_sql("UPDATE leases SET until = 1")
+        connection.exec_driver_sql("UPDATE leases SET refiner = 'ann', until = 9e12 WHERE refiner = 'bob'")
+    other.fill("#text", "Bob was away.")
+    other.click("#save")
+    other.wait_for_selector("#conflict[open]")
+    assert "lies before ann" in str(other.text_content("#conflict-why"))
+    assert other.input_value("#text") == "Bob was away."
+
+
+def test_upload_with_bad_rows(browser: Any, served: Served, tmp_path: Path) -> None:
+    page = opened(browser, served.link("ann"))
+    ids = sorted(served.workspace.annotations(round=1)["id"])
+    file = tmp_path / "mine.jsonl"
+    file.write_text(
+        json.dumps({"annotation_id": ids[0], "verdict": "edit", "text": "Uploaded text."}) + "\n" + json.dumps({"annotation_id": "none", "verdict": "accept"}) + "\n"
+    )  # fmt: skip
+    page.click("#open-upload")
+    page.set_input_files("#file", str(file))
+    until(page, "document.getElementById('upload-report').textContent.includes('Would be added: 1')")
+    assert "line 2" in str(page.text_content("#upload-report"))
+    assert "Uploaded" in " ".join(page.locator("#upload-report ins").all_text_contents())
+    assert served.said() == []
+    page.click("#upload-send")
+    until(page, "document.getElementById('upload-report').textContent.includes('Added: 1')")
+    assert [s["text"] for s in served.said()] == ["Uploaded text."]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_and_contrast(browser: Any, served: Served, scheme: str) -> None:
+    page = opened(browser, served.link("ann"), viewport={"width": 390, "height": 844}, color_scheme=scheme, has_touch=True)
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    assert wide <= 390, "nothing to be scrolled sideways"
+    boxes = [b.bounding_box() for b in page.locator(".verdicts button").all()]
+    assert all(box and box["height"] >= 44 for box in boxes), "large enough for a thumb"
+    page.fill("#text", text_of(page) + " more")
+    pairs = page.evaluate(_COLOURS)
+    assert len(pairs) > 15
+    poor = [(what, round(_contrast(front, back), 2)) for what, front, back in pairs if _contrast(front, back) < 4.5]
+    assert poor == []
+    unnamed = page.evaluate(
+        "Array.from(document.querySelectorAll('button, input, textarea')).filter(e => !(e.textContent.trim() || e.getAttribute('aria-label') || (e.labels && e.labels.length))).map(e => e.id)"
+    )
+    assert unnamed == []
+    page.keyboard.press("Tab")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", "where the focus is can be seen"
+
+
+#: Every element with text of its own: what it is, its colour, and the ground below it.
+_COLOURS = """() => {
+  const solid = (e) => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor; if (!c.endsWith(', 0)') && c !== 'transparent') return c; } return getComputedStyle(document.body).backgroundColor; };
+  return Array.from(document.querySelectorAll('body *')).filter((e) => e.offsetParent && Array.from(e.childNodes).some((n) => n.nodeType === 3 && n.textContent.trim()))
+    .map((e) => [e.tagName + '#' + e.id, getComputedStyle(e).color, solid(e)]);
+}"""
+
+
+def _contrast(front: str, back: str) -> float:
+    """WCAG 2.2's contrast ratio of two CSS colours."""
+
+    def light(colour: str) -> float:
+        parts = [float(v) / 255 for v in re.findall(r"[\d.]+", colour)[:3]]
+        linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((light(front), light(back)), reverse=True)
+    return (high + 0.05) / (low + 0.05)

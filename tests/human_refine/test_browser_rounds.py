@@ -1,0 +1,81 @@
+"""Two rounds whose corrections all come through the page: a scripted refiner in Chromium who knows the truth, then the rounds learn."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+
+from flywheel.core.config import template
+from flywheel.demo import _QUICK, Oracle
+from flywheel.ingest import ingest
+from flywheel.playground import write_playground
+from flywheel.rounds import RoundContext, run_round
+from flywheel.store import Workspace
+from human_refine.people import invite
+from tests.human_refine.test_browser import browser, opened, pytestmark  # noqa: F401
+
+pytestmark = [*pytestmark, pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def test_two_rounds_through_the_page(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+    root = tmp_path / "w"
+    raw = yaml.safe_load(template())
+    for section, values in {**_QUICK, "tracking": {"enabled": False}, "review": {"wait_for": 8}}.items():
+        raw[section].update(values)
+    write_playground(root, seed=33, num_clips=48, noise_rate=0.5)
+    Workspace.create(root, yaml.safe_dump(raw))
+    workspace, oracle = Workspace.open(root), Oracle(root / "oracle.parquet")
+    with workspace.lock():
+        ingest(workspace, [str(root / "corpus")])
+    server = subprocess.Popen(
+        [sys.executable, "-m", "flywheel.cli", "review", "--config", str(root), "--port", "0"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert server.stdout is not None
+        url = server.stdout.readline().split()[0]
+        uris = dict(workspace.clips().select("id", "uri").iter_rows())
+        written: dict[str, str] = {}
+        for round in (1, 2):
+            with workspace.lock():
+                assert run_round(RoundContext(workspace), until="annotate") is not None
+            page = opened(browser, f"{url}/invite/{invite(workspace, f'refiner {round}', 'refiner')}")
+            if round == 2:
+                page.wait_for_timeout(6000)  # the server looks for new texts every five seconds
+                page.reload()
+                page.wait_for_timeout(500)
+            for _ in range(8):
+                source = str(page.get_attribute("#video", "src"))
+                true = oracle.text(uris[source.rsplit("/", 1)[1]])
+                page.keyboard.press("e")
+                page.fill("#text", true)
+                page.keyboard.press("Control+Enter")
+                written[source.rsplit("/", 1)[1]] = true
+                while page.get_attribute("#video", "src") == source:
+                    page.wait_for_timeout(30)
+            page.context.close()
+            with workspace.lock():
+                run_round(RoundContext(workspace))
+            learned = json.loads((root / "models" / f"round={round:03d}" / "adapter" / "training.json").read_text())
+            said = workspace.corrections()
+            train = set(workspace.clips("train")["id"])
+            mine = said.filter((pl.col("refiner") == f"refiner {round}") & pl.col("clip_id").is_in(train))
+            wanted = set(mine["id"])
+            assert wanted
+            assert wanted <= set(learned["corrections"]), "what was said on the page is what the round learned from"
+        rows = {row["clip_id"]: row["text"] for row in workspace.corrections().iter_rows(named=True) if row["verdict"] == "edit"}
+        assert all(rows[clip] == text for clip, text in written.items() if clip in rows)
+        assert workspace.corrections().height == workspace.corrections()["clip_id"].n_unique() == 16, "nobody is asked twice"
+        assert workspace.stage(2, "gate")[0] == "done"
+    finally:
+        server.kill()
+        server.wait(20)
+        assert server.stdout is not None
+        server.stdout.close()
+        workspace.database.close()
