@@ -278,7 +278,10 @@ def _rounds(config: Path, overrides: list[str] | None, count: int, until: str | 
 
 @corrections_app.command("import")
 def corrections_import(
-    file: Annotated[Path, typer.Argument(help="JSONL or CSV.")], config: Config = HERE, set_: Set = None, json_: Json = False
+    file: Annotated[Path, typer.Argument(help="JSONL, CSV, Parquet, Label Studio's JSON, WebVTT or SRT.")],
+    config: Config = HERE,
+    set_: Set = None,
+    json_: Json = False,
 ) -> None:
     """Take corrections in; bad rows are named and the good ones kept."""
     from human_refine import import_corrections
@@ -297,13 +300,16 @@ def corrections_import(
 
 @corrections_app.command("export")
 def corrections_export(
-    out: Annotated[Path, typer.Argument(help="JSONL file to write.")], config: Config = HERE, limit: Limit = None
+    out: Annotated[Path, typer.Argument(help="File to write; a folder for webvtt and srt.")],
+    config: Config = HERE,
+    limit: Limit = None,
+    form: Annotated[str, typer.Option("--format", help="jsonl, csv, parquet, label-studio, webvtt or srt.")] = "jsonl",
 ) -> None:
     """Write the texts that wait for a person, to be filled in and imported again."""
     from human_refine import export_queue
 
     workspace = _open(config, None)
-    print(f"{export_queue(workspace, out, limit)} rows in {out}")
+    print(f"{export_queue(workspace, out, limit, form)} rows in {out}")
 
 
 @app.command()

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
-from flywheel.core.types import Correction, Verdict, content_id
+import polars as pl
+
+from flywheel.core.errors import UserError
+from flywheel.core.types import Correction, Cue, Verdict, content_id
 from flywheel.formats.corrections import read_corrections
+from flywheel.formats.label_studio import task
+from flywheel.formats.subtitles import check_cues, srt, webvtt
 from flywheel.store import Workspace
 from human_refine.queue import waiting
 
@@ -34,9 +39,9 @@ def import_corrections(workspace: Workspace, path: Path, *, refiner: str = "", p
     ``refiner`` is whose they all are, whatever the file says; with ``preview`` nothing is kept, and ``changes`` says what would be.
     Importing the same file twice changes nothing. Raises UserError where the file as a whole can't be read.
     """
-    frame = workspace.annotations().select("id", "clip_id", "text")
-    annotations = dict(frame.select("id", "clip_id").iter_rows())
-    texts = dict(frame.select("id", "text").iter_rows())
+    frame = workspace.annotations().select("id", "clip_id", "text", "kind")
+    annotations = {row["id"]: row for row in frame.iter_rows(named=True)}
+    durations = {i: end - start for i, start, end in workspace.clips().select("id", "start_s", "end_s").iter_rows()}
     report = ImportReport()
     good: dict[str, Correction] = {}
     existing = set(workspace.corrections()["id"])
@@ -45,7 +50,7 @@ def import_corrections(workspace: Workspace, path: Path, *, refiner: str = "", p
         if not problem:
             try:
                 values = {**row.values, "refiner": refiner} if refiner else row.values
-                correction = _correction(values, annotations, workspace.config.review.max_chars)
+                correction = _correction(values, annotations, durations, workspace.config.review.max_chars)
             except ValueError as error:
                 problem = str(error)
         if problem:
@@ -60,7 +65,7 @@ def import_corrections(workspace: Workspace, path: Path, *, refiner: str = "", p
         {
             "annotation_id": c.annotation_id,
             "verdict": c.verdict,
-            "before": texts[c.annotation_id],
+            "before": annotations[c.annotation_id]["text"],
             "after": c.text,
             "refiner": c.refiner,
         }
@@ -82,7 +87,23 @@ def clean_text(text: str, max_chars: int) -> str:
     return text
 
 
-def _correction(values: Any, annotations: dict[str, str], max_chars: int) -> Correction:
+def clean_payload(payload: str, kind: str, duration_s: float, max_chars: int) -> str:
+    """The payload of an edit as it is kept: cues in order. Raises ValueError where it does not fit the kind."""
+    if kind != "dense_caption":
+        raise ValueError(f"a {kind} has no cues: give its text instead")
+    try:
+        cues = [
+            Cue(start_s=float(c["start_s"]), end_s=float(c["end_s"]), text=clean_text(c["text"], max_chars))
+            for c in json.loads(payload)["cues"]
+        ]
+    except (KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as error:
+        raise ValueError(f"the payload holds no cues ({type(error).__name__})") from error
+    cues.sort(key=lambda c: (c.start_s, c.end_s))
+    check_cues(cues, duration_s)
+    return json.dumps({"cues": [asdict(c) for c in cues]}, ensure_ascii=False, sort_keys=True)
+
+
+def _correction(values: Any, annotations: dict[str, dict[str, Any]], durations: dict[str, float], max_chars: int) -> Correction:
     annotation_id, verdict = values["annotation_id"], values["verdict"].strip().lower()
     if annotation_id not in annotations:
         raise ValueError(f"annotation '{annotation_id[:40]}' is unknown")
@@ -106,11 +127,21 @@ def _correction(values: Any, annotations: dict[str, str], max_chars: int) -> Cor
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
     text = text if verdict == "edit" else ""
+    annotation = annotations[annotation_id]
+    payload = values.get("payload") or ""
+    if payload and verdict == "edit":
+        payload = clean_payload(payload, annotation["kind"], durations.get(annotation["clip_id"], math.inf), max_chars)
+        text = " ".join(c["text"] for c in json.loads(payload)["cues"])
+    elif verdict == "edit" and annotation["kind"] not in ("caption", "evaluation"):
+        raise ValueError(f"an edit of a {annotation['kind']} needs its payload")
+    else:
+        payload = ""
     return Correction(
         # Without a time of its own a row is the same row however often it is imported.
-        id=content_id(annotation_id, verdict, text, refiner, at.isoformat() if given_at else ""),
+        id=content_id(annotation_id, verdict, text, refiner, at.isoformat() if given_at else "", *([payload] if payload else [])),
         annotation_id=annotation_id,
-        clip_id=annotations[annotation_id],
+        clip_id=annotation["clip_id"],
+        payload=payload,
         verdict=verdict,
         text=text,
         refiner=refiner,
@@ -120,22 +151,66 @@ def _correction(values: Any, annotations: dict[str, str], max_chars: int) -> Cor
     )
 
 
-def export_queue(workspace: Workspace, out: Path, limit: int | None = None) -> int:
-    """Write the last round's uncorrected texts as JSONL, in the queue's order, for people to fill in; returns how many."""
+FORMATS = ("jsonl", "csv", "parquet", "label-studio", "webvtt", "srt")
+
+
+def export_queue(workspace: Workspace, out: Path, limit: int | None = None, form: str = "jsonl") -> int:
+    """Write the last round's uncorrected texts, in the queue's order, for people to fill in; returns how many.
+
+    ``form`` is one of :data:`FORMATS`. WebVTT and SRT are a folder with a file for each dense caption, Label Studio's JSON holds dense captions where
+    the round has them and captions where not. Raises UserError where there is nothing to write.
+    """
+    if form not in FORMATS:
+        raise UserError(f"corrections export: format '{form}' is unknown. There are {', '.join(FORMATS)}.")
+    dense = workspace.annotations(kind="dense_caption")
+    if form in ("webvtt", "srt") or (form == "label-studio" and not dense.is_empty()):
+        return _export_cues(workspace, out, limit, form, dense)
     chosen = waiting(workspace)[:limit]
-    uris = dict(workspace.clips().select("id", "uri").iter_rows())
-    lines = [
-        json.dumps(
-            {
-                "annotation_id": i.annotation_id,
-                "uri": uris[i.clip_id],
-                "model_text": i.text,
-                "verdict": "",
-                "text": i.text,
-                "refiner": "",
-            }
-        )
+    clips = {row["id"]: row for row in workspace.clips().iter_rows(named=True)}
+    if form == "label-studio":
+        tasks = [_task(clips[i.clip_id], i.annotation_id, i.text, "", i.round) for i in chosen]
+        out.write_text(json.dumps(tasks, ensure_ascii=False, indent=1), encoding="utf-8")
+        return len(tasks)
+    rows = [
+        {
+            "annotation_id": i.annotation_id, "uri": clips[i.clip_id]["uri"], "model_text": i.text, "verdict": "", "text": i.text, "refiner": ""
+        }
         for i in chosen
-    ]
-    out.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return len(chosen)
+    ]  # fmt: skip
+    if form == "jsonl":
+        out.write_text("\n".join(json.dumps(row) for row in rows) + "\n", encoding="utf-8")
+    elif form == "csv":
+        pl.DataFrame(rows).write_csv(out)
+    else:
+        pl.DataFrame(rows).write_parquet(out)
+    return len(rows)
+
+
+def _export_cues(workspace: Workspace, out: Path, limit: int | None, form: str, dense: pl.DataFrame) -> int:
+    if dense.is_empty():
+        raise UserError("corrections export: no round has dense captions. Name them in annotate.also and run 'flywheel annotate'.")
+    done = set(workspace.corrections()["annotation_id"])
+    newest_round = int(dense["round"].to_numpy().max())
+    newest = dense.filter((pl.col("round") == newest_round) & ~pl.col("id").is_in(done)).sort("mean_logprob", "id")[:limit]
+    clips = {row["id"]: row for row in workspace.clips().iter_rows(named=True)}
+    if form == "label-studio":
+        tasks = [_task(clips[r["clip_id"]], r["id"], r["text"], r["payload"], r["round"]) for r in newest.iter_rows(named=True)]
+        out.write_text(json.dumps(tasks, ensure_ascii=False, indent=1), encoding="utf-8")
+        return len(tasks)
+    out.mkdir(parents=True, exist_ok=True)
+    for row in newest.iter_rows(named=True):
+        cues = _cues_of(row["payload"])
+        content = webvtt(cues, note=f"annotation {row['id']}") if form == "webvtt" else srt(cues)
+        (out / f"{row['id']}.{'vtt' if form == 'webvtt' else 'srt'}").write_text(content, encoding="utf-8")
+    return int(newest.height)
+
+
+def _task(clip: dict[str, Any], annotation_id: str, text: str, payload: str, round: int) -> dict[str, Any]:
+    return task(
+        annotation_id=annotation_id, video=clip["uri"], text=text, cues=_cues_of(payload), fps=clip["fps"], start_s=clip["start_s"],
+        duration_s=clip["end_s"] - clip["start_s"], model=f"round {round}",
+    )  # fmt: skip
+
+
+def _cues_of(payload: str) -> list[Cue]:
+    return [Cue(**cue) for cue in json.loads(payload)["cues"]] if payload else []

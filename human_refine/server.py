@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 import tempfile
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from pydantic import BaseModel, ConfigDict, Field
 
 from flywheel.core.errors import BorderError, MediaError, UserError
+from flywheel.formats.corrections import PLAIN_ENDINGS
 from flywheel.store import Workspace
 from human_refine.corrections import import_corrections
 from human_refine.desk import Conflict, Desk, Gone
@@ -318,19 +320,20 @@ def progress(person: SignedIn, review: Review) -> dict[str, int]:
 
 @_routes.post("/api/corrections/import")
 def upload(file: UploadFile, person: Acting, review: Review, preview: Annotated[bool, Query()] = False) -> dict[str, Any]:
-    """Corrections from a file (.jsonl, .csv). A refiner's are that refiner's, a lead's whose the file says they are."""
+    """Corrections from a file. A refiner's are that refiner's, a lead's whose the file says they are."""
     suffix = Path(file.filename or "").suffix.lower()
-    if suffix not in (".jsonl", ".csv"):
-        raise HTTPException(415, "corrections come as .jsonl or .csv")
+    if suffix not in PLAIN_ENDINGS:
+        raise HTTPException(415, f"corrections come as {', '.join(PLAIN_ENDINGS)}")
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"upload{suffix}"
+        # A subtitle file's name may say whose text it is; nothing else of it is used.
+        path = Path(folder) / (re.sub(r"[^\w\-]", "", Path(file.filename or "").stem)[:64] + suffix)
         path.write_bytes(file.file.read())
         report = import_corrections(review.workspace, path, refiner="" if person.role == "lead" else person.name, preview=preview)
     if not preview:
         for change in report.changes:
             review.desk.queue.note(change["annotation_id"], change["verdict"], change["refiner"])
     return {
-        "added": report.added, "known": report.known, "refused": [r.removeprefix("upload") for r in report.refused[:500]],
+        "added": report.added, "known": report.known, "refused": report.refused[:500],
         "num_refused": len(report.refused), "changes": report.changes[:200], "preview": preview,
     }  # fmt: skip
 

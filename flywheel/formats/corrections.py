@@ -1,19 +1,26 @@
-"""Corrections as files: JSONL and CSV, read strictly, row by row; what is wrong is said with its line, the rest is kept."""
+"""Corrections as files, read strictly, row by row; what is wrong is said with its line, the rest is kept."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from flywheel.core.errors import UserError
+from flywheel.formats.subtitles import parse_subtitles
 
 REQUIRED = ("annotation_id", "verdict")
-OPTIONAL = ("text", "refiner", "reason", "seconds", "at", "clip_id", "uri", "round", "model_text")
+OPTIONAL = ("text", "payload", "refiner", "reason", "seconds", "at", "clip_id", "uri", "round", "model_text")
+#: Endings that are read; of them those that can't hold more than they weigh, and so may come from anybody.
+ENDINGS = (".jsonl", ".csv", ".parquet", ".json", ".vtt", ".srt")
+PLAIN_ENDINGS = tuple(ending for ending in ENDINGS if ending != ".parquet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +33,8 @@ class CorrectionRow:
 
 
 def read_corrections(path: Path) -> Iterator[CorrectionRow]:
-    """Rows of a ``.jsonl`` or ``.csv`` file. Raises UserError where the file as a whole can't be read."""
+    """Rows of a file: JSONL, CSV, Parquet, Label Studio's JSON, or WebVTT and SRT (one annotation, named by the file or by a NOTE).
+    Raises UserError where the file as a whole can't be read."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -36,8 +44,41 @@ def read_corrections(path: Path) -> Iterator[CorrectionRow]:
             yield from _jsonl(content)
         case ".csv":
             yield from _csv(path, content)
+        case ".parquet":
+            yield from _parquet(path, content)
+        case ".json":
+            from flywheel.formats.label_studio import read_tasks
+
+            try:
+                rows = list(read_tasks(content))
+            except ValueError as error:
+                raise UserError(f"{path}: {error}.") from error
+            for row in rows:
+                yield row if row.problem else _checked(row.line, dict(row.values))
+        case ".vtt" | ".srt":
+            yield _subtitles(path, content)
         case other:
-            raise UserError(f"{path}: unknown ending '{other}'. Corrections come as .jsonl or .csv.")
+            raise UserError(f"{path}: unknown ending '{other}'. Corrections come as {', '.join(ENDINGS)}.")
+
+
+def _parquet(path: Path, content: bytes) -> Iterator[CorrectionRow]:
+    try:
+        frame = pl.read_parquet(io.BytesIO(content))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UserError(f"{path}: can't be read as Parquet ({str(error).splitlines()[0]}).") from error
+    for number, row in enumerate(frame.iter_rows(named=True), 1):
+        yield _checked(number, {name: value for name, value in row.items() if value is not None})
+
+
+def _subtitles(path: Path, content: bytes) -> CorrectionRow:
+    text = content.decode("utf-8", errors="replace")
+    cues = parse_subtitles(text)
+    if not cues:
+        return CorrectionRow(line=1, values={}, problem="holds no cue")
+    named = re.search(r"^NOTE annotation (\S+)", text, re.M)
+    payload = json.dumps({"cues": [asdict(cue) for cue in cues]}, ensure_ascii=False, sort_keys=True)
+    values = {"annotation_id": named[1] if named else path.stem, "verdict": "edit", "text": " ".join(c.text for c in cues)}
+    return _checked(1, {**values, "payload": payload})
 
 
 def _jsonl(content: bytes) -> Iterator[CorrectionRow]:
@@ -104,7 +145,7 @@ def _checked(line: int, values: dict[str, Any]) -> CorrectionRow:
     for name in REQUIRED:
         if not isinstance(values.get(name), str) or not values[name]:
             return CorrectionRow(line=line, values={}, problem=f"needs '{name}'")
-    for name in ("text", "refiner", "reason"):
+    for name in ("text", "payload", "refiner", "reason"):
         if values.get(name) is not None and not isinstance(values[name], str):
             return CorrectionRow(line=line, values={}, problem=f"'{name}' must be text, got {type(values[name]).__name__}")
         try:
