@@ -127,11 +127,14 @@ class Desk:
             return self.shown(item, refiner)
         return None
 
-    def history(self, annotation_id: str) -> list[dict[str, Any]]:
-        """Every word on a text, oldest first, with the text before and after it."""
+    def history(self, annotation_id: str, refiner: str, *, lead: bool) -> list[dict[str, Any]]:
+        """Every word on a text, oldest first, with the text before and after it. Who has not spoken yet is not to be swayed: raises
+        Conflict, but for leads."""
         item = self.queue.item(annotation_id)
         if item is None:
             raise Gone("no such text")
+        if not lead and not any(c.refiner == refiner for c in self._of(annotation_id)):
+            raise Conflict("say what you think first", None)
         current, out = item.text, []
         for correction in sorted(self._of(annotation_id), key=lambda c: (c.at, c.id)):
             after = {"edit": correction.text, "withdraw": item.text, "reject": ""}.get(correction.verdict, current)

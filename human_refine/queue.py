@@ -86,7 +86,9 @@ class Queue:
         self._clips: dict[str, Clip] = {}
         self._num_shards, self._looked_at = -1, 0.0
         self._first = 0
-        self._done: dict[str, set[str]] = {}
+        #: Who said anything of a text, and who settled it.
+        self._seen: dict[str, set[str]] = {}
+        self._said: dict[str, set[str]] = {}
         self._earlier: dict[str, list[tuple[int, str, str]]] = {}
         self.refresh(force=True)
 
@@ -124,21 +126,28 @@ class Queue:
             for clip_id, round, source, text in captions.select("clip_id", "round", "source", "text").sort("round").iter_rows():
                 self._earlier.setdefault(clip_id, []).append((round, source, text))
             self._first = 0
-            self._done = {}
+            self._seen, self._said = {}, {}
             for corrections in said.values():
                 for correction in corrections:
                     self.note(correction.annotation_id, correction.verdict, correction.refiner)
 
     def note(self, annotation_id: str, verdict: str, refiner: str) -> None:
-        """What was said: who said it need not see it again, and nobody else where it settles the text."""
+        """What was said: who said it need not see it again, and nobody else where enough people settled the text."""
         with self._lock:
-            by = self._done.setdefault(annotation_id, set())
+            seen, said = self._seen.setdefault(annotation_id, set()), self._said.setdefault(annotation_id, set())
             if verdict == "withdraw":
-                by.discard("*")
-                by.discard(refiner)
+                seen.discard(refiner)
+                said.discard(refiner)
                 self._first = 0
             else:
-                by.add(refiner if verdict in ("skip", "cant_tell") else "*")
+                seen.add(refiner)
+                if verdict not in ("skip", "cant_tell"):
+                    said.add(refiner)
+
+    def _enough(self, annotation_id: str) -> bool:
+        share = self._workspace.config.review.overlap_share
+        wanted = 1 + (int(content_id("overlap", annotation_id)[:8], 16) / 16**8 < share)
+        return len(self._said.get(annotation_id, ())) >= wanted
 
     def item(self, annotation_id: str) -> Item | None:
         with self._lock:
@@ -156,7 +165,7 @@ class Queue:
     def progress(self) -> tuple[int, int]:
         """How many texts of the round are settled, and how many there are."""
         with self._lock:
-            return sum("*" in self._done.get(item.annotation_id, ()) for item in self._items), len(self._items)
+            return sum(bool(self._said.get(item.annotation_id)) for item in self._items), len(self._items)
 
     def next(self, refiner: str, *, without: str = "") -> Item | None:
         """The first open text that nobody else has, leased to this person; what the person has already comes first."""
@@ -166,7 +175,7 @@ class Queue:
             mine = [i for i in self._leased_to(refiner) if self._open(i, refiner) and i.annotation_id != without]
             passed = True
             for index, item in ((-1, i) for i in mine) if mine else enumerate(self._items[self._first :], self._first):
-                settled = "*" in self._done.get(item.annotation_id, ())
+                settled = self._enough(item.annotation_id)
                 # What is settled for all at the front is not looked at again.
                 passed = passed and settled and index >= 0
                 if passed:
@@ -178,7 +187,7 @@ class Queue:
         return None
 
     def _open(self, item: Item, refiner: str) -> bool:
-        return not self._done.get(item.annotation_id, set()) & {"*", refiner}
+        return refiner not in self._seen.get(item.annotation_id, ()) and not self._enough(item.annotation_id)
 
     def _held_by_others(self, refiner: str) -> set[str]:
         query = sql.select(db.leases.c.annotation_id).where(db.leases.c.refiner != refiner, db.leases.c.until > time.time())
@@ -223,7 +232,7 @@ def waiting(workspace: Workspace) -> list[Item]:
     with queue._lock:
         if not queue._items:
             raise UserError("corrections export: no round has texts yet. Run 'flywheel annotate' first.")
-        items = [item for item in queue._items if not queue._done.get(item.annotation_id)]
+        items = [item for item in queue._items if not queue._seen.get(item.annotation_id)]
         if not items:
             raise UserError(
                 f"corrections export: round {queue._items[0].round} has no text left to correct. Run 'flywheel annotate' first."

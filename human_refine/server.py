@@ -23,6 +23,7 @@ from flywheel.formats.corrections import PLAIN_ENDINGS
 from flywheel.store import Workspace
 from human_refine.corrections import import_corrections
 from human_refine.desk import Conflict, Desk, Gone
+from human_refine.effort import effort
 from human_refine.media import Proxies, Waveforms
 from human_refine.people import Person, Tries, csrf_of, person_of
 
@@ -248,7 +249,7 @@ def page(request: Request, review: Review) -> HTMLResponse:
 def lead_page(person: Leading, review: Review) -> HTMLResponse:
     return HTMLResponse(
         review.pages.get_template("lead.html").render(
-            person=person, rows=_effort(review.workspace), progress=review.desk.counts(person.name)
+            person=person, said=effort(review.workspace), progress=review.desk.counts(person.name)
         )
     )
 
@@ -308,9 +309,9 @@ def undo(person: Acting, review: Review) -> dict[str, Any]:
 
 
 @_routes.get("/api/history/{annotation_id}")
-def history(annotation_id: Id, _: SignedIn, review: Review) -> dict[str, Any]:
-    """Every word on a text: who, when, why, before, after."""
-    return {"history": review.desk.history(annotation_id)}
+def history(annotation_id: Id, person: SignedIn, review: Review) -> dict[str, Any]:
+    """Every word on a text: who, when, why, before, after; for leads, and for who has spoken on it."""
+    return {"history": review.desk.history(annotation_id, person.name, lead=person.role == "lead")}
 
 
 @_routes.get("/api/progress")
@@ -336,17 +337,3 @@ def upload(file: UploadFile, person: Acting, review: Review, preview: Annotated[
         "added": report.added, "known": report.known, "refused": report.refused[:500],
         "num_refused": len(report.refused), "changes": report.changes[:200], "preview": preview,
     }  # fmt: skip
-
-
-def _effort(workspace: Workspace) -> list[dict[str, Any]]:
-    """Per refiner: how much was said, how, and in how many seconds."""
-    rows: dict[str, dict[str, Any]] = {}
-    for row in workspace.corrections().iter_rows(named=True):
-        found = rows.setdefault(row["refiner"], {"refiner": row["refiner"], "said": 0, "seconds": 0.0, "last": ""})
-        found[row["verdict"]] = found.get(row["verdict"], 0) + 1
-        found["said"] += row["verdict"] != "withdraw"
-        found["seconds"] += row["seconds"]
-        found["last"] = max(found["last"], row["at"])
-    for found in rows.values():
-        found["seconds_each"] = found["seconds"] / found["said"] if found["said"] else 0.0
-    return sorted(rows.values(), key=lambda r: -r["said"])

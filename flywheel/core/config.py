@@ -147,6 +147,9 @@ class Review(Section):
     random_share: float = Field(
         0.5, ge=0, le=1, description="share of the queue's training clips that are drawn at random, not by doubt"
     )
+    overlap_share: float = Field(
+        0.05, ge=0, le=1, description="share of texts that the page shows to two people, to measure how far they agree"
+    )
     lease_s: float = Field(600.0, gt=0, description="seconds for which a clip is one refiner's; the open page renews it")
     upload_mib: float = Field(8.0, gt=0, le=512, description="largest file of corrections that the page takes")
 

@@ -120,6 +120,10 @@ def _gallery(context: RoundContext, round: int) -> dict[str, list[Any]]:
     return {"clip": said["clip_id"].to_list(), "text": said["text"].to_list()}
 
 
+#: Figures of what people did that MLflow gets.
+_REVIEW = ("alpha", "boundary_iou", "overlap", "edit_rate", "seconds_each")
+
+
 def flat(said: Mapping[str, Any]) -> dict[str, float]:
     """Nested figures as ``quality/token_f1`` and the like, with ``_low`` and ``_high`` for intervals; nan left out."""
     out: dict[str, float] = {"num_corrections": float(said["num_corrections"])}
@@ -136,6 +140,8 @@ def flat(said: Mapping[str, Any]) -> dict[str, float]:
     if "busy_share" in annotated:
         out["annotate/busy_share"] = float(annotated["busy_share"])
     out.update({f"adapter_proof/{name}": float(value) for name, value in (annotated.get("proof") or {}).items()})
+    reviewed = said["details"].get("review", {})
+    out.update({f"review/{name}": float(reviewed[name]) for name in _REVIEW if name in reviewed})
     pretrained = said["details"].get("pretrain", {})
     out.update({name: float(value) for name, value in pretrained.items() if name.startswith("noise_rate/")})
     return out

@@ -19,6 +19,7 @@ from flywheel.rounds.annotate import costs, write_texts
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.texts import CAPTION, EVALUATION, Texts
 from flywheel.rounds.writer import Writer
+from human_refine.effort import effort
 
 if TYPE_CHECKING:
     import trainers
@@ -58,7 +59,7 @@ def review(context: RoundContext, round: int) -> Result:
             f"round {round} waits for {wanted - have} more corrections ({have} of {wanted}). "
             "Give them on the page that 'flywheel review' serves, or with 'flywheel corrections import FILE', and run the same command."
         )
-    return {"num_corrections": have}
+    return {"num_corrections": have, **effort(context.workspace, round)}
 
 
 def num_corrections(context: RoundContext, round: int) -> int:

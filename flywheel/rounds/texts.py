@@ -11,6 +11,7 @@ from flywheel.core.types import Annotation, Correction, corrected, standing
 from flywheel.metrics import token_f1
 from flywheel.store import Workspace
 from flywheel.store.workspace import annotation_of
+from human_refine.people import leads
 
 CAPTION, EVALUATION = "caption", "evaluation"
 
@@ -45,7 +46,7 @@ class Texts:
             by_id[annotation.id] = annotation
         clips = workspace.clips()
         self._split = dict(zip(clips["id"], clips["split"], strict=True))
-        self.human = _human_texts(by_id, workspace.correction_records())
+        self.human = _human_texts(by_id, workspace.correction_records(), leads(workspace))
 
     def captions(self, round: int) -> Mapping[str, Annotation]:
         """The round's captions by clip id; round 0's are what came with the videos."""
@@ -86,7 +87,9 @@ class Texts:
         return None
 
 
-def _human_texts(by_id: Mapping[str, Annotation], corrections: Sequence[Correction]) -> dict[str, HumanText]:
+def _human_texts(
+    by_id: Mapping[str, Annotation], corrections: Sequence[Correction], leading: frozenset[str]
+) -> dict[str, HumanText]:
     """Clip id -> what people said, the latest round's where several were corrected."""
     grouped: dict[str, list[Correction]] = {}
     for correction in corrections:
@@ -98,7 +101,7 @@ def _human_texts(by_id: Mapping[str, Annotation], corrections: Sequence[Correcti
         if not said:
             continue
         texts[annotation.clip_id] = HumanText(
-            text=corrected(annotation, grouped[annotation_id]),
+            text=corrected(annotation, grouped[annotation_id], leading),
             annotation_id=annotation_id,
             corrections=tuple(c.id for c in said.values()),
         )

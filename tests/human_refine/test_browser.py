@@ -58,7 +58,7 @@ class Served:
 
     def start(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "flywheel.cli", "review", "--config", str(self.root), "--port", "0", "--set=review.max_chars=300"],
+            [sys.executable, "-m", "flywheel.cli", "review", "--config", str(self.root), "--port", "0", "--set=review.max_chars=300", "--set=review.overlap_share=0"],
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self.process.stdout is not None

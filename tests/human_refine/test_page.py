@@ -70,7 +70,7 @@ def annotated(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
 @pytest.fixture
 def workspace(annotated: Path, tmp_path: Path, make_workspace: Make) -> Workspace:
     shutil.copytree(annotated, tmp_path / "w", ignore=shutil.ignore_patterns("cache"))
-    return make_workspace("review.max_chars=200", "review.upload_mib=1")
+    return make_workspace("review.max_chars=200", "review.upload_mib=1", "review.overlap_share=0")
 
 
 @pytest.fixture
@@ -434,6 +434,32 @@ def test_a_paste_of_ten_megabytes(ann: Refiner, workspace: Workspace) -> None:
     assert answer.status_code == 413
     assert "too large" in answer.json()["detail"]
     assert ann.next() is not None
+
+
+def test_overlap_and_agreement(annotated: Path, tmp_path: Path, make_workspace: Make) -> None:
+    """Every text lies before two people and no third; how far they agree is measured, and goes into the round's report."""
+    from flywheel.rounds.stages import review
+
+    shutil.copytree(annotated, tmp_path / "w", ignore=shutil.ignore_patterns("cache"))
+    w = make_workspace("review.overlap_share=1")
+    app = create_app(w)
+    people = [Refiner(app, w, name) for name in ("ann", "bob", "cy")]
+    seen: dict[str, list[str]] = {}
+    for person in people * 30:
+        if (item := person.next()) is None:
+            continue
+        seen.setdefault(item["annotation_id"], []).append(person.name)
+        assert item["mine"] == ""
+        assert person.say(item, "edit", "A red ball rolls." if len(seen) % 2 else "A blue cat sleeps.").status_code == 200
+    assert len(seen) == w.annotations(round=1, kind="caption").height
+    assert all(len(names) == len(set(names)) == 2 for names in seen.values())
+    found = review(RoundContext(w), 1)
+    assert found["overlap"] == len(seen)
+    assert found["alpha"] <= 1
+    assert {r["refiner"] for r in found["refiners"]} == {"ann", "bob", "cy"}
+    assert found["seconds_each"] == 2.5
+    lead = Refiner(app, w, "lou", "lead")
+    assert "Krippendorff" in lead.http.get("/lead").text
 
 
 # -- many at once --------------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,75 @@
+"""What refiners did: how far they agree where two saw the same text, how much they changed, how long it took."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from flywheel.core.types import Correction, Cue, standing
+from flywheel.metrics.agreement import boundary_iou, edit_rate, krippendorff_alpha, text_distance
+from flywheel.store import Workspace
+
+
+def effort(workspace: Workspace, round: int | None = None) -> dict[str, Any]:
+    """Agreement over texts that two or more people settled (``alpha`` by word distance, ``boundary_iou`` of cues; absent where nothing
+    tells), and per refiner counts, edit rate and seconds; of one round's texts or of all."""
+    annotations = workspace.annotations(round=round).select("id", "text", "payload")
+    texts = {row["id"]: row for row in annotations.iter_rows(named=True)}
+    by_text: dict[str, list[Correction]] = {}
+    for correction in workspace.correction_records():
+        if correction.annotation_id in texts:
+            by_text.setdefault(correction.annotation_id, []).append(correction)
+    units: dict[str, list[str | None]] = {}
+    ious: list[float] = []
+    refiners: dict[str, dict[str, Any]] = {}
+    for annotation_id, corrections in by_text.items():
+        said = standing(corrections)
+        original = texts[annotation_id]
+        units[annotation_id] = [_text(c, original["text"]) for c in said.values()]
+        cues = [_cues(c.payload or original["payload"]) for c in said.values() if c.verdict != "reject"]
+        if original["payload"] and len(cues) > 1:
+            ious.append(_mean([boundary_iou(a, b) for i, a in enumerate(cues) for b in cues[i + 1 :]]))
+        for correction in corrections:
+            found = refiners.setdefault(
+                correction.refiner, {"refiner": correction.refiner, "said": 0, "seconds": 0.0, "last": "", "rates": []}
+            )
+            found[correction.verdict] = found.get(correction.verdict, 0) + 1
+            found["said"] += correction.verdict != "withdraw"
+            found["seconds"] += correction.seconds
+            found["last"] = max(found["last"], correction.at.isoformat())
+        for name, correction in said.items():
+            if correction.verdict in ("accept", "edit"):
+                refiners[name]["rates"].append(edit_rate(original["text"], _text(correction, original["text"]) or ""))
+    rows = []
+    for found in refiners.values():
+        rates = found.pop("rates")
+        rows.append(
+            {**found, "seconds_each": found["seconds"] / max(1, found["said"]), "edit_rate": _mean(rates) if rates else None}
+        )
+    both = sum(len(values) > 1 for values in units.values())
+    alpha = krippendorff_alpha(units, text_distance)
+    out: dict[str, Any] = {"texts": len(units), "overlap": both, "refiners": sorted(rows, key=lambda r: -r["said"])}
+    if alpha == alpha:
+        out["alpha"] = alpha
+    if ious:
+        out["boundary_iou"] = _mean(ious)
+    given = [c for corrections in by_text.values() for c in corrections if c.verdict != "withdraw"]
+    if given:
+        out["seconds_each"] = sum(c.seconds for c in given) / len(given)
+        rates = [row["edit_rate"] for row in rows if row["edit_rate"] is not None]
+        if rates:
+            out["edit_rate"] = _mean(rates)
+    return out
+
+
+def _text(correction: Correction, original: str) -> str | None:
+    return {"accept": original, "reject": None}.get(correction.verdict, correction.text)
+
+
+def _cues(payload: str) -> list[Cue]:
+    return [Cue(**cue) for cue in json.loads(payload)["cues"]] if payload else []
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
