@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from annotators import build
 from annotators.proof import Canary, canaries, prove
-from flywheel.core.errors import ProofFailed
+from flywheel.core.errors import ProofFailed, UserError
 from flywheel.models.inputs import InputBuilder
 from flywheel.models.load import check_adapter, load_vlm
 from flywheel.playground.tiny import bundled_model
@@ -110,3 +110,28 @@ def test_no_proof_no_text(make_workspace: Make, corpus: Path, adapters: tuple[Pa
     assert result.generated == len(clips)
     assert result.proof is not None
     assert result.proof["to_adapter"] < 1e-3 < result.proof["to_base"]
+
+
+def test_merged_weights_are_served_and_proven_too(make_workspace: Make, corpus: Path, adapters: tuple[Path, Path]) -> None:
+    """The fallback: merged weights pass the same proof, and other weights in their place do not."""
+    context = filled(make_workspace, corpus, "annotate.max_new_tokens=16", "annotate.serve=merged")
+    home = context.workspace.model_folder(1)
+    shutil.copytree(adapters[0], home / "adapter")
+    clips = context.split("test")
+    with pytest.raises(UserError, match=r"finetune\.merge"):
+        write_texts(context, clips, by=1, round=2, kind="evaluation")
+    for adapter, fits in ((adapters[1], False), (adapters[0], True)):
+        shutil.rmtree(home / "merged", ignore_errors=True)
+        context.unload()
+        vlm = load_vlm(bundled_model(), adapter)
+        vlm.model.merge_and_unload().save_pretrained(home / "merged", safe_serialization=True)
+        vlm.processor.save_pretrained(home / "merged")
+        if fits:
+            result = write_texts(context, clips, by=1, round=2, kind="evaluation")
+            assert result.generated == len(clips)
+            assert result.proof is not None
+            assert result.proof["to_adapter"] < 1e-3 < result.proof["to_base"]
+        else:
+            with pytest.raises(ProofFailed, match="does not write what the adapter writes"):
+                write_texts(context, clips, by=1, round=2, kind="evaluation")
+            assert context.workspace.generations().is_empty()

@@ -33,6 +33,7 @@ def test_help_is_quick_and_light() -> None:
     assert min(times) < 0.3
 
 
+@pytest.mark.slow
 def test_init_ingest_status_show(corpus: Path, tmp_path: Path) -> None:
     assert flywheel("init", "w", cwd=tmp_path).stdout.strip() == "w/flywheel.yaml"
     w = tmp_path / "w"
