@@ -1,14 +1,15 @@
 """What lies before whom: the order in which texts are shown, and the leases that keep one text with one person.
 
-The order spends people where they help, and stays honest: of training clips a share comes at random and the rest by the model's doubt
-(mean log-prob, lowest first); anchor clips come at random alone, spread evenly among them, since the gate stands on them.
+The order spends people where they help, and stays honest: of training clips a share comes at random, the others in turns by the model's doubt (mean
+log-prob), by how much the text changed since the last round, and by the noise that training suspected; anchor clips come at random alone, spread
+evenly among them, since the gate stands on them.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ import sqlalchemy as sql
 
 from flywheel.core.errors import UserError
 from flywheel.core.types import Clip, Correction, content_id, standing
+from flywheel.metrics import token_f1
 from flywheel.store import Workspace
 from flywheel.store import database as db
 from flywheel.store.workspace import clip_of
@@ -27,7 +29,7 @@ _LOOK_EVERY_S = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One text to be looked at. ``why`` says what brought it to its place: ``random``, ``doubt`` or ``anchor``."""
+    """One text to be looked at. ``why`` says what brought it to its place: ``random``, ``anchor``, or a name of ``review.order``."""
 
     annotation_id: str
     clip_id: str
@@ -36,28 +38,42 @@ class Item:
     why: str
 
 
-def in_order(captions: pl.DataFrame, splits: dict[str, str], random_share: float) -> list[Item]:
-    """All captions of train and anchor clips, in the order in which people should see them."""
+def in_order(
+    captions: pl.DataFrame, splits: Mapping[str, str], random_share: float, signals: Sequence[tuple[str, Mapping[str, float]]] = ()
+) -> list[Item]:
+    """All captions of train and anchor clips, in the order in which people should see them.
+
+    ``signals`` are pairs of a name and a value per annotation id; the highest of each come forward in turns, what has no value does not.
+    """
 
     def item(row: dict[str, Any], why: str) -> Item:
         return Item(annotation_id=row["id"], clip_id=row["clip_id"], round=row["round"], text=row["text"], why=why)
 
     # By a hash of the id: random, and the same for everybody who asks.
     rows = sorted(captions.to_dicts(), key=lambda row: content_id("queue", row["id"]))
-    train = [row for row in rows if splits.get(row["clip_id"]) == "train"]
+    train = {row["id"]: row for row in rows if splits.get(row["clip_id"]) == "train"}
     anchors = [item(row, "anchor") for row in rows if splits.get(row["clip_id"]) == "anchor"]
-    doubted = iter(sorted(train, key=lambda row: (row["mean_logprob"], row["id"])))
     drawn = iter(train)
+    ranked = [(name, iter(sorted((i for i in values if i in train), key=lambda i: (-values[i], i)))) for name, values in signals]
     seen: set[str] = set()
     mixed: list[Item] = []
-    owed = 0.0
+    owed, turn = 0.0, 0
     while len(mixed) < len(train):
         owed += random_share
-        at_random = owed >= 1 or random_share == 1
-        owed -= at_random
-        row = next(row for row in (drawn if at_random else doubted) if row["id"] not in seen)
-        seen.add(row["id"])
-        mixed.append(item(row, "random" if at_random else "doubt"))
+        why, found = "random", None
+        if owed < 1:
+            for _ in range(len(ranked)):
+                name, ids = ranked[turn % len(ranked)]
+                turn += 1
+                if (found := next((i for i in ids if i not in seen), None)) is not None:
+                    why = name
+                    break
+        else:
+            owed -= 1
+        if found is None:
+            found = next(i for i in drawn if i not in seen)
+        seen.add(found)
+        mixed.append(item(train[found], why))
     return list(_spread(anchors, mixed))
 
 
@@ -116,7 +132,9 @@ class Queue:
             settled = {c[0].clip_id for annotation_id, c in said.items() if annotation_id not in ours and standing(c)}
             current = current.filter(~pl.col("clip_id").is_in(settled))
             splits: dict[str, str] = {c.id: c.split for c in self._clips.values()}
-            self._items = in_order(current, splits, self._workspace.config.review.random_share)
+            settings = self._workspace.config.review
+            signals = [(name, self._signal(name, current, captions)) for name in settings.order]
+            self._items = in_order(current, splits, settings.random_share, signals)
             # Earlier rounds' texts can still be looked up, for those who have them open.
             self._by_id = {
                 row["id"]: Item(annotation_id=row["id"], clip_id=row["clip_id"], round=row["round"], text=row["text"], why="")
@@ -130,6 +148,28 @@ class Queue:
             for corrections in said.values():
                 for correction in corrections:
                     self.note(correction.annotation_id, correction.verdict, correction.refiner)
+
+    def _signal(self, name: str, current: pl.DataFrame, captions: pl.DataFrame) -> dict[str, float]:
+        """Annotation id -> how much this says for showing the text; without those of which it says nothing."""
+        if name == "doubt":
+            return {i: -value for i, value in current.select("id", "mean_logprob").iter_rows()}
+        if name == "change":
+            newest = current["round"][0] if current.height else 0
+            earlier = captions.filter((pl.col("source") == "model") & (pl.col("round") < newest)).sort("round")
+            before = dict(earlier.select("clip_id", "text").iter_rows())
+            apart = {
+                i: 1 - token_f1(text, before[c])
+                for i, c, text in current.select("id", "clip_id", "text").iter_rows()
+                if c in before
+            }
+            return {i: value for i, value in apart.items() if value > 0}
+        # What the last training that saw a clip's text thought of it; a clip keeps its suspicion until people spoke.
+        suspected = self._workspace.records.read("noise_signals").sort("round")
+        clip_of_text = dict(captions.select("id", "clip_id").iter_rows())
+        by_clip = {
+            clip_of_text[i]: value for i, value in suspected.select("annotation_id", "value").iter_rows() if i in clip_of_text
+        }
+        return {i: by_clip[c] for i, c in current.select("id", "clip_id").iter_rows() if by_clip.get(c, 0) > 0}
 
     def note(self, annotation_id: str, verdict: str, refiner: str) -> None:
         """What was said: who said it need not see it again, and nobody else where enough people settled the text."""

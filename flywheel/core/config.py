@@ -144,8 +144,11 @@ class Finetune(Section):
 class Review(Section):
     wait_for: int = Field(0, ge=0, description="corrections of this round's texts before it goes on; 0 goes on without")
     max_chars: int = Field(4000, ge=1, description="longest text that a correction may have")
-    random_share: float = Field(
-        0.5, ge=0, le=1, description="share of the queue's training clips that are drawn at random, not by doubt"
+    random_share: float = Field(0.5, ge=0, le=1, description="share of the queue's training clips that are drawn at random")
+    order: tuple[Literal["doubt", "change", "noise"], ...] = Field(
+        ("doubt", "change", "noise"),
+        min_length=1,
+        description="what brings the others forward, in turns: the model's doubt (log-prob), change since the last round's text, noise suspected in training",
     )
     overlap_share: float = Field(
         0.05, ge=0, le=1, description="share of texts that the page shows to two people, to measure how far they agree"

@@ -8,12 +8,14 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 import sqlalchemy as sql
 from fastapi.testclient import TestClient
 
 from flywheel.core.config import template
 from flywheel.core.errors import UserError
+from flywheel.core.types import Annotation, NoiseSignal
 from flywheel.ingest import ingest
 from flywheel.rounds import RoundContext
 from flywheel.rounds.annotate import write_texts
@@ -21,6 +23,7 @@ from flywheel.rounds.stages import num_corrections
 from flywheel.rounds.texts import Texts
 from flywheel.store import Workspace
 from human_refine.people import invite
+from human_refine.queue import in_order
 from human_refine.server import COOKIE, create_app
 
 Make = Callable[..., Workspace]
@@ -144,6 +147,54 @@ def test_who_spoke_is_not_asked_again_in_the_next_round(ann: Refiner, workspace:
         ann.say(item, "accept")
     assert first["clip_id"] not in seen
     assert second["clip_id"] in seen, "what was skipped may be asked again of a new text"
+
+
+def test_the_order_of_the_queue() -> None:
+    """Anchors at random alone and evenly; of the rest half at random, half in turns by what speaks for them."""
+    count = 400
+    frame = pl.DataFrame(
+        {"id": [f"a{i:03d}" for i in range(count)], "clip_id": [f"c{i:03d}" for i in range(count)], "round": [2] * count,
+         "text": ["x"] * count, "mean_logprob": [-i / count for i in range(count)]}
+    )  # fmt: skip
+    splits = {f"c{i:03d}": "anchor" if i % 10 == 0 else "test" if i % 10 == 1 else "train" for i in range(count)}
+    doubt = {f"a{i:03d}": i / count for i in range(count)}
+    noise = {f"a{i:03d}": 1.0 for i in range(2, 12)}
+    items = in_order(frame, splits, 0.5, [("doubt", doubt), ("noise", noise)])
+    assert len(items) == len({i.annotation_id for i in items}) == 360, "each once, and nothing of the test split"
+    for part in (items[:90], items[90:180], items[180:270]):
+        assert 9 <= sum(i.why == "anchor" for i in part) <= 11
+    assert all((i.why == "anchor") == (splits[i.clip_id] == "anchor") for i in items)
+    first = [i for i in items if i.why != "anchor"][:60]
+    assert 28 <= sum(i.why == "random" for i in first) <= 32
+    assert {i.annotation_id for i in items if i.why == "noise"} <= set(noise)
+    doubted = [i.annotation_id for i in items if i.why == "doubt"]
+    assert doubted == sorted(doubted, reverse=True)
+    assert doubted[0] == "a399"
+    anchors = [i.annotation_id for i in items if i.why == "anchor"]
+    assert anchors not in (sorted(anchors), sorted(anchors, reverse=True))
+    assert {i.why for i in in_order(frame, splits, 1.0, [("doubt", doubt)])} == {"anchor", "random"}
+    assert "random" not in {i.why for i in in_order(frame, splits, 0.0, [("doubt", doubt)])}
+
+
+def test_suspected_and_changed_texts_come_forward(workspace: Workspace) -> None:
+    captions = workspace.annotations(round=1, kind="caption").sort("mean_logprob", "id")
+    train = captions.filter(captions["clip_id"].is_in(workspace.clips("train")["id"].to_list())).to_dicts()
+    suspect, changed = train[-1], train[-2]
+    with workspace.lock():
+        workspace.add_noise_signals([NoiseSignal(annotation_id=suspect["id"], origin="adatailr", value=0.9)], 1)
+        # By doubt alone these two would come last.
+        rows = [
+            Annotation(**{
+                **row, "id": f"second-{row['id']}", "round": 2, "mean_logprob": -1.0 + i / 100,
+                "text": "Quite another text." if row["clip_id"] == changed["clip_id"] else row["text"],
+            })
+            for i, row in enumerate(captions.iter_rows(named=True))
+        ]  # fmt: skip
+        workspace.add_annotations(rows, 2)
+    queue = create_app(Workspace.open(workspace.root, ["review.random_share=0"])).state.review.desk.queue
+    first = [item for item in queue._items if item.why != "anchor"][:3]
+    assert [item.why for item in first] == ["doubt", "change", "noise"]
+    assert [item.annotation_id for item in first[1:]] == [f"second-{changed['id']}", f"second-{suspect['id']}"]
 
 
 def test_undo_takes_back_and_shows_again(ann: Refiner, workspace: Workspace) -> None:
