@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
@@ -90,64 +90,102 @@ def _spread(few: list[Item], many: list[Item]) -> Iterator[Item]:
             given += 1
 
 
+@dataclass(kw_only=True)
+class _View:
+    """The records as they were when last looked at, and who said what since."""
+
+    items: list[Item] = field(default_factory=list)
+    by_id: dict[str, Item] = field(default_factory=dict)
+    clips: dict[str, Clip] = field(default_factory=dict)
+    earlier: dict[str, list[tuple[int, str, str]]] = field(default_factory=dict)
+    #: Who said anything of a text, and who settled it.
+    seen: dict[str, set[str]] = field(default_factory=dict)
+    said: dict[str, set[str]] = field(default_factory=dict)
+
+    def note(self, annotation_id: str, verdict: str, refiner: str) -> None:
+        seen, said = self.seen.setdefault(annotation_id, set()), self.said.setdefault(annotation_id, set())
+        if verdict == "withdraw":
+            seen.discard(refiner)
+            said.discard(refiner)
+        else:
+            seen.add(refiner)
+            if verdict not in ("skip", "cant_tell"):
+                said.add(refiner)
+
+
 class Queue:
     """The queue of the newest round that has texts. Safe to use from many threads; leases live in the database, so they outlast the
     process and are the same for all."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._lock = threading.RLock()
-        self._items: list[Item] = []
-        self._by_id: dict[str, Item] = {}
-        self._clips: dict[str, Clip] = {}
-        self._num_shards, self._looked_at = -1, 0.0
+        self._lock, self._looking = threading.RLock(), threading.Lock()
+        self._view = _View()
+        self._num_shards = self._num_said = -1
+        self._looked_at = time.monotonic()
+        #: No text before this one is open to anybody.
         self._first = 0
-        #: Who said anything of a text, and who settled it.
-        self._seen: dict[str, set[str]] = {}
-        self._said: dict[str, set[str]] = {}
-        self._earlier: dict[str, list[tuple[int, str, str]]] = {}
+        self._noted: list[tuple[str, str, str]] = []
         self.refresh(force=True)
 
     def refresh(self, *, force: bool = False) -> None:
-        """Take in what a round wrote since the last look."""
-        with self._lock:
-            if not force and time.monotonic() - self._looked_at < _LOOK_EVERY_S:
-                return
+        """Take in what a round wrote, and what came from files, since the last look. Nobody waits for it but who has nothing to do."""
+        if force or not self._view.items:
+            self._look(force=force)
+        elif time.monotonic() - self._looked_at > _LOOK_EVERY_S:
             self._looked_at = time.monotonic()
+            threading.Thread(target=self._look, daemon=True).start()
+
+    def _look(self, *, force: bool = False) -> None:
+        with self._looking:
             with self._workspace.database.transaction() as connection:
-                count = int(connection.execute(sql.select(sql.func.count()).select_from(db.shards)).scalar_one())
-            if count == self._num_shards:
-                return
-            self._num_shards = count
-            self._clips = {row["id"]: clip_of(row) for row in self._workspace.clips().iter_rows(named=True)}
-            captions = self._workspace.annotations(kind="caption")
-            written = captions.filter(pl.col("source") == "model")
-            newest = written["round"].max()
-            current = written.filter(pl.col("round") == newest) if newest is not None else written
-            # What people said of a clip in an earlier round stands: they are not asked again.
-            said: dict[str, list[Correction]] = {}
-            for correction in self._workspace.correction_records():
-                said.setdefault(correction.annotation_id, []).append(correction)
-            ours = set(current["id"])
-            settled = {c[0].clip_id for annotation_id, c in said.items() if annotation_id not in ours and standing(c)}
-            current = current.filter(~pl.col("clip_id").is_in(settled))
-            splits: dict[str, str] = {c.id: c.split for c in self._clips.values()}
-            settings = self._workspace.config.review
-            signals = [(name, self._signal(name, current, captions)) for name in settings.order]
-            self._items = in_order(current, splits, settings.random_share, signals)
-            # Earlier rounds' texts can still be looked up, for those who have them open.
-            self._by_id = {
-                row["id"]: Item(annotation_id=row["id"], clip_id=row["clip_id"], round=row["round"], text=row["text"], why="")
-                for row in captions.iter_rows(named=True)
-            } | {item.annotation_id: item for item in self._items}
-            self._earlier = {}
-            for clip_id, round, source, text in captions.select("clip_id", "round", "source", "text").sort("round").iter_rows():
-                self._earlier.setdefault(clip_id, []).append((round, source, text))
-            self._first = 0
-            self._seen, self._said = {}, {}
-            for corrections in said.values():
-                for correction in corrections:
-                    self.note(correction.annotation_id, correction.verdict, correction.refiner)
+                counts = [
+                    connection.execute(sql.select(sql.func.count()).select_from(t)).scalar_one()
+                    for t in (db.shards, db.corrections)
+                ]
+            with self._lock:
+                if not force and counts == [self._num_shards, self._num_said]:
+                    return
+                self._noted = []
+            view, num_said = self._read()
+            with self._lock:
+                # What was said while the records were read is in the view already, or is added now; twice is once.
+                self._view, self._num_shards, self._first = view, int(counts[0]), 0
+                late, self._noted = self._noted, []
+                for row in late:
+                    self._add(*row)
+                self._num_said = max(num_said, int(counts[1]) + len(late))
+
+    def _read(self) -> tuple[_View, int]:
+        clips = {row["id"]: clip_of(row) for row in self._workspace.clips().iter_rows(named=True)}
+        captions = self._workspace.annotations(kind="caption")
+        written = captions.filter(pl.col("source") == "model")
+        newest = written["round"].max()
+        current = written.filter(pl.col("round") == newest) if newest is not None else written
+        # What people said of a clip in an earlier round stands: they are not asked again.
+        corrections = self._workspace.correction_records()
+        by_text: dict[str, list[Correction]] = {}
+        for correction in corrections:
+            by_text.setdefault(correction.annotation_id, []).append(correction)
+        ours = set(current["id"])
+        settled = {c[0].clip_id for annotation_id, c in by_text.items() if annotation_id not in ours and standing(c)}
+        current = current.filter(~pl.col("clip_id").is_in(settled))
+        splits: dict[str, str] = {c.id: c.split for c in clips.values()}
+        settings = self._workspace.config.review
+        signals = [(name, self._signal(name, current, captions)) for name in settings.order]
+        items = in_order(current, splits, settings.random_share, signals)
+        # Earlier rounds' texts can still be looked up, for those who have them open.
+        by_id = {
+            row["id"]: Item(annotation_id=row["id"], clip_id=row["clip_id"], round=row["round"], text=row["text"], why="")
+            for row in captions.iter_rows(named=True)
+        } | {item.annotation_id: item for item in items}
+        earlier: dict[str, list[tuple[int, str, str]]] = {}
+        for clip_id, round, source, text in captions.select("clip_id", "round", "source", "text").sort("round").iter_rows():
+            earlier.setdefault(clip_id, []).append((round, source, text))
+        view = _View(items=items, by_id=by_id, clips=clips, earlier=earlier)
+        for correction in corrections:
+            view.note(correction.annotation_id, correction.verdict, correction.refiner)
+        return view, len(corrections)
 
     def _signal(self, name: str, current: pl.DataFrame, captions: pl.DataFrame) -> dict[str, float]:
         """Annotation id -> how much this says for showing the text; without those of which it says nothing."""
@@ -172,40 +210,39 @@ class Queue:
         return {i: by_clip[c] for i, c in current.select("id", "clip_id").iter_rows() if by_clip.get(c, 0) > 0}
 
     def note(self, annotation_id: str, verdict: str, refiner: str) -> None:
-        """What was said: who said it need not see it again, and nobody else where enough people settled the text."""
+        """What was said and is in the database now: who said it need not see it again, and nobody else where enough people settled it."""
         with self._lock:
-            seen, said = self._seen.setdefault(annotation_id, set()), self._said.setdefault(annotation_id, set())
-            if verdict == "withdraw":
-                seen.discard(refiner)
-                said.discard(refiner)
-                self._first = 0
-            else:
-                seen.add(refiner)
-                if verdict not in ("skip", "cant_tell"):
-                    said.add(refiner)
+            self._noted.append((annotation_id, verdict, refiner))
+            self._num_said += 1
+            self._add(annotation_id, verdict, refiner)
+
+    def _add(self, annotation_id: str, verdict: str, refiner: str) -> None:
+        self._view.note(annotation_id, verdict, refiner)
+        if verdict == "withdraw":
+            self._first = 0
 
     def _enough(self, annotation_id: str) -> bool:
         share = self._workspace.config.review.overlap_share
         wanted = 1 + (int(content_id("overlap", annotation_id)[:8], 16) / 16**8 < share)
-        return len(self._said.get(annotation_id, ())) >= wanted
+        return len(self._view.said.get(annotation_id, ())) >= wanted
 
     def item(self, annotation_id: str) -> Item | None:
         with self._lock:
-            return self._by_id.get(annotation_id)
+            return self._view.by_id.get(annotation_id)
 
     def clip(self, clip_id: str) -> Clip | None:
         with self._lock:
-            return self._clips.get(clip_id)
+            return self._view.clips.get(clip_id)
 
     def earlier(self, clip_id: str, before: int) -> list[tuple[int, str, str]]:
         """Round, source and text of what was written of a clip before a round, newest first."""
         with self._lock:
-            return [entry for entry in reversed(self._earlier.get(clip_id, [])) if entry[0] < before]
+            return [entry for entry in reversed(self._view.earlier.get(clip_id, [])) if entry[0] < before]
 
     def progress(self) -> tuple[int, int]:
         """How many texts of the round are settled, and how many there are."""
         with self._lock:
-            return sum(bool(self._said.get(item.annotation_id)) for item in self._items), len(self._items)
+            return sum(bool(self._view.said.get(item.annotation_id)) for item in self._view.items), len(self._view.items)
 
     def next(self, refiner: str, *, without: str = "") -> Item | None:
         """The first open text that nobody else has, leased to this person; what the person has already comes first."""
@@ -214,7 +251,7 @@ class Queue:
             held = self._held_by_others(refiner)
             mine = [i for i in self._leased_to(refiner) if self._open(i, refiner) and i.annotation_id != without]
             passed = True
-            for index, item in ((-1, i) for i in mine) if mine else enumerate(self._items[self._first :], self._first):
+            for index, item in ((-1, i) for i in mine) if mine else enumerate(self._view.items[self._first :], self._first):
                 settled = self._enough(item.annotation_id)
                 # What is settled for all at the front is not looked at again.
                 passed = passed and settled and index >= 0
@@ -227,7 +264,7 @@ class Queue:
         return None
 
     def _open(self, item: Item, refiner: str) -> bool:
-        return refiner not in self._seen.get(item.annotation_id, ()) and not self._enough(item.annotation_id)
+        return refiner not in self._view.seen.get(item.annotation_id, ()) and not self._enough(item.annotation_id)
 
     def _held_by_others(self, refiner: str) -> set[str]:
         query = sql.select(db.leases.c.annotation_id).where(db.leases.c.refiner != refiner, db.leases.c.until > time.time())
@@ -238,7 +275,7 @@ class Queue:
         query = sql.select(db.leases.c.annotation_id).where(db.leases.c.refiner == refiner, db.leases.c.until > time.time())
         with self._workspace.database.transaction() as connection:
             ids = set(connection.execute(query).scalars())
-        return [self._by_id[i] for i in sorted(ids) if i in self._by_id]
+        return [self._view.by_id[i] for i in sorted(ids) if i in self._view.by_id]
 
     def lease(self, annotation_id: str, refiner: str) -> bool:
         """Take or renew a lease; whether it is this person's now. One statement decides, whichever process asks."""
@@ -270,11 +307,11 @@ def waiting(workspace: Workspace) -> list[Item]:
     """Open texts of the newest round, in order, for a file. Raises UserError where there are none."""
     queue = Queue(workspace)
     with queue._lock:
-        if not queue._items:
+        if not queue._view.items:
             raise UserError("corrections export: no round has texts yet. Run 'flywheel annotate' first.")
-        items = [item for item in queue._items if not queue._seen.get(item.annotation_id)]
+        items = [item for item in queue._view.items if not queue._view.seen.get(item.annotation_id)]
         if not items:
             raise UserError(
-                f"corrections export: round {queue._items[0].round} has no text left to correct. Run 'flywheel annotate' first."
+                f"corrections export: round {queue._view.items[0].round} has no text left to correct. Run 'flywheel annotate' first."
             )
         return items

@@ -181,14 +181,14 @@ def _address(request: Request) -> str:
 
 def signed_in(request: Request) -> Person:
     review, token = _review(request), _token(request)
+    person = person_of(review.workspace, token) if token else None
+    if person is not None:
+        return person
     if review.tries.too_many(_address(request)):
         raise HTTPException(429, "too many wrong links from this address; wait a minute")
-    person = person_of(review.workspace, token) if token else None
-    if person is None:
-        if token:
-            review.tries.note(_address(request))
-        raise HTTPException(401, "open the invite link that you were given")
-    return person
+    if token:
+        review.tries.note(_address(request))
+    raise HTTPException(401, "open the invite link that you were given")
 
 
 Review = Annotated[_Review, Depends(_review)]
@@ -221,14 +221,12 @@ _routes = APIRouter()
 
 @_routes.get("/invite/{token}", include_in_schema=False)
 def invited(token: str, request: Request, review: Review) -> Response:
-    address = _address(request)
-    if review.tries.too_many(address):
-        return HTMLResponse(review.pages.get_template("closed.html").render(why="Too many wrong links. Wait a minute."), 429)
     if person_of(review.workspace, token) is None:
+        closed, address = review.pages.get_template("closed.html"), _address(request)
+        if review.tries.too_many(address):
+            return HTMLResponse(closed.render(why="Too many wrong links. Wait a minute."), 429)
         review.tries.note(address)
-        return HTMLResponse(
-            review.pages.get_template("closed.html").render(why="This link is not valid (any more). Ask for a new one."), 401
-        )
+        return HTMLResponse(closed.render(why="This link is not valid (any more). Ask for a new one."), 401)
     answer = RedirectResponse("/", 303)
     answer.set_cookie(
         COOKIE, token, max_age=_A_MONTH_S, httponly=True, samesite="lax", secure=request.url.scheme == "https", path="/"

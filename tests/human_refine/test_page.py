@@ -192,7 +192,7 @@ def test_suspected_and_changed_texts_come_forward(workspace: Workspace) -> None:
         ]  # fmt: skip
         workspace.add_annotations(rows, 2)
     queue = create_app(Workspace.open(workspace.root, ["review.random_share=0"])).state.review.desk.queue
-    first = [item for item in queue._items if item.why != "anchor"][:3]
+    first = [item for item in queue._view.items if item.why != "anchor"][:3]
     assert [item.why for item in first] == ["doubt", "change", "noise"]
     assert [item.annotation_id for item in first[1:]] == [f"second-{changed['id']}", f"second-{suspect['id']}"]
 
@@ -352,11 +352,30 @@ def test_invites(workspace: Workspace, app: object, ann: Refiner) -> None:
     assert ann.token not in str(stored)
 
 
+def test_what_comes_from_files_while_the_page_is_served(ann: Refiner, workspace: Workspace, app: object, tmp_path: Path) -> None:
+    """The command line's import is noticed: who has settled a text is not asked again, nor is anybody else."""
+    from human_refine import import_corrections
+
+    ids = set(workspace.annotations(round=1, kind="caption")["id"])
+    left = sorted(ids)[:2]
+    file = tmp_path / "c.csv"
+    file.write_text("annotation_id,verdict,refiner\n" + "".join(f"{i},accept,bob\n" for i in sorted(ids)[2:]))
+    assert import_corrections(workspace, file).added == len(ids) - 2
+    app.state.review.desk.queue._look()  # type: ignore[attr-defined]
+    seen = set()
+    while (item := ann.next()) is not None:
+        seen.add(item["annotation_id"])
+        ann.say(item, "accept")
+    assert seen == set(left)
+
+
 def test_wrong_tokens_are_limited(app: object, workspace: Workspace) -> None:
     stranger = TestClient(app)  # type: ignore[arg-type]
     answers = [stranger.get(f"/invite/{i:043d}").status_code for i in range(12)]
     assert answers == [401] * 10 + [429] * 2
     assert stranger.post("/api/next", json={}, headers={"Authorization": "Bearer x"}).status_code == 429
+    # Behind one address there may be a whole team: whoever has a link goes on.
+    assert Refiner(app, workspace, "ann").next() is not None
 
 
 def test_cookie_and_headers(app: object, workspace: Workspace) -> None:
