@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import math
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sql
 
-from flywheel.core.types import Correction, Verdict, content_id, standing
+from flywheel.core.types import Correction, Cue, Verdict, content_id, standing
 from flywheel.store import Workspace
 from flywheel.store import database as db
-from human_refine.corrections import clean_text
+from human_refine.corrections import clean_payload, clean_text
 from human_refine.queue import Item, Queue
 
 
@@ -51,6 +54,7 @@ class Desk:
             raise Gone("this clip is gone")
         said = standing(self._of(item.annotation_id))
         last = list(said.values())[-1] if said else None
+        mine = said[refiner] if refiner in said and said[refiner].verdict == "edit" else None
         return {
             "annotation_id": item.annotation_id, "clip_id": clip.id, "round": item.round, "text": item.text,
             "media": f"/media/{clip.id}", "start_s": clip.start_s, "end_s": clip.end_s, "fps": clip.fps, "has_audio": clip.has_audio,
@@ -60,26 +64,39 @@ class Desk:
                 for c in clip.cues
             ],
             "earlier": [
-                {"round": round, "source": source, "text": text} for round, source, text in self.queue.earlier(clip.id, item.round)
+                {"round": round, "source": source, "text": text} for round, source, text in self.queue.earlier(item)
             ],
             # What this page knows to stand: who saves on top of something newer is told.
             "base": last.id if last else "",
-            "mine": said[refiner].text if refiner in said and said[refiner].verdict == "edit" else "",
+            "mine": mine.text if mine is not None else "", "kind": item.kind,
+            # What a dense caption's cues are to begin with: the person's own, else the model's.
+            "written": json.loads((mine.payload if mine is not None else "") or item.payload)["cues"] if item.payload else [],
+            "model_cues": json.loads(item.payload)["cues"] if item.payload else [],
             "max_chars": self.workspace.config.review.max_chars, "lease_s": self.workspace.config.review.lease_s,
         }  # fmt: skip
 
     def save(
-        self, refiner: str, annotation_id: str, verdict: Verdict, *, text: str, reason: str, seconds: float, base: str, save_id: str
-    ) -> Correction:
-        """Keep what was said. The same ``save_id`` again is the same correction: who did not hear the answer may ask again."""
+        self, refiner: str, annotation_id: str, verdict: Verdict, *, text: str, reason: str, seconds: float, base: str, save_id: str,
+        cues: Sequence[Cue] = (),
+    ) -> Correction:  # fmt: skip
+        """Keep what was said; an edit of a dense caption is its ``cues``. The same ``save_id`` again is the same correction: who did not hear the answer may ask again."""
         item = self.queue.item(annotation_id)
         if item is None or self.queue.clip(item.clip_id) is None:
             raise Gone("this text's clip is gone; what you wrote stays in the page until you go on")
         limit = self.workspace.config.review.max_chars
-        text, reason = clean_text(text, limit), clean_text(reason, limit)
-        if verdict == "edit" and not text:
+        text, reason, payload = clean_text(text, limit), clean_text(reason, limit), ""
+        if verdict == "edit" and item.kind == "dense_caption":
+            if not cues:
+                raise ValueError("an edit of timed cues needs cues; reject the text if nothing of it is right")
+            clip = self.queue.clip(item.clip_id)
+            raw = json.dumps({"cues": [asdict(cue) for cue in cues]})
+            payload = clean_payload(raw, item.kind, clip.duration_s if clip is not None else math.inf, limit)
+            text = " ".join(cue["text"] for cue in json.loads(payload)["cues"])
+            if json.loads(payload) == json.loads(item.payload):
+                verdict = "accept"
+        elif verdict == "edit" and not text:
             raise ValueError("an edit needs a text; this one is empty")
-        if verdict == "edit" and text == " ".join(item.text.split()):
+        if verdict == "edit" and not payload and text == " ".join(item.text.split()):
             verdict = "accept"
         if verdict == "reject" and not reason:
             raise ValueError("a reject needs its reason")
@@ -96,7 +113,7 @@ class Desk:
                 raise Conflict("this text was settled meanwhile", _record(said[-1]))
             correction = Correction(
                 id=key, annotation_id=annotation_id, clip_id=item.clip_id, verdict=verdict, text=text if verdict == "edit" else "",
-                refiner=refiner, reason=reason, seconds=seconds, at=self._now(),
+                refiner=refiner, reason=reason, seconds=seconds, at=self._now(), payload=payload if verdict == "edit" else "",
             )  # fmt: skip
             self.workspace.add_corrections([correction])
             self.queue.note(annotation_id, verdict, refiner)
@@ -169,5 +186,5 @@ class Desk:
 def _record(correction: Correction) -> dict[str, Any]:
     return {
         "id": correction.id, "verdict": correction.verdict, "text": correction.text, "refiner": correction.refiner,
-        "reason": correction.reason, "seconds": correction.seconds, "at": correction.at.isoformat(),
+        "reason": correction.reason, "payload": correction.payload, "seconds": correction.seconds, "at": correction.at.isoformat(),
     }  # fmt: skip

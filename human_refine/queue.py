@@ -23,6 +23,8 @@ from flywheel.store import Workspace
 from flywheel.store import database as db
 from flywheel.store.workspace import clip_of
 
+#: The kinds of text that the page shows.
+KINDS = ("caption", "dense_caption")
 #: Seconds between looks at whether a round wrote new texts.
 _LOOK_EVERY_S = 5.0
 
@@ -36,6 +38,8 @@ class Item:
     round: int
     text: str
     why: str
+    kind: str = "caption"
+    payload: str = ""
 
 
 def in_order(
@@ -46,13 +50,10 @@ def in_order(
     ``signals`` are pairs of a name and a value per annotation id; the highest of each come forward in turns, what has no value does not.
     """
 
-    def item(row: dict[str, Any], why: str) -> Item:
-        return Item(annotation_id=row["id"], clip_id=row["clip_id"], round=row["round"], text=row["text"], why=why)
-
     # By a hash of the id: random, and the same for everybody who asks.
     rows = sorted(captions.to_dicts(), key=lambda row: content_id("queue", row["id"]))
     train = {row["id"]: row for row in rows if splits.get(row["clip_id"]) == "train"}
-    anchors = [item(row, "anchor") for row in rows if splits.get(row["clip_id"]) == "anchor"]
+    anchors = [_item(row, "anchor") for row in rows if splits.get(row["clip_id"]) == "anchor"]
     drawn = iter(train)
     ranked = [(name, iter(sorted((i for i in values if i in train), key=lambda i: (-values[i], i)))) for name, values in signals]
     seen: set[str] = set()
@@ -73,8 +74,15 @@ def in_order(
         if found is None:
             found = next(i for i in drawn if i not in seen)
         seen.add(found)
-        mixed.append(item(train[found], why))
+        mixed.append(_item(train[found], why))
     return list(_spread(anchors, mixed))
+
+
+def _item(row: Mapping[str, Any], why: str) -> Item:
+    return Item(
+        annotation_id=row["id"], clip_id=row["clip_id"], round=row["round"], text=row["text"], why=why,
+        kind=row.get("kind", "caption"), payload=row.get("payload", ""),
+    )  # fmt: skip
 
 
 def _spread(few: list[Item], many: list[Item]) -> Iterator[Item]:
@@ -97,7 +105,7 @@ class _View:
     items: list[Item] = field(default_factory=list)
     by_id: dict[str, Item] = field(default_factory=dict)
     clips: dict[str, Clip] = field(default_factory=dict)
-    earlier: dict[str, list[tuple[int, str, str]]] = field(default_factory=dict)
+    earlier: dict[tuple[str, str], list[tuple[int, str, str]]] = field(default_factory=dict)
     #: Who said anything of a text, and who settled it.
     seen: dict[str, set[str]] = field(default_factory=dict)
     said: dict[str, set[str]] = field(default_factory=dict)
@@ -158,7 +166,7 @@ class Queue:
 
     def _read(self) -> tuple[_View, int]:
         clips = {row["id"]: clip_of(row) for row in self._workspace.clips().iter_rows(named=True)}
-        captions = self._workspace.annotations(kind="caption")
+        captions = self._workspace.annotations().filter(pl.col("kind").is_in(KINDS))
         written = captions.filter(pl.col("source") == "model")
         newest = written["round"].max()
         current = written.filter(pl.col("round") == newest) if newest is not None else written
@@ -167,21 +175,23 @@ class Queue:
         by_text: dict[str, list[Correction]] = {}
         for correction in corrections:
             by_text.setdefault(correction.annotation_id, []).append(correction)
-        ours = set(current["id"])
-        settled = {c[0].clip_id for annotation_id, c in by_text.items() if annotation_id not in ours and standing(c)}
-        current = current.filter(~pl.col("clip_id").is_in(settled))
+        ours, kind_of = set(current["id"]), dict(captions.select("id", "kind").iter_rows())
+        settled = {
+            (c[0].clip_id, kind_of.get(annotation_id))
+            for annotation_id, c in by_text.items()
+            if annotation_id not in ours and standing(c)
+        }
+        keep = [pair not in settled for pair in current.select("clip_id", "kind").iter_rows()]
+        current = current.filter(pl.Series(keep, dtype=pl.Boolean))
         splits: dict[str, str] = {c.id: c.split for c in clips.values()}
         settings = self._workspace.config.review
         signals = [(name, self._signal(name, current, captions)) for name in settings.order]
         items = in_order(current, splits, settings.random_share, signals)
         # Earlier rounds' texts can still be looked up, for those who have them open.
-        by_id = {
-            row["id"]: Item(annotation_id=row["id"], clip_id=row["clip_id"], round=row["round"], text=row["text"], why="")
-            for row in captions.iter_rows(named=True)
-        } | {item.annotation_id: item for item in items}
-        earlier: dict[str, list[tuple[int, str, str]]] = {}
-        for clip_id, round, source, text in captions.select("clip_id", "round", "source", "text").sort("round").iter_rows():
-            earlier.setdefault(clip_id, []).append((round, source, text))
+        by_id = {row["id"]: _item(row, "") for row in captions.iter_rows(named=True)} | {item.annotation_id: item for item in items}
+        earlier: dict[tuple[str, str], list[tuple[int, str, str]]] = {}
+        for clip_id, kind, *entry in captions.select("clip_id", "kind", "round", "source", "text").sort("round").iter_rows():
+            earlier.setdefault((clip_id, kind), []).append((entry[0], entry[1], entry[2]))
         view = _View(items=items, by_id=by_id, clips=clips, earlier=earlier)
         for correction in corrections:
             view.note(correction.annotation_id, correction.verdict, correction.refiner)
@@ -194,12 +204,9 @@ class Queue:
         if name == "change":
             newest = current["round"][0] if current.height else 0
             earlier = captions.filter((pl.col("source") == "model") & (pl.col("round") < newest)).sort("round")
-            before = dict(earlier.select("clip_id", "text").iter_rows())
-            apart = {
-                i: 1 - token_f1(text, before[c])
-                for i, c, text in current.select("id", "clip_id", "text").iter_rows()
-                if c in before
-            }
+            before = {(clip_id, kind): text for clip_id, kind, text in earlier.select("clip_id", "kind", "text").iter_rows()}
+            now = current.select("id", "clip_id", "kind", "text").iter_rows()
+            apart = {i: 1 - token_f1(text, before[c, kind]) for i, c, kind, text in now if (c, kind) in before}
             return {i: value for i, value in apart.items() if value > 0}
         # What the last training that saw a clip's text thought of it; a clip keeps its suspicion until people spoke.
         suspected = self._workspace.records.read("noise_signals").sort("round")
@@ -234,10 +241,11 @@ class Queue:
         with self._lock:
             return self._view.clips.get(clip_id)
 
-    def earlier(self, clip_id: str, before: int) -> list[tuple[int, str, str]]:
-        """Round, source and text of what was written of a clip before a round, newest first."""
+    def earlier(self, item: Item) -> list[tuple[int, str, str]]:
+        """Round, source and text of what was written of an item's clip in its kind before its round, newest first."""
         with self._lock:
-            return [entry for entry in reversed(self._view.earlier.get(clip_id, [])) if entry[0] < before]
+            entries = self._view.earlier.get((item.clip_id, item.kind), [])
+            return [entry for entry in reversed(entries) if entry[0] < item.round]
 
     def progress(self) -> tuple[int, int]:
         """How many texts of the round are settled, and how many there are."""
@@ -309,7 +317,7 @@ def waiting(workspace: Workspace) -> list[Item]:
     with queue._lock:
         if not queue._view.items:
             raise UserError("corrections export: no round has texts yet. Run 'flywheel annotate' first.")
-        items = [item for item in queue._view.items if not queue._view.seen.get(item.annotation_id)]
+        items = [item for item in queue._view.items if item.kind == "caption" and not queue._view.seen.get(item.annotation_id)]
         if not items:
             raise UserError(
                 f"corrections export: round {queue._view.items[0].round} has no text left to correct. Run 'flywheel annotate' first."

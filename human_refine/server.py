@@ -19,6 +19,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from pydantic import BaseModel, ConfigDict, Field
 
 from flywheel.core.errors import BorderError, MediaError, UserError
+from flywheel.core.types import Cue
 from flywheel.formats.corrections import PLAIN_ENDINGS
 from flywheel.store import Workspace
 from human_refine.corrections import import_corrections
@@ -55,12 +56,21 @@ class LeaseBody(_Body):
     annotation_id: str = Field(max_length=64)
 
 
+class CueBody(_Body):
+    """Seconds from the clip's start."""
+
+    start_s: float = Field(ge=0, le=1e6, allow_inf_nan=False)
+    end_s: float = Field(ge=0, le=1e6, allow_inf_nan=False)
+    text: str
+
+
 class SaveBody(_Body):
     """``base`` is the correction that stood when the page was loaded, ``save_id`` is made anew by the page for each saving."""
 
     annotation_id: str = Field(min_length=1, max_length=64)
     verdict: Literal["accept", "edit", "reject", "skip", "cant_tell"]
     text: str = ""
+    cues: list[CueBody] = Field(default_factory=list, max_length=500)
     reason: str = ""
     seconds: float = Field(0.0, ge=0, le=86_400, allow_inf_nan=False)
     base: str = Field("", max_length=64)
@@ -295,7 +305,7 @@ def save(body: SaveBody, person: Acting, review: Review) -> dict[str, Any]:
     """Keep what the person says of a text. 409 where something else stands by now; ``other`` says what."""
     kept = review.desk.save(
         person.name, body.annotation_id, body.verdict, text=body.text, reason=body.reason, seconds=body.seconds, base=body.base,
-        save_id=body.save_id,
+        save_id=body.save_id, cues=[Cue(start_s=c.start_s, end_s=c.end_s, text=c.text) for c in body.cues],
     )  # fmt: skip
     return {"id": kept.id, "verdict": kept.verdict}
 

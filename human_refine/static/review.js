@@ -7,7 +7,7 @@ const video = $("video"), text = $("text"), wave = $("wave");
 const SPEEDS = [0.25, 0.5, 0.75, 1, 1.25, 1.5, 2];
 const RENEW_MS = 60000;
 
-let item = null, peaks = [], began = 0, saving = false, loop = true, saveId = "";
+let item = null, cues = [], peaks = [], began = 0, saving = false, loop = true, saveId = "";
 
 // -- talking to the server ------------------------------------------------------------------------------------------------
 
@@ -37,10 +37,11 @@ function notice(words) { $("notice").textContent = words; }
 const draftKey = (id) => "flywheel-draft:" + id;
 function keepDraft() {
   if (!item) return;
+  const untouched = dense() ? !changed() : text.value === item.text;
   try {
-    if (text.value === item.text) localStorage.removeItem(draftKey(item.annotation_id));
-    else localStorage.setItem(draftKey(item.annotation_id), text.value);
-    $("draft").textContent = text.value === item.text ? "" : "draft kept";
+    if (untouched) localStorage.removeItem(draftKey(item.annotation_id));
+    else localStorage.setItem(draftKey(item.annotation_id), dense() ? JSON.stringify(cues) : text.value);
+    $("draft").textContent = untouched ? "" : "draft kept";
   } catch (error) { $("draft").textContent = "draft can't be kept by this browser"; }
 }
 function draftOf(id) { try { return localStorage.getItem(draftKey(id)); } catch (error) { return null; } }
@@ -89,13 +90,20 @@ function showDiff(place, before, after) {
 // -- showing a clip ------------------------------------------------------------------------------------------------------------
 
 function tidy(s) { return s.split(/\s+/).filter(Boolean).join(" "); }
-function changed() { return item && tidy(text.value) !== tidy(item.text); }
+function dense() { return item !== null && item.kind === "dense_caption"; }
+function words_now() { return dense() ? cues.map((cue) => cue.text).join(" ") : text.value; }
+function changed() {
+  if (!item) return false;
+  if (!dense()) return tidy(text.value) !== tidy(item.text);
+  const plain = (list) => JSON.stringify(list.map((cue) => [cue.start_s, cue.end_s, tidy(cue.text)]));
+  return plain(cues) !== plain(item.model_cues);
+}
 
 function refreshText() {
   if (!item) return;
-  showDiff($("diff"), item.text, text.value);
+  showDiff($("diff"), item.text, words_now());
   $("diff-label").textContent = changed() ? "Changed" : "Nothing changed";
-  const length = text.value.length;
+  const length = words_now().length;
   $("length").textContent = length + " of " + item.max_chars + " characters";
   $("save").firstChild.textContent = changed() ? "Save edit " : "Accept ";
   $("save").disabled = length > item.max_chars;
@@ -112,7 +120,15 @@ function show(next) {
   began = performance.now();
   $("model").textContent = item.text;
   const draft = draftOf(item.annotation_id);
-  text.value = draft !== null ? draft : item.mine || item.text;
+  $("text").hidden = $("text-label").hidden = dense();
+  $("cue-editor").hidden = !dense();
+  if (dense()) {
+    try { cues = draft !== null ? JSON.parse(draft) : structuredClone(item.written); } catch (error) { cues = structuredClone(item.written); }
+    showCues();
+  } else {
+    cues = [];
+    text.value = draft !== null ? draft : item.mine || item.text;
+  }
   $("transcript").textContent = item.cues.length ? "" : item.transcript;
   $("sounds").textContent = item.sounds ? "Sounds: " + item.sounds : "";
   $("cues").replaceChildren(...item.cues.map((cue) => {
@@ -151,6 +167,68 @@ async function go(path, body) {
   show(said.item);
 }
 
+// -- timed cues ------------------------------------------------------------------------------------------------------------------
+
+function seconds(value) { return Math.round(value * 1000) / 1000; }
+function showCues() {
+  $("cue-rows").replaceChildren(...cues.map((cue, index) => {
+    const line = document.createElement("li");
+    const field = (name, type, value, change) => {
+      const input = document.createElement("input");
+      input.type = type; input.value = value; input.setAttribute("aria-label", name + " of cue " + (index + 1));
+      if (type === "number") { input.step = "0.001"; input.min = "0"; }
+      input.addEventListener("input", () => { change(input.value); refreshText(); draw(); });
+      line.append(input);
+    };
+    field("Beginning", "number", cue.start_s, (value) => { cue.start_s = Number(value); });
+    field("End", "number", cue.end_s, (value) => { cue.end_s = Number(value); });
+    field("Text", "text", cue.text, (value) => { cue.text = value; });
+    const remove = document.createElement("button");
+    remove.type = "button"; remove.textContent = "Remove"; remove.setAttribute("aria-label", "Remove cue " + (index + 1));
+    remove.addEventListener("click", () => { cues.splice(index, 1); showCues(); refreshText(); draw(); });
+    line.append(remove);
+    line.addEventListener("keydown", (event) => {
+      if (!event.altKey || !["ArrowLeft", "ArrowRight"].includes(event.key)) return;
+      event.preventDefault();
+      const step = (event.key === "ArrowLeft" ? -1 : 1) / item.fps, edge = event.shiftKey ? "end_s" : "start_s";
+      moveEdge(index, edge, cue[edge] + step);
+    });
+    return line;
+  }));
+}
+function moveEdge(index, edge, to) {
+  const cue = cues[index], length = item.end_s - item.start_s;
+  cue[edge] = seconds(edge === "start_s" ? Math.min(cue.end_s - 0.01, Math.max(0, to)) : Math.max(cue.start_s + 0.01, Math.min(length, to)));
+  $("cue-rows").children[index].querySelectorAll("input")[edge === "start_s" ? 0 : 1].value = cue[edge];
+  video.currentTime = clampTo(item.start_s + cue[edge]);
+  refreshText();
+  draw();
+}
+function addCue() {
+  if (!dense()) return;
+  const at = seconds(Math.max(0, video.currentTime - item.start_s)), length = seconds(item.end_s - item.start_s);
+  const next = cues.filter((cue) => cue.start_s > at).sort((a, b) => a.start_s - b.start_s)[0];
+  cues.push({ start_s: at, end_s: Math.min(length, next ? next.start_s : length, seconds(at + 1)), text: "" });
+  cues.sort((a, b) => a.start_s - b.start_s);
+  showCues();
+  refreshText();
+  draw();
+  $("cue-rows").children[cues.findIndex((cue) => cue.start_s === at)].querySelector("input[type=text]").focus();
+}
+$("add-cue").addEventListener("click", addCue);
+
+let dragged = null;
+function timeAt(event) { const box = wave.getBoundingClientRect(); return (event.clientX - box.left) / box.width * (item.end_s - item.start_s); }
+wave.addEventListener("pointerdown", (event) => {
+  if (!dense()) return;
+  const at = timeAt(event), near = (item.end_s - item.start_s) * 8 / wave.clientWidth;
+  const edges = cues.flatMap((cue, index) => [[index, "start_s", Math.abs(cue.start_s - at)], [index, "end_s", Math.abs(cue.end_s - at)]]);
+  const best = edges.sort((a, b) => a[2] - b[2])[0];
+  if (best && best[2] <= near) { dragged = best; wave.setPointerCapture(event.pointerId); event.preventDefault(); }
+});
+wave.addEventListener("pointermove", (event) => { if (dragged && item) moveEdge(dragged[0], dragged[1], timeAt(event)); });
+wave.addEventListener("pointerup", () => { dragged = null; });
+
 // -- saying what one thinks ------------------------------------------------------------------------------------------------------
 
 async function say(verdict, reason, base) {
@@ -159,7 +237,8 @@ async function say(verdict, reason, base) {
   const current = item;
   try {
     await ask("/api/corrections", {
-      annotation_id: current.annotation_id, verdict, text: verdict === "edit" ? text.value : "", reason: reason || "",
+      annotation_id: current.annotation_id, verdict, text: verdict === "edit" && !dense() ? text.value : "", reason: reason || "",
+      cues: verdict === "edit" && dense() ? cues : [],
       seconds: Math.min(86400, Math.max(0, (performance.now() - began) / 1000)), base: base === undefined ? current.base : base, save_id: saveId,
     });
     dropDraft(current.annotation_id);
@@ -181,7 +260,7 @@ function conflict(said, verdict, reason) {
   if (said.other) {
     const theirs = said.other.verdict === "edit" ? said.other.text : said.other.verdict === "reject" ? "(rejected) " + said.other.reason : item.text;
     $("theirs").textContent = theirs;
-    showDiff($("conflict-diff"), theirs, verdict === "edit" ? text.value : item.text);
+    showDiff($("conflict-diff"), theirs, verdict === "edit" ? words_now() : item.text);
   }
   $("conflict").showModal();
 }
@@ -231,13 +310,17 @@ function draw() {
   const step = width / Math.max(1, peaks.length);
   peaks.forEach((peak, index) => pen.fillRect(index * step, height / 2 - peak * height / 2, Math.max(1, step - 1), Math.max(1, peak * height)));
   pen.fillStyle = style.getPropertyValue("--main");
-  item.cues.forEach((cue) => pen.fillRect(cue.start_s / length * width, height - 4 * scale, (cue.end_s - cue.start_s) / length * width, 4 * scale));
+  (dense() ? cues : item.cues).forEach((cue) => {
+    pen.fillRect(cue.start_s / length * width, height - 4 * scale, (cue.end_s - cue.start_s) / length * width, 4 * scale);
+    if (dense()) { pen.fillRect(cue.start_s / length * width, 0, scale, height); pen.fillRect(cue.end_s / length * width - scale, 0, scale, height); }
+  });
   pen.fillStyle = style.getPropertyValue("--focus");
   pen.fillRect(at / length * width, 0, 2 * scale, height);
   $("clock").textContent = Math.max(0, at).toFixed(2) + " / " + length.toFixed(2) + " s";
+  Array.from($("cue-rows").children).forEach((line, index) => line.classList.toggle("now", index < cues.length && at >= cues[index].start_s && at < cues[index].end_s));
   Array.from($("cues").children).forEach((line, index) => line.classList.toggle("now", at >= item.cues[index].start_s && at < item.cues[index].end_s));
 }
-wave.addEventListener("click", (event) => { if (item) { const box = wave.getBoundingClientRect(); video.currentTime = clampTo(item.start_s + (event.clientX - box.left) / box.width * (item.end_s - item.start_s)); } });
+wave.addEventListener("click", (event) => { if (item && !dragged) { const box = wave.getBoundingClientRect(); video.currentTime = clampTo(item.start_s + (event.clientX - box.left) / box.width * (item.end_s - item.start_s)); } });
 
 $("play").addEventListener("click", toggle);
 $("back").addEventListener("click", () => nudge(-1));
@@ -251,7 +334,11 @@ $("faster").addEventListener("click", () => speed(1));
 // -- keys --------------------------------------------------------------------------------------------------------------------------
 
 const KEYS = {
-  " ": toggle, a: save, e: () => { text.focus(); text.setSelectionRange(text.value.length, text.value.length); }, r: () => $("reject").click(),
+  " ": toggle, a: save, n: addCue,
+  e: () => {
+    if (dense()) { const first = $("cue-rows").querySelector("input[type=text]"); if (first) first.focus(); return; }
+    text.focus(); text.setSelectionRange(text.value.length, text.value.length);
+  }, r: () => $("reject").click(),
   s: () => say("skip"), c: () => say("cant_tell"), u: () => $("undo").click(), l: setLoop, p: () => { $("earlier-box").open = !$("earlier-box").open; },
   "[": () => speed(-1), "]": () => speed(1), ",": () => nudge(-1 / item.fps), ".": () => nudge(1 / item.fps),
   ArrowLeft: () => nudge(-1), ArrowRight: () => nudge(1), "?": () => $("help").showModal(),
@@ -262,7 +349,7 @@ document.addEventListener("keydown", (event) => {
     if (open.id === "reject-dialog" && document.activeElement !== $("reason") && "123".includes(event.key)) { event.preventDefault(); document.querySelectorAll("[data-reason]")[Number(event.key) - 1].click(); }
     return;
   }
-  if (document.activeElement === text) {
+  if (document.activeElement === text || $("cue-rows").contains(document.activeElement) && document.activeElement instanceof HTMLInputElement) {
     if (event.key === "Escape") { $("save").focus(); event.preventDefault(); }
     else if (event.ctrlKey && event.key === "Enter") { event.preventDefault(); save(); }
     else if (event.ctrlKey && event.key === " ") { event.preventDefault(); toggle(); }

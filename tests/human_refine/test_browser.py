@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from flywheel.core.config import template
+from flywheel.core.types import Annotation
 from flywheel.ingest import ingest
 from flywheel.playground import write_playground
 from flywheel.rounds import RoundContext
@@ -285,6 +286,58 @@ def test_upload_with_bad_rows(browser: Any, served: Served, tmp_path: Path) -> N
     page.click("#upload-send")
     until(page, "document.getElementById('upload-report').textContent.includes('Added: 1')")
     assert [s["text"] for s in served.said()] == ["Uploaded text."]
+
+
+def test_timed_cues_are_nudged_dragged_added_and_kept(browser: Any, served: Served) -> None:
+    clip = sorted(served.workspace.clips("train")["id"])[0]
+    cues = [{"start_s": 0.3, "end_s": 1.0, "text": "A bell rings."}, {"start_s": 1.2, "end_s": 2.0, "text": "A dog barks."}]
+    with served.workspace.lock():
+        served.workspace.add_annotations(
+            [Annotation(id="dense", round=1, kind="dense_caption", clip_id=clip, generation_id="", source="model",
+                        text="A bell rings. A dog barks.", mean_logprob=-99.0, payload=json.dumps({"cues": cues}))], 1,
+        )  # fmt: skip
+    served.stop()
+    served.start()
+    page = opened(browser, served.link("ann"))
+    for _ in range(24):
+        if page.is_visible("#cue-editor"):
+            break
+        before = text_of(page)
+        page.keyboard.press("s")
+        goes_on(page, before)
+    assert page.locator("#cue-rows li").count() == 2
+    assert not page.is_visible("#text")
+    fps = served.workspace.clips().filter(served.workspace.clips()["id"] == clip)["fps"][0]
+    page.keyboard.press("e")
+    page.keyboard.press("Alt+ArrowRight")
+    page.keyboard.press("Alt+Shift+ArrowLeft")
+    assert page.input_value("#cue-rows li:nth-child(1) input >> nth=0") == f"{round(0.3 + 1 / fps, 3):g}"
+    assert page.input_value("#cue-rows li:nth-child(1) input >> nth=1") == f"{round(1.0 - 1 / fps, 3):g}"
+    length = page.evaluate("item.end_s - item.start_s")
+    box = page.locator("#wave").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 2.0 / length, box["y"] + 30)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 2.4 / length, box["y"] + 30, steps=4)
+    page.mouse.up()
+    assert abs(float(page.input_value("#cue-rows li:nth-child(2) input >> nth=1")) - 2.4) < 0.05
+    page.keyboard.press("Escape")
+    page.evaluate("document.getElementById('video').currentTime = item.start_s + 2.6")
+    page.wait_for_timeout(200)
+    page.keyboard.press("n")
+    page.keyboard.type("It is quiet.")
+    assert page.locator("#diff ins").all_text_contents() == [" It is quiet."]
+    page.reload()
+    until(page, "document.getElementById('model').textContent.length > 0")
+    assert page.locator("#cue-rows li").count() == 3, "the draft is there after a reload"
+    before = text_of(page)
+    page.keyboard.press("e")
+    page.keyboard.press("Control+Enter")
+    goes_on(page, before)
+    [kept] = [s for s in served.said() if s["annotation_id"] == "dense"]
+    said = json.loads(kept["payload"])["cues"]
+    assert [c["text"] for c in said] == ["A bell rings.", "A dog barks.", "It is quiet."]
+    assert said[0]["start_s"] == pytest.approx(0.3 + 1 / fps, abs=1e-3)
+    assert page.problems == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

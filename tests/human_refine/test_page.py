@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import threading
@@ -126,6 +127,47 @@ def test_edits_accepts_rejects_and_what_a_round_makes_of_them(ann: Refiner, work
     # An edit that changes nothing is an accept.
     item = ann.next()
     assert ann.say(item, "edit", item["text"] + "  ").json()["verdict"] == "accept"
+
+
+def test_timed_cues(ann: Refiner, workspace: Workspace, app: object) -> None:
+    """A dense caption is a text of its own: its cues come back as they were put right, what can't be is said, and an untouched one is an accept."""
+    train = sorted(workspace.clips("train")["id"])[:2]
+    cues = [{"start_s": 0.2, "end_s": 1.0, "text": "A bell."}, {"start_s": 1.0, "end_s": 2.5, "text": "A dog."}]
+    rows = [
+        Annotation(id=f"d{i}", round=1, kind="dense_caption", clip_id=clip, generation_id="", source="model", text="A bell. A dog.",
+                   mean_logprob=-9.0, payload=json.dumps({"cues": cues}))
+        for i, clip in enumerate(train)
+    ]  # fmt: skip
+    with workspace.lock():
+        workspace.add_annotations(rows, 1)
+    app.state.review.desk.queue.refresh(force=True)  # type: ignore[attr-defined]
+    found = {}
+    while (item := ann.next()) is not None:
+        if item["kind"] == "caption":
+            ann.say(item, "accept")
+            continue
+        found[item["annotation_id"]] = item
+        assert item["written"] == cues
+        for wrong, reason in (
+            ([{"start_s": 2, "end_s": 1, "text": "x"}], "need 0 <= start_s"),
+            ([{"start_s": 0, "end_s": 2, "text": "x"}, {"start_s": 1, "end_s": 3, "text": "y"}], "overlap"),
+            ([{"start_s": 0, "end_s": 99, "text": "x"}], "need 0 <= start_s"),
+            ([{"start_s": 0, "end_s": 1, "text": " "}], "says nothing"),
+            ([], "needs cues"),
+        ):
+            answer = ann.say(item, "edit", cues=wrong)
+            assert answer.status_code == 422, wrong
+            assert reason in answer.json()["detail"]
+        better = [{**cues[0], "end_s": 1.1}, {"start_s": 1.1, "end_s": 2.5, "text": "Two dogs."}]
+        said = better if item["annotation_id"] == "d0" else cues
+        answer = ann.say(item, "edit", cues=said)
+        assert answer.json()["verdict"] == ("edit" if said is better else "accept")
+    assert set(found) == {"d0", "d1"}
+    kept = {c.annotation_id: c for c in workspace.correction_records() if c.annotation_id in found}
+    assert json.loads(kept["d0"].payload)["cues"] == better
+    assert kept["d0"].text == "A bell. Two dogs."
+    assert kept["d1"].payload == ""
+    assert len(Texts(workspace).human) == workspace.annotations(round=1, kind="caption").height, "captions are what a round learns"
 
 
 def test_who_spoke_is_not_asked_again_in_the_next_round(ann: Refiner, workspace: Workspace, app: object) -> None:
