@@ -137,6 +137,8 @@ def flat(said: Mapping[str, Any]) -> dict[str, float]:
         out[f"seconds/{stage}"] = float(seconds)
     annotated = said["details"].get("annotate", {})
     out.update({f"annotate/{name}": float(value) for name, value in annotated.get("costs", {}).items()})
+    for kind, more in annotated.get("also", {}).items():
+        out.update({f"annotate/{kind}/{name}": float(value) for name, value in more["costs"].items()})
     if "busy_share" in annotated:
         out["annotate/busy_share"] = float(annotated["busy_share"])
     out.update({f"adapter_proof/{name}": float(value) for name, value in (annotated.get("proof") or {}).items()})

@@ -21,6 +21,7 @@ from flywheel.models.load import load_vlm
 from flywheel.models.prompt import Evidence, load_prompt
 from flywheel.playground.tiny import bundled_model
 from flywheel.rounds import RoundContext
+from flywheel.rounds.conductor import flat
 from flywheel.rounds.stages import annotate
 from flywheel.store import Workspace
 from tests.annotators.test_annotate import filled, requests
@@ -175,6 +176,16 @@ def test_timed_cues_by_the_tiny_model(make_workspace: Make, corpus: Path, tmp_pa
         assert all(0 <= c["start_s"] < c["end_s"] <= 3.3 for c in cues)
         assert row["text"] == " ".join(c["text"] for c in cues)
     assert dense["clip_id"].n_unique() == 4
+    said = {
+        "num_corrections": 0,
+        "quantity": {},
+        "diversity": {},
+        "quality": {},
+        "oracle": {},
+        "stages_s": {},
+        "details": {"annotate": found},
+    }
+    assert flat(said)["annotate/dense_caption/tokens_out_per_kept_row"] > 10
     assert context.workspace.annotations(round=1, kind="caption")["payload"].unique().to_list() == [""]
     again = annotate(context, 1, limit=4)
     assert (again["written"], again["also"]["dense_caption"]["generated"]) == (3, 3), "the seven's rest, none of the first anew"
