@@ -68,6 +68,7 @@ class Desk:
             ],
             # What this page knows to stand: who saves on top of something newer is told.
             "base": last.id if last else "",
+            "blind": item.kind == "caption" and not said and self._is_blind(item),
             "mine": mine.text if mine is not None else "", "kind": item.kind,
             # What a dense caption's cues are to begin with: the person's own, else the model's.
             "written": json.loads((mine.payload if mine is not None else "") or item.payload)["cues"] if item.payload else [],
@@ -143,6 +144,9 @@ class Desk:
             self.queue.lease(annotation_id, refiner)
             return self.shown(item, refiner)
         return None
+
+    def _is_blind(self, item: Item) -> bool:
+        return int(content_id("blind", item.annotation_id)[:8], 16) / 16**8 < self.workspace.config.review.blind_share
 
     def history(self, annotation_id: str, refiner: str, *, lead: bool) -> list[dict[str, Any]]:
         """Every word on a text, oldest first, with the text before and after it. Who has not spoken yet is not to be swayed: raises

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,8 @@ from typing import Any
 import polars as pl
 import sqlalchemy as sql
 
-from flywheel.core.errors import UserError
+from flywheel.core.errors import FlywheelError, UserError
+from flywheel.core.progress import say
 from flywheel.core.types import Clip, Correction, content_id, standing
 from flywheel.metrics import token_f1
 from flywheel.store import Workspace
@@ -130,19 +132,19 @@ class Queue:
         self._lock, self._looking = threading.RLock(), threading.Lock()
         self._view = _View()
         self._num_shards = self._num_said = -1
-        self._looked_at = time.monotonic()
         #: No text before this one is open to anybody.
         self._first = 0
         self._noted: list[tuple[str, str, str]] = []
         self.refresh(force=True)
 
     def refresh(self, *, force: bool = False) -> None:
-        """Take in what a round wrote, and what came from files, since the last look. Nobody waits for it but who has nothing to do."""
+        """Take in what a round wrote, and what came from files, where there is nothing to show; else :meth:`watch` does."""
         if force or not self._view.items:
             self._look(force=force)
-        elif time.monotonic() - self._looked_at > _LOOK_EVERY_S:
-            self._looked_at = time.monotonic()
-            threading.Thread(target=self._look, daemon=True).start()
+
+    def watch(self) -> None:
+        """Look every five seconds from a thread of its own, for as long as the queue is in use: nobody waits for the reading."""
+        threading.Thread(target=_watch, args=(weakref.ref(self),), daemon=True).start()
 
     def _look(self, *, force: bool = False) -> None:
         with self._looking:
@@ -309,6 +311,20 @@ class Queue:
         with self._workspace.database.transaction() as connection:
             mine = (db.leases.c.annotation_id == annotation_id) & (db.leases.c.refiner == refiner)
             connection.execute(sql.delete(db.leases).where(mine))
+
+
+def _watch(reference: weakref.ref[Queue]) -> None:
+    while True:
+        time.sleep(_LOOK_EVERY_S)
+        queue = reference()
+        if queue is None:
+            return
+        try:
+            queue._look()
+        except FlywheelError as error:
+            # A full disk or a database that is away concerns who saves; the next look may do.
+            say(f"review: {error}")
+        del queue
 
 
 def waiting(workspace: Workspace) -> list[Item]:

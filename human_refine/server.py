@@ -150,6 +150,7 @@ def create_app(workspace: Workspace) -> FastAPI:
         workspace=workspace, desk=Desk(workspace), tries=Tries(), proxies=Proxies(workspace.root / "cache" / "proxies"),
         waveforms=Waveforms(), pages=Environment(loader=PackageLoader("human_refine"), autoescape=select_autoescape()),
     )  # fmt: skip
+    app.state.review.desk.queue.watch()
     app.add_middleware(_Limits, most_upload=int(workspace.config.review.upload_mib * 2**20) + 4096)
     app.include_router(_routes)
     app.mount("/static", StaticFiles(directory=str(resources.files("human_refine") / "static")), name="static")

@@ -153,6 +153,12 @@ class Review(Section):
     overlap_share: float = Field(
         0.05, ge=0, le=1, description="share of texts that the page shows to two people, to measure how far they agree"
     )
+    blind_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of captions that a person writes before the model's is shown, against being swayed by it",
+    )
     lease_s: float = Field(600.0, gt=0, description="seconds for which a clip is one refiner's; the open page renews it")
     upload_mib: float = Field(8.0, gt=0, le=512, description="largest file of corrections that the page takes")
 

@@ -5,9 +5,9 @@ const $ = (id) => document.getElementById(id);
 const csrf = document.querySelector("meta[name=csrf]").content;
 const video = $("video"), text = $("text"), wave = $("wave");
 const SPEEDS = [0.25, 0.5, 0.75, 1, 1.25, 1.5, 2];
-const RENEW_MS = 60000;
+const RENEW_MS = 60000, LOOK_MS = 10000;
 
-let item = null, cues = [], peaks = [], began = 0, saving = false, loop = true, saveId = "";
+let item = null, blind = false, cues = [], peaks = [], began = 0, saving = false, loop = true, saveId = "";
 
 // -- talking to the server ------------------------------------------------------------------------------------------------
 
@@ -37,7 +37,7 @@ function notice(words) { $("notice").textContent = words; }
 const draftKey = (id) => "flywheel-draft:" + id;
 function keepDraft() {
   if (!item) return;
-  const untouched = dense() ? !changed() : text.value === item.text;
+  const untouched = dense() || blind ? !changed() : text.value === item.text;
   try {
     if (untouched) localStorage.removeItem(draftKey(item.annotation_id));
     else localStorage.setItem(draftKey(item.annotation_id), dense() ? JSON.stringify(cues) : text.value);
@@ -94,6 +94,7 @@ function dense() { return item !== null && item.kind === "dense_caption"; }
 function words_now() { return dense() ? cues.map((cue) => cue.text).join(" ") : text.value; }
 function changed() {
   if (!item) return false;
+  if (blind) return tidy(text.value) !== "";
   if (!dense()) return tidy(text.value) !== tidy(item.text);
   const plain = (list) => JSON.stringify(list.map((cue) => [cue.start_s, cue.end_s, tidy(cue.text)]));
   return plain(cues) !== plain(item.model_cues);
@@ -101,8 +102,8 @@ function changed() {
 
 function refreshText() {
   if (!item) return;
-  showDiff($("diff"), item.text, words_now());
-  $("diff-label").textContent = changed() ? "Changed" : "Nothing changed";
+  if (blind) $("diff").replaceChildren(); else showDiff($("diff"), item.text, words_now());
+  $("diff-label").textContent = blind ? "" : changed() ? "Changed" : "Nothing changed";
   const length = words_now().length;
   $("length").textContent = length + " of " + item.max_chars + " characters";
   $("save").firstChild.textContent = changed() ? "Save edit " : "Accept ";
@@ -118,7 +119,8 @@ function show(next) {
   $("work").hidden = !item;
   if (!item) { video.removeAttribute("src"); video.load(); notice("Nothing is left to be looked at. Thank you."); return; }
   began = performance.now();
-  $("model").textContent = item.text;
+  blind = item.blind;
+  showModel();
   const draft = draftOf(item.annotation_id);
   $("text").hidden = $("text-label").hidden = dense();
   $("cue-editor").hidden = !dense();
@@ -127,7 +129,7 @@ function show(next) {
     showCues();
   } else {
     cues = [];
-    text.value = draft !== null ? draft : item.mine || item.text;
+    text.value = draft !== null ? draft : blind ? "" : item.mine || item.text;
   }
   $("transcript").textContent = item.cues.length ? "" : item.transcript;
   $("sounds").textContent = item.sounds ? "Sounds: " + item.sounds : "";
@@ -142,7 +144,7 @@ function show(next) {
     line.textContent = (entry.round === 0 ? "came with the video" : "round " + entry.round) + ": " + entry.text;
     return line;
   }));
-  $("earlier-box").hidden = !item.earlier.length;
+  showModel();
   video.src = item.media;
   video.currentTime = item.start_s;
   peaks = [];
@@ -249,7 +251,25 @@ async function say(verdict, reason, base) {
     else notice("Not saved: " + error.message + (error.status === 0 ? "" : ". What you wrote is still here."));
   } finally { saving = false; }
 }
-function save() { return say(changed() ? "edit" : "accept"); }
+function save() {
+  if (blind && !changed()) { notice("Write what you see and hear first; then the model's text is shown. V shows it now."); text.focus(); return undefined; }
+  return say(changed() ? "edit" : "accept", blind ? "written before the model's text was seen" : "");
+}
+
+// Of some clips one writes first: the model's words sway who reads them.
+function showModel() {
+  $("model").textContent = blind ? "Hidden until you have written yours." : item.text;
+  $("reveal").hidden = !blind;
+  $("earlier-box").hidden = blind || !item.earlier.length;
+}
+function reveal() {
+  if (!item || !blind) return;
+  blind = false;
+  if (tidy(text.value) === "") text.value = item.text;
+  showModel();
+  refreshText();
+}
+$("reveal").addEventListener("click", reveal);
 
 let pending = null;
 function conflict(said, verdict, reason) {
@@ -334,7 +354,7 @@ $("faster").addEventListener("click", () => speed(1));
 // -- keys --------------------------------------------------------------------------------------------------------------------------
 
 const KEYS = {
-  " ": toggle, a: save, n: addCue,
+  " ": toggle, a: save, n: addCue, v: reveal,
   e: () => {
     if (dense()) { const first = $("cue-rows").querySelector("input[type=text]"); if (first) first.focus(); return; }
     text.focus(); text.setSelectionRange(text.value.length, text.value.length);
@@ -395,5 +415,7 @@ setInterval(() => {
   if (!item || document.hidden) return;
   ask("/api/lease", { annotation_id: item.annotation_id }).then((said) => { if (!said.yours) notice("This clip was yours too long ago; another person has it now. You can still copy your text."); }, () => {});
 }, RENEW_MS);
+// With nothing left the page waits for what a round writes next.
+setInterval(() => { if (!item && !document.hidden && !saving && !document.querySelector("dialog[open]")) go("/api/next", {}).catch(() => {}); }, LOOK_MS);
 requestAnimationFrame(tick);
 go("/api/next", {}).catch((error) => notice(error.message));

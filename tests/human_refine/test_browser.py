@@ -57,9 +57,9 @@ class Served:
             write_texts(context, context.split("train", "anchor"), by=0, round=1, kind="caption")
         self.start()
 
-    def start(self) -> None:
+    def start(self, *settings: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "flywheel.cli", "review", "--config", str(self.root), "--port", "0", "--set=review.max_chars=300", "--set=review.overlap_share=0"],
+            [sys.executable, "-m", "flywheel.cli", "review", "--config", str(self.root), "--port", "0", "--set=review.max_chars=300", "--set=review.overlap_share=0", *settings],
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self.process.stdout is not None
@@ -203,7 +203,7 @@ def test_the_difference_is_shown_as_one_types_and_markup_is_text(browser: Any, s
     assert served.said()[0]["text"].endswith("onerror=document.title='bad'>")
     page.keyboard.press("Escape")
     page.keyboard.press("u")
-    goes_on(page, text_of(page)) if text_of(page) != before else None
+    until(page, f"document.getElementById('model').textContent === {json.dumps(before)}")
     assert page.title().startswith("Review")
     page.fill("#text", "x" * 301)
     assert page.is_disabled("#save")
@@ -337,6 +337,30 @@ def test_timed_cues_are_nudged_dragged_added_and_kept(browser: Any, served: Serv
     said = json.loads(kept["payload"])["cues"]
     assert [c["text"] for c in said] == ["A bell rings.", "A dog barks.", "It is quiet."]
     assert said[0]["start_s"] == pytest.approx(0.3 + 1 / fps, abs=1e-3)
+    assert page.problems == []
+
+
+def test_blind_first(browser: Any, served: Served) -> None:
+    served.stop()
+    served.start("--set=review.blind_share=1")
+    page = opened(browser, served.link("ann"))
+    assert text_of(page) == "Hidden until you have written yours."
+    assert page.input_value("#text") == ""
+    page.keyboard.press("a")
+    assert "first" in str(page.text_content("#notice"))
+    assert served.said() == []
+    page.fill("#text", "What I saw myself.")
+    source = page.get_attribute("#video", "src")
+    page.keyboard.press("Control+Enter")
+    until(page, f"document.getElementById('video').getAttribute('src') !== {json.dumps(source)}")
+    [kept] = served.said()
+    assert (kept["text"], kept["reason"]) == ("What I saw myself.", "written before the model's text was seen")
+    page.click("#reveal")
+    assert text_of(page).startswith("A clip that shows")
+    assert page.input_value("#text") == text_of(page)
+    page.keyboard.press("a")
+    until(page, "document.getElementById('progress').textContent.includes('today 2')")
+    assert [(s["verdict"], s["reason"]) for s in served.said()][1] == ("accept", "")
     assert page.problems == []
 
 
