@@ -103,6 +103,7 @@ def test_what_the_user_must_mend_is_one_line_and_exit_2(
     assert out.out == ""
 
 
+@pytest.mark.slow
 def test_config_commands(tmp_path: Path) -> None:
     schema = json.loads(flywheel("config", "schema").stdout)
     assert schema["additionalProperties"] is False
@@ -112,6 +113,7 @@ def test_config_commands(tmp_path: Path) -> None:
     assert "Qwen3-VL-8B" in flywheel("config", "show", cwd=tmp_path).stdout
 
 
+@pytest.mark.slow
 def test_doctor(tmp_path: Path) -> None:
     flywheel("init", "w", cwd=tmp_path)
     found = json.loads(flywheel("doctor", "--config", "w", "--json", cwd=tmp_path).stdout)
