@@ -69,7 +69,17 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "flywheel.cli", "review", "--config", str(self._root), "--port", str(self.port)]
+        command = [
+            sys.executable,
+            "-m",
+            "flywheel.cli",
+            "review",
+            "--config",
+            str(self._root),
+            "--port",
+            str(self.port),
+            "--set=review.overlap_share=0",
+        ]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
         assert self._process.stdout is not None
         self._process.stdout.readline()
