@@ -287,8 +287,7 @@ def corrections_import(
     from human_refine import import_corrections
 
     workspace = _open(config, set_)
-    with workspace.lock():
-        report = import_corrections(workspace, file)
+    report = import_corrections(workspace, file)
     for line in report.refused:
         say(line)
     _print(

@@ -100,6 +100,10 @@ def _spread(few: list[Item], many: list[Item]) -> Iterator[Item]:
             given += 1
 
 
+#: Texts of earlier rounds have no reason to be shown, and count as little.
+_NO_ITEM = Item(annotation_id="", clip_id="", round=0, text="", why="")
+
+
 @dataclass(kw_only=True)
 class _View:
     """The records as they were when last looked at, and who said what since."""
@@ -111,6 +115,8 @@ class _View:
     #: Who said anything of a text, and who settled it.
     seen: dict[str, set[str]] = field(default_factory=dict)
     said: dict[str, set[str]] = field(default_factory=dict)
+    #: Which of the items are settled: counted on every request.
+    settled: set[str] = field(default_factory=set)
 
     def note(self, annotation_id: str, verdict: str, refiner: str) -> None:
         seen, said = self.seen.setdefault(annotation_id, set()), self.said.setdefault(annotation_id, set())
@@ -121,6 +127,10 @@ class _View:
             seen.add(refiner)
             if verdict not in ("skip", "cant_tell"):
                 said.add(refiner)
+        if said and self.by_id.get(annotation_id, _NO_ITEM).why:
+            self.settled.add(annotation_id)
+        else:
+            self.settled.discard(annotation_id)
 
 
 class Queue:
@@ -252,7 +262,7 @@ class Queue:
     def progress(self) -> tuple[int, int]:
         """How many texts of the round are settled, and how many there are."""
         with self._lock:
-            return sum(bool(self._view.said.get(item.annotation_id)) for item in self._view.items), len(self._view.items)
+            return len(self._view.settled), len(self._view.items)
 
     def next(self, refiner: str, *, without: str = "") -> Item | None:
         """The first open text that nobody else has, leased to this person; what the person has already comes first."""

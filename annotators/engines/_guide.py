@@ -37,14 +37,10 @@ class Guide:
         return masked.to(scores_BV.device)
 
 
+@lru_cache(maxsize=8)
 def compiled(schema: str, tokenizer: Any, vocabulary: int) -> Any | None:
     """The schema as a grammar over the tokenizer's tokens; None where xgrammar is not installed: replies are then only checked.
     Raises UserError where it can't be compiled."""
-    return _compiled(schema, tokenizer, vocabulary)
-
-
-@lru_cache(maxsize=8)
-def _compiled(schema: str, tokenizer: Any, vocabulary: int) -> Any | None:
     try:
         import xgrammar
     except ImportError:

@@ -110,8 +110,8 @@ def write_texts(
     workspace, settings = context.workspace, context.config.annotate
     prompt = prompt or context.prompt
     have = set(workspace.annotations(round=round, kind=kind)["clip_id"])
-    at_fault = (pl.col("round") == round) & (pl.col("stage") == "annotate") & (pl.col("kind") == kind)
-    failed = set(workspace.rejected().filter(at_fault)["clip_id"])
+    at_fault = (pl.col("stage") == "annotate") & (pl.col("kind") == kind)
+    failed = set(workspace.rejected(round=round).filter(at_fault)["clip_id"])
     todo = [c for c in clips if c.id not in have and (c.id in failed) == bool(retry)][:limit]
     if not todo:
         return AnnotateResult()
@@ -262,15 +262,20 @@ class _Pass:
 
     def _requests(self, left: Sequence[tuple[_Job, str]], pool: ThreadPoolExecutor) -> Iterator[Request]:
         """Requests with their pictures, decoded ahead of the engine by a bounded number."""
-        room = max(1, _AHEAD * self._context.config.annotate.batch_size // _TOGETHER)
+        settings = self._context.config.annotate
+        # Each decoder has work, however small the batches are, also while the engine takes what lies ready.
+        room = max(settings.decoders, _AHEAD * settings.batch_size // _TOGETHER)
         ahead: deque[tuple[list[tuple[_Job, str]], Future[dict[str, Picture | MediaError]]]] = deque()
         waiting = iter(left)
-        while True:
+
+        def fill() -> None:
             while len(ahead) < room and (some := list(islice(waiting, _TOGETHER))):
                 ahead.append((some, pool.submit(self._load, [job.clip for job, _ in some])))
-            if not ahead:
-                return
+
+        fill()
+        while ahead:
             some, future = ahead.popleft()
+            fill()
             began = time.perf_counter()
             pictures = future.result()
             self._seconds["starved"] += time.perf_counter() - began

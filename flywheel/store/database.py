@@ -54,7 +54,7 @@ corrections = sql.Table(
     sql.Column("clip_id", sql.String, nullable=False, index=True),
     sql.Column("verdict", sql.String, nullable=False),
     sql.Column("text", sql.Text, nullable=False),
-    sql.Column("refiner", sql.String, nullable=False),
+    sql.Column("refiner", sql.String, nullable=False, index=True),
     sql.Column("reason", sql.Text, nullable=False),
     sql.Column("seconds", sql.Float, nullable=False),
     sql.Column("payload", sql.Text, nullable=False, server_default=""),
@@ -97,7 +97,12 @@ champions = sql.Table(
 
 
 #: Layout -> what brings it to the next one. New tables need nothing: they are made where they are missing.
-_MIGRATIONS: dict[int, tuple[str, ...]] = {1: ("ALTER TABLE corrections ADD COLUMN payload TEXT NOT NULL DEFAULT ''",)}
+_MIGRATIONS: dict[int, tuple[str, ...]] = {
+    1: (
+        "ALTER TABLE corrections ADD COLUMN payload TEXT NOT NULL DEFAULT ''",
+        "CREATE INDEX IF NOT EXISTS ix_corrections_refiner ON corrections (refiner)",
+    )
+}
 
 
 class Database:

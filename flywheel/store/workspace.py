@@ -96,9 +96,9 @@ class Workspace:
         frame = self.records.read("annotations", round=round)
         return frame if kind is None else frame.filter(pl.col("kind") == kind)
 
-    def rejected(self, *, open_only: bool = False) -> pl.DataFrame:
+    def rejected(self, round: int | None = None, *, open_only: bool = False) -> pl.DataFrame:
         """Rows that failed, with stage and reason. An open reject is one without a later success."""
-        frame = self.records.read("rejected")
+        frame = self.records.read("rejected", round=round)
         if not open_only or frame.is_empty():
             return frame
         written = self.annotations().select("clip_id", "round", "kind").with_columns(stage=pl.lit("annotate")).unique()

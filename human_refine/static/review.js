@@ -91,7 +91,7 @@ function showDiff(place, before, after) {
 
 function tidy(s) { return s.split(/\s+/).filter(Boolean).join(" "); }
 function dense() { return item !== null && item.kind === "dense_caption"; }
-function words_now() { return dense() ? cues.map((cue) => cue.text).join(" ") : text.value; }
+function wordsNow() { return dense() ? cues.map((cue) => cue.text).join(" ") : text.value; }
 function changed() {
   if (!item) return false;
   if (blind) return tidy(text.value) !== "";
@@ -102,9 +102,9 @@ function changed() {
 
 function refreshText() {
   if (!item) return;
-  if (blind) $("diff").replaceChildren(); else showDiff($("diff"), item.text, words_now());
+  if (blind) $("diff").replaceChildren(); else showDiff($("diff"), item.text, wordsNow());
   $("diff-label").textContent = blind ? "" : changed() ? "Changed" : "Nothing changed";
-  const length = words_now().length;
+  const length = wordsNow().length;
   $("length").textContent = length + " of " + item.max_chars + " characters";
   $("save").firstChild.textContent = changed() ? "Save edit " : "Accept ";
   $("save").disabled = length > item.max_chars;
@@ -120,7 +120,6 @@ function show(next) {
   if (!item) { video.removeAttribute("src"); video.load(); notice("Nothing is left to be looked at. Thank you."); return; }
   began = performance.now();
   blind = item.blind;
-  showModel();
   const draft = draftOf(item.annotation_id);
   $("text").hidden = $("text-label").hidden = dense();
   $("cue-editor").hidden = !dense();
@@ -280,7 +279,7 @@ function conflict(said, verdict, reason) {
   if (said.other) {
     const theirs = said.other.verdict === "edit" ? said.other.text : said.other.verdict === "reject" ? "(rejected) " + said.other.reason : item.text;
     $("theirs").textContent = theirs;
-    showDiff($("conflict-diff"), theirs, verdict === "edit" ? words_now() : item.text);
+    showDiff($("conflict-diff"), theirs, verdict === "edit" ? wordsNow() : item.text);
   }
   $("conflict").showModal();
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -298,3 +299,39 @@ def test_minimum_bayes_risk_takes_the_text_nearest_to_the_others() -> None:
     texts = [made("a cat sleeps", -0.1), made("a red ball rolls left", -0.5), made("a red ball rolls", -0.9)]
     assert _best(texts, "logprob")[1].text == "a cat sleeps"
     assert _best(texts, "mbr")[1].text in ("a red ball rolls left", "a red ball rolls")
+
+
+def test_decoders_work_while_the_engine_takes_what_lies_ready(make_workspace: Make, corpus: Path) -> None:
+    """Small batches too: when the engine gets its first picture, the next ones are being decoded already, and never too many."""
+    context = filled(make_workspace, corpus, "annotate.engine=fake", "annotate.batch_size=1", "annotate.decoders=2")
+    asked: list[str] = []
+    original, most = context.picture, 0
+
+    def picture(clip_id: str) -> Picture:
+        asked.append(clip_id)
+        return original(clip_id)
+
+    context.picture = picture  # type: ignore[method-assign]
+    from annotators.engines import fake
+
+    taken = 0
+
+    def generate(self: object, requests: Iterable[Request], sampling: Sampling) -> Iterator[Result]:
+        nonlocal taken, most
+        for request in requests:
+            time.sleep(0.05 if taken == 0 else 0)
+            if taken == 0:
+                wait_until = time.monotonic() + 10
+                while len(asked) < 20 and len(asked) <= 8 and time.monotonic() < wait_until:
+                    time.sleep(0.01)
+                assert len(asked) > 8, "only the first pictures were decoded: the engine would wait for the others"
+            taken += 1
+            most = max(most, len(asked) - taken)
+            yield from original_generate(self, [request], sampling)  # type: ignore[arg-type]
+
+    original_generate = fake._Engine.generate
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fake._Engine, "generate", generate)
+        result = write_texts(context, context.split("train", "test", "anchor"), by=0, round=1, kind="caption")
+    assert result.written == 20
+    assert most <= 24
