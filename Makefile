@@ -6,7 +6,7 @@ OUT ?= flywheel-demo
 SEED ?= 0
 NOISE ?= 0.5
 
-.PHONY: setup demo test test-slow check clean
+.PHONY: setup demo test test-slow test-postgres check clean
 
 setup: $(READY)
 
@@ -27,6 +27,10 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m "(slow or vllm or browser) and not gpu"
+
+# What has a database, once more on PostgreSQL.
+test-postgres: $(READY)
+	FLYWHEEL_TEST_DATABASE=postgresql OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not vllm and not gpu and not browser" tests/store tests/human_refine
 
 check: $(READY)
 	$(BIN)/ruff check .

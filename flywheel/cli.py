@@ -311,6 +311,19 @@ def corrections_export(
     print(f"{export_queue(workspace, out, limit, form)} rows in {out}")
 
 
+@app.command("move-database")
+def move_database(
+    url: Annotated[str, typer.Argument(help="An empty PostgreSQL database, postgresql://user@host/name.")],
+    config: Config = HERE,
+    set_: Set = None,
+) -> None:
+    """Take the workspace's database to another place; nothing is lost, and the old one can't be used by mistake."""
+    workspace = _open(config, set_)
+    with workspace.lock():
+        count = workspace.move_database(url)
+    print(f"{count} rows moved. Write this into flywheel.yaml, under store:\n  database: {url}")
+
+
 @app.command()
 def status(config: Config = HERE, set_: Set = None, json_: Json = False) -> None:
     """Where the workspace stands."""

@@ -305,11 +305,7 @@ class Queue:
             free = (db.leases.c.annotation_id == annotation_id) & ((db.leases.c.until <= now) | (db.leases.c.refiner == refiner))
             if connection.execute(sql.update(db.leases).where(free).values(**values)).rowcount:
                 return True
-            insert = (
-                "INSERT INTO leases (annotation_id, refiner, until) VALUES (:annotation_id, :refiner, :until) "
-                "ON CONFLICT (annotation_id) DO NOTHING"
-            )
-            return bool(connection.execute(sql.text(insert), {"annotation_id": annotation_id, **values}).rowcount)
+            return bool(self._workspace.database.insert_new(connection, db.leases, [{"annotation_id": annotation_id, **values}]))
 
     def holder(self, annotation_id: str) -> str:
         """Who has it now; empty where nobody has."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sql
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -15,6 +19,8 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 from flywheel.core.config import template
 from flywheel.playground import write_playground
 from flywheel.store import Workspace
+
+ON_POSTGRESQL = os.environ.get("FLYWHEEL_TEST_DATABASE") == "postgresql"
 
 
 @pytest.fixture(scope="session")
@@ -25,15 +31,62 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
+    """Gives URLs of new, empty databases of a PostgreSQL server of its own, which listens on no port."""
+    found = shutil.which("initdb") or next((str(p) for p in Path("/usr/lib/postgresql").glob("*/bin/initdb")), None)
+    if found is None:
+        pytest.skip("PostgreSQL is not installed")
+    tools = Path(found).resolve().parent
+    folder = Path("/tmp") / f"flywheel-pg-{uuid.uuid4().hex[:8]}"  # A socket's path may have about a hundred characters.
+    folder.mkdir()
+    as_user: list[str] = []
+    if os.geteuid() == 0:
+        # PostgreSQL does not run as root.
+        shutil.chown(folder, "postgres")
+        as_user = ["runuser", "-u", "postgres", "--"]
+
+    def run(*command: str) -> None:
+        subprocess.run([*as_user, *command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder)
+
+    # As servers are often set up: not by bytes, which is where orders differ.
+    run(str(tools / "initdb"), "-D", f"{folder}/data", "-A", "trust", "-U", "postgres", "--no-sync", "--locale-provider=icu", "--icu-locale=en", "--encoding=UTF8")  # fmt: skip
+    run(str(tools / "pg_ctl"), "-D", f"{folder}/data", "-w", "-l", f"{folder}/log", "-o", f"-c listen_addresses='' -k {folder} -c fsync=off", "start")  # fmt: skip
+
+    def new() -> str:
+        name = f"flywheel_{uuid.uuid4().hex[:12]}"
+        admin = sql.create_engine(f"postgresql+psycopg://postgres@/postgres?host={folder}", isolation_level="AUTOCOMMIT")
+        with admin.connect() as connection:
+            connection.execute(sql.text(f"CREATE DATABASE {name}"))
+        admin.dispose()
+        return f"postgresql://postgres@/{name}?host={folder}"
+
+    try:
+        yield new
+    finally:
+        run(str(tools / "pg_ctl"), "-D", f"{folder}/data", "-m", "immediate", "stop")
+        shutil.rmtree(folder)
+
+
 @pytest.fixture
-def make_workspace(tmp_path: Path) -> Iterator[Callable[..., Workspace]]:
-    """Makes workspaces under the test's folder; overrides as on the command line."""
+def make_workspace(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Workspace]]:
+    """Makes workspaces under the test's folder; overrides as on the command line. With FLYWHEEL_TEST_DATABASE=postgresql their
+    database is one of PostgreSQL's, also of those that were copied from elsewhere."""
     opened: list[Workspace] = []
+    new_url = request.getfixturevalue("postgresql") if ON_POSTGRESQL else None
 
     def make(*overrides: str, name: str = "w") -> Workspace:
         folder = tmp_path / name
         if not (folder / "flywheel.yaml").exists():
             Workspace.create(folder, template())
+        file = folder / "flywheel.yaml"
+        if new_url is not None and "\n  database: ''" in file.read_text():
+            url = new_url()
+            if (folder / "flywheel.db").exists():
+                with Workspace.open(folder).lock() as there:
+                    there.move_database(url)
+                there.database.close()
+            file.write_text(file.read_text().replace("\n  database: ''", f"\n  database: {url}"))
         workspace = Workspace.open(folder, ["tracking.enabled=false", *overrides])
         opened.append(workspace)
         return workspace

@@ -187,6 +187,13 @@ class Schedule(Section):
     cron: str = Field("", description="when `flywheel schedule` runs a round; empty is never")
 
 
+class Store(Section):
+    database: str = Field(
+        "",
+        description="SQLAlchemy URL of a PostgreSQL database (`postgresql://user@host/name`, `$VARIABLES` are filled in); empty is flywheel.db in the workspace",
+    )
+
+
 class Config(Section):
     """A workspace's configuration. Secrets never stand here: they come from the environment."""
 
@@ -200,6 +207,7 @@ class Config(Section):
     gate: Gate = Gate()
     tracking: Tracking = Tracking()
     schedule: Schedule = Schedule()
+    store: Store = Store()
 
 
 def load_config(path: Path, overrides: list[str] | None = None) -> Config:

@@ -78,7 +78,9 @@ class Records:
         shard = str((folder / name).relative_to(self.root))
         _write_whole(frame, folder / name)
         with self._db.transaction() as connection:
-            connection.execute(sql.insert(db.shards).values(name=shard, kind=kind, round=round, num_rows=len(fresh)))
+            position = sql.select(sql.func.coalesce(sql.func.max(db.shards.c.position), 0) + 1).scalar_subquery()
+            values = {"name": shard, "kind": kind, "round": round, "num_rows": len(fresh), "position": position}
+            connection.execute(sql.insert(db.shards).values(**values))
             connection.execute(sql.insert(db.keys), [{"kind": kind, "key": row[key], "shard": shard} for row in fresh])
         return len(fresh)
 
@@ -106,9 +108,7 @@ class Records:
 
     def read(self, kind: str, *, round: int | None = None) -> pl.DataFrame:
         """All committed rows, in the order of their shards' commits."""
-        query = sql.select(db.shards.c.name).where(db.shards.c.kind == kind).order_by(sql.literal_column("rowid"))
-        if self._db.engine.dialect.name != "sqlite":
-            query = sql.select(db.shards.c.name).where(db.shards.c.kind == kind).order_by(db.shards.c.name)
+        query = sql.select(db.shards.c.name).where(db.shards.c.kind == kind).order_by(db.shards.c.position, db.shards.c.name)
         if round is not None:
             query = query.where(db.shards.c.round == round)
         with self._db.transaction() as connection:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -42,7 +43,44 @@ class Workspace:
         file = root / configuration.FILE_NAME if root.is_dir() else root
         config = configuration.load_config(file, overrides)
         root = file.parent.resolve()
-        return cls(root, config, db.Database(db.sqlite_url(root / "flywheel.db")))
+        local = root / "flywheel.db"
+        if not config.store.database:
+            workspace = cls(root, config, db.Database(db.sqlite_url(local)))
+            if moved := workspace.meta(db.MOVED_TO):
+                raise UserError(f"{local}: was moved to {moved}. Write store.database: {moved} into {file.name}.")
+            return workspace
+        workspace = cls(root, config, db.Database(os.path.expandvars(config.store.database)))
+        workspace._belongs(local)
+        return workspace
+
+    def _belongs(self, local: Path) -> None:
+        """That a database elsewhere is this folder's: with another's every record would be missing, or another corpus' be here."""
+        mark = self.root / ".workspace"
+        known = self.meta("workspace")
+        if known is None:
+            if local.exists() and not db.Database(db.sqlite_url(local)).is_empty():
+                raise UserError(
+                    f"store.database: {self.database.name} is empty, and {local} is not. Take its rows along with 'flywheel move-database URL'."
+                )
+            known = uuid.uuid4().hex
+            self.set_meta("workspace", known)
+            mark.write_text(known)
+        if not mark.exists() or mark.read_text().strip() != known:
+            raise UserError(
+                f"store.database: {self.database.name} belongs to another workspace than {self.root}. Give each a database of its own."
+            )
+
+    def move_database(self, url: str) -> int:
+        """Take all rows over to an empty database, and leave a mark in this one; returns how many. The caller holds the lock."""
+        other = db.Database(os.path.expandvars(url))
+        count = self.database.copy_to(other)
+        there = Workspace(self.root, self.config, other)
+        known = uuid.uuid4().hex
+        (self.root / ".workspace").write_text(known)
+        there.set_meta("workspace", known)
+        self.set_meta(db.MOVED_TO, sql.make_url(url).render_as_string(hide_password=True))
+        other.close()
+        return count
 
     @classmethod
     def create(cls, folder: Path, text: str) -> Path:
@@ -72,8 +110,13 @@ class Workspace:
                 ) from error
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-            self.records.sweep()
-            yield self
+            with self.database.exclusive() as alone:
+                if not alone:
+                    raise UserError(
+                        f"{self.root}: in use by a flywheel process on another machine. Wait for it to end, or stop it."
+                    )
+                self.records.sweep()
+                yield self
         finally:
             os.close(descriptor)
 
@@ -161,11 +204,7 @@ class Workspace:
         """Insert all that are new, in one transaction; returns how many were."""
         rows = [{**asdict(c), "at": c.at.astimezone(UTC).isoformat()} for c in corrections]
         with self.database.transaction() as connection:
-            known = set(connection.execute(sql.select(db.corrections.c.id)).scalars())
-            fresh = list({row["id"]: row for row in rows if row["id"] not in known}.values())
-            if fresh:
-                connection.execute(sql.insert(db.corrections), fresh)
-        return len(fresh)
+            return self.database.insert_new(connection, db.corrections, rows)
 
     # Rounds and their stages.
 

@@ -27,6 +27,7 @@ from flywheel.store import Workspace
 from human_refine.people import invite
 from human_refine.queue import in_order
 from human_refine.server import COOKIE, create_app
+from tests.conftest import ON_POSTGRESQL
 
 Make = Callable[..., Workspace]
 
@@ -326,6 +327,7 @@ def test_texts_that_are_refused(ann: Refiner, workspace: Workspace, text: str, r
     assert workspace.corrections().is_empty()
 
 
+@pytest.mark.skipif(ON_POSTGRESQL, reason="tells SQLite itself to be full")
 def test_a_full_disk_is_said_and_nothing_is_half_kept(ann: Refiner, workspace: Workspace) -> None:
     """SQLite itself is told that there is no more room; with room again, what was written is saved as if nothing had been."""
     with workspace.database.engine.connect() as connection:
