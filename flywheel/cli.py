@@ -311,6 +311,44 @@ def corrections_export(
     print(f"{export_queue(workspace, out, limit, form)} rows in {out}")
 
 
+@corrections_app.command("uses")
+def corrections_uses(
+    round: Annotated[int | None, typer.Option(min=1, help="Only what this round's model learned from.")] = None,
+    config: Config = HERE,
+    json_: Json = False,
+) -> None:
+    """Which model learned from which correction."""
+    from flywheel.status import uses_of
+
+    found = uses_of(_open(config, None), round)
+    lines = [
+        f"{u['id']} {u['verdict']} by {u['refiner']} of clip {u['clip_id']}: "
+        + ("not used yet" if u["round"] is None else f"{u['use']}, M{u['round']} {u['stage']}, weight {u['weight']:g}")
+        for u in found
+    ]
+    _print(found, json_, "\n".join(lines) or "no corrections")
+
+
+@app.command()
+@_results_alone
+def gold(
+    file: Annotated[Path, typer.Argument(help="Corrections as for 'flywheel corrections import': what an accept or edit makes of a text is right.")],
+    by: Annotated[str, typer.Option(help="Who says so.")] = "file",
+    config: Config = HERE, set_: Set = None, json_: Json = False,
+) -> None:  # fmt: skip
+    """Make train clips gold: shown to refiners among the others to see how well they judge, and learned from no more. A reject ends it."""
+    from human_refine import import_gold
+
+    report = import_gold(_open(config, set_), file, by)
+    for line in report.refused:
+        say(line)
+    _print(
+        vars(report), json_, f"{report.added} gold texts added, {report.known} known already, {len(report.refused)} rows refused"
+    )
+    if report.refused:
+        raise typer.Exit(2)
+
+
 @app.command("move-database")
 def move_database(
     url: Annotated[str, typer.Argument(help="An empty PostgreSQL database, postgresql://user@host/name.")],

@@ -9,6 +9,7 @@ import polars as pl
 from flywheel.core.errors import UserError
 from flywheel.core.types import ROUND_STAGES, Stage
 from flywheel.store import Workspace
+from human_refine.gold import gold_texts
 
 
 def status_of(workspace: Workspace) -> dict[str, Any]:
@@ -64,11 +65,29 @@ def history_of(workspace: Workspace, clip: str) -> dict[str, Any]:
     found = clips.to_dicts()[0]
     ids = pl.col("clip_id") == found["id"]
     made = {g["id"]: g for g in workspace.generations().filter(ids).drop("token_ids", "logprobs").iter_rows(named=True)}
+    corrections, learned = workspace.corrections().filter(ids), workspace.examples().filter(ids)
     texts = []
     for row in workspace.annotations().filter(ids).sort("round", "kind").iter_rows(named=True):
-        corrections = workspace.corrections().filter(pl.col("annotation_id") == row["id"]).to_dicts()
-        texts.append({**row, "generation": made.get(row["generation_id"]), "corrections": corrections})
-    return {"clip": found, "texts": texts, "rejected": workspace.rejected().filter(ids).to_dicts()}
+        mine = corrections.filter(pl.col("annotation_id") == row["id"]).to_dicts()
+        uses = learned.filter(pl.col("annotation_id") == row["id"]).drop("id", "clip_id", "annotation_id", "text_hash").to_dicts()
+        texts.append({**row, "generation": made.get(row["generation_id"]), "corrections": mine, "uses": uses})
+    return {
+        "clip": found, "texts": texts, "rejected": workspace.rejected().filter(ids).to_dicts(),
+        "gold": gold_texts(workspace).get(found["id"], ""),
+    }  # fmt: skip
+
+
+def uses_of(workspace: Workspace, round: int | None = None) -> list[dict[str, Any]]:
+    """Correction by correction: who gave it, and which round's model learned from it in which stage with what weight (no round: nobody did)."""
+    learned = workspace.examples(round=round).explode("corrections").drop_nulls("corrections")
+    found = workspace.corrections().select("id", "clip_id", "annotation_id", "verdict", "refiner", "at")
+    joined = found.join(
+        learned.select(pl.col("corrections").alias("id"), "round", "stage", "use", "weight"),
+        on="id",
+        how="left",
+        maintain_order="left",
+    )
+    return (joined if round is None else joined.drop_nulls("round")).to_dicts()
 
 
 def history_text(found: dict[str, Any]) -> str:
@@ -82,6 +101,9 @@ def history_text(found: dict[str, Any]) -> str:
             else f"model {made['model']}" + (f" + adapter {made['adapter']}" if made["adapter"] else "")
         )
         lines.append(f"round {text['round']} {text['kind']} by {who}: {text['text']}")
+        lines += [f"  M{u['round']} {u['use']} it in {u['stage']}, weight {u['weight']:g}" if u["use"] == "learned"
+                  else f"  not for M{u['round']}'s {u['stage']}: rejected" for u in text["uses"]]  # fmt: skip
         lines += [f"  {c['verdict']} by {c['refiner']} at {c['at']}: {c['text']}" for c in text["corrections"]]
+    lines += [f"gold: {found['gold']}"] * bool(found["gold"])
     lines += [f"round {r['round']} {r['stage']} rejected: {r['reason']}" for r in found["rejected"]]
     return "\n".join(lines)

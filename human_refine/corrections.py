@@ -17,6 +17,7 @@ from flywheel.formats.corrections import read_corrections
 from flywheel.formats.label_studio import task
 from flywheel.formats.subtitles import check_cues, srt, webvtt
 from flywheel.store import Workspace
+from human_refine.gold import add_gold, gold_texts, may_be_gold
 from human_refine.queue import waiting
 
 #: Overrides and isolates of writing direction: with them a text can look other than it is.
@@ -72,6 +73,36 @@ def import_corrections(workspace: Workspace, path: Path, *, refiner: str = "", p
         for c in good.values()
     ]
     report.added = len(good) if preview else workspace.add_corrections(list(good.values()))
+    return report
+
+
+def import_gold(workspace: Workspace, path: Path, by: str) -> ImportReport:
+    """Read a file of corrections as gold: the text that an accept or edit of a caption leaves is the clip's right one, a reject ends its being gold."""
+    annotations = {row["id"]: row for row in workspace.annotations(kind="caption").iter_rows(named=True)}
+    durations = {i: end - start for i, start, end in workspace.clips().select("id", "start_s", "end_s").iter_rows()}
+    may, known = may_be_gold(workspace), gold_texts(workspace)
+    report = ImportReport()
+    texts: dict[str, str] = {}
+    for row in read_corrections(path):
+        problem = row.problem
+        if not problem:
+            try:
+                said = _correction(row.values, annotations, durations, workspace.config.review.max_chars)
+                shown = " ".join(annotations[said.annotation_id]["text"].split())
+                text = {"accept": shown, "edit": said.text, "reject": ""}.get(said.verdict)
+                if text is None:
+                    problem = "gold is accept, edit or reject"
+                elif said.clip_id not in may:
+                    problem = "only train clips can be gold"
+                elif known.get(said.clip_id, "") == text:
+                    report.known += 1
+                else:
+                    texts[said.clip_id] = text
+            except ValueError as error:
+                problem = str(error)
+        if problem:
+            report.refused.append(f"{path.name}: line {row.line}: {problem}.")
+    report.added = add_gold(workspace, texts, by) if texts else 0
     return report
 
 

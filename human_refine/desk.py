@@ -16,7 +16,8 @@ from flywheel.core.types import Correction, Cue, Verdict, content_id, standing
 from flywheel.store import Workspace
 from flywheel.store import database as db
 from human_refine.corrections import clean_payload, clean_text
-from human_refine.queue import Item, Queue
+from human_refine.gold import add_gold
+from human_refine.queue import Item, Queue, unit
 
 
 class Gone(Exception):
@@ -52,7 +53,7 @@ class Desk:
         clip = self.queue.clip(item.clip_id)
         if clip is None:
             raise Gone("this clip is gone")
-        said = standing(self._of(item.annotation_id))
+        said = self._standing(item, self._of(item.annotation_id), refiner)
         last = list(said.values())[-1] if said else None
         mine = said[refiner] if refiner in said and said[refiner].verdict == "edit" else None
         return {
@@ -78,9 +79,9 @@ class Desk:
 
     def save(
         self, refiner: str, annotation_id: str, verdict: Verdict, *, text: str, reason: str, seconds: float, base: str, save_id: str,
-        cues: Sequence[Cue] = (),
+        cues: Sequence[Cue] = (), gold: bool = False,
     ) -> Correction:  # fmt: skip
-        """Keep what was said; an edit of a dense caption is its ``cues``. The same ``save_id`` again is the same correction: who did not hear the answer may ask again."""
+        """Keep what was said; an edit of a dense caption is its ``cues``. With ``gold`` (a lead's) the text is the clip's gold from now on. The same ``save_id`` again is the same correction: who did not hear the answer may ask again."""
         item = self.queue.item(annotation_id)
         if item is None or self.queue.clip(item.clip_id) is None:
             raise Gone("this text's clip is gone; what you wrote stays in the page until you go on")
@@ -101,6 +102,8 @@ class Desk:
             verdict = "accept"
         if verdict == "reject" and not reason:
             raise ValueError("a reject needs its reason")
+        if gold and (item.kind != "caption" or verdict not in ("accept", "edit")):
+            raise ValueError("gold is the right text of a caption: accept or edit it")
         key = content_id("page", annotation_id, refiner, save_id)
         with self._saving:
             before = self._of(annotation_id)
@@ -109,16 +112,21 @@ class Desk:
             holder = self.queue.holder(annotation_id)
             if holder not in ("", refiner):
                 raise Conflict(f"this clip lies before {holder} now, since it was yours too long ago", None)
-            said = list(standing(before).values())
+            said = list(self._standing(item, before, refiner).values())
             if said and said[-1].id != base:
                 raise Conflict("this text was settled meanwhile", _record(said[-1]))
             correction = Correction(
                 id=key, annotation_id=annotation_id, clip_id=item.clip_id, verdict=verdict, text=text if verdict == "edit" else "",
                 refiner=refiner, reason=reason, seconds=seconds, at=self._now(), payload=payload if verdict == "edit" else "",
             )  # fmt: skip
+            if gold:
+                # First: whoever asks again, not having heard the answer, makes it whole.
+                add_gold(self.workspace, {item.clip_id: text if verdict == "edit" else " ".join(item.text.split())}, refiner)
             self.workspace.add_corrections([correction])
             self.queue.note(annotation_id, verdict, refiner)
         self.queue.release(annotation_id, refiner)
+        if gold:
+            self.queue.refresh(force=True)
         return correction
 
     def undo(self, refiner: str) -> dict[str, Any] | None:
@@ -145,8 +153,13 @@ class Desk:
             return self.shown(item, refiner)
         return None
 
+    def _standing(self, item: Item, corrections: list[Correction], refiner: str) -> dict[str, Correction]:
+        """What stands of a text for this person: of gold its own words alone."""
+        said = standing(corrections)
+        return {n: c for n, c in said.items() if n == refiner} if self.queue.is_gold(item.annotation_id) else said
+
     def _is_blind(self, item: Item) -> bool:
-        return int(content_id("blind", item.annotation_id)[:8], 16) / 16**8 < self.workspace.config.review.blind_share
+        return unit("blind", item.annotation_id) < self.workspace.config.review.blind_share
 
     def history(self, annotation_id: str, refiner: str, *, lead: bool) -> list[dict[str, Any]]:
         """Every word on a text, oldest first, with the text before and after it. Who has not spoken yet is not to be swayed: raises
@@ -154,7 +167,7 @@ class Desk:
         item = self.queue.item(annotation_id)
         if item is None:
             raise Gone("no such text")
-        if not lead and not any(c.refiner == refiner for c in self._of(annotation_id)):
+        if not lead and (self.queue.is_gold(annotation_id) or not any(c.refiner == refiner for c in self._of(annotation_id))):
             raise Conflict("say what you think first", None)
         current, out = item.text, []
         for correction in sorted(self._of(annotation_id), key=lambda c: (c.at, c.id)):

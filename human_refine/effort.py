@@ -9,24 +9,31 @@ from typing import Any
 from flywheel.core.types import Correction, Cue, standing
 from flywheel.metrics.agreement import boundary_iou, edit_rate, krippendorff_alpha, text_distance
 from flywheel.store import Workspace
+from human_refine.gold import gold_scores, gold_texts
 
 
 def effort(workspace: Workspace, round: int | None = None) -> dict[str, Any]:
     """Agreement over texts that two or more people settled (``alpha`` by word distance, ``boundary_iou`` of cues; absent where nothing
-    tells), and per refiner counts, edit rate and seconds; of one round's texts or of all."""
-    annotations = workspace.annotations(round=round).select("id", "text", "payload")
+    tells), and per refiner counts, edit rate, seconds and how gold went (:func:`human_refine.gold.gold_scores`); of one round's texts or of all.
+    Gold counts in that alone, and in the seconds."""
+    annotations = workspace.annotations(round=round).select("id", "clip_id", "kind", "text", "payload")
     texts = {row["id"]: row for row in annotations.iter_rows(named=True)}
     by_text: dict[str, list[Correction]] = {}
     for correction in workspace.correction_records():
         if correction.annotation_id in texts:
             by_text.setdefault(correction.annotation_id, []).append(correction)
+    gold = gold_texts(workspace)
+    judged = gold_scores(texts, by_text, gold, workspace.config.review.gold_right_f1)
     units: dict[str, list[str | None]] = {}
     ious: list[float] = []
     refiners: dict[str, dict[str, Any]] = {}
     for annotation_id, corrections in by_text.items():
         said = standing(corrections)
         original = texts[annotation_id]
-        units[annotation_id] = [_text(c, original["text"]) for c in said.values()]
+        if original["clip_id"] in gold:
+            said = {}
+        else:
+            units[annotation_id] = [_text(c, original["text"]) for c in said.values()]
         cues = [_cues(c.payload or original["payload"]) for c in said.values() if c.verdict != "reject"]
         if original["payload"] and len(cues) > 1:
             ious.append(_mean([boundary_iou(a, b) for i, a in enumerate(cues) for b in cues[i + 1 :]]))
@@ -45,11 +52,19 @@ def effort(workspace: Workspace, round: int | None = None) -> dict[str, Any]:
     for found in refiners.values():
         rates = found.pop("rates")
         rows.append(
-            {**found, "seconds_each": found["seconds"] / max(1, found["said"]), "edit_rate": _mean(rates) if rates else None}
+            {
+                **found,
+                "gold": judged.get(found["refiner"]),
+                "seconds_each": found["seconds"] / max(1, found["said"]),
+                "edit_rate": _mean(rates) if rates else None,
+            }
         )
     both = sum(len(values) > 1 for values in units.values())
     alpha = krippendorff_alpha(units, text_distance)
     out: dict[str, Any] = {"texts": len(units), "overlap": both, "refiners": sorted(rows, key=lambda r: -r["said"])}
+    seen = sum(entry["seen"] for entry in judged.values())
+    if seen:
+        out["gold_accuracy"] = sum(entry["right"] for entry in judged.values()) / seen
     if alpha == alpha:
         out["alpha"] = alpha
     if ious:

@@ -24,6 +24,7 @@ from flywheel.metrics import token_f1
 from flywheel.store import Workspace
 from flywheel.store import database as db
 from flywheel.store.workspace import clip_of
+from human_refine.gold import gold_texts
 
 #: The kinds of text that the page shows.
 KINDS = ("caption", "dense_caption")
@@ -111,15 +112,20 @@ class _View:
     items: list[Item] = field(default_factory=list)
     by_id: dict[str, Item] = field(default_factory=dict)
     clips: dict[str, Clip] = field(default_factory=dict)
+    #: Gold, which everybody sees alone: never settled, never another's.
+    gold: dict[str, Item] = field(default_factory=dict)
     earlier: dict[tuple[str, str], list[tuple[int, str, str]]] = field(default_factory=dict)
     #: Who said anything of a text, and who settled it.
     seen: dict[str, set[str]] = field(default_factory=dict)
     said: dict[str, set[str]] = field(default_factory=dict)
+    #: Refiner -> how many texts that one judged.
+    num_seen: dict[str, int] = field(default_factory=dict)
     #: Which of the items are settled: counted on every request.
     settled: set[str] = field(default_factory=set)
 
     def note(self, annotation_id: str, verdict: str, refiner: str) -> None:
         seen, said = self.seen.setdefault(annotation_id, set()), self.said.setdefault(annotation_id, set())
+        before = refiner in seen
         if verdict == "withdraw":
             seen.discard(refiner)
             said.discard(refiner)
@@ -127,7 +133,8 @@ class _View:
             seen.add(refiner)
             if verdict not in ("skip", "cant_tell"):
                 said.add(refiner)
-        if said and self.by_id.get(annotation_id, _NO_ITEM).why:
+        self.num_seen[refiner] = self.num_seen.get(refiner, 0) + (refiner in seen) - before
+        if said and annotation_id not in self.gold and self.by_id.get(annotation_id, _NO_ITEM).why:
             self.settled.add(annotation_id)
         else:
             self.settled.discard(annotation_id)
@@ -194,17 +201,20 @@ class Queue:
             if annotation_id not in ours and standing(c)
         }
         keep = [pair not in settled for pair in current.select("clip_id", "kind").iter_rows()]
-        current = current.filter(pl.Series(keep, dtype=pl.Boolean))
+        apart = gold_texts(self._workspace)
+        gold = [_item(row, "gold") for row in current.iter_rows(named=True) if row["clip_id"] in apart and row["kind"] == "caption"]
+        current = current.filter(pl.Series(keep, dtype=pl.Boolean)).filter(~pl.col("clip_id").is_in(list(apart)))
         splits: dict[str, str] = {c.id: c.split for c in clips.values()}
         settings = self._workspace.config.review
         signals = [(name, self._signal(name, current, captions)) for name in settings.order]
         items = in_order(current, splits, settings.random_share, signals)
         # Earlier rounds' texts can still be looked up, for those who have them open.
-        by_id = {row["id"]: _item(row, "") for row in captions.iter_rows(named=True)} | {item.annotation_id: item for item in items}
+        by_id = {row["id"]: _item(row, "") for row in captions.iter_rows(named=True)}
+        by_id |= {item.annotation_id: item for item in [*items, *gold]}
         earlier: dict[tuple[str, str], list[tuple[int, str, str]]] = {}
         for clip_id, kind, *entry in captions.select("clip_id", "kind", "round", "source", "text").sort("round").iter_rows():
             earlier.setdefault((clip_id, kind), []).append((entry[0], entry[1], entry[2]))
-        view = _View(items=items, by_id=by_id, clips=clips, earlier=earlier)
+        view = _View(items=items, by_id=by_id, clips=clips, earlier=earlier, gold={item.annotation_id: item for item in gold})
         for correction in corrections:
             view.note(correction.annotation_id, correction.verdict, correction.refiner)
         return view, len(corrections)
@@ -240,9 +250,14 @@ class Queue:
         if verdict == "withdraw":
             self._first = 0
 
+    def is_gold(self, annotation_id: str) -> bool:
+        with self._lock:
+            return annotation_id in self._view.gold
+
     def _enough(self, annotation_id: str) -> bool:
-        share = self._workspace.config.review.overlap_share
-        wanted = 1 + (int(content_id("overlap", annotation_id)[:8], 16) / 16**8 < share)
+        if annotation_id in self._view.gold:
+            return False
+        wanted = 1 + (unit("overlap", annotation_id) < self._workspace.config.review.overlap_share)
         return len(self._view.said.get(annotation_id, ())) >= wanted
 
     def item(self, annotation_id: str) -> Item | None:
@@ -270,6 +285,8 @@ class Queue:
         with self._lock:
             held = self._held_by_others(refiner)
             mine = [i for i in self._leased_to(refiner) if self._open(i, refiner) and i.annotation_id != without]
+            if not mine and (item := self._gold_for(refiner, without)) is not None and self.lease(item.annotation_id, refiner):
+                return item
             passed = True
             for index, item in ((-1, i) for i in mine) if mine else enumerate(self._view.items[self._first :], self._first):
                 settled = self._enough(item.annotation_id)
@@ -283,6 +300,14 @@ class Queue:
                     return item
         return None
 
+    def _gold_for(self, refiner: str, without: str) -> Item | None:
+        """A gold item that this person has not judged, as often as ``review.gold_share`` says; by hashes, so that nobody can tell when."""
+        num_said = self._view.num_seen.get(refiner, 0)
+        if unit("gold", refiner, num_said) >= self._workspace.config.review.gold_share:
+            return None
+        unseen = [item for item in self._view.gold.values() if item.annotation_id != without and self._open(item, refiner)]
+        return min(unseen, key=lambda item: content_id("gold", refiner, item.annotation_id), default=None)
+
     def _open(self, item: Item, refiner: str) -> bool:
         return refiner not in self._view.seen.get(item.annotation_id, ()) and not self._enough(item.annotation_id)
 
@@ -294,18 +319,23 @@ class Queue:
     def _leased_to(self, refiner: str) -> Iterable[Item]:
         query = sql.select(db.leases.c.annotation_id).where(db.leases.c.refiner == refiner, db.leases.c.until > time.time())
         with self._workspace.database.transaction() as connection:
-            ids = set(connection.execute(query).scalars())
+            ids = {key.split("@")[0] for key in connection.execute(query).scalars()}
         return [self._view.by_id[i] for i in sorted(ids) if i in self._view.by_id]
 
     def lease(self, annotation_id: str, refiner: str) -> bool:
         """Take or renew a lease; whether it is this person's now. One statement decides, whichever process asks."""
         now = time.time()
         values = {"refiner": refiner, "until": now + self._workspace.config.review.lease_s}
+        key = self._key(annotation_id, refiner)
         with self._workspace.database.transaction() as connection:
-            free = (db.leases.c.annotation_id == annotation_id) & ((db.leases.c.until <= now) | (db.leases.c.refiner == refiner))
+            free = (db.leases.c.annotation_id == key) & ((db.leases.c.until <= now) | (db.leases.c.refiner == refiner))
             if connection.execute(sql.update(db.leases).where(free).values(**values)).rowcount:
                 return True
-            return bool(self._workspace.database.insert_new(connection, db.leases, [{"annotation_id": annotation_id, **values}]))
+            return bool(self._workspace.database.insert_new(connection, db.leases, [{"annotation_id": key, **values}]))
+
+    def _key(self, annotation_id: str, refiner: str) -> str:
+        """What a lease is of: gold lies before each person by itself."""
+        return f"{annotation_id}@{refiner}" if self.is_gold(annotation_id) else annotation_id
 
     def holder(self, annotation_id: str) -> str:
         """Who has it now; empty where nobody has."""
@@ -315,8 +345,13 @@ class Queue:
 
     def release(self, annotation_id: str, refiner: str) -> None:
         with self._workspace.database.transaction() as connection:
-            mine = (db.leases.c.annotation_id == annotation_id) & (db.leases.c.refiner == refiner)
+            mine = (db.leases.c.annotation_id == self._key(annotation_id, refiner)) & (db.leases.c.refiner == refiner)
             connection.execute(sql.delete(db.leases).where(mine))
+
+
+def unit(*parts: object) -> float:
+    """A number in [0, 1) by a hash: random, and the same whenever it is asked for."""
+    return int(content_id(*parts)[:8], 16) / 16**8
 
 
 def _watch(reference: weakref.ref[Queue]) -> None:

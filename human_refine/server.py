@@ -72,6 +72,8 @@ class SaveBody(_Body):
     text: str = ""
     cues: list[CueBody] = Field(default_factory=list, max_length=500)
     reason: str = ""
+    #: A lead's text that is to check others with from now on.
+    gold: bool = False
     seconds: float = Field(0.0, ge=0, le=86_400, allow_inf_nan=False)
     base: str = Field("", max_length=64)
     save_id: str = Field(min_length=8, max_length=64, pattern=r"^[\w\-]+$")
@@ -304,9 +306,12 @@ def renew(body: LeaseBody, person: Acting, review: Review) -> dict[str, bool]:
 @_routes.post("/api/corrections")
 def save(body: SaveBody, person: Acting, review: Review) -> dict[str, Any]:
     """Keep what the person says of a text. 409 where something else stands by now; ``other`` says what."""
+    if body.gold and person.role != "lead":
+        raise HTTPException(403, "only leads say what is gold")
     kept = review.desk.save(
         person.name, body.annotation_id, body.verdict, text=body.text, reason=body.reason, seconds=body.seconds, base=body.base,
         save_id=body.save_id, cues=[Cue(start_s=c.start_s, end_s=c.end_s, text=c.text) for c in body.cues],
+        gold=body.gold,
     )  # fmt: skip
     return {"id": kept.id, "verdict": kept.verdict}
 

@@ -153,6 +153,18 @@ class Review(Section):
     overlap_share: float = Field(
         0.05, ge=0, le=1, description="share of texts that the page shows to two people, to measure how far they agree"
     )
+    gold_share: float = Field(
+        0.05,
+        ge=0,
+        lt=1,
+        description="share of what a refiner sees that is gold, where there is any (`flywheel gold`): its right text is known",
+    )
+    gold_right_f1: float = Field(
+        0.7,
+        gt=0,
+        le=1,
+        description="word F1 with gold from which on a refiner's text counts as right; of free text lower than of a fixed wording",
+    )
     blind_share: float = Field(
         0.0,
         ge=0,

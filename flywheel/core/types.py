@@ -212,6 +212,17 @@ def corrected(annotation: Annotation, corrections: Sequence[Correction], leads: 
     return max(dict.fromkeys(t for t in leading if t is not None), key=lambda t: sum(_overlap(t, u) for u in texts))
 
 
+def agreement(annotation: Annotation, corrections: Sequence[Correction], leads: frozenset[str] = frozenset()) -> float:
+    """How far the refiners of a text stand behind what :func:`corrected` made of it: the mean word overlap (Jaccard) of their texts with it, its
+    own giver's included, a reject counting 0; in (0, 1], and 1 where a lead decided or one person alone spoke. Ours: the weight of the text in training."""
+    latest = standing([c for c in corrections if c.annotation_id == annotation.id])
+    text = corrected(annotation, corrections, leads)
+    if len(latest) < 2 or text is None or any(c.refiner in leads for c in latest.values()):
+        return 1.0
+    said = [_said(annotation, c) for c in latest.values()]
+    return sum(0.0 if other is None else _overlap(text, other) for other in said) / len(said)
+
+
 def standing(corrections: Sequence[Correction]) -> dict[str, Correction]:
     """Refiner -> that person's latest word on one annotation, in the order of time. Skips and can't-tells say nothing, what was
     withdrawn is not said."""

@@ -121,7 +121,7 @@ def _gallery(context: RoundContext, round: int) -> dict[str, list[Any]]:
 
 
 #: Figures of what people did that MLflow gets.
-_REVIEW = ("alpha", "boundary_iou", "overlap", "edit_rate", "seconds_each")
+_REVIEW = ("alpha", "boundary_iou", "overlap", "edit_rate", "seconds_each", "gold_accuracy")
 
 
 def flat(said: Mapping[str, Any]) -> dict[str, float]:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 
 from flywheel.core.progress import say
-from flywheel.core.types import HUMAN, Clip, Correction, Estimate, Example, NoiseSignal, Stage, standing
+from flywheel.core.types import HUMAN, Clip, Correction, Estimate, Example, NoiseSignal, Stage, content_id, standing
 from flywheel.metrics import diversity, mean_estimate, paired_difference, quantity, reference_quality, token_f1
 from flywheel.models.score import mean_logprobs
 from flywheel.rounds.annotate import costs, write_texts
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.texts import CAPTION, EVALUATION, Texts
 from flywheel.rounds.writer import Writer
+from flywheel.store.records import SCHEMAS
 from human_refine.effort import effort
+from human_refine.gold import gold_texts
 
 if TYPE_CHECKING:
     import trainers
@@ -64,7 +67,8 @@ def review(context: RoundContext, round: int) -> Result:
 
 def num_corrections(context: RoundContext, round: int) -> int:
     """What people said of a round's texts and still stands."""
-    ids = set(context.workspace.annotations(round=round, kind=CAPTION)["id"])
+    captions, gold = context.workspace.annotations(round=round, kind=CAPTION), gold_texts(context.workspace)
+    ids = {i for i, clip_id in captions.select("id", "clip_id").iter_rows() if clip_id not in gold}
     said: dict[str, list[Correction]] = {}
     for correction in context.workspace.correction_records():
         if correction.annotation_id in ids:
@@ -80,7 +84,7 @@ def pretrain(context: RoundContext, round: int) -> Result:
     out = context.workspace.model_folder(round) / "model"
     if config.pretrain.num_steps == 0:
         return {"skipped": "pretrain.num_steps is 0"}
-    if (done := _done(out)) is not None:
+    if (done := _done(context, out, round)) is not None:
         return done
     texts = Texts(context.workspace)
     choice = texts.choose(round, config.gate.min_anchors, config.pretrain.texts)
@@ -110,12 +114,13 @@ def pretrain(context: RoundContext, round: int) -> Result:
     context.unload()
     _note_suspicion(context, round, kept, result.row_weight)
     return _finish(
-        out,
+        context, out, round,
         {
             "steps": result.steps, "loss": result.loss, "eval_loss": result.eval_loss, "examples": len(kept),
             "learned_from_round": choice.round, "anchor_f1": {str(r): f for r, f in choice.anchor_f1.items()},
             "num_anchors": choice.num_anchors, "fell_back_to_mle": adapts and not anchors, **result.figures,
         },
+        _learned("pretrain", kept, texts),
     )  # fmt: skip
 
 
@@ -123,13 +128,15 @@ def training_examples(context: RoundContext, texts: Texts, source: int, round: i
     """A text per train clip: what people made of it, else the chosen source's, else what came with it."""
     examples = []
     for clip in context.split("train"):
+        if clip.id in texts.gold:
+            continue
         human = texts.human.get(clip.id)
         hints = _hints(context, texts, clip, round)
         if human is not None and human.text is not None:
             examples.append(
                 Example(
                     clip_id=clip.id, text=human.text, prompt_texts=hints, group=HUMAN, annotation_id=human.annotation_id,
-                    weight=context.config.pretrain.human_weight,
+                    weight=context.config.pretrain.human_weight * human.agreement,
                 )
             )  # fmt: skip
             continue
@@ -180,13 +187,13 @@ def finetune(context: RoundContext, round: int) -> Result:
 
     config = context.config
     out = context.workspace.model_folder(round) / "adapter"
-    if (done := _done(out)) is not None:
+    if (done := _done(context, out, round)) is not None:
         return done
     texts = Texts(context.workspace)
     tune = [
         Example(
             clip_id=clip.id, text=human.text, prompt_texts=_hints(context, texts, clip, round), group=HUMAN,
-            annotation_id=human.annotation_id,
+            annotation_id=human.annotation_id, weight=human.agreement,
         )
         for clip in context.split("train")
         if (human := texts.human.get(clip.id)) is not None and human.text is not None
@@ -200,26 +207,60 @@ def finetune(context: RoundContext, round: int) -> Result:
     sink.flush()
     context.unload()
     return _finish(
-        out,
+        context, out, round,
         {
             "steps": result.steps, "loss": result.loss, "examples": len(tune),
             "corrections": [c for e in tune for c in texts.human[e.clip_id].corrections],
         },
+        _learned("finetune", tune, texts),
     )  # fmt: skip
 
 
-def _done(out: Path) -> Result | None:
+def _done(context: RoundContext, out: Path, round: int) -> Result | None:
     """What a stage noted when its model was whole; killed after that, it need not train again."""
     note = out / "training.json"
-    return json.loads(note.read_text()) if note.exists() else None
+    if not note.exists():
+        return None
+    if (out / "examples.parquet").exists():
+        context.workspace.add_examples(pl.read_parquet(out / "examples.parquet").to_dicts(), round)
+    return json.loads(note.read_text())  # type: ignore[no-any-return]
 
 
-def _finish(out: Path, result: Result) -> Result:
-    temporary = out / "training.json.tmp"
+def _finish(context: RoundContext, out: Path, round: int, result: Result, learned: list[dict[str, Any]]) -> Result:
+    """Notes beside the weights first what they learned from, then that they are whole; the records follow, if need be after a kill."""
+    temporary = out / "note.tmp"
+    pl.DataFrame(learned, schema={c: t for c, t in SCHEMAS["examples"].items() if c not in ("id", "round")}).write_parquet(
+        temporary
+    )
+    temporary.replace(out / "examples.parquet")
     temporary.write_text(json.dumps(result))
     temporary.replace(out / "training.json")
+    context.workspace.add_examples(learned, round)
     shutil.rmtree(out.with_name(out.name + ".work"), ignore_errors=True)
     return result
+
+
+def _learned(stage: Stage, examples: Sequence[Example], texts: Texts) -> list[dict[str, Any]]:
+    """What a stage learned from, row by row with the corrections behind it; and of its clips the texts that people rejected, the negatives."""
+    rows = []
+    for example in examples:
+        human = texts.human.get(example.clip_id) if example.group == HUMAN else None
+        rows.append(_use(stage, example.clip_id, example.annotation_id, example.group, "learned", example.weight, example.text,
+                         human.corrections if human is not None else ()))  # fmt: skip
+    for text in texts.rejected():
+        if texts.split(text.annotation.clip_id) == "train":
+            a = text.annotation
+            rows.append(_use(stage, a.clip_id, a.id, f"{a.source}:{a.round}:{a.kind}", "rejected", 0.0, a.text, text.corrections))
+    return rows
+
+
+def _use(
+    stage: Stage, clip_id: str, annotation_id: str, source: str, use: str, weight: float, text: str, corrections: Sequence[str]
+) -> dict[str, Any]:
+    return {
+        "stage": stage, "clip_id": clip_id, "annotation_id": annotation_id, "source": source, "use": use, "weight": weight,
+        "text_hash": content_id(text), "corrections": list(corrections),
+    }  # fmt: skip
 
 
 def evaluate(context: RoundContext, round: int) -> Result:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from flywheel.core.types import Annotation, Correction, corrected, standing
+from flywheel.core.types import Annotation, Correction, agreement, corrected, standing
 from flywheel.metrics import token_f1
 from flywheel.store import Workspace
 from flywheel.store.workspace import annotation_of
+from human_refine.gold import gold_texts
 from human_refine.people import leads
 
 CAPTION, EVALUATION = "caption", "evaluation"
@@ -18,10 +19,20 @@ CAPTION, EVALUATION = "caption", "evaluation"
 
 @dataclass(frozen=True, kw_only=True)
 class HumanText:
-    """What people made of a clip's text: ``text`` is None where they rejected it. ``annotation_id`` is what they looked at."""
+    """What people made of a clip's text: ``text`` is None where they rejected it. ``annotation_id`` is what they looked at, ``agreement``
+    how far those who spoke of it agree, in (0, 1]."""
 
     text: str | None
     annotation_id: str
+    corrections: tuple[str, ...]
+    agreement: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RejectedText:
+    """A text that people rejected, and the ids of the corrections that say so."""
+
+    annotation: Annotation
     corrections: tuple[str, ...]
 
 
@@ -45,8 +56,18 @@ class Texts:
             self._captions.setdefault(annotation.round, {})[annotation.clip_id] = annotation
             by_id[annotation.id] = annotation
         clips = workspace.clips()
-        self._split = dict(zip(clips["id"], clips["split"], strict=True))
-        self.human = _human_texts(by_id, workspace.correction_records(), leads(workspace))
+        self._by_id = by_id
+        self._split: dict[str, str] = dict(zip(clips["id"], clips["split"], strict=True))
+        #: Clips that check refiners: nothing learns from them, or is measured on them.
+        self.gold = frozenset(gold_texts(workspace))
+        #: What people said of each text, the older rounds' first.
+        self._said = [
+            said
+            for said in _human_texts(by_id, workspace.correction_records(), leads(workspace))
+            if by_id[said.annotation_id].clip_id not in self.gold
+        ]
+        #: Of each clip what people said last.
+        self.human = {by_id[said.annotation_id].clip_id: said for said in self._said}
 
     def captions(self, round: int) -> Mapping[str, Annotation]:
         """The round's captions by clip id; round 0's are what came with the videos."""
@@ -55,6 +76,15 @@ class Texts:
     def anchors(self) -> dict[str, str]:
         """Corrected texts of anchor clips, by clip id."""
         return {c: h.text for c, h in self.human.items() if h.text is not None and self._split.get(c) == "anchor"}
+
+    def split(self, clip_id: str) -> str:
+        return self._split.get(clip_id, "")
+
+    def rejected(self) -> list[RejectedText]:
+        """Texts that people rejected, of all rounds: what a model should not say."""
+        return [
+            RejectedText(annotation=self._by_id[s.annotation_id], corrections=s.corrections) for s in self._said if s.text is None
+        ]
 
     def choose(self, up_to: int, minimum: int, policy: str) -> SourceChoice:
         """The source to learn from: the round whose texts the anchors find best, the newest where they can't tell.
@@ -87,23 +117,24 @@ class Texts:
         return None
 
 
-def _human_texts(
-    by_id: Mapping[str, Annotation], corrections: Sequence[Correction], leading: frozenset[str]
-) -> dict[str, HumanText]:
-    """Clip id -> what people said, the latest round's where several were corrected."""
+def _human_texts(by_id: Mapping[str, Annotation], corrections: Sequence[Correction], leading: frozenset[str]) -> list[HumanText]:
+    """What people said of each text that they spoke of, the latest round's last."""
     grouped: dict[str, list[Correction]] = {}
     for correction in corrections:
         if correction.annotation_id in by_id:
             grouped.setdefault(correction.annotation_id, []).append(correction)
-    texts: dict[str, HumanText] = {}
+    texts: list[HumanText] = []
     for annotation_id in sorted(grouped, key=lambda i: (by_id[i].round, i)):
         annotation, said = by_id[annotation_id], standing(grouped[annotation_id])
         if not said:
             continue
-        texts[annotation.clip_id] = HumanText(
-            text=corrected(annotation, grouped[annotation_id], leading),
-            annotation_id=annotation_id,
-            corrections=tuple(c.id for c in said.values()),
+        texts.append(
+            HumanText(
+                text=corrected(annotation, grouped[annotation_id], leading),
+                annotation_id=annotation_id,
+                corrections=tuple(c.id for c in said.values()),
+                agreement=agreement(annotation, grouped[annotation_id], leading),
+            )
         )
     return texts
 

@@ -78,6 +78,16 @@ refiners = sql.Table(
     sql.Column("at", sql.String, nullable=False),
 )  # fmt: skip
 
+#: Clips whose right text is known, to check refiners with; the newest row of a clip counts.
+gold = sql.Table(
+    "gold", metadata,
+    sql.Column("id", sql.String, primary_key=True),
+    sql.Column("clip_id", sql.String, nullable=False, index=True),
+    sql.Column("text", sql.Text, nullable=False),
+    sql.Column("by", sql.String, nullable=False),
+    sql.Column("at", _TIME, nullable=False),
+)  # fmt: skip
+
 #: Which annotation lies before whom, and until when (seconds since 1970).
 leases = sql.Table(
     "leases", metadata,

@@ -42,6 +42,11 @@ SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
     "rejected": {
         "id": _S, "round": _I, "uri": _S, "clip_id": _S, "stage": _S, "reason": _S, "at": _S, "kind": _S,
     },
+    #: What a stage trained on, or was told not to say: ``use`` is "learned" or "rejected".
+    "examples": {
+        "id": _S, "round": _I, "stage": _S, "clip_id": _S, "annotation_id": _S, "source": _S, "use": _S, "weight": _F,
+        "text_hash": _S, "corrections": pl.List(_S),
+    },
     "noise_signals": {"id": _S, "round": _I, "annotation_id": _S, "origin": _S, "value": _F},
 }  # fmt: skip
 
@@ -52,7 +57,7 @@ _BEFORE: dict[str, dict[str, pl.Expr]] = {
     "rejected": {"kind": pl.when(pl.col("stage") == "annotate").then(pl.lit("caption")).otherwise(pl.lit(""))},
 }
 
-_BY_ROUND = {"annotations", "rejected", "noise_signals"}
+_BY_ROUND = {"annotations", "rejected", "noise_signals", "examples"}
 
 
 class Records:

@@ -191,6 +191,15 @@ class Workspace:
         rows = [{"id": content_id(round, s.annotation_id, s.origin), "round": round, **asdict(s)} for s in signals]
         return self.records.append("noise_signals", rows, round=round)
 
+    def add_examples(self, rows: Sequence[dict[str, Any]], round: int) -> int:
+        """What a stage of the round learned from; rows as :data:`flywheel.store.records.SCHEMAS` has them, ids are made here."""
+        keyed = [{**row, "round": round, "id": content_id(round, *row.values())} for row in rows]
+        return self.records.append("examples", keyed, round=round)
+
+    def examples(self, round: int | None = None) -> pl.DataFrame:
+        """What rounds learned from: a row for each text and stage, with the corrections that it stands on."""
+        return self.records.read("examples", round=round)
+
     def add_rejected(self, *, round: int, stage: Stage, uri: str, clip_id: str, reason: str, kind: str = "caption") -> int:
         """The same failure of the same thing is one row, however often it is met."""
         kind = kind if stage == "annotate" else ""

@@ -116,6 +116,7 @@ function refreshText() {
 function show(next) {
   item = next;
   saveId = newId();
+  if ($("gold")) $("gold").checked = false;
   $("work").hidden = !item;
   if (!item) { video.removeAttribute("src"); video.load(); notice("Nothing is left to be looked at. Thank you."); return; }
   began = performance.now();
@@ -241,6 +242,7 @@ async function say(verdict, reason, base) {
       annotation_id: current.annotation_id, verdict, text: verdict === "edit" && !dense() ? text.value : "", reason: reason || "",
       cues: verdict === "edit" && dense() ? cues : [],
       seconds: Math.min(86400, Math.max(0, (performance.now() - began) / 1000)), base: base === undefined ? current.base : base, save_id: saveId,
+      gold: Boolean($("gold") && $("gold").checked && (verdict === "accept" || verdict === "edit")),
     });
     dropDraft(current.annotation_id);
     notice("");
@@ -358,7 +360,7 @@ const KEYS = {
     if (dense()) { const first = $("cue-rows").querySelector("input[type=text]"); if (first) first.focus(); return; }
     text.focus(); text.setSelectionRange(text.value.length, text.value.length);
   }, r: () => $("reject").click(),
-  s: () => say("skip"), c: () => say("cant_tell"), u: () => $("undo").click(), l: setLoop, p: () => { $("earlier-box").open = !$("earlier-box").open; },
+  s: () => say("skip"), c: () => say("cant_tell"), u: () => $("undo").click(), l: setLoop, g: () => { if ($("gold")) $("gold").click(); }, p: () => { $("earlier-box").open = !$("earlier-box").open; },
   "[": () => speed(-1), "]": () => speed(1), ",": () => nudge(-1 / item.fps), ".": () => nudge(1 / item.fps),
   ArrowLeft: () => nudge(-1), ArrowRight: () => nudge(1), "?": () => $("help").showModal(),
 };

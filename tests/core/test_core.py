@@ -10,7 +10,7 @@ import yaml
 
 from flywheel.core.config import PRESETS, Config, load_config, template
 from flywheel.core.errors import UserError
-from flywheel.core.types import Annotation, Correction, Verdict, content_id, corrected
+from flywheel.core.types import Annotation, Correction, Verdict, agreement, content_id, corrected
 
 MACHINE = Annotation(
     id="a", round=1, kind="caption", clip_id="c", generation_id="g", source="model", text="machine text", mean_logprob=-0.1
@@ -44,6 +44,23 @@ def said(verdict: Verdict, text: str = "", refiner: str = "r1", minute: int = 0,
 )
 def test_corrected(corrections: list[Correction], wanted: str | None) -> None:
     assert corrected(MACHINE, corrections, leads=frozenset({"boss"})) == wanted
+
+
+@pytest.mark.parametrize(
+    ("corrections", "wanted"),
+    [
+        ([], 1.0),
+        ([said("edit", "x")], 1.0),
+        ([said("edit", "x"), said("edit", "x", "r2")], 1.0),
+        ([said("edit", "x"), said("edit", "y", "r2")], 0.5),
+        ([said("edit", "a b"), said("edit", "a c", "r2")], (1 + 1 / 3) / 2),
+        ([said("edit", "y"), said("edit", "y", "r2"), said("reject", refiner="r3")], 2 / 3),
+        ([said("edit", "x"), said("edit", "from the lead", "boss")], 1.0),
+        ([said("edit", "x"), said("skip", refiner="r2")], 1.0),
+    ],
+)
+def test_agreement_weighs_a_text(corrections: list[Correction], wanted: float) -> None:
+    assert agreement(MACHINE, corrections, leads=frozenset({"boss"})) == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize("preset", list(PRESETS))

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sql
 
 from flywheel.core.errors import UserError
 from flywheel.core.types import HUMAN, Annotation, Correction, Example, content_id
@@ -18,8 +19,9 @@ from flywheel.rounds import RoundContext, run_round, stages
 from flywheel.rounds.conductor import current_round, figures, flat
 from flywheel.rounds.report import write_report
 from flywheel.rounds.texts import CAPTION, EVALUATION, Texts
-from flywheel.status import status_of
+from flywheel.status import history_of, history_text, status_of, uses_of
 from flywheel.store import Workspace
+from flywheel.store import database as db
 
 Make = Callable[..., Workspace]
 
@@ -94,6 +96,42 @@ def test_what_people_said_comes_first(make_workspace: Make, corpus: Path) -> Non
         assert rejected.id not in examples
     assert all(examples[c.id].group == "model:1:caption" for c in rest)
     assert set(examples) <= {c.id for c in context.split("train")}, "anchors and test clips are never trained on"
+
+
+def test_what_was_learned_from_which_correction_is_on_record_both_ways(make_workspace: Make, corpus: Path) -> None:
+    """With a real, two-step training: what people said, weighed by how far they agree, and what they rejected."""
+    context = context_of(
+        make_workspace, corpus, "pretrain.num_steps=2", "finetune.num_steps=1", "finetune.min_corrections=1", "loss.name=mle"
+    )
+    w = context.workspace
+    run_round(context, until="annotate")
+    edited, rejected, *_ = context.split("train")
+    correct(context, edited.id, "a person text")
+    one = w.correction_records()[0]
+    w.add_corrections([replace(one, id="two", refiner="s", text="a person wrote", at=datetime(2025, 1, 1, tzinfo=UTC))])
+    correct(context, rejected.id, "", verdict="reject")
+    run_round(context)
+    rows = {(r["stage"], r["clip_id"], r["use"]): r for r in w.examples(round=1).iter_rows(named=True)}
+    learned = rows["pretrain", edited.id, "learned"]
+    assert sorted(learned["corrections"]) == sorted([one.id, "two"])
+    assert learned["weight"] == pytest.approx(4 * 0.75), "two of three words are the same in both: (1 + 2 / 4) / 2"
+    assert rows["finetune", edited.id, "learned"]["weight"] == pytest.approx(0.75)
+    no = rows["finetune", rejected.id, "rejected"]
+    assert (no["text_hash"], len(no["corrections"])) == (content_id(Texts(w).captions(1)[rejected.id].text), 1)
+    uses = {(u["id"], u["stage"], u["round"], u["use"]) for u in uses_of(w, 1)}
+    assert {(one.id, "pretrain", 1, "learned"), ("two", "finetune", 1, "learned")} <= uses
+    assert (no["corrections"][0], "pretrain", 1, "rejected") in uses
+    assert "M1 learned it in finetune" in history_text(history_of(w, edited.id))
+    assert set(w.examples()["id"]) == set(w.examples()["id"].unique())
+    # Killed between weights and records, the round makes up for it from what lies beside the weights.
+    before = w.examples().sort("id")
+    with w.database.transaction() as connection:
+        for table in (db.shards, db.keys):
+            connection.execute(sql.delete(table).where(table.c.kind == "examples"))
+    w.set_stage(1, "finetune", "running", {})
+    stages.STAGES["pretrain"](context, 1)
+    stages.STAGES["finetune"](context, 1)
+    assert w.examples().sort("id").equals(before)
 
 
 def test_anchors_choose_the_source(make_workspace: Make, corpus: Path) -> None:
