@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from collections import OrderedDict
 from fractions import Fraction
@@ -43,10 +44,11 @@ def playable(path: Path) -> bool:
 
 
 class Proxies:
-    """Browser-playable copies (H.264 and AAC in MP4, at most 960 pixels), made when first asked for and kept by content."""
+    """Browser-playable copies (H.264 and AAC in MP4, at most 960 pixels), made when first asked for and kept by content; above ``most_bytes``
+    those go that were not looked at for longest."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, most_bytes: int) -> None:
+        self._folder, self._most = folder, most_bytes
         self._lock = threading.Lock()
         self._plays: dict[str, bool] = {}
 
@@ -72,7 +74,19 @@ class Proxies:
                     raise MediaError(f"can't be made playable ({error})") from error
                 finally:
                     temporary.unlink(missing_ok=True)
+                self._trim(proxy)
+            else:
+                os.utime(proxy)
         return proxy
+
+    def _trim(self, keep: Path) -> None:
+        known = sorted(((f.stat().st_mtime, f.stat().st_size, f) for f in self._folder.glob("*/*.mp4")), reverse=True)
+        total = 0
+        for _, size, file in known:
+            total += size
+            if total > self._most and file != keep:
+                # Who is looking at it has it open, and keeps it.
+                file.unlink(missing_ok=True)
 
 
 def _transcode(source: Path, out: Path) -> None:

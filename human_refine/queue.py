@@ -1,8 +1,8 @@
 """What lies before whom: the order in which texts are shown, and the leases that keep one text with one person.
 
 The order spends people where they help, and stays honest: of training clips a share comes at random, the others in turns by the model's doubt (mean
-log-prob), by how much the text changed since the last round, and by the noise that training suspected; anchor clips come at random alone, spread
-evenly among them, since the gate stands on them.
+log-prob), by how much the text changed since the last round, by the noise that training suspected, by how new the clip is
+(:mod:`human_refine.signals`); anchor clips come at random alone, spread evenly among them, since the gate stands on them.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import sqlalchemy as sql
 from flywheel.core.errors import FlywheelError, UserError
 from flywheel.core.progress import say
 from flywheel.core.types import Clip, Correction, content_id, standing
-from flywheel.metrics import token_f1
 from flywheel.store import Workspace
 from flywheel.store import database as db
 from flywheel.store.workspace import clip_of
 from human_refine.gold import gold_texts
+from human_refine.signals import signal
 
 #: The kinds of text that the page shows.
 KINDS = ("caption", "dense_caption")
@@ -206,7 +206,7 @@ class Queue:
         current = current.filter(pl.Series(keep, dtype=pl.Boolean)).filter(~pl.col("clip_id").is_in(list(apart)))
         splits: dict[str, str] = {c.id: c.split for c in clips.values()}
         settings = self._workspace.config.review
-        signals = [(name, self._signal(name, current, captions)) for name in settings.order]
+        signals = [(name, signal(name, self._workspace, current, captions)) for name in settings.order]
         items = in_order(current, splits, settings.random_share, signals)
         # Earlier rounds' texts can still be looked up, for those who have them open.
         by_id = {row["id"]: _item(row, "") for row in captions.iter_rows(named=True)}
@@ -218,25 +218,6 @@ class Queue:
         for correction in corrections:
             view.note(correction.annotation_id, correction.verdict, correction.refiner)
         return view, len(corrections)
-
-    def _signal(self, name: str, current: pl.DataFrame, captions: pl.DataFrame) -> dict[str, float]:
-        """Annotation id -> how much this says for showing the text; without those of which it says nothing."""
-        if name == "doubt":
-            return {i: -value for i, value in current.select("id", "mean_logprob").iter_rows()}
-        if name == "change":
-            newest = current["round"][0] if current.height else 0
-            earlier = captions.filter((pl.col("source") == "model") & (pl.col("round") < newest)).sort("round")
-            before = {(clip_id, kind): text for clip_id, kind, text in earlier.select("clip_id", "kind", "text").iter_rows()}
-            now = current.select("id", "clip_id", "kind", "text").iter_rows()
-            apart = {i: 1 - token_f1(text, before[c, kind]) for i, c, kind, text in now if (c, kind) in before}
-            return {i: value for i, value in apart.items() if value > 0}
-        # What the last training that saw a clip's text thought of it; a clip keeps its suspicion until people spoke.
-        suspected = self._workspace.records.read("noise_signals").sort("round")
-        clip_of_text = dict(captions.select("id", "clip_id").iter_rows())
-        by_clip = {
-            clip_of_text[i]: value for i, value in suspected.select("annotation_id", "value").iter_rows() if i in clip_of_text
-        }
-        return {i: by_clip[c] for i, c in current.select("id", "clip_id").iter_rows() if by_clip.get(c, 0) > 0}
 
     def note(self, annotation_id: str, verdict: str, refiner: str) -> None:
         """What was said and is in the database now: who said it need not see it again, and nobody else where enough people settled it."""

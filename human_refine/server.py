@@ -149,7 +149,7 @@ def create_app(workspace: Workspace) -> FastAPI:
     """The application over one workspace; one process serves it."""
     app = FastAPI(title="Flywheel review", docs_url=None, redoc_url=None, version="1")
     app.state.review = _Review(
-        workspace=workspace, desk=Desk(workspace), tries=Tries(), proxies=Proxies(workspace.root / "cache" / "proxies"),
+        workspace=workspace, desk=Desk(workspace), tries=Tries(), proxies=Proxies(workspace.root / "cache" / "proxies", int(workspace.config.review.proxies_gib * 2**30)),
         waveforms=Waveforms(), pages=Environment(loader=PackageLoader("human_refine"), autoescape=select_autoescape()),
     )  # fmt: skip
     app.state.review.desk.queue.watch()

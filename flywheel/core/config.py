@@ -145,10 +145,10 @@ class Review(Section):
     wait_for: int = Field(0, ge=0, description="corrections of this round's texts before it goes on; 0 goes on without")
     max_chars: int = Field(4000, ge=1, description="longest text that a correction may have")
     random_share: float = Field(0.5, ge=0, le=1, description="share of the queue's training clips that are drawn at random")
-    order: tuple[Literal["doubt", "change", "noise"], ...] = Field(
+    order: tuple[Literal["doubt", "change", "noise", "novelty"], ...] = Field(
         ("doubt", "change", "noise"),
         min_length=1,
-        description="what brings the others forward, in turns: the model's doubt (log-prob), change since the last round's text, noise suspected in training",
+        description="what brings the others forward, in turns: the model's doubt (log-prob), change since the last round's text, noise suspected in training, novelty (far from what people saw, by the base model's embedding)",
     )
     overlap_share: float = Field(
         0.05, ge=0, le=1, description="share of texts that the page shows to two people, to measure how far they agree"
@@ -172,6 +172,7 @@ class Review(Section):
         description="share of captions that a person writes before the model's is shown, against being swayed by it",
     )
     lease_s: float = Field(600.0, gt=0, description="seconds for which a clip is one refiner's; the open page renews it")
+    proxies_gib: float = Field(5.0, gt=0, description="size cap of the copies made for browsers; the least looked at go")
     upload_mib: float = Field(8.0, gt=0, le=512, description="largest file of corrections that the page takes")
 
 

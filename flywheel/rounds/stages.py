@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from flywheel.core.errors import MediaError
 from flywheel.core.progress import say
 from flywheel.core.types import HUMAN, Clip, Correction, Estimate, Example, NoiseSignal, Stage, content_id, standing
 from flywheel.metrics import diversity, mean_estimate, paired_difference, quantity, reference_quality, token_f1
+from flywheel.models.embed import clip_embeddings
+from flywheel.models.prompt import Evidence
 from flywheel.models.score import mean_logprobs
 from flywheel.rounds.annotate import costs, write_texts
 from flywheel.rounds.context import RoundContext
@@ -50,8 +53,37 @@ def annotate(context: RoundContext, round: int, limit: int | None = None, retry_
                 context, clips, by=by, round=round, kind=prompt.kind, prompt=prompt, writer=writer, limit=limit, retry=retry
             )
             also[prompt.kind] = {**asdict(more), "costs": costs(context, round, prompt.kind)}
+    if "novelty" in context.config.review.order:
+        embed(context)
     have = context.workspace.annotations(round=round, kind=CAPTION).height
     return {"by": by, "annotations": have, **asdict(done), "costs": costs(context, round, CAPTION), "also": also}
+
+
+def embed(context: RoundContext) -> int:
+    """The base model's points of all train clips that have none; returns how many were made. A clip that can't be read has none."""
+    workspace = context.workspace
+    todo = sorted(context.split("train"), key=lambda c: c.id)
+    vlm = context.load(context.base)
+    ids = {c.id: content_id("embedding", c.id, vlm.digest, context.picture_spec()) for c in todo}
+    known = workspace.records.known("embeddings", ids.values())
+    todo, made = [c for c in todo if ids[c.id] not in known], 0
+    builder = context.builder(vlm.processor)
+    prompt = context.prompt.render(Evidence())
+    for start in range(0, len(todo), 256):
+        pictures = []
+        for clip in todo[start : start + 256]:
+            try:
+                pictures.append(context.picture(clip.id))
+            except MediaError:
+                # It is among the rejected of this stage already.
+                continue
+        vectors = clip_embeddings(vlm, builder, pictures, prompt)
+        rows = [
+            {"id": ids[p.key], "clip_id": p.key, "model": vlm.digest, "vector": v.tolist()}
+            for p, v in zip(pictures, vectors, strict=True)
+        ]
+        made += workspace.records.append("embeddings", rows)
+    return made
 
 
 def review(context: RoundContext, round: int) -> Result:

@@ -42,6 +42,8 @@ SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
     "rejected": {
         "id": _S, "round": _I, "uri": _S, "clip_id": _S, "stage": _S, "reason": _S, "at": _S, "kind": _S,
     },
+    #: A clip as a model's point; ``id`` is clip and model.
+    "embeddings": {"id": _S, "clip_id": _S, "model": _S, "vector": pl.List(pl.Float32)},
     #: What a stage trained on, or was told not to say: ``use`` is "learned" or "rejected".
     "examples": {
         "id": _S, "round": _I, "stage": _S, "clip_id": _S, "annotation_id": _S, "source": _S, "use": _S, "weight": _F,
