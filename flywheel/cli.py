@@ -268,12 +268,81 @@ def _rounds(config: Path, overrides: list[str] | None, count: int, until: str | 
         for _ in range(count):
             result = run_round(context, until=until)  # type: ignore[arg-type]
             _print(result, as_json, result["message"])
-            if result.get("verdict") == "refused":
+            if result.get("verdict", "promoted") != "promoted":
                 refused = result["message"]
             if result["state"] != "done":
                 break
     if refused:
         raise GateRefused(refused)
+
+
+@app.command()
+@_results_alone
+def promote(
+    round: Annotated[int, typer.Argument(min=1, help="The round whose model is to be champion.")],
+    force: Annotated[str, typer.Option("--force", metavar="REASON", help="Promote whatever the gate says; the reason is recorded.")] = "",
+    config: Config = HERE, set_: Set = None, json_: Json = False,
+) -> None:  # fmt: skip
+    """Put a round's model in force if it passes the gate on today's anchors; exit 3 if not."""
+    from flywheel.rounds import champion
+
+    context = _context(_open(config, set_))
+    with context.workspace.lock():
+        judgement = champion.promote(context, round, force)
+    said = (
+        {"round": round, "verdict": "promoted", "reason": f"forced: {force}"}
+        if judgement is None
+        else {"round": round, **judgement.record()}
+    )
+    _print(said, json_, f"round {round} {said['verdict']}: {said['reason']}")
+    if said["verdict"] != "promoted":
+        raise GateRefused(f"round {round} {said['verdict']}: {said['reason']}")
+
+
+@app.command()
+@_results_alone
+def rollback(
+    to: Annotated[int | None, typer.Option(min=0, help="An earlier champion, 0 is the base; the one before this if left out.")] = None,
+    reason: Annotated[str, typer.Option(help="Why; it is recorded.")] = "",
+    config: Config = HERE, set_: Set = None, json_: Json = False,
+) -> None:  # fmt: skip
+    """Put the champion before this one back in force: model and data."""
+    from flywheel.rounds import champion
+
+    context = _context(_open(config, set_))
+    with context.workspace.lock():
+        round = champion.rollback(context, reason, to)
+    _print({"champion": {"round": round}}, json_, f"champion: {'the base model' if round == 0 else f'round {round}'}")
+
+
+@app.command()
+@_results_alone
+def compare(
+    a: Annotated[int, typer.Argument(min=0, help="A round; 0 is the base.")],
+    b: Annotated[int, typer.Argument(min=0, help="Another.")],
+    config: Config = HERE, set_: Set = None, json_: Json = False,
+) -> None:  # fmt: skip
+    """Two rounds side by side: figures, a paired test on the anchors, the texts that differ most."""
+    from flywheel.rounds import champion
+    from flywheel.status import comparison_text
+
+    found = champion.compare(_context(_open(config, set_)), a, b)
+    _print(found, json_, comparison_text(found))
+
+
+@app.command()
+def prune(
+    keep: Annotated[int, typer.Option(min=0, help="Champions before this one, and last rounds, whose weights stay.")] = 2,
+    config: Config = HERE, set_: Set = None, dry_run: DryRun = False, json_: Json = False,
+) -> None:  # fmt: skip
+    """Delete the weights of old rounds that neither the champion nor a rollback needs; records stay."""
+    from flywheel.rounds import champion
+
+    context = _context(_open(config, set_))
+    with context.workspace.lock():
+        gone = champion.prune(context, keep, dry_run=dry_run)
+    names = ", ".join(map(str, gone)) or "none"
+    _print({"rounds": gone}, json_, f"weights {'that would be' if dry_run else ''} deleted of rounds: {names}".replace("  ", " "))
 
 
 @corrections_app.command("import")
@@ -347,6 +416,20 @@ def gold(
     )
     if report.refused:
         raise typer.Exit(2)
+
+
+@app.command()
+def exclude(
+    name: Annotated[str, typer.Argument(help="A refiner.")],
+    reason: Annotated[str, typer.Option(help="Why; it is recorded.")],
+    undo: Annotated[bool, typer.Option("--undo", help="Take that one's words in again.")] = False,
+    config: Config = HERE,
+) -> None:
+    """Leave a refiner's words out of all that is learned and measured, and close the page to that one; nothing is deleted."""
+    from human_refine.people import exclude as leave_out
+
+    leave_out(_open(config, None), name, reason, undo=undo)
+    print(f"{name} counts again" if undo else f"{name} counts no more")
 
 
 @app.command("move-database")

@@ -45,7 +45,7 @@ _QUICK: dict[str, Any] = {
     "finetune": {"num_steps": 8, "min_corrections": 1},
     "loss": {"human_every": 10},
     "evaluate": {"diversity_tokens": 100, "resamples": 200, "agreement_pairs": 8},
-    "gate": {"min_anchors": 2},
+    "gate": {"untested": "promote"},
 }
 
 
@@ -206,8 +206,8 @@ def table(summary: Mapping[str, Any]) -> str:
         if said["change"]["low"] <= 0:
             word = "got worse" if said["change"]["high"] < 0 else "is no proven improvement"
             lines.append(f"Round {said['round']} {word} on the one before.")
-        if said["gate"].get("verdict") == "refused":
-            lines.append(f"Round {said['round']} was refused: {said['gate']['reason']}.")
+        if said["gate"].get("verdict", "promoted") != "promoted":
+            lines.append(f"Round {said['round']} was not promoted: {said['gate']['reason']}.")
     lines.append(f"{summary['wall_s']:.0f} s, {summary['peak_rss_gib']:.1f} GiB")
     return "\n".join(lines)
 

@@ -55,6 +55,33 @@ def text_of(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def comparison_text(found: dict[str, Any]) -> str:
+    """A comparison as a table for the terminal."""
+    a, b = found["a"], found["b"]
+
+    def cell(value: Any) -> str:
+        if value is None:
+            return "-"
+        if isinstance(value, dict):
+            return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+        return f"{value:.4g}"
+
+    lines = [f"{'':24} {'round ' + str(a):>26} {'round ' + str(b):>26}"]
+    lines += [f"{name:24} {cell(x):>26} {cell(y):>26}" for name, (x, y) in found["figures"].items()]
+    if found["anchors"]:
+        d = found["anchors"]["difference"]
+        lines.append(
+            f"On {found['num_anchors']} anchors round {b} has {d['value']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}] token F1 against round {a}; "
+            f"exact p of better {found['anchors']['p_better']:.2g}, of worse {found['anchors']['p_worse']:.2g}."
+        )
+    else:
+        lines.append("No corrected anchors that both wrote of: nothing can be tested.")
+    lines.append(f"{found['equal_texts']} of {found['shared_texts']} texts are the same. Those that differ most:")
+    for text in found["texts"]:
+        lines += [f"  {text['uri'].rsplit('/', 1)[-1]}", f"    {a}: {text['a']}", f"    {b}: {text['b']}"]
+    return "\n".join(lines)
+
+
 def history_of(workspace: Workspace, clip: str) -> dict[str, Any]:
     """All that is on record of one clip. Raises UserError where the digits name none or several."""
     clips = workspace.clips().filter(pl.col("id").str.starts_with(clip))

@@ -10,6 +10,7 @@ from flywheel.core.types import Correction, Cue, standing
 from flywheel.metrics.agreement import boundary_iou, edit_rate, krippendorff_alpha, text_distance
 from flywheel.store import Workspace
 from human_refine.gold import gold_scores, gold_texts
+from human_refine.people import heard
 
 
 def effort(workspace: Workspace, round: int | None = None) -> dict[str, Any]:
@@ -19,7 +20,7 @@ def effort(workspace: Workspace, round: int | None = None) -> dict[str, Any]:
     annotations = workspace.annotations(round=round).select("id", "clip_id", "kind", "text", "payload")
     texts = {row["id"]: row for row in annotations.iter_rows(named=True)}
     by_text: dict[str, list[Correction]] = {}
-    for correction in workspace.correction_records():
+    for correction in heard(workspace):
         if correction.annotation_id in texts:
             by_text.setdefault(correction.annotation_id, []).append(correction)
     gold = gold_texts(workspace)

@@ -45,7 +45,9 @@ def may_be_gold(workspace: Workspace) -> frozenset[str]:
 
 
 def gold_texts(workspace: Workspace) -> dict[str, str]:
-    """Clip id -> its right text."""
+    """Clip id -> its right text; of a frozen workspace, those of its time."""
+    if workspace.snapshot is not None:
+        return dict(workspace.snapshot.values["gold"])
     query = sql.select(db.gold.c.clip_id, db.gold.c.text).order_by(db.gold.c.at, db.gold.c.id)
     with workspace.database.transaction() as connection:
         texts = {row.clip_id: row.text for row in connection.execute(query)}

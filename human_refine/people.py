@@ -16,6 +16,7 @@ from typing import Literal, get_args
 import sqlalchemy as sql
 
 from flywheel.core.errors import UserError
+from flywheel.core.types import Correction, content_id
 from flywheel.store import Workspace
 from flywheel.store import database as db
 
@@ -52,12 +53,46 @@ def person_of(workspace: Workspace, token: str) -> Person | None:
     query = sql.select(db.refiners.c.name, db.refiners.c.role).where(db.refiners.c.token_hash == _hash(token))
     with workspace.database.transaction() as connection:
         row = connection.execute(query).first()
+    if row is not None and row.name in excluded(workspace):
+        return None
     return Person(name=row.name, role=row.role) if row else None
 
 
 def leads(workspace: Workspace) -> frozenset[str]:
+    """Names of those whose word decides; of a frozen workspace, those of its time."""
+    if workspace.snapshot is not None:
+        return frozenset(workspace.snapshot.values["leads"])
     with workspace.database.transaction() as connection:
         return frozenset(connection.execute(sql.select(db.refiners.c.name).where(db.refiners.c.role == "lead")).scalars())
+
+
+def exclude(workspace: Workspace, name: str, reason: str, *, undo: bool = False) -> None:
+    """Leave a refiner's words out of all that is learned and measured, from now on, and close the page to that one; ``undo`` takes them in again.
+    Nothing is deleted. Raises UserError for a name that never spoke and was not invited."""
+    with workspace.database.transaction() as connection:
+        spoke = connection.execute(sql.select(db.corrections.c.id).where(db.corrections.c.refiner == name).limit(1)).first()
+        known = connection.execute(sql.select(db.refiners.c.name).where(db.refiners.c.name == name)).first()
+        if spoke is None and known is None:
+            raise UserError(f"exclude: there is no refiner '{name}'.")
+        at = datetime.now(UTC).isoformat()
+        row = {"id": content_id("exclude", name, undo, at), "refiner": name, "excluded": not undo, "reason": reason, "at": at}
+        connection.execute(sql.insert(db.exclusions).values(**row))
+
+
+def excluded(workspace: Workspace) -> frozenset[str]:
+    """Names of those whose words are left out; of a frozen workspace, those of its time."""
+    if workspace.snapshot is not None:
+        return frozenset(workspace.snapshot.values["excluded"])
+    query = sql.select(db.exclusions.c.refiner, db.exclusions.c.excluded).order_by(db.exclusions.c.at, db.exclusions.c.id)
+    with workspace.database.transaction() as connection:
+        newest = {row.refiner: row.excluded for row in connection.execute(query)}
+    return frozenset(name for name, out in newest.items() if out)
+
+
+def heard(workspace: Workspace) -> list[Correction]:
+    """All corrections but those of excluded refiners, oldest first: what counts."""
+    out = excluded(workspace)
+    return [c for c in workspace.correction_records() if c.refiner not in out]
 
 
 def csrf_of(token: str) -> str:

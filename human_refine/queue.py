@@ -24,6 +24,7 @@ from flywheel.store import Workspace
 from flywheel.store import database as db
 from flywheel.store.workspace import clip_of
 from human_refine.gold import gold_texts
+from human_refine.people import excluded
 from human_refine.signals import signal
 
 #: The kinds of text that the page shows.
@@ -148,7 +149,8 @@ class Queue:
         self._workspace = workspace
         self._lock, self._looking = threading.RLock(), threading.Lock()
         self._view = _View()
-        self._num_shards = self._num_said = -1
+        #: Rows when last looked at: of corrections, and of what else decides on the queue.
+        self._num_said, self._num_others = -1, [-1]
         #: No text before this one is open to anybody.
         self._first = 0
         self._noted: list[tuple[str, str, str]] = []
@@ -168,20 +170,20 @@ class Queue:
             with self._workspace.database.transaction() as connection:
                 counts = [
                     connection.execute(sql.select(sql.func.count()).select_from(t)).scalar_one()
-                    for t in (db.shards, db.corrections)
+                    for t in (db.corrections, db.shards, db.exclusions, db.gold)
                 ]
             with self._lock:
-                if not force and counts == [self._num_shards, self._num_said]:
+                if not force and counts == [self._num_said, *self._num_others]:
                     return
                 self._noted = []
             view, num_said = self._read()
             with self._lock:
                 # What was said while the records were read is in the view already, or is added now; twice is once.
-                self._view, self._num_shards, self._first = view, int(counts[0]), 0
+                self._view, self._num_others, self._first = view, counts[1:], 0
                 late, self._noted = self._noted, []
                 for row in late:
                     self._add(*row)
-                self._num_said = max(num_said, int(counts[1]) + len(late))
+                self._num_said = max(num_said, int(counts[0]) + len(late))
 
     def _read(self) -> tuple[_View, int]:
         clips = {row["id"]: clip_of(row) for row in self._workspace.clips().iter_rows(named=True)}
@@ -190,7 +192,8 @@ class Queue:
         newest = written["round"].max()
         current = written.filter(pl.col("round") == newest) if newest is not None else written
         # What people said of a clip in an earlier round stands: they are not asked again.
-        corrections = self._workspace.correction_records()
+        said, out = self._workspace.correction_records(), excluded(self._workspace)
+        corrections = [c for c in said if c.refiner not in out]
         by_text: dict[str, list[Correction]] = {}
         for correction in corrections:
             by_text.setdefault(correction.annotation_id, []).append(correction)
@@ -217,7 +220,7 @@ class Queue:
         view = _View(items=items, by_id=by_id, clips=clips, earlier=earlier, gold={item.annotation_id: item for item in gold})
         for correction in corrections:
             view.note(correction.annotation_id, correction.verdict, correction.refiner)
-        return view, len(corrections)
+        return view, len(said)
 
     def note(self, annotation_id: str, verdict: str, refiner: str) -> None:
         """What was said and is in the database now: who said it need not see it again, and nobody else where enough people settled it."""

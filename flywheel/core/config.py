@@ -184,10 +184,35 @@ class Evaluate(Section):
 
 
 class Gate(Section):
-    margin: float = Field(0.0, ge=0, description="loss of anchor quality that is tolerated")
-    min_anchors: int = Field(
-        8, ge=2, description="fewer corrected anchors than this and the gate can't tell: it promotes and says so"
+    require: Literal["better", "not_worse"] = Field(
+        "better",
+        description="what a candidate must be shown to be on the anchors; `not_worse` by more than `margin`, with the anchors that power asks for",
     )
+    margin: float = Field(0.0, ge=0, description="loss of anchor quality (token F1) that `not_worse` tolerates")
+    alpha: float = Field(
+        0.05,
+        gt=0,
+        lt=0.5,
+        description="chance that a candidate no better ever takes a champion's place, over all that try: the j-th may spend alpha / (j (j + 1))",
+    )
+    effect: float = Field(0.05, gt=0, le=1, description="gain in token F1 that is worth finding")
+    power: float = Field(0.9, gt=0, lt=1, description="chance to find it, which says how many anchors are needed")
+    min_anchors: int = Field(8, ge=2, description="fewer corrected anchors than this and the gate can't tell at all")
+    untested: Literal["refuse", "promote"] = Field(
+        "refuse", description="what becomes of a candidate then: it is not promoted, or promoted and said so"
+    )
+    min_refiners: int = Field(1, ge=1, description="people who must have given the anchors' texts")
+    min_gold_accuracy: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="a refiner whose accuracy on gold is surely below this (95 %) stops the round; see `flywheel exclude`",
+    )
+    diversity_margin: float = Field(
+        0.1, ge=0, description="loss of distinct-3 against the champion's that is tolerated, as a share"
+    )
+    max_reject_share: float = Field(0.1, ge=0, le=1, description="share of clips of which the candidate may fail to write")
+    max_cost_ratio: float = Field(3.0, gt=0, description="tokens per text against the champion's")
 
 
 class Tracking(Section):

@@ -15,17 +15,19 @@ import polars as pl
 from flywheel.core.errors import MediaError
 from flywheel.core.progress import say
 from flywheel.core.types import HUMAN, Clip, Correction, Estimate, Example, NoiseSignal, Stage, content_id, standing
-from flywheel.metrics import diversity, mean_estimate, paired_difference, quantity, reference_quality, token_f1
+from flywheel.metrics import diversity, mean_estimate, quantity, reference_quality
 from flywheel.models.embed import clip_embeddings
 from flywheel.models.prompt import Evidence
 from flywheel.models.score import mean_logprobs
 from flywheel.rounds.annotate import costs, write_texts
+from flywheel.rounds.champion import freeze, put_in_force, tested, verify
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.texts import CAPTION, EVALUATION, Texts
 from flywheel.rounds.writer import Writer
 from flywheel.store.records import SCHEMAS
 from human_refine.effort import effort
 from human_refine.gold import gold_texts
+from human_refine.people import heard
 
 if TYPE_CHECKING:
     import trainers
@@ -39,6 +41,7 @@ class Waiting(Exception):
 
 def annotate(context: RoundContext, round: int, limit: int | None = None, retry_failed: bool = False) -> Result:
     """The champion writes captions, and texts of the other kinds asked for, for train and anchor clips; with ``retry_failed`` for those alone that were rejected."""
+    verify(context)
     by = context.workspace.champion()
     clips = context.split("train", "anchor")
     retry = 0
@@ -102,7 +105,7 @@ def num_corrections(context: RoundContext, round: int) -> int:
     captions, gold = context.workspace.annotations(round=round, kind=CAPTION), gold_texts(context.workspace)
     ids = {i for i, clip_id in captions.select("id", "clip_id").iter_rows() if clip_id not in gold}
     said: dict[str, list[Correction]] = {}
-    for correction in context.workspace.correction_records():
+    for correction in heard(context.workspace):
         if correction.annotation_id in ids:
             said.setdefault(correction.annotation_id, []).append(correction)
     return sum(len(standing(corrections)) for corrections in said.values())
@@ -344,32 +347,20 @@ def _agreement(context: RoundContext, texts: Texts, clips: list[Clip], said: Map
 
 
 def gate(context: RoundContext, round: int) -> Result:
-    """Candidate against champion on the corrected anchors: refused only where it is proven worse than the margin allows."""
-    settings, workspace = context.config.gate, context.workspace
+    """The candidate against the champion on the corrected anchors; promoted only where it is shown to be better (:mod:`flywheel.rounds.gate`)."""
+    workspace = context.workspace
+    rows = workspace.champions()
+    if rows and rows[-1]["round"] == round and "judgement" in rows[-1]:
+        # Killed between the promotion and the note of it.
+        return {"against": rows[-1]["against"], **rows[-1]["judgement"]}
     champion = workspace.champion()
-    anchors = Texts(workspace).anchors()
-    enough = len(anchors) >= settings.min_anchors
-    if enough:
-        # The champion is judged on today's anchors too; what it wrote of them before is in the records.
-        write_texts(context, [context.clips[c] for c in sorted(anchors)], by=champion, round=champion, kind=EVALUATION)
-    scores = []
-    for which in (round, champion):
-        said = {r["clip_id"]: r["text"] for r in workspace.annotations(round=which, kind=EVALUATION).iter_rows(named=True)}
-        scores.append([token_f1(said.get(c, ""), text) for c, text in sorted(anchors.items())])
-    difference = paired_difference(*scores, resamples=context.config.evaluate.resamples)
-    refused = enough and difference.high < -settings.margin
-    if not enough:
-        reason = f"only {len(anchors)} corrected anchors, {settings.min_anchors} needed to tell; promoted untested"
-    elif refused:
-        reason = f"worse than round {champion} on {len(anchors)} anchors: token F1 {difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
+    judgement = tested(context, round)
+    freeze(context, round)
+    if judgement.verdict == "promoted":
+        put_in_force(context, round, judgement.reason, judgement=judgement.record(), against=champion)
     else:
-        reason = f"not worse than round {champion} on {len(anchors)} anchors: token F1 {difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
-    if not refused:
-        workspace.promote(round, reason)
-    return {
-        "verdict": "refused" if refused else "promoted", "against": champion, "reason": reason,
-        "difference": asdict(difference) if enough else None,
-    }  # fmt: skip
+        context.tracker.candidate(round)
+    return {"against": champion, **judgement.record()}
 
 
 STAGES: dict[Stage, Callable[[RoundContext, int], Result]] = {

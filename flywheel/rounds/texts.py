@@ -12,7 +12,7 @@ from flywheel.metrics import token_f1
 from flywheel.store import Workspace
 from flywheel.store.workspace import annotation_of
 from human_refine.gold import gold_texts
-from human_refine.people import leads
+from human_refine.people import heard, leads
 
 CAPTION, EVALUATION = "caption", "evaluation"
 
@@ -51,8 +51,14 @@ class Texts:
     def __init__(self, workspace: Workspace) -> None:
         self._captions: dict[int, dict[str, Annotation]] = {}
         by_id: dict[str, Annotation] = {}
+        # What a model wrote that was champion and was taken back is not used; what people made of it is.
+        retired = workspace.retired()
+        unused = {r for r in workspace.rounds() if retired and workspace.stage(r, "annotate")[1].get("by") in retired}
         for row in workspace.annotations(kind=CAPTION).iter_rows(named=True):
             annotation = annotation_of(row)
+            if annotation.round in unused:
+                by_id[annotation.id] = annotation
+                continue
             self._captions.setdefault(annotation.round, {})[annotation.clip_id] = annotation
             by_id[annotation.id] = annotation
         clips = workspace.clips()
@@ -63,7 +69,7 @@ class Texts:
         #: What people said of each text, the older rounds' first.
         self._said = [
             said
-            for said in _human_texts(by_id, workspace.correction_records(), leads(workspace))
+            for said in _human_texts(by_id, heard(workspace), leads(workspace))
             if by_id[said.annotation_id].clip_id not in self.gold
         ]
         #: Of each clip what people said last.

@@ -88,6 +88,16 @@ gold = sql.Table(
     sql.Column("at", _TIME, nullable=False),
 )  # fmt: skip
 
+#: Refiners whose words are left out, and taken in again; the newest row of a name counts.
+exclusions = sql.Table(
+    "exclusions", metadata,
+    sql.Column("id", sql.String, primary_key=True),
+    sql.Column("refiner", sql.String, nullable=False),
+    sql.Column("excluded", sql.Boolean, nullable=False),
+    sql.Column("reason", sql.Text, nullable=False),
+    sql.Column("at", _TIME, nullable=False),
+)  # fmt: skip
+
 #: Which annotation lies before whom, and until when (seconds since 1970).
 leases = sql.Table(
     "leases", metadata,
@@ -111,6 +121,9 @@ champions = sql.Table(
     sql.Column("round", sql.Integer, nullable=False),
     sql.Column("reason", sql.Text, nullable=False),
     sql.Column("at", sql.String, nullable=False),
+    #: "promote" or "rollback"; ``details`` is what the champion consists of, as JSON.
+    sql.Column("action", sql.String, nullable=False, server_default="promote"),
+    sql.Column("details", sql.Text, nullable=False, server_default="{}"),
 )  # fmt: skip
 
 
@@ -121,7 +134,12 @@ _MIGRATIONS: dict[int, tuple[str, ...]] = {
         "CREATE INDEX IF NOT EXISTS ix_corrections_refiner ON corrections (refiner)",
     ),
     # SQLite alone had layouts before this one.
-    2: ("ALTER TABLE shards ADD COLUMN position INTEGER NOT NULL DEFAULT 0", "UPDATE shards SET position = rowid"),
+    2: (
+        "ALTER TABLE shards ADD COLUMN position INTEGER NOT NULL DEFAULT 0",
+        "UPDATE shards SET position = rowid",
+        "ALTER TABLE champions ADD COLUMN action VARCHAR NOT NULL DEFAULT 'promote'",
+        "ALTER TABLE champions ADD COLUMN details TEXT NOT NULL DEFAULT '{}'",
+    ),
 }
 #: What a database that was moved says in :data:`meta`.
 MOVED_TO = "moved_to"

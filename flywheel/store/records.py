@@ -68,6 +68,8 @@ class Records:
     def __init__(self, root: Path, database: db.Database) -> None:
         self.root = root
         self._db = database
+        #: Only shards committed up to this place are read; None is all.
+        self.until: int | None = None
 
     def append(self, kind: str, rows: Sequence[dict[str, Any]], *, round: int | None = None) -> int:
         """Write the rows whose key is new, as one shard; returns how many were. Equal keys count once."""
@@ -118,6 +120,8 @@ class Records:
         query = sql.select(db.shards.c.name).where(db.shards.c.kind == kind).order_by(db.shards.c.position, db.shards.c.name)
         if round is not None:
             query = query.where(db.shards.c.round == round)
+        if self.until is not None:
+            query = query.where(db.shards.c.position <= self.until)
         with self._db.transaction() as connection:
             names = list(connection.execute(query).scalars())
         return self._scan(kind, names)

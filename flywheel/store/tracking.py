@@ -105,6 +105,35 @@ class Tracker:
 
         self._try(work)
 
+    def candidate(self, round: int) -> None:
+        """A round's model as a version in the registry, with the alias ``candidate``."""
+        self._alias(round, "candidate")
+
+    def champion(self, round: int) -> None:
+        """The same, with the alias ``champion``; the base (0) is no round's model, then nobody has it."""
+        self._alias(round, "champion")
+
+    def _alias(self, round: int, alias: str) -> None:
+        def work(mlflow: Any) -> None:
+            client, name = mlflow.MlflowClient(), self._workspace.root.name
+            if not client.search_registered_models(f"name = '{name}'"):
+                client.create_registered_model(name)
+            if round == 0:
+                client.delete_registered_model_alias(name, alias)
+                return
+            key = f"mlflow_model_{round}"
+            version = self._workspace.meta(key)
+            if version is None:
+                source = self._workspace.model_folder(round).as_uri()
+                made = client.create_model_version(
+                    name, source, run_id=self._workspace.meta(f"mlflow_round_{round}"), tags={"round": str(round)}
+                )
+                version = str(made.version)
+                self._workspace.set_meta(key, version)
+            client.set_registered_model_alias(name, alias, version)
+
+        self._try(work)
+
     def artifacts(self, round: int, paths: list[Path]) -> None:
         def work(mlflow: Any) -> None:
             with self._run(mlflow, round):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,16 @@ from flywheel.store.records import Records
 _GIB = 1 << 30
 
 
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A round's data as it was: shards up to ``position``, the corrections of that time, and ``values`` that may have changed since."""
+
+    round: int
+    position: int
+    corrections_sha256: str
+    values: dict[str, Any]
+
+
 class Workspace:
     """Open one with :meth:`open`; writing needs the lock, which one process holds at a time (``with workspace.lock():``)."""
 
@@ -34,6 +45,8 @@ class Workspace:
         self.config = config
         self.database = database
         self.records = Records(root, database)
+        #: What this view of the workspace is frozen at; None is now.
+        self.snapshot: Snapshot | None = None
         self.cache = FrameCache(root / "cache" / "frames", int(config.corpus.cache_gib * _GIB))
 
     @classmethod
@@ -152,6 +165,8 @@ class Workspace:
         )
 
     def corrections(self) -> pl.DataFrame:
+        if self.snapshot is not None:
+            return pl.read_parquet(self._snapshot_file(self.snapshot.round))
         with self.database.transaction() as connection:
             rows = connection.execute(sql.select(db.corrections).order_by(db.corrections.c.at, db.corrections.c.id)).mappings()
             schema = {c.name: pl.Float64 if c.name == "seconds" else pl.String for c in db.corrections.columns}
@@ -245,16 +260,81 @@ class Workspace:
         with self.database.transaction() as connection:
             return list(connection.execute(sql.select(db.stages.c.round).distinct().order_by(db.stages.c.round)).scalars())
 
+    # Champions: a row for each change, none is ever changed. The newest says who is in force, so that a kill leaves the old one or the new one.
+
+    def champions(self) -> list[dict[str, Any]]:
+        """Every promotion and rollback, oldest first: ``round``, ``action``, ``reason``, ``at``, and what the champion consists of."""
+        with self.database.transaction() as connection:
+            rows = connection.execute(sql.select(db.champions).order_by(db.champions.c.id)).mappings().all()
+        return [{**{k: v for k, v in row.items() if k not in ("id", "details")}, **json.loads(row["details"])} for row in rows]
+
+    def lineage(self) -> list[int]:
+        """The champions that rollbacks would go back through, from the base (0) to the one in force."""
+        stack = [0]
+        for row in self.champions():
+            # Going back to one that was champion takes away those that came after it.
+            stack = stack[: stack.index(row["round"]) + 1] if row["round"] in stack else [*stack, row["round"]]
+        return stack
+
+    def retired(self) -> frozenset[int]:
+        """Rounds whose models were champions and were taken back: what they wrote is no longer used."""
+        if self.snapshot is not None:
+            return frozenset(self.snapshot.values["retired"])
+        return frozenset(row["round"] for row in self.champions()) - frozenset(self.lineage())
+
     def champion(self) -> int:
         """The round whose model is in force; 0 is the base."""
+        if self.snapshot is not None:
+            return self.snapshot.round
         with self.database.transaction() as connection:
             found = connection.execute(sql.select(db.champions.c.round).order_by(db.champions.c.id.desc()).limit(1)).scalar()
         return int(found) if found is not None else 0
 
-    def promote(self, round: int, reason: str) -> None:
+    def promote(self, round: int, reason: str, *, action: str = "promote", details: Mapping[str, Any] | None = None) -> None:
+        """Put a round's model in force: one row, so whoever reads sees the champion before or after."""
         with self.database.transaction() as connection:
             at = datetime.now(UTC).isoformat(timespec="seconds")
-            connection.execute(sql.insert(db.champions).values(round=round, reason=reason, at=at))
+            values = {"round": round, "reason": reason, "at": at, "action": action, "details": json.dumps(dict(details or {}))}
+            connection.execute(sql.insert(db.champions).values(**values))
+
+    # A round's data as it was.
+
+    def freeze(self, round: int, values: Mapping[str, Any]) -> Snapshot:
+        """Keep what a round's data is now: how far the records go, and a copy of the corrections; ``values`` are other things that may change.
+        A round that is frozen already stays as it is. The caller holds the lock."""
+        if (known := self.frozen(round)) is not None:
+            return known
+        with self.database.transaction() as connection:
+            position = int(connection.execute(sql.select(sql.func.coalesce(sql.func.max(db.shards.c.position), 0))).scalar_one())
+        file = self._snapshot_file(round)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_suffix(".tmp")
+        self.corrections().write_parquet(temporary)
+        temporary.replace(file)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        found = Snapshot(round=round, position=position, corrections_sha256=digest, values=dict(values))
+        self.set_meta(f"snapshot:{round}", json.dumps(asdict(found)))
+        return found
+
+    def frozen(self, round: int) -> Snapshot | None:
+        raw = self.meta(f"snapshot:{round}")
+        return Snapshot(**json.loads(raw)) if raw is not None else None
+
+    def as_of(self, round: int) -> Workspace:
+        """The workspace as it was when a round came to its gate, for reading. Raises UserError for a round that never did, and where its copy of
+        the corrections is gone or changed."""
+        found = self.frozen(round)
+        if found is None:
+            raise UserError(f"round {round}: never came to its gate, so there is no data of it as it was.")
+        file = self._snapshot_file(round)
+        if not file.exists() or hashlib.sha256(file.read_bytes()).hexdigest() != found.corrections_sha256:
+            raise UserError(f"{file}: is gone or changed. Restore it from a backup.")
+        view = Workspace(self.root, self.config, self.database)
+        view.snapshot, view.records.until = found, found.position
+        return view
+
+    def _snapshot_file(self, round: int) -> Path:
+        return self.root / "snapshots" / f"round={round:03d}" / "corrections.parquet"
 
     # Places.
 

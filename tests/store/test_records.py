@@ -177,6 +177,9 @@ def test_a_workspace_of_the_first_layout_is_brought_to_this_one(make_workspace: 
     with w.database.transaction() as connection:
         connection.execute(sql.text("ALTER TABLE corrections DROP COLUMN payload"))
         connection.execute(sql.text("ALTER TABLE shards DROP COLUMN position"))
+        for column in ("action", "details"):
+            connection.execute(sql.text(f"ALTER TABLE champions DROP COLUMN {column}"))
+        connection.execute(sql.text("INSERT INTO champions (round, reason, at) VALUES (1, 'better', '2026-01-02')"))
         connection.execute(
             sql.text("INSERT INTO corrections VALUES ('k','a1','c1','edit','better','r','',1.5,'2026-01-02T00:00:00+00:00')")
         )
@@ -184,6 +187,7 @@ def test_a_workspace_of_the_first_layout_is_brought_to_this_one(make_workspace: 
     w.database.close()
     again = make_workspace()
     assert again.meta("schema_version") == "3"
+    assert (again.champion(), again.lineage(), again.champions()[0]["action"]) == (1, [0, 1], "promote")
     assert [(c.text, c.payload, c.seconds) for c in again.correction_records()] == [("better", "", 1.5)]
     assert again.annotations()["payload"].to_list() == [""]
     assert again.rejected(open_only=True)["kind"].to_list() == ["caption"]

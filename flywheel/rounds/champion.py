@@ -1,0 +1,232 @@
+"""Who is in force: testing a round's model against the champion, putting it in its place, going back, setting rounds side by side.
+
+A champion is a unit: a round's model and adapter by their hashes, its configuration, and the data of its round as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from typing import Any
+
+import polars as pl
+import yaml
+
+from flywheel.core.errors import BorderError, UserError
+from flywheel.core.types import content_id
+from flywheel.metrics import token_f1
+from flywheel.metrics.paired import paired_test
+from flywheel.models.load import folder_digest
+from flywheel.rounds.annotate import costs, write_texts
+from flywheel.rounds.context import RoundContext
+from flywheel.rounds.gate import Candidate, Judgement, diversity_change, judge
+from flywheel.rounds.texts import EVALUATION, Texts
+from flywheel.store import Workspace
+from human_refine.effort import effort
+from human_refine.gold import gold_texts
+from human_refine.people import excluded, leads
+
+
+def unit(context: RoundContext, round: int) -> dict[str, str]:
+    """Hashes of what a round's champion consists of: weights, adapter (empty without one), configuration."""
+    model, adapter = context.checkpoint(round)
+    config = yaml.safe_dump(context.config.model_dump(mode="json"), sort_keys=True)
+    return {
+        "model": folder_digest(model),
+        "adapter": folder_digest(adapter) if adapter is not None else "",
+        "config": content_id(config),
+    }
+
+
+def verify(context: RoundContext) -> None:
+    """That the champion's files are those that were promoted. Raises BorderError where they are gone or changed."""
+    rows = context.workspace.champions()
+    if not rows or rows[-1]["round"] == 0 or "model" not in rows[-1]:
+        return
+    row = rows[-1]
+    round = row["round"]
+    now = unit(context, round)
+    for what in ("model", "adapter"):
+        if now[what] != row[what]:
+            folder = context.workspace.model_folder(round) / what
+            state = "is gone" if not folder.is_dir() and row[what] else "changed since it was promoted"
+            raise BorderError(
+                f"{folder}: the champion's {what} {state} (hash {now[what] or 'none'}, promoted {row[what] or 'none'}). "
+                "Restore it, or go back with 'flywheel rollback'."
+            )
+
+
+def candidate_of(context: RoundContext, round: int) -> Candidate:
+    """A round's model beside the champion on today's anchors; the champion's texts of them are written where they are missing."""
+    workspace, settings = context.workspace, context.config
+    champion, texts = workspace.champion(), Texts(context.workspace)
+    anchors = dict(sorted(texts.anchors().items()))
+    clips = [context.clips[c] for c in anchors]
+    if len({c.content_hash for c in clips}) >= settings.gate.min_anchors:
+        for which in (round, champion):
+            write_texts(context, clips, by=which, round=which, kind=EVALUATION)
+    said = {w: _evaluations(workspace, w) for w in (round, champion)}
+    scores = [[token_f1(said[w].get(c, ""), text) for c, text in anchors.items()] for w in (round, champion)]
+    test = [c.id for c in sorted(context.split("test"), key=lambda c: c.id)]
+    both = [[said[w][c] for c in test if c in said[round] and c in said[champion]] for w in (round, champion)]
+    spent = [costs(context, w, EVALUATION).get("tokens_out_per_kept_row", 0.0) for w in (round, champion)]
+    asked = len(test) + len(clips)
+    failed = workspace.rejected(round=round, open_only=True).filter(
+        (pl.col("stage") == "annotate") & (pl.col("kind") == EVALUATION)
+    )
+    names = {c.id: c.refiner for c in workspace.correction_records()}
+    return Candidate(
+        after=scores[0], before=scores[1], groups=[c.content_hash for c in clips],
+        refiners=frozenset(names[i] for c in anchors for i in texts.human[c].corrections if i in names),
+        diversity=diversity_change(
+            both[0], both[1], segment_tokens=settings.evaluate.diversity_tokens, resamples=settings.evaluate.resamples,
+            seed=settings.evaluate.seed,
+        ) if both[0] else None,
+        rejected=failed["clip_id"].n_unique() / asked if asked else 0.0,
+        cost=spent[0] / spent[1] if all(spent) else 1.0,
+        stale=_stale(context, round), suspects=suspects(workspace, settings.gate.min_gold_accuracy),
+    )  # fmt: skip
+
+
+def _evaluations(workspace: Workspace, round: int) -> dict[str, str]:
+    return dict(workspace.annotations(round=round, kind=EVALUATION).select("clip_id", "text").iter_rows())
+
+
+def _stale(context: RoundContext, round: int) -> str:
+    """Which of a round's files is no longer what wrote its texts; empty where all are, and where a fake engine wrote."""
+    written = context.workspace.annotations(round=round, kind=EVALUATION)["generation_id"]
+    made = context.workspace.records.rows("generations", written).select("model", "adapter").unique()
+    if made.is_empty() or "fake" in set(made["model"]):
+        return ""
+    now = unit(context, round)
+    return ", ".join(what for what in ("model", "adapter") if set(made[what]) - {now[what]})
+
+
+def suspects(workspace: Workspace, least: float) -> dict[str, str]:
+    """Refiner -> why that one is not to be trusted: surely (95 %, exact) less right on gold than ``least``. Who is excluded is not asked of."""
+    found = {}
+    for row in effort(workspace)["refiners"]:
+        gold = row["gold"]
+        if gold and gold["high"] < least:
+            found[row["refiner"]] = (
+                f"had {gold['right']} of {gold['seen']} gold items right, at most {gold['high']:.0%} by the 95 % interval, "
+                f"{least:.0%} are asked for (gate.min_gold_accuracy; 'flywheel exclude {row['refiner']}' leaves that one's words out)"
+            )
+    return found
+
+
+def tested(context: RoundContext, round: int) -> Judgement:
+    """The gate's judgement of a round today. The same candidate on the same anchors is one look, however often it is asked of."""
+    workspace, settings = context.workspace, context.config
+    candidate = candidate_of(context, round)
+    key, look = f"looks:{len(workspace.champions())}", 1
+    looks: list[list[Any]] = json.loads(workspace.meta(key) or "[]")
+    if len(set(candidate.groups)) >= settings.gate.min_anchors:
+        mine = [round, content_id(list(candidate.after), list(candidate.before))]
+        if mine not in looks:
+            looks.append(mine)
+            # Before the verdict: a look whose outcome somebody saw must have been counted.
+            workspace.set_meta(key, json.dumps(looks))
+        look = looks.index(mine) + 1
+    return judge(candidate, settings.gate, look, resamples=settings.evaluate.resamples)
+
+
+def freeze(context: RoundContext, round: int) -> None:
+    """Keep the data of a round as it is now."""
+    workspace = context.workspace
+    values = {
+        "leads": sorted(leads(workspace)), "gold": gold_texts(workspace), "excluded": sorted(excluded(workspace)),
+        "retired": sorted(workspace.retired()),
+    }  # fmt: skip
+    workspace.freeze(round, values)
+
+
+def put_in_force(context: RoundContext, round: int, reason: str, action: str = "promote", **more: Any) -> None:
+    """One row makes the round's model, hashes and all, the champion; the tracker hears of it after."""
+    context.workspace.promote(round, reason, action=action, details={**unit(context, round), **more})
+    context.tracker.champion(round)
+
+
+def promote(context: RoundContext, round: int, force: str = "") -> Judgement | None:
+    """Promote a round that passes the gate today, or with a reason ``force`` whatever the gate would say; the caller holds the lock.
+
+    Returns the gate's judgement (None when forced). Raises UserError for a round that can't be champion.
+    """
+    workspace = context.workspace
+    if workspace.stage(round, "evaluate")[0] != "done" or round < 1:
+        raise UserError(f"promote {round}: this round has no evaluated model. 'flywheel status' says where it stands.")
+    if workspace.champion() == round:
+        raise UserError(f"promote {round}: it is the champion already.")
+    freeze(context, round)
+    if force:
+        put_in_force(context, round, f"forced: {force}", forced=True)
+        return None
+    judgement = tested(context, round)
+    if judgement.verdict == "promoted":
+        put_in_force(context, round, judgement.reason, judgement=judgement.record())
+    return judgement
+
+
+def rollback(context: RoundContext, reason: str = "", to: int | None = None) -> int:
+    """Put the champion before this one, or round ``to`` of those that were, in force again; returns it. The caller holds the lock.
+
+    Raises UserError where there is none, or its files are not what they were.
+    """
+    workspace = context.workspace
+    lineage = workspace.lineage()
+    if len(lineage) < 2:
+        raise UserError("rollback: the base model is in force; there is nothing before it.")
+    target = lineage[-2] if to is None else to
+    if target not in lineage[:-1]:
+        raise UserError(f"rollback: round {target} was no champion before this one. There are {', '.join(map(str, lineage[:-1]))}.")
+    was = next((row for row in reversed(workspace.champions()) if row["round"] == target and "model" in row), None)
+    now = unit(context, target)
+    if target and was is not None and any(now[what] != was[what] for what in ("model", "adapter")):
+        raise UserError(
+            f"rollback: the files of round {target} are gone or changed since it was promoted. Restore {workspace.model_folder(target)}."
+        )
+    context.workspace.promote(target, reason or f"back from round {lineage[-1]}", action="rollback", details=now)
+    context.tracker.champion(target)
+    return target
+
+
+def prune(context: RoundContext, keep: int, *, dry_run: bool = False) -> list[int]:
+    """Delete the weights of old rounds, their records never: kept are the champion, the ``keep`` before it that a rollback could go to, and the last ``keep``
+    rounds; returns whose weights went. The caller holds the lock."""
+    workspace = context.workspace
+    lineage = [r for r in workspace.lineage() if r]
+    last = [r for r in workspace.rounds() if r][-keep:] if keep else []
+    needed = {*lineage[-(keep + 1) :], *last, *([workspace.rounds()[-1]] if workspace.rounds() else [])}
+    gone = [r for r in workspace.rounds() if r and r not in needed and workspace.model_folder(r).exists()]
+    for round in [] if dry_run else gone:
+        # Renamed first: half a model must never look like one.
+        doomed = workspace.model_folder(round).with_name(f".pruned-{round:03d}")
+        workspace.model_folder(round).rename(doomed)
+        shutil.rmtree(doomed)
+    return gone
+
+
+def compare(context: RoundContext, a: int, b: int) -> dict[str, Any]:
+    """Rounds ``a`` and ``b`` side by side: each figure with its interval, anchors and, clip by clip, the texts that differ most."""
+    workspace = context.workspace
+    for round in (a, b):
+        if workspace.stage(round, "evaluate")[0] != "done":
+            raise UserError(f"compare: round {round} has no figures. There are {', '.join(str(r) for r in workspace.rounds())}.")
+    measured = {r: workspace.stage(r, "evaluate")[1] for r in (a, b)}
+    said = {r: _evaluations(workspace, r) for r in (a, b)}
+    figures = {}
+    for group in ("quantity", "diversity", "quality", "oracle"):
+        for name in {**measured[a].get(group, {}), **measured[b].get(group, {})}:
+            figures[f"{group}/{name}"] = [measured[r].get(group, {}).get(name) for r in (a, b)]
+    texts = Texts(workspace)
+    anchors = {c: t for c, t in sorted(texts.anchors().items()) if c in said[a] and c in said[b]}
+    scores = {r: [token_f1(said[r][c], t) for c, t in anchors.items()] for r in (a, b)}
+    test = paired_test(scores[b], scores[a], [context.clips[c].content_hash for c in anchors]) if anchors else None
+    shared = sorted((c for c in said[a] if c in said[b]), key=lambda c: (token_f1(said[a][c], said[b][c]), c))
+    return {
+        "a": a, "b": b, "champion": workspace.champion(), "figures": figures,
+        "anchors": None if test is None else asdict(test), "num_anchors": len(anchors),
+        "texts": [{"clip": c, "uri": context.clips[c].uri, "a": said[a][c], "b": said[b][c]} for c in shared[:12] if said[a][c] != said[b][c]],
+        "equal_texts": sum(said[a][c] == said[b][c] for c in shared), "shared_texts": len(shared),
+    }  # fmt: skip

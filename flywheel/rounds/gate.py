@@ -1,0 +1,137 @@
+"""The gate: whether a candidate may take the champion's place. A pure judgement of figures; the stage gathers them and acts on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from flywheel.core.config import Gate
+from flywheel.core.types import Estimate
+from flywheel.metrics import diversity, mean_estimate
+from flywheel.metrics.paired import PairedTest, items_needed, level_of_look, paired_test
+
+Verdict = Literal["promoted", "refused", "undecided"]
+
+#: Fewer segments than this say nothing of how diversity varies.
+_LEAST_SEGMENTS = 8
+#: The spread of a clip's difference in word F1 where too few anchors tell (rounds of the playground have .07 to .15).
+_USUAL_SPREAD = 0.15
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """What is known of a candidate beside the champion. ``after`` and ``before`` are its and the champion's scores on the anchors, ``groups`` which
+    video each anchor is of, ``refiners`` who gave the anchors' texts. ``rejected`` is the share of clips that it could not write of, ``cost``
+    its tokens per text over the champion's; ``stale`` is what of its files is no longer what wrote its texts."""
+
+    after: Sequence[float]
+    before: Sequence[float]
+    groups: Sequence[Hashable]
+    refiners: frozenset[str] = frozenset()
+    diversity: Estimate | None = None
+    rejected: float = 0.0
+    cost: float = 1.0
+    stale: str = ""
+    #: Refiner -> why that one is not to be trusted; with any the gate can't tell.
+    suspects: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """``reason`` is a line for people; ``missing`` is how many more anchors (videos with one, to be exact) the wished power asks for."""
+
+    verdict: Verdict
+    reason: str
+    test: PairedTest | None
+    level: float
+    look: int
+    needed: int
+    missing: int
+
+    def record(self) -> dict[str, Any]:
+        out = asdict(self)
+        test = out.pop("test")
+        return {**out, **({} if test is None else test)}
+
+
+def judge(candidate: Candidate, settings: Gate, look: int, *, resamples: int = 2000) -> Judgement:
+    """The verdict. ``look`` counts the candidates that were tested against this champion, this one included."""
+    level = level_of_look(settings.alpha, look)
+    count = len(set(candidate.groups))
+    test = paired_test(candidate.after, candidate.before, candidate.groups, resamples=resamples) if count else None
+    spread = test.spread if test is not None and count >= settings.min_anchors and test.spread > 0 else _USUAL_SPREAD
+    needed = max(settings.min_anchors, items_needed(settings.effect, spread, level, settings.power))
+    missing = max(0, needed - count)
+
+    def said(verdict: Verdict, reason: str) -> Judgement:
+        return Judgement(verdict=verdict, reason=reason, test=test, level=level, look=look, needed=needed, missing=missing)
+
+    if candidate.suspects:
+        names = "; ".join(f"{name} {why}" for name, why in sorted(candidate.suspects.items()))
+        return said("undecided", f"the anchors can't be trusted: {names}")
+    if candidate.stale:
+        return said("refused", f"its texts were written by other weights than lie there now ({candidate.stale})")
+    if candidate.rejected > settings.max_reject_share:
+        return said(
+            "refused",
+            f"{candidate.rejected:.1%} of its texts were rejected, {settings.max_reject_share:.1%} are allowed (gate.max_reject_share)",
+        )
+    if candidate.cost > settings.max_cost_ratio:
+        return said(
+            "refused",
+            f"its texts cost {candidate.cost:.2f} times the champion's tokens, {settings.max_cost_ratio:g} are allowed (gate.max_cost_ratio)",
+        )
+    if len(candidate.refiners) < settings.min_refiners and count:
+        who = ", ".join(sorted(candidate.refiners)) or "nobody"
+        return said(
+            "undecided",
+            f"the anchors' texts come from {who} alone, {settings.min_refiners} refiners are asked for (gate.min_refiners)",
+        )
+    more = f"{needed} anchors are needed to find a gain of {settings.effect:g} with power {settings.power:g}"
+    if test is None or count < settings.min_anchors:
+        verdict: Verdict = "promoted" if settings.untested == "promote" else "undecided"
+        return said(
+            verdict,
+            f"only {count} corrected anchors, {settings.min_anchors} needed to tell at all ({more})"
+            + (", promoted untested" if verdict == "promoted" else ""),
+        )
+    d = test.difference
+    figures = f"on {count} anchors: token F1 {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}], exact p {test.p_better:.2g}, level {level:.2g} of look {look}"
+    if (
+        candidate.diversity is not None
+        and candidate.diversity.n >= _LEAST_SEGMENTS
+        and candidate.diversity.low < -settings.diversity_margin
+    ):
+        v = candidate.diversity
+        return said(
+            "refused",
+            f"its texts are less diverse: distinct-3 {v.value:+.1%} [{v.low:+.1%}, {v.high:+.1%}] against the champion's, {-settings.diversity_margin:.0%} is allowed",
+        )
+    if test.p_better <= level and d.low > 0:
+        return said("promoted", f"better {figures}")
+    if settings.require == "not_worse" and not missing and d.low >= -settings.margin:
+        return said("promoted", f"not worse than {settings.margin:g} {figures}")
+    if test.p_worse <= settings.alpha / 2 and d.high < 0:
+        return said("refused", f"worse {figures}")
+    if missing:
+        return said("undecided", f"not shown to be better {figures}; {missing} more anchors, {more}")
+    return said("refused", f"not shown to be better {figures}")
+
+
+def diversity_change(
+    after: Sequence[str], before: Sequence[str], *, segment_tokens: int, resamples: int = 2000, seed: int = 0
+) -> Estimate:
+    """distinct-3 of the candidate's texts of the same clips relative to the champion's, minus one, with its interval (segments of a fixed number
+    of words, as :func:`flywheel.metrics.diversity` has them; their means are compared, since segments of two models hold other clips)."""
+    both = [
+        diversity(texts, segment_tokens=segment_tokens, resamples=resamples, seed=seed)["distinct_3"] for texts in (after, before)
+    ]
+    if not all(e.n for e in both) or not both[1].value:
+        return mean_estimate([])
+    ratio = both[0].value / both[1].value
+    # Half-widths of independent means add up in squares, relative to their means.
+    halves = [(e.high - e.low) / 2 / e.value if e.value else 0.0 for e in both]
+    error = ratio * math.hypot(*halves)
+    return Estimate(value=ratio - 1, low=ratio - 1 - error, high=ratio - 1 + error, n=min(e.n for e in both))

@@ -1,0 +1,358 @@
+"""Gate, champion, rollback: what is judged by figures, and what lies on disk and in the database after it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from flywheel.core.config import Gate, template
+from flywheel.core.errors import BorderError, UserError
+from flywheel.core.types import Correction, Estimate, content_id
+from flywheel.ingest import ingest
+from flywheel.metrics.paired import items_needed, level_of_look, paired_test
+from flywheel.rounds import RoundContext, champion, run_round, stages
+from flywheel.rounds.gate import Candidate, judge
+from flywheel.rounds.texts import EVALUATION, Texts
+from flywheel.status import comparison_text
+from flywheel.store import Workspace
+from human_refine.gold import add_gold
+from human_refine.people import exclude
+from tests.rounds.test_rounds import correct
+
+Make = Callable[..., Workspace]
+SETTINGS = (
+    "annotate.engine=fake", "pretrain.num_steps=0", "finetune.num_steps=0", "evaluate.agreement_pairs=0", "evaluate.resamples=100",
+    "corpus.anchor_share=0.5", "corpus.test_share=0.1", "gate.min_anchors=8", "tracking.enabled=false",
+)  # fmt: skip
+
+
+# -- figures ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_few_items_are_tested_exactly() -> None:
+    rng = np.random.default_rng(0)
+    d = rng.normal(0.3, 1, 9)
+    found = paired_test(d, np.zeros(9))
+    null = [float(np.mean(d * signs)) for signs in itertools.product((1, -1), repeat=9)]
+    assert found.p_better == pytest.approx(np.mean([v >= d.mean() - 1e-12 for v in null]))
+    assert found.p_worse == pytest.approx(np.mean([v <= d.mean() + 1e-12 for v in null]))
+
+
+def test_what_is_equal_says_nothing_and_ties_change_nothing() -> None:
+    assert paired_test([0.5] * 20, [0.5] * 20).p_better == 1
+    d = [0.1, 0.2, -0.1, 0.3, 0.2, 0.4]
+    assert paired_test([*d, 0, 0, 0], [0.0] * 9).p_better == paired_test(d, [0.0] * 6).p_better
+    assert paired_test([], []).p_better == 1
+    with pytest.raises(ValueError, match="equally many"):
+        paired_test([1.0], [])
+
+
+def test_clips_of_one_video_are_one_item() -> None:
+    """Forty clips of four videos prove no more than four videos can."""
+    assert paired_test([1.0] * 40, [0.0] * 40).p_better < 1e-3
+    assert paired_test([1.0] * 40, [0.0] * 40, [i // 10 for i in range(40)]).p_better == pytest.approx(1 / 16)
+
+
+def test_levels_of_all_looks_sum_to_alpha() -> None:
+    assert sum(level_of_look(0.05, look) for look in range(1, 100_000)) == pytest.approx(0.05, abs=1e-6)
+    with pytest.raises(ValueError, match="from 1 on"):
+        level_of_look(0.05, 0)
+
+
+@pytest.mark.parametrize(
+    ("effect", "spread", "level", "power"), [(0.05, 0.15, 0.025, 0.9), (0.5, 1.0, 0.05, 0.8), (0.3, 0.1, 0.01, 0.9)]
+)
+def test_items_needed_are_the_least(effect: float, spread: float, level: float, power: float) -> None:
+    n = items_needed(effect, spread, level, power)
+
+    def reached(n: int) -> float:
+        return float(stats.nct.sf(stats.t.isf(level, n - 1), n - 1, effect * n**0.5 / spread))
+
+    assert reached(n) >= power
+    assert n == 2 or reached(n - 1) < power
+
+
+def figures(after: float, before: float, n: int = 40, **more: Any) -> Candidate:
+    rng = np.random.default_rng(1)
+    noise = rng.normal(0, 0.02, n)
+    return Candidate(after=list(after + noise), before=[before] * n, groups=list(range(n)), refiners=frozenset({"ann"}), **more)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "settings", "verdict", "says"),
+    [
+        (figures(0.8, 0.7), {}, "promoted", "better on 40 anchors"),
+        (figures(0.7, 0.7), {}, "refused", "not shown to be better"),
+        (figures(0.7, 0.7), {"effect": 0.005}, "undecided", "more anchors"),
+        (figures(0.6, 0.7), {}, "refused", "worse on 40 anchors"),
+        (figures(0.7, 0.7), {"require": "not_worse", "margin": 0.02}, "promoted", "not worse than 0.02"),
+        (figures(0.67, 0.7), {"require": "not_worse", "margin": 0.02}, "refused", "worse"),
+        (figures(0.8, 0.7, n=7), {}, "undecided", "only 7 corrected anchors, 8 needed to tell at all"),
+        (figures(0.8, 0.7, n=0), {}, "undecided", "only 0 corrected anchors"),
+        (figures(0.8, 0.7, n=0), {"untested": "promote"}, "promoted", "promoted untested"),
+        (figures(0.8, 0.7, rejected=0.2), {}, "refused", "20.0% of its texts were rejected"),
+        (figures(0.8, 0.7, cost=4.0), {}, "refused", "4.00 times the champion's tokens"),
+        (figures(0.8, 0.7, stale="adapter"), {}, "refused", "other weights than lie there now (adapter)"),
+        (figures(0.8, 0.7), {"min_refiners": 2}, "undecided", "come from ann alone, 2 refiners"),
+        (figures(0.8, 0.7, suspects={"eve": "had 0 of 9 gold items right"}), {}, "undecided", "eve had 0 of 9"),
+        (figures(0.8, 0.7, diversity=Estimate(value=-0.2, low=-0.25, high=-0.15, n=20)), {}, "refused", "less diverse"),
+        (figures(0.8, 0.7, diversity=Estimate(value=-0.2, low=-0.25, high=-0.15, n=3)), {}, "promoted", "better"),
+    ],
+)  # fmt: skip
+def test_judgement(candidate: Candidate, settings: dict[str, Any], verdict: str, says: str) -> None:
+    found = judge(candidate, Gate(**settings), 1)
+    assert (found.verdict, says in found.reason) == (verdict, True), found.reason
+    assert json.loads(json.dumps(found.record()))["verdict"] == verdict
+
+
+def test_a_later_look_needs_more() -> None:
+    d = 0.036 + 0.1 * stats.norm.ppf((np.arange(40) + 0.5) / 40)
+    candidate = replace(figures(0, 0), after=list(0.5 + d), before=[0.5] * 40)
+    assert 0.001 < paired_test(candidate.after, candidate.before).p_better < 0.025
+    assert judge(candidate, Gate(), 1).verdict == "promoted"
+    assert judge(candidate, Gate(), 9).verdict != "promoted"
+
+
+# -- a workspace ------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
+    """A wheel of the fake engine whose first round has texts, with anchors that a person has put right; each test works on a copy."""
+    folder = tmp_path_factory.mktemp("prepared") / "w"
+    Workspace.create(folder, template())
+    w = Workspace.open(folder, [*SETTINGS])
+    with w.lock():
+        ingest(w, [str(corpus / "corpus")])
+    context = RoundContext(w)
+    run_round(context, until="annotate")
+    for clip in context.split("anchor"):
+        correct(context, clip.id, f"What is in {clip.id} for all to see.")
+    w.database.close()
+    return folder
+
+
+@pytest.fixture
+def context(prepared: Path, make_workspace: Make, tmp_path: Path) -> RoundContext:
+    shutil.copytree(prepared, tmp_path / "w", ignore=shutil.ignore_patterns("cache"))
+    return RoundContext(make_workspace(*SETTINGS))
+
+
+def says(context: RoundContext, round: int, right: float) -> None:
+    """Let a round have an evaluated model whose texts of the anchors are right in this share of the clips."""
+    w = context.workspace
+    anchors = context.split("anchor")
+    one = Texts(w).captions(1)[anchors[0].id]
+    rows = []
+    for place, c in enumerate(sorted(anchors, key=lambda c: c.id)):
+        text = f"What is in {c.id} for all to see." if place < right * len(anchors) else f"Nothing of the kind, said {round}."
+        rows.append(
+            replace(
+                one, id=content_id(round, EVALUATION, c.id), round=round, kind=EVALUATION, clip_id=c.id, text=text, generation_id=""
+            )
+        )
+    w.add_annotations(rows, round)
+    w.model_folder(round).mkdir(parents=True, exist_ok=True)
+    for stage in ("annotate", "review", "pretrain", "finetune", "evaluate"):
+        w.set_stage(round, stage, "done", {"by": w.champion()} if stage == "annotate" else {})
+
+
+def test_only_what_is_better_takes_the_place_and_back_again(context: RoundContext) -> None:
+    w = context.workspace
+    says(context, 0, 0.2)
+    says(context, 1, 0.9)
+    assert stages.gate(context, 1)["verdict"] == "promoted"
+    says(context, 2, 0.9)
+    again = stages.gate(context, 2)
+    assert again["verdict"] in ("refused", "undecided")
+    assert (w.champion(), w.lineage()) == (1, [0, 1])
+    assert champion.promote(context, 2) is not None, "asked once more it says the same"
+    assert (w.champion(), json.loads(w.meta("looks:1") or "[]")[0][0]) == (1, 2)
+    assert len(json.loads(w.meta("looks:1") or "[]")) == 1, "which is no second look"
+    assert champion.promote(context, 2, "for the demo of friday") is None
+    row = w.champions()[-1]
+    assert (w.champion(), row["reason"], row["forced"]) == (2, "forced: for the demo of friday", True)
+    with pytest.raises(UserError, match="champion already"):
+        champion.promote(context, 2)
+    with pytest.raises(UserError, match="no evaluated model"):
+        champion.promote(context, 7)
+    assert champion.rollback(context) == 1
+    assert (w.champion(), w.lineage(), w.retired()) == (1, [0, 1], {2})
+    assert champion.rollback(context) == 0
+    with pytest.raises(UserError, match="nothing before it"):
+        champion.rollback(context)
+    assert [r["action"] for r in w.champions()] == ["promote", "promote", "rollback", "rollback"], "every step is on record"
+
+
+def test_a_promotion_that_was_killed_before_its_note_is_not_judged_again(context: RoundContext) -> None:
+    says(context, 0, 0.2)
+    says(context, 1, 0.9)
+    first = stages.gate(context, 1)
+    assert stages.gate(context, 1) == first, "against the champion of then, not against itself"
+    assert len(context.workspace.champions()) == 1
+
+
+def test_what_a_model_wrote_that_was_taken_back_is_not_used(context: RoundContext) -> None:
+    w = context.workspace
+    says(context, 0, 0.2)
+    says(context, 1, 0.9)
+    stages.gate(context, 1)
+    train = context.split("train")[0]
+    one = Texts(w).captions(1)[train.id]
+    w.add_annotations([replace(one, id="by-m1", round=2, text="By M1.")], 2)
+    w.set_stage(2, "annotate", "done", {"by": 1})
+    assert Texts(w).captions(2)[train.id].text == "By M1."
+    correct(context, train.id, "A person's.", round=2)
+    champion.rollback(context)
+    texts = Texts(w)
+    assert texts.captions(2) == {}
+    assert texts.human[train.id].text == "A person's.", "what people made of it stays"
+
+
+def test_a_round_is_read_as_it_was(context: RoundContext) -> None:
+    w = context.workspace
+    says(context, 0, 0.2)
+    says(context, 1, 0.9)
+    stages.gate(context, 1)
+    before = (w.annotations().to_dicts(), w.corrections().to_dicts(), Texts(w).human)
+    late = w.correction_records()[0]
+    w.add_corrections([replace(late, id="late", text="Said later, dated earlier.", at=datetime(2020, 1, 1, tzinfo=UTC))])
+    w.add_corrections([replace(late, id="later", text="Said later.", at=datetime(2030, 1, 1, tzinfo=UTC))])
+    says(context, 2, 0.5)
+    exclude(w, "r", "to see that it does not reach back")
+    view = w.as_of(1)
+    assert (view.annotations().to_dicts(), view.corrections().to_dicts(), Texts(view).human) == before
+    assert view.champion() == 1
+    assert Texts(w).human == {}, "now that one's words are left out"
+    with pytest.raises(UserError, match="never came to its gate"):
+        w.as_of(2)
+    (w.root / "snapshots" / "round=001" / "corrections.parquet").write_bytes(b"other")
+    with pytest.raises(UserError, match="gone or changed"):
+        w.as_of(1)
+
+
+@pytest.mark.parametrize("harm", ["changed", "gone"])
+def test_a_champion_whose_files_are_not_what_they_were(context: RoundContext, harm: str) -> None:
+    w = context.workspace
+    for round, right in ((0, 0.2), (1, 0.9)):
+        says(context, round, right)
+    adapter = w.model_folder(1) / "adapter"
+    adapter.mkdir(parents=True)
+    (adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    stages.gate(context, 1)
+    champion.verify(context)
+    if harm == "changed":
+        (adapter / "adapter_model.safetensors").write_bytes(b"other weights")
+    else:
+        for file in adapter.iterdir():
+            file.unlink()
+        adapter.rmdir()
+    with pytest.raises(BorderError, match={"changed": "changed since it was promoted", "gone": "is gone"}[harm]):
+        stages.annotate(context, 2)
+    assert w.champion() == 1
+    says(context, 2, 1.0)
+    champion.promote(context, 2, "a newer one")
+    with pytest.raises(UserError, match="gone or changed since"):
+        champion.rollback(context)
+    assert champion.rollback(context, to=0) == 0
+
+
+def test_who_fails_on_gold_stops_the_round_until_left_out(context: RoundContext) -> None:
+    w = context.workspace
+    says(context, 0, 0.2)
+    says(context, 1, 0.9)
+    train = context.split("train")
+    extra = [replace(Texts(w).captions(1)[train[0].id], id=f"g{i}", round=1 + i) for i in range(6)]
+    w.add_annotations(extra, 1)
+    add_gold(w, {train[0].id: "What is truly there."}, "lead")
+    w.add_corrections(
+        [
+            Correction(id=f"e{i}", annotation_id=f"g{i}", clip_id=train[0].id, verdict="edit", text="spam", refiner="eve", at=datetime(2026, 2, 1, tzinfo=UTC))
+            for i in range(6)
+        ]
+    )  # fmt: skip
+    found = stages.gate(context, 1)
+    assert found["verdict"] == "undecided"
+    assert "eve had 0 of 6 gold items right" in found["reason"]
+    assert w.champion() == 0
+    exclude(w, "eve", "spam")
+    judgement = champion.promote(context, 1)
+    assert judgement is not None
+    assert judgement.verdict == "promoted"
+
+
+def test_old_weights_go_and_what_is_needed_stays(context: RoundContext) -> None:
+    w = context.workspace
+    for round in range(1, 7):
+        says(context, round, 0.5)
+        if round in (1, 2, 3):
+            champion.promote(context, round, "x")
+    assert champion.prune(context, 1, dry_run=True) == [1, 4, 5]
+    assert champion.prune(context, 1) == [1, 4, 5]
+    assert [r for r in range(1, 7) if w.model_folder(r).exists()] == [2, 3, 6], "champion, the one before, the newest"
+    assert champion.prune(context, 1) == []
+
+
+def test_rounds_side_by_side(context: RoundContext) -> None:
+    says(context, 1, 0.2)
+    says(context, 2, 0.9)
+    found = champion.compare(context, 1, 2)
+    assert found["anchors"]["difference"]["value"] > 0.3
+    text = comparison_text(found)
+    assert "exact p of better" in text
+    assert "Nothing of the kind, said 1." in text
+    with pytest.raises(UserError, match="round 9 has no figures"):
+        champion.compare(context, 1, 9)
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_there_is_one_champion(context: RoundContext) -> None:
+    """Twenty kill -9 over promotions and rollbacks of the real command: old or new, and the command goes through after."""
+    w = context.workspace
+    for round in (1, 2):
+        says(context, round, 0.5)
+    rng = np.random.default_rng(0)
+    command = [sys.executable, "-m", "flywheel.cli"]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+
+    def start(*arguments: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*command, *arguments, "--config", str(w.root), "--set", "tracking.enabled=false", "--set", "gate.min_anchors=8"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment,
+        )  # fmt: skip
+
+    began = time.monotonic()
+    assert start("promote", "1", "--force", "x").wait(120) == 0
+    whole = time.monotonic() - began
+    outcomes = set()
+    for number in range(20):
+        before = w.champion()
+        wanted = ("promote", "2", "--force", "x") if before == 1 else ("rollback",)
+        process = start(*wanted)
+        time.sleep(float(rng.uniform(0.6 * whole, 1.05 * whole)))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        after = w.champion()
+        assert after in (1, 2)
+        outcomes.add(after != before)
+        rows = w.champions()
+        assert rows[-1]["round"] == after
+        assert w.lineage()[-1] == after, f"kill {number}"
+    assert outcomes == {True, False}, "some kills came before, some after"
+    done = start(*(("promote", "2", "--force", "x") if w.champion() == 1 else ("rollback",)))
+    assert done.wait(120) == 0
