@@ -100,11 +100,11 @@ def items_needed(effect: float, spread: float, level: float, power: float) -> in
         # Far out the noncentral t runs out of digits, and the power is 1.
         return shift > 30 or bool(stats.nct.sf(stats.t.isf(level, n - 1), n - 1, shift) >= power)
 
-    high = 2
-    while not reached(high):
-        high *= 2
-    low = high // 2
-    while low + 1 < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if reached(middle) else (middle, high)
-    return high
+    z = float(stats.norm.isf(level) + stats.norm.isf(1 - power))
+    # The normal's answer is a few below; from there up and down to the least.
+    n = max(2, math.ceil((z * spread / effect) ** 2))
+    while not reached(n):
+        n += 1
+    while n > 2 and reached(n - 1):
+        n -= 1
+    return n
