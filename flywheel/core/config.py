@@ -146,7 +146,7 @@ class Review(Section):
     max_chars: int = Field(4000, ge=1, description="longest text that a correction may have")
     random_share: float = Field(0.5, ge=0, le=1, description="share of the queue's training clips that are drawn at random")
     order: tuple[Literal["doubt", "change", "noise", "novelty"], ...] = Field(
-        ("doubt", "change", "noise"),
+        ("doubt", "change"),
         min_length=1,
         description="what brings the others forward, in turns: the model's doubt (log-prob), change since the last round's text, noise suspected in training, novelty (far from what people saw, by the base model's embedding)",
     )

@@ -235,7 +235,9 @@ def test_suspected_and_changed_texts_come_forward(workspace: Workspace) -> None:
             for i, row in enumerate(captions.iter_rows(named=True))
         ]  # fmt: skip
         workspace.add_annotations(rows, 2)
-    queue = create_app(Workspace.open(workspace.root, ["review.random_share=0"])).state.review.desk.queue
+    queue = create_app(
+        Workspace.open(workspace.root, ["review.random_share=0", "review.order=[doubt,change,noise]"])
+    ).state.review.desk.queue
     first = [item for item in queue._view.items if item.why != "anchor"][:3]
     assert [item.why for item in first] == ["doubt", "change", "noise"]
     assert [item.annotation_id for item in first[1:]] == [f"second-{changed['id']}", f"second-{suspect['id']}"]
