@@ -32,7 +32,9 @@ app = typer.Typer(
 corrections_app = typer.Typer(help="Corrections as files.", no_args_is_help=True, rich_markup_mode=None)
 config_app = typer.Typer(help="The configuration.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(corrections_app, name="corrections")
+schedule_app = typer.Typer(help="Rounds at set times.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(config_app, name="config")
+app.add_typer(schedule_app, name="schedule")
 
 Config = Annotated[Path, typer.Option("--config", help="flywheel.yaml, or the folder that holds it.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override: section.key=value. May be repeated.")]
@@ -485,6 +487,42 @@ def report(
     said = [figures(context, r) for r in range(chosen + 1)]
     folder = write_report(context, said, chosen)
     _print(said[-1], json_, str(folder / "report.html"))
+
+
+@schedule_app.command("start")
+def schedule_start(
+    cron: Annotated[str, typer.Option(help="Minute hour day month weekday; schedule.cron if left out.")] = "",
+    config: Config = HERE,
+    set_: Set = None,
+) -> None:
+    """Run rounds at their times, in the foreground, until asked to end: for a service manager."""
+    import signal
+
+    from flywheel.rounds.schedule import Times, keep_going, zone_of
+
+    workspace = _open(config, set_)
+    settings = workspace.config.schedule
+    if not (cron or settings.cron):
+        raise UserError("schedule: no times. Write schedule.cron into flywheel.yaml, or give --cron '0 2 * * *'.")
+    times = Times(cron or settings.cron, zone_of(settings.timezone))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    keep_going(_context(workspace), times)
+
+
+@schedule_app.command("write")
+def schedule_write(
+    kind: Annotated[str, typer.Argument(help="systemd, crontab, kubernetes, airflow or prefect.")],
+    cron: Annotated[str, typer.Option(help="Minute hour day month weekday; schedule.cron if left out.")] = "",
+    config: Config = HERE, set_: Set = None,
+) -> None:  # fmt: skip
+    """Print what makes another scheduler run the rounds."""
+    from flywheel.formats.schedules import write
+    from flywheel.rounds.schedule import Times, zone_of
+
+    workspace = _open(config, set_)
+    line = cron or workspace.config.schedule.cron or "0 2 * * *"
+    Times(line, zone_of(workspace.config.schedule.timezone))
+    print(write(kind, line, workspace.root, sys.executable, workspace.config.schedule.timezone), end="")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -29,6 +30,7 @@ def status_of(workspace: Workspace) -> dict[str, Any]:
         "stage": stage,
         "state": state,
         "message": result.get("message", ""),
+        "schedule": _schedule(workspace),
         "champion": {"round": workspace.champion()},
         "clips": dict(clips.group_by("split").len().sort("split").iter_rows()),
         "annotations": workspace.annotations().height,
@@ -42,6 +44,20 @@ def status_of(workspace: Workspace) -> dict[str, Any]:
     }
 
 
+def _schedule(workspace: Workspace) -> dict[str, Any] | None:
+    """What the schedule does and waits for, and its next time; None where there never was one."""
+    from flywheel.rounds.schedule import Times, state_of, zone_of
+
+    state = state_of(workspace)
+    if state is None:
+        return None
+    following = Times(state.cron, zone_of(workspace.config.schedule.timezone)).after(datetime.now(UTC))
+    return {
+        "cron": state.cron, "phase": state.phase, "since": state.since, "message": state.message,
+        "next": following.isoformat() if following is not None else None,
+    }  # fmt: skip
+
+
 def text_of(found: dict[str, Any]) -> str:
     champion = found["champion"]["round"]
     lines = [
@@ -51,6 +67,12 @@ def text_of(found: dict[str, Any]) -> str:
         f"annotations: {found['annotations']}, generations: {found['generations']}, corrections: {found['corrections']}",
         f"open rejects: {found['open_rejects']}",
     ]
+    if plan := found["schedule"]:
+        lines.append(
+            f"schedule '{plan['cron']}': {plan['phase']}"
+            + (f" ({plan['message']})" if plan["message"] else "")
+            + f", next {plan['next']}"
+        )
     lines += [f"  {r['rows']} x {r['stage']}: {r['reason']}" for r in found["reject_reasons"][:20]]
     return "\n".join(lines)
 

@@ -133,6 +133,18 @@ class Workspace:
         finally:
             os.close(descriptor)
 
+    def is_locked(self) -> bool:
+        """Whether another process holds the workspace for writing now."""
+        descriptor = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+        with self.database.exclusive() as alone:
+            return not alone
+
     # Readers. Each returns a polars frame, empty with the right columns where there is nothing.
 
     def clips(self, split: str | None = None) -> pl.DataFrame:
@@ -171,6 +183,11 @@ class Workspace:
             rows = connection.execute(sql.select(db.corrections).order_by(db.corrections.c.at, db.corrections.c.id)).mappings()
             schema = {c.name: pl.Float64 if c.name == "seconds" else pl.String for c in db.corrections.columns}
             return pl.DataFrame([dict(row) for row in rows], schema=schema)
+
+    def num_corrections(self) -> int:
+        """Rows of corrections, whatever they say."""
+        with self.database.transaction() as connection:
+            return int(connection.execute(sql.select(sql.func.count()).select_from(db.corrections)).scalar_one())
 
     def correction_records(self) -> list[Correction]:
         return [Correction(**{**row, "at": datetime.fromisoformat(row["at"])}) for row in self.corrections().to_dicts()]
@@ -254,6 +271,12 @@ class Workspace:
         with self.database.transaction() as connection:
             rows = connection.execute(sql.select(db.stages.c.stage, db.stages.c.seconds).where(db.stages.c.round == round))
             return {row.stage: row.seconds for row in rows}
+
+    def money(self, round: int) -> float:
+        """What a round's texts of all kinds cost so far."""
+        query = sql.select(db.meta.c.value).where(db.meta.c.key.like(f"cost:{round}:%"))
+        with self.database.transaction() as connection:
+            return sum(float(json.loads(raw).get("money", 0.0)) for raw in connection.execute(query).scalars())
 
     def rounds(self) -> list[int]:
         """Rounds that began, in order."""
