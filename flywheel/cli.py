@@ -434,6 +434,24 @@ def exclude(
     print(f"{name} counts again" if undo else f"{name} counts no more")
 
 
+@app.command()
+@_results_alone
+def export(
+    out: Annotated[Path, typer.Option(help="A new folder.")],
+    form: Annotated[str, typer.Option("--format", help="llava, messages, hf, webdataset, label-studio or webvtt.")] = "messages",
+    round: Annotated[int | None, typer.Option("--round", min=0, help="The round whose data it is; the champion's if left out.")] = None,
+    splits: Annotated[str, typer.Option(help="Of train, test and anchor, with commas.")] = "train",
+    config: Config = HERE, set_: Set = None, json_: Json = False,
+) -> None:  # fmt: skip
+    """Take the champion's dataset away, with a card; the same champion gives the same bytes."""
+    from flywheel.rounds.export import export as take_away
+
+    context = _context(_open(config, set_))
+    found = take_away(context, out, form, round=round, splits=tuple(s.strip() for s in splits.split(",")))
+    sources = ", ".join(f"{n} by {source}" for source, n in sorted(found["sources"].items()))
+    _print(found, json_, f"{found['clips']} clips of round {found['round']} in {out} ({sources})")
+
+
 @app.command("move-database")
 def move_database(
     url: Annotated[str, typer.Argument(help="An empty PostgreSQL database, postgresql://user@host/name.")],

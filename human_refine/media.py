@@ -6,7 +6,6 @@ import itertools
 import os
 import threading
 from collections import OrderedDict
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -15,7 +14,7 @@ from av.error import FFmpegError
 
 from flywheel.core.errors import MediaError
 from flywheel.core.types import Clip
-from flywheel.store.media import read_audio
+from flywheel.store.media import read_audio, transcode
 
 #: What Chromium, Firefox and Safari play: by ending, the codecs of picture and sound.
 _PLAYABLE = {
@@ -68,9 +67,9 @@ class Proxies:
                 temporary = proxy.with_suffix(".tmp.mp4")
                 proxy.parent.mkdir(parents=True, exist_ok=True)
                 try:
-                    _transcode(path, temporary)
+                    transcode(path, temporary, max_side=_PROXY_SIDE, crf=26, preset="veryfast")
                     temporary.replace(proxy)
-                except (FFmpegError, OSError) as error:
+                except (MediaError, OSError) as error:
                     raise MediaError(f"can't be made playable ({error})") from error
                 finally:
                     temporary.unlink(missing_ok=True)
@@ -87,35 +86,6 @@ class Proxies:
             if total > self._most and file != keep:
                 # Who is looking at it has it open, and keeps it.
                 file.unlink(missing_ok=True)
-
-
-def _transcode(source: Path, out: Path) -> None:
-    with av.open(str(source)) as original, av.open(str(out), "w", options={"movflags": "faststart"}) as copy:
-        video = original.streams.video[0]
-        sound = original.streams.audio[0] if original.streams.audio else None
-        scale = min(1.0, _PROXY_SIDE / max(video.width, video.height))
-        pictures = copy.add_stream("libx264", rate=video.average_rate or Fraction(25), options={"preset": "veryfast", "crf": "26"})
-        pictures.width, pictures.height = (max(2, round(size * scale / 2) * 2) for size in (video.width, video.height))
-        pictures.pix_fmt = "yuv420p"
-        pictures.time_base = video.time_base or Fraction(1, 90_000)
-        heard = copy.add_stream("aac", rate=44_100, layout="stereo") if sound is not None else None
-        resampler = av.AudioResampler(format="fltp", layout="stereo", rate=44_100)
-        for packet in original.demux(*[s for s in (video, sound) if s is not None]):
-            try:
-                frames = packet.decode()
-            except FFmpegError:
-                continue  # A damaged part: what comes after can still be seen.
-            for frame in frames:
-                if isinstance(frame, av.VideoFrame):
-                    small = frame.reformat(width=pictures.width, height=pictures.height, format="yuv420p")
-                    small.pts, small.time_base = frame.pts, frame.time_base
-                    copy.mux(pictures.encode(small))
-                elif heard is not None and isinstance(frame, av.AudioFrame):
-                    for part in resampler.resample(frame):
-                        copy.mux(heard.encode(part))
-        copy.mux(pictures.encode(None))
-        if heard is not None:
-            copy.mux(heard.encode(None))
 
 
 class Waveforms:

@@ -23,6 +23,7 @@ class Section(BaseModel):
 
 class Corpus(Section):
     model: str = Field("bundled", description="folder of the base model, or `bundled` for the tiny one of this package")
+    licence: str = Field("", description="licence of the videos, for the card of what is exported")
     frames: int = Field(8, ge=1, le=512, description="frames of a clip that the model sees")
     sampling: Literal["uniform", "fps"] = Field(
         "uniform", description="`uniform`: `frames` of them; `fps`: at `fps`, at most `frames`"

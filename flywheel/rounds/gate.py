@@ -10,7 +10,7 @@ from typing import Any, Literal
 from flywheel.core.config import Gate
 from flywheel.core.types import Estimate
 from flywheel.metrics import diversity, mean_estimate
-from flywheel.metrics.paired import PairedTest, items_needed, level_of_look, paired_test
+from flywheel.metrics.paired import PairedTest, items_needed, level_of_look, paired_test, spread_at_most
 
 Verdict = Literal["promoted", "refused", "undecided"]
 
@@ -61,7 +61,8 @@ def judge(candidate: Candidate, settings: Gate, look: int, *, resamples: int = 2
     level = level_of_look(settings.alpha, look)
     count = len(set(candidate.groups))
     test = paired_test(candidate.after, candidate.before, candidate.groups, resamples=resamples) if count else None
-    spread = test.spread if test is not None and count >= settings.min_anchors and test.spread > 0 else _USUAL_SPREAD
+    known = test is not None and count >= settings.min_anchors and test.spread > 0
+    spread = spread_at_most(test.spread, count) if test is not None and known else _USUAL_SPREAD
     needed = max(settings.min_anchors, items_needed(settings.effect, spread, level, settings.power))
     missing = max(0, needed - count)
 

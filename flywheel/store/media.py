@@ -7,10 +7,13 @@ variable frame rates too. Pixels are square and upright: sample aspect ratio and
 from __future__ import annotations
 
 import hashlib
+import math
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -278,3 +281,134 @@ def thumbnail(frames: NDArray[np.uint8], height: int = 72) -> NDArray[np.uint8]:
     columns = (np.arange(width) / scale).astype(int).clip(0, chosen.shape[2] - 1)
     small = chosen[:, rows][:, :, columns]
     return np.concatenate(list(small), axis=1)
+
+
+#: Endings whose files go out as they are where a clip is the whole of one.
+_PLAIN = frozenset({".mp4", ".webm", ".m4v"})
+
+
+def write_clip(source: Path, start_s: float, end_s: float, out: Path) -> str:
+    """Write a span of a file to ``out`` as a video of its own; returns the ending that its name should have. A whole MP4 or WebM is copied, all else becomes
+    H.264 and AAC. The same span gives the same bytes. Raises MediaError for what can't be read."""
+    info = probe(source)
+    if source.suffix.lower() in _PLAIN and start_s <= 0.5 / info.fps and end_s >= info.duration_s - 0.5 / info.fps:
+        shutil.copyfile(source, out)
+        return source.suffix.lower()
+    transcode(source, out, start_s=start_s, end_s=end_s, crf=20, preset="veryfast", threads=1)
+    return ".mp4"
+
+
+def transcode(
+    source: Path, out: Path, *, start_s: float = 0.0, end_s: float = math.inf, max_side: int | None = None, crf: int, preset: str, threads: int = 0,
+) -> None:  # fmt: skip
+    """A span of a video as H.264 and AAC in MP4, its longer side at most ``max_side``; ``threads`` 1 gives the same bytes each time. Damaged parts are passed over.
+
+    Raises MediaError where nothing can be read.
+    """
+    try:
+        with av.open(str(source)) as original, av.open(str(out), "w", format="mp4", options={"movflags": "faststart"}) as copy:
+            video = original.streams.video[0]
+            sound = original.streams.audio[0] if original.streams.audio else None
+            shown, aspect = probe(source), _aspect(video)
+            scale = min(1.0, max_side / max(shown.width, shown.height)) if max_side else 1.0
+            options = {"preset": preset, "crf": str(crf), **({"threads": str(threads)} if threads else {})}
+            pictures = copy.add_stream("libx264", rate=video.average_rate or Fraction(25), options=options)
+            pictures.width, pictures.height = (max(2, round(size * scale / 2) * 2) for size in (shown.width, shown.height))
+            pictures.pix_fmt = "yuv420p"
+            # Fine enough that pictures of any rate keep their times.
+            pictures.time_base = pictures.codec_context.time_base = tick = Fraction(1, 90_000)
+            heard = _Heard(copy, sound, end_s - start_s) if sound is not None else None
+            origin = _origin(video)
+            if start_s > 5 and video.time_base:
+                original.seek(int((start_s + origin) / video.time_base), stream=video)
+            #: What is on screen when the span begins is its first picture, also where it was drawn before.
+            shown_before: av.VideoFrame | None = None
+            ended: set[str] = set()
+
+            def draw(frame: av.VideoFrame, at: float) -> None:
+                whole = frame
+                if aspect != 1 or round(frame.rotation / 90) % 4:
+                    # What the file says of how it is to be shown does not come along: it is done.
+                    whole = av.VideoFrame.from_ndarray(_upright(frame, aspect, None), format="rgb24")
+                small = whole.reformat(width=pictures.width, height=pictures.height, format="yuv420p")
+                small.time_base, small.pts = tick, round(at / tick)
+                copy.mux(pictures.encode(small))
+
+            for packet in original.demux(*[s for s in (video, sound) if s is not None]):
+                try:
+                    frames = packet.decode()
+                except FFmpegError:
+                    continue  # A damaged part: what comes after can still be seen.
+                for frame in frames:
+                    if not isinstance(frame, av.VideoFrame | av.AudioFrame):
+                        continue
+                    at = (frame.time if frame.time is not None else 0.0) - origin - start_s
+                    kind = "video" if isinstance(frame, av.VideoFrame) else "audio"
+                    if at >= end_s - start_s:
+                        ended.add(kind)
+                    elif isinstance(frame, av.AudioFrame):
+                        if heard is not None:
+                            heard.add(frame, at)
+                    elif at < -1e-4:
+                        shown_before = frame
+                    else:
+                        if shown_before is not None and at > 1e-3:
+                            draw(shown_before, 0.0)
+                        shown_before = None
+                        draw(frame, at)
+                if "video" in ended and (sound is None or "audio" in ended):
+                    break
+            if shown_before is not None:
+                draw(shown_before, 0.0)
+            copy.mux(pictures.encode(None))
+            if heard is not None:
+                heard.end()
+    except FFmpegError as error:
+        raise MediaError(f"can't be made into a clip ({error.strerror or error})") from error
+    except IndexError as error:
+        raise MediaError("holds no video stream") from error
+
+
+class _Heard:
+    """Sound into a copy, sample by sample from the span's beginning: silence where it begins later, cut where it began before."""
+
+    _RATE_HZ = 44_100
+
+    def __init__(self, copy: Any, sound: av.AudioStream, seconds: float) -> None:
+        self._copy, self._stream = copy, copy.add_stream("aac", rate=self._RATE_HZ, layout="stereo")
+        self._resampler = av.AudioResampler(format="fltp", layout="stereo", rate=self._RATE_HZ)
+        self._left = math.inf if math.isinf(seconds) else round(seconds * self._RATE_HZ)
+        self._written = 0
+        self._skip: int | None = None
+
+    def add(self, frame: av.AudioFrame, at: float) -> None:
+        """``at`` is the frame's time in seconds from the span's beginning."""
+        if at + frame.samples / frame.sample_rate <= 0:
+            return
+        if self._skip is None:
+            self._skip = max(0, round(-at * self._RATE_HZ))
+            if at > 0:
+                self._write(np.zeros((2, round(at * self._RATE_HZ)), dtype=np.float32))
+        for part in self._resampler.resample(frame):
+            self._take(part.to_ndarray())
+
+    def _take(self, samples: NDArray[Any]) -> None:
+        skip = min(self._skip or 0, samples.shape[1])
+        self._skip = (self._skip or 0) - skip
+        self._write(samples[:, skip:])
+
+    def _write(self, samples: NDArray[Any]) -> None:
+        samples = samples[:, : int(min(self._left, samples.shape[1]))]
+        if not samples.shape[1]:
+            return
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples, dtype=np.float32), format="fltp", layout="stereo")
+        frame.sample_rate, frame.pts, frame.time_base = self._RATE_HZ, self._written, Fraction(1, self._RATE_HZ)
+        self._written += samples.shape[1]
+        self._left -= samples.shape[1]
+        self._copy.mux(self._stream.encode(frame))
+
+    def end(self) -> None:
+        if self._skip is not None:
+            for part in self._resampler.resample(None):
+                self._take(part.to_ndarray())
+        self._copy.mux(self._stream.encode(None))

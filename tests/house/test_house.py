@@ -82,8 +82,8 @@ def test_registered_names_obey_the_order_of_rooms() -> None:
 
 
 def test_readme_commands_exist() -> None:
-    """Every flywheel and make command of the README is one that there is."""
-    readme = (ROOT / "README.md").read_text()
+    """Every flywheel and make command of the README and the pages is one that there is."""
+    readme = "\n".join(page.read_text() for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))))
     makefile = (ROOT / "Makefile").read_text()
     commands = re.findall(
         r"^\s*(flywheel [^\n#]+|make [a-z-]+)", "\n".join(re.findall(r"```(?:sh|bash)\n(.*?)```", readme, re.S)), re.M
@@ -95,7 +95,7 @@ def test_readme_commands_exist() -> None:
             assert f"\n{words[1]}:" in makefile, command
             continue
         sub = [w for w in words[1:3] if re.fullmatch(r"[a-z]+", w)]
-        sub = sub if sub[0] in ("corrections", "config") else sub[:1]
+        sub = sub if sub[0] in ("corrections", "config", "schedule") else sub[:1]
         out = subprocess.run([sys.executable, "-m", "flywheel.cli", *sub, "--help"], capture_output=True, text=True, check=False)
         assert out.returncode == 0, command
         for option in re.findall(r"--[a-z-]+", command):

@@ -12,7 +12,7 @@ import pytest
 from flywheel.core.errors import MediaError
 from flywheel.core.timing import fps_times, frame_index, uniform_times
 from flywheel.store.cache import FrameCache
-from flywheel.store.media import probe, read_audio, read_frames
+from flywheel.store.media import probe, read_audio, read_frames, transcode, write_clip
 
 
 def write_video(
@@ -79,10 +79,35 @@ def test_rotation_is_undone(tmp_path: Path) -> None:
     turned.write_bytes(bytes(data))
     before = read_frames(plain, [0.0])[0]
     after = read_frames(turned, [0.0])[0]
+    transcode(turned, tmp_path / "copy.mp4", crf=20, preset="veryfast")
+    assert np.abs(read_frames(tmp_path / "copy.mp4", [0.0])[0].astype(int) - after).mean() < 6, (
+        "a copy for browsers stands upright too"
+    )
     assert after.shape == (64, 48, 3)
     # Shown a quarter turn clockwise, what was left (dark) is on top.
     assert after[:20].mean() < after[-20:].mean()
     assert before[:, :20].mean() < before[:, -20:].mean()
+
+
+def test_a_span_becomes_a_video_of_its_own(corpus: Path, tmp_path: Path) -> None:
+    source = sorted((corpus / "corpus").glob("*.mp4"))[0]
+    info = probe(source)
+    assert write_clip(source, 0.0, info.duration_s, tmp_path / "whole") == ".mp4"
+    assert (tmp_path / "whole").read_bytes() == source.read_bytes(), "a whole file goes out as it is"
+    start, end = 0.4 * info.duration_s, 0.8 * info.duration_s
+    for name in ("one", "two"):
+        assert write_clip(source, start, end, tmp_path / name) == ".mp4"
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    part = probe(tmp_path / "one")
+    assert abs(part.duration_s - (end - start)) <= 2 / info.fps
+    assert part.has_audio == info.has_audio
+    wanted = read_frames(source, [start + 0.5])[0].astype(int)
+    found = read_frames(tmp_path / "one", [0.5])[0].astype(int)
+    assert np.abs(wanted - found).mean() < 8
+    heard, was = (read_audio(p, a, a + 0.5) for p, a in ((tmp_path / "one", 0.2), (source, start + 0.2)))
+    if np.abs(was).max() > 0.05:
+        lag = int(np.argmax(np.correlate(heard, was, "full"))) - len(was) + 1
+        assert abs(lag) < 16_000 * 0.005, "the sound stays with the picture"
 
 
 def test_scaling_keeps_the_shape(tmp_path: Path) -> None:

@@ -1,0 +1,215 @@
+"""Datasets taken away: each loaded by what it is for, and the same bytes from the same champion."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flywheel.core.errors import UserError
+from flywheel.core.types import Cue
+from flywheel.formats.subtitles import parse_subtitles
+from flywheel.rounds import RoundContext, champion, stages
+from flywheel.rounds.export import WRITERS, export
+from flywheel.rounds.texts import Texts
+from flywheel.store import Workspace
+from flywheel.store.media import probe
+from human_refine.gold import add_gold
+from tests.rounds.test_champion import context, prepared, says  # noqa: F401
+from tests.rounds.test_rounds import correct
+
+Make = Callable[..., Workspace]
+
+
+@pytest.fixture
+def wheel(context: RoundContext) -> RoundContext:  # noqa: F811
+    """A champion of round 1, whose train clips have texts of a person, of a model, a rejected one, and a dense caption."""
+    w = context.workspace
+    edited, rejected, gold, *_ = sorted(context.split("train"), key=lambda c: c.id)
+    correct(context, edited.id, 'A person\'s "text", with <marks> & 日本.')
+    correct(context, rejected.id, "", verdict="reject")
+    add_gold(w, {gold.id: "Known."}, "lead")
+    cue = {"cues": [{"start_s": 0.25, "end_s": 1.5, "text": "A ball rolls."}, {"start_s": 1.5, "end_s": 2.0, "text": "It stops."}]}
+    one = Texts(w).captions(1)[edited.id]
+    w.add_annotations([replace(one, id="dense", kind="dense_caption", payload=json.dumps(cue))], 1)
+    says(context, 0, 0.2)
+    says(context, 1, 0.9)
+    stages.gate(context, 1)
+    w.set_stage(1, "gate", "done", {"verdict": "promoted"})
+    return context
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def wanted(context: RoundContext) -> dict[str, str]:  # noqa: F811
+    edited, _rejected, _gold, *rest = sorted(context.split("train"), key=lambda c: c.id)
+    texts = Texts(context.workspace)
+    said = {edited.id: 'A person\'s "text", with <marks> & 日本.'}
+    # What people rejected is nobody's caption; nothing is put in its place.
+    return said | {c.id: texts.captions(1)[c.id].text for c in rest}
+
+
+def test_llava(wheel: RoundContext, tmp_path: Path) -> None:
+    found = export(wheel, tmp_path / "out", "llava")
+    rows = json.loads((tmp_path / "out" / "data.json").read_text())
+    assert {r["id"]: r["conversations"][1]["value"] for r in rows} == wanted(wheel)
+    assert found["clips"] == len(rows)
+    for row in rows:
+        assert [t["from"] for t in row["conversations"]] == ["human", "gpt"]
+        assert row["conversations"][0]["value"].count("<video>") == 1
+        assert probe(tmp_path / "out" / row["video"]).duration_s > 0
+
+
+def test_messages_load_with_datasets_and_fit_the_chat_template(wheel: RoundContext, tmp_path: Path) -> None:
+    import datasets
+
+    export(wheel, tmp_path / "out", "messages", splits=("train", "anchor"))
+    loaded = datasets.load_dataset("json", data_files=str(tmp_path / "out" / "train.jsonl"), cache_dir=str(tmp_path / "cache"))[
+        "train"
+    ]
+    texts = {row["id"]: row["messages"][1]["content"][0]["text"] for row in loaded}
+    anchors = {c.id for c in wheel.split("anchor")}
+    assert {i: t for i, t in texts.items() if i not in anchors} == wanted(wheel)
+    assert set(texts) >= anchors
+    from flywheel.models.load import load_processor
+
+    talk = loaded[0]["messages"]
+    words = load_processor(wheel.base).apply_chat_template(talk, tokenize=False)
+    assert talk[1]["content"][0]["text"] in words
+
+
+def test_a_folder_for_hugging_face_has_videos_that_play(wheel: RoundContext, tmp_path: Path) -> None:
+    import datasets
+
+    export(wheel, tmp_path / "out", "hf")
+    loaded = datasets.load_dataset("videofolder", data_dir=str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))["train"]
+    assert isinstance(loaded.features["video"], datasets.Video)
+    rows = loaded.cast_column("video", datasets.Video(decode=False))
+    assert {row["id"]: row["text"] for row in rows} == wanted(wheel)
+    assert all(probe(Path(row["video"]["path"])).fps > 0 for row in rows)
+
+
+def test_webdataset(wheel: RoundContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import webdataset
+
+    monkeypatch.setattr("flywheel.formats.export._SHARD_CLIPS", 3)
+    export(wheel, tmp_path / "out", "webdataset")
+    tars = sorted(str(p) for p in (tmp_path / "out").glob("*.tar"))
+    assert len(tars) == (len(wanted(wheel)) + 2) // 3
+    rows = list(webdataset.WebDataset(tars, shardshuffle=False, empty_check=False))
+    assert {row["__key__"]: row["txt"].decode() for row in rows} == wanted(wheel)
+    (tmp_path / "v.mp4").write_bytes(rows[0]["mp4"])
+    assert probe(tmp_path / "v.mp4").duration_s > 0
+    assert json.loads(rows[0]["json"])["id"] == rows[0]["__key__"]
+
+
+def test_label_studio_and_subtitles(wheel: RoundContext, tmp_path: Path) -> None:
+    export(wheel, tmp_path / "tasks", "label-studio")
+    tasks = json.loads((tmp_path / "tasks" / "tasks.json").read_text())
+    by_people = [t for t in tasks if t.get("annotations")]
+    assert len(by_people) == 1
+    assert "A ball rolls." in json.dumps(by_people[0]["annotations"])
+    assert sum(len(t["predictions"]) for t in tasks) == len(tasks) - 1
+    export(wheel, tmp_path / "subtitles", "webvtt")
+    files = {p.stem: parse_subtitles(p.read_text()) for p in (tmp_path / "subtitles").glob("*.vtt")}
+    edited = sorted(wheel.split("train"), key=lambda c: c.id)[0]
+    assert files.pop(edited.id) == [
+        Cue(start_s=0.25, end_s=1.5, text="A ball rolls."),
+        Cue(start_s=1.5, end_s=2.0, text="It stops."),
+    ]
+    assert all(len(cues) == 1 and cues[0].text == wanted(wheel)[i] for i, cues in files.items())
+
+
+def test_the_card_says_what_it_is(wheel: RoundContext, tmp_path: Path) -> None:
+    export(wheel, tmp_path / "out", "messages")
+    card = (tmp_path / "out" / "README.md").read_text()
+    front = yaml.safe_load(card.split("---")[1])
+    assert front["license"] == "other"
+    data = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    assert data["num_clips"] == len(wanted(wheel)) == sum(data["counts"].values())
+    assert data["left_out"]["gold, which checks refiners"] == 1
+    for part in (
+        champion.unit(wheel, 1)["model"],
+        "| 1 | promoted |",
+        "## Limits",
+        "Not recorded",
+        f"human: {data['counts']['human']}",
+    ):
+        assert part in card, part
+
+
+@pytest.mark.parametrize("form", sorted(WRITERS))
+def test_a_rollback_gives_back_the_same_bytes(wheel: RoundContext, tmp_path: Path, form: str) -> None:
+    w = wheel.workspace
+    export(wheel, tmp_path / "before", form, splits=("train", "anchor", "test"))
+    edited = sorted(wheel.split("train"), key=lambda c: c.id)[0]
+    late = w.correction_records()[-1]
+    w.add_corrections(
+        [
+            replace(
+                late, id="late", annotation_id=Texts(w).captions(1)[edited.id].id, verdict="edit", text="Said later.", refiner="s"
+            )
+        ]
+    )
+    says(wheel, 2, 1.0)
+    one = Texts(w).captions(1)[edited.id]
+    w.add_annotations([replace(one, id=f"second-{c.id}", clip_id=c.id, round=2, text="By M1.") for c in wheel.split("train")], 2)
+    champion.promote(wheel, 2, "to see")
+    export(wheel, tmp_path / "between", form, splits=("train", "anchor", "test"))
+    assert champion.rollback(wheel) == 1
+    export(wheel, tmp_path / "after", form, splits=("train", "anchor", "test"))
+    before, between, after = (everything(tmp_path / name) for name in ("before", "between", "after"))
+    assert before == after
+    assert before != between
+
+
+def test_what_can_not_be_exported(wheel: RoundContext, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a").touch()
+    for arguments, says_ in (
+        ((tmp_path / "full", "llava"), "holds something already"),
+        ((tmp_path / "out", "coco"), "format 'coco' is unknown"),
+    ):
+        with pytest.raises(UserError, match=says_):
+            export(wheel, *arguments)
+    with pytest.raises(UserError, match="never came to its gate"):
+        export(wheel, tmp_path / "out", "llava", round=7)
+    with pytest.raises(UserError, match="split 'dev' is unknown"):
+        export(wheel, tmp_path / "out", "llava", splits=("dev",))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_gone_or_broken_costs_one_clip(wheel: RoundContext, tmp_path: Path) -> None:
+    clips = sorted(wheel.split("train"), key=lambda c: c.id)
+    gone, broken = [c for c in clips if c.id in wanted(wheel)][:2]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for clip in (gone, broken):
+        shutil.copy(clip.uri, elsewhere)
+    data = (elsewhere / Path(broken.uri).name).read_bytes()
+    (elsewhere / Path(broken.uri).name).write_bytes(data[:200])
+    (elsewhere / Path(gone.uri).name).unlink()
+    wheel.workspace.as_of(1)
+    places = {c.id: replace(c, uri=str(elsewhere / Path(c.uri).name)) for c in (gone, broken)}
+    original = RoundContext.clips.fget
+
+    def moved(self: RoundContext) -> dict:  # type: ignore[type-arg]
+        assert original is not None
+        return {**original(self), **places}
+
+    RoundContext.clips = property(moved)  # type: ignore[assignment, method-assign]
+    try:
+        found = export(wheel, tmp_path / "out", "hf")
+    finally:
+        RoundContext.clips = property(original)  # type: ignore[assignment, method-assign]
+    assert found["clips"] == len(wanted(wheel)) - 2
+    assert found["left_out"]["whose file is gone"] == found["left_out"]["whose video can't be read"] == 1
+    lines = (tmp_path / "out" / "metadata.jsonl").read_text().splitlines()
+    assert len(lines) == found["clips"] == len(list((tmp_path / "out" / "videos").iterdir()))
