@@ -452,6 +452,27 @@ def export(
     _print(found, json_, f"{found['clips']} clips of round {found['round']} in {out} ({sources})")
 
 
+@app.command()
+@_results_alone
+def takedown(
+    clips: Annotated[list[str], typer.Argument(help="Ids of clips, or paths of their files.")],
+    reason: Annotated[str, typer.Option(help="Why; it is recorded.")],
+    keep_exports: Annotated[bool, typer.Option("--keep-exports", help="Name the datasets that hold them, and leave them.")] = False,
+    config: Config = HERE, set_: Set = None, json_: Json = False,
+) -> None:  # fmt: skip
+    """Remove clips and all that is on record of them, datasets that hold them too; says where they were used."""
+    from flywheel.rounds.takedown import take_down
+
+    context = _context(_open(config, set_))
+    with context.workspace.lock():
+        found = take_down(context, clips, reason, keep_exports=keep_exports)
+    lines = [f"{len(found['clips'])} clips taken down: " + ", ".join(f"{n} {kind}" for kind, n in found["removed"].items() if n)]
+    lines += [f"M{u['round']} {u['use']} {u['clip_id']} in {u['stage']}" for u in found["learned"]]
+    lines += [f"{'deleted' if found['exports_deleted'] else 'still holds them'}: {e}" for e in found["exports"]]
+    lines += [f"not ours to delete: {f}" for f in found["files"]]
+    _print(found, json_, "\n".join(lines))
+
+
 @app.command("move-database")
 def move_database(
     url: Annotated[str, typer.Argument(help="An empty PostgreSQL database, postgresql://user@host/name.")],

@@ -170,7 +170,7 @@ class Queue:
             with self._workspace.database.transaction() as connection:
                 counts = [
                     connection.execute(sql.select(sql.func.count()).select_from(t)).scalar_one()
-                    for t in (db.corrections, db.shards, db.exclusions, db.gold)
+                    for t in (db.corrections, db.shards, db.exclusions, db.gold, db.takedowns)
                 ]
             with self._lock:
                 if not force and counts == [self._num_said, *self._num_others]:

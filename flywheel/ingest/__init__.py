@@ -33,6 +33,7 @@ def ingest(workspace: Workspace, sources: Sequence[str], *, limit: int | None = 
     result = IngestResult()
     stream = islice(_all_items(workspace, sources), limit)
     with progress("ingest", None) as bar, ThreadPoolExecutor(_THREADS) as pool:
+        down = workspace.taken_down()
         while batch := list(islice(stream, _BATCH)):
             known = workspace.known_contents()
             fresh: list[Clip] = []
@@ -46,9 +47,16 @@ def ingest(workspace: Workspace, sources: Sequence[str], *, limit: int | None = 
                     result.rejected += 1
                     continue
                 places.setdefault(content_hash, str(item.path))
+                for clip in clips:
+                    if clip.id in down:
+                        why = f"was taken down: {down[clip.id]}"
+                        workspace.add_rejected(round=0, stage="ingest", uri=str(item.path), clip_id="", reason=why)
+                        result.rejected += 1
+                refused = [clip for clip in clips if clip.id in down]
+                clips = [clip for clip in clips if clip.id not in down]
                 new = [clip for clip in clips if clip.id not in seen]
                 seen.update(clip.id for clip in new)
-                if not new:
+                if not new and not refused:
                     result.known += 1
                 fresh.extend(new)
             workspace.locate(places)

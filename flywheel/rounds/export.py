@@ -45,17 +45,26 @@ def export(
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        WRITERS[form](_rows(frozen, chosen, splits, sources, left_out, hours), temporary)
+        went: list[str] = []
+        WRITERS[form](_noting(_rows(frozen, chosen, splits, sources, left_out, hours), went), temporary)
         count = sum(sources.values())
         describe(_card(frozen, chosen, form, count, sources, left_out, hours[0]), temporary)
         if out.exists():
             out.rmdir()
+        # Before it appears: a dataset that nobody knows of could not be found when a clip must go.
+        workspace.add_export(out.resolve(), chosen, went)
         temporary.replace(out)
     except OSError as error:
         raise BorderError(f"{out}: can't be written ({error.strerror or error}).") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return {"round": chosen, "format": form, "clips": count, "sources": dict(sources), "left_out": dict(left_out), "out": str(out)}
+
+
+def _noting(rows: Iterator[ExportRow], went: list[str]) -> Iterator[ExportRow]:
+    for row in rows:
+        went.append(row.id)
+        yield row
 
 
 def _rows(

@@ -88,6 +88,24 @@ gold = sql.Table(
     sql.Column("at", _TIME, nullable=False),
 )  # fmt: skip
 
+#: Clips that were taken down, and are refused when they come again; ``usage`` says where they were used, as JSON.
+takedowns = sql.Table(
+    "takedowns", metadata,
+    sql.Column("clip_id", sql.String, primary_key=True),
+    sql.Column("reason", sql.Text, nullable=False),
+    sql.Column("at", _TIME, nullable=False),
+    sql.Column("usage", sql.Text, nullable=False),
+)  # fmt: skip
+
+#: Datasets that were taken away, and of which clips, as JSON.
+exports = sql.Table(
+    "exports", metadata,
+    sql.Column("out", sql.Text, primary_key=True),
+    sql.Column("at", _TIME, nullable=False),
+    sql.Column("round", sql.Integer, nullable=False),
+    sql.Column("clips", sql.Text, nullable=False),
+)  # fmt: skip
+
 #: Refiners whose words are left out, and taken in again; the newest row of a name counts.
 exclusions = sql.Table(
     "exclusions", metadata,
@@ -180,6 +198,8 @@ class Database:
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA synchronous=FULL")
                 connection.execute("PRAGMA busy_timeout=20000")
+                # What is deleted is overwritten: a text that was taken down does not stay in a free page.
+                connection.execute("PRAGMA secure_delete=ON")
 
         with self.transaction() as connection:
             if not self.is_sqlite:
@@ -275,6 +295,12 @@ class Database:
                     # Rows that came with their ids leave the sequence where it was.
                     there.execute(sql.text("SELECT setval(pg_get_serial_sequence('champions', 'id'), :last)"), {"last": last})
         return count
+
+    def scrub(self) -> None:
+        """Leave nothing of deleted rows in SQLite's log beside the file; PostgreSQL's own vacuum does its part in time."""
+        if self.is_sqlite:
+            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.execute(sql.text("PRAGMA wal_checkpoint(TRUNCATE)"))
 
     def close(self) -> None:
         self.engine.dispose()

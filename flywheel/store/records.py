@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +142,38 @@ class Records:
             raise BorderError(
                 f"{self.root / kind}: a committed shard is missing or damaged ({error}). Restore it from a backup."
             ) from error
+
+    def remove(self, what: Mapping[str, pl.Expr]) -> dict[str, int]:
+        """Remove rows (kind -> which) for good; returns how many of each kind. A shard is written anew without them and takes the old one's place in one
+        transaction, and only then the old file goes: killed between, the rows are all there or all gone. Only the holder of the lock may call it."""
+        removed = {}
+        for kind, which in what.items():
+            with self._db.transaction() as connection:
+                rows = connection.execute(sql.select(db.shards).where(db.shards.c.kind == kind)).mappings().all()
+            removed[kind] = sum(self._without(kind, dict(row), which) for row in rows)
+        return removed
+
+    def _without(self, kind: str, row: dict[str, Any], which: pl.Expr) -> int:
+        key = next(iter(SCHEMAS[kind]))
+        frame = self._scan(kind, [row["name"]])
+        gone = frame.filter(which)
+        if gone.is_empty():
+            return 0
+        kept = frame.filter(~which)
+        name = str(Path(row["name"]).parent / f"part-{uuid.uuid4().hex}.parquet")
+        if kept.height:
+            _write_whole(kept, self.root / name)
+        with self._db.transaction() as connection:
+            connection.execute(sql.delete(db.shards).where(db.shards.c.name == row["name"]))
+            ids = gone[key].to_list()
+            for start in range(0, len(ids), 500):
+                mine = (db.keys.c.kind == kind) & db.keys.c.key.in_(ids[start : start + 500])
+                connection.execute(sql.delete(db.keys).where(mine))
+            if kept.height:
+                connection.execute(sql.insert(db.shards).values(**{**row, "name": name, "num_rows": kept.height}))
+                connection.execute(sql.update(db.keys).where(db.keys.c.shard == row["name"]).values(shard=name))
+        (self.root / row["name"]).unlink(missing_ok=True)
+        return gone.height
 
     def sweep(self) -> int:
         """Remove files that no commit names (a killed writer's); only the holder of the workspace's lock may call it."""

@@ -247,6 +247,58 @@ class Workspace:
         with self.database.transaction() as connection:
             return self.database.insert_new(connection, db.corrections, rows)
 
+    # What went out, and what must not come in.
+
+    def taken_down(self) -> dict[str, str]:
+        """Clip id -> why it was taken down."""
+        with self.database.transaction() as connection:
+            return {row.clip_id: row.reason for row in connection.execute(sql.select(db.takedowns))}
+
+    def forget_corrections(self, clip_ids: Iterable[str]) -> int:
+        """Remove what people said of these clips, from the snapshots too; returns how many rows of today went."""
+        ids = sorted(clip_ids)
+        with self.database.transaction() as connection:
+            mine = sql.select(db.corrections.c.annotation_id).where(db.corrections.c.clip_id.in_(ids))
+            for key in set(connection.execute(mine).scalars()):
+                connection.execute(sql.delete(db.leases).where(db.leases.c.annotation_id.startswith(key)))
+            count = connection.execute(sql.delete(db.corrections).where(db.corrections.c.clip_id.in_(ids))).rowcount
+            connection.execute(sql.delete(db.gold).where(db.gold.c.clip_id.in_(ids)))
+        for round in self.rounds():
+            if (known := self.frozen(round)) is None:
+                continue
+            file = self._snapshot_file(round)
+            frame = pl.read_parquet(file)
+            kept = frame.filter(~pl.col("clip_id").is_in(ids))
+            gold = {c: t for c, t in known.values.get("gold", {}).items() if c not in ids}
+            if kept.height == frame.height and gold == known.values.get("gold", {}):
+                continue
+            temporary = file.with_suffix(".tmp")
+            kept.write_parquet(temporary)
+            digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
+            temporary.replace(file)
+            # Killed here, the snapshot says that its file was changed, and the same takedown again mends it.
+            self.set_meta(
+                f"snapshot:{round}",
+                json.dumps({**asdict(known), "corrections_sha256": digest, "values": {**known.values, "gold": gold}}),
+            )
+        return int(count)
+
+    def add_export(self, out: Path, round: int, clip_ids: Iterable[str]) -> None:
+        """Remember a dataset that was taken away, for the day when one of its clips must go."""
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        with self.database.transaction() as connection:
+            connection.execute(sql.delete(db.exports).where(db.exports.c.out == str(out)))
+            connection.execute(sql.insert(db.exports).values(out=str(out), at=at, round=round, clips=json.dumps(sorted(clip_ids))))
+
+    def forget_export(self, out: str) -> None:
+        with self.database.transaction() as connection:
+            connection.execute(sql.delete(db.exports).where(db.exports.c.out == out))
+
+    def exports(self) -> list[dict[str, Any]]:
+        with self.database.transaction() as connection:
+            rows = connection.execute(sql.select(db.exports).order_by(db.exports.c.at)).mappings().all()
+        return [{**row, "clips": json.loads(row["clips"])} for row in rows]
+
     # Rounds and their stages.
 
     def stage(self, round: int, stage: Stage) -> tuple[str, dict[str, Any]]:
