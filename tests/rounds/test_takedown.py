@@ -15,6 +15,7 @@ import pytest
 
 from flywheel.core.errors import UserError
 from flywheel.ingest import ingest
+from flywheel.models.inputs import clip_times
 from flywheel.rounds import RoundContext, stages
 from flywheel.rounds.conductor import figures
 from flywheel.rounds.export import export
@@ -79,7 +80,9 @@ def test_nothing_of_it_stays_and_nothing_else_goes(context: RoundContext, tmp_pa
         "clips": others["clips"] - 1, "annotations": others["annotations"] - mine, "generations": others["generations"] - 1,
         "examples": others["examples"] - 1,
     }  # fmt: skip
-    assert not w.cache.folder.exists()
+    corpus, before = w.config.corpus, w.cache.decodes
+    w.cache.frames(clip.uri, clip.content_hash, clip_times(clip, corpus.frames, corpus.sampling, corpus.fps), corpus.max_side)
+    assert w.cache.decodes == before + 1, "its frames were not in the cache any more"
     assert clip_id not in Texts(w.as_of(1)).human, "nor in the past"
     with w.lock():
         again = ingest(w, [clip.uri])
