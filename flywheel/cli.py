@@ -564,6 +564,17 @@ def schedule_write(
     print(write(kind, line, workspace.root, sys.executable, workspace.config.schedule.timezone), end="")
 
 
+def _dashboard_view(workspace: Workspace) -> str:
+    """MLflow's comparison of all rounds of the wheel; its front page where there is nothing to compare yet."""
+    from urllib.parse import quote
+
+    ids = [found for r in workspace.rounds() if (found := workspace.meta(f"mlflow_round_{r}"))]
+    experiment = workspace.meta("mlflow_experiment")
+    if len(ids) < 2 or experiment is None:
+        return ""
+    return f"#/compare-runs?runs={quote(json.dumps(ids))}&experiments={quote(json.dumps([experiment]))}"
+
+
 @app.command()
 def dashboard(
     config: Config = HERE,
@@ -574,16 +585,20 @@ def dashboard(
     from flywheel.store.tracking import Tracker
 
     workspace = _open(config, None)
-    uri = Tracker(workspace).tracking_uri()
+    tracker = Tracker(workspace)
+    if left := tracker.send_spooled():
+        say(f"dashboard: {left} figures still wait for the tracker to answer")
+    uri = tracker.tracking_uri()
+    view = _dashboard_view(workspace)
     if uri.startswith("http"):
-        print(uri)
+        print(f"{uri.rstrip('/')}/{view}")
         return
     if not (workspace.root / "mlflow.db").exists():
         raise UserError(f"dashboard: {workspace.root} has no tracked round yet. Run 'flywheel round' first.")
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     arguments = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--workers", "1",
                  "--default-artifact-root", (workspace.root / "mlartifacts").as_uri(), "--host", host, "--port", str(port)]  # fmt: skip
-    say(f"MLflow on http://{host}:{port}")
+    say(f"The rounds side by side: http://{host}:{port}/{view}")
     os.execve(sys.executable, arguments, environment)
 
 

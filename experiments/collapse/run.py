@@ -48,7 +48,12 @@ def main() -> None:
         folder = arguments.out / name
         if not (folder / "summary.json").exists():
             demo.run_demo(
-                folder, seed=arguments.seed, noise=0.5, quick=False, settings={**settings, "tracking": {"enabled": False}}, people=people
+                folder,
+                seed=arguments.seed,
+                noise=0.5,
+                quick=False,
+                settings={**settings, "tracking": {"enabled": False}},
+                people=people,
             )
         workspace = Workspace.open(folder)
         oracle, context = Oracle(folder / "oracle.parquet"), RoundContext(workspace)

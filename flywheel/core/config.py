@@ -209,6 +209,10 @@ class Gate(Section):
         le=1,
         description="a refiner whose accuracy on gold is surely below this (95 %) stops the round; see `flywheel exclude`",
     )
+    on_alarm: Literal["warn", "refuse"] = Field(
+        "warn", description="what becomes of a round of whose texts the collapse watch gives an alarm"
+    )
+    flat_rounds: int = Field(3, ge=1, description="so many rounds in a row that were not promoted, and the round advises to stop")
     diversity_margin: float = Field(
         0.1, ge=0, description="loss of distinct-3 against the champion's that is tolerated, as a share"
     )

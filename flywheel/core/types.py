@@ -182,6 +182,8 @@ class RoundReport:
     oracle: Mapping[str, EstimateRecord]
     stages_s: Mapping[str, float]
     details: Mapping[str, Any]
+    #: The collapse watch's (:mod:`flywheel.rounds.watch`).
+    watch: Mapping[str, EstimateRecord] = field(default_factory=dict)
 
 
 class MetricSink(Protocol):

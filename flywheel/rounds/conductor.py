@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from flywheel.core.errors import UserError
@@ -14,6 +15,7 @@ from flywheel.rounds import stages
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.report import write_report
 from flywheel.rounds.texts import EVALUATION
+from flywheel.rounds.watch import flat_rounds
 
 DONE = "done"
 
@@ -54,12 +56,14 @@ def run_round(context: RoundContext, *, until: Stage | None = None) -> dict[str,
         return {"round": round, "state": "stopped", "stage": until, "message": f"round {round} is done up to {until}"}
     result = context.workspace.stage(round, "gate")[1]
     publish(context, round)
-    return {
-        "round": round,
-        "state": DONE,
-        "verdict": result["verdict"],
-        "message": f"round {round} {result['verdict']}: {result['reason']}",
-    }
+    message = f"round {round} {result['verdict']}: {result['reason']}"
+    if alarms := result.get("alarms"):
+        message += "; the watch sees " + ", ".join(a["reason"] for a in alarms)
+    if (flat := flat_rounds(context, round)) >= context.config.gate.flat_rounds:
+        message += (
+            f"; {flat} rounds in a row were not promoted: more anchors, corrections or other clips will do more than another round"
+        )
+    return {"round": round, "state": DONE, "verdict": result["verdict"], "alarms": result.get("alarms", []), "message": message}
 
 
 def baseline(context: RoundContext) -> None:
@@ -93,6 +97,7 @@ def figures(context: RoundContext, round: int) -> dict[str, Any]:
         diversity=measured.get("diversity", {}),
         quality=measured.get("quality", {}),
         oracle=measured.get("oracle", {}),
+        watch=measured.get("watch", {}),
         stages_s=workspace.stages_s(round),
         details={stage: result for stage, result in results.items() if result},
     )
@@ -107,17 +112,42 @@ def publish(context: RoundContext, round: int) -> None:
     tracker.metrics(round, flat(said))
     tracker.parameters(round, {"model": context.config.corpus.model, "loss": context.config.loss.name,
                                "prompt": context.prompt.digest, "learned_from_round": said["details"].get("pretrain", {}).get("learned_from_round")})  # fmt: skip
-    texts = context.workspace.annotations(round=round).select("clip_id", "kind", "text")
-    if texts.height:
-        tracker.dataset(round, texts, f"annotations-{round:03d}", "annotations")
+    gate = said["details"].get("gate", {})
+    champion = "base" if context.workspace.champion() == 0 else f"round {context.workspace.champion()}"
+    tracker.tags(round, {"verdict": gate.get("verdict", "base" if round == 0 else "none"), "champion_then": champion,
+                         "mlflow.note.content": gate.get("reason", "The base model's own texts." if round == 0 else "")})  # fmt: skip
+    for stage in ROUND_STAGES:
+        result = context.workspace.stage(round, stage)[1]
+        if result:
+            tracker.stage(round, stage, {"seconds": said["stages_s"].get(stage, 0.0), **_numbers(result)}, _words(result))
+    tracker.dataset(round)
     tracker.table(round, _gallery(context, round), "samples.json")
     tracker.artifacts(round, [folder / "report.html", folder / "report.json", folder / "config.yaml"])
 
 
 def _gallery(context: RoundContext, round: int) -> dict[str, list[Any]]:
-    """The same clips round by round, so that MLflow shows them side by side."""
-    said = context.workspace.annotations(round=round, kind=EVALUATION).sort("clip_id").head(24)
-    return {"clip": said["clip_id"].to_list(), "text": said["text"].to_list()}
+    """The same test clips, with the text that each round's model writes of them, so that MLflow shows them side by side."""
+    clips = sorted(context.split("test"), key=lambda c: c.id)[:24]
+    out: dict[str, list[Any]] = {"clip": [c.id for c in clips], "file": [Path(c.uri).name for c in clips]}
+    for r in range(round + 1):
+        said = dict(context.workspace.annotations(round=r, kind=EVALUATION).select("clip_id", "text").iter_rows())
+        out["base" if r == 0 else f"M{r}"] = [said.get(c.id, "") for c in clips]
+    return out
+
+
+def _numbers(result: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """The plain numbers of a stage's result, nested ones by their path."""
+    out: dict[str, float] = {}
+    for name, value in result.items():
+        if isinstance(value, bool | int | float) and value == value:
+            out[f"{prefix}{name}"] = float(value)
+        elif isinstance(value, Mapping):
+            out |= _numbers(value, f"{prefix}{name}/")
+    return out
+
+
+def _words(result: Mapping[str, Any]) -> dict[str, str]:
+    return {name: value for name, value in result.items() if isinstance(value, str)}
 
 
 #: Figures of what people did that MLflow gets.
@@ -127,7 +157,7 @@ _REVIEW = ("alpha", "boundary_iou", "overlap", "edit_rate", "seconds_each", "gol
 def flat(said: Mapping[str, Any]) -> dict[str, float]:
     """Nested figures as ``quality/token_f1`` and the like, with ``_low`` and ``_high`` for intervals; nan left out."""
     out: dict[str, float] = {"num_corrections": float(said["num_corrections"])}
-    for group in ("quantity", "diversity", "quality", "oracle"):
+    for group in ("quantity", "diversity", "quality", "oracle", "watch"):
         for name, value in said[group].items():
             parts = (
                 {"": value["value"], "_low": value["low"], "_high": value["high"]} if isinstance(value, Mapping) else {"": value}

@@ -73,8 +73,8 @@ def _measures(rounds: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, 
     """``quality/token_f1`` -> [(round, estimate)], for what has a value."""
     series: dict[str, list[tuple[int, Mapping[str, float]]]] = {}
     for said in rounds:
-        for group in ("oracle", "quality", "diversity", "quantity"):
-            for name, value in said[group].items():
+        for group in ("oracle", "quality", "diversity", "quantity", "watch"):
+            for name, value in said.get(group, {}).items():
                 estimate = value if isinstance(value, Mapping) else {"value": value, "low": value, "high": value}
                 if estimate["value"] == estimate["value"]:
                     series.setdefault(f"{group}/{name}", []).append((said["round"], estimate))
@@ -89,6 +89,8 @@ def _plots(rounds: Sequence[Mapping[str, Any]]) -> str:
         "diversity/distinct_1",
         "diversity/distinct_3",
         "quantity/tokens",
+        "watch/vendi",
+        "watch/self_bleu",
     )
     measures = _measures(rounds)
     return "<div class=plots>" + "".join(_plot(n, measures[n]) for n in wanted if n in measures) + "</div>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from flywheel.rounds.annotate import costs, write_texts
 from flywheel.rounds.champion import freeze, put_in_force, tested, verify
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.texts import CAPTION, EVALUATION, Texts
+from flywheel.rounds.watch import alarms_of, watched
 from flywheel.rounds.writer import Writer
 from flywheel.store.records import SCHEMAS
 from human_refine.effort import effort
@@ -320,6 +321,7 @@ def evaluate(context: RoundContext, round: int) -> Result:
     )
     if settings.agreement_pairs and test:
         figures["quality"]["agreement"] = asdict(_agreement(context, texts, test[: settings.agreement_pairs], said, round))
+    figures["watch"] = {name: asdict(value) for name, value in watched(context, round).items()}
     return figures
 
 
@@ -355,12 +357,21 @@ def gate(context: RoundContext, round: int) -> Result:
         return {"against": rows[-1]["against"], **rows[-1]["judgement"]}
     champion = workspace.champion()
     judgement = tested(context, round)
+    alarms = alarms_of([_watch_of(context, r) for r in range(round + 1)])
+    for alarm in alarms:
+        say(f"watch: {alarm['reason']}")
+    if alarms and context.config.gate.on_alarm == "refuse" and judgement.verdict == "promoted":
+        judgement = replace(judgement, verdict="refused", reason=f"the watch sees {alarms[0]['reason']} (gate.on_alarm)")
     freeze(context, round)
     if judgement.verdict == "promoted":
-        put_in_force(context, round, judgement.reason, judgement=judgement.record(), against=champion)
+        put_in_force(context, round, judgement.reason, judgement={**judgement.record(), "alarms": alarms}, against=champion)
     else:
         context.tracker.candidate(round)
-    return {"against": champion, **judgement.record()}
+    return {"against": champion, **judgement.record(), "alarms": alarms}
+
+
+def _watch_of(context: RoundContext, round: int) -> dict[str, Estimate]:
+    return {name: Estimate(**value) for name, value in context.workspace.stage(round, "evaluate")[1].get("watch", {}).items()}
 
 
 STAGES: dict[Stage, Callable[[RoundContext, int], Result]] = {

@@ -1,54 +1,160 @@
-"""MLflow: one parent run per wheel, a child per round, metrics with step = round. The border to MLflow.
+"""MLflow: one parent run per wheel, a child per round, a grandchild per stage, metrics with step = round. The border to MLflow.
 
-A tracker that is down never stops a round: what it would have been told is on disk in the report, and one line says so.
+A tracker that is down never stops a round: what it would have been told is kept in ``spool/tracking.jsonl`` of the workspace, and told to it, in order,
+the next time it answers.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import polars as pl
 
 from flywheel.core.progress import say
 from flywheel.store.workspace import Workspace
 
 _PARENT = "mlflow_parent"
+#: A server that does not answer costs a round some seconds, not the minutes that MLflow would try for.
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}
 
 
 class Tracker:
-    """The wheel's runs in MLflow. All methods swallow the tracker's failures after saying so once."""
+    """The wheel's runs in MLflow. No method fails: what the tracker did not take is spooled, after saying so once."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._config = workspace.config.tracking
-        self._down = not self._config.enabled
+        self._down = False
         self._mlflow: Any = None
+        self._spool = workspace.root / "spool" / "tracking.jsonl"
 
     def tracking_uri(self) -> str:
         return self._config.uri or f"sqlite:///{self._workspace.root / 'mlflow.db'}"
 
-    def _try(self, work: Callable[[Any], Any]) -> Any:
-        if self._down:
-            return None
+    # What can be told. Arguments are plain values, so that they can lie on disk until there is somebody to tell.
+
+    def metrics(self, round: int, values: Mapping[str, float]) -> None:
+        """A round's figures, in its run and in the parent's, step = round."""
+        self._tell("metrics", round=round, values=dict(values))
+
+    def parameters(self, round: int, values: Mapping[str, Any]) -> None:
+        self._tell("parameters", round=round, values={k: str(v)[:500] for k, v in values.items()})
+
+    def tags(self, round: int, values: Mapping[str, str]) -> None:
+        """What MLflow's lists and comparisons can be filtered by."""
+        self._tell("tags", round=round, values=dict(values))
+
+    def stage(self, round: int, stage: str, values: Mapping[str, float], parameters: Mapping[str, Any]) -> None:
+        """A stage's own run under its round's."""
+        self._tell(
+            "stage", round=round, stage=stage, values=dict(values), parameters={k: str(v)[:500] for k, v in parameters.items()}
+        )
+
+    def dataset(self, round: int) -> None:
+        """The round's annotations by their digest."""
+        self._tell("dataset", round=round)
+
+    def candidate(self, round: int) -> None:
+        """A round's model as a version in the registry, with the alias ``candidate``."""
+        self._tell("alias", round=round, alias="candidate")
+
+    def champion(self, round: int) -> None:
+        """The same, with the alias ``champion``; the base (0) is no round's model, then nobody has it."""
+        self._tell("alias", round=round, alias="champion")
+
+    def artifacts(self, round: int, paths: Sequence[Path]) -> None:
+        self._tell("artifacts", round=round, paths=[str(path) for path in paths])
+
+    def table(self, round: int, rows: Mapping[str, list[Any]], name: str) -> None:
+        self._tell("table", round=round, rows=dict(rows), name=name)
+
+    def training(self, round: int, logged: list[tuple[dict[str, float], int]]) -> None:
+        self._tell("training", round=round, logged=logged)
+
+    def sink(self, round: int) -> TrainingSink:
+        return TrainingSink(self, round)
+
+    def send_spooled(self) -> int:
+        """Tell what could not be told before; returns how much is left."""
+        if self._config.enabled and self._spool.exists() and not self._down:
+            self._attempt(self._drain)
+        return len(self._spool.read_text(encoding="utf-8").splitlines()) if self._spool.exists() else 0
+
+    # How.
+
+    def _tell(self, what: str, **arguments: Any) -> None:
+        if not self._config.enabled:
+            return
+        if self._spool.exists() and not self._down:
+            # In order: what waits goes first.
+            self._attempt(self._drain)
+        if self._down or not self._attempt(lambda: self._do(what, arguments)):
+            self._spool.parent.mkdir(exist_ok=True)
+            with open(self._spool, "a", encoding="utf-8") as file:
+                file.write(json.dumps({"what": what, **arguments}) + "\n")
+
+    def _attempt(self, work: Any) -> bool:
         try:
-            return work(self._module())
+            work()
+            return True
         except Exception as error:
             # MLflow raises its own, requests' and SQLAlchemy's errors alike; none may cost a round.
             self._down = True
-            say(f"tracking: {self.tracking_uri()}: {str(error).splitlines()[0] if str(error) else type(error).__name__}. "
-                "Going on without; the figures are in reports/.")  # fmt: skip
-            return None
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            say(
+                f"tracking: {self.tracking_uri()}: {first[:300]}. Going on without; it is told when it answers again, the figures are in reports/."
+            )
+            return False
+
+    def _drain(self) -> None:
+        """What is told is taken off the spool line by line, so that a kill tells at most one thing twice."""
+        lines = self._spool.read_text(encoding="utf-8").splitlines()
+        done = 0
+        try:
+            for line in lines:
+                try:
+                    entry = json.loads(line)
+                except json.JSONDecodeError:
+                    # The last line of a killed process.
+                    done += 1
+                    continue
+                try:
+                    self._do(entry.pop("what"), entry)
+                except Exception as error:
+                    # What the tracker will never take must not keep back all that comes after it.
+                    if getattr(error, "error_code", "") not in (
+                        "INVALID_PARAMETER_VALUE",
+                        "RESOURCE_DOES_NOT_EXIST",
+                        "BAD_REQUEST",
+                    ):
+                        raise
+                    say(f"tracking: one entry was not taken and is left out ({str(error).splitlines()[0][:200]})")
+                done += 1
+        finally:
+            temporary = self._spool.with_suffix(".tmp")
+            temporary.write_text("".join(line + "\n" for line in lines[done:]), encoding="utf-8")
+            if done < len(lines):
+                temporary.replace(self._spool)
+            else:
+                temporary.unlink()
+                self._spool.unlink()
+
+    def _do(self, what: str, arguments: Mapping[str, Any]) -> None:
+        getattr(self, f"_do_{what}")(self._module(), **arguments)
 
     def _module(self) -> Any:
         if self._mlflow is None:
-            os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-            os.environ.setdefault("DO_NOT_TRACK", "true")
-            os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+            for name, value in {
+                "MLFLOW_DISABLE_TELEMETRY": "true",
+                "DO_NOT_TRACK": "true",
+                "GIT_PYTHON_REFRESH": "quiet",
+                **_PATIENCE,
+            }.items():
+                os.environ.setdefault(name, value)
             import mlflow
 
             logging.getLogger("mlflow").setLevel(logging.ERROR)
@@ -57,108 +163,112 @@ class Tracker:
             if mlflow.get_experiment_by_name(self._config.experiment) is None:
                 location = None if self._config.uri else (self._workspace.root / "mlartifacts").as_uri()
                 mlflow.create_experiment(self._config.experiment, artifact_location=location)
-            mlflow.set_experiment(self._config.experiment)
+            experiment = mlflow.set_experiment(self._config.experiment)
+            self._workspace.set_meta("mlflow_experiment", str(experiment.experiment_id))
             self._mlflow = mlflow
         return self._mlflow
 
     @contextmanager
     def _run(self, mlflow: Any, round: int | None) -> Iterator[Any]:
         """The parent's run, or inside it the round's; made at the first use, found again after."""
-        run_id = self._workspace.meta(_PARENT)
-        with mlflow.start_run(run_id=run_id, run_name=None if run_id else self._workspace.root.name) as parent:
-            if run_id is None:
-                self._workspace.set_meta(_PARENT, parent.info.run_id)
+        with self._found(mlflow, _PARENT, self._workspace.root.name, {"wheel": self._workspace.root.name}) as parent:
             if round is None:
                 yield parent
                 return
-            key = f"mlflow_round_{round}"
-            child_id = self._workspace.meta(key)
-            name = None if child_id else f"round {round:03d}"
-            with mlflow.start_run(run_id=child_id, run_name=name, nested=True) as child:
-                if child_id is None:
-                    self._workspace.set_meta(key, child.info.run_id)
-                    mlflow.set_tag("round", round)
+            tags = {"round": str(round), "wheel": self._workspace.root.name, "level": "round"}
+            with self._found(mlflow, f"mlflow_round_{round}", f"round {round:03d}", tags, nested=True) as child:
                 yield child
 
-    def metrics(self, round: int, values: Mapping[str, float]) -> None:
-        """A round's figures, in its run and in the parent's, step = round."""
+    @contextmanager
+    def _found(self, mlflow: Any, key: str, name: str, tags: Mapping[str, str], *, nested: bool = False) -> Iterator[Any]:
+        run_id = self._workspace.meta(key)
+        if run_id is not None and not self._is_there(mlflow, run_id):
+            # Another server, or one whose database was made anew: it gets runs of its own.
+            run_id = None
+        with mlflow.start_run(run_id=run_id, run_name=None if run_id else name, nested=nested) as run:
+            if run_id is None:
+                self._workspace.set_meta(key, run.info.run_id)
+                mlflow.set_tags(dict(tags))
+            yield run
 
-        def work(mlflow: Any) -> None:
-            with self._run(mlflow, None):
-                mlflow.log_metrics(dict(values), step=round)
+    @staticmethod
+    def _is_there(mlflow: Any, run_id: str) -> bool:
+        try:
+            return str(mlflow.MlflowClient().get_run(run_id).info.lifecycle_stage) == "active"
+        except mlflow.exceptions.MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return False
+            raise
+
+    @staticmethod
+    def _params(mlflow: Any, run_id: str, values: Mapping[str, str]) -> None:
+        """MLflow lets no parameter change: what did is a tag beside it."""
+        known = mlflow.MlflowClient().get_run(run_id).data.params
+        mlflow.log_params({k: v for k, v in values.items() if k not in known})
+        if changed := {f"{k} now": v for k, v in values.items() if known.get(k, v) != v}:
+            mlflow.set_tags(changed)
+
+    def _do_metrics(self, mlflow: Any, round: int, values: Mapping[str, float]) -> None:
+        with self._run(mlflow, None):
+            mlflow.log_metrics(dict(values), step=round)
+        with self._run(mlflow, round):
+            mlflow.log_metrics(dict(values), step=round)
+
+    def _do_parameters(self, mlflow: Any, round: int, values: Mapping[str, str]) -> None:
+        with self._run(mlflow, round) as run:
+            self._params(mlflow, run.info.run_id, values)
+
+    def _do_tags(self, mlflow: Any, round: int, values: Mapping[str, str]) -> None:
+        with self._run(mlflow, round):
+            mlflow.set_tags(dict(values))
+
+    def _do_stage(self, mlflow: Any, round: int, stage: str, values: Mapping[str, float], parameters: Mapping[str, str]) -> None:
+        tags = {"round": str(round), "stage": stage, "wheel": self._workspace.root.name, "level": "stage"}
+        with (
+            self._run(mlflow, round),
+            self._found(mlflow, f"mlflow_stage_{round}_{stage}", f"{stage} {round:03d}", tags, nested=True) as run,
+        ):
+            mlflow.log_metrics(dict(values), step=round)
+            self._params(mlflow, run.info.run_id, parameters)
+
+    def _do_dataset(self, mlflow: Any, round: int) -> None:
+        texts = self._workspace.annotations(round=round).select("clip_id", "kind", "text")
+        if texts.height:
             with self._run(mlflow, round):
-                mlflow.log_metrics(dict(values), step=round)
+                mlflow.log_input(mlflow.data.from_polars(texts, name=f"annotations-{round:03d}"), context="annotations")
 
-        self._try(work)
+    def _do_alias(self, mlflow: Any, round: int, alias: str) -> None:
+        client, name = mlflow.MlflowClient(), self._workspace.root.name
+        if not client.search_registered_models(f"name = '{name}'"):
+            client.create_registered_model(name)
+        if round == 0:
+            client.delete_registered_model_alias(name, alias)
+            return
+        key = f"mlflow_model_{round}"
+        version = self._workspace.meta(key)
+        if version is None:
+            source = self._workspace.model_folder(round).as_uri()
+            run_id = self._workspace.meta(f"mlflow_round_{round}")
+            version = str(client.create_model_version(name, source, run_id=run_id, tags={"round": str(round)}).version)
+            self._workspace.set_meta(key, version)
+        client.set_registered_model_alias(name, alias, version)
 
-    def parameters(self, round: int, values: Mapping[str, Any]) -> None:
-        def work(mlflow: Any) -> None:
-            with self._run(mlflow, round):
-                mlflow.log_params({k: str(v)[:500] for k, v in values.items()})
+    def _do_artifacts(self, mlflow: Any, round: int, paths: Sequence[str]) -> None:
+        with self._run(mlflow, round):
+            for path in paths:
+                if os.path.exists(path):
+                    mlflow.log_artifact(path)
 
-        self._try(work)
+    def _do_table(self, mlflow: Any, round: int, rows: Mapping[str, list[Any]], name: str) -> None:
+        with self._run(mlflow, round) as run:
+            # MLflow adds rows to a table that is there: one that was told twice would stand there twice.
+            if not any(f.path == name for f in mlflow.MlflowClient().list_artifacts(run.info.run_id)):
+                mlflow.log_table(dict(rows), artifact_file=name)
 
-    def dataset(self, round: int, frame: pl.DataFrame, name: str, context: str) -> None:
-        def work(mlflow: Any) -> None:
-            with self._run(mlflow, round):
-                mlflow.log_input(mlflow.data.from_polars(frame, name=name), context=context)
-
-        self._try(work)
-
-    def candidate(self, round: int) -> None:
-        """A round's model as a version in the registry, with the alias ``candidate``."""
-        self._alias(round, "candidate")
-
-    def champion(self, round: int) -> None:
-        """The same, with the alias ``champion``; the base (0) is no round's model, then nobody has it."""
-        self._alias(round, "champion")
-
-    def _alias(self, round: int, alias: str) -> None:
-        def work(mlflow: Any) -> None:
-            client, name = mlflow.MlflowClient(), self._workspace.root.name
-            if not client.search_registered_models(f"name = '{name}'"):
-                client.create_registered_model(name)
-            if round == 0:
-                client.delete_registered_model_alias(name, alias)
-                return
-            key = f"mlflow_model_{round}"
-            version = self._workspace.meta(key)
-            if version is None:
-                source = self._workspace.model_folder(round).as_uri()
-                made = client.create_model_version(
-                    name, source, run_id=self._workspace.meta(f"mlflow_round_{round}"), tags={"round": str(round)}
-                )
-                version = str(made.version)
-                self._workspace.set_meta(key, version)
-            client.set_registered_model_alias(name, alias, version)
-
-        self._try(work)
-
-    def artifacts(self, round: int, paths: list[Path]) -> None:
-        def work(mlflow: Any) -> None:
-            with self._run(mlflow, round):
-                for path in paths:
-                    mlflow.log_artifact(str(path))
-
-        self._try(work)
-
-    def table(self, round: int, rows: dict[str, list[Any]], name: str) -> None:
-        def work(mlflow: Any) -> None:
-            with self._run(mlflow, round):
-                mlflow.log_table(rows, artifact_file=name)
-
-        self._try(work)
-
-    def sink(self, round: int) -> TrainingSink:
-        return TrainingSink(self, round)
-
-    def training(self, round: int, logged: list[tuple[dict[str, float], int]]) -> None:
-        def work(mlflow: Any) -> None:
-            with self._run(mlflow, round):
-                for values, step in logged:
-                    mlflow.log_metrics(values, step=step)
-
-        self._try(work)
+    def _do_training(self, mlflow: Any, round: int, logged: Sequence[tuple[dict[str, float], int]]) -> None:
+        with self._run(mlflow, round):
+            for values, step in logged:
+                mlflow.log_metrics(values, step=step)
 
 
 class TrainingSink:

@@ -1,0 +1,182 @@
+"""Signs that a wheel which learns from its own text narrows: figures of samples of one size, so that rounds can be compared.
+
+Each figure is the mean over half-samples drawn without replacement; their standard deviation is the standard error of the figure on the whole sample (half-sampling,
+which, unlike a bootstrap, repeats no text and so leaves counts of types unbiased).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg, spatial
+
+from flywheel.core.types import Estimate
+from flywheel.metrics.text import distinct, words
+
+Tokens = Sequence[Sequence[str]]
+
+#: Figure -> which way is bad: less, more, or either.
+BAD: Mapping[str, str] = {
+    "distinct_1": "less", "distinct_3": "less", "vocabulary": "less", "vendi": "less", "spread": "less", "unique": "less", "self_bleu": "more",
+    "repetition": "more", "top_phrase": "more", "length": "either", "from_origin": "more", "from_human": "more",
+}  # fmt: skip
+
+_WIDTH = 2048
+
+
+def collapse_figures(
+    texts: Sequence[str],
+    *,
+    origin: Sequence[str] = (),
+    human: Sequence[str] = (),
+    most: int = 1000,
+    halves: int = 12,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """The figures of :data:`BAD` of at most ``most`` of the texts; ``from_origin`` and ``from_human`` only where there are texts to compare with."""
+    sample = [words(text) for text in texts][:most]
+    size = len(sample) // 2
+    if size < 4:
+        return {}
+    rng = np.random.default_rng(seed)
+    counts = {
+        name: _unigrams([words(t) for t in given])
+        for name, given in (("from_origin", origin), ("from_human", human))
+        if len(given) > 3
+    }
+    rows = []
+    for _ in range(halves):
+        half = [sample[i] for i in rng.permutation(len(sample))[:size]]
+        found = {name: figure(half) for name, figure in _FIGURES.items()}
+        found |= dict(zip(("vendi", "spread"), vendi_and_spread(half[:400]), strict=True))
+        found |= {name: jensen_shannon(_unigrams(half), other) for name, other in counts.items()}
+        rows.append(found)
+    out = {}
+    for name in rows[0]:
+        values = np.array([row[name] for row in rows])
+        value, error = float(values.mean()), 1.96 * float(values.std(ddof=1))
+        out[name] = Estimate(value=value, low=value - error, high=value + error, n=len(sample))
+    return out
+
+
+def self_bleu(texts: Tokens) -> float:
+    """Mean BLEU-4 of each text against all others (Zhu et al. 2018; clipped counts, add-one smoothed above unigrams, no brevity penalty), in [0, 1]."""
+    precisions = np.zeros((len(texts), 4))
+    for n in range(1, 5):
+        grams = [Counter(zip(*(t[i:] for i in range(n)), strict=False)) for t in texts]
+        # The most that any text says each, and the most that any other than that one does.
+        best: dict[tuple[str, ...], tuple[int, int, int]] = {}
+        for index, mine in enumerate(grams):
+            for gram, count in mine.items():
+                first, who, second = best.get(gram, (0, -1, 0))
+                best[gram] = (count, index, first) if count > first else (first, who, max(second, count))
+        for index, mine in enumerate(grams):
+            total = sum(mine.values())
+            kept = sum(min(count, best[g][2] if best[g][1] == index else best[g][0]) for g, count in mine.items())
+            precisions[index, n - 1] = (kept + (n > 1)) / (total + (n > 1)) if total + (n > 1) else 0.0
+    with np.errstate(divide="ignore"):
+        return float(np.exp(np.log(precisions).mean(1)).mean())
+
+
+def vendi_and_spread(texts: Tokens) -> tuple[float, float]:
+    """Vendi score (Friedman & Dieng 2023: the exponential of the entropy of the kernel's eigenvalues, from 1 to the number of texts) over it, so in (0, 1],
+    and the mean cosine distance of two texts; both of hashed counts of words and pairs of words."""
+    points = np.zeros((len(texts), _WIDTH), dtype=np.float32)
+    for row, text in enumerate(texts):
+        for gram in [*text, *map(" ".join, itertools.pairwise(text))]:
+            points[row, _hash(gram)] += 1.0
+    points = np.sqrt(points)
+    points /= np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
+    kernel = points @ points.T
+    n = len(texts)
+    values = np.clip(linalg.eigvalsh(kernel.astype(np.float64) / n), 0, None)
+    values = values[values > 1e-12]
+    spread = 1.0 - float((kernel.sum() - np.trace(kernel)) / (n * (n - 1)))
+    return float(np.exp(-(values * np.log(values)).sum())) / n, spread
+
+
+def _hash(gram: str) -> int:
+    # FNV-1a: Python's own hash differs from process to process.
+    value = 0xCBF29CE484222325
+    for byte in gram.encode():
+        value = ((value ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
+    return value % _WIDTH
+
+
+def jensen_shannon(a: Mapping[str, int], b: Mapping[str, int]) -> float:
+    """Jensen-Shannon divergence of two distributions of words, in bits, in [0, 1]."""
+    names = sorted({*a, *b})
+    both = [np.array([c.get(name, 0) for name in names], dtype=np.float64) for c in (a, b)]
+    if not all(x.sum() for x in both):
+        return float("nan")
+    return float(spatial.distance.jensenshannon(*both, base=2)) ** 2
+
+
+def _unigrams(texts: Tokens) -> Counter[str]:
+    return Counter(word for text in texts for word in text)
+
+
+def _stream(n: int) -> Callable[[Tokens], float]:
+    return lambda texts: distinct([word for text in texts for word in text], n)
+
+
+def _vocabulary(texts: Tokens) -> float:
+    """Different words of a stream of the texts, by the root of its length (Guiraud's index): of one law whatever the texts' length."""
+    stream = [word for text in texts for word in text]
+    return len(set(stream)) / math.sqrt(len(stream)) if stream else 0.0
+
+
+def _repetition(texts: Tokens) -> float:
+    """Mean share of a text's 3-grams that it said before."""
+    return float(np.mean([1.0 - distinct(text, 3) if len(text) > 2 else 0.0 for text in texts]))
+
+
+def _top_phrase(texts: Tokens) -> float:
+    """Share of texts that hold the most common 4-gram."""
+    counts = Counter(gram for text in texts for gram in set(zip(*(text[i:] for i in range(4)), strict=False)))
+    return max(counts.values(), default=0) / len(texts)
+
+
+def _unique(texts: Tokens) -> float:
+    return len({tuple(text) for text in texts}) / len(texts)
+
+
+def _length(texts: Tokens) -> float:
+    return float(np.mean([len(text) for text in texts]))
+
+
+_FIGURES: Mapping[str, Callable[[Tokens], float]] = {
+    "distinct_1": _stream(1), "distinct_3": _stream(3), "vocabulary": _vocabulary, "unique": _unique, "self_bleu": self_bleu,
+    "repetition": _repetition, "top_phrase": _top_phrase, "length": _length,
+}  # fmt: skip
+
+
+def changes(series: Sequence[Mapping[str, Estimate]], *, sigmas: float = 4.0, least: float = 0.05) -> dict[str, dict[str, float]]:
+    """What of the last of a series is worse than the best before it by more than noise: figure -> ``value``, ``best``, ``sigmas``.
+
+    The noise of a figure is what its change from one to the next usually is once their common drift is taken off (median absolute deviation), and at least the
+    standard error of such a change; a change must be over ``sigmas`` of it, and over ``least`` of the best value. Needs two before (ours).
+    """
+    if len(series) < 3:
+        return {}
+    found: dict[str, dict[str, float]] = {}
+    for name, bad in BAD.items():
+        known = [s[name] for s in series if name in s and not math.isnan(s[name].value)]
+        if len(known) < 3 or name not in series[-1]:
+            continue
+        values: NDArray[np.float64] = np.array([e.value for e in known])
+        steps = np.diff(values[:-1])
+        usual = 1.4826 * float(np.median(np.abs(steps - np.median(steps)))) if len(steps) > 1 else 0.0
+        error = math.hypot(*((e.high - e.low) / 3.92 for e in (known[-1], known[-2])))
+        noise = max(usual, error, 1e-9)
+        before = values[:-1]
+        best = {"less": before.max(), "more": before.min(), "either": float(np.median(before))}[bad]
+        change = {"less": best - values[-1], "more": values[-1] - best, "either": abs(values[-1] - best)}[bad]
+        if change > sigmas * noise and change > least * max(abs(best), 1e-9):
+            found[name] = {"value": float(values[-1]), "best": float(best), "sigmas": float(change / noise)}
+    return found

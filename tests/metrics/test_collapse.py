@@ -1,0 +1,92 @@
+"""The collapse watch's figures against their definitions, and its alarms on series that collapse and that do not."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from flywheel.core.types import Estimate
+from flywheel.metrics.collapse import BAD, changes, collapse_figures, jensen_shannon, self_bleu, vendi_and_spread
+
+WORDS = [f"w{i}" for i in range(300)]
+
+
+def texts(rng: np.random.Generator, count: int, vocabulary: int = 300, length: int = 12) -> list[str]:
+    return [" ".join(WORDS[i] for i in rng.integers(0, vocabulary, length)) for _ in range(count)]
+
+
+def test_self_bleu_is_its_definition() -> None:
+    said = [t.split() for t in ("a b c d e", "a b c d f", "a b x y z", "q r s t u v")]
+
+    def grams(t: list[str], n: int) -> list[tuple[str, ...]]:
+        return [tuple(t[i : i + n]) for i in range(len(t) - n + 1)]
+
+    values = []
+    for i, mine in enumerate(said):
+        others = [t for j, t in enumerate(said) if j != i]
+        logs = []
+        for n in range(1, 5):
+            kept = sum(min(grams(mine, n).count(g), max(grams(o, n).count(g) for o in others)) for g in set(grams(mine, n)))
+            p = (kept + (n > 1)) / (len(grams(mine, n)) + (n > 1))
+            logs.append(math.log(p) if p else -math.inf)
+        values.append(math.exp(sum(logs) / 4))
+    assert self_bleu(said) == pytest.approx(np.mean(values))
+    assert self_bleu([["a", "b", "c", "d", "e"]] * 5) == pytest.approx(1)
+
+
+def test_vendi_of_copies_and_of_strangers() -> None:
+    copies, spread = vendi_and_spread([["a", "b"]] * 10)
+    assert (copies, spread) == (pytest.approx(0.1, abs=1e-6), pytest.approx(0, abs=1e-6))
+    strangers, spread = vendi_and_spread([[f"x{i}", f"y{i}"] for i in range(10)])
+    assert strangers > 0.95
+    assert spread > 0.95
+    half, _ = vendi_and_spread([["a", "b"], ["c", "d"]] * 5)
+    assert half == pytest.approx(0.2, abs=1e-6), "two different texts, however often"
+
+
+def test_divergence() -> None:
+    assert jensen_shannon({"a": 1, "b": 1}, {"a": 5, "b": 5}) == pytest.approx(0)
+    assert jensen_shannon({"a": 1}, {"b": 1}) == pytest.approx(1)
+    assert math.isnan(jensen_shannon({}, {"a": 1}))
+
+
+def test_figures_do_not_depend_on_how_many_texts_there_are_beyond_the_sample() -> None:
+    rng = np.random.default_rng(0)
+    many = texts(rng, 4000)
+    one, two = collapse_figures(many, most=400), collapse_figures(many[:400], most=400)
+    assert one == two
+    assert set(one) == set(BAD) - {"from_origin", "from_human"}
+    assert collapse_figures(many[:5]) == {}
+    for estimate in one.values():
+        assert estimate.low <= estimate.value <= estimate.high
+
+
+def series(rng: np.random.Generator, vocabularies: list[int]) -> list[dict[str, Estimate]]:
+    human = texts(rng, 300)
+    return [collapse_figures(texts(rng, 300, v), origin=human, human=human, most=300) for v in vocabularies]
+
+
+def test_a_narrowing_series_gives_alarms_and_names_them() -> None:
+    found = changes(series(np.random.default_rng(1), [300, 300, 280, 300, 150]))
+    assert {"distinct_1", "vocabulary", "from_human"} <= set(found)
+    assert all(f["sigmas"] > 4 for f in found.values())
+
+
+def test_a_steady_series_gives_none() -> None:
+    """Two hundred rounds of the same law: at most one in fifty has any alarm."""
+    rng = np.random.default_rng(2)
+    human = texts(rng, 200)
+    rounds = [collapse_figures(texts(rng, 120), origin=human, human=human, most=120, halves=8) for _ in range(60)]
+    alarms = [bool(changes(rounds[max(0, i - 7) : i])) for i in range(3, len(rounds))]
+    assert sum(alarms) <= 1
+    assert changes(rounds[:2]) == {}
+
+
+def test_slow_decline_is_no_noise() -> None:
+    """A little narrower each round: the drift itself must not pass for noise."""
+    rng = np.random.default_rng(3)
+    rounds = series(rng, [300, 270, 240, 215, 190, 170, 150])
+    first = next(i for i in range(3, 8) if changes(rounds[:i]))
+    assert first <= 5
