@@ -158,7 +158,7 @@ def flat(said: Mapping[str, Any]) -> dict[str, float]:
     """Nested figures as ``quality/token_f1`` and the like, with ``_low`` and ``_high`` for intervals; nan left out."""
     out: dict[str, float] = {"num_corrections": float(said["num_corrections"])}
     for group in ("quantity", "diversity", "quality", "oracle", "watch"):
-        for name, value in said[group].items():
+        for name, value in said.get(group, {}).items():
             parts = (
                 {"": value["value"], "_low": value["low"], "_high": value["high"]} if isinstance(value, Mapping) else {"": value}
             )

@@ -90,6 +90,7 @@ def run(folder: Path, steps: int, stop: int | None = None) -> tuple[dict[str, to
     return weights(vlm), sink, result
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     whole, whole_sink, whole_result = run(tmp_path / "whole", 7)
     run(tmp_path / "cut", 7, stop=6)
