@@ -169,6 +169,10 @@ def flat(said: Mapping[str, Any]) -> dict[str, float]:
     out.update({f"annotate/{name}": float(value) for name, value in annotated.get("costs", {}).items()})
     for kind, more in annotated.get("also", {}).items():
         out.update({f"annotate/{kind}/{name}": float(value) for name, value in more["costs"].items()})
+    for name, value in annotated.get("corpus", {}).items():
+        for end, part in value.items() if isinstance(value, Mapping) else (("value", value),):
+            if end in ("value", "low", "high") and part == part:
+                out[f"corpus/{name}" + ("" if end == "value" else f"_{end}")] = float(part)
     if "busy_share" in annotated:
         out["annotate/busy_share"] = float(annotated["busy_share"])
     out.update({f"adapter_proof/{name}": float(value) for name, value in (annotated.get("proof") or {}).items()})

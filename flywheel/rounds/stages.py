@@ -16,6 +16,7 @@ from flywheel.core.errors import MediaError
 from flywheel.core.progress import say
 from flywheel.core.types import HUMAN, Clip, Correction, Estimate, Example, NoiseSignal, Stage, content_id, standing
 from flywheel.metrics import diversity, mean_estimate, quantity, reference_quality
+from flywheel.metrics.scale import corpus_figures
 from flywheel.models.embed import clip_embeddings
 from flywheel.models.prompt import Evidence
 from flywheel.models.score import mean_logprobs
@@ -60,7 +61,13 @@ def annotate(context: RoundContext, round: int, limit: int | None = None, retry_
     if "novelty" in context.config.review.order:
         embed(context)
     have = context.workspace.annotations(round=round, kind=CAPTION).height
-    return {"by": by, "annotations": have, **asdict(done), "costs": costs(context, round, CAPTION), "also": also}
+    whole = corpus_figures(
+        context.workspace.records.files("annotations", round=round), segment_tokens=context.config.evaluate.diversity_tokens, kind=CAPTION,
+        score="mean_logprob",
+    )  # fmt: skip
+    corpus = {**whole.quantity, **{k: asdict(v) for k, v in (whole.diversity | whole.quality).items()}}
+    del corpus["hours"]
+    return {"by": by, "annotations": have, **asdict(done), "costs": costs(context, round, CAPTION), "also": also, "corpus": corpus}
 
 
 def embed(context: RoundContext) -> int:

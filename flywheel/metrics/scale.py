@@ -1,0 +1,136 @@
+"""Quantity, diversity and quality of millions of annotations: one pass over Parquet, in memory that does not grow with them but for eight bytes each.
+
+The figures are those of :mod:`flywheel.metrics.trinity`, with two differences that make one pass enough: segments follow the order of the annotations' ids within each
+chunk of rows (ids are hashes, so that is a random order), and intervals are the normal's (there are thousands of segments).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from flywheel.core.types import Estimate
+
+CHUNK = 1 << 17
+_WORD = r"[^\W_]+"
+
+
+@dataclass
+class _Mean:
+    """Mean and variance as values come (Welford 1962, in batches as Chan et al. 1979)."""
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+
+    def add(self, values: NDArray[np.float64]) -> None:
+        if not len(values):
+            return
+        n, mean = len(values), float(values.mean())
+        total, delta = self.count + n, mean - self.mean
+        self.squares += float(((values - mean) ** 2).sum()) + delta**2 * self.count * n / total
+        self.mean += delta * n / total
+        self.count = total
+
+    def estimate(self) -> Estimate:
+        if not self.count:
+            return Estimate(value=math.nan, low=math.nan, high=math.nan, n=0)
+        error = 1.96 * math.sqrt(self.squares / (self.count - 1) / self.count) if self.count > 1 else 0.0
+        return Estimate(value=self.mean, low=self.mean - error, high=self.mean + error, n=self.count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusFigures:
+    """``quantity`` holds annotations, hours and tokens; ``diversity`` distinct-1, distinct-3, vocabulary per segment, and the share of different texts;
+    ``quality`` the mean of the score column, where one was named."""
+
+    quantity: dict[str, float]
+    diversity: dict[str, Estimate]
+    quality: dict[str, Estimate]
+
+
+def corpus_figures(
+    files: Sequence[Path], *, segment_tokens: int = 2000, seconds: str | None = None, score: str | None = None, chunk: int = CHUNK,
+    kind: str | None = None,
+) -> CorpusFigures:  # fmt: skip
+    """Figures of all rows of these Parquet files, which have ``id`` (a hash), ``text``, and where they are named columns of ``seconds`` and of a ``score``;
+    only those of one ``kind`` where it is given.
+
+    Raises ValueError for a segment of fewer than three tokens.
+    """
+    if segment_tokens < 3:
+        raise ValueError(f"corpus_figures: a segment needs at least 3 tokens, got {segment_tokens}")
+    distinct_1, distinct_3, vocabulary, quality = _Mean(), _Mean(), _Mean(), _Mean()
+    texts: list[NDArray[np.uint64]] = []
+    rest = np.zeros(0, dtype=np.uint64)
+    count, tokens, hours = 0, 0, 0.0
+    for frame in _chunks(files, [c for c in ("id", "text", seconds, score, "kind" if kind else None) if c], chunk):
+        frame = (frame if kind is None else frame.filter(pl.col("kind") == kind)).sort("id")
+        count += frame.height
+        texts.append(frame["text"].hash(0).to_numpy())
+        if seconds:
+            hours += float(frame[seconds].sum()) / 3600
+        if score:
+            quality.add(frame[score].drop_nulls().to_numpy().astype(np.float64))
+        words = frame.select(pl.col("text").str.to_lowercase().str.extract_all(_WORD).explode(empty_as_null=False)).to_series()
+        codes = words.hash(1).to_numpy()
+        tokens += len(codes)
+        stream = np.concatenate([rest, codes])
+        whole = len(stream) // segment_tokens
+        segments = stream[: whole * segment_tokens].reshape(whole, segment_tokens)
+        rest = stream[whole * segment_tokens :]
+        ones = _different(segments)
+        distinct_1.add(ones / segment_tokens)
+        vocabulary.add(ones)
+        distinct_3.add(_different(_triples(segments)) / (segment_tokens - 2))
+    if not distinct_1.count and len(rest):
+        ones = _different(rest[None])
+        distinct_1.add(ones / len(rest))
+        vocabulary.add(ones)
+        if len(rest) > 2:
+            distinct_3.add(_different(_triples(rest[None])) / (len(rest) - 2))
+    different = len(np.unique(np.concatenate(texts))) / count if count else math.nan
+    # The share's own error: of a text drawn at random, whether it is new.
+    error = 1.96 * math.sqrt(different * (1 - different) / count) if count else math.nan
+    return CorpusFigures(
+        quantity={"annotations": float(count), "hours": hours, "tokens": float(tokens)},
+        diversity={
+            "distinct_1": distinct_1.estimate(), "distinct_3": distinct_3.estimate(), "vocabulary": vocabulary.estimate(),
+            "unique": Estimate(value=different, low=different - error, high=different + error, n=count),
+        },
+        quality={score: quality.estimate()} if score else {},
+    )  # fmt: skip
+
+
+def _chunks(files: Sequence[Path], columns: list[str], size: int) -> Iterator[pl.DataFrame]:
+    import pyarrow.parquet as pq
+
+    for file in files:
+        with pq.ParquetFile(file) as parquet:
+            for batch in parquet.iter_batches(batch_size=size, columns=columns):
+                found = pl.from_arrow(batch)
+                assert isinstance(found, pl.DataFrame)
+                yield found
+
+
+def _triples(segments: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """A number for each three words in a row; equal ones for equal words, different ones but for a chance of 2^-64."""
+    with np.errstate(over="ignore"):
+        a, b, c = segments[:, :-2], segments[:, 1:-1], segments[:, 2:]
+        mixed: NDArray[np.uint64] = (a * np.uint64(0x9E3779B97F4A7C15) ^ b) * np.uint64(0xBF58476D1CE4E5B9) ^ c
+        return mixed * np.uint64(0x94D049BB133111EB)
+
+
+def _different(rows: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """How many different values each row has."""
+    if not rows.size:
+        return np.zeros(len(rows))
+    ordered = np.sort(rows, axis=1)
+    counts: NDArray[np.float64] = 1.0 + (ordered[:, 1:] != ordered[:, :-1]).sum(axis=1)
+    return counts
