@@ -21,6 +21,8 @@ _PARENT = "mlflow_parent"
 #: A server that does not answer costs a round some seconds, not the minutes that MLflow would try for.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}
 
+_NEVER_TAKEN = frozenset({"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST"})
+
 
 class Tracker:
     """The wheel's runs in MLflow. No method fails: what the tracker did not take is spooled, after saying so once."""
@@ -111,7 +113,7 @@ class Tracker:
             return False
 
     def _drain(self) -> None:
-        """What is told is taken off the spool line by line, so that a kill tells at most one thing twice."""
+        """Tell what is spooled, up to what is not taken. Killed, it tells the same again, which changes nothing: figures have their step, a table that is there stays."""
         lines = self._spool.read_text(encoding="utf-8").splitlines()
         done = 0
         try:
@@ -122,17 +124,7 @@ class Tracker:
                     # The last line of a killed process.
                     done += 1
                     continue
-                try:
-                    self._do(entry.pop("what"), entry)
-                except Exception as error:
-                    # What the tracker will never take must not keep back all that comes after it.
-                    if getattr(error, "error_code", "") not in (
-                        "INVALID_PARAMETER_VALUE",
-                        "RESOURCE_DOES_NOT_EXIST",
-                        "BAD_REQUEST",
-                    ):
-                        raise
-                    say(f"tracking: one entry was not taken and is left out ({str(error).splitlines()[0][:200]})")
+                self._do(entry.pop("what"), entry)
                 done += 1
         finally:
             temporary = self._spool.with_suffix(".tmp")
@@ -144,7 +136,13 @@ class Tracker:
                 self._spool.unlink()
 
     def _do(self, what: str, arguments: Mapping[str, Any]) -> None:
-        getattr(self, f"_do_{what}")(self._module(), **arguments)
+        try:
+            getattr(self, f"_do_{what}")(self._module(), **arguments)
+        except Exception as error:
+            # What the tracker will never take must not keep back what comes after it, nor pass for a tracker that is down.
+            if getattr(error, "error_code", "") not in _NEVER_TAKEN:
+                raise
+            say(f"tracking: {what} of round {arguments.get('round')} was not taken ({str(error).splitlines()[0][:200]})")
 
     def _module(self) -> Any:
         if self._mlflow is None:

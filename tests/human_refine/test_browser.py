@@ -21,6 +21,7 @@ from flywheel.playground import write_playground
 from flywheel.rounds import RoundContext
 from flywheel.rounds.annotate import write_texts
 from flywheel.store import Workspace
+from human_refine.gold import gold_texts
 from human_refine.people import invite
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -402,3 +403,26 @@ def _contrast(front: str, back: str) -> float:
 
     high, low = sorted((light(front), light(back)), reverse=True)
     return (high + 0.05) / (low + 0.05)
+
+
+def test_a_lead_makes_gold_from_the_keyboard(browser: Any, served: Served) -> None:
+    """G and a save: from then on nobody's work, and a check of everybody's."""
+    train = set(served.workspace.clips("train")["id"])
+    page = opened(browser, served.link("boss", "lead"))
+    while str(page.get_attribute("#video", "src")).rsplit("/", 1)[1] not in train:
+        before = page.get_attribute("#video", "src")
+        page.keyboard.press("s")
+        until(page, f"document.getElementById('video').getAttribute('src') !== {json.dumps(before)}")
+    clip = str(page.get_attribute("#video", "src")).rsplit("/", 1)[1]
+    page.keyboard.press("g")
+    assert page.is_checked("#gold")
+    page.keyboard.press("e")
+    page.fill("#text", "What is truly there.")
+    page.keyboard.press("Control+Enter")
+    until(page, f"!document.getElementById('video').getAttribute('src').endsWith({json.dumps(clip)})")
+    assert gold_texts(served.workspace) == {clip: "What is truly there."}
+    assert not page.is_checked("#gold"), "for that text alone"
+    page.context.close()
+    other = opened(browser, served.link("plain"))
+    assert other.query_selector("#gold") is None
+    other.context.close()
