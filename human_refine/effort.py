@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scipy import stats
+
 from flywheel.core.types import Correction, Cue, standing
+from flywheel.metrics import token_f1
 from flywheel.metrics.agreement import boundary_iou, edit_rate, krippendorff_alpha, text_distance
 from flywheel.store import Workspace
 from human_refine.gold import gold_scores, gold_texts
 from human_refine.people import heard
+
+_LEAST_PAIRS = 5
 
 
 def effort(workspace: Workspace, round: int | None = None) -> dict[str, Any]:
@@ -25,6 +30,7 @@ def effort(workspace: Workspace, round: int | None = None) -> dict[str, Any]:
             by_text.setdefault(correction.annotation_id, []).append(correction)
     gold = gold_texts(workspace)
     judged = gold_scores(texts, by_text, gold, workspace.config.review.gold_right_f1)
+    pairs: list[tuple[str, str, float]] = []
     units: dict[str, list[str | None]] = {}
     ious: list[float] = []
     refiners: dict[str, dict[str, Any]] = {}
@@ -34,6 +40,7 @@ def effort(workspace: Workspace, round: int | None = None) -> dict[str, Any]:
         if original["clip_id"] in gold:
             said = {}
         else:
+            pairs += _agreements(said, original["text"])
             units[annotation_id] = [_text(c, original["text"]) for c in said.values()]
         cues = [_cues(c.payload or original["payload"]) for c in said.values() if c.verdict != "reject"]
         if original["payload"] and len(cues) > 1:
@@ -52,6 +59,7 @@ def effort(workspace: Workspace, round: int | None = None) -> dict[str, Any]:
     rows = []
     for found in refiners.values():
         rates = found.pop("rates")
+        found |= _with_others(found["refiner"], pairs)
         rows.append(
             {
                 **found,
@@ -77,6 +85,27 @@ def effort(workspace: Workspace, round: int | None = None) -> dict[str, Any]:
         if rates:
             out["edit_rate"] = _mean(rates)
     return out
+
+
+def _agreements(said: Mapping[str, Correction], original: str) -> list[tuple[str, str, float]]:
+    """Word F1 of what each two people made of a text; a reject agrees with a reject alone."""
+    texts = [(name, _text(c, original)) for name, c in said.items()]
+    return [
+        (a, b, float(x is y) if x is None or y is None else token_f1(x, y))
+        for i, (a, x) in enumerate(texts)
+        for b, y in texts[i + 1 :]
+    ]
+
+
+def _with_others(name: str, pairs: Sequence[tuple[str, str, float]]) -> dict[str, float]:
+    """Mean agreement of a person with the others, theirs among themselves, and how likely so low a rank is by chance (Mann-Whitney, one-sided);
+    empty with fewer than five pairs of either."""
+    mine = [v for a, b, v in pairs if name in (a, b)]
+    rest = [v for a, b, v in pairs if name not in (a, b)]
+    if len(mine) < _LEAST_PAIRS or len(rest) < _LEAST_PAIRS:
+        return {}
+    p = float(stats.mannwhitneyu(mine, rest, alternative="less").pvalue)
+    return {"shared": len(mine), "agreement": _mean(mine), "agreement_of_others": _mean(rest), "agreement_p": p}
 
 
 def _text(correction: Correction, original: str) -> str | None:

@@ -104,10 +104,17 @@ def _stale(context: RoundContext, round: int) -> str:
 
 
 def suspects(workspace: Workspace, least: float) -> dict[str, str]:
-    """Refiner -> why that one is not to be trusted: surely (95 %, exact) less right on gold than ``least``. Who is excluded is not asked of."""
+    """Refiner -> why that one is not to be trusted: surely (95 %, exact) less right on gold than ``least``, or agreeing with the others far less (by .2 of word F1,
+    and at a hundredth over all refiners) than they do among themselves. Who is excluded is not asked of."""
     found = {}
-    for row in effort(workspace)["refiners"]:
-        gold = row["gold"]
+    rows = effort(workspace)["refiners"]
+    for row in rows:
+        gold, apart = row["gold"], row.get("agreement_of_others", 0.0) - row.get("agreement", 0.0)
+        if apart > 0.2 and row["agreement_p"] < 0.01 / len(rows):
+            found[row["refiner"]] = (
+                f"agrees with others by {row['agreement']:.2f} on {row['shared']} shared texts, the others among themselves by {row['agreement_of_others']:.2f} "
+                f"('flywheel exclude {row['refiner']}' leaves that one's words out)"
+            )
         if gold and gold["high"] < least:
             found[row["refiner"]] = (
                 f"had {gold['right']} of {gold['seen']} gold items right, at most {gold['high']:.0%} by the 95 % interval, "

@@ -296,6 +296,35 @@ def test_who_fails_on_gold_stops_the_round_until_left_out(context: RoundContext)
     assert judgement.verdict == "promoted"
 
 
+def test_who_agrees_with_nobody_stops_the_round(context: RoundContext) -> None:
+    w = context.workspace
+    says(context, 0, 0.2)
+    says(context, 1, 0.9)
+    one = Texts(w).captions(1)[context.split("train")[0].id]
+    w.add_annotations([replace(one, id=f"o{i}", round=50 + i) for i in range(24)], 50)
+    people = ("ann", "bob", "cleo", "eve")
+    said = []
+    for i in range(24):
+        # Each text lies before two of the four, every pair four times.
+        pair = list(itertools.combinations(people, 2))[i % 6]
+        for name in pair:
+            text = (
+                f"nonsense {i} of {name}"
+                if name == "eve"
+                else f"A red ball rolls to the left of box {i}" + " slowly" * (name == "bob")
+            )
+            said.append(Correction(id=f"{i}{name}", annotation_id=f"o{i}", clip_id=one.clip_id, verdict="edit", text=text, refiner=name, at=datetime(2026, 2, 1, tzinfo=UTC)))  # fmt: skip
+    w.add_corrections(said)
+    found = stages.gate(context, 1)
+    assert found["verdict"] == "undecided"
+    assert "eve agrees with others by" in found["reason"]
+    assert not any(f"{name} agrees" in found["reason"] for name in ("ann", "bob", "cleo")), "nobody else is named"
+    exclude(w, "eve", "agrees with nobody")
+    judgement = champion.promote(context, 1)
+    assert judgement is not None
+    assert judgement.verdict == "promoted"
+
+
 def test_old_weights_go_and_what_is_needed_stays(context: RoundContext) -> None:
     w = context.workspace
     for round in range(1, 7):
