@@ -1,0 +1,71 @@
+"""Pictures of MLflow on a demo's workspace, as `flywheel dashboard` opens it: its rounds compared.
+
+python experiments/screenshots/dashboard.py flywheel-demo       # writes docs/images/dashboard-*.png
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+from flywheel.cli import _dashboard_view
+from flywheel.rounds import RoundContext
+from flywheel.rounds.conductor import publish
+from flywheel.store import Workspace
+
+OUT = Path(__file__).parents[2] / "docs" / "images"
+
+
+def main() -> None:
+    root = Path(sys.argv[1])
+    workspace = Workspace.open(root)
+    context = RoundContext(workspace)
+    for round in workspace.rounds():
+        publish(context, round)
+    view = _dashboard_view(workspace)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "flywheel.cli", "dashboard", "--config", str(root), "--port", str(port)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    base = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(120):
+            try:
+                urllib.request.urlopen(base, timeout=2)
+                break
+            except OSError:
+                time.sleep(0.5)
+        with sync_playwright() as play:
+            browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
+            page = browser.new_page(viewport={"width": 1440, "height": 1100})
+            experiment = workspace.meta("mlflow_experiment")
+            for name, path in (
+                ("rounds", view),
+                ("runs", f"#/experiments/{experiment}/runs"),
+                ("charts", f"#/experiments/{experiment}/charts"),
+            ):
+                page.goto(f"{base}/{path}")
+                page.wait_for_load_state("networkidle")
+                page.wait_for_timeout(6000)
+                page.screenshot(path=str(OUT / f"dashboard-{name}.png"))
+            browser.close()
+    finally:
+        import os
+        import signal
+
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(20)
+
+
+if __name__ == "__main__":
+    main()
