@@ -149,6 +149,7 @@ def test_a_clip_has_one_text_of_each_kind(make_workspace: Make, tmp_path: Path) 
 
 
 @guided
+@pytest.mark.slow
 def test_a_schema_that_cannot_be_compiled_is_one_line() -> None:
     vlm = load_vlm(bundled_model())
     engine = build("transformers", vlm=vlm, builder=InputBuilder(vlm.processor))

@@ -112,6 +112,7 @@ def test_no_proof_no_text(make_workspace: Make, corpus: Path, adapters: tuple[Pa
     assert result.proof["to_adapter"] < 1e-3 < result.proof["to_base"]
 
 
+@pytest.mark.slow
 def test_merged_weights_are_served_and_proven_too(make_workspace: Make, corpus: Path, adapters: tuple[Path, Path]) -> None:
     """The fallback: merged weights pass the same proof, and other weights in their place do not."""
     context = filled(make_workspace, corpus, "annotate.max_new_tokens=16", "annotate.serve=merged")

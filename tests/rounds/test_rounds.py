@@ -98,6 +98,7 @@ def test_what_people_said_comes_first(make_workspace: Make, corpus: Path) -> Non
     assert set(examples) <= {c.id for c in context.split("train")}, "anchors and test clips are never trained on"
 
 
+@pytest.mark.slow
 def test_what_was_learned_from_which_correction_is_on_record_both_ways(make_workspace: Make, corpus: Path) -> None:
     """With a real, two-step training: what people said, weighed by how far they agree, and what they rejected."""
     context = context_of(
