@@ -221,7 +221,8 @@ class Tracker:
             mlflow.set_tags(dict(values))
 
     def _do_stage(self, mlflow: Any, round: int, stage: str, values: Mapping[str, float], parameters: Mapping[str, str]) -> None:
-        tags = {"round": str(round), "stage": stage, "wheel": self._workspace.root.name, "level": "stage"}
+        # Not "round": who filters by that wants rounds.
+        tags = {"of_round": str(round), "stage": stage, "wheel": self._workspace.root.name, "level": "stage"}
         with (
             self._run(mlflow, round),
             self._found(mlflow, f"mlflow_stage_{round}_{stage}", f"{stage} {round:03d}", tags, nested=True) as run,

@@ -113,15 +113,18 @@ def test_the_demo_in_full(tmp_path: Path) -> None:
 
 
 def check_tracking(out: Path) -> None:
-    """One parent run, a child per round, metrics with step = round, datasets, report and table."""
+    """One parent run, a child per round, a grandchild per stage, metrics with step = round, datasets, report and table."""
     import mlflow
 
     client = mlflow.MlflowClient(f"sqlite:///{out / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("flywheel")
     runs = client.search_runs([experiment.experiment_id])
     parents = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
-    children = [r for r in runs if "mlflow.parentRunId" in r.data.tags]
     assert len(parents) == 1
+    children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
+    ids = {r.info.run_id: r.data.tags["round"] for r in children}
+    stages = {(ids.get(r.data.tags.get("mlflow.parentRunId", "")), r.data.tags["stage"]) for r in runs if "stage" in r.data.tags}
+    assert {("0", "evaluate"), ("1", "annotate"), ("2", "pretrain"), ("3", "gate")} <= stages
     assert sorted(r.data.tags["round"] for r in children) == ["0", "1", "2", "3"]
     history = client.get_metric_history(parents[0].info.run_id, "oracle/slot_f1")
     assert sorted({m.step for m in history}) == [0, 1, 2, 3]

@@ -75,7 +75,7 @@ def test_what_a_broken_tracker_missed_is_told_when_one_answers(
     parent = next(r for r in runs if r.data.tags.get("level") is None)
     history = client.get_metric_history(parent.info.run_id, "quantity/annotations")
     assert [m.step for m in history] == [0, 1, 2], "each round's figure once, told late or not"
-    stages = [r for r in runs if r.data.tags.get("level") == "stage" and r.data.tags["round"] == "1"]
+    stages = [r for r in runs if r.data.tags.get("level") == "stage" and r.data.tags["of_round"] == "1"]
     assert {r.data.tags["mlflow.parentRunId"] for r in stages} == {rounds["1"].info.run_id}
     table = mlflow.artifacts.load_dict(f"runs:/{rounds['2'].info.run_id}/samples.json")
     assert table["columns"] == ["clip", "file", "base", "M1", "M2"], "the same clips over the rounds, side by side"
