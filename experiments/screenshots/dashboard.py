@@ -1,6 +1,6 @@
-"""Pictures of MLflow on a demo's workspace, as `flywheel dashboard` opens it: its rounds compared.
+"""A picture of MLflow on a demo's workspace, as `flywheel dashboard` names it: its rounds compared.
 
-python experiments/screenshots/dashboard.py flywheel-demo       # writes docs/images/dashboard-*.png
+python experiments/screenshots/dashboard.py flywheel-demo       # writes docs/images/dashboard-rounds.png
 """
 
 from __future__ import annotations
@@ -47,17 +47,13 @@ def main() -> None:
                 time.sleep(0.5)
         with sync_playwright() as play:
             browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
-            page = browser.new_page(viewport={"width": 1440, "height": 1100})
-            experiment = workspace.meta("mlflow_experiment")
-            for name, path in (
-                ("rounds", view),
-                ("runs", f"#/experiments/{experiment}/runs"),
-                ("charts", f"#/experiments/{experiment}/charts"),
-            ):
-                page.goto(f"{base}/{path}")
-                page.wait_for_load_state("networkidle")
-                page.wait_for_timeout(6000)
-                page.screenshot(path=str(OUT / f"dashboard-{name}.png"))
+            page = browser.new_page(viewport={"width": 1700, "height": 1150})
+            page.goto(f"{base}/{view}")
+            page.wait_for_timeout(12_000)
+            # MLflow's assistant takes a third of the page.
+            page.mouse.click(1658, 35)
+            page.wait_for_timeout(1500)
+            page.screenshot(path=str(OUT / "dashboard-rounds.png"))
             browser.close()
     finally:
         import os

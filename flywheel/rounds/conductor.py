@@ -113,9 +113,11 @@ def publish(context: RoundContext, round: int) -> None:
     tracker.parameters(round, {"model": context.config.corpus.model, "loss": context.config.loss.name,
                                "prompt": context.prompt.digest, "learned_from_round": said["details"].get("pretrain", {}).get("learned_from_round")})  # fmt: skip
     gate = said["details"].get("gate", {})
-    champion = "base" if context.workspace.champion() == 0 else f"round {context.workspace.champion()}"
-    tracker.tags(round, {"verdict": gate.get("verdict", "base" if round == 0 else "none"), "champion_then": champion,
-                         "mlflow.note.content": gate.get("reason", "The base model's own texts." if round == 0 else "")})  # fmt: skip
+    tags = {"verdict": gate.get("verdict", "base" if round == 0 else "none"),
+            "mlflow.note.content": gate.get("reason", "The base model's own texts." if round == 0 else "")}  # fmt: skip
+    if "against" in gate:
+        tags["tested_against"] = f"round {gate['against']}" if gate["against"] else "base"
+    tracker.tags(round, tags)
     for stage in ROUND_STAGES:
         result = context.workspace.stage(round, stage)[1]
         if result:
