@@ -128,7 +128,8 @@ def tested(context: RoundContext, round: int) -> Judgement:
     """The gate's judgement of a round today. The same candidate on the same anchors is one look, however often it is asked of."""
     workspace, settings = context.workspace, context.config
     candidate = candidate_of(context, round)
-    key, look = f"looks:{len(workspace.champions())}", 1
+    # By the champion, also one that came back by a rollback: its budget is spent once.
+    key, look = f"looks:{workspace.champion()}", 1
     looks: list[list[Any]] = json.loads(workspace.meta(key) or "[]")
     if len(set(candidate.groups)) >= settings.gate.min_anchors:
         mine = [round, content_id(list(candidate.after), list(candidate.before))]
@@ -166,6 +167,10 @@ def promote(context: RoundContext, round: int, force: str = "") -> Judgement | N
         raise UserError(f"promote {round}: this round has no evaluated model. 'flywheel status' says where it stands.")
     if workspace.champion() == round:
         raise UserError(f"promote {round}: it is the champion already.")
+    if stale := _stale(context, round):
+        raise UserError(
+            f"promote {round}: its {stale} is gone or not what wrote its texts. Restore {workspace.model_folder(round)}."
+        )
     freeze(context, round)
     if force:
         put_in_force(context, round, f"forced: {force}", forced=True)
@@ -194,8 +199,7 @@ def rollback(context: RoundContext, reason: str = "", to: int | None = None) -> 
         raise UserError(
             f"rollback: the files of round {target} are gone or changed since it was promoted. Restore {workspace.model_folder(target)}."
         )
-    context.workspace.promote(target, reason or f"back from round {lineage[-1]}", action="rollback", details=now)
-    context.tracker.champion(target)
+    put_in_force(context, target, reason or f"back from round {lineage[-1]}", "rollback")
     return target
 
 

@@ -275,12 +275,12 @@ class Workspace:
             temporary = file.with_suffix(".tmp")
             kept.write_parquet(temporary)
             digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
-            temporary.replace(file)
-            # Killed here, the snapshot says that its file was changed, and the same takedown again mends it.
+            # The hash first: killed between, the file still holds the rows, so that the same takedown again finds and removes them.
             self.set_meta(
                 f"snapshot:{round}",
                 json.dumps({**asdict(known), "corrections_sha256": digest, "values": {**known.values, "gold": gold}}),
             )
+            temporary.replace(file)
         return int(count)
 
     def add_export(self, out: Path, round: int, clip_ids: Iterable[str]) -> None:

@@ -373,7 +373,7 @@ def test_killed_at_any_moment_there_is_one_champion(context: RoundContext) -> No
         before = w.champion()
         wanted = ("promote", "2", "--force", "x") if before == 1 else ("rollback",)
         process = start(*wanted)
-        time.sleep(float(rng.uniform(0.6 * whole, 1.05 * whole)))
+        time.sleep(float(rng.uniform(0.5 * whole, 1.3 * whole)))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         after = w.champion()
