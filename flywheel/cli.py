@@ -564,17 +564,6 @@ def schedule_write(
     print(write(kind, line, workspace.root, sys.executable, workspace.config.schedule.timezone), end="")
 
 
-def _dashboard_view(workspace: Workspace) -> str:
-    """MLflow's comparison of all rounds of the wheel; its front page where there is nothing to compare yet."""
-    from urllib.parse import quote
-
-    ids = [found for r in workspace.rounds() if (found := workspace.meta(f"mlflow_round_{r}"))]
-    experiment = workspace.meta("mlflow_experiment")
-    if len(ids) < 2 or experiment is None:
-        return ""
-    return f"#/compare-runs?runs={quote(json.dumps(ids))}&experiments={quote(json.dumps([experiment]))}"
-
-
 @app.command()
 def dashboard(
     config: Config = HERE,
@@ -589,7 +578,7 @@ def dashboard(
     if left := tracker.send_spooled():
         say(f"dashboard: {left} figures still wait for the tracker to answer")
     uri = tracker.tracking_uri()
-    view = _dashboard_view(workspace)
+    view = tracker.comparison()
     if uri.startswith("http"):
         print(f"{uri.rstrip('/')}/{view}")
         return

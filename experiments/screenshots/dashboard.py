@@ -15,10 +15,10 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from flywheel.cli import _dashboard_view
 from flywheel.rounds import RoundContext
 from flywheel.rounds.conductor import publish
 from flywheel.store import Workspace
+from flywheel.store.tracking import Tracker
 
 OUT = Path(__file__).parents[2] / "docs" / "images"
 
@@ -29,7 +29,7 @@ def main() -> None:
     context = RoundContext(workspace)
     for round in workspace.rounds():
         publish(context, round)
-    view = _dashboard_view(workspace)
+    view = Tracker(workspace).comparison()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

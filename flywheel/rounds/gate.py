@@ -16,7 +16,7 @@ Verdict = Literal["promoted", "refused", "undecided"]
 
 #: Fewer segments than this say nothing of how diversity varies.
 _LEAST_SEGMENTS = 8
-#: The spread of a clip's difference in word F1 where too few anchors tell (rounds of the playground have .07 to .15).
+#: The spread of a clip's difference in word F1 where too few anchors tell (rounds of the playground had .07 to .14).
 _USUAL_SPREAD = 0.15
 
 

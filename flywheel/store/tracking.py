@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from flywheel.core.progress import say
 from flywheel.store.workspace import Workspace
@@ -85,6 +86,14 @@ class Tracker:
         if self._config.enabled and self._spool.exists() and not self._down:
             self._attempt(self._drain)
         return len(self._spool.read_text(encoding="utf-8").splitlines()) if self._spool.exists() else 0
+
+    def comparison(self) -> str:
+        """The path of MLflow's page that compares all rounds of the wheel; empty, its front page, where there is nothing to compare yet."""
+        ids = [found for r in self._workspace.rounds() if (found := self._workspace.meta(f"mlflow_round_{r}"))]
+        experiment = self._workspace.meta("mlflow_experiment")
+        if len(ids) < 2 or experiment is None:
+            return ""
+        return f"#/compare-runs?runs={quote(json.dumps(ids))}&experiments={quote(json.dumps([experiment]))}"
 
     # How.
 

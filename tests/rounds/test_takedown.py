@@ -106,6 +106,27 @@ def test_by_path_and_exports_may_stay(context: RoundContext, tmp_path: Path) -> 
     assert (tmp_path / "taken" / "train.jsonl").exists()
 
 
+def test_a_kill_between_a_snapshot_and_its_hash_is_mended(
+    context: RoundContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # noqa: F811
+    w = context.workspace
+    clip_id = used(context, tmp_path)
+    original = Path.replace
+
+    def killed(self: Path, target: Path) -> Path:
+        if self.name == "corrections.tmp":
+            raise KeyboardInterrupt
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with w.lock(), pytest.raises(KeyboardInterrupt):
+        take_down(context, [clip_id], "x")
+    monkeypatch.undo()
+    with w.lock():
+        take_down(RoundContext(w), [clip_id], "x")
+    assert w.as_of(1).corrections().filter(clip_id=clip_id).is_empty()
+
+
 @pytest.mark.slow
 def test_killed_at_any_moment_the_same_command_finishes(context: RoundContext, tmp_path: Path) -> None:  # noqa: F811
     w = context.workspace

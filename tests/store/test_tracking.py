@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from flywheel.cli import _dashboard_view
 from flywheel.rounds import RoundContext, champion, run_round
 from flywheel.store import Workspace
 from flywheel.store.tracking import Tracker
@@ -79,7 +78,7 @@ def test_what_a_broken_tracker_missed_is_told_when_one_answers(
     assert {r.data.tags["mlflow.parentRunId"] for r in stages} == {rounds["1"].info.run_id}
     table = mlflow.artifacts.load_dict(f"runs:/{rounds['2'].info.run_id}/samples.json")
     assert table["columns"] == ["clip", "file", "base", "M1", "M2"], "the same clips over the rounds, side by side"
-    view = _dashboard_view(own)
+    view = Tracker(own).comparison()
     assert view.startswith("#/compare-runs?runs=")
     assert all(r.info.run_id in view for r in rounds.values())
     champion.promote(again, 1, "to see the alias")
