@@ -107,7 +107,9 @@ def test_by_path_and_exports_may_stay(context: RoundContext, tmp_path: Path) -> 
 
 
 def test_a_kill_between_a_snapshot_and_its_hash_is_mended(
-    context: RoundContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    context: RoundContext,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     w = context.workspace
     clip_id = used(context, tmp_path)
