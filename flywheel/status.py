@@ -10,7 +10,6 @@ import polars as pl
 from flywheel.core.errors import UserError
 from flywheel.core.types import ROUND_STAGES, Stage
 from flywheel.store import Workspace
-from human_refine.gold import gold_texts
 
 
 def status_of(workspace: Workspace) -> dict[str, Any]:
@@ -106,6 +105,9 @@ def comparison_text(found: dict[str, Any]) -> str:
 
 def history_of(workspace: Workspace, clip: str) -> dict[str, Any]:
     """All that is on record of one clip. Raises UserError where the digits name none or several."""
+    # Here: 'flywheel status' need not load what judges refiners.
+    from human_refine.gold import gold_texts
+
     clips = workspace.clips().filter(pl.col("id").str.starts_with(clip))
     if clips.height != 1:
         raise UserError(
