@@ -581,13 +581,17 @@ def dashboard(
     view = tracker.comparison()
     if uri.startswith("http"):
         print(f"{uri.rstrip('/')}/{view}")
+        if view:
+            print(f"{uri.rstrip('/')}/{tracker.comparison('ARTIFACT')}")
         return
     if not (workspace.root / "mlflow.db").exists():
         raise UserError(f"dashboard: {workspace.root} has no tracked round yet. Run 'flywheel round' first.")
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     arguments = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--workers", "1",
                  "--default-artifact-root", (workspace.root / "mlartifacts").as_uri(), "--host", host, "--port", str(port)]  # fmt: skip
-    say(f"The rounds side by side: http://{host}:{port}/{view}")
+    say(f"The rounds compared: http://{host}:{port}/{view}")
+    if view:
+        say(f"Their texts side by side: http://{host}:{port}/{tracker.comparison('ARTIFACT')}")
     os.execve(sys.executable, arguments, environment)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from flywheel.core.types import Example
@@ -68,20 +69,36 @@ class _Rows(Dataset[int]):
 
 
 class BucketSampler(Sampler[int]):
-    """Shuffled, with rows of like length together: sorted within blocks of 32 batches, the batches then shuffled."""
+    """Shuffled, with rows of like length together: sorted within blocks of 32 batches, the batches then shuffled.
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, clock: Clock) -> None:
+    An epoch draws one row of each clip by the rows' shares."""
+
+    def __init__(self, examples: Sequence[Example], lengths: Sequence[int], batch_size: int, seed: int, clock: Clock) -> None:
         self._lengths, self._batch_size, self._seed, self._clock = np.asarray(lengths), batch_size, seed, clock
+        self._clip = np.unique([e.clip_id for e in examples], return_inverse=True)[1]
+        self._share = np.array([e.share for e in examples])
+        self._count = int(self._clip.max()) + 1 if len(examples) else 0
 
     def set_epoch(self, epoch: int) -> None:
         self._clock.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._lengths)
+        return self._count
+
+    def _drawn(self) -> NDArray[np.int64]:
+        """A row of each clip, in the order of rows."""
+        if self._count == len(self._lengths):
+            return np.arange(self._count)
+        # An exponential race: of waiting times with rates p the first is row i's with chance p_i / sum(p).
+        times = np.random.default_rng([self._seed, 37, self._clock.epoch]).exponential(size=len(self._share)) / self._share
+        order = np.lexsort((times, self._clip))
+        first = np.ones(len(order), dtype=bool)
+        first[1:] = np.diff(self._clip[order]) > 0
+        return np.sort(order[first])
 
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng([self._seed, 31, self._clock.epoch])
-        order = rng.permutation(len(self._lengths))
+        order = rng.permutation(self._drawn())
         block = _MEGABATCH * self._batch_size
         batches: list[np.ndarray[Any, Any]] = []
         for start in range(0, len(order), block):

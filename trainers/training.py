@@ -297,7 +297,7 @@ def train(
             human=Collator(human, builder, {e.group: -1 for e in human.examples}, None) if human else None,
             held_out=Collator(held_out, builder, numbers, None) if held_out else None,
             human_every=plan.human_every,
-            sampler=BucketSampler(lengths, plan.batch_size, plan.seed, clock),
+            sampler=BucketSampler(data.examples, lengths, plan.batch_size, plan.seed, clock),
         )
         trainer.remove_callback(_printer())
         checkpoint = last_checkpoint(work_folder)

@@ -46,6 +46,10 @@ class Corpus(Section):
 
 
 class Annotate(Section):
+    by: Literal["champion"] | int = Field(
+        "champion",
+        description="whose model writes: the champion's, or always this round's (0 is the base), which nothing that it wrote can change",
+    )
     engine: Literal["transformers", "vllm", "openai", "fake"] = Field("transformers", description="what writes the texts")
     options: dict[str, bool | int | float | str] = Field(
         default_factory=dict, description="engine arguments of vLLM, such as max_model_len or gpu_memory_utilization"
@@ -100,6 +104,11 @@ class Pretrain(Section):
         "best",
         description="which text of a clip to learn: of the rounds so far the one whose text anchors find best, or always the newest",
     )
+    mix: Literal["accumulate", "replace"] = Field(
+        "accumulate",
+        description="whether older texts of a clip stay beside that one; a wheel that only ever learns its newest narrows",
+    )
+    older_share: float = Field(0.25, ge=0, lt=1, description="how often `accumulate` shows one of a clip's older texts instead")
     human_weight: float = Field(4.0, gt=0, description="weight of a text that a person gave against one that a machine wrote")
     num_steps: int = Field(200, ge=0, description="optimizer steps; 0 skips pretraining")
     batch_size: int = Field(16, ge=1, description="clips per step and process")

@@ -133,12 +133,15 @@ class Correction:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """What a trainer learns from: a clip, the hints its prompt may show, the text, and the group whose noise it shares."""
+    """What a trainer learns from: a clip, the hints its prompt may show, the text, and the group whose noise it shares.
+
+    An epoch shows one text of each clip; ``share`` is how often it is this one, beside the clip's others."""
 
     clip_id: str
     text: str
     prompt_texts: Mapping[str, str | None] = field(default_factory=dict)
     weight: float = 1.0
+    share: float = 1.0
     group: str = ""
     annotation_id: str = ""
 

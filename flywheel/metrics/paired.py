@@ -50,11 +50,15 @@ def paired_test(
     moved = difference[difference != 0]
     if not len(moved):
         return PairedTest(difference=estimate, p_better=1.0, p_worse=1.0, spread=0.0)
-    found = stats.permutation_test(
-        (moved, np.zeros_like(moved)), lambda x, y, axis: np.mean(x - y, axis=axis), permutation_type="samples", vectorized=True,
-        n_resamples=_RESAMPLES, alternative="greater", rng=np.random.default_rng(seed), batch=500,
-    )  # fmt: skip
-    null = np.asarray(found.null_distribution)
+    if len(moved) == 1:
+        # scipy wants two.
+        null = np.array([moved[0], -moved[0]])
+    else:
+        found = stats.permutation_test(
+            (moved, np.zeros_like(moved)), lambda x, y, axis: np.mean(x - y, axis=axis), permutation_type="samples", vectorized=True,
+            n_resamples=_RESAMPLES, alternative="greater", rng=np.random.default_rng(seed), batch=500,
+        )  # fmt: skip
+        null = np.asarray(found.null_distribution)
     total = float(moved.mean())
     extra = 0 if len(null) == 2 ** len(moved) else 1
     tolerance = 1e-12 * max(1.0, abs(total))

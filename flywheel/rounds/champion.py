@@ -57,6 +57,24 @@ def verify(context: RoundContext) -> None:
             )
 
 
+def writer_of(context: RoundContext) -> int:
+    """Whose model writes this round's texts: the champion's, or the one that ``annotate.by`` names. Raises UserError where there is no such model, BorderError where its files
+    are gone or are not those that wrote before."""
+    by = context.config.annotate.by
+    if by == "champion":
+        verify(context)
+        return context.workspace.champion()
+    if by and context.workspace.stage(by, "evaluate")[0] != "done":
+        raise UserError(f"annotate.by: round {by} has no evaluated model. 0 is the base; 'flywheel status' lists the rounds.")
+    if by in context.workspace.retired():
+        raise UserError(f"annotate.by: round {by} was taken back, and what it writes is not used. Name another round.")
+    if stale := _stale(context, by):
+        raise BorderError(
+            f"{context.workspace.model_folder(by)}: its {stale} is gone or not what wrote round {by}'s texts. Restore it, or change annotate.by."
+        )
+    return by
+
+
 def candidate_of(context: RoundContext, round: int) -> Candidate:
     """A round's model beside the champion on today's anchors; the champion's texts of them are written where they are missing."""
     workspace, settings = context.workspace, context.config
@@ -204,12 +222,18 @@ def rollback(context: RoundContext, reason: str = "", to: int | None = None) -> 
 
 
 def prune(context: RoundContext, keep: int, *, dry_run: bool = False) -> list[int]:
-    """Delete the weights of old rounds, their records never: kept are the champion, the ``keep`` before it that a rollback could go to, and the last ``keep``
+    """Delete the weights of old rounds, their records never: kept are the champion, the model that ``annotate.by`` names, the ``keep`` before it that a rollback could go to, and the last ``keep``
     rounds; returns whose weights went. The caller holds the lock."""
     workspace = context.workspace
     lineage = [r for r in workspace.lineage() if r]
     last = [r for r in workspace.rounds() if r][-keep:] if keep else []
-    needed = {*lineage[-(keep + 1) :], *last, *([workspace.rounds()[-1]] if workspace.rounds() else [])}
+    by = context.config.annotate.by
+    needed = {
+        *lineage[-(keep + 1) :],
+        *last,
+        *([by] if by != "champion" else []),
+        *([workspace.rounds()[-1]] if workspace.rounds() else []),
+    }
     gone = [r for r in workspace.rounds() if r and r not in needed and workspace.model_folder(r).exists()]
     for round in [] if dry_run else gone:
         # Renamed first: half a model must never look like one.

@@ -13,6 +13,7 @@ from flywheel.core.progress import say
 from flywheel.core.types import ROUND_STAGES, RoundReport, Stage
 from flywheel.rounds import stages
 from flywheel.rounds.context import RoundContext
+from flywheel.rounds.plots import write_plots
 from flywheel.rounds.report import write_report
 from flywheel.rounds.texts import EVALUATION
 from flywheel.rounds.watch import flat_rounds
@@ -107,7 +108,8 @@ def figures(context: RoundContext, round: int) -> dict[str, Any]:
 def publish(context: RoundContext, round: int) -> None:
     """Write the round's report and hand its figures to the tracker; both can be done again."""
     said = figures(context, round)
-    folder = write_report(context, [figures(context, r) for r in range(round + 1)], round)
+    rounds = [figures(context, r) for r in range(round + 1)]
+    folder = write_report(context, rounds, round)
     tracker = context.tracker
     tracker.metrics(round, flat(said))
     tracker.parameters(round, {"model": context.config.corpus.model, "loss": context.config.loss.name,
@@ -124,16 +126,22 @@ def publish(context: RoundContext, round: int) -> None:
             tracker.stage(round, stage, {"seconds": said["stages_s"].get(stage, 0.0), **_numbers(result)}, _words(result))
     tracker.dataset(round)
     tracker.table(round, _gallery(context, round), "samples.json")
+    tracker.plot(write_plots(rounds, folder / "rounds.png"))
+    tracker.view([name for past in rounds for name in flat(past)])
     tracker.artifacts(round, [folder / "report.html", folder / "report.json", folder / "config.yaml"])
 
 
 def _gallery(context: RoundContext, round: int) -> dict[str, list[Any]]:
-    """The same test clips, with the text that each round's model writes of them, so that MLflow shows them side by side."""
+    """The same test clips in every round. MLflow's comparison sets the second column of several runs side by side, by the first; the columns after it are the rounds before."""
     clips = sorted(context.split("test"), key=lambda c: c.id)[:24]
-    out: dict[str, list[Any]] = {"clip": [c.id for c in clips], "file": [Path(c.uri).name for c in clips]}
+    names = [Path(c.uri).name for c in clips]
+    out: dict[str, list[Any]] = {
+        "clip": [f"{n} {c.start_s:.1f} s" if names.count(n) > 1 else n for n, c in zip(names, clips, strict=True)]
+    }
+    out |= {"text": [], "id": [c.id for c in clips]}
     for r in range(round + 1):
         said = dict(context.workspace.annotations(round=r, kind=EVALUATION).select("clip_id", "text").iter_rows())
-        out["base" if r == 0 else f"M{r}"] = [said.get(c.id, "") for c in clips]
+        out["base" if r == 0 else f"M{r}"] = out["text"] = [said.get(c.id, "") for c in clips]
     return out
 
 

@@ -15,6 +15,7 @@ import yaml
 
 from flywheel.core.errors import MediaError
 from flywheel.rounds.context import RoundContext
+from flywheel.rounds.plots import measures
 from flywheel.rounds.texts import CAPTION, EVALUATION
 from flywheel.store.media import thumbnail
 
@@ -69,18 +70,6 @@ def _summary(context: RoundContext) -> str:
     )
 
 
-def _measures(rounds: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, Mapping[str, float]]]]:
-    """``quality/token_f1`` -> [(round, estimate)], for what has a value."""
-    series: dict[str, list[tuple[int, Mapping[str, float]]]] = {}
-    for said in rounds:
-        for group in ("oracle", "quality", "diversity", "quantity", "watch"):
-            for name, value in said.get(group, {}).items():
-                estimate = value if isinstance(value, Mapping) else {"value": value, "low": value, "high": value}
-                if estimate["value"] == estimate["value"]:
-                    series.setdefault(f"{group}/{name}", []).append((said["round"], estimate))
-    return series
-
-
 def _plots(rounds: Sequence[Mapping[str, Any]]) -> str:
     wanted = (
         "oracle/slot_f1",
@@ -92,8 +81,8 @@ def _plots(rounds: Sequence[Mapping[str, Any]]) -> str:
         "watch/vendi",
         "watch/self_bleu",
     )
-    measures = _measures(rounds)
-    return "<div class=plots>" + "".join(_plot(n, measures[n]) for n in wanted if n in measures) + "</div>"
+    found = measures(rounds)
+    return "<div class=plots>" + "".join(_plot(n, found[n]) for n in wanted if n in found) + "</div>"
 
 
 def _plot(name: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> str:
@@ -134,7 +123,7 @@ def _short(value: float) -> str:
 def _figures_table(rounds: Sequence[Mapping[str, Any]]) -> str:
     head = "".join(f"<th class=n>{'base' if s['round'] == 0 else 'round ' + str(s['round'])}</th>" for s in rounds)
     rows = []
-    for name, points in _measures(rounds).items():
+    for name, points in measures(rounds).items():
         found = dict(points)
         cells = "".join(f"<td class=n>{_cell(found.get(s['round']))}</td>" for s in rounds)
         rows.append(f"<tr><td>{html.escape(name)}</td>{cells}</tr>")

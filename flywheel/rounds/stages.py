@@ -21,7 +21,7 @@ from flywheel.models.embed import clip_embeddings
 from flywheel.models.prompt import Evidence
 from flywheel.models.score import mean_logprobs
 from flywheel.rounds.annotate import costs, write_texts
-from flywheel.rounds.champion import freeze, put_in_force, tested, verify
+from flywheel.rounds.champion import freeze, put_in_force, tested, writer_of
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.texts import CAPTION, EVALUATION, Texts
 from flywheel.rounds.watch import alarms_of, watched
@@ -43,8 +43,7 @@ class Waiting(Exception):
 
 def annotate(context: RoundContext, round: int, limit: int | None = None, retry_failed: bool = False) -> Result:
     """The champion writes captions, and texts of the other kinds asked for, for train and anchor clips; with ``retry_failed`` for those alone that were rejected."""
-    verify(context)
-    by = context.workspace.champion()
+    by = writer_of(context)
     clips = context.split("train", "anchor")
     retry = 0
     if retry_failed:
@@ -168,8 +167,11 @@ def pretrain(context: RoundContext, round: int) -> Result:
 
 
 def training_examples(context: RoundContext, texts: Texts, source: int, round: int) -> list[Example]:
-    """A text per train clip: what people made of it, else the chosen source's, else what came with it."""
-    examples = []
+    """Of each train clip what people made of it; else the chosen source's text and, where texts accumulate, the older ones beside it; else what came with it."""
+    plan, examples = context.config.pretrain, []
+    # The newest first: where two said the same, it is the newest that is named.
+    older = [r for r in reversed(texts.rounds()) if r < source] if plan.mix == "accumulate" and plan.older_share else []
+    refused = {text.annotation.id for text in texts.rejected()}
     for clip in context.split("train"):
         if clip.id in texts.gold:
             continue
@@ -179,18 +181,28 @@ def training_examples(context: RoundContext, texts: Texts, source: int, round: i
             examples.append(
                 Example(
                     clip_id=clip.id, text=human.text, prompt_texts=hints, group=HUMAN, annotation_id=human.annotation_id,
-                    weight=context.config.pretrain.human_weight * human.agreement,
+                    weight=plan.human_weight * human.agreement,
                 )
             )  # fmt: skip
             continue
-        for origin in dict.fromkeys((source, 0)):
-            annotation = texts.captions(origin).get(clip.id)
-            if annotation is not None and not (human is not None and human.annotation_id == annotation.id):
-                group = f"{annotation.source}:{origin}:{annotation.kind}"
-                examples.append(
-                    Example(clip_id=clip.id, text=annotation.text, prompt_texts=hints, group=group, annotation_id=annotation.id)
+        found = {r: a for r in (source, *older) if (a := texts.captions(r).get(clip.id)) is not None and a.id not in refused}
+        if not found and (given := texts.captions(0).get(clip.id)) is not None and given.id not in refused:
+            found = {0: given}
+        different = {a.text: (r, a) for r, a in reversed(found.items())}
+        first = next(iter(found), None)
+        for origin, annotation in different.values():
+            if len(different) == 1:
+                share = 1.0
+            elif origin == first:
+                share = 1 - plan.older_share
+            else:
+                share = plan.older_share / (len(different) - 1)
+            examples.append(
+                Example(
+                    clip_id=clip.id, text=annotation.text, prompt_texts=hints, annotation_id=annotation.id, share=share,
+                    group=f"{annotation.source}:{origin}:{annotation.kind}",
                 )
-                break
+            )  # fmt: skip
     return examples
 
 
@@ -207,12 +219,12 @@ def _training_set(context: RoundContext, examples: list[Example]) -> trainers.Tr
 
 
 def _hold_out(examples: list[Example], share: float) -> tuple[list[Example], list[Example]]:
-    """Part of the texts for the eval loss and to measure noise on; people's are too dear for that."""
-    machine = [i for i, e in enumerate(examples) if e.group != HUMAN]
+    """Part of the clips for the eval loss and to measure noise on; people's are too dear for that."""
+    machine = list(dict.fromkeys(e.clip_id for e in examples if e.group != HUMAN))
     # Some sixty tell a noise rate to .06, which a small corpus can't have for 5 %; more than 512 tell hardly more.
     count = min(max(int(share * len(machine)), min(64, int(0.15 * len(machine)))), 512) if share else 0
-    held = set(np.random.default_rng(len(examples)).permutation(machine)[:count].tolist())
-    return [e for i, e in enumerate(examples) if i not in held], [examples[i] for i in sorted(held)]
+    held = {machine[i] for i in np.random.default_rng(len(machine)).permutation(len(machine))[:count]}
+    return [e for e in examples if e.clip_id not in held], [e for e in examples if e.clip_id in held]
 
 
 def _note_suspicion(context: RoundContext, round: int, examples: list[Example], weights: Mapping[int, float]) -> None:
@@ -288,7 +300,7 @@ def _learned(stage: Stage, examples: Sequence[Example], texts: Texts) -> list[di
     rows = []
     for example in examples:
         human = texts.human.get(example.clip_id) if example.group == HUMAN else None
-        rows.append(_use(stage, example.clip_id, example.annotation_id, example.group, "learned", example.weight, example.text,
+        rows.append(_use(stage, example.clip_id, example.annotation_id, example.group, "learned", example.weight * example.share, example.text,
                          human.corrections if human is not None else ()))  # fmt: skip
     for text in texts.rejected():
         if texts.split(text.annotation.clip_id) == "train":

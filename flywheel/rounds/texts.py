@@ -79,6 +79,10 @@ class Texts:
         """The round's captions by clip id; round 0's are what came with the videos."""
         return self._captions.get(round, {})
 
+    def rounds(self) -> list[int]:
+        """The rounds that have captions which may be used, in order."""
+        return sorted(self._captions)
+
     def anchors(self) -> dict[str, str]:
         """Corrected texts of anchor clips, by clip id."""
         return {c: h.text for c, h in self.human.items() if h.text is not None and self._split.get(c) == "anchor"}

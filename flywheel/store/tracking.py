@@ -6,14 +6,15 @@ the next time it answers.
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import os
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from flywheel.core.progress import say
 from flywheel.store.workspace import Workspace
@@ -21,6 +22,13 @@ from flywheel.store.workspace import Workspace
 _PARENT = "mlflow_parent"
 #: A server that does not answer costs a round some seconds, not the minutes that MLflow would try for.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}
+
+#: What MLflow's page of charts shows of the rounds, section by section; all else can be added there by hand.
+_CHARTS: Mapping[str, Sequence[str]] = {
+    "Quality": ("oracle/slot_f1", "quality/anchor_token_f1", "quality/agreement"),
+    "Diversity": ("diversity/distinct_3", "watch/vendi", "watch/self_bleu"),
+    "Quantity and cost": ("quantity/tokens", "num_corrections", "watch/human_share"),
+}
 
 _NEVER_TAKEN = frozenset({"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST"})
 
@@ -75,6 +83,14 @@ class Tracker:
     def table(self, round: int, rows: Mapping[str, list[Any]], name: str) -> None:
         self._tell("table", round=round, rows=dict(rows), name=name)
 
+    def plot(self, path: Path) -> None:
+        """A picture of all rounds, in the parent's run."""
+        self._tell("plot", round=None, path=str(path))
+
+    def view(self, figures: Sequence[str]) -> None:
+        """MLflow's page of the wheel's rounds, with charts of those figures that there are."""
+        self._tell("view", round=None, figures=sorted(figures))
+
     def training(self, round: int, logged: list[tuple[dict[str, float], int]]) -> None:
         self._tell("training", round=round, logged=logged)
 
@@ -87,13 +103,13 @@ class Tracker:
             self._attempt(self._drain)
         return len(self._spool.read_text(encoding="utf-8").splitlines()) if self._spool.exists() else 0
 
-    def comparison(self) -> str:
-        """The path of MLflow's page that compares all rounds of the wheel; empty, its front page, where there is nothing to compare yet."""
-        ids = [found for r in self._workspace.rounds() if (found := self._workspace.meta(f"mlflow_round_{r}"))]
-        experiment = self._workspace.meta("mlflow_experiment")
-        if len(ids) < 2 or experiment is None:
+    def comparison(self, page: str = "CHART") -> str:
+        """The path of MLflow's page of all rounds of the wheel: their figures (``CHART``), or their texts of the same clips side by side (``ARTIFACT``); empty,
+        its front page, where there is nothing to compare yet."""
+        experiment, view = self._workspace.meta("mlflow_experiment"), self._workspace.meta("mlflow_view")
+        if experiment is None or view is None:
             return ""
-        return f"#/compare-runs?runs={quote(json.dumps(ids))}&experiments={quote(json.dumps([experiment]))}"
+        return f"#/experiments/{experiment}/runs?compareRunsMode={page}&viewStateShareKey={view}"
 
     # How.
 
@@ -178,7 +194,9 @@ class Tracker:
     @contextmanager
     def _run(self, mlflow: Any, round: int | None) -> Iterator[Any]:
         """The parent's run, or inside it the round's; made at the first use, found again after."""
-        with self._found(mlflow, _PARENT, self._workspace.root.name, {"wheel": self._workspace.root.name}) as parent:
+        with self._found(
+            mlflow, _PARENT, self._workspace.root.name, {"wheel": self._workspace.root.name, "level": "wheel"}
+        ) as parent:
             if round is None:
                 yield parent
                 return
@@ -273,10 +291,51 @@ class Tracker:
             if not any(f.path == name for f in mlflow.MlflowClient().list_artifacts(run.info.run_id)):
                 mlflow.log_table(dict(rows), artifact_file=name)
 
+    def _do_plot(self, mlflow: Any, round: None, path: str) -> None:
+        if os.path.exists(path):
+            with self._run(mlflow, round):
+                mlflow.log_artifact(path)
+
+    def _do_view(self, mlflow: Any, round: None, figures: Sequence[str]) -> None:
+        with self._run(mlflow, round) as parent:
+            key = f"flywheel-{parent.info.run_id[:12]}"
+            # A parent of an older version lacks it, and the page would lack the parent.
+            mlflow.set_tag("level", "wheel")
+            mlflow.set_experiment_tag(f"mlflow.sharedViewState.{key}", _view(self._workspace.root.name, figures))
+        self._workspace.set_meta("mlflow_view", key)
+
     def _do_training(self, mlflow: Any, round: int, logged: Sequence[tuple[dict[str, float], int]]) -> None:
         with self._run(mlflow, round):
             for values, step in logged:
                 mlflow.log_metrics(values, step=step)
+
+
+def _view(wheel: str, figures: Sequence[str]) -> str:
+    """The state of MLflow's page of runs as its own 'Share' keeps it (MLflow 3; what it does not know it leaves out): the wheel's line and each round's point on it."""
+    sections = {name: [c for c in charts if c in figures] for name, charts in _CHARTS.items()}
+    quote = '"' if "'" in wheel else "'"
+    state = {
+        "searchFilter": f"tags.wheel = {quote}{wheel}{quote} and tags.level != 'stage'",
+        # By name: sorted by date MLflow folds the rounds away under their parent.
+        "orderByKey": "tags.`mlflow.runName`", "orderByAsc": True, "runsHiddenMode": "SHOWALL", "isAccordionReordered": True,
+        "compareRunSections": [
+            {"uuid": name, "name": name, "display": True, "isReordered": True, "columns": 3, "cardHeight": 320}
+            for name, charts in sections.items()
+            if charts
+        ],
+        "compareRunCharts": [
+            {
+                "uuid": chart, "type": "LINE", "runsCountToCompare": 100, "metricSectionId": name, "deleted": False, "isGenerated": False,
+                "displayName": chart.rpartition("/")[2], "metricKey": chart, "selectedMetricKeys": [chart], "lineSmoothness": 0, "xAxisScaleType": "linear",
+                "scaleType": "linear", "range": {}, "xAxisKey": "step", "selectedXAxisMetricKey": "", "yAxisKey": "metric", "yAxisExpressions": [],
+                "ignoreOutliers": False, "useGlobalXaxisKey": True, "useGlobalLineSmoothing": True,
+            }
+            for name, charts in sections.items()
+            for chart in charts
+        ],
+    }  # fmt: skip
+    # An experiment's tag holds 5,000 characters.
+    return "deflate;" + base64.b64encode(zlib.compress(json.dumps(state).encode(), 9)).decode()
 
 
 class TrainingSink:

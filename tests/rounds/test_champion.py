@@ -62,6 +62,14 @@ def test_what_is_equal_says_nothing_and_ties_change_nothing() -> None:
         paired_test([1.0], [])
 
 
+@pytest.mark.parametrize("equal", [0, 40])
+def test_one_text_that_differs_proves_nothing(equal: int) -> None:
+    better = paired_test([0.9, *[0.5] * equal], [0.4, *[0.5] * equal])
+    assert (better.p_better, better.p_worse) == (0.5, 1.0)
+    worse = paired_test([0.4, *[0.5] * equal], [0.9, *[0.5] * equal])
+    assert (worse.p_better, worse.p_worse) == (1.0, 0.5)
+
+
 def test_clips_of_one_video_are_one_item() -> None:
     """Forty clips of four videos prove no more than four videos can."""
     assert paired_test([1.0] * 40, [0.0] * 40).p_better < 1e-3
@@ -335,6 +343,30 @@ def test_old_weights_go_and_what_is_needed_stays(context: RoundContext) -> None:
     assert champion.prune(context, 1) == [1, 4, 5]
     assert [r for r in range(1, 7) if w.model_folder(r).exists()] == [2, 3, 6], "champion, the one before, the newest"
     assert champion.prune(context, 1) == []
+
+
+def test_a_frozen_model_writes_whoever_is_champion(context: RoundContext, make_workspace: Make) -> None:
+    w = context.workspace
+    for round in (0, 1, 2, 3):
+        says(context, round, 0.2 if round == 0 else 0.9)
+    champion.promote(context, 1, "x")
+    assert champion.writer_of(context) == 1
+    w.set_stage(3, "gate", "done", {})
+    w.database.close()
+    frozen = RoundContext(make_workspace(*SETTINGS, "annotate.by=0"))
+    assert champion.writer_of(frozen) == 0, "no row names the base; nothing need be promoted"
+    assert run_round(frozen, until="annotate")["round"] == 4
+    assert frozen.workspace.stage(4, "annotate")[1]["by"] == 0
+    frozen.workspace.database.close()
+    two = RoundContext(make_workspace(*SETTINGS, "annotate.by=2"))
+    assert champion.writer_of(two) == 2
+    assert champion.prune(two, 0) == [3], "the champion and who writes stay"
+    with pytest.raises(UserError, match=r"annotate.by: round 9 has no evaluated model"):
+        champion.writer_of(RoundContext(make_workspace(*SETTINGS, "annotate.by=9")))
+    champion.promote(two, 2, "x")
+    champion.rollback(two)
+    with pytest.raises(UserError, match="was taken back"):
+        champion.writer_of(two)
 
 
 def test_rounds_side_by_side(context: RoundContext) -> None:

@@ -98,6 +98,40 @@ def test_what_people_said_comes_first(make_workspace: Make, corpus: Path) -> Non
     assert set(examples) <= {c.id for c in context.split("train")}, "anchors and test clips are never trained on"
 
 
+def test_older_texts_stay_in_the_mix_and_peoples_in_every_one(make_workspace: Make, corpus: Path) -> None:
+    context = context_of(make_workspace, corpus)
+    w = context.workspace
+    run_round(context, until="annotate")
+    edited, rejected, same, *rest = context.split("train")
+    correct(context, edited.id, "a person's text")
+    correct(context, rejected.id, "", verdict="reject")
+    ones = Texts(w).captions(1)
+    for clip in context.split("train"):
+        text = ones[clip.id].text if clip.id == same.id else "What the second round says of it."
+        w.add_annotations([replace(ones[clip.id], id=content_id("two", clip.id), round=2, text=text)], 2)
+
+    def mix() -> dict[str, dict[str, float]]:
+        found: dict[str, dict[str, float]] = {}
+        for e in stages.training_examples(context, Texts(w), 2, 2):
+            found.setdefault(e.clip_id, {})[e.group] = e.share
+        return found
+
+    def newest(clip_id: str) -> str:
+        return f"{ones[clip_id].source}:2:caption"
+
+    have = mix()
+    assert all(sum(shares.values()) == pytest.approx(1) for shares in have.values())
+    assert have[edited.id] == {"human": 1.0}
+    assert "model:1:caption" not in have[rejected.id], "what was rejected never comes back"
+    assert "model:1:caption" not in have[same.id], "the same words are one text"
+    given = {c.id for c in context.split("train") if c.transcript}
+    for clip in rest:
+        older = {"model:1:caption": 0.125, "transcript:0:caption": 0.125} if clip.id in given else {"model:1:caption": 0.25}
+        assert have[clip.id] == pytest.approx({newest(clip.id): 0.75, **older})
+    context.config = context.config.model_copy(update={"pretrain": context.config.pretrain.model_copy(update={"mix": "replace"})})
+    assert mix() == {edited.id: {"human": 1.0}, **{c: {newest(c): 1.0} for c in have if c != edited.id}}
+
+
 @pytest.mark.slow
 def test_what_was_learned_from_which_correction_is_on_record_both_ways(make_workspace: Make, corpus: Path) -> None:
     """With a real, two-step training: what people said, weighed by how far they agree, and what they rejected."""

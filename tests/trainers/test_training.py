@@ -125,7 +125,7 @@ def test_hints_are_held_back_as_often_as_asked_and_never_give_the_answer_away() 
 def test_buckets_hold_every_row_once_and_like_lengths_together() -> None:
     lengths = np.random.default_rng(0).integers(5, 60, 500).tolist()
     clock = Clock()
-    sampler = BucketSampler(lengths, 8, seed=1, clock=clock)
+    sampler = BucketSampler([Example(clip_id=str(i), text="t") for i in range(500)], lengths, 8, seed=1, clock=clock)
     orders = []
     for epoch in (0, 1):
         sampler.set_epoch(epoch)
@@ -136,6 +136,22 @@ def test_buckets_hold_every_row_once_and_like_lengths_together() -> None:
     assert np.mean([max(b) - min(b) for b in batches]) < 0.3 * (max(lengths) - min(lengths))
     sampler.set_epoch(0)
     assert list(sampler) == orders[0]
+
+
+def test_of_a_clips_texts_an_epoch_shows_one_as_often_as_its_share() -> None:
+    rows = [(str(i), share) for i in range(40) for share in ((1.0,) if i % 4 == 0 else (0.75, 0.15, 0.10))]
+    examples = [Example(clip_id=clip, text=f"{share}", share=share) for clip, share in rows]
+    clock = Clock()
+    sampler = BucketSampler(examples, [3] * len(rows), 8, seed=5, clock=clock)
+    seen: Counter[float] = Counter()
+    for epoch in range(400):
+        sampler.set_epoch(epoch)
+        order = list(sampler)
+        assert sorted(rows[i][0] for i in order) == sorted({clip for clip, _ in rows}), "each clip once"
+        seen.update(rows[i][1] for i in order)
+    assert len(sampler) == 40
+    total = 400 * 30
+    assert [seen[s] / total for s in (0.75, 0.15, 0.10)] == pytest.approx([0.75, 0.15, 0.10], abs=0.015)
 
 
 def test_pretraining_leaves_the_vision_tower_alone(tmp_path: Path) -> None:
