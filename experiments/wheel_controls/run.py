@@ -34,7 +34,7 @@ from flywheel.rounds import RoundContext, run_round
 from flywheel.rounds.annotate import write_texts
 from flywheel.rounds.conductor import current_round
 from flywheel.rounds.stages import _hints, _training_set, training_examples
-from flywheel.rounds.texts import EVALUATION, Texts
+from flywheel.rounds.texts import EVALUATION, SourceChoice, Texts
 from flywheel.store import Workspace
 
 
@@ -82,7 +82,7 @@ def transcripts(wheel: Path, folder: Path, oracle: Oracle) -> list[float]:
     context, source = like(wheel, folder), Workspace.open(wheel)
     out = context.workspace.model_folder(1) / "model"
     if not out.exists():
-        examples = training_examples(context, Texts(context.workspace), 0, 1)
+        examples = training_examples(context, Texts(context.workspace), SourceChoice(round=0, anchor_f1={}, num_anchors=0), 1)
         # The anchors' corrections of the wheel's first round, so that its loss has what the wheel's had.
         human = Texts(source)
         anchors = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ Tokens = Sequence[Sequence[str]]
 #: Figure -> which way is bad: less, more, or either.
 BAD: Mapping[str, str] = {
     "distinct_1": "less", "distinct_3": "less", "vocabulary": "less", "vendi": "less", "spread": "less", "unique": "less", "self_bleu": "more",
-    "repetition": "more", "top_phrase": "more", "length": "either", "from_origin": "more", "from_human": "more",
+    "repetition": "more", "top_phrase": "more", "length": "either", "from_origin": "more", "from_human": "more", "unknown": "more",
 }  # fmt: skip
 
 _WIDTH = 2048
@@ -38,7 +38,7 @@ def collapse_figures(
     halves: int = 12,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """The figures of :data:`BAD` of at most ``most`` of the texts; ``from_origin`` and ``from_human`` only where there are texts to compare with."""
+    """The figures of :data:`BAD` of at most ``most`` of the texts; ``from_origin``, ``from_human`` and ``unknown`` only where there are texts to compare with."""
     sample = [words(text) for text in texts][:most]
     size = len(sample) // 2
     if size < 4:
@@ -49,12 +49,15 @@ def collapse_figures(
         for name, given in (("from_origin", origin), ("from_human", human))
         if len(given) > 3
     }
+    known = {word for other in counts.values() for word in other}
     rows = []
     for _ in range(halves):
         half = [sample[i] for i in rng.permutation(len(sample))[:size]]
         found = {name: figure(half) for name, figure in _FIGURES.items()}
         found |= dict(zip(("vendi", "spread"), vendi_and_spread(half[:400]), strict=True))
         found |= {name: jensen_shannon(_unigrams(half), other) for name, other in counts.items()}
+        if counts:
+            found["unknown"] = _unknown(half, known)
         rows.append(found)
     out = {}
     for name in rows[0]:
@@ -136,6 +139,12 @@ def _repetition(texts: Tokens) -> float:
     return float(np.mean([1.0 - distinct(text, 3) if len(text) > 2 else 0.0 for text in texts]))
 
 
+def _unknown(texts: Tokens, known: Set[str]) -> float:
+    """Share of the words that neither what came with the videos nor people ever said: a wheel that widens, learning its own slips, invents them."""
+    stream = [word for text in texts for word in text]
+    return sum(word not in known for word in stream) / len(stream) if stream else 0.0
+
+
 def _top_phrase(texts: Tokens) -> float:
     """Share of texts that hold the most common 4-gram."""
     counts = Counter(gram for text in texts for gram in set(zip(*(text[i:] for i in range(4)), strict=False)))
@@ -156,26 +165,40 @@ _FIGURES: Mapping[str, Callable[[Tokens], float]] = {
 }  # fmt: skip
 
 
-def changes(series: Sequence[Mapping[str, Estimate]], *, sigmas: float = 4.0, least: float = 0.05) -> dict[str, dict[str, float]]:
+#: Figures that say how far texts are from the corpus's and people's: of these the base model's own are a yardstick too, since no training on the corpus leads away from it.
+DISTANCES = frozenset({"from_origin", "from_human", "unknown"})
+#: Least noise of shares that are near 0, where no half-sample may differ from another.
+_LEAST_NOISE: Mapping[str, float] = {"unknown": 0.0025, "repetition": 0.0025}
+
+
+def changes(
+    series: Sequence[Mapping[str, Estimate]],
+    *,
+    sigmas: float = 4.0,
+    least: float = 0.05,
+    before: int = 2,
+    names: Collection[str] = tuple(BAD),
+) -> dict[str, dict[str, float]]:
     """What of the last of a series is worse than the best before it by more than noise: figure -> ``value``, ``best``, ``sigmas``.
 
     The noise of a figure is what its change from one to the next usually is once their common drift is taken off (median absolute deviation), and at least the
-    standard error of such a change; a change must be over ``sigmas`` of it, and over ``least`` of the best value. Needs two before (ours).
+    standard error of such a change; a change must be over ``sigmas`` of it, and over ``least`` of the best value. Needs ``before`` rounds before the last (ours).
     """
-    if len(series) < 3:
+    if not series:
         return {}
     found: dict[str, dict[str, float]] = {}
-    for name, bad in BAD.items():
+    for name in names:
+        bad = BAD[name]
         known = [s[name] for s in series if name in s and not math.isnan(s[name].value)]
-        if len(known) < 3 or name not in series[-1]:
+        if len(known) < before + 1 or name not in series[-1]:
             continue
         values: NDArray[np.float64] = np.array([e.value for e in known])
         steps = np.diff(values[:-1])
         usual = 1.4826 * float(np.median(np.abs(steps - np.median(steps)))) if len(steps) > 1 else 0.0
         error = math.hypot(*((e.high - e.low) / 3.92 for e in (known[-1], known[-2])))
-        noise = max(usual, error, 1e-9)
-        before = values[:-1]
-        best = {"less": before.max(), "more": before.min(), "either": float(np.median(before))}[bad]
+        noise = max(usual, error, _LEAST_NOISE.get(name, 1e-9))
+        past = values[:-1]
+        best = {"less": past.max(), "more": past.min(), "either": float(np.median(past))}[bad]
         change = {"less": best - values[-1], "more": values[-1] - best, "either": abs(values[-1] - best)}[bad]
         if change > sigmas * noise and change > least * max(abs(best), 1e-9):
             found[name] = {"value": float(values[-1]), "best": float(best), "sigmas": float(change / noise)}

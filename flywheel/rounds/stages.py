@@ -23,7 +23,7 @@ from flywheel.models.score import mean_logprobs
 from flywheel.rounds.annotate import costs, write_texts
 from flywheel.rounds.champion import freeze, put_in_force, tested, writer_of
 from flywheel.rounds.context import RoundContext
-from flywheel.rounds.texts import CAPTION, EVALUATION, Texts
+from flywheel.rounds.texts import CAPTION, EVALUATION, SourceChoice, Texts
 from flywheel.rounds.watch import alarms_of, watched
 from flywheel.rounds.writer import Writer
 from flywheel.store.records import SCHEMAS
@@ -130,7 +130,7 @@ def pretrain(context: RoundContext, round: int) -> Result:
         return done
     texts = Texts(context.workspace)
     choice = texts.choose(round, config.gate.min_anchors, config.pretrain.texts)
-    examples = training_examples(context, texts, choice.round, round)
+    examples = training_examples(context, texts, choice, round)
     if not examples:
         return {"skipped": "no clip of the train split has a text"}
     kept, held_out = _hold_out(examples, config.pretrain.eval_share)
@@ -159,18 +159,17 @@ def pretrain(context: RoundContext, round: int) -> Result:
         context, out, round,
         {
             "steps": result.steps, "loss": result.loss, "eval_loss": result.eval_loss, "examples": len(kept),
-            "learned_from_round": choice.round, "anchor_f1": {str(r): f for r, f in choice.anchor_f1.items()},
+            "learned_from_round": choice.round, "older_rounds": list(choice.older) if config.pretrain.mix == "accumulate" else [], "anchor_f1": {str(r): f for r, f in choice.anchor_f1.items()},
             "num_anchors": choice.num_anchors, "fell_back_to_mle": adapts and not anchors, **result.figures,
         },
         _learned("pretrain", kept, texts),
     )  # fmt: skip
 
 
-def training_examples(context: RoundContext, texts: Texts, source: int, round: int) -> list[Example]:
+def training_examples(context: RoundContext, texts: Texts, choice: SourceChoice, round: int) -> list[Example]:
     """Of each train clip what people made of it; else the chosen source's text and, where texts accumulate, the older ones beside it; else what came with it."""
     plan, examples = context.config.pretrain, []
-    # The newest first: where two said the same, it is the newest that is named.
-    older = [r for r in reversed(texts.rounds()) if r < source] if plan.mix == "accumulate" and plan.older_share else []
+    older = choice.older if plan.mix == "accumulate" and plan.older_share else ()
     refused = {text.annotation.id for text in texts.rejected()}
     for clip in context.split("train"):
         if clip.id in texts.gold:
@@ -185,9 +184,14 @@ def training_examples(context: RoundContext, texts: Texts, source: int, round: i
                 )
             )  # fmt: skip
             continue
-        found = {r: a for r in (source, *older) if (a := texts.captions(r).get(clip.id)) is not None and a.id not in refused}
+        found = {
+            r: a
+            for r in (choice.round, *reversed(older))
+            if (a := texts.captions(r).get(clip.id)) is not None and a.id not in refused
+        }
         if not found and (given := texts.captions(0).get(clip.id)) is not None and given.id not in refused:
             found = {0: given}
+        # Where two said the same, it is the newest that is named.
         different = {a.text: (r, a) for r, a in reversed(found.items())}
         first = next(iter(found), None)
         for origin, annotation in different.values():

@@ -9,11 +9,14 @@ import polars as pl
 
 from flywheel.core.types import Annotation, Correction, agreement, corrected, standing
 from flywheel.metrics import token_f1
+from flywheel.metrics.paired import paired_test
 from flywheel.store import Workspace
 from flywheel.store.workspace import annotation_of
 from human_refine.gold import gold_texts
 from human_refine.people import heard, leads
 
+#: An older source that anchors find worse at this level leaves the mix.
+_WORSE = 0.05
 CAPTION, EVALUATION = "caption", "evaluation"
 
 
@@ -38,9 +41,11 @@ class RejectedText:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceChoice:
-    """Which source a round learns from, and the anchors' mean token F1 of each (round -> value; empty without enough anchors)."""
+    """Which source a round learns from, the older ones that anchors do not show to be worse, and the anchors' mean token F1 of each (round -> value; empty without
+    enough anchors)."""
 
     round: int
+    older: tuple[int, ...] = ()
     anchor_f1: Mapping[int, float]
     num_anchors: int
 
@@ -79,10 +84,6 @@ class Texts:
         """The round's captions by clip id; round 0's are what came with the videos."""
         return self._captions.get(round, {})
 
-    def rounds(self) -> list[int]:
-        """The rounds that have captions which may be used, in order."""
-        return sorted(self._captions)
-
     def anchors(self) -> dict[str, str]:
         """Corrected texts of anchor clips, by clip id."""
         return {c: h.text for c, h in self.human.items() if h.text is not None and self._split.get(c) == "anchor"}
@@ -105,16 +106,16 @@ class Texts:
         rounds = sorted(r for r in self._captions if r <= up_to)
         if not rounds:
             return SourceChoice(round=up_to, anchor_f1={}, num_anchors=len(anchors))
-        scores: dict[int, float] = {}
+        values: dict[int, list[float]] = {}
         if anchors:
             for round in rounds:
                 said = self._captions[round]
-                values = [token_f1(said[c].text if c in said else "", text) for c, text in anchors.items()]
-                scores[round] = sum(values) / len(values)
-        if policy == "newest" or len(anchors) < minimum:
-            return SourceChoice(round=rounds[-1], anchor_f1=scores, num_anchors=len(anchors))
-        best = max(rounds, key=lambda r: (scores[r], r))
-        return SourceChoice(round=best, anchor_f1=scores, num_anchors=len(anchors))
+                values[round] = [token_f1(said[c].text if c in said else "", text) for c, text in anchors.items()]
+        scores = {round: sum(of) / len(of) for round, of in values.items()}
+        tell = len(anchors) >= minimum
+        best = rounds[-1] if policy == "newest" or not tell else max(rounds, key=lambda r: (scores[r], r))
+        older = [r for r in rounds if r < best and not (tell and paired_test(values[r], values[best]).p_worse <= _WORSE)]
+        return SourceChoice(round=best, older=tuple(older), anchor_f1=scores, num_anchors=len(anchors))
 
     def best_before(self, round: int, clip_id: str) -> str | None:
         """The newest text of a clip before a round, for a prompt's `previous` hint."""

@@ -11,7 +11,7 @@ from scipy import stats
 
 from flywheel.core.types import HUMAN, Estimate
 from flywheel.metrics import token_f1
-from flywheel.metrics.collapse import changes, collapse_figures
+from flywheel.metrics.collapse import BAD, DISTANCES, changes, collapse_figures
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.texts import CAPTION, EVALUATION, Texts
 
@@ -19,6 +19,7 @@ _WORDS: Mapping[str, str] = {
     "distinct_1": "fewer different words", "distinct_3": "fewer different phrases", "vocabulary": "a smaller vocabulary", "vendi": "fewer effectively different texts",
     "spread": "texts nearer to each other", "unique": "more texts said twice", "self_bleu": "texts more like each other", "repetition": "more said twice in a text",
     "top_phrase": "one phrase in more texts", "length": "another length", "from_origin": "further from what came with the videos", "from_human": "further from people's words",
+    "unknown": "more words that nobody else said",
 }  # fmt: skip
 
 
@@ -53,8 +54,8 @@ def _fisher(rho: float, count: int) -> tuple[float, float]:
 
 
 def alarms_of(series: Sequence[Mapping[str, Estimate]]) -> list[dict[str, Any]]:
-    """Alarms of the last round of a series that begins with the base, which has another dialect and is left out."""
-    found = changes(list(series[1:]))
+    """Alarms of the last round of a series that begins with the base; its dialect is another, so it counts only where the question is how far a text is from the corpus."""
+    found = {**changes(series, before=1, names=DISTANCES), **changes(series[1:], names=BAD.keys() - DISTANCES)}
     return [
         {
             "figure": name,

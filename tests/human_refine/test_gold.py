@@ -11,7 +11,7 @@ import pytest
 from flywheel.demo import Oracle
 from flywheel.rounds import RoundContext
 from flywheel.rounds.stages import num_corrections, training_examples
-from flywheel.rounds.texts import Texts
+from flywheel.rounds.texts import SourceChoice, Texts
 from flywheel.store import Workspace
 from human_refine import import_gold
 from human_refine.effort import effort
@@ -67,7 +67,9 @@ def test_gold_names_who_does_not_look(half_gold: Workspace, corpus: Path) -> Non
     assert said["lazy"]["f1"] == said["lazy"]["f1_before"] < 0.7
     texts = Texts(half_gold)
     assert not set(texts.human) & set(gold)
-    assert not {e.clip_id for e in training_examples(RoundContext(half_gold), texts, 1, 1)} & set(gold)
+    assert not {
+        e.clip_id for e in training_examples(RoundContext(half_gold), texts, SourceChoice(round=1, anchor_f1={}, num_anchors=0), 1)
+    } & set(gold)
     others = half_gold.annotations(round=1, kind="caption").height - len(gold)
     assert num_corrections(RoundContext(half_gold), 1) == 2 * others
     assert effort(half_gold, 1)["overlap"] == others, "what many said of gold is no measure of agreement"

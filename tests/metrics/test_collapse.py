@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flywheel.core.types import Estimate
-from flywheel.metrics.collapse import BAD, changes, collapse_figures, jensen_shannon, self_bleu, vendi_and_spread
+from flywheel.metrics.collapse import BAD, DISTANCES, changes, collapse_figures, jensen_shannon, self_bleu, vendi_and_spread
 
 WORDS = [f"w{i}" for i in range(300)]
 
@@ -57,7 +57,7 @@ def test_figures_do_not_depend_on_how_many_texts_there_are_beyond_the_sample() -
     many = texts(rng, 4000)
     one, two = collapse_figures(many, most=400), collapse_figures(many[:400], most=400)
     assert one == two
-    assert set(one) == set(BAD) - {"from_origin", "from_human"}
+    assert set(one) == set(BAD) - DISTANCES
     assert collapse_figures(many[:5]) == {}
     for estimate in one.values():
         assert estimate.low <= estimate.value <= estimate.high
@@ -82,6 +82,21 @@ def test_a_steady_series_gives_none() -> None:
     alarms = [bool(changes(rounds[max(0, i - 7) : i])) for i in range(3, len(rounds))]
     assert sum(alarms) <= 1
     assert changes(rounds[:2]) == {}
+
+
+def test_words_that_nobody_said_are_seen_at_once_and_a_few_are_none() -> None:
+    rng = np.random.default_rng(4)
+    human = texts(rng, 300)
+
+    def of(slips: float) -> dict[str, Estimate]:
+        said = [" ".join("slip" if rng.random() < slips else w for w in t.split()) for t in texts(rng, 300)]
+        return collapse_figures(said, origin=human, human=human, most=300)
+
+    assert of(0.0)["unknown"].value == 0
+    assert of(0.2)["unknown"].value == pytest.approx(0.2, abs=0.02)
+    assert list(changes([of(0.0), of(0.05)], before=1, names=["unknown"])) == ["unknown"], "after one round already"
+    assert changes([of(0.0), of(0.002)], before=1, names=["unknown"]) == {}
+    assert changes([of(0.2), of(0.0)], before=1, names=["unknown"]) == {}, "a base of another dialect, that learned"
 
 
 def test_slow_decline_is_no_noise() -> None:

@@ -18,7 +18,7 @@ from flywheel.ingest import ingest
 from flywheel.rounds import RoundContext, run_round, stages
 from flywheel.rounds.conductor import current_round, figures, flat
 from flywheel.rounds.report import write_report
-from flywheel.rounds.texts import CAPTION, EVALUATION, Texts
+from flywheel.rounds.texts import CAPTION, EVALUATION, SourceChoice, Texts
 from flywheel.status import history_of, history_text, status_of, uses_of
 from flywheel.store import Workspace
 from flywheel.store import database as db
@@ -88,7 +88,10 @@ def test_what_people_said_comes_first(make_workspace: Make, corpus: Path) -> Non
     edited, rejected, *rest = context.split("train")
     correct(context, edited.id, "a person's text")
     correct(context, rejected.id, "", verdict="reject")
-    examples = {e.clip_id: e for e in stages.training_examples(context, Texts(context.workspace), 1, 1)}
+    examples = {
+        e.clip_id: e
+        for e in stages.training_examples(context, Texts(context.workspace), SourceChoice(round=1, anchor_f1={}, num_anchors=0), 1)
+    }
     assert (examples[edited.id].text, examples[edited.id].group) == ("a person's text", "human")
     if rejected.transcript:
         assert examples[rejected.id].group == "transcript:0:caption", "a rejected text is not learned; the one before is"
@@ -112,7 +115,7 @@ def test_older_texts_stay_in_the_mix_and_peoples_in_every_one(make_workspace: Ma
 
     def mix() -> dict[str, dict[str, float]]:
         found: dict[str, dict[str, float]] = {}
-        for e in stages.training_examples(context, Texts(w), 2, 2):
+        for e in stages.training_examples(context, Texts(w), Texts(w).choose(2, 2, "best"), 2):
             found.setdefault(e.clip_id, {})[e.group] = e.share
         return found
 
@@ -130,6 +133,24 @@ def test_older_texts_stay_in_the_mix_and_peoples_in_every_one(make_workspace: Ma
         assert have[clip.id] == pytest.approx({newest(clip.id): 0.75, **older})
     context.config = context.config.model_copy(update={"pretrain": context.config.pretrain.model_copy(update={"mix": "replace"})})
     assert mix() == {edited.id: {"human": 1.0}, **{c: {newest(c): 1.0} for c in have if c != edited.id}}
+
+
+def test_older_texts_that_anchors_find_worse_leave_the_mix(make_workspace: Make, corpus: Path) -> None:
+    context = context_of(make_workspace, corpus, "corpus.anchor_share=0.5")
+    w = context.workspace
+    run_round(context, until="annotate")
+    ones, anchors = Texts(w).captions(1), context.split("anchor")
+    assert len(anchors) >= 8
+    for round, wrong in ((2, 1), (3, 0)):
+        said = dict.fromkeys(ones, "what a person sees there") | {c.id: "something else" for c in anchors[:wrong]}
+        w.add_annotations([replace(a, id=content_id(round, c), round=round, text=said[c]) for c, a in ones.items()], round)
+    assert Texts(w).choose(3, 8, "best") == SourceChoice(round=3, older=(0, 1, 2), anchor_f1={}, num_anchors=0), (
+        "nobody knows of any"
+    )
+    for clip in anchors:
+        correct(context, clip.id, "what a person sees there")
+    found = Texts(w).choose(3, 8, "best")
+    assert (found.round, found.older) == (3, (2,)), "the base's words are far off, round 2 has one of many wrong"
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from flywheel.rounds.conductor import figures
 from flywheel.rounds.export import export
 from flywheel.rounds.report import write_report
 from flywheel.rounds.takedown import take_down
-from flywheel.rounds.texts import Texts
+from flywheel.rounds.texts import SourceChoice, Texts
 from tests.rounds.test_champion import context, prepared, says  # noqa: F401
 from tests.rounds.test_rounds import correct
 
@@ -36,7 +36,7 @@ def used(context: RoundContext, tmp_path: Path) -> str:  # noqa: F811
     says(context, 0, 0.2)
     says(context, 1, 0.9)
     texts = Texts(w)
-    examples = stages.training_examples(context, texts, 1, 1)
+    examples = stages.training_examples(context, texts, SourceChoice(round=1, anchor_f1={}, num_anchors=0), 1)
     w.add_examples(stages._learned("pretrain", examples, texts), 1)
     stages.gate(context, 1)
     context.picture(clip.id)
