@@ -1,6 +1,6 @@
-"""A picture of MLflow on a demo's workspace, as `flywheel dashboard` names it: its rounds compared.
+"""Pictures of MLflow on a demo's workspace, as `flywheel dashboard` names its pages: the rounds' figures, and their texts side by side.
 
-python experiments/screenshots/dashboard.py flywheel-demo       # writes docs/images/dashboard-rounds.png
+python experiments/screenshots/dashboard.py flywheel-demo       # writes docs/images/dashboard-*.png
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def main() -> None:
     context = RoundContext(workspace)
     for round in workspace.rounds():
         publish(context, round)
-    view = Tracker(workspace).comparison()
+    views = {name: Tracker(workspace).comparison(page) for name, page in (("rounds", "CHART"), ("texts", "ARTIFACT"))}
+    shutil.copy(workspace.root / "reports" / f"round={workspace.rounds()[-1]:03d}" / "rounds.png", OUT / "dashboard-plot.png")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -47,13 +48,19 @@ def main() -> None:
                 time.sleep(0.5)
         with sync_playwright() as play:
             browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
-            page = browser.new_page(viewport={"width": 1700, "height": 1150})
-            page.goto(f"{base}/{view}")
-            page.wait_for_timeout(12_000)
-            # MLflow's assistant takes a third of the page.
+            page = browser.new_page(viewport={"width": 1700, "height": 1250})
+            page.set_default_timeout(60_000)
+            page.goto(base)
+            page.wait_for_timeout(6_000)
+            # MLflow's assistant takes a third of the page, and remembers that it was closed.
             page.mouse.click(1658, 35)
-            page.wait_for_timeout(1500)
-            page.screenshot(path=str(OUT / "dashboard-rounds.png"))
+            for name, view in views.items():
+                # Four rounds' texts beside each other need room.
+                page.set_viewport_size({"width": 2300 if name == "texts" else 1700, "height": 1250})
+                page.goto("about:blank")
+                page.goto(f"{base}/{view}")
+                page.wait_for_timeout(12_000)
+                page.screenshot(path=str(OUT / f"dashboard-{name}.png"))
             browser.close()
     finally:
         import os

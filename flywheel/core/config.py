@@ -245,7 +245,9 @@ class Schedule(Section):
     )
     max_hours: float = Field(0.0, ge=0, description="a run that takes longer is stopped, and goes on the next time; 0 is no limit")
     max_money: float = Field(
-        0.0, ge=0, description="a round whose texts cost more (by annotate's prices) is stopped; 0 is no limit"
+        0.0,
+        ge=0,
+        description="a round whose texts (by annotate's prices) and training (by its price per hour) cost more is stopped; 0 is no limit",
     )
     hook: str = Field(
         "", description="command (JSON on its standard input) or URL (JSON by POST) told of waiting, done, refused, failed"

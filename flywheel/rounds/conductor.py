@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,8 @@ def baseline(context: RoundContext) -> None:
 
 def _run_stage(context: RoundContext, round: int, stage: Stage) -> None:
     context.workspace.set_stage(round, stage, "running", {})
+    # For the schedule's budget: a stage's seconds are on record only when it ends.
+    context.workspace.set_meta(stages.STAGE_BEGAN, json.dumps([round, stage, datetime.now(UTC).isoformat()]))
     say(f"round {round}: {stage}")
     started = time.monotonic()
     state, result = "running", {}
@@ -84,6 +88,7 @@ def _run_stage(context: RoundContext, round: int, stage: Stage) -> None:
         state = DONE
     finally:
         context.workspace.set_stage(round, stage, state, result, time.monotonic() - started)
+        context.workspace.set_meta(stages.STAGE_BEGAN, "[]")
 
 
 def figures(context: RoundContext, round: int) -> dict[str, Any]:

@@ -154,13 +154,15 @@ def _card(
             }
         )  # fmt: skip
     hashes = unit(context, round)
-    prompts = {p.name: f"{p.version}:{p.digest}" for p in [context.prompt, *context.also]}
+    # As the rounds had them, not as they are today.
+    asked = [workspace.stage(r, "annotate")[1].get("prompts", {}) for r in workspace.rounds() if r <= round]
+    prompts = {name: ", ".join(sorted({said[name] for said in asked if name in said})) for said in asked for name in said}
     said = workspace.corrections()
     return Card(
         name=workspace.root.name, form=form, round=round, champion_since=since, num_clips=count, hours=hours, counts=dict(sources), left_out=dict(left_out),
         model={
             "base": context.config.corpus.model, "weights": hashes["model"], "adapter": hashes["adapter"] or "none",
-            **{f"prompt {name}": version for name, version in prompts.items()},
+            **{f"prompt {name}": versions for name, versions in sorted(prompts.items())},
         },
         rounds=tuple(rounds), licence=context.config.corpus.licence, num_refiners=said["refiner"].n_unique() if said.height else 0,
     )  # fmt: skip

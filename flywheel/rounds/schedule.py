@@ -28,10 +28,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from flywheel.core.errors import UserError
 from flywheel.core.progress import say
 from flywheel.rounds.context import RoundContext
-from flywheel.rounds.stages import num_corrections
+from flywheel.rounds.stages import STAGE_BEGAN, num_corrections
 from flywheel.store import Workspace
 
 _KEY = "schedule"
+#: Stages that cost by the hour and write no text.
+_TRAINING = ("pretrain", "finetune")
 #: Seconds between looks at a running round, at corrections, at the clock.
 LOOK_EVERY_S = 30.0
 _GRACE_S = 120.0
@@ -287,17 +289,24 @@ class Schedule:
             return
         if self._settings.max_hours and hours > self._settings.max_hours:
             self._stopped = f"the run took more than {self._settings.max_hours:g} hours (schedule.max_hours) and was stopped; the next time goes on with it"
-        elif self._settings.max_money and (spent := self._money()) > self._settings.max_money:
+        elif self._settings.max_money and (spent := self._money(now)) > self._settings.max_money:
             self._stopped = (
-                f"the round's texts cost {spent:.2f}, more than {self._settings.max_money:g} (schedule.max_money), and it was stopped; "
+                f"the round cost {spent:.2f}, more than {self._settings.max_money:g} (schedule.max_money), and it was stopped; "
                 "raise the limit to go on with it"
             )
         if self._stopped and self._job is not None:
             self._job.interrupt()
 
-    def _money(self) -> float:
+    def _money(self, now: datetime) -> float:
+        """What the round cost so far: its texts, and its training by the hour, the part that runs now too."""
         rounds = [r for r in self._workspace.rounds() if r]
-        return self._workspace.money(rounds[-1]) if rounds else 0.0
+        if not rounds:
+            return 0.0
+        seconds = sum(v for stage, v in self._workspace.stages_s(rounds[-1]).items() if stage in _TRAINING)
+        began = json.loads(self._workspace.meta(STAGE_BEGAN) or "[]")
+        if began and began[0] == rounds[-1] and began[1] in _TRAINING:
+            seconds += max(0.0, (now - datetime.fromisoformat(began[2])).total_seconds())
+        return self._workspace.money(rounds[-1]) + seconds / 3600 * self._context.config.annotate.price_per_hour
 
     def _keep(self, state: State) -> None:
         self._state = state

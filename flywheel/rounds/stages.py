@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 Result = dict[str, Any]
 
 
+#: Where the running stage's round, name and beginning stand (meta).
+STAGE_BEGAN = "stage_began"
+
+
 class Waiting(Exception):
     """The round can't go on yet; the message says what it waits for."""
 
@@ -66,7 +70,16 @@ def annotate(context: RoundContext, round: int, limit: int | None = None, retry_
     )  # fmt: skip
     corpus = {**whole.quantity, **{k: asdict(v) for k, v in (whole.diversity | whole.quality).items()}}
     del corpus["hours"]
-    return {"by": by, "annotations": have, **asdict(done), "costs": costs(context, round, CAPTION), "also": also, "corpus": corpus}
+    prompts = {p.name: f"{p.version}:{p.digest}" for p in [context.prompt, *context.also]}
+    return {
+        "by": by,
+        "prompts": prompts,
+        "annotations": have,
+        **asdict(done),
+        "costs": costs(context, round, CAPTION),
+        "also": also,
+        "corpus": corpus,
+    }
 
 
 def embed(context: RoundContext) -> int:

@@ -109,7 +109,9 @@ class Tracker:
         experiment, view = self._workspace.meta("mlflow_experiment"), self._workspace.meta("mlflow_view")
         if experiment is None or view is None:
             return ""
-        return f"#/experiments/{experiment}/runs?compareRunsMode={page}&viewStateShareKey={view}"
+        return (
+            f"#/experiments/{experiment}/runs?compareRunsMode={page}&viewStateShareKey={view}{'' if page == 'CHART' else '-texts'}"
+        )
 
     # How.
 
@@ -302,6 +304,7 @@ class Tracker:
             # A parent of an older version lacks it, and the page would lack the parent.
             mlflow.set_tag("level", "wheel")
             mlflow.set_experiment_tag(f"mlflow.sharedViewState.{key}", _view(self._workspace.root.name, figures))
+            mlflow.set_experiment_tag(f"mlflow.sharedViewState.{key}-texts", _view(self._workspace.root.name, (), "= 'round'"))
         self._workspace.set_meta("mlflow_view", key)
 
     def _do_training(self, mlflow: Any, round: int, logged: Sequence[tuple[dict[str, float], int]]) -> None:
@@ -310,12 +313,13 @@ class Tracker:
                 mlflow.log_metrics(values, step=step)
 
 
-def _view(wheel: str, figures: Sequence[str]) -> str:
-    """The state of MLflow's page of runs as its own 'Share' keeps it (MLflow 3; what it does not know it leaves out): the wheel's line and each round's point on it."""
+def _view(wheel: str, figures: Sequence[str], level: str = "!= 'stage'") -> str:
+    """The state of MLflow's page of runs as its own 'Share' keeps it (MLflow 3; what it does not know it leaves out): the wheel's line and each round's point on it, or
+    the rounds alone."""
     sections = {name: [c for c in charts if c in figures] for name, charts in _CHARTS.items()}
     quote = '"' if "'" in wheel else "'"
     state = {
-        "searchFilter": f"tags.wheel = {quote}{wheel}{quote} and tags.level != 'stage'",
+        "searchFilter": f"tags.wheel = {quote}{wheel}{quote} and tags.level {level}",
         # By name: sorted by date MLflow folds the rounds away under their parent.
         "orderByKey": "tags.`mlflow.runName`", "orderByAsc": True, "runsHiddenMode": "SHOWALL", "isAccordionReordered": True,
         "compareRunSections": [

@@ -23,6 +23,7 @@ from flywheel.core.errors import UserError
 from flywheel.formats.schedules import on_calendar, write
 from flywheel.rounds import RoundContext
 from flywheel.rounds.schedule import Outcome, Schedule, Times, alone, hook, state_of
+from flywheel.rounds.stages import STAGE_BEGAN
 from flywheel.status import status_of, text_of
 from flywheel.store import Workspace
 from tests.rounds.test_rounds import context_of, correct
@@ -239,7 +240,23 @@ def test_budgets_stop_a_run(make_workspace: Make, corpus: Path) -> None:
         w.context.workspace.set_meta(f"cost:1:{kind}", json.dumps({"money": money}))
     w.until(start + timedelta(days=2))
     assert w.runs[1].ended - w.runs[1].began < timedelta(minutes=2)
-    assert "cost 10.50, more than 10" in state_of(w.context.workspace).message  # type: ignore[union-attr]
+    assert "the round cost 10.50, more than 10" in state_of(w.context.workspace).message  # type: ignore[union-attr]
+
+
+def test_training_costs_by_the_hour_while_it_runs(make_workspace: Make, corpus: Path) -> None:
+    start = datetime(2026, 6, 1, 12, tzinfo=BERLIN)
+    w = world(
+        make_workspace, corpus, start, "0 2 * * *", "schedule.max_money=10", "annotate.price_per_hour=2", lasts=timedelta(hours=12),
+        outcome=Outcome(event="failed", message="interrupted"),
+    )  # fmt: skip
+    workspace = w.context.workspace
+    workspace.set_meta("cost:1:caption", json.dumps({"money": 3.0}))
+    workspace.set_stage(1, "pretrain", "done", {}, 1800.0)
+    workspace.set_meta(STAGE_BEGAN, json.dumps([1, "finetune", datetime(2026, 6, 2, 2, tzinfo=BERLIN).isoformat()]))
+    w.until(start + timedelta(days=1))
+    # 3 of texts and 1 of pretraining are spent; the other 6 are three hours of fine-tuning.
+    assert timedelta(hours=2, minutes=59) < w.runs[0].ended - w.runs[0].began < timedelta(hours=3, minutes=3)
+    assert "more than 10 (schedule.max_money)" in state_of(workspace).message  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
