@@ -1,10 +1,12 @@
 """Does the watch see a wheel collapse before it has, and does the default wheel not collapse?
 
-    python experiments/collapse/run.py --out /tmp/collapse --seed 101 --rounds 8
+    python experiments/collapse/run.py --out /tmp/collapse --seed 202 --rounds 8
 
-Two wheels on the same 400 clips. ``default`` is the demo's. ``collapsing`` replaces: each round learns the newest machine texts alone, sampled at temperature
-1.2, from the model before it, without people, transcripts, anchors, or a noise-robust loss; every round is promoted. Prints for each round slot F1 on the test
-split (the oracle's, which the watch does not see), the watch's figures, and its alarms.
+Four wheels on 400 clips. ``default`` is the demo's, with people, for so many rounds. ``good`` is its first three rounds with weights merged; from its last
+model as their base, and on other clips, two wheels without people go on: ``collapsing`` learns the newest machine texts alone, sampled at temperature 1.2, by small
+steps from the model before it, without transcripts, human rows or a noise-robust loss, and every round is promoted; ``kept`` differs from it in policy alone: each
+round starts from the base, and older texts and transcripts stay in the mix. Prints for each round slot F1 on the test split (the oracle's, which the watch does not
+see), the watch's figures and its alarms; ``plot.py`` draws them.
 """
 
 from __future__ import annotations
@@ -21,51 +23,72 @@ from flywheel.rounds import RoundContext
 from flywheel.rounds.watch import alarms_of, watched
 from flywheel.store import Workspace
 
-WHEELS: dict[str, tuple[dict[str, Any], bool]] = {
-    "collapsing": (
-        {
-            "annotate": {"temperature": 1.2, "hints": []},
-            "pretrain": {"texts": "newest", "start": "previous", "transcript_dropout": 1.0, "previous_dropout": 1.0},
-            "loss": {"name": "mle"},
-            "gate": {"untested": "promote"},
-        },
-        False,
-    ),
-    "default": ({}, True),
+QUIET: dict[str, Any] = {"tracking": {"enabled": False}}
+#: What `collapsing` and `kept` share.
+SAMPLED: dict[str, Any] = {
+    **QUIET,
+    "annotate": {"temperature": 1.2, "hints": []},
+    "evaluate": {"agreement_pairs": 0},
+    "gate": {"untested": "promote"},
+    "loss": {"name": "mle"},
 }
+SMALL_STEPS = {"num_steps": 60, "learning_rate": 5e-5, "texts": "newest"}
+
+
+def settings_of(name: str, good: Path) -> tuple[dict[str, Any], bool]:
+    """A wheel's settings, and whether people correct."""
+    match name:
+        case "default":
+            return QUIET, True
+        case "replace":
+            return {**QUIET, "pretrain": {"mix": "replace"}}, True
+        case "good":
+            return {**QUIET, "finetune": {"merge": True}}, True
+        case "collapsing":
+            policy = {"mix": "replace", "start": "previous"}
+        case "kept":
+            policy = {"mix": "accumulate", "start": "base"}
+        case _:
+            raise ValueError(name)
+    return {
+        **SAMPLED,
+        "corpus": {"model": str(good / "models" / "round=003" / "merged")},
+        "pretrain": {**SMALL_STEPS, **policy},
+    }, False
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=101)
+    parser.add_argument("--seed", type=int, default=202)
     parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--wheels", nargs="+", default=list(WHEELS))
+    parser.add_argument("--wheels", nargs="+", default=["good", "collapsing", "kept", "default"])
     arguments = parser.parse_args()
-    demo.NUM_ROUNDS, demo.NUM_CLIPS = arguments.rounds, 400
+    demo.NUM_CLIPS = 400
     for name in arguments.wheels:
-        settings, people = WHEELS[name]
-        folder = arguments.out / name
+        folder = arguments.out / f"{name}-{arguments.seed}"
+        demo.NUM_ROUNDS = 3 if name == "good" else arguments.rounds
+        settings, people = settings_of(name, arguments.out / f"good-{arguments.seed}")
         if not (folder / "summary.json").exists():
-            demo.run_demo(
-                folder,
-                seed=arguments.seed,
-                noise=0.5,
-                quick=False,
-                settings={**settings, "tracking": {"enabled": False}},
-                people=people,
-            )
-        workspace = Workspace.open(folder)
-        oracle, context = Oracle(folder / "oracle.parquet"), RoundContext(workspace)
-        series = []
-        for round in range(arguments.rounds + 1):
-            series.append(watched(context, round))
-            line = {
-                "wheel": name, "round": round, "slot_f1": mean_estimate(test_scores(workspace, oracle, round)).value,
-                "verdict": workspace.stage(round, "gate")[1].get("verdict"), "alarms": [a["reason"] for a in alarms_of(series)],
-                **{k: round_(v["value"]) for k, v in series[-1].items()},
-            }  # fmt: skip
-            print(json.dumps(line), flush=True)
+            # Other clips than those that made the model good.
+            seed = arguments.seed if people else arguments.seed + 1000
+            demo.run_demo(folder, seed=seed, noise=0.5, quick=False, settings=settings, people=people)
+        _print(name, arguments.seed, folder)
+
+
+def _print(name: str, seed: int, folder: Path) -> None:
+    workspace = Workspace.open(folder)
+    oracle, context = Oracle(folder / "oracle.parquet"), RoundContext(workspace)
+    series = []
+    for round in workspace.rounds():
+        series.append(watched(context, round))
+        line = {
+            "wheel": name, "seed": seed, "round": round, "slot_f1": mean_estimate(test_scores(workspace, oracle, round)).value,
+            "verdict": workspace.stage(round, "gate")[1].get("verdict"), "alarms": [a["reason"] for a in alarms_of(series)],
+            "older_rounds": workspace.stage(round, "pretrain")[1].get("older_rounds"),
+            **{k: round_(v.value) for k, v in series[-1].items()},
+        }  # fmt: skip
+        print(json.dumps(line), flush=True)
 
 
 def round_(value: float) -> float:

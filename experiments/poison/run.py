@@ -43,7 +43,7 @@ PEOPLE = ("ann", "bob", "cleo", "eve")
 COUNT = 40
 
 
-def first_round(folder: Path, seed: int) -> None:
+def first_round(folder: Path, seed: int, many: bool) -> None:
     if not (folder / "flywheel.yaml").exists():
         raw = yaml.safe_load(template())
         raw["tracking"]["enabled"] = False
@@ -51,7 +51,7 @@ def first_round(folder: Path, seed: int) -> None:
         for section, values in _SETTINGS.items():
             raw[section].update(values)
         Workspace.create(folder, yaml.safe_dump(raw))
-        write_playground(folder, seed=seed, num_clips=400, noise_rate=0.5)
+        write_playground(folder, seed=seed, num_clips=480 if many else 400, noise_rate=0.5)
     w = Workspace.open(folder)
     context, oracle = RoundContext(w), Oracle(folder / "oracle.parquet")
     with w.lock():
@@ -60,13 +60,13 @@ def first_round(folder: Path, seed: int) -> None:
         baseline(context)
         if current_round(context) == 1:
             run_round(context, until="annotate")
-            say(context, oracle, seed, "clean", 1)
+            say(context, oracle, seed, "clean", 1, many)
             run_round(context)
         run_round(context, until="annotate")
     w.database.close()
 
 
-def say(context: RoundContext, oracle: Oracle, seed: int, kind: str, round: int) -> None:
+def say(context: RoundContext, oracle: Oracle, seed: int, kind: str, round: int, many: bool) -> None:
     w, rng = context.workspace, np.random.default_rng([seed, round])
     clips = w.clips()
     rows = w.annotations(round=round, kind=CAPTION).join(clips.select(pl.col("id").alias("clip_id"), "uri", "split"), on="clip_id")
@@ -74,7 +74,13 @@ def say(context: RoundContext, oracle: Oracle, seed: int, kind: str, round: int)
     gold = rows.filter(pl.col("split") == "train").head(10).to_dicts()
     if kind == "gold":
         add_gold(w, {r["clip_id"]: oracle.text(r["uri"]) for r in gold}, "lead")
-    chosen = _choose(rows.filter(~pl.col("id").is_in([g["id"] for g in gold])), COUNT, rng)
+    rows = rows.filter(~pl.col("id").is_in([g["id"] for g in gold]))
+    if many:
+        # All anchors in the first round, as a team would that wants its gate to tell; then train clips alone.
+        train = rows.filter(pl.col("split") == "train").to_dicts()
+        chosen = rows.filter(pl.col("split") == "anchor").to_dicts() + [train[i] for i in rng.permutation(len(train))[: 24 * round]]
+    else:
+        chosen = _choose(rows, COUNT, rng)
     uris = clips["uri"].to_list()
 
     def wrong() -> str:
@@ -109,10 +115,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[111])
     parser.add_argument("--kinds", nargs="+", default=["gold", "overlap", "train", "clean"])
+    parser.add_argument(
+        "--many-anchors", action="store_true", help="480 clips, all 96 anchors corrected in round 1; for train and clean"
+    )
     arguments = parser.parse_args()
     for seed in arguments.seeds:
         base = arguments.out / f"{seed}"
-        first_round(base, seed)
+        first_round(base, seed, arguments.many_anchors)
         for kind in arguments.kinds:
             folder = arguments.out / f"{seed}-{kind}"
             if not folder.exists():
@@ -121,7 +130,7 @@ def main() -> None:
             context, oracle = RoundContext(w), Oracle(folder / "oracle.parquet")
             with w.lock():
                 if w.meta("poisoned") is None:
-                    say(context, oracle, seed, kind, 2)
+                    say(context, oracle, seed, kind, 2, arguments.many_anchors)
                     w.set_meta("poisoned", kind)
                 result = run_round(context)
             change = paired_difference(test_scores(w, oracle, 2), test_scores(w, oracle, 1))

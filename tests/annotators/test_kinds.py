@@ -159,6 +159,7 @@ def test_a_schema_that_cannot_be_compiled_is_one_line() -> None:
     assert "\n" not in str(found.value)
 
 
+@pytest.mark.slow
 @guided
 def test_timed_cues_by_the_tiny_model(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
     """The model knows no JSON: that every reply has the form is the guide's doing. The captions beside it are not touched by it."""

@@ -165,6 +165,7 @@ def test_what_is_the_requests_fault_is_its_row(pair: tuple[Server, Server], tmp_
     assert [results[k].finish for k in ("0", "2", "4", "5")] == ["stop"] * 4
 
 
+@pytest.mark.slow
 def test_no_server_left_stops_with_one_line(pair: tuple[Server, Server], tmp_path: Path) -> None:
     engine = pool(tmp_path, *pair)
     for server in pair:

@@ -154,6 +154,7 @@ def llava_onevision(folder: Path) -> None:
     processor.save_pretrained(folder)
 
 
+@pytest.mark.slow
 def test_a_second_family_from_a_folder(tmp_path: Path) -> None:
     from annotators import Request, Sampling, build
 

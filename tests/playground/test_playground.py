@@ -115,6 +115,7 @@ def test_out_of_range(arguments: dict[str, float], tmp_path: Path) -> None:
         write_playground(tmp_path, **{"seed": 0, "num_clips": 2, "noise_rate": 0.5, **arguments})  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_the_base_world_is_another() -> None:
     """What the record of the bundled model's training says that it never saw, it never saw."""
     seen = [scenes.sample_scene(50_000_000 + i, scenes.BASE) for i in range(3000)]

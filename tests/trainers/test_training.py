@@ -194,6 +194,7 @@ def test_broken_weights_stop_the_training(tmp_path: Path) -> None:
         train(vlm, builder, data(), losses.build("mle"), plan, tmp_path, sink=Sink(), label="t")
 
 
+@pytest.mark.slow
 def test_gradient_checkpointing_changes_no_number(tmp_path: Path) -> None:
     found = []
     for on in (False, True):
