@@ -109,6 +109,9 @@ class Pretrain(Section):
         description="whether older texts of a clip stay beside that one; a wheel that only ever learns its newest narrows",
     )
     older_share: float = Field(0.25, ge=0, lt=1, description="how often `accumulate` shows one of a clip's older texts instead")
+    older_rounds: int = Field(
+        4, ge=1, description="most older sources in that mix: the newest ones, and what came with the videos; each takes memory"
+    )
     human_weight: float = Field(4.0, gt=0, description="weight of a text that a person gave against one that a machine wrote")
     num_steps: int = Field(200, ge=0, description="optimizer steps; 0 skips pretraining")
     batch_size: int = Field(16, ge=1, description="clips per step and process")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from flywheel.core.config import Pretrain
 from flywheel.core.errors import MediaError
 from flywheel.core.progress import say
 from flywheel.core.types import HUMAN, Clip, Correction, Estimate, Example, NoiseSignal, Stage, content_id, standing
@@ -172,7 +173,7 @@ def pretrain(context: RoundContext, round: int) -> Result:
         context, out, round,
         {
             "steps": result.steps, "loss": result.loss, "eval_loss": result.eval_loss, "examples": len(kept),
-            "learned_from_round": choice.round, "older_rounds": list(choice.older) if config.pretrain.mix == "accumulate" else [], "anchor_f1": {str(r): f for r, f in choice.anchor_f1.items()},
+            "learned_from_round": choice.round, "older_rounds": list(_older(choice, config.pretrain)), "anchor_f1": {str(r): f for r, f in choice.anchor_f1.items()},
             "num_anchors": choice.num_anchors, "fell_back_to_mle": adapts and not anchors, **result.figures,
         },
         _learned("pretrain", kept, texts),
@@ -182,7 +183,7 @@ def pretrain(context: RoundContext, round: int) -> Result:
 def training_examples(context: RoundContext, texts: Texts, choice: SourceChoice, round: int) -> list[Example]:
     """Of each train clip what people made of it; else the chosen source's text and, where texts accumulate, the older ones beside it; else what came with it."""
     plan, examples = context.config.pretrain, []
-    older = choice.older if plan.mix == "accumulate" and plan.older_share else ()
+    older = _older(choice, plan)
     refused = {text.annotation.id for text in texts.rejected()}
     for clip in context.split("train"):
         if clip.id in texts.gold:
@@ -221,6 +222,18 @@ def training_examples(context: RoundContext, texts: Texts, choice: SourceChoice,
                 )
             )  # fmt: skip
     return examples
+
+
+def _older(choice: SourceChoice, plan: Pretrain) -> tuple[int, ...]:
+    """The older sources of a mix, the oldest first."""
+    if plan.mix == "replace" or not plan.older_share:
+        return ()
+    given, written = [r for r in choice.older if r == 0], [r for r in choice.older if r]
+    return (
+        (*given, *written[len(written) - (plan.older_rounds - len(given)) :])
+        if len(choice.older) > plan.older_rounds
+        else choice.older
+    )
 
 
 def _hints(context: RoundContext, texts: Texts, clip: Clip, round: int) -> dict[str, str | None]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sql
 
+from flywheel.core.config import Pretrain
 from flywheel.core.errors import UserError
 from flywheel.core.types import HUMAN, Correction, Example, content_id
 from flywheel.demo import Oracle
@@ -133,6 +134,18 @@ def test_older_texts_stay_in_the_mix_and_peoples_in_every_one(make_workspace: Ma
         assert have[clip.id] == pytest.approx({newest(clip.id): 0.75, **older})
     context.config = context.config.model_copy(update={"pretrain": context.config.pretrain.model_copy(update={"mix": "replace"})})
     assert mix() == {edited.id: {"human": 1.0}, **{c: {newest(c): 1.0} for c in have if c != edited.id}}
+
+
+@pytest.mark.parametrize(
+    ("older", "most", "kept"),
+    [
+        ((0, 1, 2), 4, (0, 1, 2)), ((0, 1, 2, 3, 4), 4, (0, 2, 3, 4)), ((1, 2, 3, 4, 5), 4, (2, 3, 4, 5)), ((0, 5, 6), 1, (0,)), ((5, 6), 1, (6,)), ((), 4, ()),
+    ],
+)  # fmt: skip
+def test_so_many_older_sources_and_no_more(older: tuple[int, ...], most: int, kept: tuple[int, ...]) -> None:
+    choice = SourceChoice(round=9, older=older, anchor_f1={}, num_anchors=0)
+    assert stages._older(choice, Pretrain(older_rounds=most)) == kept
+    assert stages._older(choice, Pretrain(mix="replace")) == ()
 
 
 def test_older_texts_that_anchors_find_worse_leave_the_mix(make_workspace: Make, corpus: Path) -> None:
