@@ -35,7 +35,7 @@ def collapse_figures(
     origin: Sequence[str] = (),
     human: Sequence[str] = (),
     most: int = 1000,
-    halves: int = 12,
+    halves: int = 24,
     seed: int = 0,
 ) -> dict[str, Estimate]:
     """The figures of :data:`BAD` of at most ``most`` of the texts; ``from_origin``, ``from_human`` and ``unknown`` only where there are texts to compare with."""

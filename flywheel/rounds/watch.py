@@ -22,6 +22,9 @@ _WORDS: Mapping[str, str] = {
     "unknown": "more words that nobody else said",
 }  # fmt: skip
 
+#: Three figures of one side over thirty rounds ring at random in 2 wheels of 100 at this; the ten others have 4, which comes to 1.
+_SIGMAS_OF_DISTANCES = 3.5
+
 
 def watched(context: RoundContext, round: int) -> dict[str, Estimate]:
     """Figures of M_round's texts of the test split (the same clips in every round), and where they can be had the share of human text that it learned from
@@ -55,7 +58,10 @@ def _fisher(rho: float, count: int) -> tuple[float, float]:
 
 def alarms_of(series: Sequence[Mapping[str, Estimate]]) -> list[dict[str, Any]]:
     """Alarms of the last round of a series that begins with the base; its dialect is another, so it counts only where the question is how far a text is from the corpus."""
-    found = {**changes(series, before=1, names=DISTANCES), **changes(series[1:], names=BAD.keys() - DISTANCES)}
+    found = {
+        **changes(series, before=1, names=DISTANCES, sigmas=_SIGMAS_OF_DISTANCES),
+        **changes(series[1:], names=BAD.keys() - DISTANCES),
+    }
     return [
         {
             "figure": name,
