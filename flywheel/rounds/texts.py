@@ -69,6 +69,7 @@ class Texts:
         clips = workspace.clips()
         self._by_id = by_id
         self._split: dict[str, str] = dict(zip(clips["id"], clips["split"], strict=True))
+        self._video: dict[str, str] = dict(by_split(clips, "anchor").select("id", "content_hash").iter_rows())
         #: Clips that check refiners: nothing learns from them, or is measured on them.
         self.gold = frozenset(gold_texts(workspace))
         #: What people said of each text, the older rounds' first.
@@ -114,7 +115,8 @@ class Texts:
         scores = {round: sum(of) / len(of) for round, of in values.items()}
         tell = len(anchors) >= minimum
         best = rounds[-1] if policy == "newest" or not tell else max(rounds, key=lambda r: (scores[r], r))
-        older = [r for r in rounds if r < best and not (tell and paired_test(values[r], values[best]).p_worse <= _WORSE)]
+        videos = [self._video[c] for c in anchors]
+        older = [r for r in rounds if r < best and not (tell and paired_test(values[r], values[best], videos).p_worse <= _WORSE)]
         return SourceChoice(round=best, older=tuple(older), anchor_f1=scores, num_anchors=len(anchors))
 
     def best_before(self, round: int, clip_id: str) -> str | None:
