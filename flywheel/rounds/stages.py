@@ -250,10 +250,11 @@ def _training_set(context: RoundContext, examples: list[Example]) -> trainers.Tr
 
 def _hold_out(examples: list[Example], share: float) -> tuple[list[Example], list[Example]]:
     """Part of the clips for the eval loss and to measure noise on; people's are too dear for that."""
+    clips = {e.clip_id for e in examples}
     machine = list(dict.fromkeys(e.clip_id for e in examples if e.group != HUMAN))
     # Some sixty tell a noise rate to .06, which a small corpus can't have for 5 %; more than 512 tell hardly more.
     count = min(max(int(share * len(machine)), min(64, int(0.15 * len(machine)))), 512) if share else 0
-    held = {machine[i] for i in np.random.default_rng(len(machine)).permutation(len(machine))[:count]}
+    held = {machine[i] for i in np.random.default_rng(len(clips)).permutation(len(machine))[:count]}
     return [e for e in examples if e.clip_id not in held], [e for e in examples if e.clip_id in held]
 
 
