@@ -179,7 +179,7 @@ def changes(
     before: int = 2,
     names: Collection[str] = tuple(BAD),
 ) -> dict[str, dict[str, float]]:
-    """What of the last of a series is worse than the best before it by more than noise: figure -> ``value``, ``best``, ``sigmas``.
+    """What of the last of a series is worse than the best before it (the second best of three and more) by more than noise: figure -> ``value``, ``best``, ``sigmas``.
 
     The noise of a figure is what its change from one to the next usually is once their common drift is taken off (median absolute deviation), and at least the
     standard error of such a change; a change must be over ``sigmas`` of it, and over ``least`` of the best value. Needs ``before`` rounds before the last (ours).
@@ -197,8 +197,10 @@ def changes(
         usual = 1.4826 * float(np.median(np.abs(steps - np.median(steps)))) if len(steps) > 1 else 0.0
         error = math.hypot(*((e.high - e.low) / 3.92 for e in (known[-1], known[-2])))
         noise = max(usual, error, _LEAST_NOISE.get(name, 1e-9))
-        past = values[:-1]
-        best = {"less": past.max(), "more": past.min(), "either": float(np.median(past))}[bad]
+        # The second best of three and more: one round alone, such as a first one whose noise was still to be unlearned, is no yardstick.
+        past = np.sort(values[:-1])
+        place = min(1, max(0, len(past) - 2))
+        best = {"less": past[-1 - place], "more": past[place], "either": float(np.median(past))}[bad]
         change = {"less": best - values[-1], "more": values[-1] - best, "either": abs(values[-1] - best)}[bad]
         if change > sigmas * noise and change > least * max(abs(best), 1e-9):
             found[name] = {"value": float(values[-1]), "best": float(best), "sigmas": float(change / noise)}

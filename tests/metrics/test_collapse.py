@@ -99,6 +99,14 @@ def test_words_that_nobody_said_are_seen_at_once_and_a_few_are_none() -> None:
     assert changes([of(0.2), of(0.0)], before=1, names=["unknown"]) == {}, "a base of another dialect, that learned"
 
 
+def test_one_odd_round_is_no_yardstick() -> None:
+    """Vocabulary of a wheel that unlearns its first round's noise and stays there, as in experiments/collapse (seed 202)."""
+    said = [1.848, 1.700, 1.770, 1.751, 1.718, 1.715, 1.714, 1.718]
+    rounds = [{"vocabulary": Estimate(value=v, low=v - 0.02, high=v + 0.02, n=80)} for v in said]
+    assert [i for i in range(3, 9) if changes(rounds[:i])] == []
+    assert changes([*rounds[:4], rounds[0], {"vocabulary": Estimate(value=1.5, low=1.48, high=1.52, n=80)}])
+
+
 def test_slow_decline_is_no_noise() -> None:
     """A little narrower each round: the drift itself must not pass for noise."""
     rng = np.random.default_rng(3)
