@@ -32,7 +32,7 @@ SAMPLED: dict[str, Any] = {
     "gate": {"untested": "promote"},
     "loss": {"name": "mle"},
 }
-SMALL_STEPS = {"num_steps": 60, "learning_rate": 1e-5, "texts": "newest"}
+SMALL_STEPS = {"num_steps": 60, "learning_rate": 5e-6, "texts": "newest"}
 
 
 def settings_of(name: str, good: Path) -> tuple[dict[str, Any], bool]:

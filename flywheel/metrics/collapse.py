@@ -181,7 +181,7 @@ def changes(
 ) -> dict[str, dict[str, float]]:
     """What of the last of a series is worse than the best before it (the second best of three and more) by more than noise: figure -> ``value``, ``best``, ``sigmas``.
 
-    The noise of a figure is what its change from one to the next usually is once their common drift is taken off (median absolute deviation), and at least the
+    The noise of a figure is what its change from one to the next usually is once their common drift is taken off (median absolute deviation, from the sixth on), and at least the
     standard error of such a change; a change must be over ``sigmas`` of it, and over ``least`` of the best value. Needs ``before`` rounds before the last (ours).
     """
     if not series:
@@ -194,7 +194,8 @@ def changes(
             continue
         values: NDArray[np.float64] = np.array([e.value for e in known])
         steps = np.diff(values[:-1])
-        usual = 1.4826 * float(np.median(np.abs(steps - np.median(steps)))) if len(steps) > 1 else 0.0
+        # Of fewer steps the median says little, and a collapse that speeds up would pass for noise.
+        usual = 1.4826 * float(np.median(np.abs(steps - np.median(steps)))) if len(steps) > 3 else 0.0
         error = math.hypot(*((e.high - e.low) / 3.92 for e in (known[-1], known[-2])))
         noise = max(usual, error, _LEAST_NOISE.get(name, 1e-9))
         # The second best of three and more: one round alone, such as a first one whose noise was still to be unlearned, is no yardstick.

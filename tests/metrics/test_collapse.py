@@ -107,6 +107,12 @@ def test_one_odd_round_is_no_yardstick() -> None:
     assert changes([*rounds[:4], rounds[0], {"vocabulary": Estimate(value=1.5, low=1.48, high=1.52, n=80)}])
 
 
+def test_a_collapse_that_speeds_up_goes_on_ringing() -> None:
+    said = [0.0876, 0.0936, 0.1402, 0.1950, 0.2849, 0.3581, 0.4228]
+    rounds = [{"unknown": Estimate(value=v, low=v - 0.0137, high=v + 0.0137, n=500)} for v in said]
+    assert [bool(changes(rounds[:i], before=1, names=["unknown"])) for i in range(2, 8)] == [False, True, True, True, True, True]
+
+
 def test_slow_decline_is_no_noise() -> None:
     """A little narrower each round: the drift itself must not pass for noise."""
     rng = np.random.default_rng(3)
