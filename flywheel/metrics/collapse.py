@@ -174,35 +174,42 @@ _LEAST_NOISE: Mapping[str, float] = {"unknown": 0.0025, "repetition": 0.0025}
 def changes(
     series: Sequence[Mapping[str, Estimate]],
     *,
+    base: Mapping[str, Estimate] | None = None,
     sigmas: float = 4.0,
     least: float = 0.05,
-    before: int = 2,
     names: Collection[str] = tuple(BAD),
 ) -> dict[str, dict[str, float]]:
     """What of the last of a series is worse than the best before it (the second best of three and more) by more than noise: figure -> ``value``, ``best``, ``sigmas``.
 
-    The noise of a figure is what its change from one to the next usually is once their common drift is taken off (median absolute deviation, from the sixth on), and at least the
-    standard error of such a change; a change must be over ``sigmas`` of it, and over ``least`` of the best value. Needs ``before`` rounds before the last (ours).
+    ``base``, the untrained model's figures, is a yardstick as it stands, for :data:`DISTANCES`. The noise of a figure is what its change from one to the next usually is once
+    their common drift is taken off (median absolute deviation, from the sixth on), and at least the standard error of such a change; a change must be over ``sigmas`` of it,
+    and over ``least`` of the best value. Needs two before it, or the base (ours).
     """
-    if not series:
-        return {}
     found: dict[str, dict[str, float]] = {}
-    for name in names:
-        bad = BAD[name]
-        known = [s[name] for s in series if name in s and not math.isnan(s[name].value)]
-        if len(known) < before + 1 or name not in series[-1]:
+    for name in names if series else ():
+        known = [s[name] for s in series if _has(s, name)]
+        first = [base[name]] if base is not None and _has(base, name) else []
+        if not _has(series[-1], name) or len(known) < (1 if first else 3):
             continue
         values: NDArray[np.float64] = np.array([e.value for e in known])
         steps = np.diff(values[:-1])
         # Of fewer steps the median says little, and a collapse that speeds up would pass for noise.
         usual = 1.4826 * float(np.median(np.abs(steps - np.median(steps)))) if len(steps) > 3 else 0.0
-        error = math.hypot(*((e.high - e.low) / 3.92 for e in (known[-1], known[-2])))
+        error = math.hypot(*((e.high - e.low) / 3.92 for e in [*first, *known][-2:]))
         noise = max(usual, error, _LEAST_NOISE.get(name, 1e-9))
         # The second best of three and more: one round alone, such as a first one whose noise was still to be unlearned, is no yardstick.
         past = np.sort(values[:-1])
         place = min(1, max(0, len(past) - 2))
-        best = {"less": past[-1 - place], "more": past[place], "either": float(np.median(past))}[bad]
+        yardsticks = [e.value for e in first]
+        bad = BAD[name]
+        if len(past):
+            yardsticks.append(float({"less": past[-1 - place], "more": past[place], "either": np.median(past)}[bad]))
+        best = max(yardsticks) if bad == "less" else min(yardsticks)
         change = {"less": best - values[-1], "more": values[-1] - best, "either": abs(values[-1] - best)}[bad]
         if change > sigmas * noise and change > least * max(abs(best), 1e-9):
             found[name] = {"value": float(values[-1]), "best": float(best), "sigmas": float(change / noise)}
     return found
+
+
+def _has(figures: Mapping[str, Estimate], name: str) -> bool:
+    return name in figures and not math.isnan(figures[name].value)

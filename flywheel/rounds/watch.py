@@ -58,10 +58,8 @@ def _fisher(rho: float, count: int) -> tuple[float, float]:
 
 def alarms_of(series: Sequence[Mapping[str, Estimate]]) -> list[dict[str, Any]]:
     """Alarms of the last round of a series that begins with the base; its dialect is another, so it counts only where the question is how far a text is from the corpus."""
-    found = {
-        **changes(series, before=1, names=DISTANCES, sigmas=_SIGMAS_OF_DISTANCES),
-        **changes(series[1:], names=BAD.keys() - DISTANCES),
-    }
+    base, *rounds = series
+    found = changes(rounds, names=BAD.keys() - DISTANCES) | changes(rounds, base=base, names=DISTANCES, sigmas=_SIGMAS_OF_DISTANCES)
     return [
         {
             "figure": name,

@@ -94,9 +94,9 @@ def test_words_that_nobody_said_are_seen_at_once_and_a_few_are_none() -> None:
 
     assert of(0.0)["unknown"].value == 0
     assert of(0.2)["unknown"].value == pytest.approx(0.2, abs=0.02)
-    assert list(changes([of(0.0), of(0.05)], before=1, names=["unknown"])) == ["unknown"], "after one round already"
-    assert changes([of(0.0), of(0.002)], before=1, names=["unknown"]) == {}
-    assert changes([of(0.2), of(0.0)], before=1, names=["unknown"]) == {}, "a base of another dialect, that learned"
+    assert list(changes([of(0.05)], base=of(0.0), names=["unknown"])) == ["unknown"], "after one round already"
+    assert changes([of(0.002)], base=of(0.0), names=["unknown"]) == {}
+    assert changes([of(0.0)], base=of(0.2), names=["unknown"]) == {}, "a base of another dialect, that learned"
 
 
 def test_one_odd_round_is_no_yardstick() -> None:
@@ -110,7 +110,14 @@ def test_one_odd_round_is_no_yardstick() -> None:
 def test_a_collapse_that_speeds_up_goes_on_ringing() -> None:
     said = [0.0876, 0.0936, 0.1402, 0.1950, 0.2849, 0.3581, 0.4228]
     rounds = [{"unknown": Estimate(value=v, low=v - 0.0137, high=v + 0.0137, n=500)} for v in said]
-    assert [bool(changes(rounds[:i], before=1, names=["unknown"])) for i in range(2, 8)] == [False, True, True, True, True, True]
+    assert [bool(changes(rounds[1:i], base=rounds[0], names=["unknown"])) for i in range(2, 8)] == [
+        False,
+        True,
+        True,
+        True,
+        True,
+        True,
+    ]
 
 
 def test_slow_decline_is_no_noise() -> None:
