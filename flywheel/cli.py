@@ -204,6 +204,8 @@ def review(
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
+            # Whoever reads the address below may come at once: from here on they wait until the page is up, and are not turned away.
+            listener.listen()
         except OSError as error:
             raise UserError(f"flywheel review: {host}:{port} can't be had ({error.strerror}). Name another with --port.") from error
         url = f"http://{host}:{listener.getsockname()[1]}"

@@ -58,9 +58,9 @@ class Served:
             write_texts(context, context.split("train", "anchor"), by=0, round=1, kind="caption")
         self.start()
 
-    def start(self, *settings: str) -> None:
+    def start(self, *settings: str, port: str = "0") -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "flywheel.cli", "review", "--config", str(self.root), "--port", "0", "--set=review.max_chars=300", "--set=review.overlap_share=0", *settings],
+            [sys.executable, "-m", "flywheel.cli", "review", "--config", str(self.root), "--port", port, "--set=review.max_chars=300", "--set=review.overlap_share=0", *settings],
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self.process.stdout is not None
@@ -225,13 +225,7 @@ def test_a_draft_outlives_reload_and_a_dead_server(browser: Any, served: Served)
     page.click("#save")
     until(page, "document.getElementById('notice').textContent.includes('kept')")
     assert page.input_value("#text") == "Half written, then the lights went out."
-    served.process = subprocess.Popen(
-        [sys.executable, "-m", "flywheel.cli", "review", "--config", str(served.root), "--port", port],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert served.process.stdout is not None
-    served.process.stdout.readline()
+    served.start(port=port)
     page.click("#save")
     goes_on(page, before)
     assert [s["text"] for s in served.said()] == ["Half written, then the lights went out."]
