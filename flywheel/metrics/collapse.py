@@ -6,6 +6,7 @@ which, unlike a bootstrap, repeats no text and so leaves counts of types unbiase
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections import Counter
@@ -19,6 +20,7 @@ from flywheel.core.types import Estimate
 from flywheel.metrics.text import distinct, words
 
 Tokens = Sequence[Sequence[str]]
+_Grams = list[Counter[tuple[str, ...]]]
 
 #: Figure -> which way is bad: less, more, or either.
 BAD: Mapping[str, str] = {
@@ -50,11 +52,14 @@ def collapse_figures(
         if len(given) > 3
     }
     known = {word for other in counts.values() for word in other}
+    grams, points = _grams(sample), _points(sample)
     rows = []
     for _ in range(halves):
-        half = [sample[i] for i in rng.permutation(len(sample))[:size]]
+        drawn = rng.permutation(len(sample))[:size]
+        half = [sample[i] for i in drawn]
         found = {name: figure(half) for name, figure in _FIGURES.items()}
-        found |= dict(zip(("vendi", "spread"), vendi_and_spread(half[:400]), strict=True))
+        found["self_bleu"] = _self_bleu([grams[i] for i in drawn])
+        found |= dict(zip(("vendi", "spread"), _vendi_and_spread(points[drawn[:400]]), strict=True))
         found |= {name: jensen_shannon(_unigrams(half), other) for name, other in counts.items()}
         if counts:
             found["unknown"] = _unknown(half, known)
@@ -69,19 +74,27 @@ def collapse_figures(
 
 def self_bleu(texts: Tokens) -> float:
     """Mean BLEU-4 of each text against all others (Zhu et al. 2018; clipped counts, add-one smoothed above unigrams, no brevity penalty), in [0, 1]."""
+    return _self_bleu(_grams(texts))
+
+
+def _grams(texts: Tokens) -> list[_Grams]:
+    """Each text's counts of 1-grams to 4-grams."""
+    return [[Counter(zip(*(t[i:] for i in range(n)), strict=False)) for n in range(1, 5)] for t in texts]
+
+
+def _self_bleu(texts: Sequence[_Grams]) -> float:
     precisions = np.zeros((len(texts), 4))
-    for n in range(1, 5):
-        grams = [Counter(zip(*(t[i:] for i in range(n)), strict=False)) for t in texts]
+    for n in range(4):
         # The most that any text says each, and the most that any other than that one does.
         best: dict[tuple[str, ...], tuple[int, int, int]] = {}
-        for index, mine in enumerate(grams):
-            for gram, count in mine.items():
+        for index, mine in enumerate(texts):
+            for gram, count in mine[n].items():
                 first, who, second = best.get(gram, (0, -1, 0))
                 best[gram] = (count, index, first) if count > first else (first, who, max(second, count))
-        for index, mine in enumerate(grams):
-            total = sum(mine.values())
-            kept = sum(min(count, best[g][2] if best[g][1] == index else best[g][0]) for g, count in mine.items())
-            precisions[index, n - 1] = (kept + (n > 1)) / (total + (n > 1)) if total + (n > 1) else 0.0
+        for index, mine in enumerate(texts):
+            total = sum(mine[n].values())
+            kept = sum(min(count, best[g][2] if best[g][1] == index else best[g][0]) for g, count in mine[n].items())
+            precisions[index, n] = (kept + (n > 0)) / (total + (n > 0)) if total + (n > 0) else 0.0
     with np.errstate(divide="ignore"):
         return float(np.exp(np.log(precisions).mean(1)).mean())
 
@@ -89,20 +102,29 @@ def self_bleu(texts: Tokens) -> float:
 def vendi_and_spread(texts: Tokens) -> tuple[float, float]:
     """Vendi score (Friedman & Dieng 2023: the exponential of the entropy of the kernel's eigenvalues, from 1 to the number of texts) over it, so in (0, 1],
     and the mean cosine distance of two texts; both of hashed counts of words and pairs of words."""
+    return _vendi_and_spread(_points(texts))
+
+
+def _points(texts: Tokens) -> NDArray[np.float32]:
     points = np.zeros((len(texts), _WIDTH), dtype=np.float32)
     for row, text in enumerate(texts):
         for gram in [*text, *map(" ".join, itertools.pairwise(text))]:
             points[row, _hash(gram)] += 1.0
     points = np.sqrt(points)
     points /= np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
+    return points
+
+
+def _vendi_and_spread(points: NDArray[np.float32]) -> tuple[float, float]:
     kernel = points @ points.T
-    n = len(texts)
+    n = len(points)
     values = np.clip(linalg.eigvalsh(kernel.astype(np.float64) / n), 0, None)
     values = values[values > 1e-12]
     spread = 1.0 - float((kernel.sum() - np.trace(kernel)) / (n * (n - 1)))
     return float(np.exp(-(values * np.log(values)).sum())) / n, spread
 
 
+@functools.lru_cache(maxsize=1 << 18)
 def _hash(gram: str) -> int:
     # FNV-1a: Python's own hash differs from process to process.
     value = 0xCBF29CE484222325
@@ -160,7 +182,7 @@ def _length(texts: Tokens) -> float:
 
 
 _FIGURES: Mapping[str, Callable[[Tokens], float]] = {
-    "distinct_1": _stream(1), "distinct_3": _stream(3), "vocabulary": _vocabulary, "unique": _unique, "self_bleu": self_bleu,
+    "distinct_1": _stream(1), "distinct_3": _stream(3), "vocabulary": _vocabulary, "unique": _unique,
     "repetition": _repetition, "top_phrase": _top_phrase, "length": _length,
 }  # fmt: skip
 
