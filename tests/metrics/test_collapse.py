@@ -74,6 +74,7 @@ def test_a_narrowing_series_gives_alarms_and_names_them() -> None:
     assert all(f["sigmas"] > 4 for f in found.values())
 
 
+@pytest.mark.slow
 def test_a_steady_series_gives_none() -> None:
     """Thirty rounds of the same law, each watched with the seven before it: at most one alarm in all."""
     rng = np.random.default_rng(2)
@@ -120,6 +121,7 @@ def test_a_collapse_that_speeds_up_goes_on_ringing() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_slow_decline_is_no_noise() -> None:
     """A little narrower each round: the drift itself must not pass for noise."""
     rng = np.random.default_rng(3)

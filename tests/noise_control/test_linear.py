@@ -137,6 +137,7 @@ def test_extreme_logits_stay_finite() -> None:
 
 # Dynamo itself looks at .grad of what crosses its graph break.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+@pytest.mark.slow
 def test_compiles_around_it() -> None:
     h, w, _, target = parts(20, 8, 13)
 

@@ -72,7 +72,7 @@ def taught(
     return loss, 0.5 * (learned - p).abs().sum(-1).mean()
 
 
-@pytest.mark.parametrize("kind", ["other clip", "fixed phrase"])
+@pytest.mark.parametrize("kind", ["other clip", pytest.param("fixed phrase", marks=pytest.mark.slow)])
 def test_wrong_texts_are_found_and_not_learned(kind: str) -> None:
     loss, distance = taught(kind, 0.4)
     figures = loss.figures()
@@ -82,6 +82,7 @@ def test_wrong_texts_are_found_and_not_learned(kind: str) -> None:
     assert distance < 0.5 * plain, (distance, plain)
 
 
+@pytest.mark.slow
 def test_noise_words_are_found_and_not_learned() -> None:
     loss, distance = taught("substitution", 0.4)
     figures = loss.figures()
@@ -99,6 +100,7 @@ def test_nothing_is_found_where_nothing_is() -> None:
     assert distance < plain + 0.01
 
 
+@pytest.mark.slow
 def test_each_group_has_its_own_rate() -> None:
     loss, _ = taught("other clip", 0.4, groups=2)
     noisy_rate, clean_rate = loss.noise_rates().tolist()
@@ -149,6 +151,7 @@ def test_without_people_it_is_cross_entropy_to_the_bit() -> None:
     assert loss.noise_rates().tolist() == [0.0]
 
 
+@pytest.mark.slow
 def test_floor_and_levels() -> None:
     loss, _ = taught("other clip", 0.4, floor=0.2)
     assert float(loss.last_weight_N.min()) >= 0.2

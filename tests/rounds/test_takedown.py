@@ -106,6 +106,7 @@ def test_by_path_and_exports_may_stay(context: RoundContext, tmp_path: Path) -> 
     assert (tmp_path / "taken" / "train.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_a_kill_between_a_snapshot_and_its_hash_is_mended(
     context: RoundContext,  # noqa: F811
     tmp_path: Path,

@@ -206,6 +206,7 @@ def test_gradient_checkpointing_changes_no_number(tmp_path: Path) -> None:
         torch.testing.assert_close(found[0][name], found[1][name], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_look_shows_peoples_texts_noise_on_them_and_held_out_ones(tmp_path: Path) -> None:
     """In eval mode, in this order; noise stands in the input as it does in the targets, or a wrong word would confuse nobody."""
     vlm, builder = fresh()
@@ -242,6 +243,7 @@ def test_a_look_shows_peoples_texts_noise_on_them_and_held_out_ones(tmp_path: Pa
     assert any("t/noise_rate/g" in values for values, _ in sink.logged)
 
 
+@pytest.mark.slow
 def test_texts_of_people_alone_and_output_that_is_no_number_in_evaluation(tmp_path: Path) -> None:
     vlm, builder = fresh()
     plan = TrainingPlan(num_steps=2, batch_size=4, learning_rate=1e-3)
