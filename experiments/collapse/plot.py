@@ -34,7 +34,7 @@ def main() -> None:
         axes.set_title(f"{title}{' (X: alarm)' * (place == 0)}")
         axes.set_xlabel("round")
         axes.grid(alpha=0.3)
-    figure.axes[0].legend(fontsize=8)
+    figure.axes[2].legend(fontsize=8, loc="upper right")
     figure.savefig(arguments.out, dpi=100)
 
 

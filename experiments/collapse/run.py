@@ -3,7 +3,7 @@
     python experiments/collapse/run.py --out /tmp/collapse --seed 202 --rounds 8
 
 ``default`` is the demo's wheel on 400 clips, with people, for so many rounds. ``good`` is its first three rounds with weights merged; from its last
-model as their base, and on 1,000 other clips, two wheels without people go on: ``collapsing`` learns the newest machine texts alone, sampled at temperature 1.2, by small
+model as their base, and on 2,000 other clips of which half are the test split (the watch reads at most 1,000 texts), two wheels without people go on: ``collapsing`` learns the newest machine texts alone, sampled at temperature 1.2, by small
 steps from the model before it, without transcripts, human rows or a noise-robust loss, and every round is promoted; ``kept`` differs from it in policy alone: each
 round starts from the base, and older texts and transcripts stay in the mix. Prints for each round slot F1 on the test split (the oracle's, which the watch does not
 see), the watch's figures and its alarms; ``plot.py`` draws them.
@@ -52,7 +52,7 @@ def settings_of(name: str, good: Path) -> tuple[dict[str, Any], bool]:
             raise ValueError(name)
     return {
         **SAMPLED,
-        "corpus": {"model": str(good / "models" / "round=003" / "merged")},
+        "corpus": {"model": str(good / "models" / "round=003" / "merged"), "test_share": 0.5},
         "pretrain": {**SMALL_STEPS, **policy},
     }, False
 
@@ -67,7 +67,7 @@ def main() -> None:
     for name in arguments.wheels:
         folder = arguments.out / f"{name}-{arguments.seed}"
         demo.NUM_ROUNDS = 3 if name == "good" else arguments.rounds
-        demo.NUM_CLIPS = 1000 if name in ("collapsing", "kept") else 400
+        demo.NUM_CLIPS = 2000 if name in ("collapsing", "kept") else 400
         settings, people = settings_of(name, arguments.out / f"good-{arguments.seed}")
         if not (folder / "summary.json").exists():
             # Other clips than those that made the model good.
