@@ -1,12 +1,12 @@
 """Does the watch see a wheel collapse before it has, and does the default wheel not collapse?
 
-    python experiments/collapse/run.py --out /tmp/collapse --seed 202 --rounds 8
+    python experiments/collapse/run.py --out /tmp/collapse --seed 204 --rounds 8
 
-``default`` is the demo's wheel on 400 clips, with people, for so many rounds. ``good`` is its first three rounds with weights merged; from its last
-model as their base, and on 2,000 other clips of which half are the test split (the watch reads at most 1,000 texts), two wheels without people go on: ``collapsing`` learns the newest machine texts alone, sampled at temperature 1.2, by small
-steps from the model before it, without transcripts, human rows or a noise-robust loss, and every round is promoted; ``kept`` differs from it in policy alone: each
-round starts from the base, and older texts and transcripts stay in the mix. Prints for each round slot F1 on the test split (the oracle's, which the watch does not
-see), the watch's figures and its alarms; ``plot.py`` draws them.
+``default`` is the demo's wheel on 400 clips, with people, for so many rounds. ``good`` is its first three rounds with weights merged; from its last model as their base,
+and on 2,000 other clips of which half are the test split (the watch reads at most 1,000 texts), two wheels without people go on: ``collapsing`` learns the newest machine
+texts alone, sampled at temperature 1.2, by small steps from the model before it, without transcripts, human rows or a noise-robust loss, and every round is promoted;
+``kept`` differs from it in policy alone: each round starts from the base, and older texts and transcripts stay in the mix. Prints for each round slot F1 on the test
+split (the oracle's, which the watch does not see), the watch's figures and its alarms; ``plot.py`` draws them.
 """
 
 from __future__ import annotations
