@@ -69,6 +69,7 @@ def test_the_adapter_is_proven_and_the_base_and_a_stale_adapter_are_not(adapters
             prove(served(wrong), asked, 1e-3)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_an_adapter_that_hardly_changes_anything_proves_nothing(tmp_path: Path) -> None:
     weak = adapter_of(tmp_path / "weak", 3, size=1e-6)
     with pytest.raises(ProofFailed, match="can't be told"):

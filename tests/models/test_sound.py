@@ -67,6 +67,7 @@ def pair(make_workspace: Make, corpus: Path, tmp_path: Path, omni: Path) -> Roun
     return RoundContext(w)
 
 
+@pytest.mark.slow
 def test_muted_and_unmuted_give_different_inputs(pair: RoundContext, omni: Path) -> None:
     loud, mute = (pair.picture(c.id) for c in sorted(pair.clips.values(), key=lambda c: c.uri))
     np.testing.assert_array_equal(loud.frames_THWC, mute.frames_THWC)

@@ -119,6 +119,7 @@ def test_posterior_weights_are_exact_for_any_noise() -> None:
         torch.testing.assert_close(logits.grad, torch.zeros_like(p), rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_tailr_form_tilts_where_noise_is_concentrated() -> None:
     """4.1's counter-example: the same gamma per word, TaiLr's factor, another fixed point."""
     p, n, rate = torch.tensor([0.5, 0.5]).double(), torch.tensor([1.0, 0.0]).double(), 0.3

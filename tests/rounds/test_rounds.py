@@ -236,6 +236,7 @@ def test_report_holds_everything_in_itself(make_workspace: Make, corpus: Path) -
     assert {"quantity/tokens", "diversity/distinct_1", "diversity/distinct_1_low", "num_corrections"} <= set(flat(said))
 
 
+@pytest.mark.slow
 def test_interrupted_stage_time_adds_up(make_workspace: Make, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context = context_of(make_workspace, corpus)
 
@@ -251,6 +252,7 @@ def test_interrupted_stage_time_adds_up(make_workspace: Make, corpus: Path, monk
     assert run_round(context)["state"] == "done"
 
 
+@pytest.mark.slow
 def test_the_loop_turns_without_an_oracle(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
     """Videos and transcripts are all it needs; and while it turns, no file named oracle is opened by Python or by polars."""
     import shutil

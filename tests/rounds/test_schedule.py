@@ -196,17 +196,17 @@ def test_it_waits_for_corrections_and_goes_on_when_they_are_there(make_workspace
 def test_patience_ends(make_workspace: Make, corpus: Path) -> None:
     start = datetime(2026, 6, 1, 12, tzinfo=BERLIN)
     waits = Outcome(event="waiting", message="round 1 waits for 1 more corrections (0 of 1).")
-    w = world(make_workspace, corpus, start, "0 2 * * *", "review.wait_for=1", "schedule.patience_hours=50", outcome=waits)
+    w = world(make_workspace, corpus, start, "0 2 * * *", "review.wait_for=1", "schedule.patience_hours=30", outcome=waits)
     from flywheel.rounds import run_round
 
     run_round(w.context)
-    w.until(start + timedelta(hours=64))
+    w.until(start + timedelta(hours=44))
     assert {tuple(r.arguments[-2:]) for r in w.runs} == {(str(w.context.workspace.root), "--json")}
     w.outcome = PROMOTED
-    w.until(start + timedelta(hours=68))
+    w.until(start + timedelta(hours=48))
     assert w.runs[-1].arguments[-2:] == ["--set", "review.wait_for=0"]
     waited = w.runs[-1].began - (w.runs[0].ended or start)
-    assert timedelta(hours=50) <= waited < timedelta(hours=50, minutes=2), "since it began to wait, not since it looked last"
+    assert timedelta(hours=30) <= waited < timedelta(hours=30, minutes=2), "since it began to wait, not since it looked last"
     assert w.told == ["waiting", "done"]
 
 
