@@ -1,4 +1,4 @@
-"""Draws what run.py printed: python experiments/collapse/plot.py experiments/collapse/*.jsonl --out experiments/collapse/curves.png"""
+"""Draws what run.py printed: python experiments/collapse/plot.py experiments/collapse/results.jsonl --out experiments/collapse/curves.png"""
 
 from __future__ import annotations
 

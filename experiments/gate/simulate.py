@@ -1,6 +1,6 @@
 """How often the gate is wrong, on simulated scores: 4,000 rounds of each kind, with 95 % exact intervals.
 
-    python experiments/gate/simulate.py --sims 4000 --seed 5
+    python experiments/gate/simulate.py --sims 4000 --seed 6
 
 A clip has twelve facts. The champion gets each right with the clip's own chance (Beta(6, 2)), the candidate the same way with that chance moved by
 what is simulated; of a fact both agree on by copying with chance 1/2, as two models from one base do. A score is the share of facts right. Kinds:

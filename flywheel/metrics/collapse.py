@@ -6,7 +6,6 @@ which, unlike a bootstrap, repeats no text and so leaves counts of types unbiase
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections import Counter
@@ -20,7 +19,8 @@ from flywheel.core.types import Estimate
 from flywheel.metrics.text import distinct, words
 
 Tokens = Sequence[Sequence[str]]
-_Grams = list[Counter[tuple[str, ...]]]
+#: A text's counts of 1-grams to 4-grams.
+Grams = Sequence[Counter[tuple[str, ...]]]
 
 #: Figure -> which way is bad: less, more, or either.
 BAD: Mapping[str, str] = {
@@ -52,14 +52,14 @@ def collapse_figures(
         if len(given) > 3
     }
     known = {word for other in counts.values() for word in other}
-    grams, points = _grams(sample), _points(sample)
+    grams, points = grams_of(sample), points_of(sample)
     rows = []
     for _ in range(halves):
         drawn = rng.permutation(len(sample))[:size]
         half = [sample[i] for i in drawn]
         found = {name: figure(half) for name, figure in _FIGURES.items()}
-        found["self_bleu"] = _self_bleu([grams[i] for i in drawn])
-        found |= dict(zip(("vendi", "spread"), _vendi_and_spread(points[drawn[:400]]), strict=True))
+        found["self_bleu"] = self_bleu([grams[i] for i in drawn])
+        found |= dict(zip(("vendi", "spread"), vendi_and_spread(points[drawn[:400]]), strict=True))
         found |= {name: jensen_shannon(_unigrams(half), other) for name, other in counts.items()}
         if counts:
             found["unknown"] = _unknown(half, known)
@@ -72,17 +72,12 @@ def collapse_figures(
     return out
 
 
-def self_bleu(texts: Tokens) -> float:
-    """Mean BLEU-4 of each text against all others (Zhu et al. 2018; clipped counts, add-one smoothed above unigrams, no brevity penalty), in [0, 1]."""
-    return _self_bleu(_grams(texts))
-
-
-def _grams(texts: Tokens) -> list[_Grams]:
-    """Each text's counts of 1-grams to 4-grams."""
+def grams_of(texts: Tokens) -> list[Grams]:
     return [[Counter(zip(*(t[i:] for i in range(n)), strict=False)) for n in range(1, 5)] for t in texts]
 
 
-def _self_bleu(texts: Sequence[_Grams]) -> float:
+def self_bleu(texts: Sequence[Grams]) -> float:
+    """Mean BLEU-4 of each text against all others (Zhu et al. 2018; clipped counts, add-one smoothed above unigrams, no brevity penalty), in [0, 1]."""
     precisions = np.zeros((len(texts), 4))
     for n in range(4):
         # The most that any text says each, and the most that any other than that one does.
@@ -99,13 +94,8 @@ def _self_bleu(texts: Sequence[_Grams]) -> float:
         return float(np.exp(np.log(precisions).mean(1)).mean())
 
 
-def vendi_and_spread(texts: Tokens) -> tuple[float, float]:
-    """Vendi score (Friedman & Dieng 2023: the exponential of the entropy of the kernel's eigenvalues, from 1 to the number of texts) over it, so in (0, 1],
-    and the mean cosine distance of two texts; both of hashed counts of words and pairs of words."""
-    return _vendi_and_spread(_points(texts))
-
-
-def _points(texts: Tokens) -> NDArray[np.float32]:
+def points_of(texts: Tokens) -> NDArray[np.float32]:
+    """Texts as unit vectors, shape (texts, _WIDTH): roots of hashed counts of words and pairs of words."""
     points = np.zeros((len(texts), _WIDTH), dtype=np.float32)
     for row, text in enumerate(texts):
         for gram in [*text, *map(" ".join, itertools.pairwise(text))]:
@@ -115,7 +105,9 @@ def _points(texts: Tokens) -> NDArray[np.float32]:
     return points
 
 
-def _vendi_and_spread(points: NDArray[np.float32]) -> tuple[float, float]:
+def vendi_and_spread(points: NDArray[np.float32]) -> tuple[float, float]:
+    """Vendi score (Friedman & Dieng 2023: the exponential of the entropy of the kernel's eigenvalues, from 1 to the number of texts) over it, so in (0, 1],
+    and the mean cosine distance of two texts; of unit vectors."""
     kernel = points @ points.T
     n = len(points)
     values = np.clip(linalg.eigvalsh(kernel.astype(np.float64) / n), 0, None)
@@ -124,7 +116,6 @@ def _vendi_and_spread(points: NDArray[np.float32]) -> tuple[float, float]:
     return float(np.exp(-(values * np.log(values)).sum())) / n, spread
 
 
-@functools.lru_cache(maxsize=1 << 18)
 def _hash(gram: str) -> int:
     # FNV-1a: Python's own hash differs from process to process.
     value = 0xCBF29CE484222325
