@@ -97,7 +97,9 @@ def _copied(words: list[str], instruction: str) -> str:
     if size < 4 or len(words) < size:
         return ""
     said = [_NOT_WORD.sub("", word) for word in words]
-    return next((" ".join(said[i : i + size]) for i in range(len(said) - size + 1) if tuple(said[i : i + size]) in known), "")
+    return next(
+        (" ".join(said[i : i + size]) for i in range(len(said) - size + 1) if tuple(said[i : i + size]) in known), ""
+    )
 
 
 @lru_cache(maxsize=8)

@@ -14,7 +14,9 @@ def parse_caption(text: str) -> str:
     # Nearly all text is plain, and looking at each character's category is slow.
     plain = text.isascii() and text.isprintable()
     visible = (
-        text if plain else "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn"))
+        text
+        if plain
+        else "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn"))
     )
     folded = " ".join(visible.split())
     if not folded:

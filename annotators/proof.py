@@ -58,7 +58,10 @@ def canaries(vlm: Vlm, builder: InputBuilder, requests: Sequence[Request], engin
         # Scored, as the base is: then the two differ by the adapter and by nothing else.
         out.append(
             Canary(
-                request=request, token_ids=result.token_ids, adapted=_logprobs(vlm, builder, request, result.token_ids), base=base
+                request=request,
+                token_ids=result.token_ids,
+                adapted=_logprobs(vlm, builder, request, result.token_ids),
+                base=base,
             )
         )
     return out
@@ -113,6 +116,8 @@ def _logprobs(vlm: Vlm, builder: InputBuilder, request: Request, token_ids: Sequ
         if name in batch:
             batch[name] = torch.cat([batch[name], fill.to(batch[name].dtype)], dim=1)
     with torch.inference_mode():
-        logits = vlm.model(**{name: value.to(vlm.device) for name, value in batch.items()}).logits[0, -len(token_ids) - 1 : -1]
+        logits = vlm.model(**{name: value.to(vlm.device) for name, value in batch.items()}).logits[
+            0, -len(token_ids) - 1 : -1
+        ]
     picked = logits.float().log_softmax(-1).gather(1, tokens[0, :, None].to(logits.device))[:, 0]
     return tuple(picked.tolist())

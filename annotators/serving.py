@@ -54,7 +54,9 @@ def start(
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise UserError(f"flywheel serve: port {port} is taken ({error.strerror}). Name another with --port.") from error
+            raise UserError(
+                f"flywheel serve: port {port} is taken ({error.strerror}). Name another with --port."
+            ) from error
     # Requests say what their frames are of (times, fps): without that vLLM takes them for one a second.
     # The name is the content's: a server that comes back with another model does not answer to it.
     settings = {

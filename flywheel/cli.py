@@ -148,7 +148,9 @@ def annotate(
             run_round(context, until="annotate")
             result = workspace.stage(round, "annotate")[1]
     _print(
-        result, json_, f"round {round}: {result['annotations']} annotations by M{result['by']}, {result['rejected']} rejected now"
+        result,
+        json_,
+        f"round {round}: {result['annotations']} annotations by M{result['by']}, {result['rejected']} rejected now",
     )
 
 
@@ -179,7 +181,9 @@ def serve(
     # Asked to end, it ends its server too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        _print({"url": server.url}, False, f"{server.url} serves {model}. Put it into annotate.servers; Ctrl-C ends it.")
+        _print(
+            {"url": server.url}, False, f"{server.url} serves {model}. Put it into annotate.servers; Ctrl-C ends it."
+        )
         server.process.wait()
         raise FlywheelError(
             f"flywheel serve: the server ended with {server.process.returncode}; {workspace.root}/serve.log says why."
@@ -207,7 +211,9 @@ def review(
             # Whoever reads the address below may come at once: from here on they wait until the page is up, and are not turned away.
             listener.listen()
         except OSError as error:
-            raise UserError(f"flywheel review: {host}:{port} can't be had ({error.strerror}). Name another with --port.") from error
+            raise UserError(
+                f"flywheel review: {host}:{port} can't be had ({error.strerror}). Name another with --port."
+            ) from error
         url = f"http://{host}:{listener.getsockname()[1]}"
         server = uvicorn.Server(uvicorn.Config(create_app(workspace), log_level="warning", server_header=False))
         print(f"{url} serves the review page. Ctrl-C ends it.", flush=True)
@@ -256,7 +262,9 @@ def run(
     _rounds(config, set_, rounds, None, dry_run, json_)
 
 
-def _rounds(config: Path, overrides: list[str] | None, count: int, until: str | None, dry_run: bool, as_json: bool) -> None:
+def _rounds(
+    config: Path, overrides: list[str] | None, count: int, until: str | None, dry_run: bool, as_json: bool
+) -> None:
     from flywheel.rounds import run_round
     from flywheel.rounds.conductor import current_round, current_stage
 
@@ -346,7 +354,11 @@ def prune(
     with context.workspace.lock():
         gone = champion.prune(context, keep, dry_run=dry_run)
     names = ", ".join(map(str, gone)) or "none"
-    _print({"rounds": gone}, json_, f"weights {'that would be' if dry_run else ''} deleted of rounds: {names}".replace("  ", " "))
+    _print(
+        {"rounds": gone},
+        json_,
+        f"weights {'that would be' if dry_run else ''} deleted of rounds: {names}".replace("  ", " "),
+    )
 
 
 @corrections_app.command("import")
@@ -364,7 +376,9 @@ def corrections_import(
     for line in report.refused:
         say(line)
     _print(
-        vars(report), json_, f"{report.added} corrections added, {report.known} known already, {len(report.refused)} rows refused"
+        vars(report),
+        json_,
+        f"{report.added} corrections added, {report.known} known already, {len(report.refused)} rows refused",
     )
     if report.refused:
         raise typer.Exit(2)
@@ -416,7 +430,9 @@ def gold(
     for line in report.refused:
         say(line)
     _print(
-        vars(report), json_, f"{report.added} gold texts added, {report.known} known already, {len(report.refused)} rows refused"
+        vars(report),
+        json_,
+        f"{report.added} gold texts added, {report.known} known already, {len(report.refused)} rows refused",
     )
     if report.refused:
         raise typer.Exit(2)
@@ -468,7 +484,10 @@ def takedown(
     context = _context(_open(config, set_))
     with context.workspace.lock():
         found = take_down(context, clips, reason, keep_exports=keep_exports)
-    lines = [f"{len(found['clips'])} clips taken down: " + ", ".join(f"{n} {kind}" for kind, n in found["removed"].items() if n)]
+    lines = [
+        f"{len(found['clips'])} clips taken down: "
+        + ", ".join(f"{n} {kind}" for kind, n in found["removed"].items() if n)
+    ]
     lines += [f"M{u['round']} {u['use']} {u['clip_id']} in {u['stage']}" for u in found["learned"]]
     lines += [f"{'deleted' if found['exports_deleted'] else 'still holds them'}: {e}" for e in found["exports"]]
     lines += [f"not ours to delete: {f}" for f in found["files"]]
@@ -499,7 +518,9 @@ def status(config: Config = HERE, set_: Set = None, json_: Json = False) -> None
 
 @app.command()
 def show(
-    clip: Annotated[str, typer.Argument(help="Id of a clip, or its first digits.")], config: Config = HERE, json_: Json = False
+    clip: Annotated[str, typer.Argument(help="Id of a clip, or its first digits.")],
+    config: Config = HERE,
+    json_: Json = False,
 ) -> None:
     """A clip's texts round by round: who or what made each."""
     from flywheel.status import history_of, history_text
@@ -617,7 +638,9 @@ def demo(
     out: Annotated[Path, typer.Option(help="Workspace folder.")] = Path("flywheel-demo"),
     seed: Annotated[int, typer.Option(help="Of the corpus and the refiner.")] = 0,
     noise: Annotated[float, typer.Option(help="Share of transcripts with noise.")] = 0.5,
-    quick: Annotated[bool, typer.Option("--quick", help="A small corpus, two short rounds: shows the path, not the gain.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A small corpus, two short rounds: shows the path, not the gain.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """The whole wheel on the bundled corpus."""

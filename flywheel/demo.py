@@ -20,13 +20,13 @@ import yaml
 
 from flywheel.core.config import template
 from flywheel.core.errors import UserError
+from flywheel.core.types import CAPTION, LEARN, MEASURE
 from flywheel.ingest import ingest
 from flywheel.metrics import mean_estimate, paired_difference
 from flywheel.playground import slot_f1, write_playground
 from flywheel.rounds import RoundContext, run_round
 from flywheel.rounds.conductor import DONE, baseline, current_round, figures, publish
 from flywheel.rounds.stages import trinity
-from flywheel.rounds.texts import CAPTION, EVALUATION
 from flywheel.store import Workspace
 from human_refine import import_corrections
 
@@ -115,7 +115,7 @@ def _refine(context: RoundContext, oracle: Oracle, round: int, seed: int) -> Non
     workspace = context.workspace
     file = workspace.root / "corrections" / f"round-{round:03d}.jsonl"
     if not file.exists():
-        captions = workspace.annotations(round=round, kind=CAPTION)
+        captions = workspace.annotations(round=round, kind=CAPTION, purpose=LEARN)
         clips = workspace.clips()
         rows = captions.join(clips.select(pl.col("id").alias("clip_id"), "uri", "split"), on="clip_id")
         rows = rows.join(workspace.corrections(), on="clip_id", how="anti").sort("id")
@@ -124,7 +124,9 @@ def _refine(context: RoundContext, oracle: Oracle, round: int, seed: int) -> Non
         for row in chosen:
             true = oracle.text(row["uri"])
             verdict = "accept" if row["text"] == true else "edit"
-            lines.append(json.dumps({"annotation_id": row["id"], "verdict": verdict, "text": true, "refiner": "simulated"}))
+            lines.append(
+                json.dumps({"annotation_id": row["id"], "verdict": verdict, "text": true, "refiner": "simulated"})
+            )
         file.parent.mkdir(exist_ok=True)
         temporary = file.with_suffix(".tmp")
         temporary.write_text("\n".join(lines) + "\n")
@@ -147,7 +149,7 @@ def _choose(rows: pl.DataFrame, count: int, rng: np.random.Generator) -> list[di
 def test_scores(workspace: Workspace, oracle: Oracle, round: int) -> list[float]:
     """Slot F1 of M_round's text for each test clip, in the order of clip ids; 0 where it has none."""
     clips = workspace.clips("test").sort("id")
-    said = dict(workspace.annotations(round=round, kind=EVALUATION).select("clip_id", "text").iter_rows())
+    said = dict(workspace.annotations(round=round, purpose=MEASURE).select("clip_id", "text").iter_rows())
     return [oracle.f1(uri, said.get(clip_id, "")) for clip_id, uri in clips.select("id", "uri").iter_rows()]
 
 
@@ -183,7 +185,10 @@ def _summary(context: RoundContext, oracle: Oracle, num_rounds: int) -> dict[str
     base, *rest = rounds
     return {
         "base": base,
-        "transcripts": {**transcripts, "oracle": {"slot_f1": asdict(mean_estimate(transcript_scores(workspace, oracle)))}},
+        "transcripts": {
+            **transcripts,
+            "oracle": {"slot_f1": asdict(mean_estimate(transcript_scores(workspace, oracle)))},
+        },
         "truth": {"diversity": truth["diversity"]},
         "num_clips": len(context.clips),
         "rounds": rest,

@@ -19,7 +19,9 @@ _LEAST_FREE_GIB = 5.0
 def checks(config: Path | None) -> list[dict[str, Any]]:
     """``{"what", "ok", "needed", "says"}`` per thing looked at; ``needed`` ones fail the command."""
     found = [_library(name, needed=True) for name in _LIBRARIES]
-    found.append(_library("vllm", needed=False, mend="Optional: pip install 'video-dataflywheel[vllm]' on a GPU machine"))
+    found.append(
+        _library("vllm", needed=False, mend="Optional: pip install 'video-dataflywheel[vllm]' on a GPU machine")
+    )
     found.append(_gpu())
     found.append(_encoder())
     root = Path.cwd() if config is None else config if config.is_dir() else config.parent

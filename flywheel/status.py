@@ -38,7 +38,10 @@ def status_of(workspace: Workspace) -> dict[str, Any]:
         "open_rejects": rejects.height,
         "reject_reasons": [
             {"stage": s, "reason": r, "rows": n}
-            for s, r, n in rejects.group_by("stage", "reason").len().sort("len", "reason", descending=[True, False]).iter_rows()
+            for s, r, n in rejects.group_by("stage", "reason")
+            .len()
+            .sort("len", "reason", descending=[True, False])
+            .iter_rows()
         ],
     }
 
@@ -60,7 +63,8 @@ def _schedule(workspace: Workspace) -> dict[str, Any] | None:
 def text_of(found: dict[str, Any]) -> str:
     champion = found["champion"]["round"]
     lines = [
-        f"round {found['round']}: {found['stage']} is {found['state']}" + (f" ({found['message']})" if found["message"] else ""),
+        f"round {found['round']}: {found['stage']} is {found['state']}"
+        + (f" ({found['message']})" if found["message"] else ""),
         f"champion: {'the base model' if champion == 0 else f'round {champion}'}",
         "clips: " + (", ".join(f"{n} {s}" for s, n in found["clips"].items()) or "none"),
         f"annotations: {found['annotations']}, generations: {found['generations']}, corrections: {found['corrections']}",
@@ -120,7 +124,11 @@ def history_of(workspace: Workspace, clip: str) -> dict[str, Any]:
     texts = []
     for row in workspace.annotations().filter(ids).sort("round", "kind").iter_rows(named=True):
         mine = corrections.filter(pl.col("annotation_id") == row["id"]).to_dicts()
-        uses = learned.filter(pl.col("annotation_id") == row["id"]).drop("id", "clip_id", "annotation_id", "text_hash").to_dicts()
+        uses = (
+            learned.filter(pl.col("annotation_id") == row["id"])
+            .drop("id", "clip_id", "annotation_id", "text_hash")
+            .to_dicts()
+        )
         texts.append({**row, "generation": made.get(row["generation_id"]), "corrections": mine, "uses": uses})
     return {
         "clip": found, "texts": texts, "rejected": workspace.rejected().filter(ids).to_dicts(),

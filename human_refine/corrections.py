@@ -134,7 +134,9 @@ def clean_payload(payload: str, kind: str, duration_s: float, max_chars: int) ->
     return json.dumps({"cues": [asdict(c) for c in cues]}, ensure_ascii=False, sort_keys=True)
 
 
-def _correction(values: Any, annotations: dict[str, dict[str, Any]], durations: dict[str, float], max_chars: int) -> Correction:
+def _correction(
+    values: Any, annotations: dict[str, dict[str, Any]], durations: dict[str, float], max_chars: int
+) -> Correction:
     annotation_id, verdict = values["annotation_id"], values["verdict"].strip().lower()
     if annotation_id not in annotations:
         raise ValueError(f"annotation '{annotation_id[:40]}' is unknown")
@@ -163,13 +165,15 @@ def _correction(values: Any, annotations: dict[str, dict[str, Any]], durations: 
     if payload and verdict == "edit":
         payload = clean_payload(payload, annotation["kind"], durations.get(annotation["clip_id"], math.inf), max_chars)
         text = " ".join(c["text"] for c in json.loads(payload)["cues"])
-    elif verdict == "edit" and annotation["kind"] not in ("caption", "evaluation"):
+    elif verdict == "edit" and annotation["kind"] != "caption":
         raise ValueError(f"an edit of a {annotation['kind']} needs its payload")
     else:
         payload = ""
     return Correction(
         # Without a time of its own a row is the same row however often it is imported.
-        id=content_id(annotation_id, verdict, text, refiner, at.isoformat() if given_at else "", *([payload] if payload else [])),
+        id=content_id(
+            annotation_id, verdict, text, refiner, at.isoformat() if given_at else "", *([payload] if payload else [])
+        ),
         annotation_id=annotation_id,
         clip_id=annotation["clip_id"],
         payload=payload,
@@ -219,13 +223,20 @@ def export_queue(workspace: Workspace, out: Path, limit: int | None = None, form
 
 def _export_cues(workspace: Workspace, out: Path, limit: int | None, form: str, dense: pl.DataFrame) -> int:
     if dense.is_empty():
-        raise UserError("corrections export: no round has dense captions. Name them in annotate.also and run 'flywheel annotate'.")
+        raise UserError(
+            "corrections export: no round has dense captions. Name them in annotate.also and run 'flywheel annotate'."
+        )
     done = set(workspace.corrections()["annotation_id"])
     newest_round = int(dense["round"].to_numpy().max())
-    newest = dense.filter((pl.col("round") == newest_round) & ~pl.col("id").is_in(done)).sort("mean_logprob", "id")[:limit]
+    newest = dense.filter((pl.col("round") == newest_round) & ~pl.col("id").is_in(done)).sort("mean_logprob", "id")[
+        :limit
+    ]
     clips = {row["id"]: row for row in workspace.clips().iter_rows(named=True)}
     if form == "label-studio":
-        tasks = [_task(clips[r["clip_id"]], r["id"], r["text"], r["payload"], r["round"]) for r in newest.iter_rows(named=True)]
+        tasks = [
+            _task(clips[r["clip_id"]], r["id"], r["text"], r["payload"], r["round"])
+            for r in newest.iter_rows(named=True)
+        ]
         out.write_text(json.dumps(tasks, ensure_ascii=False, indent=1), encoding="utf-8")
         return len(tasks)
     out.mkdir(parents=True, exist_ok=True)

@@ -121,7 +121,9 @@ class Desk:
             )  # fmt: skip
             if gold:
                 # First: whoever asks again, not having heard the answer, makes it whole.
-                add_gold(self.workspace, {item.clip_id: text if verdict == "edit" else " ".join(item.text.split())}, refiner)
+                add_gold(
+                    self.workspace, {item.clip_id: text if verdict == "edit" else " ".join(item.text.split())}, refiner
+                )
             self.workspace.add_corrections([correction])
             self.queue.note(annotation_id, verdict, refiner)
         self.queue.release(annotation_id, refiner)
@@ -131,7 +133,9 @@ class Desk:
 
     def undo(self, refiner: str) -> dict[str, Any] | None:
         """Take back the last thing that this person said, and lay that text before the person again; None where there is nothing."""
-        query = sql.select(db.corrections.c.annotation_id, db.corrections.c.verdict).where(db.corrections.c.refiner == refiner)
+        query = sql.select(db.corrections.c.annotation_id, db.corrections.c.verdict).where(
+            db.corrections.c.refiner == refiner
+        )
         with self.workspace.database.transaction() as connection:
             rows = connection.execute(query.order_by(db.corrections.c.at.desc(), db.corrections.c.id.desc())).all()
         seen: set[str] = set()
@@ -167,7 +171,9 @@ class Desk:
         item = self.queue.item(annotation_id)
         if item is None:
             raise Gone("no such text")
-        if not lead and (self.queue.is_gold(annotation_id) or not any(c.refiner == refiner for c in self._of(annotation_id))):
+        if not lead and (
+            self.queue.is_gold(annotation_id) or not any(c.refiner == refiner for c in self._of(annotation_id))
+        ):
             raise Conflict("say what you think first", None)
         current, out = item.text, []
         for correction in sorted(self._of(annotation_id), key=lambda c: (c.at, c.id)):

@@ -63,19 +63,29 @@ def leads(workspace: Workspace) -> frozenset[str]:
     if workspace.snapshot is not None:
         return frozenset(workspace.snapshot.values["leads"])
     with workspace.database.transaction() as connection:
-        return frozenset(connection.execute(sql.select(db.refiners.c.name).where(db.refiners.c.role == "lead")).scalars())
+        return frozenset(
+            connection.execute(sql.select(db.refiners.c.name).where(db.refiners.c.role == "lead")).scalars()
+        )
 
 
 def exclude(workspace: Workspace, name: str, reason: str, *, undo: bool = False) -> None:
     """Leave a refiner's words out of all that is learned and measured, from now on, and close the page to that one; ``undo`` takes them in again.
     Nothing is deleted. Raises UserError for a name that never spoke and was not invited."""
     with workspace.database.transaction() as connection:
-        spoke = connection.execute(sql.select(db.corrections.c.id).where(db.corrections.c.refiner == name).limit(1)).first()
+        spoke = connection.execute(
+            sql.select(db.corrections.c.id).where(db.corrections.c.refiner == name).limit(1)
+        ).first()
         known = connection.execute(sql.select(db.refiners.c.name).where(db.refiners.c.name == name)).first()
         if spoke is None and known is None:
             raise UserError(f"exclude: there is no refiner '{name}'.")
         at = datetime.now(UTC).isoformat()
-        row = {"id": content_id("exclude", name, undo, at), "refiner": name, "excluded": not undo, "reason": reason, "at": at}
+        row = {
+            "id": content_id("exclude", name, undo, at),
+            "refiner": name,
+            "excluded": not undo,
+            "reason": reason,
+            "at": at,
+        }
         connection.execute(sql.insert(db.exclusions).values(**row))
 
 
@@ -83,7 +93,9 @@ def excluded(workspace: Workspace) -> frozenset[str]:
     """Names of those whose words are left out; of a frozen workspace, those of its time."""
     if workspace.snapshot is not None:
         return frozenset(workspace.snapshot.values["excluded"])
-    query = sql.select(db.exclusions.c.refiner, db.exclusions.c.excluded).order_by(db.exclusions.c.at, db.exclusions.c.id)
+    query = sql.select(db.exclusions.c.refiner, db.exclusions.c.excluded).order_by(
+        db.exclusions.c.at, db.exclusions.c.id
+    )
     with workspace.database.transaction() as connection:
         newest = {row.refiner: row.excluded for row in connection.execute(query)}
     return frozenset(name for name, out in newest.items() if out)

@@ -47,7 +47,10 @@ class Item:
 
 
 def in_order(
-    captions: pl.DataFrame, splits: Mapping[str, str], random_share: float, signals: Sequence[tuple[str, Mapping[str, float]]] = ()
+    captions: pl.DataFrame,
+    splits: Mapping[str, str],
+    random_share: float,
+    signals: Sequence[tuple[str, Mapping[str, float]]] = (),
 ) -> list[Item]:
     """All captions of train and anchor clips, in the order in which people should see them.
 
@@ -59,7 +62,10 @@ def in_order(
     train = {row["id"]: row for row in rows if splits.get(row["clip_id"]) == "train"}
     anchors = [_item(row, "anchor") for row in rows if splits.get(row["clip_id"]) == "anchor"]
     drawn = iter(train)
-    ranked = [(name, iter(sorted((i for i in values if i in train), key=lambda i: (-values[i], i)))) for name, values in signals]
+    ranked = [
+        (name, iter(sorted((i for i in values if i in train), key=lambda i: (-values[i], i))))
+        for name, values in signals
+    ]
     seen: set[str] = set()
     mixed: list[Item] = []
     owed, turn = 0.0, 0
@@ -205,7 +211,11 @@ class Queue:
         }
         keep = [pair not in settled for pair in current.select("clip_id", "kind").iter_rows()]
         apart = gold_texts(self._workspace)
-        gold = [_item(row, "gold") for row in current.iter_rows(named=True) if row["clip_id"] in apart and row["kind"] == "caption"]
+        gold = [
+            _item(row, "gold")
+            for row in current.iter_rows(named=True)
+            if row["clip_id"] in apart and row["kind"] == "caption"
+        ]
         current = current.filter(pl.Series(keep, dtype=pl.Boolean)).filter(~pl.col("clip_id").is_in(list(apart)))
         splits: dict[str, str] = {c.id: c.split for c in clips.values()}
         settings = self._workspace.config.review
@@ -215,9 +225,13 @@ class Queue:
         by_id = {row["id"]: _item(row, "") for row in captions.iter_rows(named=True)}
         by_id |= {item.annotation_id: item for item in [*items, *gold]}
         earlier: dict[tuple[str, str], list[tuple[int, str, str]]] = {}
-        for clip_id, kind, *entry in captions.select("clip_id", "kind", "round", "source", "text").sort("round").iter_rows():
+        for clip_id, kind, *entry in (
+            captions.select("clip_id", "kind", "round", "source", "text").sort("round").iter_rows()
+        ):
             earlier.setdefault((clip_id, kind), []).append((entry[0], entry[1], entry[2]))
-        view = _View(items=items, by_id=by_id, clips=clips, earlier=earlier, gold={item.annotation_id: item for item in gold})
+        view = _View(
+            items=items, by_id=by_id, clips=clips, earlier=earlier, gold={item.annotation_id: item for item in gold}
+        )
         for correction in corrections:
             view.note(correction.annotation_id, correction.verdict, correction.refiner)
         return view, len(said)
@@ -269,16 +283,27 @@ class Queue:
         with self._lock:
             held = self._held_by_others(refiner)
             mine = [i for i in self._leased_to(refiner) if self._open(i, refiner) and i.annotation_id != without]
-            if not mine and (item := self._gold_for(refiner, without)) is not None and self.lease(item.annotation_id, refiner):
+            if (
+                not mine
+                and (item := self._gold_for(refiner, without)) is not None
+                and self.lease(item.annotation_id, refiner)
+            ):
                 return item
             passed = True
-            for index, item in ((-1, i) for i in mine) if mine else enumerate(self._view.items[self._first :], self._first):
+            for index, item in (
+                ((-1, i) for i in mine) if mine else enumerate(self._view.items[self._first :], self._first)
+            ):
                 settled = self._enough(item.annotation_id)
                 # What is settled for all at the front is not looked at again.
                 passed = passed and settled and index >= 0
                 if passed:
                     self._first = index + 1
-                if settled or item.annotation_id in held or item.annotation_id == without or not self._open(item, refiner):
+                if (
+                    settled
+                    or item.annotation_id in held
+                    or item.annotation_id == without
+                    or not self._open(item, refiner)
+                ):
                     continue
                 if self.lease(item.annotation_id, refiner):
                     return item
@@ -289,19 +314,25 @@ class Queue:
         num_said = self._view.num_seen.get(refiner, 0)
         if unit("gold", refiner, num_said) >= self._workspace.config.review.gold_share:
             return None
-        unseen = [item for item in self._view.gold.values() if item.annotation_id != without and self._open(item, refiner)]
+        unseen = [
+            item for item in self._view.gold.values() if item.annotation_id != without and self._open(item, refiner)
+        ]
         return min(unseen, key=lambda item: content_id("gold", refiner, item.annotation_id), default=None)
 
     def _open(self, item: Item, refiner: str) -> bool:
         return refiner not in self._view.seen.get(item.annotation_id, ()) and not self._enough(item.annotation_id)
 
     def _held_by_others(self, refiner: str) -> set[str]:
-        query = sql.select(db.leases.c.annotation_id).where(db.leases.c.refiner != refiner, db.leases.c.until > time.time())
+        query = sql.select(db.leases.c.annotation_id).where(
+            db.leases.c.refiner != refiner, db.leases.c.until > time.time()
+        )
         with self._workspace.database.transaction() as connection:
             return set(connection.execute(query).scalars())
 
     def _leased_to(self, refiner: str) -> Iterable[Item]:
-        query = sql.select(db.leases.c.annotation_id).where(db.leases.c.refiner == refiner, db.leases.c.until > time.time())
+        query = sql.select(db.leases.c.annotation_id).where(
+            db.leases.c.refiner == refiner, db.leases.c.until > time.time()
+        )
         with self._workspace.database.transaction() as connection:
             ids = {key.split("@")[0] for key in connection.execute(query).scalars()}
         return [self._view.by_id[i] for i in sorted(ids) if i in self._view.by_id]
@@ -323,7 +354,9 @@ class Queue:
 
     def holder(self, annotation_id: str) -> str:
         """Who has it now; empty where nobody has."""
-        query = sql.select(db.leases.c.refiner).where(db.leases.c.annotation_id == annotation_id, db.leases.c.until > time.time())
+        query = sql.select(db.leases.c.refiner).where(
+            db.leases.c.annotation_id == annotation_id, db.leases.c.until > time.time()
+        )
         with self._workspace.database.transaction() as connection:
             return str(connection.execute(query).scalar() or "")
 
@@ -358,7 +391,11 @@ def waiting(workspace: Workspace) -> list[Item]:
     with queue._lock:
         if not queue._view.items:
             raise UserError("corrections export: no round has texts yet. Run 'flywheel annotate' first.")
-        items = [item for item in queue._view.items if item.kind == "caption" and not queue._view.seen.get(item.annotation_id)]
+        items = [
+            item
+            for item in queue._view.items
+            if item.kind == "caption" and not queue._view.seen.get(item.annotation_id)
+        ]
         if not items:
             raise UserError(
                 f"corrections export: round {queue._view.items[0].round} has no text left to correct. Run 'flywheel annotate' first."

@@ -111,7 +111,9 @@ class _Limits:
             if message["type"] == "http.response.start":
                 answered = True
                 names = {name.lower() for name, _ in message["headers"]}
-                more = [(k.lower().encode(), v.encode()) for k, v in _HEADERS.items() if k.lower().encode() not in names]
+                more = [
+                    (k.lower().encode(), v.encode()) for k, v in _HEADERS.items() if k.lower().encode() not in names
+                ]
                 if scope["path"].startswith("/api/"):
                     more.append((b"cache-control", b"no-store"))
                 message = {**message, "headers": [*message["headers"], *more]}
@@ -252,7 +254,9 @@ def page(request: Request, review: Review) -> HTMLResponse:
     try:
         person = signed_in(request)
     except HTTPException as error:
-        return HTMLResponse(review.pages.get_template("closed.html").render(why=f"To refine, {error.detail}."), error.status_code)
+        return HTMLResponse(
+            review.pages.get_template("closed.html").render(why=f"To refine, {error.detail}."), error.status_code
+        )
     return HTMLResponse(review.pages.get_template("review.html").render(person=person, csrf=csrf_of(_token(request))))
 
 
@@ -334,7 +338,9 @@ def progress(person: SignedIn, review: Review) -> dict[str, int]:
 
 
 @_routes.post("/api/corrections/import")
-def upload(file: UploadFile, person: Acting, review: Review, preview: Annotated[bool, Query()] = False) -> dict[str, Any]:
+def upload(
+    file: UploadFile, person: Acting, review: Review, preview: Annotated[bool, Query()] = False
+) -> dict[str, Any]:
     """Corrections from a file. A refiner's are that refiner's, a lead's whose the file says they are."""
     suffix = Path(file.filename or "").suffix.lower()
     if suffix not in PLAIN_ENDINGS:
@@ -343,7 +349,9 @@ def upload(file: UploadFile, person: Acting, review: Review, preview: Annotated[
         # A subtitle file's name may say whose text it is; nothing else of it is used.
         path = Path(folder) / (re.sub(r"[^\w\-]", "", Path(file.filename or "").stem)[:64] + suffix)
         path.write_bytes(file.file.read())
-        report = import_corrections(review.workspace, path, refiner="" if person.role == "lead" else person.name, preview=preview)
+        report = import_corrections(
+            review.workspace, path, refiner="" if person.role == "lead" else person.name, preview=preview
+        )
     if not preview:
         for change in report.changes:
             review.desk.queue.note(change["annotation_id"], change["verdict"], change["refiner"])

@@ -61,7 +61,9 @@ def novelty(workspace: Workspace, current: pl.DataFrame, texts: pl.DataFrame) ->
     return {rows[index][0]: distance for index, distance in chosen}
 
 
-def farthest_first(points: NDArray[np.float32], seen: NDArray[np.float32] | None, count: int) -> list[tuple[int, float]]:
+def farthest_first(
+    points: NDArray[np.float32], seen: NDArray[np.float32] | None, count: int
+) -> list[tuple[int, float]]:
     """``count`` rows of unit vectors (n, d) in the order in which each lies farthest from the ``seen`` (m, d) and those before it; with that
     cosine distance, in [0, 2], which never grows. With nothing seen the first is the farthest from the mean."""
     if seen is None:

@@ -83,7 +83,9 @@ class TokenLoss:
         if weight_N is None:
             self.last_weight_N = live_N.to(statistics.nll_N.dtype)
             return None
-        self.last_weight_N = torch.where(live_N, weight_N.to(statistics.nll_N.dtype), torch.zeros_like(statistics.nll_N))
+        self.last_weight_N = torch.where(
+            live_N, weight_N.to(statistics.nll_N.dtype), torch.zeros_like(statistics.nll_N)
+        )
         return self.last_weight_N
 
     def weight(self, statistics: TokenStatistics, target_N: Tensor, context: TokenContext | None) -> Tensor | None:

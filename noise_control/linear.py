@@ -51,7 +51,9 @@ def linear_loss(
             f"linear_loss: need hidden (N, D) and weight (V, D), got {tuple(hidden_ND.shape)}, {tuple(weight_VD.shape)}"
         )
     if target_N.shape != hidden_ND.shape[:1]:
-        raise ValueError(f"linear_loss: need targets (N,) for hidden {tuple(hidden_ND.shape)}, got {tuple(target_N.shape)}")
+        raise ValueError(
+            f"linear_loss: need targets (N,) for hidden {tuple(hidden_ND.shape)}, got {tuple(target_N.shape)}"
+        )
     device = hidden_ND.device.type
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
@@ -92,7 +94,9 @@ class _Job:
     def part(self, span: slice) -> TokenContext | None:
         if self.context is None:
             return None
-        return TokenContext(**{name: None if value is None else value[span] for name, value in vars(self.context).items()})
+        return TokenContext(
+            **{name: None if value is None else value[span] for name, value in vars(self.context).items()}
+        )
 
 
 class _LinearLoss(torch.autograd.Function):
@@ -208,7 +212,9 @@ class _Head:
             loss = (1 - self._loss.smoothing) * loss + self._loss.smoothing * found.uniform_nll
         return loss if scale_C is None else loss * scale_C
 
-    def slope(self, exponentials_CV: Tensor, found: _Found, target_C: Tensor, weight_C: Tensor, factor_C: Tensor) -> Tensor:
+    def slope(
+        self, exponentials_CV: Tensor, found: _Found, target_C: Tensor, weight_C: Tensor, factor_C: Tensor
+    ) -> Tensor:
         """The loss's gradient on what the output layer gives, times ``factor_C``; in place of the exponentials."""
         live, smoothing = target_C != IGNORED, self._loss.smoothing
         own = torch.where(live, factor_C * weight_C * (1 - smoothing), torch.zeros_like(weight_C))

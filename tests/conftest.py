@@ -38,7 +38,9 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[]
     if found is None:
         pytest.skip("PostgreSQL is not installed")
     tools = Path(found).resolve().parent
-    folder = Path("/tmp") / f"flywheel-pg-{uuid.uuid4().hex[:8]}"  # A socket's path may have about a hundred characters.
+    folder = (
+        Path("/tmp") / f"flywheel-pg-{uuid.uuid4().hex[:8]}"
+    )  # A socket's path may have about a hundred characters.
     folder.mkdir()
     as_user: list[str] = []
     if os.geteuid() == 0:
@@ -47,7 +49,9 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[]
         as_user = ["runuser", "-u", "postgres", "--"]
 
     def run(*command: str) -> None:
-        subprocess.run([*as_user, *command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder)
+        subprocess.run(
+            [*as_user, *command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder
+        )
 
     # As servers are often set up: not by bytes, which is where orders differ.
     run(str(tools / "initdb"), "-D", f"{folder}/data", "-A", "trust", "-U", "postgres", "--no-sync", "--locale-provider=icu", "--icu-locale=en", "--encoding=UTF8")  # fmt: skip
@@ -55,7 +59,9 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[]
 
     def new() -> str:
         name = f"flywheel_{uuid.uuid4().hex[:12]}"
-        admin = sql.create_engine(f"postgresql+psycopg://postgres@/postgres?host={folder}", isolation_level="AUTOCOMMIT")
+        admin = sql.create_engine(
+            f"postgresql+psycopg://postgres@/postgres?host={folder}", isolation_level="AUTOCOMMIT"
+        )
         with admin.connect() as connection:
             connection.execute(sql.text(f"CREATE DATABASE {name}"))
         admin.dispose()

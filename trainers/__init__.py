@@ -43,7 +43,9 @@ def pretrain(
     return result
 
 
-def finetune(vlm: Vlm, builder: InputBuilder, config: Config, data: TrainingSet, out: Path, *, sink: MetricSink) -> TrainingResult:
+def finetune(
+    vlm: Vlm, builder: InputBuilder, config: Config, data: TrainingSet, out: Path, *, sink: MetricSink
+) -> TrainingResult:
     """LoRA on corrections by plain maximum likelihood, through the model's own class; writes the adapter to ``out``."""
     from peft import LoraConfig, get_peft_model
 
@@ -51,7 +53,10 @@ def finetune(vlm: Vlm, builder: InputBuilder, config: Config, data: TrainingSet,
     model = get_peft_model(
         vlm.model,
         LoraConfig(
-            r=plan.lora_rank, lora_alpha=plan.lora_alpha, lora_dropout=plan.lora_dropout, target_modules=plan.target_modules
+            r=plan.lora_rank,
+            lora_alpha=plan.lora_alpha,
+            lora_dropout=plan.lora_dropout,
+            target_modules=plan.target_modules,
         ),
     )
     tuned = Vlm(model=model, processor=vlm.processor, digest=vlm.digest, adapter_digest="")
@@ -66,7 +71,10 @@ def finetune(vlm: Vlm, builder: InputBuilder, config: Config, data: TrainingSet,
     _save_whole(out, lambda folder: model.save_pretrained(folder, safe_serialization=True))
     if plan.merge:
         merged = model.merge_and_unload()
-        _save_whole(out.with_name("merged"), lambda folder: (merged.save_pretrained(folder), vlm.processor.save_pretrained(folder)))
+        _save_whole(
+            out.with_name("merged"),
+            lambda folder: (merged.save_pretrained(folder), vlm.processor.save_pretrained(folder)),
+        )
     return result
 
 

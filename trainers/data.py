@@ -73,7 +73,9 @@ class BucketSampler(Sampler[int]):
 
     An epoch draws one row of each clip by the rows' shares."""
 
-    def __init__(self, examples: Sequence[Example], lengths: Sequence[int], batch_size: int, seed: int, clock: Clock) -> None:
+    def __init__(
+        self, examples: Sequence[Example], lengths: Sequence[int], batch_size: int, seed: int, clock: Clock
+    ) -> None:
         self._lengths, self._batch_size, self._seed, self._clock = np.asarray(lengths), batch_size, seed, clock
         self._clip = np.unique([e.clip_id for e in examples], return_inverse=True)[1]
         self._share = np.array([e.share for e in examples])
@@ -90,7 +92,9 @@ class BucketSampler(Sampler[int]):
         if self._count == len(self._lengths):
             return np.arange(self._count)
         # An exponential race: of waiting times with rates p the first is row i's with chance p_i / sum(p).
-        times = np.random.default_rng([self._seed, 37, self._clock.epoch]).exponential(size=len(self._share)) / self._share
+        times = (
+            np.random.default_rng([self._seed, 37, self._clock.epoch]).exponential(size=len(self._share)) / self._share
+        )
         order = np.lexsort((times, self._clip))
         first = np.ones(len(order), dtype=bool)
         first[1:] = np.diff(self._clip[order]) > 0
@@ -114,7 +118,9 @@ class BucketSampler(Sampler[int]):
 class Collator:
     """Indices -> tensors, with the rows' indices, groups and weights beside them."""
 
-    def __init__(self, data: TrainingSet, builder: InputBuilder, groups: Mapping[str, int], clock: Clock | None) -> None:
+    def __init__(
+        self, data: TrainingSet, builder: InputBuilder, groups: Mapping[str, int], clock: Clock | None
+    ) -> None:
         self._data, self._builder, self._groups, self._clock = data, builder, groups, clock
 
     def __len__(self) -> int:

@@ -26,7 +26,9 @@ class OutputHead:
         config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
         # A layer that PEFT or another library wrapped computes more than a product, and a soft cap comes after the layer: the
         # model would cap our loss.
-        self.replaceable = type(self._layer) is torch.nn.Linear and getattr(config, "final_logit_softcapping", None) is None
+        self.replaceable = (
+            type(self._layer) is torch.nn.Linear and getattr(config, "final_logit_softcapping", None) is None
+        )
 
     @contextmanager
     def replaced(self, instead: Instead) -> Iterator[None]:

@@ -79,7 +79,9 @@ class _LossTrainer(Trainer):  # type: ignore[misc]
         rows = eval_dataset if eval_dataset is not None else self.eval_dataset
         return torch.utils.data.DataLoader(rows, batch_size=self.args.eval_batch_size, collate_fn=self._held_out)
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
         row, group, row_weight = (inputs.pop(name) for name in ("row", "group", "row_weight"))
         target_N, sequence_N, place = _supervised(inputs.pop("labels"))
         if not model.training:
@@ -104,7 +106,9 @@ class _LossTrainer(Trainer):  # type: ignore[misc]
         """The summed loss of a batch, without its logits where the output layer allows."""
 
         def instead(hidden_BSD: Tensor, weight_VD: Tensor, bias: Tensor | None) -> Tensor:
-            summed: Tensor = linear_loss(hidden_BSD[place], weight_VD, target_N, loss, bias, context=context, reduction="sum")
+            summed: Tensor = linear_loss(
+                hidden_BSD[place], weight_VD, target_N, loss, bias, context=context, reduction="sum"
+            )
             return summed
 
         if self._head.replaceable:
@@ -139,7 +143,9 @@ class _LossTrainer(Trainer):  # type: ignore[misc]
             return
         rows = list(range(len(collator)))
         if len(rows) > _MOST_SHOWN:
-            rows = np.random.default_rng([self.args.seed, self.state.global_step]).permutation(rows)[:_MOST_SHOWN].tolist()
+            rows = (
+                np.random.default_rng([self.args.seed, self.state.global_step]).permutation(rows)[:_MOST_SHOWN].tolist()
+            )
         size = self.args.per_device_train_batch_size
         for start in range(0, len(rows), size):
             yield self._prepare_inputs(collator(rows[start : start + size]))
@@ -194,7 +200,9 @@ def _supervised(labels_BS: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor
 class _Keeper(TrainerCallback):  # type: ignore[misc]
     """Steps the loss, saves its state with each checkpoint, marks whole checkpoints, reports."""
 
-    def __init__(self, token_loss: TokenLoss, groups: Mapping[str, int], sink: MetricSink, prefix: str, bar: Progress) -> None:
+    def __init__(
+        self, token_loss: TokenLoss, groups: Mapping[str, int], sink: MetricSink, prefix: str, bar: Progress
+    ) -> None:
         self._loss, self._groups, self._sink, self._prefix, self._bar = token_loss, groups, sink, prefix, bar
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -203,19 +211,27 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        save_file({name: table.cpu().contiguous() for name, table in self._loss.state_dict().items()}, folder / _LOSS_STATE)
+        save_file(
+            {name: table.cpu().contiguous() for name, table in self._loss.state_dict().items()}, folder / _LOSS_STATE
+        )
         # Written last: a checkpoint without it was cut off and is not gone on from.
         (folder / _COMPLETE).touch()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        values = {k: float(v) for k, v in (logs or {}).items() if k in ("loss", "eval_loss", "learning_rate", "grad_norm")}
+        values = {
+            k: float(v) for k, v in (logs or {}).items() if k in ("loss", "eval_loss", "learning_rate", "grad_norm")
+        }
         values.update(_named(self._loss.figures(), self._groups))
         self._sink.log({f"{self._prefix}/{name}": value for name, value in values.items()}, state.global_step)
 
 
 def _all_reduce(tensor: torch.Tensor) -> torch.Tensor:
     # Some rules count on the CPU, where NCCL can't add.
-    device = torch.device("cuda", torch.cuda.current_device()) if torch.distributed.get_backend() == "nccl" else tensor.device
+    device = (
+        torch.device("cuda", torch.cuda.current_device())
+        if torch.distributed.get_backend() == "nccl"
+        else tensor.device
+    )
     summed = tensor.to(device, copy=True)
     torch.distributed.all_reduce(summed)
     return summed.to(tensor.device)

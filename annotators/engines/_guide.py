@@ -55,4 +55,6 @@ def compiled(schema: str, tokenizer: Any, vocabulary: int) -> Any | None:
             schema, any_whitespace=False, separators=(",", ":")
         )
     except (RuntimeError, ValueError, TypeError) as error:
-        raise UserError(f"the prompt's json_schema can't be compiled ({first_line(error)}). Write it more simply.") from error
+        raise UserError(
+            f"the prompt's json_schema can't be compiled ({first_line(error)}). Write it more simply."
+        ) from error

@@ -71,7 +71,8 @@ class _Engine:
         self._concurrency, self._patience_s = concurrency, patience_s
         limits = httpx.Limits(max_connections=concurrency + 2, max_keepalive_connections=concurrency + 2)
         self._servers = [
-            _Server(url.rstrip("/"), httpx.Client(timeout=httpx.Timeout(timeout_s, connect=10.0), limits=limits)) for url in servers
+            _Server(url.rstrip("/"), httpx.Client(timeout=httpx.Timeout(timeout_s, connect=10.0), limits=limits))
+            for url in servers
         ]
         hosts = {httpx.URL(url).host for url in servers}
         self._near = hosts <= {"localhost", "127.0.0.1", "::1"}
@@ -94,15 +95,23 @@ class _Engine:
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             self._rest(server, first_line(error))
             return False
-        base = [m["id"] for m in models if m.get("root") in (str(self._model), str(self._model.resolve())) and not m.get("parent")]
+        base = [
+            m["id"]
+            for m in models
+            if m.get("root") in (str(self._model), str(self._model.resolve())) and not m.get("parent")
+        ]
         if not base:
             roots = ", ".join(str(m.get("root")) for m in models)
-            raise UserError(f"{server.url}: serves {roots}, not {self._model}. Start it with 'flywheel serve' of this round.")
+            raise UserError(
+                f"{server.url}: serves {roots}, not {self._model}. Start it with 'flywheel serve' of this round."
+            )
         if self._adapter is None:
             self._name = base[0]
         elif self._name not in {m["id"] for m in models}:
             path = str(self._adapter.resolve())
-            answer = server.client.post(f"{server.url}/v1/load_lora_adapter", json={"lora_name": self._name, "lora_path": path})
+            answer = server.client.post(
+                f"{server.url}/v1/load_lora_adapter", json={"lora_name": self._name, "lora_path": path}
+            )
             if answer.status_code >= 400:
                 raise BorderError(
                     f"{server.url}: does not load the adapter ({_said(answer)}). Was it started with 'flywheel serve', and does it see {path}?"
@@ -185,7 +194,9 @@ class _Engine:
                 time.sleep(random.uniform(0, 0.2))
                 continue
             except _RequestRefused as error:
-                if sampling.schema and self._takes(server, {**body, "response_format": {"type": "text"}, "max_tokens": 1}):
+                if sampling.schema and self._takes(
+                    server, {**body, "response_format": {"type": "text"}, "max_tokens": 1}
+                ):
                     # Without the schema it is taken: then it is the schema, and every request would fail alike.
                     raise UserError(
                         f"{server.url} can't be held to the prompt's json_schema ({error}). Write it more simply."

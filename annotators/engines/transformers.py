@@ -26,7 +26,9 @@ class _Choice(LogitsProcessor):  # type: ignore[misc]
     all of them would hold (steps, B, V).
     """
 
-    def __init__(self, sampling: Sampling, keys: Sequence[str], device: torch.device, guide: Guide | None = None) -> None:
+    def __init__(
+        self, sampling: Sampling, keys: Sequence[str], device: torch.device, guide: Guide | None = None
+    ) -> None:
         self._sampling, self._guide = sampling, guide
         self._generators = [torch.Generator(device).manual_seed(seed_of(sampling, key)) for key in keys]
         self._last: torch.Tensor | None = None
@@ -52,7 +54,10 @@ class _Choice(LogitsProcessor):  # type: ignore[misc]
             beyond = ordered.cumsum(-1) - ordered >= self._sampling.top_p
             warm = warm.masked_fill(torch.zeros_like(beyond).scatter(1, order, beyond), -torch.inf)
         exponential = torch.stack(
-            [torch.empty_like(row).exponential_(generator=generator) for row, generator in zip(warm, self._generators, strict=True)]
+            [
+                torch.empty_like(row).exponential_(generator=generator)
+                for row, generator in zip(warm, self._generators, strict=True)
+            ]
         )
         return warm - exponential.clamp(min=1e-30).log()
 
@@ -120,7 +125,9 @@ class _Engine:
             for request, ids, row, count in zip(requests, written.tolist(), logprobs.tolist(), tokens_in, strict=True)
         ]
 
-    def _result(self, request: Request, ids: list[int], logprobs: list[float], tokens_in: int, seconds: float) -> Result:
+    def _result(
+        self, request: Request, ids: list[int], logprobs: list[float], tokens_in: int, seconds: float
+    ) -> Result:
         tokenizer = self._builder.tokenizer
         stopped = tokenizer.eos_token_id in ids
         count = ids.index(tokenizer.eos_token_id) + 1 if stopped else len(ids)

@@ -93,7 +93,10 @@ class _Engine:
         media: dict[str, Any] = {"video": (picture.frames_THWC, metadata)}
         if picture.sound is not None:
             media["audio"] = (picture.sound, SOUND_RATE_HZ)
-        prompt = {"prompt": self._builder.chat(request.prompt, sound=picture.sound is not None), "multi_modal_data": media}
+        prompt = {
+            "prompt": self._builder.chat(request.prompt, sound=picture.sound is not None),
+            "multi_modal_data": media,
+        }
         try:
             engine.add_request(request.key, prompt, parameters, lora_request=self._lora)
         except Exception as error:
@@ -121,7 +124,9 @@ class _Engine:
             key=request.key,
             text=written.text,
             token_ids=tuple(written.token_ids),
-            logprobs=tuple(entry[token].logprob for entry, token in zip(written.logprobs or (), written.token_ids, strict=True)),
+            logprobs=tuple(
+                entry[token].logprob for entry, token in zip(written.logprobs or (), written.token_ids, strict=True)
+            ),
             tokens_in=len(output.prompt_token_ids),
             finish="stop" if written.finish_reason == "stop" else "length",
             seconds=seconds,
@@ -147,7 +152,9 @@ class _Engine:
 
 
 def _stopped(error: BaseException) -> BorderError:
-    return BorderError(f"vLLM: the engine stopped ({first_line(error)}). Run the same command: what is committed stands.")
+    return BorderError(
+        f"vLLM: the engine stopped ({first_line(error)}). Run the same command: what is committed stands."
+    )
 
 
 def vllm(

@@ -57,7 +57,9 @@ def prepare(root: Path, clips: int) -> Workspace:
 def rows(workspace: Workspace) -> tuple[dict[str, str], int]:
     """Clip -> text; and how many rows are too many, or speak of a generation that is not there."""
     annotations, generations = workspace.annotations(round=1), workspace.generations()
-    doubled = sum(frame.height - frame[key].n_unique() for frame, key in ((annotations, "clip_id"), (generations, "id")))
+    doubled = sum(
+        frame.height - frame[key].n_unique() for frame, key in ((annotations, "clip_id"), (generations, "id"))
+    )
     orphans = len(set(annotations["generation_id"]) - set(generations["id"]))
     return dict(annotations.select("clip_id", "text").iter_rows()), doubled + orphans
 
@@ -69,7 +71,10 @@ def main() -> None:
     parser.add_argument("--engine", choices=SPEED, default="fake")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--longest", type=float, default=1.5, help="seconds of work, after the first committed row, within which the kill falls"
+        "--longest",
+        type=float,
+        default=1.5,
+        help="seconds of work, after the first committed row, within which the kill falls",
     )
     options = parser.parse_args()
     rng, began = random.Random(options.seed), time.monotonic()
@@ -81,7 +86,16 @@ def main() -> None:
         workspace = prepare(Path(folder), options.clips)
         total = workspace.clips().filter(workspace.clips()["split"] != "test").height
         settings = {"annotate.commit_rows": "16", **SPEED[options.engine]}
-        command = [sys.executable, "-m", "flywheel.cli", "annotate", "--limit", str(total), "--config", str(workspace.root)]
+        command = [
+            sys.executable,
+            "-m",
+            "flywheel.cli",
+            "annotate",
+            "--limit",
+            str(total),
+            "--config",
+            str(workspace.root),
+        ]
         command += [f"--set={name}={value}" for name, value in settings.items()]
         kills = before_first = starts = 0
         have, lost, doubled = rows(workspace)[0], 0, 0
@@ -93,7 +107,11 @@ def main() -> None:
             if kills < options.kills:
                 # Start-up is long and writes nothing: most kills are to fall into the work, some before it.
                 waits = rng.random() < 0.9
-                while waits and process.poll() is None and workspace.records.read("annotations", round=1).height == len(have):
+                while (
+                    waits
+                    and process.poll() is None
+                    and workspace.records.read("annotations", round=1).height == len(have)
+                ):
                     time.sleep(0.01)
                 time.sleep(rng.uniform(0, options.longest if waits else 3.0))
                 if process.poll() is None:

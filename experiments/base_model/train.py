@@ -56,7 +56,9 @@ def render(seed: int) -> tuple[NDArray[np.uint8], str]:
 def tokenizer_texts() -> list[str]:
     """What a general tokenizer would know: words of both dialects, numbers, marks. The model itself never reads the corpus dialect."""
     lines = [scenes.sample_scene(FIRST_SEED + i, scenes.BASE).base_caption() for i in range(400)]
-    lines += [" " + " ".join((*grammar.SIZES, *grammar.COLOURS, *grammar.SHAPES, *grammar.MOTIONS, *grammar.SOUNDS))] * 40
+    lines += [
+        " " + " ".join((*grammar.SIZES, *grammar.COLOURS, *grammar.SHAPES, *grammar.MOTIONS, *grammar.SOUNDS))
+    ] * 40
     lines += [" beep repeats low hum plays noise hisses something ticks whistle climbs while and"] * 40
     lines += [f"<{t:.1f} seconds>" for t in np.arange(0, 10, 0.1)] * 4
     lines += [PROMPT.instruction, *(h.replace("{text}", " ") for h in PROMPT.hints.values())] * 40
@@ -68,7 +70,9 @@ def tokenizer_texts() -> list[str]:
 class Stream:
     """Batches without end: prompts and targets drawn anew each time, pictures from the rendered pool."""
 
-    def __init__(self, processor: object, pictures: list[tuple[NDArray[np.uint8], str]], first_seed: int, seed: int) -> None:
+    def __init__(
+        self, processor: object, pictures: list[tuple[NDArray[np.uint8], str]], first_seed: int, seed: int
+    ) -> None:
         self.processor = processor
         self.pictures = pictures
         self.first_seed = first_seed
@@ -243,7 +247,9 @@ def rate(optimizer: torch.optim.Optimizer, peak: float, step: int, done: float) 
 def look(model: torch.nn.Module, eyes: Eyes, stream: Stream, held_out: Stream, arguments: argparse.Namespace) -> None:
     """The vision tower alone, before any word."""
     visual = model.model.visual
-    optimizer = torch.optim.AdamW([*visual.parameters(), *eyes.parameters()], lr=arguments.lr, weight_decay=0.01, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(
+        [*visual.parameters(), *eyes.parameters()], lr=arguments.lr, weight_decay=0.01, betas=(0.9, 0.98)
+    )
     started, step, recent = time.monotonic(), 0, []
     while (done := (time.monotonic() - started) / (60 * arguments.eye_minutes)) < 1:
         part = stream.rng.integers(len(stream.pictures), size=BATCH)
@@ -274,12 +280,16 @@ def main() -> None:
     model = AutoModelForImageTextToText.from_pretrained(arguments.out, dtype=torch.float32)
     linear_patches(model)
     with ProcessPoolExecutor(2) as pool:
-        pictures = list(pool.map(render, range(FIRST_SEED, FIRST_SEED + arguments.num_scenes + NUM_HELD_OUT), chunksize=256))
+        pictures = list(
+            pool.map(render, range(FIRST_SEED, FIRST_SEED + arguments.num_scenes + NUM_HELD_OUT), chunksize=256)
+        )
     stream = Stream(processor, pictures[NUM_HELD_OUT:], FIRST_SEED + NUM_HELD_OUT, arguments.seed)
     held_out = Stream(processor, pictures[:NUM_HELD_OUT], FIRST_SEED, arguments.seed + 1)
     eyes = Eyes()
     look(model, eyes, stream, held_out, arguments)
-    optimizer = torch.optim.AdamW([*model.parameters(), *eyes.parameters()], lr=arguments.lr, weight_decay=0.01, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(
+        [*model.parameters(), *eyes.parameters()], lr=arguments.lr, weight_decay=0.01, betas=(0.9, 0.98)
+    )
     tokens: list[torch.Tensor] = []
     model.model.visual.register_forward_hook(lambda _, __, out: tokens.append(out.pooler_output))
     started, step, recent = time.monotonic(), 0, []

@@ -84,7 +84,11 @@ def throughput(clips: int, repeats: int) -> None:
     def by_row() -> dict[str, tuple[int, ...]]:
         return {r.key: r.token_ids for request in asked for r in engine.generate([request], sampling)}
 
-    ways: dict[str, Callable[[], dict[str, tuple[int, ...]]]] = {"engine's own": engines_own, "ours": ours, "row by row": by_row}
+    ways: dict[str, Callable[[], dict[str, tuple[int, ...]]]] = {
+        "engine's own": engines_own,
+        "ours": ours,
+        "row by row": by_row,
+    }
     written = {name: way() for name, way in ways.items()}
     alike = sum(written["ours"][k] == v for k, v in written["engine's own"].items()) / clips
     if alike < 0.95:
@@ -175,7 +179,7 @@ def overhead(clips: int, repeats: int) -> None:
                     update={"annotate": workspace.config.annotate.model_copy(update={"max_new_tokens": 10 + number})}
                 )
                 began = time.perf_counter()
-                result = write_texts(context, made, by=0, round=number + 1, kind="caption")
+                result = write_texts(context, made, by=0, round=number + 1)
                 seconds.append((time.perf_counter() - began) / result.written)
                 if number:
                     assert result.decodes == 0, result

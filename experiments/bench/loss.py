@@ -112,7 +112,13 @@ def measure(name: str, size: tuple[int, int, int], device: str, repeats: int) ->
     loss = float(once())
     assert h.grad is not None
     assert w.grad is not None
-    sums = [loss, float(h.grad.double().norm()), float(w.grad.double().norm()), float(h.grad[7, 5]), float(w.grad[target[3], 2])]
+    sums = [
+        loss,
+        float(h.grad.double().norm()),
+        float(w.grad.double().norm()),
+        float(h.grad[7, 5]),
+        float(w.grad[target[3], 2]),
+    ]
     h.grad = w.grad = None
     before = peak_reset()
     once()
@@ -144,7 +150,9 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", help="tokens,hidden,vocabulary")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--rounds", type=int, default=2, help="processes per way, taken in turn, so that a noisy minute hits all")
+    parser.add_argument(
+        "--rounds", type=int, default=2, help="processes per way, taken in turn, so that a noisy minute hits all"
+    )
     parser.add_argument("--ways", nargs="+", default=list(WAYS))
     parser.add_argument("--only", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -187,7 +195,8 @@ def main() -> None:
                 continue
             tolerance = 1e-4 if options.device == "cpu" else 2e-2
             equal = all(
-                abs(a - b) <= tolerance * max(abs(b), 1e-6) + 1e-9 for a, b in zip(found["sums"], naive["sums"], strict=True)
+                abs(a - b) <= tolerance * max(abs(b), 1e-6) + 1e-9
+                for a, b in zip(found["sums"], naive["sums"], strict=True)
             )
             low, _, high = quantiles(found["seconds"], n=4)
             line |= {

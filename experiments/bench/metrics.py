@@ -91,7 +91,9 @@ def pandas(files: list[Path]) -> dict[str, float]:
 
     frame = pd.concat([pd.read_parquet(f) for f in files], ignore_index=True)
     frame = frame.assign(
-        chunk=np.concatenate([np.arange(n) // CHUNK + i * 1000 for i, n in enumerate(pd.read_parquet(f).shape[0] for f in files)])
+        chunk=np.concatenate(
+            [np.arange(n) // CHUNK + i * 1000 for i, n in enumerate(pd.read_parquet(f).shape[0] for f in files)]
+        )
     )
     frame = frame.sort_values(["chunk", "id"])
     stream = frame["text"].str.lower().str.findall(r"[^\W_]+").explode().reset_index(drop=True)
@@ -126,18 +128,30 @@ def main() -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(json.dumps({"way": way, "captions": count, "seconds": seconds, "peak_gib": peak, "figures": found}))
         return
-    for count, ways, tries in ((100_000, ("ours", "python"), 3), (1_000_000, ("ours", "pandas"), 2), (10_000_000, ("ours",), 1)):
+    for count, ways, tries in (
+        (100_000, ("ours", "python"), 3),
+        (1_000_000, ("ours", "pandas"), 2),
+        (10_000_000, ("ours",), 1),
+    ):
         make(arguments.out / str(count), count)
         best: dict[str, dict[str, Any]] = {}
         for way in [w for _ in range(tries) for w in ways]:
             command = [sys.executable, __file__, "--out", str(arguments.out), "--way", way, str(count)]
-            said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+            said = json.loads(
+                subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+            )
             if way not in best or said["seconds"] < best[way]["seconds"]:
                 best[way] = said
         for way in ways:
             apart = max(abs(best[way]["figures"][k] / v - 1) for k, v in best["ours"]["figures"].items())
             print(
-                json.dumps({**best[way], "apart_from_ours": apart, "times_ours": best[way]["seconds"] / best["ours"]["seconds"]}),
+                json.dumps(
+                    {
+                        **best[way],
+                        "apart_from_ours": apart,
+                        "times_ours": best[way]["seconds"] / best["ours"]["seconds"],
+                    }
+                ),
                 flush=True,
             )
             assert apart < 1e-9, "equal figures first"

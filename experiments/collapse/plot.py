@@ -28,7 +28,12 @@ def main() -> None:
         axes = figure.add_subplot(2, 2, place + 1)
         for number, wheel in enumerate(wheels):
             mine = [r for r in rows if (r["wheel"], r["seed"]) == wheel and r.get(name) is not None]
-            axes.plot([r["round"] for r in mine], [r[name] for r in mine], color=f"C{number}", label=f"{wheel[0]}, seed {wheel[1]}")
+            axes.plot(
+                [r["round"] for r in mine],
+                [r[name] for r in mine],
+                color=f"C{number}",
+                label=f"{wheel[0]}, seed {wheel[1]}",
+            )
             rung = [r for r in mine if r["alarms"]]
             axes.plot([r["round"] for r in rung], [r[name] for r in rung], "X", color=f"C{number}", markersize=9)
         axes.set_title(f"{title}{' (X: alarm)' * (place == 0)}")

@@ -50,9 +50,14 @@ def candidate_scores(
     return np.where(rng.random(facts.shape) < 0.5, facts, own).mean(1)
 
 
-def promoted(after: NDArray[np.float64], before: NDArray[np.float64], look: int = 1, groups: list[int] | None = None) -> bool:
+def promoted(
+    after: NDArray[np.float64], before: NDArray[np.float64], look: int = 1, groups: list[int] | None = None
+) -> bool:
     candidate = Candidate(
-        after=after.tolist(), before=before.tolist(), groups=groups or list(range(len(after))), refiners=frozenset({"a"})
+        after=after.tolist(),
+        before=before.tolist(),
+        groups=groups or list(range(len(after))),
+        refiners=frozenset({"a"}),
     )
     return judge(candidate, SETTINGS, look).verdict == "promoted"
 
@@ -89,7 +94,9 @@ def one(kind: str, shift: float, seed: int) -> tuple[bool, int]:
         p = chances(rng, size)
         facts = champion_facts(rng, p)
         if kind == "thirty equal":
-            return any(promoted(candidate_scores(rng, p, facts, 0.0), facts.mean(1), look) for look in range(1, 31)), size
+            return any(
+                promoted(candidate_scores(rng, p, facts, 0.0), facts.mean(1), look) for look in range(1, 31)
+            ), size
         scores = candidate_scores(rng, p, facts, 0.0)
         return any(promoted(scores[:m], facts.mean(1)[:m], look) for look, m in enumerate(range(40, 201, 10), 1)), size
     p = chances(rng, n)

@@ -52,7 +52,9 @@ def clean_conditional(seed: int) -> Tensor:
     p[:, 0, 0], p[:, 0, 1] = 0.97, 0.03
     for t, ((low, high), spread) in enumerate(_PLACES):
         if t:
-            p[:, t, low:high] = (spread * torch.randn(CLIPS, high - low, generator=generator, dtype=torch.float64)).softmax(-1)
+            p[:, t, low:high] = (
+                spread * torch.randn(CLIPS, high - low, generator=generator, dtype=torch.float64)
+            ).softmax(-1)
     return (1 - _ANY) * p + _ANY / WORDS
 
 
@@ -65,7 +67,11 @@ def _with_noise(caption_MT: Tensor, kind: str, rate: float, seed: int) -> Tensor
     generator, count = _generator(seed, 3), len(caption_MT)
     phrase_T = torch.randint(0, WORDS, (POSITIONS,), generator=generator)
     chatter_TV = (2 * torch.randn(POSITIONS, WORDS, generator=generator, dtype=torch.float64)).softmax(-1)
-    which = torch.randint(0, 4, (count,), generator=generator) if kind == "mixed" else torch.full((count,), KINDS.index(kind))
+    which = (
+        torch.randint(0, 4, (count,), generator=generator)
+        if kind == "mixed"
+        else torch.full((count,), KINDS.index(kind))
+    )
     hit = torch.rand(count, generator=generator) < rate
     swapped = caption_MT[torch.randperm(count, generator=generator)]
     chatter = _drawn(chatter_TV.expand(count, -1, -1), generator)
@@ -85,7 +91,14 @@ def make(kind: str, rate: float, seed: int, *, num_captions: int = 12_800, num_a
     anchors = _drawn(clean[anchor_clip], generator)
     if rate:
         caption_MT = _with_noise(caption_MT, kind, rate, seed)
-    return Data(clean_XTV=clean, clip_M=clip_M, caption_MT=caption_MT, anchor_clip_A=anchor_clip, anchor_AT=anchors, planted=rate)
+    return Data(
+        clean_XTV=clean,
+        clip_M=clip_M,
+        caption_MT=caption_MT,
+        anchor_clip_A=anchor_clip,
+        anchor_AT=anchors,
+        planted=rate,
+    )
 
 
 def learn(
@@ -128,7 +141,9 @@ def learn(
                 for number, replaced in token_loss.corrupted(words, context):
                     context = TokenContext(sequence_N=anchor_sequence, group_N=torch.full_like(words, number))
                     token_loss.observe_corrupted(logits, replaced, context)
-        places = torch.cat([rows(d.clip_M[batch]) + i * num_rows for i, (d, batch) in enumerate(zip(datas, batches, strict=True))])
+        places = torch.cat(
+            [rows(d.clip_M[batch]) + i * num_rows for i, (d, batch) in enumerate(zip(datas, batches, strict=True))]
+        )
         words = torch.cat([d.caption_MT[batch].reshape(-1) for d, batch in zip(datas, batches, strict=True)])
         value = token_loss(table[places], words, TokenContext(sequence_N=sequence, row_N=torch.cat(batches)[sequence]))
         for group in optimizer.param_groups:
@@ -141,4 +156,6 @@ def learn(
             average += table.detach()
             averaged += 1
     learned = (average / averaged).double().softmax(-1).reshape(len(datas), CLIPS, POSITIONS, WORDS)
-    return [0.5 * (q - d.clean_XTV).abs().sum(-1).mean().item() for q, d in zip(learned, datas, strict=True)], token_loss.figures()
+    return [
+        0.5 * (q - d.clean_XTV).abs().sum(-1).mean().item() for q, d in zip(learned, datas, strict=True)
+    ], token_loss.figures()

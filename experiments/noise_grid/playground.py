@@ -83,7 +83,11 @@ class Corpus:
         self.scenes = [scenes.sample_scene(seed * 100_000 + i) for i in range(TRAIN + ANCHORS + TEST)]
         self.pictures = {
             str(i): Picture(
-                key=str(i), frames_THWC=scenes.draw(s, times), times_s=tuple(times), duration_s=scenes.DURATION_S, fps=10.0
+                key=str(i),
+                frames_THWC=scenes.draw(s, times),
+                times_s=tuple(times),
+                duration_s=scenes.DURATION_S,
+                fps=10.0,
             )
             for i, s in enumerate(self.scenes)
         }
@@ -141,7 +145,11 @@ def run(kind: str, rate: float, loss: str, arguments: dict[str, Any], seed: int)
 
     def training_set(start: int, said: list[str], group: str) -> TrainingSet:
         return TrainingSet(
-            examples=bed.examples(start, said, group), picture=bed.pictures.__getitem__, prompt=prompt, dropout={}, seed=seed
+            examples=bed.examples(start, said, group),
+            picture=bed.pictures.__getitem__,
+            prompt=prompt,
+            dropout={},
+            seed=seed,
         )
 
     vision = [p for name, p in vlm.model.named_parameters() if "visual." in name]
@@ -163,7 +171,8 @@ def run(kind: str, rate: float, loss: str, arguments: dict[str, Any], seed: int)
     engine = build("transformers", vlm=vlm, builder=builder)
     test = range(TRAIN + ANCHORS, TRAIN + ANCHORS + TEST)
     requests = [
-        Request(key=str(i), picture=bed.pictures[str(i)], prompt=prompt.render(Evidence(sounds=bed.sounds[i]))) for i in test
+        Request(key=str(i), picture=bed.pictures[str(i)], prompt=prompt.render(Evidence(sounds=bed.sounds[i])))
+        for i in test
     ]
     scores = {}
     for name, temperature in (("greedy", 0.0), ("sampled", 1.0)):

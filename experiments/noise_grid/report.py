@@ -114,7 +114,9 @@ def playground() -> None:
         for n in names:
             means = [r["mean"] for r in cell[n].values()]
             shown.append(
-                f"{np.mean([m['greedy'] for m in means]):.3f} / {np.mean([m['sampled'] for m in means]):.3f}" if means else ""
+                f"{np.mean([m['greedy'] for m in means]):.3f} / {np.mean([m['sampled'] for m in means]):.3f}"
+                if means
+                else ""
             )
         print(f"| {kind} | {rate} | {sorted(cell['adatailr'])} | " + " | ".join(shown) + " |")
     print(
@@ -134,14 +136,22 @@ def playground() -> None:
                     if other == "mle":
                         name = "mle"
                     elif rest:
-                        name = max(gammas, key=lambda n: np.mean([cell[n][s]["mean"][mode] for s in rest if s in cell[n]] or [0]))
+                        name = max(
+                            gammas,
+                            key=lambda n: np.mean([cell[n][s]["mean"][mode] for s in rest if s in cell[n]] or [0]),
+                        )
                     else:
                         continue
                     if seed in cell[name]:
                         differences += list(np.subtract(ours[seed]["scores"][mode], cell[name][seed]["scores"][mode]))
                 parts.append(said(interval(differences)) if differences else "")
-        rates = [(r["figures"].get("wrong_texts/planted", 0), r["figures"].get("noise_words/planted", 0)) for r in ours.values()]
-        print(f"| {kind} | {rate} | " + " | ".join(parts) + " | " + ", ".join(f"{w:.2f} {n:.2f}" for w, n in rates) + " |")
+        rates = [
+            (r["figures"].get("wrong_texts/planted", 0), r["figures"].get("noise_words/planted", 0))
+            for r in ours.values()
+        ]
+        print(
+            f"| {kind} | {rate} | " + " | ".join(parts) + " | " + ", ".join(f"{w:.2f} {n:.2f}" for w, n in rates) + " |"
+        )
 
 
 def plots() -> None:
@@ -158,7 +168,9 @@ def plots() -> None:
             points = sorted({r["rate"] for r in rows if r["kind"] == kind})
             clean = [r["tvd"] for r in rows if r["kind"] == "clean" and label(r) == name]
             means = [
-                np.mean([r["tvd"] for r in rows if r["kind"] == kind and r["rate"] == p and label(r) == name] or [np.nan])
+                np.mean(
+                    [r["tvd"] for r in rows if r["kind"] == kind and r["rate"] == p and label(r) == name] or [np.nan]
+                )
                 for p in points
             ]
             bold = name == "adatailr"

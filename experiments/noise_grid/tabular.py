@@ -62,10 +62,16 @@ def main() -> None:
     jobs = [job for job in jobs if (*job[:3], json.dumps(job[3]), *job[4:]) not in have]
     while jobs:
         kind, rate, loss, arguments, anchors, _ = jobs[0]
-        count = sum(job[:5] == jobs[0][:5] for job in jobs[:25]) if loss in STATELESS and not arguments.get("warmup_steps") else 1
+        count = (
+            sum(job[:5] == jobs[0][:5] for job in jobs[:25])
+            if loss in STATELESS and not arguments.get("warmup_steps")
+            else 1
+        )
         seeds = [job[5] for job in jobs[:count]]
         jobs = jobs[count:]
-        distances, figures = bed.learn([bed.make(kind, rate, s, num_anchors=anchors) for s in seeds], seeds, loss, arguments)
+        distances, figures = bed.learn(
+            [bed.make(kind, rate, s, num_anchors=anchors) for s in seeds], seeds, loss, arguments
+        )
         write(options.out, [
             {"kind": kind, "rate": rate, "loss": loss, "arguments": arguments, "anchors": anchors, "seed": seed, "tvd": round(d, 5),
              "figures": {k: round(v, 5) for k, v in figures.items()} if len(seeds) == 1 else {}}

@@ -28,14 +28,13 @@ import polars as pl
 import yaml
 
 from flywheel.core.config import template
-from flywheel.core.types import Correction, content_id
+from flywheel.core.types import CAPTION, Correction, content_id
 from flywheel.demo import _SETTINGS, Oracle, _choose, test_scores
 from flywheel.ingest import ingest
 from flywheel.metrics import paired_difference
 from flywheel.playground import write_playground
 from flywheel.rounds import RoundContext, run_round
 from flywheel.rounds.conductor import baseline, current_round
-from flywheel.rounds.texts import CAPTION
 from flywheel.store import Workspace
 from human_refine.gold import add_gold
 
@@ -69,7 +68,9 @@ def first_round(folder: Path, seed: int, many: bool) -> None:
 def say(context: RoundContext, oracle: Oracle, seed: int, kind: str, round: int, many: bool) -> None:
     w, rng = context.workspace, np.random.default_rng([seed, round])
     clips = w.clips()
-    rows = w.annotations(round=round, kind=CAPTION).join(clips.select(pl.col("id").alias("clip_id"), "uri", "split"), on="clip_id")
+    rows = w.annotations(round=round, kind=CAPTION).join(
+        clips.select(pl.col("id").alias("clip_id"), "uri", "split"), on="clip_id"
+    )
     rows = rows.join(w.corrections().select("clip_id"), on="clip_id", how="anti").sort("id")
     gold = rows.filter(pl.col("split") == "train").head(10).to_dicts()
     if kind == "gold":
@@ -78,7 +79,9 @@ def say(context: RoundContext, oracle: Oracle, seed: int, kind: str, round: int,
     if many:
         # All anchors in the first round, as a team would that wants its gate to tell; then train clips alone.
         train = rows.filter(pl.col("split") == "train").to_dicts()
-        chosen = rows.filter(pl.col("split") == "anchor").to_dicts() + [train[i] for i in rng.permutation(len(train))[: 24 * round]]
+        chosen = rows.filter(pl.col("split") == "anchor").to_dicts() + [
+            train[i] for i in rng.permutation(len(train))[: 24 * round]
+        ]
     else:
         chosen = _choose(rows, COUNT, rng)
     uris = clips["uri"].to_list()
@@ -116,7 +119,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[111])
     parser.add_argument("--kinds", nargs="+", default=["gold", "overlap", "train", "clean"])
     parser.add_argument(
-        "--many-anchors", action="store_true", help="480 clips, all 96 anchors corrected in round 1; for train and clean"
+        "--many-anchors",
+        action="store_true",
+        help="480 clips, all 96 anchors corrected in round 1; for train and clean",
     )
     arguments = parser.parse_args()
     for seed in arguments.seeds:
@@ -135,7 +140,8 @@ def main() -> None:
                 result = run_round(context)
             change = paired_difference(test_scores(w, oracle, 2), test_scores(w, oracle, 1))
             print(
-                json.dumps({"seed": seed, "kind": kind, "message": result["message"], "oracle_change": asdict(change)}), flush=True
+                json.dumps({"seed": seed, "kind": kind, "message": result["message"], "oracle_change": asdict(change)}),
+                flush=True,
             )
             w.database.close()
 

@@ -28,7 +28,9 @@ def main() -> None:
         scores = {s: np.mean([line["scores"] for line in found[s]], axis=0) for s in seeds}
         before = {s: np.array(found[s][0]["before"]) for s in seeds}
         gain = paired_difference(np.concatenate([scores[s] for s in seeds]), np.concatenate([before[s] for s in seeds]))
-        ahead = paired_difference(np.concatenate([scores[s] for s in seeds]), np.concatenate([random_scores[s] for s in seeds]))
+        ahead = paired_difference(
+            np.concatenate([scores[s] for s in seeds]), np.concatenate([random_scores[s] for s in seeds])
+        )
         per_seed = ", ".join(f"{float((scores[s] - random_scores[s]).mean()):+.3f}" for s in seeds)
         repaired = mean_estimate(each)
         times = [np.mean([v for line in found[s] for v in line["repaired_each"]]) / random_repaired[s] for s in seeds]

@@ -27,7 +27,7 @@ import polars as pl
 import trainers
 from annotators import Request, Sampling, build
 from flywheel.core.config import template
-from flywheel.core.types import HUMAN, Clip, Example
+from flywheel.core.types import CAPTION, HUMAN, Clip, Example
 from flywheel.demo import Oracle, _refine
 from flywheel.ingest import ingest
 from flywheel.metrics import mean_estimate, paired_difference
@@ -35,7 +35,7 @@ from flywheel.playground import write_playground
 from flywheel.rounds import RoundContext, run_round
 from flywheel.rounds.conductor import baseline, current_round
 from flywheel.rounds.stages import _hints, _training_set, embed
-from flywheel.rounds.texts import CAPTION, Texts
+from flywheel.rounds.texts import Texts
 from flywheel.store import Workspace
 from human_refine.queue import in_order
 from human_refine.signals import SIGNALS, signal
@@ -105,11 +105,18 @@ def scores_with(context: RoundContext, oracle: Oracle, folder: Path, new: list[s
     model = context.workspace.model_folder(2) / "model"
     vlm = context.load(model)
     trainers.finetune(
-        vlm, context.builder(vlm.processor), context.config, _training_set(context, tune), folder / "adapter", sink=Forget()
+        vlm,
+        context.builder(vlm.processor),
+        context.config,
+        _training_set(context, tune),
+        folder / "adapter",
+        sink=Forget(),
     )
     context.unload()
     vlm = context.load(model, folder / "adapter")
-    engine = build("transformers", vlm=vlm, builder=context.builder(vlm.processor), batch_size=context.config.annotate.batch_size)
+    engine = build(
+        "transformers", vlm=vlm, builder=context.builder(vlm.processor), batch_size=context.config.annotate.batch_size
+    )
     test = sorted(context.split("test"), key=lambda c: c.id)
     said = written(context, engine, texts, test)
     context.unload()
@@ -120,7 +127,8 @@ def scores_with(context: RoundContext, oracle: Oracle, folder: Path, new: list[s
 
 def written(context: RoundContext, engine: Any, texts: Texts, clips: list[Clip]) -> dict[str, str]:
     requests = [
-        Request(key=c.id, picture=context.picture(c.id), prompt=context.prompt.render(context.evidence(c, texts, 2))) for c in clips
+        Request(key=c.id, picture=context.picture(c.id), prompt=context.prompt.render(context.evidence(c, texts, 2)))
+        for c in clips
     ]
     sampling = Sampling(max_new_tokens=context.config.annotate.max_new_tokens)
     return {result.key: result.text for result in engine.generate(requests, sampling)}

@@ -127,7 +127,10 @@ def work(number: int, url: str, token: str, pause: float, until: float, out: dic
 
 def percentiles(values: list[float]) -> dict[str, float]:
     found = np.quantile(values, [0.25, 0.5, 0.75, 0.95, 0.99, 1]) * 1000
-    return {name: round(float(v), 1) for name, v in zip(("25 %", "50 %", "75 %", "95 %", "99 %", "most"), found, strict=True)}
+    return {
+        name: round(float(v), 1)
+        for name, v in zip(("25 %", "50 %", "75 %", "95 %", "99 %", "most"), found, strict=True)
+    }
 
 
 def main() -> None:
@@ -149,7 +152,9 @@ def main() -> None:
             outs = [{"next": [], "save": [], "shown": [], "kept": {}, "refused": Counter()} for _ in tokens]
             until = time.monotonic() + options.minutes * 60 * (1.0 if not kills else 0.5)
             threads = [
-                threading.Thread(target=work, args=(i, f"http://127.0.0.1:{server.port}", token, options.pause, until, outs[i]))
+                threading.Thread(
+                    target=work, args=(i, f"http://127.0.0.1:{server.port}", token, options.pause, until, outs[i])
+                )
                 for i, token in enumerate(tokens)
             ]
             for thread in threads:

@@ -73,7 +73,9 @@ def main() -> None:
         baseline(RoundContext(workspace))
     uris = dict(workspace.clips().select("id", "uri").iter_rows())
     server = subprocess.Popen(
-        [sys.executable, "-m", "flywheel.cli", "review", "--config", str(root), "--port", "0"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "flywheel.cli", "review", "--config", str(root), "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     edits, seconds = {}, {}
     try:
@@ -84,7 +86,9 @@ def main() -> None:
                 run_round(RoundContext(workspace), until="annotate")
             time.sleep(6)  # the server looks for new texts every five seconds
             with sync_playwright() as play:
-                browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
+                browser = play.chromium.launch(
+                    executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+                )
                 page = browser.new_page()
                 page.goto(f"{url}/invite/{invite(workspace, f'refiner {round}', 'refiner')}")
                 page.wait_for_selector("#work:not([hidden])")

@@ -30,7 +30,9 @@ def main() -> None:
     for round in workspace.rounds():
         publish(context, round)
     views = {name: Tracker(workspace).comparison(page) for name, page in (("rounds", "CHART"), ("texts", "ARTIFACT"))}
-    shutil.copy(workspace.root / "reports" / f"round={workspace.rounds()[-1]:03d}" / "rounds.png", OUT / "dashboard-plot.png")
+    shutil.copy(
+        workspace.root / "reports" / f"round={workspace.rounds()[-1]:03d}" / "rounds.png", OUT / "dashboard-plot.png"
+    )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -47,7 +49,9 @@ def main() -> None:
             except OSError:
                 time.sleep(0.5)
         with sync_playwright() as play:
-            browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
+            browser = play.chromium.launch(
+                executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+            )
             page = browser.new_page(viewport={"width": 1700, "height": 1250})
             page.set_default_timeout(60_000)
             page.goto(base)

@@ -38,7 +38,7 @@ def main() -> None:
         with workspace.lock():
             ingest(workspace, [str(root / "corpus")])
             context = RoundContext(workspace)
-            write_texts(context, context.split("train", "anchor"), by=0, round=1, kind="caption")
+            write_texts(context, context.split("train", "anchor"), by=0, round=1)
         link = invite(workspace, "Ann", "lead")
         server = subprocess.Popen(
             [sys.executable, "-m", "flywheel.cli", "review", "--config", str(root / "w"), "--port", "0"],
@@ -48,7 +48,9 @@ def main() -> None:
         try:
             assert server.stdout is not None
             url = server.stdout.readline().split()[0]
-            browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
+            browser = play.chromium.launch(
+                executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+            )
             OUT.mkdir(parents=True, exist_ok=True)
             for name, options in SHOTS:
                 page = browser.new_context(**options).new_page()

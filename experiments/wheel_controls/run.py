@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import trainers
-from flywheel.core.types import Example
+from flywheel.core.types import MEASURE, Example
 from flywheel.demo import NUM_ROUNDS, Oracle, run_demo, test_scores
 from flywheel.ingest import ingest
 from flywheel.metrics import mean_estimate, paired_difference
@@ -34,7 +34,7 @@ from flywheel.rounds import RoundContext, run_round
 from flywheel.rounds.annotate import write_texts
 from flywheel.rounds.conductor import current_round
 from flywheel.rounds.stages import _hints, _training_set, training_examples
-from flywheel.rounds.texts import EVALUATION, SourceChoice, Texts
+from flywheel.rounds.texts import SourceChoice, Texts
 from flywheel.store import Workspace
 
 
@@ -57,7 +57,7 @@ def like(wheel: Path, folder: Path, *overrides: str) -> RoundContext:
 def written(context: RoundContext, oracle: Oracle, round: int) -> list[float]:
     """The scores of M_round's texts on the test split, made now where they are missing."""
     with context.workspace.lock():
-        write_texts(context, context.split("test"), by=round, round=round, kind=EVALUATION)
+        write_texts(context, context.split("test"), by=round, round=round, purpose=MEASURE)
     return test_scores(context.workspace, oracle, round)
 
 
@@ -73,7 +73,9 @@ def lora(wheel: Path, folder: Path, oracle: Oracle) -> list[float]:
             if c in train and h.text is not None
         ]
         vlm = context.load(context.base)
-        trainers.finetune(vlm, context.builder(vlm.processor), context.config, _training_set(context, tune), out, sink=Forget())
+        trainers.finetune(
+            vlm, context.builder(vlm.processor), context.config, _training_set(context, tune), out, sink=Forget()
+        )
         context.unload()
     return written(context, oracle, 1)
 
@@ -82,7 +84,9 @@ def transcripts(wheel: Path, folder: Path, oracle: Oracle) -> list[float]:
     context, source = like(wheel, folder), Workspace.open(wheel)
     out = context.workspace.model_folder(1) / "model"
     if not out.exists():
-        examples = training_examples(context, Texts(context.workspace), SourceChoice(round=0, anchor_f1={}, num_anchors=0), 1)
+        examples = training_examples(
+            context, Texts(context.workspace), SourceChoice(round=0, anchor_f1={}, num_anchors=0), 1
+        )
         # The anchors' corrections of the wheel's first round, so that its loss has what the wheel's had.
         human = Texts(source)
         anchors = [
@@ -112,7 +116,9 @@ def no_people(wheel: Path, folder: Path, oracle: Oracle, *, transcripts_first: b
     return written(like(wheel, folder), oracle, NUM_ROUNDS)
 
 
-def other_wheel(wheel: Path, folder: Path, oracle: Oracle, settings: dict[str, Any], seed: int, noise: float) -> list[float]:
+def other_wheel(
+    wheel: Path, folder: Path, oracle: Oracle, settings: dict[str, Any], seed: int, noise: float
+) -> list[float]:
     if not (folder / "corpus").exists():
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copytree(wheel / "corpus", folder / "corpus")
@@ -127,7 +133,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[21])
     parser.add_argument("--noises", type=float, nargs="+", default=[0.35, 0.5, 0.65])
     parser.add_argument(
-        "--controls", nargs="+", default=["lora", "transcripts", "no people", "no people, transcripts first", "mle", "dropout 0"]
+        "--controls",
+        nargs="+",
+        default=["lora", "transcripts", "no people", "no people, transcripts first", "mle", "dropout 0"],
     )
     arguments = parser.parse_args()
     for seed in arguments.seeds:
@@ -137,7 +145,9 @@ def main() -> None:
             oracle = Oracle(wheel / "oracle.parquet")
             own = test_scores(Workspace.open(wheel), oracle, NUM_ROUNDS)
             print(
-                json.dumps({"seed": seed, "noise": noise, "control": "the wheel", "slot_f1": asdict(mean_estimate(own))}),
+                json.dumps(
+                    {"seed": seed, "noise": noise, "control": "the wheel", "slot_f1": asdict(mean_estimate(own))}
+                ),
                 flush=True,
             )
             for name in arguments.controls:
@@ -154,7 +164,9 @@ def main() -> None:
                     case "mle":
                         scores = other_wheel(wheel, folder, oracle, {"loss": {"name": "mle"}}, seed, noise)
                     case "dropout 0":
-                        scores = other_wheel(wheel, folder, oracle, {"pretrain": {"transcript_dropout": 0.0}}, seed, noise)
+                        scores = other_wheel(
+                            wheel, folder, oracle, {"pretrain": {"transcript_dropout": 0.0}}, seed, noise
+                        )
                     case _:
                         raise SystemExit(f"unknown control {name}")
                 line = {

@@ -31,7 +31,9 @@ class Corpus(Section):
     fps: float = Field(2.0, gt=0, description="frames per second for `sampling: fps`")
     max_side: int = Field(448, ge=32, description="longer side, in pixels, to which decoded frames are scaled down")
     split_by: Literal["none", "scene", "length"] = Field("none", description="how a video becomes clips")
-    clip_len_s: float = Field(10.0, gt=0, description="seconds per clip for `split_by: length`, and the most a scene may last")
+    clip_len_s: float = Field(
+        10.0, gt=0, description="seconds per clip for `split_by: length`, and the most a scene may last"
+    )
     min_clip_len_s: float = Field(0.5, ge=0, description="shorter scenes join their neighbour")
     sound: bool = Field(False, description="let the model hear the clip too; for models whose processor takes audio")
     test_share: float = Field(0.2, ge=0, lt=1, description="share of clips in the test split")
@@ -50,19 +52,25 @@ class Annotate(Section):
         "champion",
         description="whose model writes: the champion's, or always this round's (0 is the base), which nothing that it wrote can change",
     )
-    engine: Literal["transformers", "vllm", "openai", "fake"] = Field("transformers", description="what writes the texts")
+    engine: Literal["transformers", "vllm", "openai", "fake"] = Field(
+        "transformers", description="what writes the texts"
+    )
     options: dict[str, bool | int | float | str] = Field(
         default_factory=dict, description="engine arguments of vLLM, such as max_model_len or gpu_memory_utilization"
     )
     servers: tuple[str, ...] = Field((), description="URLs of OpenAI-compatible servers, for engine openai")
     concurrency: int = Field(16, ge=1, description="requests at a time per server")
-    timeout_s: float = Field(120.0, gt=0, description="seconds after which a server that does not answer counts as failed")
+    timeout_s: float = Field(
+        120.0, gt=0, description="seconds after which a server that does not answer counts as failed"
+    )
     patience_s: float = Field(60.0, gt=0, description="seconds without any server that is well before the run stops")
     serve: Literal["adapter", "merged"] = Field(
         "adapter", description="serve the adapter beside its model, or the merged weights that finetune.merge writes"
     )
     tolerance: float | None = Field(
-        None, gt=0, description="log-prob difference (nats) of the adapter's proof; 0.001 in fp32 and 0.05 in bf16 if left out"
+        None,
+        gt=0,
+        description="log-prob difference (nats) of the adapter's proof; 0.001 in fp32 and 0.05 in bf16 if left out",
     )
     prompt: str = Field("caption", description="name of a bundled prompt, or a path to a prompt file")
     also: tuple[str, ...] = Field(
@@ -78,12 +86,19 @@ class Annotate(Section):
     temperature: float = Field(0.0, ge=0, description="0 is greedy")
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus, for temperature > 0")
     seed: int = Field(0, description="of sampling; part of a generation's key")
-    num_candidates: int = Field(1, ge=1, le=64, description="texts per clip, all kept; `select` says which becomes the annotation")
-    select: Literal["logprob", "mbr"] = Field(
-        "logprob", description="of several candidates: the best mean log-prob, or minimum Bayes risk (nearest to the others)"
+    num_candidates: int = Field(
+        1, ge=1, le=64, description="texts per clip, all kept; `select` says which becomes the annotation"
     )
-    max_tries: int = Field(2, ge=1, description="tries before a clip is rejected, the later ones sampled at temperature 0.7")
-    script: str = Field("", description="script that texts must be in, as in Unicode's names: LATIN, CJK, CYRILLIC; empty for any")
+    select: Literal["logprob", "mbr"] = Field(
+        "logprob",
+        description="of several candidates: the best mean log-prob, or minimum Bayes risk (nearest to the others)",
+    )
+    max_tries: int = Field(
+        2, ge=1, description="tries before a clip is rejected, the later ones sampled at temperature 0.7"
+    )
+    script: str = Field(
+        "", description="script that texts must be in, as in Unicode's names: LATIN, CJK, CYRILLIC; empty for any"
+    )
     commit_rows: int = Field(1024, ge=1, description="finished texts per commit; they wait 20 s at most")
     price_per_hour: float = Field(0.0, ge=0, description="money per hour of engine, for the cost in the report")
     price_per_million_in: float = Field(0.0, ge=0, description="money per million tokens read")
@@ -108,18 +123,28 @@ class Pretrain(Section):
         "accumulate",
         description="whether older texts of a clip stay beside that one; a wheel that only ever learns its newest narrows",
     )
-    older_share: float = Field(0.25, ge=0, lt=1, description="how often `accumulate` shows one of a clip's older texts instead")
-    older_rounds: int = Field(
-        4, ge=1, description="most older sources in that mix: the newest ones, and what came with the videos; each takes memory"
+    older_share: float = Field(
+        0.25, ge=0, lt=1, description="how often `accumulate` shows one of a clip's older texts instead"
     )
-    human_weight: float = Field(4.0, gt=0, description="weight of a text that a person gave against one that a machine wrote")
+    older_rounds: int = Field(
+        4,
+        ge=1,
+        description="most older sources in that mix: the newest ones, and what came with the videos; each takes memory",
+    )
+    human_weight: float = Field(
+        4.0, gt=0, description="weight of a text that a person gave against one that a machine wrote"
+    )
     num_steps: int = Field(200, ge=0, description="optimizer steps; 0 skips pretraining")
     batch_size: int = Field(16, ge=1, description="clips per step and process")
     learning_rate: float = Field(1e-3, gt=0, description="peak, after warm-up; cosine to a tenth")
     warmup_share: float = Field(0.05, ge=0, le=1, description="share of the steps that warm up")
     weight_decay: float = Field(0.01, ge=0)
-    transcript_dropout: float = Field(0.5, ge=0, le=1, description="how often the transcript is held back from the input")
-    previous_dropout: float = Field(0.5, ge=0, le=1, description="how often the previous text is held back from the input")
+    transcript_dropout: float = Field(
+        0.5, ge=0, le=1, description="how often the transcript is held back from the input"
+    )
+    previous_dropout: float = Field(
+        0.5, ge=0, le=1, description="how often the previous text is held back from the input"
+    )
     freeze_vision: bool = Field(True, description="keep the vision tower as it is")
     gradient_checkpointing: bool = Field(False, description="less memory, more time")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="`auto`: bf16 where an accelerator has it")
@@ -136,7 +161,9 @@ class Pretrain(Section):
 class Loss(Section):
     name: str = Field("adatailr", description="registered loss of pretraining: `flywheel config losses` lists them")
     arguments: dict[str, float | int | str | bool] = Field(default_factory=dict, description="arguments of the loss")
-    human_every: int = Field(25, ge=1, description="steps between looks at the anchors' corrected texts and the held-out ones")
+    human_every: int = Field(
+        25, ge=1, description="steps between looks at the anchors' corrected texts and the held-out ones"
+    )
 
 
 class Finetune(Section):
@@ -147,9 +174,12 @@ class Finetune(Section):
     lora_alpha: int = Field(32, ge=1)
     lora_dropout: float = Field(0.05, ge=0, lt=1)
     target_modules: str = Field(
-        r".*(language_model|text_model).*\.(q|k|v|o|gate|up|down)_proj", description="regular expression of the adapted layers"
+        r".*(language_model|text_model).*\.(q|k|v|o|gate|up|down)_proj",
+        description="regular expression of the adapted layers",
     )
-    min_corrections: int = Field(4, ge=1, description="fewer tune corrections than this and the round goes on without an adapter")
+    min_corrections: int = Field(
+        4, ge=1, description="fewer tune corrections than this and the round goes on without an adapter"
+    )
     merge: bool = Field(False, description="also write merged weights beside the adapter")
     seed: int = 0
 
@@ -157,7 +187,9 @@ class Finetune(Section):
 class Review(Section):
     wait_for: int = Field(0, ge=0, description="corrections of this round's texts before it goes on; 0 goes on without")
     max_chars: int = Field(4000, ge=1, description="longest text that a correction may have")
-    random_share: float = Field(0.5, ge=0, le=1, description="share of the queue's training clips that are drawn at random")
+    random_share: float = Field(
+        0.5, ge=0, le=1, description="share of the queue's training clips that are drawn at random"
+    )
     order: tuple[Literal["doubt", "change", "noise", "novelty"], ...] = Field(
         ("doubt", "change"),
         min_length=1,
@@ -184,8 +216,12 @@ class Review(Section):
         le=1,
         description="share of captions that a person writes before the model's is shown, against being swayed by it",
     )
-    lease_s: float = Field(600.0, gt=0, description="seconds for which a clip is one refiner's; the open page renews it")
-    proxies_gib: float = Field(5.0, gt=0, description="size cap of the copies made for browsers; the least looked at go")
+    lease_s: float = Field(
+        600.0, gt=0, description="seconds for which a clip is one refiner's; the open page renews it"
+    )
+    proxies_gib: float = Field(
+        5.0, gt=0, description="size cap of the copies made for browsers; the least looked at go"
+    )
     upload_mib: float = Field(8.0, gt=0, le=512, description="largest file of corrections that the page takes")
 
 
@@ -224,11 +260,15 @@ class Gate(Section):
     on_alarm: Literal["warn", "refuse"] = Field(
         "warn", description="what becomes of a round of whose texts the collapse watch gives an alarm"
     )
-    flat_rounds: int = Field(3, ge=1, description="so many rounds in a row that were not promoted, and the round advises to stop")
+    flat_rounds: int = Field(
+        3, ge=1, description="so many rounds in a row that were not promoted, and the round advises to stop"
+    )
     diversity_margin: float = Field(
         0.1, ge=0, description="loss of distinct-3 against the champion's that is tolerated, as a share"
     )
-    max_reject_share: float = Field(0.1, ge=0, le=1, description="share of clips of which the candidate may fail to write")
+    max_reject_share: float = Field(
+        0.1, ge=0, le=1, description="share of clips of which the candidate may fail to write"
+    )
     max_cost_ratio: float = Field(3.0, gt=0, description="tokens per text against the champion's")
 
 
@@ -239,21 +279,26 @@ class Tracking(Section):
 
 
 class Schedule(Section):
-    cron: str = Field("", description="when `flywheel schedule start` runs a round: minute hour day month weekday; empty is never")
+    cron: str = Field(
+        "", description="when `flywheel schedule start` runs a round: minute hour day month weekday; empty is never"
+    )
     timezone: str = Field("", description="zone of these times, such as Europe/Berlin; empty is the machine's")
     patience_hours: float = Field(
         0.0,
         ge=0,
         description="hours that a round waits for `review.wait_for` corrections before it goes on without; 0 waits for as long as it takes",
     )
-    max_hours: float = Field(0.0, ge=0, description="a run that takes longer is stopped, and goes on the next time; 0 is no limit")
+    max_hours: float = Field(
+        0.0, ge=0, description="a run that takes longer is stopped, and goes on the next time; 0 is no limit"
+    )
     max_money: float = Field(
         0.0,
         ge=0,
         description="a round whose texts (by annotate's prices) and training (by its price per hour) cost more is stopped; 0 is no limit",
     )
     hook: str = Field(
-        "", description="command (JSON on its standard input) or URL (JSON by POST) told of waiting, done, refused, failed"
+        "",
+        description="command (JSON on its standard input) or URL (JSON by POST) told of waiting, done, refused, failed",
     )
 
 
@@ -326,7 +371,9 @@ def _explain(error: ValidationError) -> str:
     path = ".".join(keys)
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(keys[-1], _known(keys[:-1]), n=1, cutoff=0.5)
-        return f"{path}: unknown key." + (f" Did you mean '{near[0]}'?" if near else " 'flywheel config template' lists all.")
+        return f"{path}: unknown key." + (
+            f" Did you mean '{near[0]}'?" if near else " 'flywheel config template' lists all."
+        )
     message = first["msg"].removeprefix("Value error, ")
     got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
     return f"{path}: {message[:1].lower() + message[1:]}{got}."

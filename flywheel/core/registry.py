@@ -15,15 +15,21 @@ from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from flywheel.core.errors import UserError
+from flywheel.core.errors import UserError, first_line
 
 
 class Registry:
-    """The names of one package. What it builds carries ``built_from = (name, arguments)``."""
+    """The names of one package. What it builds carries ``built_from = (name, arguments)``.
 
-    def __init__(self, package: str, *, what: str) -> None:
+    ``group`` is the entry-point group of other packages' names; ``flywheel.`` and the package's name if left out.
+    ``attribute`` is what a module of the package must have; the module's own name if left out.
+    """
+
+    def __init__(self, package: str, *, what: str, group: str = "", attribute: str = "") -> None:
         self.package = package
         self.what = what
+        self.group = group or f"flywheel.{package.removeprefix('flywheel.')}"
+        self._attribute = attribute
 
     @cached_property
     def _own(self) -> frozenset[str]:
@@ -31,21 +37,52 @@ class Registry:
         return frozenset(m.name for m in pkgutil.iter_modules(folder) if not m.name.startswith("_"))
 
     @cached_property
-    def _foreign(self) -> dict[str, EntryPoint]:
-        return {point.name: point for point in entry_points(group=f"flywheel.{self.package}") if point.name not in self._own}
+    def _foreign(self) -> dict[str, list[EntryPoint]]:
+        """Other packages' names; several entries where they contradict each other or a name of ours."""
+        found: dict[str, list[EntryPoint]] = {}
+        for point in entry_points(group=self.group):
+            known = found.setdefault(point.name, [])
+            # An editable install can list the same entry twice.
+            if point.value not in [entry.value for entry in known]:
+                known.append(point)
+        return found
 
     def names(self) -> list[str]:
+        """All names, sorted; nothing is imported."""
         return sorted({*self._own, *self._foreign})
 
+    def check(self, name: str) -> None:
+        """Raises UserError with the nearest name for one that is unknown or that several packages claim."""
+        claims = self._foreign.get(name, [])
+        if name in self._own and not claims:
+            return
+        if not claims:
+            near = difflib.get_close_matches(name, self.names(), n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise UserError(f"{self.what} '{name}': unknown.{hint} There are {', '.join(self.names())}.")
+        if len(claims) + (name in self._own) > 1:
+            owners = [*(["this package"] if name in self._own else []), *(_owner(point) for point in claims)]
+            raise UserError(
+                f"{self.what} '{name}': {' and '.join(owners)} both bring one. Uninstall all but one of them."
+            )
+
     def builder(self, name: str) -> Callable[..., Any]:
-        """The function behind a name. Raises UserError with the nearest known name."""
+        """The function (or, with ``attribute``, the object) behind a name.
+
+        Raises UserError for a name that is unknown or claimed twice, and for a plug-in that can't be imported.
+        """
+        self.check(name)
         if name in self._own:
-            return getattr(importlib.import_module(f"{self.package}.{name}"), name)  # type: ignore[no-any-return]
-        if name in self._foreign:
-            return self._foreign[name].load()  # type: ignore[no-any-return]
-        near = difflib.get_close_matches(name, self.names(), n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
-        raise UserError(f"{self.what} '{name}': unknown.{hint} There are {', '.join(self.names())}.")
+            return getattr(importlib.import_module(f"{self.package}.{name}"), self._attribute or name)  # type: ignore[no-any-return]
+        point = self._foreign[name][0]
+        try:
+            return point.load()  # type: ignore[no-any-return]
+        except Exception as error:
+            # Other people's code: whatever it raises, it is this plug-in that is broken, and not the run.
+            raise UserError(
+                f"{self.what} '{name}': {_owner(point)} can't be imported ({type(error).__name__}: {first_line(error)}). "
+                "Mend or uninstall it."
+            ) from error
 
     def build(self, name: str, /, **arguments: Any) -> Any:
         """Build by name. Raises UserError for an unknown name or argument, ValueError from the builder for bad values."""
@@ -59,3 +96,7 @@ class Registry:
         built = builder(**arguments)
         built.built_from = (name, dict(arguments))
         return built
+
+
+def _owner(point: EntryPoint) -> str:
+    return f"package '{point.dist.name}' ({point.value})" if point.dist is not None else f"'{point.value}'"

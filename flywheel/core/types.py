@@ -15,14 +15,25 @@ from typing import Any, Literal, Protocol
 Split = Literal["train", "test", "anchor"]
 Verdict = Literal["accept", "edit", "reject", "skip", "cant_tell", "withdraw"]
 Stage = Literal["ingest", "annotate", "review", "pretrain", "finetune", "evaluate", "gate"]
-
-VERDICTS: tuple[Verdict, ...] = ("accept", "edit", "reject", "skip", "cant_tell", "withdraw")
+#: What a text is written for: rounds learn from it and people correct it, or a model is measured by it.
+Purpose = Literal["learn", "measure"]
+LEARN: Purpose = "learn"
+MEASURE: Purpose = "measure"
+#: The kind of text that rounds learn, measure and gate.
+CAPTION = "caption"
 
 #: The group of texts that people gave or left standing: no loss doubts them.
 HUMAN = "human"
 
 #: The stages of a round, in their order (ingest comes before the first round).
 ROUND_STAGES: tuple[Stage, ...] = ("annotate", "review", "pretrain", "finetune", "evaluate", "gate")
+
+
+def form_of(kind: str, purpose: str) -> str:
+    """Kind and purpose as one word, as ids and costs have them: ``evaluation`` is a caption that measures."""
+    if purpose == LEARN:
+        return kind
+    return "evaluation" if kind == CAPTION else f"{kind}:{purpose}"
 
 
 def content_id(*parts: object) -> str:
@@ -100,7 +111,8 @@ class Annotation:
     """A text of a clip in a round: made by a generation, or what came with the video (round 0, ``source`` says what).
 
     ``payload`` is the structure of a kind that has one, as JSON: ``{"cues": [{"start_s", "end_s", "text"}]}`` (seconds from the clip's
-    start), ``{"pairs": [{"question", "answer"}]}`` or ``{"tags": [...]}``; ``text`` holds its words.
+    start), ``{"pairs": [{"question", "answer"}]}`` or ``{"tags": [...]}``; ``text`` holds its words. ``kind`` is the form, ``purpose`` what
+    it was written for.
     """
 
     id: str
@@ -112,6 +124,7 @@ class Annotation:
     text: str
     mean_logprob: float
     payload: str = ""
+    purpose: Purpose = LEARN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +208,9 @@ class MetricSink(Protocol):
     def log(self, values: Mapping[str, float], step: int) -> None: ...
 
 
-def corrected(annotation: Annotation, corrections: Sequence[Correction], leads: frozenset[str] = frozenset()) -> str | None:
+def corrected(
+    annotation: Annotation, corrections: Sequence[Correction], leads: frozenset[str] = frozenset()
+) -> str | None:
     """The current text of an annotation: a pure function of it and its corrections; None when people rejected it.
 
     Each refiner's latest word counts (:func:`standing`). The latest lead decides; else the verdict or text that

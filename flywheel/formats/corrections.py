@@ -77,7 +77,11 @@ def _subtitles(path: Path, content: bytes) -> CorrectionRow:
         return CorrectionRow(line=1, values={}, problem="holds no cue")
     named = re.search(r"^NOTE annotation (\S+)", text, re.M)
     payload = json.dumps({"cues": [asdict(cue) for cue in cues]}, ensure_ascii=False, sort_keys=True)
-    values = {"annotation_id": named[1] if named else path.stem, "verdict": "edit", "text": " ".join(c.text for c in cues)}
+    values = {
+        "annotation_id": named[1] if named else path.stem,
+        "verdict": "edit",
+        "text": " ".join(c.text for c in cues),
+    }
     return _checked(1, {**values, "payload": payload})
 
 
@@ -125,7 +129,9 @@ def _csv(path: Path, content: bytes) -> Iterator[CorrectionRow]:
         if not any(cells):
             continue
         if len(cells) != len(header):
-            yield CorrectionRow(line=reader.line_num, values={}, problem=f"has {len(cells)} cells, the header has {len(header)}")
+            yield CorrectionRow(
+                line=reader.line_num, values={}, problem=f"has {len(cells)} cells, the header has {len(header)}"
+            )
             continue
         values = dict(zip(header, cells, strict=True))
         try:
@@ -147,9 +153,13 @@ def _checked(line: int, values: dict[str, Any]) -> CorrectionRow:
             return CorrectionRow(line=line, values={}, problem=f"needs '{name}'")
     for name in ("text", "payload", "refiner", "reason"):
         if values.get(name) is not None and not isinstance(values[name], str):
-            return CorrectionRow(line=line, values={}, problem=f"'{name}' must be text, got {type(values[name]).__name__}")
+            return CorrectionRow(
+                line=line, values={}, problem=f"'{name}' must be text, got {type(values[name]).__name__}"
+            )
         try:
             (values.get(name) or "").encode("utf-8")
         except UnicodeEncodeError:
-            return CorrectionRow(line=line, values={}, problem=f"'{name}' holds a lone surrogate, which is no valid text")
+            return CorrectionRow(
+                line=line, values={}, problem=f"'{name}' holds a lone surrogate, which is no valid text"
+            )
     return CorrectionRow(line=line, values=values)

@@ -68,11 +68,19 @@ def messages(rows: Iterable[ExportRow], out: Path) -> None:
     """``train.jsonl``: a conversation a line as chat templates take it; the videos stay where they are, their span stands beside the path."""
     with open(out / "train.jsonl", "w", encoding="utf-8") as file:
         for row in rows:
-            video = {"type": "video", "video": row.uri, "video_start": row.start_s, "video_end": row.end_s, "text": None}
+            video = {
+                "type": "video",
+                "video": row.uri,
+                "video_start": row.start_s,
+                "video_end": row.end_s,
+                "text": None,
+            }
             asked = {"type": "text", "video": None, "video_start": None, "video_end": None, "text": _QUESTION}
             said = {"type": "text", "video": None, "video_start": None, "video_end": None, "text": row.text}
             talk = [{"role": "user", "content": [video, asked]}, {"role": "assistant", "content": [said]}]
-            file.write(_json({"messages": talk, **{k: row.about()[k] for k in ("id", "source", "round", "split")}}) + "\n")
+            file.write(
+                _json({"messages": talk, **{k: row.about()[k] for k in ("id", "source", "round", "split")}}) + "\n"
+            )
 
 
 def hf(rows: Iterable[ExportRow], out: Path) -> None:
@@ -202,7 +210,9 @@ class Card:
 def describe(card: Card, out: Path) -> None:
     """``README.md`` for people, ``dataset.json`` for programs."""
     (out / "README.md").write_text(card.text(), encoding="utf-8")
-    (out / "dataset.json").write_text(json.dumps(asdict(card), indent=1, sort_keys=True, default=str) + "\n", encoding="utf-8")
+    (out / "dataset.json").write_text(
+        json.dumps(asdict(card), indent=1, sort_keys=True, default=str) + "\n", encoding="utf-8"
+    )
 
 
 def _clip(row: ExportRow, folder: Path, prefix: str) -> str:

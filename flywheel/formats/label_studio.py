@@ -26,7 +26,15 @@ INTERFACE = """<View>
 
 
 def task(
-    *, annotation_id: str, video: str, text: str, cues: Iterable[Cue], fps: float, start_s: float, duration_s: float, model: str
+    *,
+    annotation_id: str,
+    video: str,
+    text: str,
+    cues: Iterable[Cue],
+    fps: float,
+    start_s: float,
+    duration_s: float,
+    model: str,
 ) -> dict[str, Any]:
     """One task with the model's text as its prediction. Cues are in seconds from the clip's start, which lies at ``start_s``."""
     results: list[dict[str, Any]] = []
@@ -41,7 +49,9 @@ def task(
         )  # fmt: skip
         results.append({**shared, "from_name": "cue_text", "type": "textarea", "value": {"text": [cue.text]}})
     if not results:
-        results.append({"id": "caption", "from_name": "caption", "to_name": "video", "type": "textarea", "value": {"text": [text]}})
+        results.append(
+            {"id": "caption", "from_name": "caption", "to_name": "video", "type": "textarea", "value": {"text": [text]}}
+        )
     return {
         "data": {
             "video": video, "annotation_id": annotation_id, "model_text": text, "fps": fps, "start_s": start_s, "duration_s": duration_s
@@ -68,7 +78,9 @@ def read_tasks(content: bytes) -> Iterator[CorrectionRow]:
             for annotation in found.get("annotations") or []:
                 yield _row(number, found, annotation)
         except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
-            yield CorrectionRow(line=number, values={}, problem=f"not a task as exported ({type(error).__name__}: {error})")
+            yield CorrectionRow(
+                line=number, values={}, problem=f"not a task as exported ({type(error).__name__}: {error})"
+            )
 
 
 def _row(number: int, found: Mapping[str, Any], annotation: Mapping[str, Any]) -> CorrectionRow:

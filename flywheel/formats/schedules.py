@@ -52,7 +52,9 @@ def _week(field: str) -> str:
         ends = [_DAYS[int(end)] for end in part.split("-")]
         # systemd's week begins with Monday.
         parts.append(
-            f"Sun,Mon..{ends[1]}" if len(ends) == 2 and ends[0] == "Sun" and ends[1] != "Sun" else "..".join(dict.fromkeys(ends))
+            f"Sun,Mon..{ends[1]}"
+            if len(ends) == 2 and ends[0] == "Sun" and ends[1] != "Sun"
+            else "..".join(dict.fromkeys(ends))
         )
     return ",".join(parts)
 
@@ -101,4 +103,6 @@ def write(kind: str, cron: str, root: Path, python: str, zone: str = "") -> str:
                 "        raise RuntimeError(f'flywheel round ended with {done.returncode}')\n\n\n"
                 f"if __name__ == '__main__':\n    flywheel_round.serve(name='flywheel', cron={cron!r})\n"
             )
-    raise UserError(f"schedule write: '{kind}' is unknown. There are systemd, crontab, kubernetes, airflow and prefect.")
+    raise UserError(
+        f"schedule write: '{kind}' is unknown. There are systemd, crontab, kubernetes, airflow and prefect."
+    )

@@ -31,7 +31,12 @@ def parse_subtitles(text: str) -> list[Cue]:
 
 def _seconds(parts: tuple[str | None, ...]) -> float:
     hours, minutes, seconds, fraction = parts
-    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0) + int((fraction or "0").ljust(3, "0")) / 1000
+    return (
+        int(hours or 0) * 3600
+        + int(minutes or 0) * 60
+        + int(seconds or 0)
+        + int((fraction or "0").ljust(3, "0")) / 1000
+    )
 
 
 def text_within(cues: list[Cue], start_s: float, end_s: float) -> str:
@@ -53,7 +58,9 @@ def webvtt(cues: Iterable[Cue], note: str = "") -> str:
 
 def srt(cues: Iterable[Cue]) -> str:
     """A SubRip file, exact to the millisecond. The format has no escapes of its own; WebVTT's keep ``<`` from being read as a tag."""
-    blocks = [f"{i}\n{_stamp(c.start_s, ',')} --> {_stamp(c.end_s, ',')}\n{_escaped(c.text)}" for i, c in enumerate(cues, 1)]
+    blocks = [
+        f"{i}\n{_stamp(c.start_s, ',')} --> {_stamp(c.end_s, ',')}\n{_escaped(c.text)}" for i, c in enumerate(cues, 1)
+    ]
     return "\n\n".join(blocks) + "\n"
 
 

@@ -89,7 +89,9 @@ def _spans(item: Item, info: media.MediaInfo, corpus: Corpus) -> list[tuple[floa
             raise MediaError(f"need 0 <= start_s < end_s <= {duration_s:g}, got [{start_s:g}, {end_s:g})")
         return [(start_s, min(end_s, duration_s))]
     if corpus.split_by == "scene":
-        return [part for scene in _scenes(item.path, duration_s, corpus) for part in _equal_parts(*scene, corpus.clip_len_s)]
+        return [
+            part for scene in _scenes(item.path, duration_s, corpus) for part in _equal_parts(*scene, corpus.clip_len_s)
+        ]
     if corpus.split_by == "length":
         return _fixed(duration_s, corpus)
     return [(0.0, duration_s)]

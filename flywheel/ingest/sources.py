@@ -20,7 +20,23 @@ import polars as pl
 from flywheel.core.errors import UserError
 
 VIDEO_SUFFIXES = frozenset(
-    (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".flv", ".wmv", ".ogv", ".3gp", ".gif")
+    (
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".mkv",
+        ".webm",
+        ".avi",
+        ".mpg",
+        ".mpeg",
+        ".ts",
+        ".m2ts",
+        ".flv",
+        ".wmv",
+        ".ogv",
+        ".3gp",
+        ".gif",
+    )
 )
 _PATH_KEYS = ("video", "uri", "path", "file_name", "file", "video_path")
 _TEXT_KEYS = ("transcript", "text", "caption", "subtitles")
@@ -93,7 +109,9 @@ def _table(file: Path, folder: Path) -> Iterator[Item]:
                 yield _row_item(row, folder, f"line {number}", file)
         return
     try:
-        frame = pl.read_parquet(file) if file.suffix.lower() == ".parquet" else pl.read_csv(file, infer_schema_length=None)
+        frame = (
+            pl.read_parquet(file) if file.suffix.lower() == ".parquet" else pl.read_csv(file, infer_schema_length=None)
+        )
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{file}: can't be read as a table ({error}).") from error
     if not set(frame.columns) & set(_PATH_KEYS):
@@ -115,7 +133,9 @@ def _row_item(row: Any, folder: Path, where: str, file: Path) -> Item:
         start, end = (None if v is None else float(v) for v in (_first(row, _START_KEYS), _first(row, _END_KEYS)))
     except (TypeError, ValueError):
         return Item(path=(folder / name).resolve(), problem=f"{where}: start and end must be seconds")
-    return Item(path=(folder / name).resolve(), transcript=text if isinstance(text, str) else None, start_s=start, end_s=end)
+    return Item(
+        path=(folder / name).resolve(), transcript=text if isinstance(text, str) else None, start_s=start, end_s=end
+    )
 
 
 def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:

@@ -24,7 +24,9 @@ def text_distance(a: str | None, b: str | None) -> float:
     return 1.0 - token_f1(a, b)
 
 
-def krippendorff_alpha(units: Mapping[str, Sequence[Value]], distance: Callable[[Value, Value], float], *, seed: int = 0) -> float:
+def krippendorff_alpha(
+    units: Mapping[str, Sequence[Value]], distance: Callable[[Value, Value], float], *, seed: int = 0
+) -> float:
     """Krippendorff's alpha, 1 - D_o / D_e (Krippendorff 2011): 1 is agreement, 0 what chance gives, below 0 is worse than chance.
 
     ``units`` are the values that different people gave each thing; those with one value say nothing. ``distance`` takes the place of

@@ -25,9 +25,16 @@ def mean_estimate(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         found = stats.bootstrap(
-            (array,), np.mean, n_resamples=resamples, confidence_level=level, method="percentile", rng=np.random.default_rng(seed)
+            (array,),
+            np.mean,
+            n_resamples=resamples,
+            confidence_level=level,
+            method="percentile",
+            rng=np.random.default_rng(seed),
         )
-    return Estimate(value=mean, low=float(found.confidence_interval.low), high=float(found.confidence_interval.high), n=len(array))
+    return Estimate(
+        value=mean, low=float(found.confidence_interval.low), high=float(found.confidence_interval.high), n=len(array)
+    )
 
 
 def paired_difference(
@@ -37,5 +44,8 @@ def paired_difference(
     if len(after) != len(before):
         raise ValueError(f"paired_difference: need equally many items, got {len(after)} and {len(before)}")
     return mean_estimate(
-        np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64), resamples=resamples, seed=seed, level=level
+        np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64),
+        resamples=resamples,
+        seed=seed,
+        level=level,
     )

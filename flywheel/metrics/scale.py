@@ -7,7 +7,7 @@ chunk of rows (ids are hashes, so that is a random order), and intervals are the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,10 +57,10 @@ class CorpusFigures:
 
 def corpus_figures(
     files: Sequence[Path], *, segment_tokens: int = 2000, seconds: str | None = None, score: str | None = None, chunk: int = CHUNK,
-    kind: str | None = None,
+    where: Mapping[str, str] | None = None,
 ) -> CorpusFigures:  # fmt: skip
     """Figures of all rows of these Parquet files, which have ``id`` (a hash), ``text``, and where they are named columns of ``seconds`` and of a ``score``;
-    only those of one ``kind`` where it is given.
+    ``where`` (column -> value) leaves out the others; a file without such a column has it everywhere.
 
     Raises ValueError for a segment of fewer than three tokens.
     """
@@ -70,15 +70,20 @@ def corpus_figures(
     texts: list[NDArray[np.uint64]] = []
     rest = np.zeros(0, dtype=np.uint64)
     count, tokens, hours = 0, 0, 0.0
-    for frame in _chunks(files, [c for c in ("id", "text", seconds, score, "kind" if kind else None) if c], chunk):
-        frame = (frame if kind is None else frame.filter(pl.col("kind") == kind)).sort("id")
+    wanted = dict(where or {})
+    for frame in _chunks(files, [c for c in ("id", "text", seconds, score, *wanted) if c], chunk):
+        frame = frame.filter(pl.col(name) == value for name, value in wanted.items() if name in frame.columns).sort(
+            "id"
+        )
         count += frame.height
         texts.append(frame["text"].hash(0).to_numpy())
         if seconds:
             hours += float(frame[seconds].sum()) / 3600
         if score:
             quality.add(frame[score].drop_nulls().to_numpy().astype(np.float64))
-        words = frame.select(pl.col("text").str.to_lowercase().str.extract_all(_WORD).explode(empty_as_null=False)).to_series()
+        words = frame.select(
+            pl.col("text").str.to_lowercase().str.extract_all(_WORD).explode(empty_as_null=False)
+        ).to_series()
         codes = words.hash(1).to_numpy()
         tokens += len(codes)
         stream = np.concatenate([rest, codes])
@@ -113,7 +118,8 @@ def _chunks(files: Sequence[Path], columns: list[str], size: int) -> Iterator[pl
 
     for file in files:
         with pq.ParquetFile(file) as parquet:
-            for batch in parquet.iter_batches(batch_size=size, columns=columns):
+            present = [column for column in columns if column in parquet.schema_arrow.names]
+            for batch in parquet.iter_batches(batch_size=size, columns=present):
                 found = pl.from_arrow(batch)
                 assert isinstance(found, pl.DataFrame)
                 yield found

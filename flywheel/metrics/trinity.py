@@ -18,7 +18,9 @@ def quantity(texts: Sequence[str], durations_s: Sequence[float]) -> dict[str, fl
     }
 
 
-def diversity(texts: Sequence[str], *, segment_tokens: int, resamples: int = 2000, seed: int = 0) -> dict[str, Estimate]:
+def diversity(
+    texts: Sequence[str], *, segment_tokens: int, resamples: int = 2000, seed: int = 0
+) -> dict[str, Estimate]:
     """distinct-1, distinct-3 and vocabulary per segment of ``segment_tokens`` words, and the share of different texts.
 
     Type counts grow with the sample, so they are counted on segments of one size and averaged; the segments, unlike

@@ -32,5 +32,7 @@ def clip_embeddings(
     points = np.concatenate(rows).astype(np.float64) if rows else np.zeros((0, WIDTH))
     if points.shape[1] > WIDTH:
         points = points @ np.random.default_rng(0).normal(size=(points.shape[1], WIDTH))
-    unit: NDArray[np.float32] = (points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+    unit: NDArray[np.float32] = (points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)).astype(
+        np.float32
+    )
     return unit

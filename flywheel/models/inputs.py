@@ -53,7 +53,9 @@ def picture_of(
     relative = tuple(t - clip.start_s for t in times_s)
     if len(relative) == 1:
         frames, relative = np.repeat(frames, 2, axis=0), relative * 2
-    return Picture(key=clip.id, frames_THWC=frames, times_s=relative, duration_s=clip.duration_s, fps=clip.fps, sound=sound)
+    return Picture(
+        key=clip.id, frames_THWC=frames, times_s=relative, duration_s=clip.duration_s, fps=clip.fps, sound=sound
+    )
 
 
 def clip_times(clip: Clip, count: int, sampling: str, fps: float) -> list[float]:
@@ -92,7 +94,9 @@ class InputBuilder:
         """What follows the model's words: its end mark."""
         return str(self.tokenizer.eos_token)
 
-    def build(self, pictures: Sequence[Picture], prompts: Sequence[str], targets: Sequence[str] | None = None) -> dict[str, Any]:
+    def build(
+        self, pictures: Sequence[Picture], prompts: Sequence[str], targets: Sequence[str] | None = None
+    ) -> dict[str, Any]:
         """Tensors for B clips: ``input_ids`` (B, S) and the rest; with ``targets`` also ``labels`` (B, S), -100 elsewhere.
 
         Padded left for generation (no targets), right for training.
@@ -114,7 +118,9 @@ class InputBuilder:
         left = targets is None
 
         def padded(values: list[list[int]], fill: int) -> Any:
-            return torch.tensor([[fill] * (length - len(v)) + v if left else v + [fill] * (length - len(v)) for v in values])
+            return torch.tensor(
+                [[fill] * (length - len(v)) + v if left else v + [fill] * (length - len(v)) for v in values]
+            )
 
         out: dict[str, Any] = {
             "input_ids": padded(ids, self.tokenizer.pad_token_id),

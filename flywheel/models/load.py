@@ -42,13 +42,17 @@ def model_folder(name: str, root: Path) -> Path:
 def check_folder(folder: Path) -> None:
     """Raises UserError where the folder can't be loaded, before any heavy library is imported."""
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such model folder. Set corpus.model to a folder with config, processor and safetensors.")
+        raise UserError(
+            f"{folder}: no such model folder. Set corpus.model to a folder with config, processor and safetensors."
+        )
     if not (folder / "config.json").exists():
         raise UserError(f"{folder}: has no config.json, so it is no transformers model folder.")
     if not any(folder.glob("*.safetensors")):
         pickles = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in folder.glob(pattern))
         if pickles:
-            raise UserError(f"{folder}: its weights are pickled ({pickles[0]}), which can run code. Convert them to safetensors.")
+            raise UserError(
+                f"{folder}: its weights are pickled ({pickles[0]}), which can run code. Convert them to safetensors."
+            )
         raise UserError(f"{folder}: has no weights (*.safetensors).")
     names = ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
     if not any((folder / name).exists() for name in names):
@@ -83,7 +87,9 @@ def _unloadable(folder: Path, error: Exception) -> UserError:
     return UserError(f"{folder}: can't be loaded as a vision-language model ({first_line(error)}).")
 
 
-def load_vlm(folder: Path, adapter: Path | None = None, *, precision: str = "auto", trainable_adapter: bool = False) -> Vlm:
+def load_vlm(
+    folder: Path, adapter: Path | None = None, *, precision: str = "auto", trainable_adapter: bool = False
+) -> Vlm:
     """Load a model, and an adapter onto it. ``precision``: ``auto`` is bf16 on an accelerator that has it, else fp32.
 
     Raises UserError naming the folder and what is wrong with it, ProofFailed where the adapter can't act on the model.
@@ -108,7 +114,9 @@ def load_vlm(folder: Path, adapter: Path | None = None, *, precision: str = "aut
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise _unloadable(folder, error) from error
     if info["missing_keys"]:
-        raise UserError(f"{folder}: weights are missing, for instance {sorted(info['missing_keys'])[0]}. The folder is incomplete.")
+        raise UserError(
+            f"{folder}: weights are missing, for instance {sorted(info['missing_keys'])[0]}. The folder is incomplete."
+        )
     if adapter is not None:
         from peft import PeftModel
 
@@ -153,7 +161,9 @@ def check_adapter(adapter: Path, model: Any) -> int:
 
 def folder_digest(folder: Path) -> str:
     """A hash of a model's or adapter's weights and config: 16 hexadecimal digits."""
-    files = sorted(p for p in folder.iterdir() if p.suffix == ".safetensors" or p.name in ("config.json", "adapter_config.json"))
+    files = sorted(
+        p for p in folder.iterdir() if p.suffix == ".safetensors" or p.name in ("config.json", "adapter_config.json")
+    )
     status = tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
     return _digest(status)
 

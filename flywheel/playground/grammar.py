@@ -71,7 +71,9 @@ def caption(objects: Sequence[SlotValues], sound: str) -> str:
 
 def base_caption(objects: Sequence[SlotValues], sound: str) -> str:
     """The same content in the base dialect, which only the bundled model's own training uses."""
-    first, second = (f"{o['size']} {o['colour']} {_BASE_SHAPES[o['shape']]} {_BASE_MOTIONS[o['motion']]}" for o in objects)
+    first, second = (
+        f"{o['size']} {o['colour']} {_BASE_SHAPES[o['shape']]} {_BASE_MOTIONS[o['motion']]}" for o in objects
+    )
     return f"There is a {first}, then a {second}; {_BASE_SOUNDS[sound]} in the background."
 
 

@@ -119,7 +119,12 @@ def write_tiny_vlm(folder: Path, tokenizer_texts: list[str], *, vocab_size: int 
     processor = Qwen3VLProcessor(
         # As published Qwen3-VLs have it; vLLM normalizes videos too by these, so they must be the video processor's.
         image_processor=Qwen2VLImageProcessor(
-            size=image_size, patch_size=16, merge_size=2, temporal_patch_size=2, image_mean=[0.5] * 3, image_std=[0.5] * 3
+            size=image_size,
+            patch_size=16,
+            merge_size=2,
+            temporal_patch_size=2,
+            image_mean=[0.5] * 3,
+            image_std=[0.5] * 3,
         ),
         tokenizer=tokenizer,
         video_processor=Qwen3VLVideoProcessor(size=size, do_sample_frames=False, cap_pixels_per_frame=False),

@@ -20,13 +20,13 @@ from annotators.kinds import Reply
 from annotators.parsing import parse_caption
 from flywheel.core.errors import FlywheelError, MediaError
 from flywheel.core.progress import progress
-from flywheel.core.types import Annotation, Clip, Generation, content_id
+from flywheel.core.types import LEARN, MEASURE, Annotation, Clip, Generation, Purpose, content_id, form_of
 from flywheel.metrics import token_f1
 from flywheel.models.inputs import Picture
 from flywheel.models.load import folder_digest
 from flywheel.models.prompt import Prompt
 from flywheel.rounds.context import RoundContext
-from flywheel.rounds.texts import EVALUATION, Texts
+from flywheel.rounds.texts import Texts
 from flywheel.rounds.writer import Writer
 
 #: Pictures that lie ready, in batches.
@@ -61,13 +61,13 @@ class AnnotateResult:
     proof: dict[str, float] | None = None
 
 
-def cost_key(round: int, kind: str) -> str:
-    return f"cost:{round}:{kind}"
+def cost_key(round: int, kind: str, purpose: str = LEARN) -> str:
+    return f"cost:{round}:{form_of(kind, purpose)}"
 
 
-def costs(context: RoundContext, round: int, kind: str) -> dict[str, float]:
+def costs(context: RoundContext, round: int, kind: str, purpose: str = LEARN) -> dict[str, float]:
     """Sums over all passes that wrote these texts, and engine seconds, tokens and money per text made and per text kept."""
-    total: dict[str, float] = json.loads(context.workspace.meta(cost_key(round, kind)) or "{}")
+    total: dict[str, float] = json.loads(context.workspace.meta(cost_key(round, kind, purpose)) or "{}")
     out = dict(total)
     for name, count in (("per_row", total.get("generated", 0)), ("per_kept_row", total.get("written", 0))):
         out |= {f"{what}_{name}": total[what] / count for what in ("engine_s", "tokens_out", "money") if count}
@@ -96,10 +96,10 @@ class _Names:
 
 
 def write_texts(
-    context: RoundContext, clips: Sequence[Clip], *, by: int, round: int, kind: str, prompt: Prompt | None = None,
+    context: RoundContext, clips: Sequence[Clip], *, by: int, round: int, purpose: Purpose = LEARN, prompt: Prompt | None = None,
     writer: Writer | None = None, limit: int | None = None, retry: int = 0,
 ) -> AnnotateResult:  # fmt: skip
-    """M_``by`` writes a ``kind`` text for each clip that has none in ``round``; the caller holds the lock.
+    """M_``by`` writes a text of the prompt's kind for each clip that has none in ``round`` for this purpose; the caller holds the lock.
 
     ``prompt`` is the configured caption's where it is left out, ``writer`` M_``by``'s engine where passes share one.
 
@@ -109,8 +109,8 @@ def write_texts(
     """
     workspace, settings = context.workspace, context.config.annotate
     prompt = prompt or context.prompt
-    have = set(workspace.annotations(round=round, kind=kind)["clip_id"])
-    at_fault = (pl.col("stage") == "annotate") & (pl.col("kind") == kind)
+    have = set(workspace.annotations(round=round, kind=prompt.kind, purpose=purpose)["clip_id"])
+    at_fault = (pl.col("stage") == "annotate") & (pl.col("kind") == prompt.kind) & (pl.col("purpose") == purpose)
     failed = set(workspace.rejected(round=round).filter(at_fault)["clip_id"])
     todo = [c for c in clips if c.id not in have and (c.id in failed) == bool(retry)][:limit]
     if not todo:
@@ -139,17 +139,27 @@ def write_texts(
         return _Job(clip=clip, prompt=asked, keys=keys)
 
     with Writer(context, by) if writer is None else nullcontext(writer) as own:
-        return _Pass(context, [job(clip) for clip in todo], own, round=round, kind=kind, prompt=prompt, names=names).run(sampling)
+        return _Pass(
+            context, [job(clip) for clip in todo], own, round=round, purpose=purpose, prompt=prompt, names=names
+        ).run(sampling)
 
 
 class _Pass:
     """One pass over clips: decode ahead, generate, judge, try again, commit."""
 
     def __init__(
-        self, context: RoundContext, jobs: list[_Job], writer: Writer, *, round: int, kind: str, prompt: Prompt, names: _Names
+        self,
+        context: RoundContext,
+        jobs: list[_Job],
+        writer: Writer,
+        *,
+        round: int,
+        purpose: Purpose,
+        prompt: Prompt,
+        names: _Names,
     ) -> None:
         self._context, self._jobs, self._names, self._writer = context, jobs, names, writer
-        self._round, self._kind, self._prompt = round, kind, prompt
+        self._round, self._purpose, self._prompt = round, purpose, prompt
         self._made: list[Generation] = []
         self._finished: list[_Job] = []
         self._counts, self._unhealthy = Counter[str](), Counter[str]()
@@ -159,7 +169,9 @@ class _Pass:
         self._committing = False
         self._began: float | None = None
         self._before = (context.workspace.cache.decodes, context.workspace.cache.hits)
-        self._earlier: dict[str, float] = json.loads(context.workspace.meta(cost_key(round, kind)) or "{}")
+        self._earlier: dict[str, float] = json.loads(
+            context.workspace.meta(cost_key(round, prompt.kind, purpose)) or "{}"
+        )
 
     def run(self, sampling: Sampling) -> AnnotateResult:
         settings = self._context.config.annotate
@@ -172,7 +184,10 @@ class _Pass:
                     job.outcome[key] = str(said) if isinstance(said, Unhealthy) else (stored[key], said)
         self._counts["reused"] = sum(job.done() for job in self._jobs)
         left = [(job, key) for job in self._jobs for key in job.keys if key not in stored]
-        with progress(f"round {self._round} {self._kind}", len(self._jobs)) as bar, ThreadPoolExecutor(settings.decoders) as pool:
+        with (
+            progress(f"round {self._round} {form_of(self._prompt.kind, self._purpose)}", len(self._jobs)) as bar,
+            ThreadPoolExecutor(settings.decoders) as pool,
+        ):
             self._bar = bar
             for job in self._jobs:
                 if job.done():
@@ -185,7 +200,9 @@ class _Pass:
                     if not left:
                         break
                     warm = replace(sampling, temperature=max(_WARM, sampling.temperature), seed=sampling.seed + number)
-                    left = self._try(engine, left, warm if number else sampling, pool, last=number + 1 == settings.max_tries)
+                    left = self._try(
+                        engine, left, warm if number else sampling, pool, last=number + 1 == settings.max_tries
+                    )
                 self._commit()
             except (FlywheelError, KeyboardInterrupt):
                 # The engine died, or was asked to stop: what is finished is kept.
@@ -206,7 +223,9 @@ class _Pass:
             if job.done():
                 continue
             try:
-                out.append(Request(key=f"canary-{job.clip.id}", picture=self._context.picture(job.clip.id), prompt=job.prompt))
+                out.append(
+                    Request(key=f"canary-{job.clip.id}", picture=self._context.picture(job.clip.id), prompt=job.prompt)
+                )
             except MediaError:
                 continue  # Its row will say so.
             if len(out) == NUM_CANARIES:
@@ -229,11 +248,15 @@ class _Pass:
 
     def _note(self) -> None:
         """What this round's texts of this kind cost so far, over all passes: a killed one is not forgotten."""
-        now: dict[str, float] = {**self._costs(), "written": self._counts["written"], "generated": self._counts["generated"]}
+        now: dict[str, float] = {
+            **self._costs(),
+            "written": self._counts["written"],
+            "generated": self._counts["generated"],
+        }
         del now["busy_share"]
         now |= {f"unhealthy/{name}": count for name, count in self._unhealthy.items()}
         total = {name: self._earlier.get(name, 0) + now.get(name, 0) for name in {**self._earlier, **now}}
-        self._context.workspace.set_meta(cost_key(self._round, self._kind), json.dumps(total))
+        self._context.workspace.set_meta(cost_key(self._round, self._prompt.kind, self._purpose), json.dumps(total))
 
     def _try(
         self, engine: Engine, left: list[tuple[_Job, str]], sampling: Sampling, pool: ThreadPoolExecutor, *, last: bool
@@ -305,7 +328,7 @@ class _Pass:
 
     def _judge(self, job: _Job, result: Result) -> Reply | Unhealthy:
         # What is only measured is kept as it is, however bad: leaving it out would flatter the model.
-        if self._kind == EVALUATION and result.finish != "error" and _has_words(result.text):
+        if self._purpose == MEASURE and result.finish != "error" and _has_words(result.text):
             return Reply(text=parse_caption(result.text))
         try:
             return check(
@@ -331,7 +354,7 @@ class _Pass:
         for job in self._finished:
             annotation = self._annotation(job)
             if isinstance(annotation, str):
-                _reject(self._context, job.clip, self._round, self._kind, annotation)
+                _reject(self._context, job.clip, self._round, self._prompt.kind, self._purpose, annotation)
                 self._counts["rejected"] += 1
             else:
                 annotations.append(annotation)
@@ -357,9 +380,9 @@ class _Pass:
             return next((outcome for outcome in reversed(job.outcome.values()) if isinstance(outcome, str)), "")
         generation, reply = _best(healthy, self._context.config.annotate.select)
         return Annotation(
-            id=content_id(self._round, self._kind, job.clip.id), round=self._round, kind=self._kind, clip_id=job.clip.id,
+            id=content_id(self._round, form_of(self._prompt.kind, self._purpose), job.clip.id), round=self._round, kind=self._prompt.kind, clip_id=job.clip.id,
             generation_id=generation.id, source="model", text=reply.text,
-            payload=reply.payload, mean_logprob=generation.mean_logprob,
+            payload=reply.payload, mean_logprob=generation.mean_logprob, purpose=self._purpose,
         )  # fmt: skip
 
 
@@ -368,7 +391,11 @@ def _best(healthy: list[tuple[Generation, Reply]], how: str) -> tuple[Generation
 
     def value(index: int) -> tuple[float, float]:
         generation, reply = healthy[index]
-        others = [token_f1(reply.text, other.text) for i, (_, other) in enumerate(healthy) if i != index] if how == "mbr" else []
+        others = (
+            [token_f1(reply.text, other.text) for i, (_, other) in enumerate(healthy) if i != index]
+            if how == "mbr"
+            else []
+        )
         return (sum(others) / len(others) if others else 0.0, generation.mean_logprob)
 
     return healthy[max(range(len(healthy)), key=value)]
@@ -395,5 +422,7 @@ def _stored(context: RoundContext, keys: Iterable[str]) -> dict[str, Generation]
     }
 
 
-def _reject(context: RoundContext, clip: Clip, round: int, kind: str, reason: str) -> None:
-    context.workspace.add_rejected(round=round, stage="annotate", uri=clip.uri, clip_id=clip.id, reason=reason, kind=kind)
+def _reject(context: RoundContext, clip: Clip, round: int, kind: str, purpose: Purpose, reason: str) -> None:
+    context.workspace.add_rejected(
+        round=round, stage="annotate", uri=clip.uri, clip_id=clip.id, reason=reason, kind=kind, purpose=purpose
+    )

@@ -14,14 +14,14 @@ import polars as pl
 import yaml
 
 from flywheel.core.errors import BorderError, UserError
-from flywheel.core.types import content_id
+from flywheel.core.types import CAPTION, MEASURE, content_id
 from flywheel.metrics import token_f1
 from flywheel.metrics.paired import paired_test
 from flywheel.models.load import folder_digest
 from flywheel.rounds.annotate import costs, write_texts
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.gate import Candidate, Judgement, diversity_change, judge
-from flywheel.rounds.texts import EVALUATION, Texts
+from flywheel.rounds.texts import Texts
 from flywheel.store import Workspace
 from human_refine.effort import effort
 from human_refine.gold import gold_texts
@@ -65,7 +65,9 @@ def writer_of(context: RoundContext) -> int:
         verify(context)
         return context.workspace.champion()
     if by and context.workspace.stage(by, "evaluate")[0] != "done":
-        raise UserError(f"annotate.by: round {by} has no evaluated model. 0 is the base; 'flywheel status' lists the rounds.")
+        raise UserError(
+            f"annotate.by: round {by} has no evaluated model. 0 is the base; 'flywheel status' lists the rounds."
+        )
     if by in context.workspace.retired():
         raise UserError(f"annotate.by: round {by} was taken back, and what it writes is not used. Name another round.")
     if stale := _stale(context, by):
@@ -83,15 +85,15 @@ def candidate_of(context: RoundContext, round: int) -> Candidate:
     clips = [context.clips[c] for c in anchors]
     if len({c.content_hash for c in clips}) >= settings.gate.min_anchors:
         for which in (round, champion):
-            write_texts(context, clips, by=which, round=which, kind=EVALUATION)
+            write_texts(context, clips, by=which, round=which, purpose=MEASURE)
     said = {w: _evaluations(workspace, w) for w in (round, champion)}
     scores = [[token_f1(said[w].get(c, ""), text) for c, text in anchors.items()] for w in (round, champion)]
     test = [c.id for c in sorted(context.split("test"), key=lambda c: c.id)]
     both = [[said[w][c] for c in test if c in said[round] and c in said[champion]] for w in (round, champion)]
-    spent = [costs(context, w, EVALUATION).get("tokens_out_per_kept_row", 0.0) for w in (round, champion)]
+    spent = [costs(context, w, CAPTION, MEASURE).get("tokens_out_per_kept_row", 0.0) for w in (round, champion)]
     asked = len(test) + len(clips)
     failed = workspace.rejected(round=round, open_only=True).filter(
-        (pl.col("stage") == "annotate") & (pl.col("kind") == EVALUATION)
+        (pl.col("stage") == "annotate") & (pl.col("purpose") == MEASURE)
     )
     names = {c.id: c.refiner for c in workspace.correction_records()}
     return Candidate(
@@ -108,12 +110,12 @@ def candidate_of(context: RoundContext, round: int) -> Candidate:
 
 
 def _evaluations(workspace: Workspace, round: int) -> dict[str, str]:
-    return dict(workspace.annotations(round=round, kind=EVALUATION).select("clip_id", "text").iter_rows())
+    return dict(workspace.annotations(round=round, purpose=MEASURE).select("clip_id", "text").iter_rows())
 
 
 def _stale(context: RoundContext, round: int) -> str:
     """Which of a round's files is no longer what wrote its texts; empty where all are, and where a fake engine wrote."""
-    written = context.workspace.annotations(round=round, kind=EVALUATION)["generation_id"]
+    written = context.workspace.annotations(round=round, purpose=MEASURE)["generation_id"]
     made = context.workspace.records.rows("generations", written).select("model", "adapter").unique()
     if made.is_empty() or "fake" in set(made["model"]):
         return ""
@@ -210,7 +212,9 @@ def rollback(context: RoundContext, reason: str = "", to: int | None = None) -> 
         raise UserError("rollback: the base model is in force; there is nothing before it.")
     target = lineage[-2] if to is None else to
     if target not in lineage[:-1]:
-        raise UserError(f"rollback: round {target} was no champion before this one. There are {', '.join(map(str, lineage[:-1]))}.")
+        raise UserError(
+            f"rollback: round {target} was no champion before this one. There are {', '.join(map(str, lineage[:-1]))}."
+        )
     was = next((row for row in reversed(workspace.champions()) if row["round"] == target and "model" in row), None)
     now = unit(context, target)
     if target and was is not None and any(now[what] != was[what] for what in ("model", "adapter")):
@@ -248,7 +252,9 @@ def compare(context: RoundContext, a: int, b: int) -> dict[str, Any]:
     workspace = context.workspace
     for round in (a, b):
         if workspace.stage(round, "evaluate")[0] != "done":
-            raise UserError(f"compare: round {round} has no figures. There are {', '.join(str(r) for r in workspace.rounds())}.")
+            raise UserError(
+                f"compare: round {round} has no figures. There are {', '.join(str(r) for r in workspace.rounds())}."
+            )
     measured = {r: workspace.stage(r, "evaluate")[1] for r in (a, b)}
     said = {r: _evaluations(workspace, r) for r in (a, b)}
     figures = {}

@@ -12,12 +12,11 @@ from typing import Any
 
 from flywheel.core.errors import UserError
 from flywheel.core.progress import say
-from flywheel.core.types import ROUND_STAGES, RoundReport, Stage
+from flywheel.core.types import MEASURE, ROUND_STAGES, RoundReport, Stage
 from flywheel.rounds import stages
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.plots import write_plots
 from flywheel.rounds.report import write_report
-from flywheel.rounds.texts import EVALUATION
 from flywheel.rounds.watch import flat_rounds
 
 DONE = "done"
@@ -63,10 +62,14 @@ def run_round(context: RoundContext, *, until: Stage | None = None) -> dict[str,
     if alarms := result.get("alarms"):
         message += "; the watch sees " + ", ".join(a["reason"] for a in alarms)
     if (flat := flat_rounds(context, round)) >= context.config.gate.flat_rounds:
-        message += (
-            f"; {flat} rounds in a row were not promoted: more anchors, corrections or other clips will do more than another round"
-        )
-    return {"round": round, "state": DONE, "verdict": result["verdict"], "alarms": result.get("alarms", []), "message": message}
+        message += f"; {flat} rounds in a row were not promoted: more anchors, corrections or other clips will do more than another round"
+    return {
+        "round": round,
+        "state": DONE,
+        "verdict": result["verdict"],
+        "alarms": result.get("alarms", []),
+        "message": message,
+    }
 
 
 def baseline(context: RoundContext) -> None:
@@ -128,7 +131,9 @@ def publish(context: RoundContext, round: int) -> None:
     for stage in ROUND_STAGES:
         result = context.workspace.stage(round, stage)[1]
         if result:
-            tracker.stage(round, stage, {"seconds": said["stages_s"].get(stage, 0.0), **_numbers(result)}, _words(result))
+            tracker.stage(
+                round, stage, {"seconds": said["stages_s"].get(stage, 0.0), **_numbers(result)}, _words(result)
+            )
     tracker.dataset(round)
     tracker.table(round, _gallery(context, round), "samples.json")
     tracker.plot(write_plots(rounds, folder / "rounds.png"))
@@ -145,7 +150,7 @@ def _gallery(context: RoundContext, round: int) -> dict[str, list[Any]]:
     }
     out |= {"text": [], "id": [c.id for c in clips]}
     for r in range(round + 1):
-        said = dict(context.workspace.annotations(round=r, kind=EVALUATION).select("clip_id", "text").iter_rows())
+        said = dict(context.workspace.annotations(round=r, purpose=MEASURE).select("clip_id", "text").iter_rows())
         out["base" if r == 0 else f"M{r}"] = out["text"] = [said.get(c.id, "") for c in clips]
     return out
 
@@ -175,7 +180,9 @@ def flat(said: Mapping[str, Any]) -> dict[str, float]:
     for group in ("quantity", "diversity", "quality", "oracle", "watch"):
         for name, value in said.get(group, {}).items():
             parts = (
-                {"": value["value"], "_low": value["low"], "_high": value["high"]} if isinstance(value, Mapping) else {"": value}
+                {"": value["value"], "_low": value["low"], "_high": value["high"]}
+                if isinstance(value, Mapping)
+                else {"": value}
             )
             out.update({f"{group}/{name}{end}": float(v) for end, v in parts.items() if v == v})
     for stage, seconds in said["stages_s"].items():

@@ -77,7 +77,9 @@ class RoundContext:
     def builder(self, processor: Any) -> InputBuilder:
         """One builder for the whole command: every M_k has the base's processor, so pixels are processed once."""
         if self.config.corpus.sound and getattr(processor, "feature_extractor", None) is None:
-            raise UserError(f"corpus.sound: {self.base}'s processor takes no audio. Set it to false, or choose a model that hears.")
+            raise UserError(
+                f"corpus.sound: {self.base}'s processor takes no audio. Set it to false, or choose a model that hears."
+            )
         if self._builder is None:
             self._builder = InputBuilder(processor)
         return self._builder
@@ -87,7 +89,9 @@ class RoundContext:
         clip, corpus = self.clips[clip_id], self.config.corpus
         times = clip_times(clip, corpus.frames, corpus.sampling, corpus.fps)
         frames = self.workspace.cache.frames(clip.uri, clip.content_hash, times, corpus.max_side)
-        sound = self.workspace.cache.sound(clip.uri, clip.content_hash, clip.start_s, clip.end_s) if corpus.sound else None
+        sound = (
+            self.workspace.cache.sound(clip.uri, clip.content_hash, clip.start_s, clip.end_s) if corpus.sound else None
+        )
         return picture_of(clip, frames, times, sound)
 
     def loss(self) -> TokenLoss:
@@ -120,5 +124,6 @@ def _timed(clip: Clip) -> str:
     if not clip.cues:
         return clip.transcript
     return " ".join(
-        f"[{max(0.0, c.start_s - clip.start_s):.1f}-{min(clip.duration_s, c.end_s - clip.start_s):.1f}] {c.text}" for c in clip.cues
+        f"[{max(0.0, c.start_s - clip.start_s):.1f}-{min(clip.duration_s, c.end_s - clip.start_s):.1f}] {c.text}"
+        for c in clip.cues
     )

@@ -12,11 +12,11 @@ from typing import Any
 
 from flywheel.core.errors import BorderError, MediaError, UserError
 from flywheel.core.progress import say
-from flywheel.core.types import Clip, Correction, Cue, standing
+from flywheel.core.types import LEARN, MEASURE, Clip, Correction, Cue, standing
 from flywheel.formats.export import WRITERS, Card, ExportRow, describe
 from flywheel.rounds.champion import unit
 from flywheel.rounds.context import RoundContext
-from flywheel.rounds.texts import EVALUATION, Texts
+from flywheel.rounds.texts import Texts
 from flywheel.store import Workspace
 from flywheel.store.media import write_clip
 
@@ -58,7 +58,14 @@ def export(
         raise BorderError(f"{out}: can't be written ({error.strerror or error}).") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return {"round": chosen, "format": form, "clips": count, "sources": dict(sources), "left_out": dict(left_out), "out": str(out)}
+    return {
+        "round": chosen,
+        "format": form,
+        "clips": count,
+        "sources": dict(sources),
+        "left_out": dict(left_out),
+        "out": str(out),
+    }
 
 
 def _noting(rows: Iterator[ExportRow], went: list[str]) -> Iterator[ExportRow]:
@@ -68,14 +75,19 @@ def _noting(rows: Iterator[ExportRow], went: list[str]) -> Iterator[ExportRow]:
 
 
 def _rows(
-    context: RoundContext, round: int, splits: tuple[str, ...], sources: Counter[str], left_out: Counter[str], hours: list[float]
+    context: RoundContext,
+    round: int,
+    splits: tuple[str, ...],
+    sources: Counter[str],
+    left_out: Counter[str],
+    hours: list[float],
 ) -> Iterator[ExportRow]:
     workspace, texts = context.workspace, Texts(context.workspace)
     newest = max([r for r in workspace.rounds() if texts.captions(r)], default=0)
     best = texts.choose(newest, context.config.gate.min_anchors, context.config.pretrain.texts).round
     order = dict.fromkeys([best, *range(newest, -1, -1)])
     cues = _cues(workspace)
-    evaluated = dict(workspace.annotations(round=round, kind=EVALUATION).select("clip_id", "text").iter_rows())
+    evaluated = dict(workspace.annotations(round=round, purpose=MEASURE).select("clip_id", "text").iter_rows())
     for clip in sorted(context.split(*splits), key=lambda c: c.id):
         human = texts.human.get(clip.id)
         found = next((a for r in order if (a := texts.captions(r).get(clip.id)) is not None), None)
@@ -106,7 +118,9 @@ def _rows(
         )  # fmt: skip
 
 
-def _video(clip: Clip, source: str, sources: Counter[str], left_out: Counter[str], hours: list[float], out: Path) -> str:
+def _video(
+    clip: Clip, source: str, sources: Counter[str], left_out: Counter[str], hours: list[float], out: Path
+) -> str:
     try:
         return write_clip(Path(clip.uri), clip.start_s, clip.end_s, out)
     except MediaError as error:
@@ -120,7 +134,7 @@ def _video(clip: Clip, source: str, sources: Counter[str], left_out: Counter[str
 
 def _cues(workspace: Workspace) -> dict[str, tuple[Cue, ...]]:
     """Clip id -> the cues of its newest dense caption, as people left them."""
-    dense = workspace.annotations(kind="dense_caption").sort("round")
+    dense = workspace.annotations(kind="dense_caption", purpose=LEARN).sort("round")
     said: dict[str, list[Correction]] = {}
     if not dense.is_empty():
         for correction in workspace.correction_records():
@@ -134,7 +148,13 @@ def _cues(workspace: Workspace) -> dict[str, tuple[Cue, ...]]:
 
 
 def _card(
-    context: RoundContext, round: int, form: str, count: int, sources: Counter[str], left_out: Counter[str], hours: float
+    context: RoundContext,
+    round: int,
+    form: str,
+    count: int,
+    sources: Counter[str],
+    left_out: Counter[str],
+    hours: float,
 ) -> Card:
     workspace = context.workspace
     since = next((row["at"] for row in workspace.champions() if row["round"] == round), "")
@@ -156,7 +176,9 @@ def _card(
     hashes = unit(context, round)
     # As the rounds had them, not as they are today.
     asked = [workspace.stage(r, "annotate")[1].get("prompts", {}) for r in workspace.rounds() if r <= round]
-    prompts = {name: ", ".join(sorted({said[name] for said in asked if name in said})) for said in asked for name in said}
+    prompts = {
+        name: ", ".join(sorted({said[name] for said in asked if name in said})) for said in asked for name in said
+    }
     said = workspace.corrections()
     return Card(
         name=workspace.root.name, form=form, round=round, champion_since=since, num_clips=count, hours=hours, counts=dict(sources), left_out=dict(left_out),

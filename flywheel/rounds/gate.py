@@ -67,7 +67,9 @@ def judge(candidate: Candidate, settings: Gate, look: int, *, resamples: int = 2
     missing = max(0, needed - count)
 
     def said(verdict: Verdict, reason: str) -> Judgement:
-        return Judgement(verdict=verdict, reason=reason, test=test, level=level, look=look, needed=needed, missing=missing)
+        return Judgement(
+            verdict=verdict, reason=reason, test=test, level=level, look=look, needed=needed, missing=missing
+        )
 
     if candidate.suspects:
         names = "; ".join(f"{name} {why}" for name, why in sorted(candidate.suspects.items()))
@@ -127,7 +129,8 @@ def diversity_change(
     """distinct-3 of the candidate's texts of the same clips relative to the champion's, minus one, with its interval (segments of a fixed number
     of words, as :func:`flywheel.metrics.diversity` has them; their means are compared, since segments of two models hold other clips)."""
     both = [
-        diversity(texts, segment_tokens=segment_tokens, resamples=resamples, seed=seed)["distinct_3"] for texts in (after, before)
+        diversity(texts, segment_tokens=segment_tokens, resamples=resamples, seed=seed)["distinct_3"]
+        for texts in (after, before)
     ]
     if not all(e.n for e in both) or not both[1].value:
         return mean_estimate([])

@@ -14,9 +14,9 @@ import polars as pl
 import yaml
 
 from flywheel.core.errors import MediaError
+from flywheel.core.types import CAPTION, MEASURE
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.plots import measures
-from flywheel.rounds.texts import CAPTION, EVALUATION
 from flywheel.store.media import thumbnail
 
 _NUM_CLIPS = 12
@@ -151,17 +151,19 @@ def _clips(context: RoundContext) -> str:
             ("sounds", clip.sounds or ("(silence)" if clip.has_audio else "(no sound)")),
         ]
         for row in said.filter(pl.col("clip_id") == clip.id).iter_rows(named=True):
-            if row["kind"] == EVALUATION or (row["kind"] == CAPTION and row["source"] == "model"):
+            if row["purpose"] == MEASURE or (row["kind"] == CAPTION and row["source"] == "model"):
                 who = (
                     "base"
                     if row["round"] == 0
                     else f"M{row['round']}"
-                    if row["kind"] == EVALUATION
+                    if row["purpose"] == MEASURE
                     else f"for round {row['round']}"
                 )
                 rows.append((who, row["text"]))
         words = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in rows)
-        title = f"{html.escape(Path(clip.uri).name)} <small>{clip.start_s:.1f} to {clip.end_s:.1f} s, {clip.split}</small>"
+        title = (
+            f"{html.escape(Path(clip.uri).name)} <small>{clip.start_s:.1f} to {clip.end_s:.1f} s, {clip.split}</small>"
+        )
         parts.append(f"<article><div>{_picture(context, clip.id)}<br>{title}</div><dl>{words}</dl></article>")
     return "".join(parts)
 
@@ -184,7 +186,8 @@ def _rejected(context: RoundContext) -> str:
         return "<p>Nothing.</p>"
     counts = rejected.group_by("stage", "reason").len().sort("len", descending=True)
     head = "".join(
-        f"<tr><td>{html.escape(s)}</td><td>{html.escape(r)}</td><td class=n>{n}</td></tr>" for s, r, n in counts.iter_rows()
+        f"<tr><td>{html.escape(s)}</td><td>{html.escape(r)}</td><td class=n>{n}</td></tr>"
+        for s, r, n in counts.iter_rows()
     )
     rows = "".join(
         f"<tr><td>{html.escape(r['stage'])}</td><td>{html.escape(r['reason'])}</td><td>{html.escape(Path(r['uri']).name)}</td></tr>"
@@ -197,7 +200,9 @@ def _times(rounds: Sequence[Mapping[str, Any]]) -> str:
     stages = list(dict.fromkeys(stage for said in rounds for stage in said["stages_s"]))
     head = "".join(f"<th class=n>round {said['round']}</th>" for said in rounds)
     rows = "".join(
-        f"<tr><td>{stage}</td>" + "".join(f"<td class=n>{said['stages_s'].get(stage, 0):.1f} s</td>" for said in rounds) + "</tr>"
+        f"<tr><td>{stage}</td>"
+        + "".join(f"<td class=n>{said['stages_s'].get(stage, 0):.1f} s</td>" for said in rounds)
+        + "</tr>"
         for stage in stages
     )
     return f"<table><tr><th>stage</th>{head}</tr>{rows}</table>"

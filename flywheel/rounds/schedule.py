@@ -52,14 +52,18 @@ class Times:
         self.cron, self.zone = cron, zone or _here()
         fields = cron.split()
         if len(fields) != 5:
-            raise UserError(f"schedule.cron: '{cron}' has {len(fields)} fields, 5 are needed: minute hour day month weekday.")
+            raise UserError(
+                f"schedule.cron: '{cron}' has {len(fields)} fields, 5 are needed: minute hour day month weekday."
+            )
         minute, hour, day, month, weekday = fields
         names = {"minute": minute, "hour": hour, "month": month, "timezone": UTC}
         try:
             # As cron has it: with both days given, either will do.
             days = [{"day": day}, {"day_of_week": _weekdays(weekday)}]
             either = day[0] != "*" and weekday[0] != "*"
-            triggers = [CronTrigger(**names, **d) for d in days] if either else [CronTrigger(**names, **days[0], **days[1])]
+            triggers = (
+                [CronTrigger(**names, **d) for d in days] if either else [CronTrigger(**names, **days[0], **days[1])]
+            )
         except (ValueError, TypeError) as error:
             raise UserError(f"schedule.cron: '{cron}' is no cron line ({error}).") from error
         self._trigger = OrTrigger(triggers) if either else triggers[0]
@@ -260,11 +264,23 @@ class Schedule:
         phase = event if event in ("waiting", "busy") else "idle"
         told = event == "waiting" and self._state.said == message
         self._keep(
-            State(**{**asdict(self._state), "phase": phase, "since": since, "message": message, "go_on": False, "said": message})
+            State(
+                **{
+                    **asdict(self._state),
+                    "phase": phase,
+                    "since": since,
+                    "message": message,
+                    "go_on": False,
+                    "said": message,
+                }
+            )
         )
         say(f"schedule: {event}: {message}")
         if event != "busy" and not told:
-            self._notify(event, {"event": event, "message": message, "workspace": str(self._workspace.root), "at": now.isoformat()})
+            self._notify(
+                event,
+                {"event": event, "message": message, "workspace": str(self._workspace.root), "at": now.isoformat()},
+            )
 
     def _patience_is_over(self, now: datetime) -> bool:
         if self._state.phase != "waiting" or not self._settings.patience_hours or not self._state.since:
@@ -350,7 +366,9 @@ class Process:
             return Outcome(event="refused", message=message)
         if code == 2 and "in use by" in last:
             return Outcome(event="busy", message=last)
-        return Outcome(event="failed", message=last if code > 0 and last else f"killed by signal {-code}" if code < 0 else message)
+        return Outcome(
+            event="failed", message=last if code > 0 and last else f"killed by signal {-code}" if code < 0 else message
+        )
 
     def interrupt(self) -> None:
         if self._asked_at is None:
@@ -370,7 +388,9 @@ def hook(target: str) -> Callable[[str, dict[str, Any]], None]:
             if target.startswith(("http://", "https://")):
                 import httpx
 
-                httpx.post(target, content=body, headers={"Content-Type": "application/json"}, timeout=10.0).raise_for_status()
+                httpx.post(
+                    target, content=body, headers={"Content-Type": "application/json"}, timeout=10.0
+                ).raise_for_status()
             else:
                 environment = {**os.environ, "FLYWHEEL_EVENT": event}
                 subprocess.run(target, shell=True, input=body.encode(), env=environment, timeout=60, check=True)

@@ -15,7 +15,20 @@ import polars as pl
 from flywheel.core.config import Pretrain
 from flywheel.core.errors import MediaError
 from flywheel.core.progress import say
-from flywheel.core.types import HUMAN, Clip, Correction, Estimate, Example, NoiseSignal, Stage, content_id, standing
+from flywheel.core.types import (
+    CAPTION,
+    HUMAN,
+    LEARN,
+    MEASURE,
+    Clip,
+    Correction,
+    Estimate,
+    Example,
+    NoiseSignal,
+    Stage,
+    content_id,
+    standing,
+)
 from flywheel.metrics import diversity, mean_estimate, quantity, reference_quality
 from flywheel.metrics.scale import corpus_figures
 from flywheel.models.embed import clip_embeddings
@@ -24,7 +37,7 @@ from flywheel.models.score import mean_logprobs
 from flywheel.rounds.annotate import costs, write_texts
 from flywheel.rounds.champion import freeze, put_in_force, tested, writer_of
 from flywheel.rounds.context import RoundContext
-from flywheel.rounds.texts import CAPTION, EVALUATION, SourceChoice, Texts
+from flywheel.rounds.texts import SourceChoice, Texts
 from flywheel.rounds.watch import alarms_of, watched
 from flywheel.rounds.writer import Writer
 from flywheel.store.records import SCHEMAS
@@ -55,18 +68,18 @@ def annotate(context: RoundContext, round: int, limit: int | None = None, retry_
         retry = int(context.workspace.meta(f"retries:{round}") or 0) + 1
         context.workspace.set_meta(f"retries:{round}", str(retry))
     with Writer(context, by) as writer:
-        done = write_texts(context, clips, by=by, round=round, kind=CAPTION, writer=writer, limit=limit, retry=retry)
+        done = write_texts(context, clips, by=by, round=round, writer=writer, limit=limit, retry=retry)
         also = {}
         for prompt in context.also:
             more = write_texts(
-                context, clips, by=by, round=round, kind=prompt.kind, prompt=prompt, writer=writer, limit=limit, retry=retry
+                context, clips, by=by, round=round, prompt=prompt, writer=writer, limit=limit, retry=retry
             )
             also[prompt.kind] = {**asdict(more), "costs": costs(context, round, prompt.kind)}
     if "novelty" in context.config.review.order:
         embed(context)
-    have = context.workspace.annotations(round=round, kind=CAPTION).height
+    have = context.workspace.annotations(round=round, kind=CAPTION, purpose=LEARN).height
     whole = corpus_figures(
-        context.workspace.records.files("annotations", round=round), segment_tokens=context.config.evaluate.diversity_tokens, kind=CAPTION,
+        context.workspace.records.files("annotations", round=round), segment_tokens=context.config.evaluate.diversity_tokens, where={"kind": CAPTION, "purpose": LEARN},
         score="mean_logprob",
     )  # fmt: skip
     corpus = {**whole.quantity, **{k: asdict(v) for k, v in (whole.diversity | whole.quality).items()}}
@@ -123,7 +136,10 @@ def review(context: RoundContext, round: int) -> Result:
 
 def num_corrections(context: RoundContext, round: int) -> int:
     """What people said of a round's texts and still stands."""
-    captions, gold = context.workspace.annotations(round=round, kind=CAPTION), gold_texts(context.workspace)
+    captions, gold = (
+        context.workspace.annotations(round=round, kind=CAPTION, purpose=LEARN),
+        gold_texts(context.workspace),
+    )
     ids = {i for i, clip_id in captions.select("id", "clip_id").iter_rows() if clip_id not in gold}
     said: dict[str, list[Correction]] = {}
     for correction in heard(context.workspace):
@@ -159,7 +175,9 @@ def pretrain(context: RoundContext, round: int) -> Result:
     ]
     adapts = context.loss().adapts
     if adapts and not anchors:
-        say(f"pretrain: no corrected anchors, so {config.loss.name} can't tell noise and falls back to maximum likelihood.")
+        say(
+            f"pretrain: no corrected anchors, so {config.loss.name} can't tell noise and falls back to maximum likelihood."
+        )
     sink = context.tracker.sink(round)
     result = trainers.pretrain(
         vlm, context.builder(vlm.processor), config, _training_set(context, kept), out, sink=sink,
@@ -245,7 +263,9 @@ def _training_set(context: RoundContext, examples: list[Example]) -> trainers.Tr
 
     plan = context.config.pretrain
     rates: dict[Any, float] = {"transcript": plan.transcript_dropout, "previous": plan.previous_dropout}
-    return trainers.TrainingSet(examples=examples, picture=context.picture, prompt=context.prompt, dropout=rates, seed=plan.seed)
+    return trainers.TrainingSet(
+        examples=examples, picture=context.picture, prompt=context.prompt, dropout=rates, seed=plan.seed
+    )
 
 
 def _hold_out(examples: list[Example], share: float) -> tuple[list[Example], list[Example]]:
@@ -285,11 +305,16 @@ def finetune(context: RoundContext, round: int) -> Result:
         if (human := texts.human.get(clip.id)) is not None and human.text is not None
     ]  # fmt: skip
     if config.finetune.num_steps == 0 or len(tune) < config.finetune.min_corrections:
-        return {"skipped": f"{len(tune)} tune corrections, {config.finetune.min_corrections} needed", "examples": len(tune)}
+        return {
+            "skipped": f"{len(tune)} tune corrections, {config.finetune.min_corrections} needed",
+            "examples": len(tune),
+        }
     context.unload()
     vlm = context.load(context.checkpoint(round)[0])
     sink = context.tracker.sink(round)
-    result = trainers.finetune(vlm, context.builder(vlm.processor), config, _training_set(context, tune), out, sink=sink)
+    result = trainers.finetune(
+        vlm, context.builder(vlm.processor), config, _training_set(context, tune), out, sink=sink
+    )
     sink.flush()
     context.unload()
     return _finish(
@@ -315,9 +340,9 @@ def _done(context: RoundContext, out: Path, round: int) -> Result | None:
 def _finish(context: RoundContext, out: Path, round: int, result: Result, learned: list[dict[str, Any]]) -> Result:
     """Notes beside the weights first what they learned from, then that they are whole; the records follow, if need be after a kill."""
     temporary = out / "note.tmp"
-    pl.DataFrame(learned, schema={c: t for c, t in SCHEMAS["examples"].items() if c not in ("id", "round")}).write_parquet(
-        temporary
-    )
+    pl.DataFrame(
+        learned, schema={c: t for c, t in SCHEMAS["examples"].items() if c not in ("id", "round")}
+    ).write_parquet(temporary)
     temporary.replace(out / "examples.parquet")
     temporary.write_text(json.dumps(result))
     temporary.replace(out / "training.json")
@@ -336,12 +361,23 @@ def _learned(stage: Stage, examples: Sequence[Example], texts: Texts) -> list[di
     for text in texts.rejected():
         if texts.split(text.annotation.clip_id) == "train":
             a = text.annotation
-            rows.append(_use(stage, a.clip_id, a.id, f"{a.source}:{a.round}:{a.kind}", "rejected", 0.0, a.text, text.corrections))
+            rows.append(
+                _use(
+                    stage, a.clip_id, a.id, f"{a.source}:{a.round}:{a.kind}", "rejected", 0.0, a.text, text.corrections
+                )
+            )
     return rows
 
 
 def _use(
-    stage: Stage, clip_id: str, annotation_id: str, source: str, use: str, weight: float, text: str, corrections: Sequence[str]
+    stage: Stage,
+    clip_id: str,
+    annotation_id: str,
+    source: str,
+    use: str,
+    weight: float,
+    text: str,
+    corrections: Sequence[str],
 ) -> dict[str, Any]:
     return {
         "stage": stage, "clip_id": clip_id, "annotation_id": annotation_id, "source": source, "use": use, "weight": weight,
@@ -355,22 +391,26 @@ def evaluate(context: RoundContext, round: int) -> Result:
     texts = Texts(workspace)
     anchors = texts.anchors()
     clips = [*context.split("test"), *(context.clips[c] for c in sorted(anchors))]
-    write_texts(context, clips, by=round, round=round, kind=EVALUATION)
-    said = {r["clip_id"]: r["text"] for r in workspace.annotations(round=round, kind=EVALUATION).iter_rows(named=True)}
+    write_texts(context, clips, by=round, round=round, purpose=MEASURE)
+    said = {r["clip_id"]: r["text"] for r in workspace.annotations(round=round, purpose=MEASURE).iter_rows(named=True)}
     test = [c for c in context.split("test") if c.id in said]
     figures = trinity(context, [said[c.id] for c in test], test)
     figures["quality"].update(
         {
             f"anchor_{name}": asdict(value)
             for name, value in reference_quality(
-                [said.get(c, "") for c in sorted(anchors)], [anchors[c] for c in sorted(anchors)], resamples=settings.resamples
+                [said.get(c, "") for c in sorted(anchors)],
+                [anchors[c] for c in sorted(anchors)],
+                resamples=settings.resamples,
             ).items()
         }
         if anchors
         else {}
     )
     if settings.agreement_pairs and test:
-        figures["quality"]["agreement"] = asdict(_agreement(context, texts, test[: settings.agreement_pairs], said, round))
+        figures["quality"]["agreement"] = asdict(
+            _agreement(context, texts, test[: settings.agreement_pairs], said, round)
+        )
     figures["watch"] = {name: asdict(value) for name, value in watched(context, round).items()}
     return figures
 
@@ -378,7 +418,9 @@ def evaluate(context: RoundContext, round: int) -> Result:
 def trinity(context: RoundContext, texts: list[str], clips: list[Clip]) -> Result:
     """Quantity and diversity of these texts, as plain values for the records."""
     settings = context.config.evaluate
-    varied = diversity(texts, segment_tokens=settings.diversity_tokens, resamples=settings.resamples, seed=settings.seed)
+    varied = diversity(
+        texts, segment_tokens=settings.diversity_tokens, resamples=settings.resamples, seed=settings.seed
+    )
     return {
         "quantity": quantity(texts, [c.duration_s for c in clips]),
         "diversity": {name: asdict(value) for name, value in varied.items()},
@@ -391,7 +433,9 @@ def _agreement(context: RoundContext, texts: Texts, clips: list[Clip], said: Map
     vlm = context.load(context.base)
     builder = context.builder(vlm.processor)
     pictures = [context.picture(c.id) for c in clips]
-    prompts = [context.prompt.render(context.evidence(c, texts, round).without("transcript", "previous")) for c in clips]
+    prompts = [
+        context.prompt.render(context.evidence(c, texts, round).without("transcript", "previous")) for c in clips
+    ]
     words = [said[c.id] for c in clips]
     own = mean_logprobs(vlm, builder, pictures, prompts, words)
     others = mean_logprobs(vlm, builder, [*pictures[1:], pictures[0]], [*prompts[1:], prompts[0]], words)
@@ -411,17 +455,24 @@ def gate(context: RoundContext, round: int) -> Result:
     for alarm in alarms:
         say(f"watch: {alarm['reason']}")
     if alarms and context.config.gate.on_alarm == "refuse" and judgement.verdict == "promoted":
-        judgement = replace(judgement, verdict="refused", reason=f"the watch sees {alarms[0]['reason']} (gate.on_alarm)")
+        judgement = replace(
+            judgement, verdict="refused", reason=f"the watch sees {alarms[0]['reason']} (gate.on_alarm)"
+        )
     freeze(context, round)
     if judgement.verdict == "promoted":
-        put_in_force(context, round, judgement.reason, judgement={**judgement.record(), "alarms": alarms}, against=champion)
+        put_in_force(
+            context, round, judgement.reason, judgement={**judgement.record(), "alarms": alarms}, against=champion
+        )
     else:
         context.tracker.candidate(round)
     return {"against": champion, **judgement.record(), "alarms": alarms}
 
 
 def _watch_of(context: RoundContext, round: int) -> dict[str, Estimate]:
-    return {name: Estimate(**value) for name, value in context.workspace.stage(round, "evaluate")[1].get("watch", {}).items()}
+    return {
+        name: Estimate(**value)
+        for name, value in context.workspace.stage(round, "evaluate")[1].get("watch", {}).items()
+    }
 
 
 STAGES: dict[Stage, Callable[[RoundContext, int], Result]] = {

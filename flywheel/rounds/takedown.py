@@ -18,7 +18,9 @@ from flywheel.rounds.context import RoundContext
 from flywheel.store import database as db
 
 
-def take_down(context: RoundContext, names: Sequence[str], reason: str, *, keep_exports: bool = False) -> dict[str, Any]:
+def take_down(
+    context: RoundContext, names: Sequence[str], reason: str, *, keep_exports: bool = False
+) -> dict[str, Any]:
     """Remove clips (ids, their first digits, or paths of their files) from records, corrections, snapshots, caches, reports and exports; the caller holds the lock.
 
     Returns where they were used: ``learned`` (round, stage and use), ``exports`` that held them, ``files`` outside the workspace that are not ours to delete.
@@ -50,7 +52,12 @@ def take_down(context: RoundContext, names: Sequence[str], reason: str, *, keep_
     removed |= workspace.records.remove({"clips": pl.col("id").is_in(sorted(ids))})
     workspace.database.scrub()
     _reports(context)
-    return {"clips": sorted(ids), "removed": {**removed, "corrections": corrections}, "exports_deleted": not keep_exports, **usage}
+    return {
+        "clips": sorted(ids),
+        "removed": {**removed, "corrections": corrections},
+        "exports_deleted": not keep_exports,
+        **usage,
+    }
 
 
 def _ids(context: RoundContext, names: Sequence[str]) -> set[str]:
@@ -92,7 +99,11 @@ def _note(context: RoundContext, ids: set[str], reason: str, usage: dict[str, An
 
 def _noted(context: RoundContext, ids: set[str]) -> dict[str, Any]:
     with context.workspace.database.transaction() as connection:
-        raw = connection.execute(sql.select(db.takedowns.c.usage).where(db.takedowns.c.clip_id.in_(sorted(ids)))).scalars().first()
+        raw = (
+            connection.execute(sql.select(db.takedowns.c.usage).where(db.takedowns.c.clip_id.in_(sorted(ids))))
+            .scalars()
+            .first()
+        )
     return dict(json.loads(raw)) if raw else {"learned": [], "anchors_of": [], "exports": [], "files": []}
 
 

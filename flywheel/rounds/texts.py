@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from flywheel.core.types import Annotation, Correction, agreement, corrected, standing
+from flywheel.core.types import CAPTION, LEARN, Annotation, Correction, agreement, corrected, standing
 from flywheel.metrics import token_f1
 from flywheel.metrics.paired import paired_test
 from flywheel.store import Workspace
@@ -17,7 +17,6 @@ from human_refine.people import heard, leads
 
 #: An older source that anchors find worse at this level leaves the mix.
 _WORSE = 0.05
-CAPTION, EVALUATION = "caption", "evaluation"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +58,7 @@ class Texts:
         # What a model wrote that was champion and was taken back is not used; what people made of it is.
         retired = workspace.retired()
         unused = {r for r in workspace.rounds() if retired and workspace.stage(r, "annotate")[1].get("by") in retired}
-        for row in workspace.annotations(kind=CAPTION).iter_rows(named=True):
+        for row in workspace.annotations(kind=CAPTION, purpose=LEARN).iter_rows(named=True):
             annotation = annotation_of(row)
             if annotation.round in unused:
                 by_id[annotation.id] = annotation
@@ -95,7 +94,9 @@ class Texts:
     def rejected(self) -> list[RejectedText]:
         """Texts that people rejected, of all rounds: what a model should not say."""
         return [
-            RejectedText(annotation=self._by_id[s.annotation_id], corrections=s.corrections) for s in self._said if s.text is None
+            RejectedText(annotation=self._by_id[s.annotation_id], corrections=s.corrections)
+            for s in self._said
+            if s.text is None
         ]
 
     def choose(self, up_to: int, minimum: int, policy: str) -> SourceChoice:
@@ -116,7 +117,11 @@ class Texts:
         tell = len(anchors) >= minimum
         best = rounds[-1] if policy == "newest" or not tell else max(rounds, key=lambda r: (scores[r], r))
         videos = [self._video[c] for c in anchors]
-        older = [r for r in rounds if r < best and not (tell and paired_test(values[r], values[best], videos).p_worse <= _WORSE)]
+        older = [
+            r
+            for r in rounds
+            if r < best and not (tell and paired_test(values[r], values[best], videos).p_worse <= _WORSE)
+        ]
         return SourceChoice(round=best, older=tuple(older), anchor_f1=scores, num_anchors=len(anchors))
 
     def best_before(self, round: int, clip_id: str) -> str | None:
@@ -130,7 +135,9 @@ class Texts:
         return None
 
 
-def _human_texts(by_id: Mapping[str, Annotation], corrections: Sequence[Correction], leading: frozenset[str]) -> list[HumanText]:
+def _human_texts(
+    by_id: Mapping[str, Annotation], corrections: Sequence[Correction], leading: frozenset[str]
+) -> list[HumanText]:
     """What people said of each text that they spoke of, the latest round's last."""
     grouped: dict[str, list[Correction]] = {}
     for correction in corrections:

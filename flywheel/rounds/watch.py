@@ -9,11 +9,11 @@ from typing import Any
 import polars as pl
 from scipy import stats
 
-from flywheel.core.types import HUMAN, Estimate
+from flywheel.core.types import CAPTION, HUMAN, LEARN, MEASURE, Estimate
 from flywheel.metrics import token_f1
 from flywheel.metrics.collapse import BAD, DISTANCES, changes, collapse_figures
 from flywheel.rounds.context import RoundContext
-from flywheel.rounds.texts import CAPTION, EVALUATION, Texts
+from flywheel.rounds.texts import Texts
 
 _WORDS: Mapping[str, str] = {
     "distinct_1": "fewer different words", "distinct_3": "fewer different phrases", "vocabulary": "a smaller vocabulary", "vendi": "fewer effectively different texts",
@@ -30,9 +30,9 @@ def watched(context: RoundContext, round: int) -> dict[str, Estimate]:
     """Figures of M_round's texts of the test split (the same clips in every round), and where they can be had the share of human text that it learned from
     (``human_share``, by weight) and how its log-probs go with its quality on anchors (``calibration``, Spearman's rho)."""
     workspace, test = context.workspace, {c.id for c in context.split("test")}
-    said = workspace.annotations(round=round, kind=EVALUATION).sort("clip_id")
+    said = workspace.annotations(round=round, purpose=MEASURE).sort("clip_id")
     own = said.filter(pl.col("clip_id").is_in(sorted(test)))["text"].to_list()
-    given = workspace.annotations(round=0, kind=CAPTION).sort("clip_id").head(2000)["text"].to_list()
+    given = workspace.annotations(round=0, kind=CAPTION, purpose=LEARN).sort("clip_id").head(2000)["text"].to_list()
     texts = Texts(workspace)
     people = [h.text for _, h in sorted(texts.human.items()) if h.text]
     settings = context.config.evaluate
@@ -43,7 +43,11 @@ def watched(context: RoundContext, round: int) -> dict[str, Estimate]:
         share = weights.get(True, 0.0) / sum(weights.values())
         found["human_share"] = Estimate(value=share, low=share, high=share, n=learned.height)
     anchors = texts.anchors()
-    pairs = [(p, token_f1(t, anchors[c])) for c, t, p in said.select("clip_id", "text", "mean_logprob").iter_rows() if c in anchors]
+    pairs = [
+        (p, token_f1(t, anchors[c]))
+        for c, t, p in said.select("clip_id", "text", "mean_logprob").iter_rows()
+        if c in anchors
+    ]
     if len(pairs) >= 8 and len({p for p, _ in pairs}) > 1 and len({f for _, f in pairs}) > 1:
         rho = stats.spearmanr([p for p, _ in pairs], [f for _, f in pairs])
         low, high = _fisher(float(rho.statistic), len(pairs))
@@ -59,7 +63,9 @@ def _fisher(rho: float, count: int) -> tuple[float, float]:
 def alarms_of(series: Sequence[Mapping[str, Estimate]]) -> list[dict[str, Any]]:
     """Alarms of the last round of a series that begins with the base; its dialect is another, so it counts only where the question is how far a text is from the corpus."""
     base, *rounds = series
-    found = changes(rounds, names=BAD.keys() - DISTANCES) | changes(rounds, base=base, names=DISTANCES, sigmas=_SIGMAS_OF_DISTANCES)
+    found = changes(rounds, names=BAD.keys() - DISTANCES) | changes(
+        rounds, base=base, names=DISTANCES, sigmas=_SIGMAS_OF_DISTANCES
+    )
     return [
         {
             "figure": name,
@@ -73,6 +79,8 @@ def alarms_of(series: Sequence[Mapping[str, Estimate]]) -> list[dict[str, Any]]:
 def flat_rounds(context: RoundContext, round: int) -> int:
     """How many rounds in a row up to this one were not promoted."""
     count = 0
-    while round - count > 0 and context.workspace.stage(round - count, "gate")[1].get("verdict", "promoted") != "promoted":
+    while (
+        round - count > 0 and context.workspace.stage(round - count, "gate")[1].get("verdict", "promoted") != "promoted"
+    ):
         count += 1
     return count

@@ -29,7 +29,9 @@ class Writer:
     def __enter__(self) -> Writer:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._engine is not None:
             self._engine.close()
             self._engine = None
@@ -42,7 +44,9 @@ class Writer:
         return self._engine
 
 
-def _start(context: RoundContext, by: int, canary_requests: Callable[[], Sequence[Request]]) -> tuple[Engine, Proof | None]:
+def _start(
+    context: RoundContext, by: int, canary_requests: Callable[[], Sequence[Request]]
+) -> tuple[Engine, Proof | None]:
     from annotators import proof
 
     settings = context.config.annotate
@@ -80,7 +84,9 @@ def _start(context: RoundContext, by: int, canary_requests: Callable[[], Sequenc
     except BaseException:
         engine.close()
         raise
-    say(f"adapter proven on {found.tokens} tokens: {found.to_adapter:.1e} nats from it, {found.to_base:.2g} from the base")
+    say(
+        f"adapter proven on {found.tokens} tokens: {found.to_adapter:.1e} nats from it, {found.to_base:.2g} from the base"
+    )
     return engine, found
 
 
@@ -89,5 +95,7 @@ def _served(context: RoundContext, by: int, model: Path, adapter: Path | None) -
         return model, adapter
     merged = context.workspace.model_folder(by) / "merged"
     if not merged.is_dir():
-        raise UserError(f"annotate.serve 'merged': {merged} is not there. Set finetune.merge to write it, or serve the adapter.")
+        raise UserError(
+            f"annotate.serve 'merged': {merged} is not there. Set finetune.merge to write it, or serve the adapter."
+        )
     return merged, None

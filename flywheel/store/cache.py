@@ -92,7 +92,9 @@ class FrameCache:
             os.utime(file)
             self.hits += 1
         except (FileNotFoundError, ValueError, OSError, EOFError):
-            samples = np.rint(read_audio(Path(path), start_s, end_s, rate_hz=rate_hz).clip(-1, 1) * 32767).astype(np.int16)
+            samples = np.rint(read_audio(Path(path), start_s, end_s, rate_hz=rate_hz).clip(-1, 1) * 32767).astype(
+                np.int16
+            )
             self.decodes += 1
             kept = samples.view(np.uint8)
             self._store(Path(file), kept)

@@ -181,7 +181,9 @@ class Database:
                     options["connect_args"] = {"options": alive}
             self.engine = sql.create_engine(parsed, **options)
         except (ArgumentError, NoSuchModuleError) as error:
-            raise UserError("store.database: no database URL. Write postgresql://user@host/name, or leave it empty.") from error
+            raise UserError(
+                "store.database: no database URL. Write postgresql://user@host/name, or leave it empty."
+            ) from error
         except ModuleNotFoundError as error:
             raise UserError(
                 f"store.database: the driver {error.name} is not installed. pip install 'video-dataflywheel[postgres]'."
@@ -189,7 +191,9 @@ class Database:
         #: What errors name: the URL without its password.
         self.name = "flywheel.db" if self.is_sqlite else self.engine.url.render_as_string(hide_password=True)
         if self.engine.dialect.name not in ("sqlite", "postgresql"):
-            raise UserError(f"store.database: {self.engine.dialect.name} is not known. There are SQLite and PostgreSQL.")
+            raise UserError(
+                f"store.database: {self.engine.dialect.name} is not known. There are SQLite and PostgreSQL."
+            )
         if self.is_sqlite:
 
             @sql.event.listens_for(self.engine, "connect")
@@ -220,7 +224,9 @@ class Database:
                 for layout in range(int(connection.execute(version).scalar_one()), SCHEMA_VERSION):
                     for statement in _MIGRATIONS[layout]:
                         connection.execute(sql.text(statement))
-                connection.execute(sql.update(meta).where(meta.c.key == "schema_version").values(value=str(SCHEMA_VERSION)))
+                connection.execute(
+                    sql.update(meta).where(meta.c.key == "schema_version").values(value=str(SCHEMA_VERSION))
+                )
 
     @property
     def is_sqlite(self) -> bool:
@@ -234,7 +240,9 @@ class Database:
         except OperationalError as error:
             text = " ".join(str(error.orig).split())
             if "full" in text or "disk I/O" in text or "No space left" in text:
-                raise BorderError(f"{self.name}: can't write ({text}). Free space on the disk and run the same command.") from error
+                raise BorderError(
+                    f"{self.name}: can't write ({text}). Free space on the disk and run the same command."
+                ) from error
             raise BorderError(f"{self.name}: {text}. Check that the database is there and writable.") from error
         except SQLAlchemyError as error:
             raise BorderError(f"{self.name}: {' '.join(str(error).split())}.") from error
@@ -284,7 +292,9 @@ class Database:
                 for part in here.execute(sql.select(table)).mappings().partitions(5_000):
                     there.execute(sql.insert(table), [dict(row) for row in part])
                     count += len(part)
-                left, came = (c.execute(sql.select(sql.func.count()).select_from(table)).scalar_one() for c in (here, there))
+                left, came = (
+                    c.execute(sql.select(sql.func.count()).select_from(table)).scalar_one() for c in (here, there)
+                )
                 if left != came:
                     raise BorderError(
                         f"{other.name}: {came} of {left} rows of {table.name} came over. Nothing was kept; try again."
@@ -293,7 +303,9 @@ class Database:
                 last = there.execute(sql.select(sql.func.max(champions.c.id))).scalar()
                 if last:
                     # Rows that came with their ids leave the sequence where it was.
-                    there.execute(sql.text("SELECT setval(pg_get_serial_sequence('champions', 'id'), :last)"), {"last": last})
+                    there.execute(
+                        sql.text("SELECT setval(pg_get_serial_sequence('champions', 'id'), :last)"), {"last": last}
+                    )
         return count
 
     def scrub(self) -> None:

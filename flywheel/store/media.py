@@ -306,14 +306,19 @@ def transcode(
     Raises MediaError where nothing can be read.
     """
     try:
-        with av.open(str(source)) as original, av.open(str(out), "w", format="mp4", options={"movflags": "faststart"}) as copy:
+        with (
+            av.open(str(source)) as original,
+            av.open(str(out), "w", format="mp4", options={"movflags": "faststart"}) as copy,
+        ):
             video = original.streams.video[0]
             sound = original.streams.audio[0] if original.streams.audio else None
             shown, aspect = probe(source), _aspect(video)
             scale = min(1.0, max_side / max(shown.width, shown.height)) if max_side else 1.0
             options = {"preset": preset, "crf": str(crf), **({"threads": str(threads)} if threads else {})}
             pictures = copy.add_stream("libx264", rate=video.average_rate or Fraction(25), options=options)
-            pictures.width, pictures.height = (max(2, round(size * scale / 2) * 2) for size in (shown.width, shown.height))
+            pictures.width, pictures.height = (
+                max(2, round(size * scale / 2) * 2) for size in (shown.width, shown.height)
+            )
             pictures.pix_fmt = "yuv420p"
             # Fine enough that pictures of any rate keep their times.
             pictures.time_base = pictures.codec_context.time_base = tick = Fraction(1, 90_000)
@@ -401,7 +406,9 @@ class _Heard:
         samples = samples[:, : int(min(self._left, samples.shape[1]))]
         if not samples.shape[1]:
             return
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples, dtype=np.float32), format="fltp", layout="stereo")
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(samples, dtype=np.float32), format="fltp", layout="stereo"
+        )
         frame.sample_rate, frame.pts, frame.time_base = self._RATE_HZ, self._written, Fraction(1, self._RATE_HZ)
         self._written += samples.shape[1]
         self._left -= samples.shape[1]

@@ -37,10 +37,10 @@ SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
     },
     "annotations": {
         "id": _S, "round": _I, "kind": _S, "clip_id": _S, "generation_id": _S, "source": _S, "text": _S,
-        "mean_logprob": _F, "payload": _S,
+        "mean_logprob": _F, "payload": _S, "purpose": _S,
     },
     "rejected": {
-        "id": _S, "round": _I, "uri": _S, "clip_id": _S, "stage": _S, "reason": _S, "at": _S, "kind": _S,
+        "id": _S, "round": _I, "uri": _S, "clip_id": _S, "stage": _S, "reason": _S, "at": _S, "kind": _S, "purpose": _S,
     },
     #: A clip as a model's point; ``id`` is clip and model.
     "embeddings": {"id": _S, "clip_id": _S, "model": _S, "vector": pl.List(pl.Float32)},
@@ -52,11 +52,32 @@ SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
     "noise_signals": {"id": _S, "round": _I, "annotation_id": _S, "origin": _S, "value": _F},
 }  # fmt: skip
 
-#: kind -> what a column holds in shards that were written before there was such a column.
+#: A purpose was a kind of its own before texts had one.
+_WAS_MEASURED = pl.col("kind") == "evaluation"
+#: kind -> what a column holds in shards that were written before there was such a column, or that wrote something else in it.
 _BEFORE: dict[str, dict[str, pl.Expr]] = {
-    "clips": {"cues": pl.lit([], dtype=SCHEMAS["clips"]["cues"])},
-    "annotations": {"payload": pl.lit("")},
-    "rejected": {"kind": pl.when(pl.col("stage") == "annotate").then(pl.lit("caption")).otherwise(pl.lit(""))},
+    "clips": {"cues": pl.col("cues").fill_null(pl.lit([], dtype=SCHEMAS["clips"]["cues"]))},
+    "annotations": {
+        "payload": pl.col("payload").fill_null(""),
+        "kind": pl.when(_WAS_MEASURED).then(pl.lit("caption")).otherwise("kind"),
+        "purpose": pl.col("purpose").fill_null(
+            pl.when(_WAS_MEASURED).then(pl.lit("measure")).otherwise(pl.lit("learn"))
+        ),
+    },
+    "rejected": {
+        "kind": pl.when(_WAS_MEASURED)
+        .then(pl.lit("caption"))
+        .otherwise(
+            pl.col("kind").fill_null(
+                pl.when(pl.col("stage") == "annotate").then(pl.lit("caption")).otherwise(pl.lit(""))
+            )
+        ),
+        "purpose": pl.col("purpose").fill_null(
+            pl.when(pl.col("stage") != "annotate")
+            .then(pl.lit(""))
+            .otherwise(pl.when(_WAS_MEASURED).then(pl.lit("measure")).otherwise(pl.lit("learn")))
+        ),
+    },
 }
 
 _BY_ROUND = {"annotations", "rejected", "noise_signals", "examples"}
@@ -101,7 +122,9 @@ class Records:
             for start in range(0, len(wanted), 500):
                 some = db.keys.c.key.in_(wanted[start : start + 500])
                 names.update(
-                    connection.execute(sql.select(db.keys.c.shard).where(db.keys.c.kind == kind, some).distinct()).scalars()
+                    connection.execute(
+                        sql.select(db.keys.c.shard).where(db.keys.c.kind == kind, some).distinct()
+                    ).scalars()
                 )
         return self._scan(kind, sorted(names), pl.col(next(iter(SCHEMAS[kind]))).is_in(wanted))
 
@@ -111,13 +134,19 @@ class Records:
         found: set[str] = set()
         with self._db.transaction() as connection:
             for start in range(0, len(wanted), 500):
-                query = sql.select(db.keys.c.key).where(db.keys.c.kind == kind, db.keys.c.key.in_(wanted[start : start + 500]))
+                query = sql.select(db.keys.c.key).where(
+                    db.keys.c.kind == kind, db.keys.c.key.in_(wanted[start : start + 500])
+                )
                 found.update(connection.execute(query).scalars())
         return found
 
     def read(self, kind: str, *, round: int | None = None) -> pl.DataFrame:
         """All committed rows, in the order of their shards' commits."""
-        query = sql.select(db.shards.c.name).where(db.shards.c.kind == kind).order_by(db.shards.c.position, db.shards.c.name)
+        query = (
+            sql.select(db.shards.c.name)
+            .where(db.shards.c.kind == kind)
+            .order_by(db.shards.c.position, db.shards.c.name)
+        )
         if round is not None:
             query = query.where(db.shards.c.round == round)
         if self.until is not None:
@@ -128,7 +157,11 @@ class Records:
 
     def files(self, kind: str, *, round: int | None = None) -> list[Path]:
         """The committed shards, in the order of their commits: for one pass over more rows than memory holds."""
-        query = sql.select(db.shards.c.name).where(db.shards.c.kind == kind).order_by(db.shards.c.position, db.shards.c.name)
+        query = (
+            sql.select(db.shards.c.name)
+            .where(db.shards.c.kind == kind)
+            .order_by(db.shards.c.position, db.shards.c.name)
+        )
         if round is not None:
             query = query.where(db.shards.c.round == round)
         with self._db.transaction() as connection:
@@ -145,7 +178,7 @@ class Records:
             )
             if where is not None:
                 frames = frames.filter(where)
-            return frames.with_columns(pl.col(name).fill_null(old) for name, old in _BEFORE.get(kind, {}).items()).collect()
+            return frames.with_columns(old.alias(name) for name, old in _BEFORE.get(kind, {}).items()).collect()
         except (OSError, pl.exceptions.PolarsError) as error:
             raise BorderError(
                 f"{self.root / kind}: a committed shard is missing or damaged ({error}). Restore it from a backup."
@@ -210,7 +243,11 @@ def _write_whole(frame: pl.DataFrame, path: Path) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-        mend = "Free space on the disk and run the same command; nothing written before is lost." if full else "Check the folder."
+        mend = (
+            "Free space on the disk and run the same command; nothing written before is lost."
+            if full
+            else "Check the folder."
+        )
         raise BorderError(f"{path}: can't write ({error}). {mend}") from error
 
 

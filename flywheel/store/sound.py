@@ -41,7 +41,9 @@ def sound_events(samples: NDArray[np.float32], rate_hz: int) -> list[SoundEvent]
     window, hop = int(_WINDOW_S * rate_hz), int(_HOP_S * rate_hz)
     if len(samples) < window:
         return []
-    frequencies, _, spectrum = signal.stft(samples, fs=rate_hz, nperseg=window, noverlap=window - hop, boundary=None, padded=False)
+    frequencies, _, spectrum = signal.stft(
+        samples, fs=rate_hz, nperseg=window, noverlap=window - hop, boundary=None, padded=False
+    )
     power = np.abs(spectrum) ** 2 + 1e-14
     # Loudness has a window of its own: the spectrum's would smear a 10 ms click over 40 ms.
     short = np.lib.stride_tricks.sliding_window_view(samples, hop)[::hop]
@@ -67,7 +69,9 @@ def _runs(active: NDArray[np.bool_], gap: int) -> list[tuple[int, int]]:
     return runs
 
 
-def _event(power: NDArray[np.float64], frequencies: NDArray[np.float64], start: int, end: int, loudness_db: float) -> SoundEvent:
+def _event(
+    power: NDArray[np.float64], frequencies: NDArray[np.float64], start: int, end: int, loudness_db: float
+) -> SoundEvent:
     audible = frequencies > 60
     flatness = float(np.median(np.exp(np.log(power[audible]).mean(0)) / power[audible].mean(0)))
     peaks = frequencies[audible][power[audible].argmax(0)]

@@ -21,7 +21,11 @@ from flywheel.store.workspace import Workspace
 
 _PARENT = "mlflow_parent"
 #: A server that does not answer costs a round some seconds, not the minutes that MLflow would try for.
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}
+_PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+}
 
 #: What MLflow's page of charts shows of the rounds, section by section; all else can be added there by hand.
 _CHARTS: Mapping[str, Sequence[str]] = {
@@ -62,7 +66,11 @@ class Tracker:
     def stage(self, round: int, stage: str, values: Mapping[str, float], parameters: Mapping[str, Any]) -> None:
         """A stage's own run under its round's."""
         self._tell(
-            "stage", round=round, stage=stage, values=dict(values), parameters={k: str(v)[:500] for k, v in parameters.items()}
+            "stage",
+            round=round,
+            stage=stage,
+            values=dict(values),
+            parameters={k: str(v)[:500] for k, v in parameters.items()},
         )
 
     def dataset(self, round: int) -> None:
@@ -109,9 +117,7 @@ class Tracker:
         experiment, view = self._workspace.meta("mlflow_experiment"), self._workspace.meta("mlflow_view")
         if experiment is None or view is None:
             return ""
-        return (
-            f"#/experiments/{experiment}/runs?compareRunsMode={page}&viewStateShareKey={view}{'' if page == 'CHART' else '-texts'}"
-        )
+        return f"#/experiments/{experiment}/runs?compareRunsMode={page}&viewStateShareKey={view}{'' if page == 'CHART' else '-texts'}"
 
     # How.
 
@@ -169,7 +175,9 @@ class Tracker:
             # What the tracker will never take must not keep back what comes after it, nor pass for a tracker that is down.
             if getattr(error, "error_code", "") not in _NEVER_TAKEN:
                 raise
-            say(f"tracking: {what} of round {arguments.get('round')} was not taken ({str(error).splitlines()[0][:200]})")
+            say(
+                f"tracking: {what} of round {arguments.get('round')} was not taken ({str(error).splitlines()[0][:200]})"
+            )
 
     def _module(self) -> Any:
         if self._mlflow is None:
@@ -207,7 +215,9 @@ class Tracker:
                 yield child
 
     @contextmanager
-    def _found(self, mlflow: Any, key: str, name: str, tags: Mapping[str, str], *, nested: bool = False) -> Iterator[Any]:
+    def _found(
+        self, mlflow: Any, key: str, name: str, tags: Mapping[str, str], *, nested: bool = False
+    ) -> Iterator[Any]:
         run_id = self._workspace.meta(key)
         if run_id is not None and not self._is_there(mlflow, run_id):
             # Another server, or one whose database was made anew: it gets runs of its own.
@@ -249,7 +259,9 @@ class Tracker:
         with self._run(mlflow, round):
             mlflow.set_tags(dict(values))
 
-    def _do_stage(self, mlflow: Any, round: int, stage: str, values: Mapping[str, float], parameters: Mapping[str, str]) -> None:
+    def _do_stage(
+        self, mlflow: Any, round: int, stage: str, values: Mapping[str, float], parameters: Mapping[str, str]
+    ) -> None:
         # Not "round": who filters by that wants rounds.
         tags = {"of_round": str(round), "stage": stage, "wheel": self._workspace.root.name, "level": "stage"}
         with (
@@ -304,7 +316,9 @@ class Tracker:
             # A parent of an older version lacks it, and the page would lack the parent.
             mlflow.set_tag("level", "wheel")
             mlflow.set_experiment_tag(f"mlflow.sharedViewState.{key}", _view(self._workspace.root.name, figures))
-            mlflow.set_experiment_tag(f"mlflow.sharedViewState.{key}-texts", _view(self._workspace.root.name, (), "= 'round'"))
+            mlflow.set_experiment_tag(
+                f"mlflow.sharedViewState.{key}-texts", _view(self._workspace.root.name, (), "= 'round'")
+            )
         self._workspace.set_meta("mlflow_view", key)
 
     def _do_training(self, mlflow: Any, round: int, logged: Sequence[tuple[dict[str, float], int]]) -> None:

@@ -19,7 +19,20 @@ import sqlalchemy as sql
 
 from flywheel.core import config as configuration
 from flywheel.core.errors import UserError
-from flywheel.core.types import Annotation, Clip, Correction, Cue, Generation, NoiseSignal, Stage, content_id
+from flywheel.core.types import (
+    CAPTION,
+    LEARN,
+    MEASURE,
+    Annotation,
+    Clip,
+    Correction,
+    Cue,
+    Generation,
+    NoiseSignal,
+    Stage,
+    content_id,
+    form_of,
+)
 from flywheel.store import database as db
 from flywheel.store.cache import FrameCache
 from flywheel.store.records import Records
@@ -160,27 +173,47 @@ class Workspace:
     def generations(self) -> pl.DataFrame:
         return self.records.read("generations")
 
-    def annotations(self, round: int | None = None, kind: str | None = None) -> pl.DataFrame:
+    def annotations(
+        self, round: int | None = None, kind: str | None = None, purpose: str | None = None
+    ) -> pl.DataFrame:
+        """Texts of a round or of all rounds, by kind (``caption``, …) and purpose (``learn``, ``measure``).
+
+        With neither, all; a kind alone means those to learn from.
+        """
+        if kind == "evaluation":
+            # What captions that measure were called before texts had a purpose.
+            kind, purpose = CAPTION, MEASURE
+        if kind is not None and purpose is None:
+            purpose = LEARN
         frame = self.records.read("annotations", round=round)
-        return frame if kind is None else frame.filter(pl.col("kind") == kind)
+        if kind is not None:
+            frame = frame.filter(pl.col("kind") == kind)
+        return frame if purpose is None else frame.filter(pl.col("purpose") == purpose)
 
     def rejected(self, round: int | None = None, *, open_only: bool = False) -> pl.DataFrame:
         """Rows that failed, with stage and reason. An open reject is one without a later success."""
         frame = self.records.read("rejected", round=round)
         if not open_only or frame.is_empty():
             return frame
-        written = self.annotations().select("clip_id", "round", "kind").with_columns(stage=pl.lit("annotate")).unique()
+        written = (
+            self.annotations()
+            .select("clip_id", "round", "kind", "purpose")
+            .with_columns(stage=pl.lit("annotate"))
+            .unique()
+        )
         clips = self.clips().select("uri").with_columns(stage=pl.lit("ingest")).unique()
-        frame = frame.join(written, on=["clip_id", "round", "stage", "kind"], how="anti")
+        frame = frame.join(written, on=["clip_id", "round", "stage", "kind", "purpose"], how="anti")
         return frame.join(clips, on=["uri", "stage"], how="anti").unique(
-            ["uri", "clip_id", "stage", "round", "kind"], keep="last", maintain_order=True
+            ["uri", "clip_id", "stage", "round", "kind", "purpose"], keep="last", maintain_order=True
         )
 
     def corrections(self) -> pl.DataFrame:
         if self.snapshot is not None:
             return pl.read_parquet(self._snapshot_file(self.snapshot.round))
         with self.database.transaction() as connection:
-            rows = connection.execute(sql.select(db.corrections).order_by(db.corrections.c.at, db.corrections.c.id)).mappings()
+            rows = connection.execute(
+                sql.select(db.corrections).order_by(db.corrections.c.at, db.corrections.c.id)
+            ).mappings()
             schema = {c.name: pl.Float64 if c.name == "seconds" else pl.String for c in db.corrections.columns}
             return pl.DataFrame([dict(row) for row in rows], schema=schema)
 
@@ -232,12 +265,23 @@ class Workspace:
         """What rounds learned from: a row for each text and stage, with the corrections that it stands on."""
         return self.records.read("examples", round=round)
 
-    def add_rejected(self, *, round: int, stage: Stage, uri: str, clip_id: str, reason: str, kind: str = "caption") -> int:
+    def add_rejected(
+        self,
+        *,
+        round: int,
+        stage: Stage,
+        uri: str,
+        clip_id: str,
+        reason: str,
+        kind: str = CAPTION,
+        purpose: str = LEARN,
+    ) -> int:
         """The same failure of the same thing is one row, however often it is met."""
-        kind = kind if stage == "annotate" else ""
+        kind, purpose = (kind, purpose) if stage == "annotate" else ("", "")
+        form = [form_of(kind, purpose)] if (kind, purpose) not in (("", ""), (CAPTION, LEARN)) else []
         row = {
-            "id": content_id(round, stage, uri, clip_id, reason, *([] if kind in ("", "caption") else [kind])), "round": round, "uri": uri, "clip_id": clip_id,
-            "stage": stage, "reason": reason, "at": datetime.now(UTC).isoformat(timespec="seconds"), "kind": kind,
+            "id": content_id(round, stage, uri, clip_id, reason, *form), "round": round, "uri": uri, "clip_id": clip_id,
+            "stage": stage, "reason": reason, "at": datetime.now(UTC).isoformat(timespec="seconds"), "kind": kind, "purpose": purpose,
         }  # fmt: skip
         return self.records.append("rejected", [row], round=round)
 
@@ -288,7 +332,9 @@ class Workspace:
         at = datetime.now(UTC).isoformat(timespec="seconds")
         with self.database.transaction() as connection:
             connection.execute(sql.delete(db.exports).where(db.exports.c.out == str(out)))
-            connection.execute(sql.insert(db.exports).values(out=str(out), at=at, round=round, clips=json.dumps(sorted(clip_ids))))
+            connection.execute(
+                sql.insert(db.exports).values(out=str(out), at=at, round=round, clips=json.dumps(sorted(clip_ids)))
+            )
 
     def forget_export(self, out: str) -> None:
         with self.database.transaction() as connection:
@@ -303,7 +349,9 @@ class Workspace:
 
     def stage(self, round: int, stage: Stage) -> tuple[str, dict[str, Any]]:
         """(state, result) of a stage; ("pending", {}) where it never began."""
-        query = sql.select(db.stages.c.state, db.stages.c.result).where(db.stages.c.round == round, db.stages.c.stage == stage)
+        query = sql.select(db.stages.c.state, db.stages.c.result).where(
+            db.stages.c.round == round, db.stages.c.stage == stage
+        )
         with self.database.transaction() as connection:
             row = connection.execute(query).first()
         return (row.state, json.loads(row.result)) if row else ("pending", {})
@@ -321,7 +369,9 @@ class Workspace:
 
     def stages_s(self, round: int) -> dict[str, float]:
         with self.database.transaction() as connection:
-            rows = connection.execute(sql.select(db.stages.c.stage, db.stages.c.seconds).where(db.stages.c.round == round))
+            rows = connection.execute(
+                sql.select(db.stages.c.stage, db.stages.c.seconds).where(db.stages.c.round == round)
+            )
             return {row.stage: row.seconds for row in rows}
 
     def money(self, round: int) -> float:
@@ -333,7 +383,9 @@ class Workspace:
     def rounds(self) -> list[int]:
         """Rounds that began, in order."""
         with self.database.transaction() as connection:
-            return list(connection.execute(sql.select(db.stages.c.round).distinct().order_by(db.stages.c.round)).scalars())
+            return list(
+                connection.execute(sql.select(db.stages.c.round).distinct().order_by(db.stages.c.round)).scalars()
+            )
 
     # Champions: a row for each change, none is ever changed. The newest says who is in force, so that a kill leaves the old one or the new one.
 
@@ -341,7 +393,10 @@ class Workspace:
         """Every promotion and rollback, oldest first: ``round``, ``action``, ``reason``, ``at``, and what the champion consists of."""
         with self.database.transaction() as connection:
             rows = connection.execute(sql.select(db.champions).order_by(db.champions.c.id)).mappings().all()
-        return [{**{k: v for k, v in row.items() if k not in ("id", "details")}, **json.loads(row["details"])} for row in rows]
+        return [
+            {**{k: v for k, v in row.items() if k not in ("id", "details")}, **json.loads(row["details"])}
+            for row in rows
+        ]
 
     def lineage(self) -> list[int]:
         """The champions that rollbacks would go back through, from the base (0) to the one in force."""
@@ -362,14 +417,24 @@ class Workspace:
         if self.snapshot is not None:
             return self.snapshot.round
         with self.database.transaction() as connection:
-            found = connection.execute(sql.select(db.champions.c.round).order_by(db.champions.c.id.desc()).limit(1)).scalar()
+            found = connection.execute(
+                sql.select(db.champions.c.round).order_by(db.champions.c.id.desc()).limit(1)
+            ).scalar()
         return int(found) if found is not None else 0
 
-    def promote(self, round: int, reason: str, *, action: str = "promote", details: Mapping[str, Any] | None = None) -> None:
+    def promote(
+        self, round: int, reason: str, *, action: str = "promote", details: Mapping[str, Any] | None = None
+    ) -> None:
         """Put a round's model in force: one row, so whoever reads sees the champion before or after."""
         with self.database.transaction() as connection:
             at = datetime.now(UTC).isoformat(timespec="seconds")
-            values = {"round": round, "reason": reason, "at": at, "action": action, "details": json.dumps(dict(details or {}))}
+            values = {
+                "round": round,
+                "reason": reason,
+                "at": at,
+                "action": action,
+                "details": json.dumps(dict(details or {})),
+            }
             connection.execute(sql.insert(db.champions).values(**values))
 
     # A round's data as it was.
@@ -380,7 +445,9 @@ class Workspace:
         if (known := self.frozen(round)) is not None:
             return known
         with self.database.transaction() as connection:
-            position = int(connection.execute(sql.select(sql.func.coalesce(sql.func.max(db.shards.c.position), 0))).scalar_one())
+            position = int(
+                connection.execute(sql.select(sql.func.coalesce(sql.func.max(db.shards.c.position), 0))).scalar_one()
+            )
         file = self._snapshot_file(round)
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_suffix(".tmp")

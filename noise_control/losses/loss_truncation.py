@@ -16,7 +16,11 @@ class _LossTruncation(Truncation):
 
     def weight(self, statistics: TokenStatistics, target_N: Tensor, context: TokenContext | None) -> Tensor | None:
         live_N = target_N != IGNORED
-        sequence_N = context.sequence_N if context is not None and context.sequence_N is not None else torch.arange(len(target_N))
+        sequence_N = (
+            context.sequence_N
+            if context is not None and context.sequence_N is not None
+            else torch.arange(len(target_N))
+        )
         # Rows without a token that counts would enter as sequences of loss zero.
         names, index_N = torch.unique(sequence_N.to(target_N.device)[live_N], return_inverse=True)
         sums = torch.zeros(len(names), dtype=torch.float64, device=target_N.device)

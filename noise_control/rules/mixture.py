@@ -104,7 +104,9 @@ class _Words:
         before[1:] = torch.where(begins[1:], before[1:], word[:-1])
         text, first = begins.long().cumsum(0) - 1, begins.nonzero()[:, 0]
         place = (torch.arange(len(word), device=word.device) - first[text]).clamp(max=_PLACES - 1)
-        return cls(word=word, group=group_of(context, target_N)[live], text=text, before=before, place=place, first=first)
+        return cls(
+            word=word, group=group_of(context, target_N)[live], text=text, before=before, place=place, first=first
+        )
 
     def in_group(self, index: int) -> _Words:
         return replace(self, group=torch.full_like(self.group, index))
@@ -263,10 +265,15 @@ class Mixture(AdaptiveRule):
         """m: half from the word before, half from the place, the unigram as prior of both; without the ``own`` earlier visits of
         the text itself, or a text that is read every epoch would look expected where people's texts, never counted, do not."""
         counts, group = self._counts, words.group
-        unigram = (counts["words"][group, words.word] + 0.01) / (counts["words"].sum(1)[group] + 0.01 * self._vocabulary)
+        unigram = (counts["words"][group, words.word] + 0.01) / (
+            counts["words"].sum(1)[group] + 0.01 * self._vocabulary
+        )
         half = []
         for pairs_table, given_table, given in (("bigrams", "before", words.before), ("placed", "places", words.place)):
-            pairs, total = counts[pairs_table][group, self._bucket(given, words.word)], counts[given_table][group, given]
+            pairs, total = (
+                counts[pairs_table][group, self._bucket(given, words.word)],
+                counts[given_table][group, given],
+            )
             if own is not None:
                 pairs, total = (pairs - own).clamp(min=0), (total - own).clamp(min=0)
             half.append(0.5 * (pairs + _PRIOR * unigram) / (total + _PRIOR))
@@ -299,7 +306,9 @@ class Mixture(AdaptiveRule):
             noise = self._found["noise"][index]
             own_S = words.mean(_agreement(log_q, noise[words.word]))
             # What noise words would show in each of these places.
-            of_noise = torch.cat([(_agreement(part.double(), noise) * noise).sum(1) for part in torch.split(log_qv, _CHUNK)])
+            of_noise = torch.cat(
+                [(_agreement(part.double(), noise) * noise).sum(1) for part in torch.split(log_qv, _CHUNK)]
+            )
             parts = (own_S, words.mean(of_noise), own_S**2, torch.ones_like(own_S))
             self._human["agreement"][index] += torch.stack(parts, 1).sum(0)
             self._human["repeats"][index].index_add_(0, words.signature(), torch.ones_like(own_S))
@@ -335,7 +344,9 @@ class Mixture(AdaptiveRule):
         words, live = _Words.of(context, target_N, self._vocabulary), doubtful(context, target_N)
         log_q = -torch.nn.functional.cross_entropy(widened(logits_NV[live]), words.word, reduction="none").double()
         score_S = words.mean(self._evidence(log_q, words))
-        rate_S = torch.tensor([self._rate_of_corruption(g) for g in range(self._num_groups)]).to(score_S)[words.group[words.first]]
+        rate_S = torch.tensor([self._rate_of_corruption(g) for g in range(self._num_groups)]).to(score_S)[
+            words.group[words.first]
+        ]
         shown = torch.stack((score_S, score_S**2, torch.ones_like(score_S), rate_S), 1)
         self._human["corrupted"].index_add_(0, words.group[words.first], shown)
 
@@ -370,7 +381,12 @@ class Mixture(AdaptiveRule):
         if self._human["agreement"].sum() > 0:
             for index in range(self._num_groups):
                 self._look(index)
-            for table in (*self._human.values(), *self._held.values(), self._counts["scores"], self._counts["agreement"]):
+            for table in (
+                *self._human.values(),
+                *self._held.values(),
+                self._counts["scores"],
+                self._counts["agreement"],
+            ):
                 table.zero_()
         # Before anything is suspected, any word of the group's may be noise.
         unsuspected = self._found["total"] == 0
@@ -472,7 +488,10 @@ class Mixture(AdaptiveRule):
             right = corrupted(people, share * total)
             # EM goes where it starts: from wrong texts far off, and from each rate that would move the mean as far as it is.
             moved = right[0] - float((scores * CENTRES).sum() / scores.sum())
-            starts = [(0.3, right[0] - 2 * right[1]), *((rate, right[0] - moved / rate) for rate in _START_RATES if moved > 0)]
+            starts = [
+                (0.3, right[0] - 2 * right[1]),
+                *((rate, right[0] - moved / rate) for rate in _START_RATES if moved > 0),
+            ]
             for rate, mean in starts:
                 wrong = pinned_mixture(scores, right, (rate, mean, right[1]), self.noise_max)
                 if wrong is not None and (not self.words or stands_apart(wrong, people)):
@@ -484,7 +503,9 @@ class Mixture(AdaptiveRule):
         """Noise words are those that are suspected in trusted texts: the M-step of the words' mixture."""
         suspected, words = self._counts["suspected"][index], self._counts["words"][index]
         if suspected.sum() > 0:
-            self._found["noise"][index] = (1 - _NOISE_PRIOR) * suspected / suspected.sum() + _NOISE_PRIOR * words / words.sum()
+            self._found["noise"][index] = (
+                1 - _NOISE_PRIOR
+            ) * suspected / suspected.sum() + _NOISE_PRIOR * words / words.sum()
 
     # -- what is told ------------------------------------------------------------------------------------------------------
 
@@ -504,7 +525,9 @@ class Mixture(AdaptiveRule):
             "noise_words": self._found["word_rate"], "wrong_texts": self._wrong_texts(), "repeated_texts": self._found["repeated_rate"],
             "noise_rate_error": self._found["error"],
         }  # fmt: skip
-        return super().figures() | {f"{name}/{g}": value for name, row in found.items() for g, value in enumerate(row.tolist())}
+        return super().figures() | {
+            f"{name}/{g}": value for name, row in found.items() for g, value in enumerate(row.tolist())
+        }
 
     def state_dict(self) -> dict[str, Tensor]:
         if not self._vocabulary:

@@ -81,7 +81,9 @@ def main(folder: Path) -> None:
         own[name] = list(engine.generate(asked, greedy))
         if name != "base":
             known[name] = canaries(vlm, builder, asked[:4], engine)
-    served = build("vllm", model=bundled_model(), adapter=folder / "new", builder=builder, name="round-2", options=OPTIONS)
+    served = build(
+        "vllm", model=bundled_model(), adapter=folder / "new", builder=builder, name="round-2", options=OPTIONS
+    )
     out["adapter"] = same(own["new"], list(served.generate(asked, greedy)))
     out["proof"] = verdict(served, known["new"])
     warm = Sampling(max_new_tokens=20, temperature=1.0, seed=3)
@@ -94,11 +96,17 @@ def main(folder: Path) -> None:
     shape = Sampling(max_new_tokens=160, schema=SCHEMA)
     held = {
         r.key: r
-        for r in build("transformers", vlm=load_vlm(bundled_model(), folder / "new"), builder=builder).generate(asked[:16], shape)
+        for r in build("transformers", vlm=load_vlm(bundled_model(), folder / "new"), builder=builder).generate(
+            asked[:16], shape
+        )
     }
     guided = list(served.generate(asked[:16], shape))
     out["guided"] = [*same(list(held.values()), guided), sum(fits(r.text) for r in guided)]
-    impossible = {"type": "object", "properties": {"tags": {"type": "string", "pattern": "(?<=x)y"}}, "required": ["tags"]}
+    impossible = {
+        "type": "object",
+        "properties": {"tags": {"type": "string", "pattern": "(?<=x)y"}},
+        "required": ["tags"],
+    }
     try:
         out["impossible"] = str(list(served.generate(asked[:4], replace(shape, schema=json.dumps(impossible)))))
     except UserError as error:

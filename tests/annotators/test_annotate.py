@@ -41,7 +41,11 @@ def requests(count: int) -> list[Request]:
         Request(
             key=str(i),
             picture=Picture(
-                key=str(i), frames_THWC=scenes.draw(scenes.sample_scene(i), times), times_s=times, duration_s=3.2, fps=10.0
+                key=str(i),
+                frames_THWC=scenes.draw(scenes.sample_scene(i), times),
+                times_s=times,
+                duration_s=3.2,
+                fps=10.0,
             ),
             prompt="Transcript: something\n" * (i % 2) + "Describe what is seen and heard.",
         )
@@ -73,7 +77,10 @@ def test_logprobs_are_the_models_own() -> None:
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_what_is_written_does_not_depend_on_the_batch(temperature: float) -> None:
     vlm = load_vlm(bundled_model())
-    builder, sampling = InputBuilder(vlm.processor), Sampling(max_new_tokens=30, temperature=temperature, top_p=0.95, seed=5)
+    builder, sampling = (
+        InputBuilder(vlm.processor),
+        Sampling(max_new_tokens=30, temperature=temperature, top_p=0.95, seed=5),
+    )
     together = build("transformers", vlm=vlm, builder=builder, batch_size=5).generate(requests(5), sampling)
     alone = build("transformers", vlm=vlm, builder=builder, batch_size=1).generate(requests(5), sampling)
     assert [r.text for r in together] == [r.text for r in alone]
@@ -114,13 +121,13 @@ def test_a_request_that_cannot_be_done_fails_alone() -> None:
 def test_each_clip_once_and_again_nothing(make_workspace: Make, corpus: Path) -> None:
     context = filled(make_workspace, corpus, "annotate.engine=fake", "annotate.batch_size=4")
     clips = context.split("train", "test", "anchor")
-    first = write_texts(context, clips, by=0, round=1, kind="caption", limit=7)
+    first = write_texts(context, clips, by=0, round=1, limit=7)
     assert (first.written, first.generated) == (7, 7)
-    second = write_texts(context, clips, by=0, round=1, kind="caption")
+    second = write_texts(context, clips, by=0, round=1)
     assert (second.written, second.generated) == (13, 13)
-    assert write_texts(context, clips, by=0, round=1, kind="caption").written == 0
+    assert write_texts(context, clips, by=0, round=1).written == 0
     assert context.workspace.annotations(round=1)["clip_id"].n_unique() == 20
-    third = write_texts(context, clips, by=0, round=2, kind="caption")
+    third = write_texts(context, clips, by=0, round=2)
     assert (third.written, third.generated, third.reused) == (20, 0, 20), "an unchanged model writes nothing anew"
     assert context.workspace.generations().height == 20
     assert set(context.workspace.annotations(round=2)["generation_id"]) == set(context.workspace.generations()["id"])
@@ -128,7 +135,7 @@ def test_each_clip_once_and_again_nothing(make_workspace: Make, corpus: Path) ->
 
 def test_changed_sampling_prompt_or_hints_are_new_keys(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
     context = filled(make_workspace, corpus, "annotate.engine=fake")
-    write_texts(context, context.split("train"), by=0, round=1, kind="caption")
+    write_texts(context, context.split("train"), by=0, round=1)
     made = context.workspace.generations().height
     for overrides in (["annotate.max_new_tokens=5"], ["annotate.hints=[sounds]"], ["corpus.frames=4"]):
         other = RoundContext(make_workspace("annotate.engine=fake", *overrides))
@@ -137,7 +144,9 @@ def test_changed_sampling_prompt_or_hints_are_new_keys(make_workspace: Make, cor
     assert context.workspace.generations().height > made
 
 
-def test_killed_between_generation_and_annotation(make_workspace: Make, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_between_generation_and_annotation(
+    make_workspace: Make, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What was generated is committed and used; the text that was written stands."""
     context = filled(make_workspace, corpus, "annotate.engine=fake", "annotate.commit_rows=8")
 
@@ -150,12 +159,12 @@ def test_killed_between_generation_and_annotation(make_workspace: Make, corpus: 
     with monkeypatch.context() as patch:
         patch.setattr(context.workspace, "add_annotations", die)
         with pytest.raises(Killed):
-            write_texts(context, context.split("train", "test", "anchor"), by=0, round=1, kind="caption")
+            write_texts(context, context.split("train", "test", "anchor"), by=0, round=1)
     made = context.workspace.generations().height
     assert 0 < made <= 8
     assert context.workspace.annotations(round=1).is_empty()
     before = dict(context.workspace.generations().select("id", "text").iter_rows())
-    result = write_texts(context, context.split("train", "test", "anchor"), by=0, round=1, kind="caption")
+    result = write_texts(context, context.split("train", "test", "anchor"), by=0, round=1)
     assert (result.written, result.generated, result.reused) == (20, 20 - made, made)
     after = dict(context.workspace.generations().select("id", "text").iter_rows())
     assert before.items() <= after.items()
@@ -171,13 +180,15 @@ def test_a_file_that_is_gone_is_a_rejected_row(make_workspace: Make, corpus: Pat
     gone = sorted((tmp_path / "copy").glob("*.mp4"))[0]
     gone.unlink()
     context = RoundContext(w)
-    result = write_texts(context, context.split("train", "test", "anchor"), by=0, round=1, kind="caption")
+    result = write_texts(context, context.split("train", "test", "anchor"), by=0, round=1)
     assert (result.written, result.rejected) == (19, 1)
     row = w.rejected().to_dicts()[0]
     assert (Path(row["uri"]).name, row["stage"], row["reason"]) == (gone.name, "annotate", "the file is gone")
 
 
-def test_empty_text_is_tried_again_then_rejected(make_workspace: Make, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_text_is_tried_again_then_rejected(
+    make_workspace: Make, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from annotators.engines import fake
 
     context = filled(make_workspace, corpus, "annotate.engine=fake", "annotate.max_tries=3")
@@ -191,19 +202,25 @@ def test_empty_text_is_tried_again_then_rejected(make_workspace: Make, corpus: P
 
     monkeypatch.setattr(fake._Engine, "generate", mostly_empty)
     clips = context.split("train", "test", "anchor")
-    result = write_texts(context, clips, by=0, round=1, kind="caption")
+    result = write_texts(context, clips, by=0, round=1)
     assert temperatures == [0.0, 0.7, 0.7]
     assert result.written + result.rejected == 20
     assert 0 < result.rejected < 20
     assert set(context.workspace.rejected()["reason"]) == {"the model wrote nothing"}
     assert result.unhealthy == {"empty": 20 + 2 * result.rejected}
     kept = context.workspace.generations().join(context.workspace.annotations(), left_on="id", right_on="generation_id")
-    assert all(json.loads(s)["temperature"] == 0.7 for s in kept["sampling"]), "a retried text's record says how it was sampled"
+    assert all(json.loads(s)["temperature"] == 0.7 for s in kept["sampling"]), (
+        "a retried text's record says how it was sampled"
+    )
 
 
-def test_candidates_are_kept_and_the_best_is_chosen(make_workspace: Make, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    context = filled(make_workspace, corpus, "annotate.engine=fake", "annotate.num_candidates=3", "annotate.temperature=0.8")
-    write_texts(context, context.split("test"), by=0, round=1, kind="caption")
+def test_candidates_are_kept_and_the_best_is_chosen(
+    make_workspace: Make, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = filled(
+        make_workspace, corpus, "annotate.engine=fake", "annotate.num_candidates=3", "annotate.temperature=0.8"
+    )
+    write_texts(context, context.split("test"), by=0, round=1)
     count = len(context.split("test"))
     assert context.workspace.generations().height == 3 * count
     assert context.workspace.annotations(round=1).height == count
@@ -240,47 +257,55 @@ def test_rejected_clips_are_tried_again_only_when_asked(
     clips = context.split("train", "test", "anchor")
     with monkeypatch.context() as patch:
         patch.setattr(fake._Engine, "generate", loops)
-        first = write_texts(context, clips, by=0, round=1, kind="caption")
+        first = write_texts(context, clips, by=0, round=1)
     assert first.rejected > 0
     assert first.unhealthy == {"loop": first.rejected}
     assert set(context.workspace.rejected()["reason"]) == {"the model repeats itself (a dog runs and)"}
-    assert write_texts(context, clips, by=0, round=1, kind="caption").generated == 0, "a rejected clip is not tried by itself"
-    again = write_texts(context, clips, by=0, round=1, kind="caption", retry=1)
+    assert write_texts(context, clips, by=0, round=1).generated == 0, "a rejected clip is not tried by itself"
+    again = write_texts(context, clips, by=0, round=1, retry=1)
     assert (again.generated, again.written) == (first.rejected, first.rejected)
     assert context.workspace.annotations(round=1).height == 20
     assert context.workspace.rejected(open_only=True).is_empty()
 
 
-def test_what_is_only_measured_is_kept_however_bad(make_workspace: Make, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_only_measured_is_kept_however_bad(
+    make_workspace: Make, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Leaving loops out of an evaluation would flatter the model."""
     from annotators.engines import fake
 
     context = filled(make_workspace, corpus, "annotate.engine=fake")
     original = fake._Engine.generate
-    monkeypatch.setattr(fake._Engine, "generate", lambda *a: (replace(r, text="la " * 40, finish="length") for r in original(*a)))
-    assert write_texts(context, context.split("test"), by=0, round=0, kind="evaluation").rejected == 0
-    assert write_texts(context, context.split("train"), by=0, round=1, kind="caption").written == 0
+    monkeypatch.setattr(
+        fake._Engine, "generate", lambda *a: (replace(r, text="la " * 40, finish="length") for r in original(*a))
+    )
+    assert write_texts(context, context.split("test"), by=0, round=0, purpose="measure").rejected == 0
+    assert write_texts(context, context.split("train"), by=0, round=1).written == 0
 
 
 def test_figures_of_a_pass(make_workspace: Make, corpus: Path) -> None:
     """Decode calls of the first pass, none in the second; tokens and money."""
     context = filled(
-        make_workspace, corpus, "annotate.engine=fake", "annotate.price_per_million_out=1000", "annotate.price_per_hour=0"
+        make_workspace,
+        corpus,
+        "annotate.engine=fake",
+        "annotate.price_per_million_out=1000",
+        "annotate.price_per_hour=0",
     )
     clips = context.split("train", "test", "anchor")
-    first = write_texts(context, clips, by=0, round=1, kind="caption")
+    first = write_texts(context, clips, by=0, round=1)
     assert (first.decodes, first.cache_hits) == (20, 0)
     assert first.tokens_out == 100
     assert first.money == pytest.approx(0.1)
     assert costs(context, 1, "caption")["money_per_kept_row"] == pytest.approx(0.005)
     assert 0 <= first.busy_share <= 1
     other = RoundContext(make_workspace("annotate.engine=fake", "annotate.max_new_tokens=7"))
-    second = write_texts(other, clips, by=0, round=2, kind="caption")
+    second = write_texts(other, clips, by=0, round=2)
     assert (second.generated, second.decodes, second.cache_hits) == (20, 0, 20)
     # A pass in parts, as after a kill, costs what its parts cost together.
     third = RoundContext(make_workspace("annotate.engine=fake", "annotate.max_new_tokens=9"))
     for limit in (6, None):
-        write_texts(third, clips, by=0, round=3, kind="caption", limit=limit)
+        write_texts(third, clips, by=0, round=3, limit=limit)
     assert costs(third, 3, "caption")["tokens_out"] == 100
 
 
@@ -332,6 +357,6 @@ def test_decoders_work_while_the_engine_takes_what_lies_ready(make_workspace: Ma
     original_generate = fake._Engine.generate
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fake._Engine, "generate", generate)
-        result = write_texts(context, context.split("train", "test", "anchor"), by=0, round=1, kind="caption")
+        result = write_texts(context, context.split("train", "test", "anchor"), by=0, round=1)
     assert result.written == 20
     assert most <= 24

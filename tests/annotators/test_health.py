@@ -23,7 +23,10 @@ def result(text: str, finish: str = "stop") -> Result:
         ("a man walks to the door " * 5, "loop"),
         ("red red red red red", "loop"),
         ("it is " * 3, "loop"),
-        ("A dog barks. Then the man says yes and the man says yes and the man says yes and the man says yes and", "loop"),
+        (
+            "A dog barks. Then the man says yes and the man says yes and the man says yes and the man says yes and",
+            "loop",
+        ),
         ("hmmmmmmmmmmmmmmmmm", "loop"),
         ("I'm sorry, but I can't describe this video.", "refusal"),
         ("As an AI language model I have no eyes.", "refusal"),

@@ -53,7 +53,10 @@ def test_what_a_reply_says() -> None:
     dense = read("dense_caption", cues, duration_s=3.2)
     assert dense.text == "A man enters. a bell rings"
     assert json.loads(dense.payload) == {
-        "cues": [{"start_s": 0.0, "end_s": 1.5, "text": "A man enters."}, {"start_s": 1.5, "end_s": 3.2, "text": "a bell rings"}]
+        "cues": [
+            {"start_s": 0.0, "end_s": 1.5, "text": "A man enters."},
+            {"start_s": 1.5, "end_s": 3.2, "text": "a bell rings"},
+        ]
     }
     qa = read("qa", '```json\n{"pairs": [{"question": "Who?", "answer": "A man."}]}\n```')
     assert (qa.text, json.loads(qa.payload)) == ("Who? A man.", {"pairs": [{"question": "Who?", "answer": "A man."}]})
@@ -71,7 +74,11 @@ def test_what_a_reply_says() -> None:
         ("tags", '{"words": ["dog"]}', "the reply breaks its schema"),
         ("qa", "[]", "is not of type 'object'"),
         ("dense_caption", '{"cues": []}', "non-empty"),
-        ("dense_caption", '{"cues": [{"start_s": 9.0, "end_s": 14.0, "text": "a bell"}]}', r"need 0 <= .* <= 11.75, got \[9, 14\)"),
+        (
+            "dense_caption",
+            '{"cues": [{"start_s": 9.0, "end_s": 14.0, "text": "a bell"}]}',
+            r"need 0 <= .* <= 11.75, got \[9, 14\)",
+        ),
         ("dense_caption", '{"cues": [{"start_s": 3, "end_s": 2, "text": "a bell"}]}', r"got \[3, 2\)"),
         ("dense_caption", '{"cues": [{"start_s": 11.8, "end_s": 11.9, "text": "a bell"}]}', "begins at the clip's end"),
     ],
@@ -153,7 +160,9 @@ def test_a_clip_has_one_text_of_each_kind(make_workspace: Make, tmp_path: Path) 
 def test_a_schema_that_cannot_be_compiled_is_one_line() -> None:
     vlm = load_vlm(bundled_model())
     engine = build("transformers", vlm=vlm, builder=InputBuilder(vlm.processor))
-    schema = json.dumps({"type": "object", "properties": {"tags": {"type": "string", "pattern": "(?<=x)y"}}, "required": ["tags"]})
+    schema = json.dumps(
+        {"type": "object", "properties": {"tags": {"type": "string", "pattern": "(?<=x)y"}}, "required": ["tags"]}
+    )
     with pytest.raises(UserError, match=r"json_schema can't be compiled") as found:
         list(engine.generate(requests(1), Sampling(max_new_tokens=4, schema=schema)))
     assert "\n" not in str(found.value)
@@ -164,7 +173,9 @@ def test_a_schema_that_cannot_be_compiled_is_one_line() -> None:
 def test_timed_cues_by_the_tiny_model(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
     """The model knows no JSON: that every reply has the form is the guide's doing. The captions beside it are not touched by it."""
     file = small(tmp_path)
-    context = filled(make_workspace, corpus, f"annotate.also=[{file}]", "annotate.max_new_tokens=48", "corpus.test_share=0.6")
+    context = filled(
+        make_workspace, corpus, f"annotate.also=[{file}]", "annotate.max_new_tokens=48", "corpus.test_share=0.6"
+    )
     found = annotate(context, 1, limit=4)
     assert found["written"] == 4
     assert found["also"]["dense_caption"]["written"] == 4, found["also"]
@@ -188,10 +199,14 @@ def test_timed_cues_by_the_tiny_model(make_workspace: Make, corpus: Path, tmp_pa
     assert flat(said)["annotate/dense_caption/tokens_out_per_kept_row"] > 10
     assert context.workspace.annotations(round=1, kind="caption")["payload"].unique().to_list() == [""]
     again = annotate(context, 1, limit=4)
-    assert (again["written"], again["also"]["dense_caption"]["generated"]) == (3, 3), "the seven's rest, none of the first anew"
+    assert (again["written"], again["also"]["dense_caption"]["generated"]) == (3, 3), (
+        "the seven's rest, none of the first anew"
+    )
 
 
-def test_one_kind_that_fails_leaves_the_other(make_workspace: Make, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_kind_that_fails_leaves_the_other(
+    make_workspace: Make, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The fake engine knows no JSON: its tags are rejected with their reason, its captions stand; tried again, they are tags' alone."""
     from annotators.engines import fake
 

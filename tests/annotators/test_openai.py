@@ -117,7 +117,9 @@ def test_every_request_once_and_shared_by_load(pair: tuple[Server, Server], tmp_
 
 
 @pytest.mark.parametrize("status", [500, 299, -1, 429])
-def test_a_server_that_fails_now_and_then_costs_nothing(pair: tuple[Server, Server], tmp_path: Path, status: int) -> None:
+def test_a_server_that_fails_now_and_then_costs_nothing(
+    pair: tuple[Server, Server], tmp_path: Path, status: int
+) -> None:
     pair[0].behave = lambda number, body: status if number % 3 == 1 else 200
     results = list(pool(tmp_path, *pair, patience_s=20.0).generate(requests(20), SAMPLING))
     assert Counter(r.key for r in results) == Counter(str(i) for i in range(20))

@@ -100,28 +100,32 @@ def test_no_proof_no_text(make_workspace: Make, corpus: Path, adapters: tuple[Pa
     folder = context.workspace.model_folder(1) / "adapter"
     shutil.copytree(adapters[0], folder)
     good = load_file(folder / "adapter_model.safetensors")
-    save_file({k.replace("language_model", "text_model"): v for k, v in good.items()}, folder / "adapter_model.safetensors")
+    save_file(
+        {k.replace("language_model", "text_model"): v for k, v in good.items()}, folder / "adapter_model.safetensors"
+    )
     clips = context.split("test")
     with pytest.raises(ProofFailed, match="fits no layer"):
-        write_texts(context, clips, by=1, round=2, kind="evaluation")
+        write_texts(context, clips, by=1, round=2, purpose="measure")
     assert context.workspace.generations().is_empty()
     context.unload()
     save_file(good, folder / "adapter_model.safetensors")
-    result = write_texts(context, clips, by=1, round=2, kind="evaluation")
+    result = write_texts(context, clips, by=1, round=2, purpose="measure")
     assert result.generated == len(clips)
     assert result.proof is not None
     assert result.proof["to_adapter"] < 1e-3 < result.proof["to_base"]
 
 
 @pytest.mark.slow
-def test_merged_weights_are_served_and_proven_too(make_workspace: Make, corpus: Path, adapters: tuple[Path, Path]) -> None:
+def test_merged_weights_are_served_and_proven_too(
+    make_workspace: Make, corpus: Path, adapters: tuple[Path, Path]
+) -> None:
     """The fallback: merged weights pass the same proof, and other weights in their place do not."""
     context = filled(make_workspace, corpus, "annotate.max_new_tokens=16", "annotate.serve=merged")
     home = context.workspace.model_folder(1)
     shutil.copytree(adapters[0], home / "adapter")
     clips = context.split("test")
     with pytest.raises(UserError, match=r"finetune\.merge"):
-        write_texts(context, clips, by=1, round=2, kind="evaluation")
+        write_texts(context, clips, by=1, round=2, purpose="measure")
     for adapter, fits in ((adapters[1], False), (adapters[0], True)):
         shutil.rmtree(home / "merged", ignore_errors=True)
         context.unload()
@@ -129,11 +133,11 @@ def test_merged_weights_are_served_and_proven_too(make_workspace: Make, corpus: 
         vlm.model.merge_and_unload().save_pretrained(home / "merged", safe_serialization=True)
         vlm.processor.save_pretrained(home / "merged")
         if fits:
-            result = write_texts(context, clips, by=1, round=2, kind="evaluation")
+            result = write_texts(context, clips, by=1, round=2, purpose="measure")
             assert result.generated == len(clips)
             assert result.proof is not None
             assert result.proof["to_adapter"] < 1e-3 < result.proof["to_base"]
         else:
             with pytest.raises(ProofFailed, match="does not write what the adapter writes"):
-                write_texts(context, clips, by=1, round=2, kind="evaluation")
+                write_texts(context, clips, by=1, round=2, purpose="measure")
             assert context.workspace.generations().is_empty()

@@ -149,7 +149,10 @@ def test_a_round_is_written_by_a_pool(tmp_path: Path, few: Path) -> None:
         answer = check_round(workspace, [*command, f"--set=annotate.servers=[{url}, http://127.0.0.1:9]"])
         assert answer["busy_share"] > 0
         impossible = yaml.safe_load((workspace.root / "cues.yaml").read_text())
-        impossible["json_schema"]["properties"]["cues"]["items"]["properties"]["text"] = {"type": "string", "pattern": "(?<=x)y"}
+        impossible["json_schema"]["properties"]["cues"]["items"]["properties"]["text"] = {
+            "type": "string",
+            "pattern": "(?<=x)y",
+        }
         (workspace.root / "cues.yaml").write_text(yaml.safe_dump(impossible))
         done = subprocess.run([*command, f"--set=annotate.servers=[{url}]"], capture_output=True, text=True, timeout=300, env=ENVIRONMENT, check=False)  # fmt: skip
         assert done.returncode == 2, done.stderr[-2000:]

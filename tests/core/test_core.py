@@ -13,7 +13,14 @@ from flywheel.core.errors import UserError
 from flywheel.core.types import Annotation, Correction, Verdict, agreement, content_id, corrected
 
 MACHINE = Annotation(
-    id="a", round=1, kind="caption", clip_id="c", generation_id="g", source="model", text="machine text", mean_logprob=-0.1
+    id="a",
+    round=1,
+    kind="caption",
+    clip_id="c",
+    generation_id="g",
+    source="model",
+    text="machine text",
+    mean_logprob=-0.1,
 )
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -36,7 +43,10 @@ def said(verdict: Verdict, text: str = "", refiner: str = "r1", minute: int = 0,
         ([said("edit", "first"), said("edit", "second", minute=1)], "second"),
         ([said("edit", "second", minute=1), said("edit", "first")], "second"),
         ([said("edit", "x"), said("edit", "y", "r2"), said("edit", "y", "r3")], "y"),
-        ([said("edit", "a red cat"), said("edit", "a red cat runs", "r2"), said("edit", "blue dog", "r3")], "a red cat"),
+        (
+            [said("edit", "a red cat"), said("edit", "a red cat runs", "r2"), said("edit", "blue dog", "r3")],
+            "a red cat",
+        ),
         ([said("edit", "x"), said("edit", "y", "r2"), said("edit", "from the lead", "boss")], "from the lead"),
         ([said("edit", "other", annotation="b")], "machine text"),
         ([said("reject"), said("edit", "kept", "r2"), said("edit", "kept", "r3")], "kept"),

@@ -16,7 +16,12 @@ from noise_control import losses
 
 def flywheel(*arguments: str, cwd: Path | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "flywheel.cli", *arguments], capture_output=True, text=True, cwd=cwd, timeout=timeout, check=False
+        [sys.executable, "-m", "flywheel.cli", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=timeout,
+        check=False,
     )
 
 
@@ -44,7 +49,12 @@ def test_init_ingest_status_show(corpus: Path, tmp_path: Path) -> None:
     assert json.loads(taken.stdout) == {"clips": 20, "known": 0, "rejected": 0}
     found = json.loads(flywheel("status", "--json", cwd=w).stdout)
     assert {"round", "stage", "champion", "open_rejects"} <= set(found)
-    assert (found["round"], found["stage"], found["champion"], found["open_rejects"]) == (1, "annotate", {"round": 0}, 0)
+    assert (found["round"], found["stage"], found["champion"], found["open_rejects"]) == (
+        1,
+        "annotate",
+        {"round": 0},
+        0,
+    )
     dry = json.loads(flywheel("annotate", "--dry-run", "--json", cwd=w).stdout)
     assert dry["round"] == 1
     written = flywheel("annotate", "--limit", "3", "--set", "annotate.engine=fake", "--json", cwd=w)
@@ -85,7 +95,11 @@ def test_init_ingest_status_show(corpus: Path, tmp_path: Path) -> None:
     ],
 )
 def test_what_the_user_must_mend_is_one_line_and_exit_2(
-    arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     from flywheel.cli import main
     from flywheel.core.config import template

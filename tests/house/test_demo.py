@@ -107,7 +107,7 @@ def test_the_demo_in_full(tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path / "d")
     for round in (1, 2, 3):
         test = set(workspace.clips("test")["id"])
-        assert test <= set(workspace.annotations(round=round, kind="evaluation")["clip_id"])
+        assert test <= set(workspace.annotations(round=round, purpose="measure")["clip_id"])
         assert not test & set(workspace.annotations(round=round, kind="caption")["clip_id"])
     check_tracking(tmp_path / "d")
 
@@ -123,7 +123,11 @@ def check_tracking(out: Path) -> None:
     assert len(parents) == 1
     children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
     ids = {r.info.run_id: r.data.tags["round"] for r in children}
-    stages = {(ids.get(r.data.tags.get("mlflow.parentRunId", "")), r.data.tags["stage"]) for r in runs if "stage" in r.data.tags}
+    stages = {
+        (ids.get(r.data.tags.get("mlflow.parentRunId", "")), r.data.tags["stage"])
+        for r in runs
+        if "stage" in r.data.tags
+    }
     assert {("0", "evaluate"), ("1", "annotate"), ("2", "pretrain"), ("3", "gate")} <= stages
     assert sorted(r.data.tags["round"] for r in children) == ["0", "1", "2", "3"]
     history = client.get_metric_history(parents[0].info.run_id, "oracle/slot_f1")
@@ -154,7 +158,9 @@ def test_real_videos_become_clips_texts_and_a_report(real_clips: Path, tmp_path:
     (tmp_path / "w").mkdir()
     flywheel("init", ".")
     flywheel("ingest", str(real_clips), "--set", "tracking.enabled=false")
-    flywheel("annotate", "--set", "corpus.test_share=0", "--set", "corpus.anchor_share=0", "--set", "tracking.enabled=false")
+    flywheel(
+        "annotate", "--set", "corpus.test_share=0", "--set", "corpus.anchor_share=0", "--set", "tracking.enabled=false"
+    )
     page = Path(flywheel("report").strip()).read_text()
     workspace = Workspace.open(tmp_path / "w")
     assert workspace.clips().height == 5

@@ -22,7 +22,10 @@ PACKAGES = ("flywheel", "noise_control", "annotators", "trainers", "human_refine
 
 def test_the_wheel_holds_exactly_what_is_on_disk(tmp_path: Path) -> None:
     subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)], cwd=ROOT, check=True, capture_output=True
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
     )
     wheel = next(tmp_path.glob("*.whl"))
     shipped = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
@@ -50,7 +53,9 @@ def test_only_the_demo_reads_the_oracle() -> None:
         for path in (ROOT / package).rglob("*.py"):
             name = str(path.relative_to(ROOT))
             strings = [
-                n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant) and isinstance(n.value, str)
+                n.value
+                for n in ast.walk(ast.parse(path.read_text()))
+                if isinstance(n, ast.Constant) and isinstance(n.value, str)
             ]
             opens = any("oracle.parquet" in s and "\n" not in s and "`" not in s for s in strings)
             assert not opens or name in allowed, name
@@ -78,10 +83,14 @@ def test_registered_names_obey_the_order_of_rooms() -> None:
     ):
         for name in names:
             tree = ast.parse((ROOT / package / f"{name}.py").read_text())
-            assert any(isinstance(n, ast.FunctionDef) and n.name == name and ast.get_docstring(n) for n in tree.body), name
+            assert any(isinstance(n, ast.FunctionDef) and n.name == name and ast.get_docstring(n) for n in tree.body), (
+                name
+            )
             for node in ast.walk(tree):
                 if isinstance(node, ast.ImportFrom) and node.module:
-                    assert not node.module.startswith(("flywheel.rounds", "flywheel.cli", "trainers", "human_refine")), name
+                    assert not node.module.startswith(
+                        ("flywheel.rounds", "flywheel.cli", "trainers", "human_refine")
+                    ), name
 
 
 def test_readme_commands_exist() -> None:
@@ -131,7 +140,9 @@ def test_every_loss_and_config_section_is_in_the_docs() -> None:
 
 
 def test_every_test_that_the_theory_names_exists() -> None:
-    defined = set(re.findall(r"^def (test_\w+)", "\n".join(p.read_text() for p in (ROOT / "tests").rglob("test_*.py")), re.M))
+    defined = set(
+        re.findall(r"^def (test_\w+)", "\n".join(p.read_text() for p in (ROOT / "tests").rglob("test_*.py")), re.M)
+    )
     named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/theory.md").read_text()))
     assert len(named) > 15
     assert named <= defined, named - defined

@@ -15,7 +15,11 @@ from tests.human_refine.test_page import annotated, workspace  # noqa: F401
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 
-def test_no_request_makes_it_fail_inside(workspace: Workspace, make_workspace: Callable[..., Workspace], tmp_path: Path) -> None:  # noqa: F811
+def test_no_request_makes_it_fail_inside(
+    workspace: Workspace,  # noqa: F811
+    make_workspace: Callable[..., Workspace],
+    tmp_path: Path,
+) -> None:
     schemathesis = pytest.importorskip("schemathesis")
     from hypothesis import HealthCheck, Phase, given, settings
 

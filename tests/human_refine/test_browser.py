@@ -51,11 +51,13 @@ class Served:
     def __init__(self, root: Path, corpus: Path) -> None:
         self.root = root / "w"
         Workspace.create(self.root, template())
-        self.workspace = Workspace.open(self.root, ["tracking.enabled=false", "annotate.engine=fake", "corpus.test_share=0"])
+        self.workspace = Workspace.open(
+            self.root, ["tracking.enabled=false", "annotate.engine=fake", "corpus.test_share=0"]
+        )
         with self.workspace.lock():
             ingest(self.workspace, [str(corpus / "corpus")])
             context = RoundContext(self.workspace)
-            write_texts(context, context.split("train", "anchor"), by=0, round=1, kind="caption")
+            write_texts(context, context.split("train", "anchor"), by=0, round=1)
         self.start()
 
     def start(self, *settings: str, port: str = "0") -> None:
@@ -124,7 +126,9 @@ def goes_on(page: Any, before: str) -> None:
 def test_watch_and_listen(browser: Any, served: Served) -> None:
     page = opened(browser, served.link("ann"))
     until(page, "document.getElementById('video').readyState >= 2")
-    found = page.evaluate("v => [v.videoWidth, v.duration, v.webkitAudioDecodedByteCount]", page.query_selector("#video"))
+    found = page.evaluate(
+        "v => [v.videoWidth, v.duration, v.webkitAudioDecodedByteCount]", page.query_selector("#video")
+    )
     assert found[0] > 0
     assert 2 < found[1] < 5
     page.keyboard.press("Space")
@@ -285,7 +289,10 @@ def test_upload_with_bad_rows(browser: Any, served: Served, tmp_path: Path) -> N
 
 def test_timed_cues_are_nudged_dragged_added_and_kept(browser: Any, served: Served) -> None:
     clip = sorted(served.workspace.clips("train")["id"])[0]
-    cues = [{"start_s": 0.3, "end_s": 1.0, "text": "A bell rings."}, {"start_s": 1.2, "end_s": 2.0, "text": "A dog barks."}]
+    cues = [
+        {"start_s": 0.3, "end_s": 1.0, "text": "A bell rings."},
+        {"start_s": 1.2, "end_s": 2.0, "text": "A dog barks."},
+    ]
     with served.workspace.lock():
         served.workspace.add_annotations(
             [Annotation(id="dense", round=1, kind="dense_caption", clip_id=clip, generation_id="", source="model",
@@ -361,7 +368,9 @@ def test_blind_first(browser: Any, served: Served) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_and_contrast(browser: Any, served: Served, scheme: str) -> None:
-    page = opened(browser, served.link("ann"), viewport={"width": 390, "height": 844}, color_scheme=scheme, has_touch=True)
+    page = opened(
+        browser, served.link("ann"), viewport={"width": 390, "height": 844}, color_scheme=scheme, has_touch=True
+    )
     wide = page.evaluate("document.documentElement.scrollWidth")
     assert wide <= 390, "nothing to be scrolled sideways"
     boxes = [b.bounding_box() for b in page.locator(".verdicts button").all()]
@@ -376,7 +385,9 @@ def test_a_phone_and_contrast(browser: Any, served: Served, scheme: str) -> None
     )
     assert unnamed == []
     page.keyboard.press("Tab")
-    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", "where the focus is can be seen"
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", (
+        "where the focus is can be seen"
+    )
 
 
 #: Every element with text of its own: what it is, its colour, and the ground below it.

@@ -36,7 +36,9 @@ def test_two_rounds_through_the_page(browser: Any, tmp_path: Path) -> None:  # n
     with workspace.lock():
         ingest(workspace, [str(root / "corpus")])
     server = subprocess.Popen(
-        [sys.executable, "-m", "flywheel.cli", "review", "--config", str(root), "--port", "0"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "flywheel.cli", "review", "--config", str(root), "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert server.stdout is not None
@@ -67,9 +69,15 @@ def test_two_rounds_through_the_page(browser: Any, tmp_path: Path) -> None:  # n
             wanted = set(mine["id"])
             assert wanted
             assert wanted <= set(learned["corrections"]), "what was said on the page is what the round learned from"
-        rows = {row["clip_id"]: row["text"] for row in workspace.corrections().iter_rows(named=True) if row["verdict"] == "edit"}
+        rows = {
+            row["clip_id"]: row["text"]
+            for row in workspace.corrections().iter_rows(named=True)
+            if row["verdict"] == "edit"
+        }
         assert all(rows[clip] == text for clip, text in written.items() if clip in rows)
-        assert workspace.corrections().height == workspace.corrections()["clip_id"].n_unique() == 16, "nobody is asked twice"
+        assert workspace.corrections().height == workspace.corrections()["clip_id"].n_unique() == 16, (
+            "nobody is asked twice"
+        )
         assert workspace.stage(2, "gate")[0] == "done"
     finally:
         server.kill()

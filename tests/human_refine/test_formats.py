@@ -94,7 +94,14 @@ def changed_in_label_studio(tasks: list[dict], shift: int) -> list[dict]:  # typ
             "lead_time": 7.5, "prediction": {}, "result_count": 0,
         }  # fmt: skip
         out.append(
-            {"id": number, "annotations": [annotation], "data": found["data"], "meta": {}, "project": 1, "total_annotations": 1}
+            {
+                "id": number,
+                "annotations": [annotation],
+                "data": found["data"],
+                "meta": {},
+                "project": 1,
+                "total_annotations": 1,
+            }
         )
     return out
 
@@ -125,7 +132,9 @@ def test_label_studio_with_cues(workspace: Workspace, tmp_path: Path) -> None:
     assert import_corrections(workspace, file).known == 3
 
 
-def test_label_studio_with_captions(make_workspace: Callable[..., Workspace], workspace: Workspace, tmp_path: Path) -> None:
+def test_label_studio_with_captions(
+    make_workspace: Callable[..., Workspace], workspace: Workspace, tmp_path: Path
+) -> None:
     w = captions_only(make_workspace, workspace)
     file = tmp_path / "tasks.json"
     assert export_queue(w, file, form="label-studio") == 3
@@ -160,7 +169,12 @@ def test_tables_go_out_and_come_back(workspace: Workspace, tmp_path: Path, form:
 
 @pytest.mark.parametrize(
     ("spans", "reason"),
-    [([(2, 1)], r"got \[2, 1\)"), ([(0, 9)], r"got \[0, 9\)"), ([(0, 2), (1, 3)], "overlap"), ([(-1, 1)], r"got \[-1, 1\)")],
+    [
+        ([(2, 1)], r"got \[2, 1\)"),
+        ([(0, 9)], r"got \[0, 9\)"),
+        ([(0, 2), (1, 3)], "overlap"),
+        ([(-1, 1)], r"got \[-1, 1\)"),
+    ],
 )
 def test_cues_that_cannot_be(spans: list[tuple[float, float]], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):

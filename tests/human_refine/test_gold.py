@@ -54,7 +54,9 @@ def test_gold_names_who_does_not_look(half_gold: Workspace, corpus: Path) -> Non
     assert on_gold, "gold was shown"
     keys = {frozenset(i) for i in seen}
     assert len(keys) == 1, "nothing that the page gets says which is gold"
-    assert before["of"] == half_gold.annotations(round=1, kind="caption").height - len(gold), "gold is not counted as work"
+    assert before["of"] == half_gold.annotations(round=1, kind="caption").height - len(gold), (
+        "gold is not counted as work"
+    )
     for items in (seen, also):
         ids = [i["annotation_id"] for i in items]
         assert len(ids) == len(set(ids)), "nobody judges the same twice"
@@ -68,7 +70,10 @@ def test_gold_names_who_does_not_look(half_gold: Workspace, corpus: Path) -> Non
     texts = Texts(half_gold)
     assert not set(texts.human) & set(gold)
     assert not {
-        e.clip_id for e in training_examples(RoundContext(half_gold), texts, SourceChoice(round=1, anchor_f1={}, num_anchors=0), 1)
+        e.clip_id
+        for e in training_examples(
+            RoundContext(half_gold), texts, SourceChoice(round=1, anchor_f1={}, num_anchors=0), 1
+        )
     } & set(gold)
     others = half_gold.annotations(round=1, kind="caption").height - len(gold)
     assert num_corrections(RoundContext(half_gold), 1) == 2 * others
@@ -123,7 +128,9 @@ def test_a_lead_makes_gold_while_looking(app: object, workspace: Workspace, ann:
 
 
 def test_gold_from_a_file(workspace: Workspace, tmp_path: Path) -> None:  # noqa: F811
-    rows = workspace.annotations(round=1, kind="caption").join(workspace.clips().rename({"id": "clip_id"}), on="clip_id")
+    rows = workspace.annotations(round=1, kind="caption").join(
+        workspace.clips().rename({"id": "clip_id"}), on="clip_id"
+    )
     train, anchor = (rows.filter(split=split).sort("id").row(0, named=True) for split in ("train", "anchor"))
     file = tmp_path / "gold.jsonl"
 

@@ -67,7 +67,7 @@ def annotated(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
     with w.lock():
         ingest(w, [str(corpus / "corpus")])
         context = RoundContext(w)
-        write_texts(context, context.split("train", "anchor"), by=0, round=1, kind="caption")
+        write_texts(context, context.split("train", "anchor"), by=0, round=1)
     w.database.close()
     return folder
 
@@ -118,7 +118,9 @@ def test_edits_accepts_rejects_and_what_a_round_makes_of_them(ann: Refiner, work
     texts: dict[str, str | None] = {}
     for verdict, text in (("edit", " A red  ball\nrolls. "), ("accept", ""), ("reject", "")):
         item = ann.next()
-        assert ann.say(item, verdict, text, reason="about another clip" if verdict == "reject" else "").status_code == 200
+        assert (
+            ann.say(item, verdict, text, reason="about another clip" if verdict == "reject" else "").status_code == 200
+        )
         texts[item["clip_id"]] = {"edit": "A red ball rolls.", "accept": item["text"], "reject": None}[verdict]
     skipped = ann.next()
     assert ann.say(skipped, "skip").status_code == 200
@@ -168,7 +170,9 @@ def test_timed_cues(ann: Refiner, workspace: Workspace, app: object) -> None:
     assert json.loads(kept["d0"].payload)["cues"] == better
     assert kept["d0"].text == "A bell. Two dogs."
     assert kept["d1"].payload == ""
-    assert len(Texts(workspace).human) == workspace.annotations(round=1, kind="caption").height, "captions are what a round learns"
+    assert len(Texts(workspace).human) == workspace.annotations(round=1, kind="caption").height, (
+        "captions are what a round learns"
+    )
 
 
 def test_who_spoke_is_not_asked_again_in_the_next_round(ann: Refiner, workspace: Workspace, app: object) -> None:
@@ -179,7 +183,7 @@ def test_who_spoke_is_not_asked_again_in_the_next_round(ann: Refiner, workspace:
     context = RoundContext(
         Workspace.open(workspace.root, ["tracking.enabled=false", "annotate.engine=fake", "annotate.max_new_tokens=9"])
     )
-    write_texts(context, context.split("train", "anchor"), by=0, round=2, kind="caption")
+    write_texts(context, context.split("train", "anchor"), by=0, round=2)
     context.workspace.database.close()
     app.state.review.desk.queue.refresh(force=True)  # type: ignore[attr-defined]
     seen = set()
@@ -409,7 +413,9 @@ def test_invites(workspace: Workspace, app: object, ann: Refiner) -> None:
     assert ann.token not in str(stored)
 
 
-def test_what_comes_from_files_while_the_page_is_served(ann: Refiner, workspace: Workspace, app: object, tmp_path: Path) -> None:
+def test_what_comes_from_files_while_the_page_is_served(
+    ann: Refiner, workspace: Workspace, app: object, tmp_path: Path
+) -> None:
     """The command line's import is noticed: who has settled a text is not asked again, nor is anybody else."""
     from human_refine import import_corrections
 
@@ -528,7 +534,9 @@ def test_upload_with_a_preview_and_bad_rows(ann: Refiner, workspace: Workspace) 
         f'{{"annotation_id": "nope", "verdict": "accept"}}\n{{"annotation_id": "{ids[1]}", "verdict": "accept"}}\nnot json\n'
     ).encode()
     for preview, kept in ((True, 0), (False, 2), (False, 2)):
-        answer = ann.http.post(f"/api/corrections/import?preview={str(preview).lower()}", files={"file": ("c.jsonl", rows)})
+        answer = ann.http.post(
+            f"/api/corrections/import?preview={str(preview).lower()}", files={"file": ("c.jsonl", rows)}
+        )
         assert answer.status_code == 200, answer.text
         said = answer.json()
         assert said["num_refused"] == 2
@@ -549,7 +557,9 @@ def test_upload_with_a_preview_and_bad_rows(ann: Refiner, workspace: Workspace) 
         ("c.jsonl", b"x" * (2 << 20), 413, "too large"),
     ],
 )
-def test_files_that_are_refused(ann: Refiner, workspace: Workspace, name: str, content: bytes, status: int, reason: str) -> None:
+def test_files_that_are_refused(
+    ann: Refiner, workspace: Workspace, name: str, content: bytes, status: int, reason: str
+) -> None:
     answer = ann.http.post("/api/corrections/import", files={"file": (name, content)})
     assert answer.status_code == status, answer.text
     assert reason in answer.text
@@ -577,7 +587,9 @@ def test_overlap_and_agreement(annotated: Path, tmp_path: Path, make_workspace: 
             continue
         seen.setdefault(item["annotation_id"], []).append(person.name)
         assert item["mine"] == ""
-        assert person.say(item, "edit", "A red ball rolls." if len(seen) % 2 else "A blue cat sleeps.").status_code == 200
+        assert (
+            person.say(item, "edit", "A red ball rolls." if len(seen) % 2 else "A blue cat sleeps.").status_code == 200
+        )
     assert len(seen) == w.annotations(round=1, kind="caption").height
     assert all(len(names) == len(set(names)) == 2 for names in seen.values())
     found = review(RoundContext(w), 1)

@@ -30,7 +30,12 @@ def test_many_at_once_get_each_text_once(app: object, workspace: Workspace) -> N
         t.start()
     for t in threads:
         t.join(60)
-    assert len(seen) == len(set(seen)) == workspace.annotations(round=1, kind="caption").height == workspace.corrections().height
+    assert (
+        len(seen)
+        == len(set(seen))
+        == workspace.annotations(round=1, kind="caption").height
+        == workspace.corrections().height
+    )
 
 
 def test_the_address_it_prints_can_be_reached_at_once(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811

@@ -44,11 +44,13 @@ def test_farthest_first_is_what_its_definition_says(num_seen: int) -> None:
 
 
 def test_what_is_like_what_people_saw_comes_last(make_workspace: Make, corpus: Path) -> None:
-    w = make_workspace("annotate.engine=fake", "review.order=[novelty]", "review.random_share=0", "corpus.anchor_share=0")
+    w = make_workspace(
+        "annotate.engine=fake", "review.order=[novelty]", "review.random_share=0", "corpus.anchor_share=0"
+    )
     with w.lock():
         ingest(w, [str(corpus / "corpus")])
         context = RoundContext(w)
-        write_texts(context, context.split("train"), by=0, round=1, kind="caption")
+        write_texts(context, context.split("train"), by=0, round=1)
         assert embed(context) == len(context.split("train"))
         assert embed(context) == 0, "made once"
     vectors = dict(w.records.read("embeddings").select("clip_id", "vector").iter_rows())
@@ -112,11 +114,13 @@ def test_copies_for_browsers_keep_their_cap(make_workspace: Make, corpus: Path, 
 
 
 def test_a_queue_without_embeddings_is_random(make_workspace: Make, corpus: Path) -> None:
-    w = make_workspace("annotate.engine=fake", "review.order=[novelty]", "review.random_share=0", "corpus.anchor_share=0")
+    w = make_workspace(
+        "annotate.engine=fake", "review.order=[novelty]", "review.random_share=0", "corpus.anchor_share=0"
+    )
     with w.lock():
         ingest(w, [str(corpus / "corpus")])
         context = RoundContext(w)
-        write_texts(context, context.split("train"), by=0, round=1, kind="caption")
+        write_texts(context, context.split("train"), by=0, round=1)
     items = Queue(w)._view.items
     assert {i.why for i in items} == {"random"}
     assert len(items) == w.annotations(round=1).filter(pl.col("kind") == "caption").height

@@ -66,7 +66,9 @@ def test_bad_files_are_rows_and_the_rest_goes_on(make_workspace: Make, videos: l
     assert w.rejected(open_only=True).height == 2, "mended files close their reject"
 
 
-def test_duplicates_are_one_clip_and_moved_files_are_found(make_workspace: Make, videos: list[Path], tmp_path: Path) -> None:
+def test_duplicates_are_one_clip_and_moved_files_are_found(
+    make_workspace: Make, videos: list[Path], tmp_path: Path
+) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     shutil.copy(videos[0], folder / "a.mp4")
@@ -94,11 +96,16 @@ def test_spans_from_jsonl(make_workspace: Make, videos: list[Path], tmp_path: Pa
     assert take(w, file) == (1, 0, 5)
     clip = w.clips().to_dicts()[0]
     assert (clip["start_s"], clip["end_s"], clip["transcript"]) == (0.5, 1.5, "a part")
-    assert w.rejected().filter(pl.col("reason").str.contains(r"need 0 <= start_s < end_s <= 3\.\d+, got \[9, 14\)")).height == 1
+    assert (
+        w.rejected().filter(pl.col("reason").str.contains(r"need 0 <= start_s < end_s <= 3\.\d+, got \[9, 14\)")).height
+        == 1
+    )
 
 
 def test_parquet_and_metadata_folder(make_workspace: Make, videos: list[Path], tmp_path: Path) -> None:
-    pl.DataFrame({"path": [str(v) for v in videos[:3]], "caption": ["x", "y", None]}).write_parquet(tmp_path / "t.parquet")
+    pl.DataFrame({"path": [str(v) for v in videos[:3]], "caption": ["x", "y", None]}).write_parquet(
+        tmp_path / "t.parquet"
+    )
     w = make_workspace()
     assert take(w, tmp_path / "t.parquet")[0] == 3
     folder = tmp_path / "vf"
@@ -139,7 +146,9 @@ def test_webdataset(make_workspace: Make, videos: list[Path], tmp_path: Path) ->
 
 def test_sidecar_cues_go_to_their_span(make_workspace: Make, videos: list[Path], tmp_path: Path) -> None:
     shutil.copy(videos[0], tmp_path / "v.mp4")
-    (tmp_path / "v.vtt").write_text("WEBVTT\n\n00:00.200 --> 00:00.900\n<b>first</b>\n\n00:01.800 --> 00:02.400\nsecond\n")
+    (tmp_path / "v.vtt").write_text(
+        "WEBVTT\n\n00:00.200 --> 00:00.900\n<b>first</b>\n\n00:01.800 --> 00:02.400\nsecond\n"
+    )
     w = make_workspace("corpus.split_by=length", "corpus.clip_len_s=1.6")
     assert take(w, tmp_path / "v.mp4")[0] == 2
     assert w.clips().sort("start_s")["transcript"].to_list() == ["first", "second"]

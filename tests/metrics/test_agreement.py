@@ -38,7 +38,10 @@ def test_alpha_at_its_ends() -> None:
 
 def test_alpha_of_many_is_near_alpha_of_all() -> None:
     rng = np.random.default_rng(0)
-    units = {str(i): [int(rng.integers(3))] * 2 if rng.random() < 0.6 else rng.integers(3, size=2).tolist() for i in range(400)}
+    units = {
+        str(i): [int(rng.integers(3))] * 2 if rng.random() < 0.6 else rng.integers(3, size=2).tolist()
+        for i in range(400)
+    }
     pool = [v for values in units.values() for v in values]
     counts = np.bincount(pool)
     expected = 1 - sum(c * (c - 1) for c in counts) / (len(pool) * (len(pool) - 1))

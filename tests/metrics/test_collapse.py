@@ -38,7 +38,9 @@ def test_self_bleu_is_its_definition() -> None:
         others = [t for j, t in enumerate(said) if j != i]
         logs = []
         for n in range(1, 5):
-            kept = sum(min(grams(mine, n).count(g), max(grams(o, n).count(g) for o in others)) for g in set(grams(mine, n)))
+            kept = sum(
+                min(grams(mine, n).count(g), max(grams(o, n).count(g) for o in others)) for g in set(grams(mine, n))
+            )
             p = (kept + (n > 1)) / (len(grams(mine, n)) + (n > 1))
             logs.append(math.log(p) if p else -math.inf)
         values.append(math.exp(sum(logs) / 4))

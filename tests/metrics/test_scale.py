@@ -35,7 +35,11 @@ def test_equal_to_plain_python(tmp_path: Path, count: int, chunk: int) -> None:
             for text in part[start : start + chunk].sort("id")["text"]:
                 stream.extend(words(text))
     segments = [stream[i : i + 50] for i in range(0, len(stream) - 49, 50)] or [stream]
-    assert found.quantity == {"annotations": count, "hours": pytest.approx(float(frame["s"].sum()) / 3600), "tokens": len(stream)}
+    assert found.quantity == {
+        "annotations": count,
+        "hours": pytest.approx(float(frame["s"].sum()) / 3600),
+        "tokens": len(stream),
+    }
     for name, n in (("distinct_1", 1), ("distinct_3", 3)):
         values = [distinct(s, n) for s in segments]
         assert found.diversity[name].value == pytest.approx(np.mean(values))

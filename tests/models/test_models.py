@@ -58,12 +58,18 @@ def test_kept_pixels_equal_the_processors_own(tiny) -> None:  # type: ignore[no-
         ]
         text = tiny.processor.apply_chat_template(messages, tokenize=False)
         own = tiny.processor(
-            text=[text], videos=[p.frames_THWC], video_metadata=[p.metadata()], do_sample_frames=False, return_tensors="pt"
+            text=[text],
+            videos=[p.frames_THWC],
+            video_metadata=[p.metadata()],
+            do_sample_frames=False,
+            return_tensors="pt",
         )
         ids = own["input_ids"][0].tolist()
         mine = built["input_ids"][row][built["attention_mask"][row].bool()].tolist()
         assert ids[: len(mine)] == mine
-        assert tiny.processor.tokenizer.decode(ids[len(mine) :]).strip() == "", "after the end mark only the template's newline"
+        assert tiny.processor.tokenizer.decode(ids[len(mine) :]).strip() == "", (
+            "after the end mark only the template's newline"
+        )
         types = built["mm_token_type_ids"][row][built["attention_mask"][row].bool()].tolist()
         assert types == own["mm_token_type_ids"][0].tolist()[: len(mine)]
         learned = built["labels"][row][built["labels"][row] != IGNORED]
@@ -121,7 +127,9 @@ def llava_onevision(folder: Path) -> None:
     )
 
     tokenizer = AutoTokenizer.from_pretrained(bundled_model())
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>", "<video>"]}, replace_extra_special_tokens=False)
+    tokenizer.add_special_tokens(
+        {"additional_special_tokens": ["<image>", "<video>"]}, replace_extra_special_tokens=False
+    )
     config = LlavaOnevisionConfig(
         vision_config=SiglipVisionConfig(
             hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=8
@@ -204,7 +212,11 @@ def test_digest_follows_the_weights(tmp_path: Path) -> None:
 
 def test_prompts(tmp_path: Path) -> None:
     prompt = Prompt(
-        name="p", version=1, kind="caption", instruction="Say.", hints={"transcript": "T: {text}", "sounds": "S: {text}"}
+        name="p",
+        version=1,
+        kind="caption",
+        instruction="Say.",
+        hints={"transcript": "T: {text}", "sounds": "S: {text}"},
     )
     assert prompt.render(Evidence()) == "Say."
     assert prompt.render(Evidence(transcript="a {text}\n b", sounds="x", previous="p")) == "T: a {text} b\nS: x\nSay."

@@ -93,14 +93,16 @@ def test_muted_and_unmuted_give_different_inputs(pair: RoundContext, omni: Path)
 def test_sound_is_part_of_what_is_written(pair: RoundContext) -> None:
     """Engine, store and key: with its ears shut the same model writes other generations."""
     clips = list(pair.clips.values())
-    write_texts(pair, clips, by=0, round=1, kind="evaluation")
+    write_texts(pair, clips, by=0, round=1, purpose="measure")
     heard = pair.workspace.generations()
     assert heard.height == 2
     assert heard["logprobs"][0].to_list() != heard["logprobs"][1].to_list()
     deaf = RoundContext(
-        Workspace.open(pair.workspace.root, ["tracking.enabled=false", "annotate.max_new_tokens=8", f"corpus.model={pair.base}"])
+        Workspace.open(
+            pair.workspace.root, ["tracking.enabled=false", "annotate.max_new_tokens=8", f"corpus.model={pair.base}"]
+        )
     )
-    write_texts(deaf, clips, by=0, round=2, kind="evaluation")
+    write_texts(deaf, clips, by=0, round=2, purpose="measure")
     assert deaf.workspace.generations().height == 4
     shorter = deaf.workspace.generations()["tokens_in"].to_list()
     assert max(shorter[2:]) < min(shorter[:2])
@@ -113,4 +115,4 @@ def test_a_model_without_ears(make_workspace: Make, corpus: Path) -> None:
         ingest(w, [str(corpus / "corpus")])
     context = RoundContext(w)
     with pytest.raises(UserError, match=r"corpus.sound: .* takes no audio"):
-        write_texts(context, context.split("test"), by=0, round=1, kind="caption")
+        write_texts(context, context.split("test"), by=0, round=1)

@@ -37,7 +37,9 @@ def tiny_omni(folder: Path) -> Path:
     size = {"shortest_edge": 56 * 56, "longest_edge": 56 * 56}
     processor = Qwen2_5OmniProcessor(
         image_processor=Qwen2VLImageProcessor(size=size, patch_size=14, merge_size=2, temporal_patch_size=2),
-        video_processor=Qwen2VLVideoProcessor(size=size, patch_size=14, do_sample_frames=False, cap_pixels_per_frame=False),
+        video_processor=Qwen2VLVideoProcessor(
+            size=size, patch_size=14, do_sample_frames=False, cap_pixels_per_frame=False
+        ),
         feature_extractor=WhisperFeatureExtractor(feature_size=32, chunk_length=4),
         tokenizer=tokenizer,
         chat_template=_TEMPLATE,

@@ -25,7 +25,8 @@ LOSSES: list[tuple[str, dict[str, Any]]] = [
 def parts(count: int = 50, hidden: int = 8, vocabulary: int = 13, seed: int = 0) -> tuple[torch.Tensor, ...]:
     generator = torch.Generator().manual_seed(seed)
     h, w, b = (
-        torch.randn(*s, generator=generator, dtype=torch.float64) for s in ((count, hidden), (vocabulary, hidden), (vocabulary,))
+        torch.randn(*s, generator=generator, dtype=torch.float64)
+        for s in ((count, hidden), (vocabulary, hidden), (vocabulary,))
     )
     target = torch.randint(0, vocabulary, (count,), generator=generator)
     target[3] = IGNORED
@@ -41,7 +42,9 @@ def context(count: int, length: int) -> TokenContext:
 @pytest.mark.parametrize(("name", "arguments"), LOSSES)
 @pytest.mark.parametrize("soft_cap", [None, 3.0])
 @pytest.mark.parametrize(("rows", "length"), [(7, 9), (16, 5), (None, 9)])
-def test_equals_full_logits(name: str, arguments: dict[str, Any], soft_cap: float | None, rows: int | None, length: int) -> None:
+def test_equals_full_logits(
+    name: str, arguments: dict[str, Any], soft_cap: float | None, rows: int | None, length: int
+) -> None:
     """Values, all gradients and what adapts, over steps, reductions, and sequences longer than a chunk."""
     for reduction in ("none", "sum", "mean"):
         full, chunked = losses.build(name, **arguments), losses.build(name, **arguments)
@@ -51,11 +54,15 @@ def test_equals_full_logits(name: str, arguments: dict[str, Any], soft_cap: floa
             logits = torch.nn.functional.linear(h, w, b)
             logits = logits if soft_cap is None else soft_cap * torch.tanh(logits / soft_cap)
             for loss in (full, chunked):
-                loss.observe_human(logits.detach(), logits.detach().argmax(-1), TokenContext(sequence_N=told.sequence_N))
+                loss.observe_human(
+                    logits.detach(), logits.detach().argmax(-1), TokenContext(sequence_N=told.sequence_N)
+                )
             out = full(logits, target, told)
-            wanted = {"none": (out * upstream).sum(), "sum": out.sum() * 2, "mean": out.sum() / (target != IGNORED).sum() * 2}[
-                reduction
-            ]
+            wanted = {
+                "none": (out * upstream).sum(),
+                "sum": out.sum() * 2,
+                "mean": out.sum() / (target != IGNORED).sum() * 2,
+            }[reduction]
             gradients = torch.autograd.grad(wanted, (h, w, b))
             value = linear_loss(h, w, target, chunked, b, soft_cap, told, reduction, rows)  # type: ignore[arg-type]
             found = (value * upstream).sum() if reduction == "none" else value * 2
@@ -73,7 +80,9 @@ def test_gradcheck() -> None:
     h, w, b, target = parts(9, 4, 6)
     target = target.clamp(min=0)
     target[2] = IGNORED
-    assert torch.autograd.gradcheck(lambda h, w, b: linear_loss(h, w, target, losses.build("mle"), b, 2.0, chunk_rows=4), (h, w, b))
+    assert torch.autograd.gradcheck(
+        lambda h, w, b: linear_loss(h, w, target, losses.build("mle"), b, 2.0, chunk_rows=4), (h, w, b)
+    )
 
 
 def test_chunks_end_with_sequences_where_they_fit() -> None:
@@ -95,7 +104,9 @@ def test_tied_and_frozen_heads() -> None:
     """A tied weight gets both gradients; a frozen one (PEFT) gets none and costs none."""
     table = torch.randn(13, 8, dtype=torch.float64, requires_grad=True)
     ids, target = torch.arange(10) % 13, (torch.arange(10) + 3) % 13
-    found = torch.autograd.grad(linear_loss(table[ids], table, target, losses.build("mle"), reduction="sum", chunk_rows=4), table)
+    found = torch.autograd.grad(
+        linear_loss(table[ids], table, target, losses.build("mle"), reduction="sum", chunk_rows=4), table
+    )
     logits = table[ids] @ table.T
     wanted = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, target, reduction="sum"), table)
     torch.testing.assert_close(found, wanted)

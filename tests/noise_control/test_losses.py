@@ -101,9 +101,11 @@ def test_unknown_names_get_a_suggestion() -> None:
 
 
 def arguments_of(name: str) -> dict[str, float]:
-    return {"tailr": {"gamma": 0.1}, "loss_truncation": {"warmup_steps": 0}, "error_norm_truncation": {"warmup_steps": 0}}.get(
-        name, {}
-    )
+    return {
+        "tailr": {"gamma": 0.1},
+        "loss_truncation": {"warmup_steps": 0},
+        "error_norm_truncation": {"warmup_steps": 0},
+    }.get(name, {})
 
 
 @pytest.mark.parametrize("name", losses.names())
@@ -259,4 +261,6 @@ def with_first_weight(loss: object, logits: torch.Tensor, target: torch.Tensor) 
 
 def test_sharpness_equals_sum_of_squares() -> None:
     logits, _ = draw(50)
-    torch.testing.assert_close(sharpness_of(logits.detach()), logits.detach().softmax(-1).square().sum(-1), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        sharpness_of(logits.detach()), logits.detach().softmax(-1).square().sum(-1), rtol=1e-9, atol=1e-12
+    )

@@ -37,7 +37,9 @@ def look(loss: Any, logits: torch.Tensor, target: torch.Tensor, sequence: torch.
     """Show people's texts, and the same with noise words in them; the logits of this table do not depend on earlier words."""
     loss.observe_human(logits, target, TokenContext(sequence_N=sequence))
     for group, replaced in loss.corrupted(target, TokenContext(sequence_N=sequence)):
-        loss.observe_corrupted(logits, replaced, TokenContext(sequence_N=sequence, group_N=torch.full_like(target, group)))
+        loss.observe_corrupted(
+            logits, replaced, TokenContext(sequence_N=sequence, group_N=torch.full_like(target, group))
+        )
 
 
 def taught(
@@ -115,7 +117,9 @@ def test_what_was_learned_by_heart_is_seen_in_texts_that_were_held_out() -> None
         generator = torch.Generator().manual_seed(7)
         loss = losses.build("adatailr", warmup_steps=0, buckets=1 << 12)
 
-        def drawn(count: int, wrong: float, generator: torch.Generator = generator) -> tuple[torch.Tensor, torch.Tensor]:
+        def drawn(
+            count: int, wrong: float, generator: torch.Generator = generator
+        ) -> tuple[torch.Tensor, torch.Tensor]:
             clips = torch.randint(0, CLIPS, (count,), generator=generator)
             return clips, noisy(captions(p, clips, generator), "other clip", wrong, generator)
 
@@ -180,7 +184,9 @@ def show(loss: Any, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor], half
     return loss.last_weight_N
 
 
-def people_of(batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor], seed: int) -> tuple[torch.Tensor, torch.Tensor, TokenContext]:
+def people_of(
+    batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor], seed: int
+) -> tuple[torch.Tensor, torch.Tensor, TokenContext]:
     generator = torch.Generator().manual_seed(seed)
     target = torch.multinomial(batch[0].softmax(-1), 1, generator=generator)[:, 0]
     return batch[0], target, TokenContext(sequence_N=torch.arange(40).repeat_interleave(LENGTH))
@@ -241,7 +247,9 @@ def test_padding_touches_nothing_and_the_vocabulary_must_stay() -> None:
         if index % 2 == 0:
             first.observe_human(*people_of((logits, target, sequence), index))
             h, t, _ = people_of((logits, target, sequence), index)
-            second.observe_human(torch.cat([h, more[-7:]]), torch.cat([t, padded[-7:]]), TokenContext(sequence_N=more_sequence))
+            second.observe_human(
+                torch.cat([h, more[-7:]]), torch.cat([t, padded[-7:]]), TokenContext(sequence_N=more_sequence)
+            )
         first(logits, target, TokenContext(sequence_N=sequence))
         second(more, padded, TokenContext(sequence_N=more_sequence))
         first.step()

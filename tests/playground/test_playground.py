@@ -27,7 +27,9 @@ def test_files_are_real_videos_with_sound(corpus: Path) -> None:
         with av.open(str(path)) as container:
             assert container.streams.video[0].codec_context.name == "h264"
             assert container.streams.audio[0].codec_context.name == "aac"
-    assert {p.suffix for p in (corpus / "corpus").iterdir()} == {".mp4", ".txt"}, "the loop sees videos and transcripts alone"
+    assert {p.suffix for p in (corpus / "corpus").iterdir()} == {".mp4", ".txt"}, (
+        "the loop sees videos and transcripts alone"
+    )
 
 
 def test_oracle(corpus: Path) -> None:
@@ -50,7 +52,12 @@ def test_every_scene_parses_to_its_own_slots() -> None:
 def test_slots_of_any_text() -> None:
     assert slots("") == frozenset()
     assert slots("Nothing of the kind happens here.") == frozenset()
-    assert slots("RED circles are rising; a beep repeats") == {"0.colour=red", "0.shape=circle", "0.motion=rises", "sound=beep"}
+    assert slots("RED circles are rising; a beep repeats") == {
+        "0.colour=red",
+        "0.shape=circle",
+        "0.motion=rises",
+        "sound=beep",
+    }
     assert slots("a ring, then a blue star drifting left") == {
         "0.shape=ring",
         "1.colour=blue",
@@ -122,7 +129,9 @@ def test_the_base_world_is_another() -> None:
     assert not {(t.colour, t.shape) for s in seen for t in s.things} & scenes.BASE.unseen_pairs
     assert {s.sound for s in seen} == {"beep", "hum", "hiss"}
     corpus = [scenes.sample_scene(i) for i in range(3000)]
-    assert {(t.colour, t.shape) for s in corpus for t in s.things} == set(itertools.product(grammar.COLOURS, grammar.SHAPES))
+    assert {(t.colour, t.shape) for s in corpus for t in s.things} == set(
+        itertools.product(grammar.COLOURS, grammar.SHAPES)
+    )
     said = {word for s in seen for word in s.base_caption().lower().replace(",", "").split()}
     own = {*grammar.SHAPES, *grammar.SOUNDS, *(m.split()[0] for m in grammar.MOTIONS)}
     assert not said & own

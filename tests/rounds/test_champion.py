@@ -27,7 +27,7 @@ from flywheel.ingest import ingest
 from flywheel.metrics.paired import items_needed, level_of_look, paired_test
 from flywheel.rounds import RoundContext, champion, run_round, stages
 from flywheel.rounds.gate import Candidate, judge
-from flywheel.rounds.texts import EVALUATION, Texts
+from flywheel.rounds.texts import Texts
 from flywheel.status import comparison_text
 from flywheel.store import Workspace
 from human_refine.gold import add_gold
@@ -98,7 +98,9 @@ def test_items_needed_are_the_least(effect: float, spread: float, level: float, 
 def figures(after: float, before: float, n: int = 40, **more: Any) -> Candidate:
     rng = np.random.default_rng(1)
     noise = rng.normal(0, 0.02, n)
-    return Candidate(after=list(after + noise), before=[before] * n, groups=list(range(n)), refiners=frozenset({"ann"}), **more)
+    return Candidate(
+        after=list(after + noise), before=[before] * n, groups=list(range(n)), refiners=frozenset({"ann"}), **more
+    )
 
 
 @pytest.mark.parametrize(
@@ -168,10 +170,20 @@ def says(context: RoundContext, round: int, right: float) -> None:
     one = Texts(w).captions(1)[anchors[0].id]
     rows = []
     for place, c in enumerate(sorted(anchors, key=lambda c: c.id)):
-        text = f"What is in {c.id} for all to see." if place < right * len(anchors) else f"Nothing of the kind, said {round}."
+        text = (
+            f"What is in {c.id} for all to see."
+            if place < right * len(anchors)
+            else f"Nothing of the kind, said {round}."
+        )
         rows.append(
             replace(
-                one, id=content_id(round, EVALUATION, c.id), round=round, kind=EVALUATION, clip_id=c.id, text=text, generation_id=""
+                one,
+                id=content_id(round, "evaluation", c.id),
+                round=round,
+                purpose="measure",
+                clip_id=c.id,
+                text=text,
+                generation_id="",
             )
         )
     w.add_annotations(rows, round)
@@ -204,7 +216,9 @@ def test_only_what_is_better_takes_the_place_and_back_again(context: RoundContex
     assert champion.rollback(context) == 0
     with pytest.raises(UserError, match="nothing before it"):
         champion.rollback(context)
-    assert [r["action"] for r in w.champions()] == ["promote", "promote", "rollback", "rollback"], "every step is on record"
+    assert [r["action"] for r in w.champions()] == ["promote", "promote", "rollback", "rollback"], (
+        "every step is on record"
+    )
 
 
 def test_a_promotion_that_was_killed_before_its_note_is_not_judged_again(context: RoundContext) -> None:
@@ -239,7 +253,9 @@ def test_a_round_is_read_as_it_was(context: RoundContext) -> None:
     stages.gate(context, 1)
     before = (w.annotations().to_dicts(), w.corrections().to_dicts(), Texts(w).human)
     late = w.correction_records()[0]
-    w.add_corrections([replace(late, id="late", text="Said later, dated earlier.", at=datetime(2020, 1, 1, tzinfo=UTC))])
+    w.add_corrections(
+        [replace(late, id="late", text="Said later, dated earlier.", at=datetime(2020, 1, 1, tzinfo=UTC))]
+    )
     w.add_corrections([replace(late, id="later", text="Said later.", at=datetime(2030, 1, 1, tzinfo=UTC))])
     says(context, 2, 0.5)
     exclude(w, "r", "to see that it does not reach back")

@@ -34,7 +34,12 @@ def wheel(context: RoundContext) -> RoundContext:  # noqa: F811
     correct(context, edited.id, 'A person\'s "text", with <marks> & 日本.')
     correct(context, rejected.id, "", verdict="reject")
     add_gold(w, {gold.id: "Known."}, "lead")
-    cue = {"cues": [{"start_s": 0.25, "end_s": 1.5, "text": "A ball rolls."}, {"start_s": 1.5, "end_s": 2.0, "text": "It stops."}]}
+    cue = {
+        "cues": [
+            {"start_s": 0.25, "end_s": 1.5, "text": "A ball rolls."},
+            {"start_s": 1.5, "end_s": 2.0, "text": "It stops."},
+        ]
+    }
     one = Texts(w).captions(1)[edited.id]
     w.add_annotations([replace(one, id="dense", kind="dense_caption", payload=json.dumps(cue))], 1)
     says(context, 0, 0.2)
@@ -71,9 +76,9 @@ def test_messages_load_with_datasets_and_fit_the_chat_template(wheel: RoundConte
     import datasets
 
     export(wheel, tmp_path / "out", "messages", splits=("train", "anchor"))
-    loaded = datasets.load_dataset("json", data_files=str(tmp_path / "out" / "train.jsonl"), cache_dir=str(tmp_path / "cache"))[
-        "train"
-    ]
+    loaded = datasets.load_dataset(
+        "json", data_files=str(tmp_path / "out" / "train.jsonl"), cache_dir=str(tmp_path / "cache")
+    )["train"]
     texts = {row["id"]: row["messages"][1]["content"][0]["text"] for row in loaded}
     anchors = {c.id for c in wheel.split("anchor")}
     assert {i: t for i, t in texts.items() if i not in anchors} == wanted(wheel)
@@ -89,7 +94,9 @@ def test_a_folder_for_hugging_face_has_videos_that_play(wheel: RoundContext, tmp
     import datasets
 
     export(wheel, tmp_path / "out", "hf")
-    loaded = datasets.load_dataset("videofolder", data_dir=str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))["train"]
+    loaded = datasets.load_dataset("videofolder", data_dir=str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))[
+        "train"
+    ]
     assert isinstance(loaded.features["video"], datasets.Video)
     rows = loaded.cast_column("video", datasets.Video(decode=False))
     assert {row["id"]: row["text"] for row in rows} == wanted(wheel)
@@ -154,13 +161,20 @@ def test_a_rollback_gives_back_the_same_bytes(wheel: RoundContext, tmp_path: Pat
     w.add_corrections(
         [
             replace(
-                late, id="late", annotation_id=Texts(w).captions(1)[edited.id].id, verdict="edit", text="Said later.", refiner="s"
+                late,
+                id="late",
+                annotation_id=Texts(w).captions(1)[edited.id].id,
+                verdict="edit",
+                text="Said later.",
+                refiner="s",
             )
         ]
     )
     says(wheel, 2, 1.0)
     one = Texts(w).captions(1)[edited.id]
-    w.add_annotations([replace(one, id=f"second-{c.id}", clip_id=c.id, round=2, text="By M1.") for c in wheel.split("train")], 2)
+    w.add_annotations(
+        [replace(one, id=f"second-{c.id}", clip_id=c.id, round=2, text="By M1.") for c in wheel.split("train")], 2
+    )
     champion.promote(wheel, 2, "to see")
     export(wheel, tmp_path / "between", form, splits=("train", "anchor", "test"))
     assert champion.rollback(wheel) == 1

@@ -13,13 +13,13 @@ import sqlalchemy as sql
 
 from flywheel.core.config import Pretrain
 from flywheel.core.errors import UserError
-from flywheel.core.types import HUMAN, Correction, Example, content_id
+from flywheel.core.types import CAPTION, HUMAN, Correction, Example, content_id
 from flywheel.demo import Oracle
 from flywheel.ingest import ingest
 from flywheel.rounds import RoundContext, run_round, stages
 from flywheel.rounds.conductor import current_round, figures, flat
 from flywheel.rounds.report import write_report
-from flywheel.rounds.texts import CAPTION, EVALUATION, SourceChoice, Texts
+from flywheel.rounds.texts import SourceChoice, Texts
 from flywheel.status import history_of, history_text, status_of, uses_of
 from flywheel.store import Workspace
 from flywheel.store import database as db
@@ -68,8 +68,10 @@ def test_a_round_goes_through_its_stages_and_the_next_begins(make_workspace: Mak
     assert (w.champion(), current_round(context)) == (0, 2), "nothing is promoted that nobody tested"
     assert status_of(w)["round"] == 2
     test = {c.id for c in context.split("test")}
-    assert set(w.annotations(round=1, kind=EVALUATION)["clip_id"]) == test
-    assert not set(w.annotations(round=1, kind=CAPTION)["clip_id"]) & test, "test clips are never annotated for training"
+    assert set(w.annotations(round=1, purpose="measure")["clip_id"]) == test
+    assert not set(w.annotations(round=1, kind=CAPTION)["clip_id"]) & test, (
+        "test clips are never annotated for training"
+    )
 
 
 def test_review_waits_and_goes_on(make_workspace: Make, corpus: Path) -> None:
@@ -91,11 +93,15 @@ def test_what_people_said_comes_first(make_workspace: Make, corpus: Path) -> Non
     correct(context, rejected.id, "", verdict="reject")
     examples = {
         e.clip_id: e
-        for e in stages.training_examples(context, Texts(context.workspace), SourceChoice(round=1, anchor_f1={}, num_anchors=0), 1)
+        for e in stages.training_examples(
+            context, Texts(context.workspace), SourceChoice(round=1, anchor_f1={}, num_anchors=0), 1
+        )
     }
     assert (examples[edited.id].text, examples[edited.id].group) == ("a person's text", "human")
     if rejected.transcript:
-        assert examples[rejected.id].group == "transcript:0:caption", "a rejected text is not learned; the one before is"
+        assert examples[rejected.id].group == "transcript:0:caption", (
+            "a rejected text is not learned; the one before is"
+        )
     else:
         assert rejected.id not in examples
     assert all(examples[c.id].group == "model:1:caption" for c in rest)
@@ -130,9 +136,13 @@ def test_older_texts_stay_in_the_mix_and_peoples_in_every_one(make_workspace: Ma
     assert "model:1:caption" not in have[same.id], "the same words are one text"
     given = {c.id for c in context.split("train") if c.transcript}
     for clip in rest:
-        older = {"model:1:caption": 0.125, "transcript:0:caption": 0.125} if clip.id in given else {"model:1:caption": 0.25}
+        older = (
+            {"model:1:caption": 0.125, "transcript:0:caption": 0.125} if clip.id in given else {"model:1:caption": 0.25}
+        )
         assert have[clip.id] == pytest.approx({newest(clip.id): 0.75, **older})
-    context.config = context.config.model_copy(update={"pretrain": context.config.pretrain.model_copy(update={"mix": "replace"})})
+    context.config = context.config.model_copy(
+        update={"pretrain": context.config.pretrain.model_copy(update={"mix": "replace"})}
+    )
     assert mix() == {edited.id: {"human": 1.0}, **{c: {newest(c): 1.0} for c in have if c != edited.id}}
 
 
@@ -156,7 +166,9 @@ def test_older_texts_that_anchors_find_worse_leave_the_mix(make_workspace: Make,
     assert len(anchors) >= 8
     for round, wrong in ((2, 1), (3, 0)):
         said = dict.fromkeys(ones, "what a person sees there") | {c.id: "something else" for c in anchors[:wrong]}
-        w.add_annotations([replace(a, id=content_id(round, c), round=round, text=said[c]) for c, a in ones.items()], round)
+        w.add_annotations(
+            [replace(a, id=content_id(round, c), round=round, text=said[c]) for c, a in ones.items()], round
+        )
     assert Texts(w).choose(3, 8, "best") == SourceChoice(round=3, older=(0, 1, 2), anchor_f1={}, num_anchors=0), (
         "nobody knows of any"
     )
@@ -170,7 +182,12 @@ def test_older_texts_that_anchors_find_worse_leave_the_mix(make_workspace: Make,
 def test_what_was_learned_from_which_correction_is_on_record_both_ways(make_workspace: Make, corpus: Path) -> None:
     """With a real, two-step training: what people said, weighed by how far they agree, and what they rejected."""
     context = context_of(
-        make_workspace, corpus, "pretrain.num_steps=2", "finetune.num_steps=1", "finetune.min_corrections=1", "loss.name=mle"
+        make_workspace,
+        corpus,
+        "pretrain.num_steps=2",
+        "finetune.num_steps=1",
+        "finetune.min_corrections=1",
+        "loss.name=mle",
     )
     w = context.workspace
     run_round(context, until="annotate")

@@ -110,7 +110,9 @@ def world(make: Make, corpus: Path, start: datetime, cron: str = "0 2 * * *", *o
 
 
 @pytest.mark.parametrize(
-    "start", [datetime(2026, 3, 14, 12, tzinfo=BERLIN), datetime(2026, 10, 10, 12, tzinfo=BERLIN)], ids=["spring", "autumn"]
+    "start",
+    [datetime(2026, 3, 14, 12, tzinfo=BERLIN), datetime(2026, 10, 10, 12, tzinfo=BERLIN)],
+    ids=["spring", "autumn"],
 )
 @pytest.mark.parametrize("cron", ["0 2 * * *", "30 2 * * *"])
 def test_thirty_days_have_thirty_runs(make_workspace: Make, corpus: Path, start: datetime, cron: str) -> None:
@@ -121,7 +123,9 @@ def test_thirty_days_have_thirty_runs(make_workspace: Make, corpus: Path, start:
     assert len(nights) == len(set(nights)) == 30
     minutes = {(run.began.astimezone(BERLIN).hour, run.began.astimezone(BERLIN).minute) for run in w.runs}
     skipped = {(3, int(cron.split()[0]))} if start.month == 3 else set()
-    assert minutes == {(2, int(cron.split()[0]))} | skipped, "on the wall clock, but for the night that has no such time"
+    assert minutes == {(2, int(cron.split()[0]))} | skipped, (
+        "on the wall clock, but for the night that has no such time"
+    )
     assert w.told == ["done"] * 30
 
 
@@ -130,7 +134,9 @@ def test_thirty_days_with_crashes_overlaps_and_missed_runs(make_workspace: Make,
     w = world(make_workspace, corpus, start)
 
     def night(day: int) -> datetime:
-        return datetime.combine(date(2026, 10, 10) + timedelta(days=day), datetime.min.time(), BERLIN) + timedelta(hours=2)
+        return datetime.combine(date(2026, 10, 10) + timedelta(days=day), datetime.min.time(), BERLIN) + timedelta(
+            hours=2
+        )
 
     w.until(night(3) + timedelta(minutes=20))
     assert len(w.runs) == 3
@@ -196,7 +202,9 @@ def test_it_waits_for_corrections_and_goes_on_when_they_are_there(make_workspace
 def test_patience_ends(make_workspace: Make, corpus: Path) -> None:
     start = datetime(2026, 6, 1, 12, tzinfo=BERLIN)
     waits = Outcome(event="waiting", message="round 1 waits for 1 more corrections (0 of 1).")
-    w = world(make_workspace, corpus, start, "0 2 * * *", "review.wait_for=1", "schedule.patience_hours=30", outcome=waits)
+    w = world(
+        make_workspace, corpus, start, "0 2 * * *", "review.wait_for=1", "schedule.patience_hours=30", outcome=waits
+    )
     from flywheel.rounds import run_round
 
     run_round(w.context)
@@ -206,13 +214,21 @@ def test_patience_ends(make_workspace: Make, corpus: Path) -> None:
     w.until(start + timedelta(hours=48))
     assert w.runs[-1].arguments[-2:] == ["--set", "review.wait_for=0"]
     waited = w.runs[-1].began - (w.runs[0].ended or start)
-    assert timedelta(hours=30) <= waited < timedelta(hours=30, minutes=2), "since it began to wait, not since it looked last"
+    assert timedelta(hours=30) <= waited < timedelta(hours=30, minutes=2), (
+        "since it began to wait, not since it looked last"
+    )
     assert w.told == ["waiting", "done"]
 
 
 def test_a_workspace_in_use_is_come_back_to(make_workspace: Make, corpus: Path) -> None:
     start = datetime(2026, 6, 1, 12, tzinfo=BERLIN)
-    w = world(make_workspace, corpus, start, outcome=Outcome(event="busy", message="in use by another"), lasts=timedelta(seconds=5))
+    w = world(
+        make_workspace,
+        corpus,
+        start,
+        outcome=Outcome(event="busy", message="in use by another"),
+        lasts=timedelta(seconds=5),
+    )
     holder = Workspace.open(w.context.workspace.root)
     with holder.lock():
         w.until(start + timedelta(hours=20))
@@ -303,7 +319,11 @@ def test_other_schedulers_files_are_what_they_read(tmp_path: Path) -> None:
     import yaml
 
     job = yaml.safe_load(write("kubernetes", "0 2 * * *", tmp_path, "python", "Europe/Berlin"))
-    assert (job["kind"], job["spec"]["schedule"], job["spec"]["concurrencyPolicy"]) == ("CronJob", "0 2 * * *", "Forbid")
+    assert (job["kind"], job["spec"]["schedule"], job["spec"]["concurrencyPolicy"]) == (
+        "CronJob",
+        "0 2 * * *",
+        "Forbid",
+    )
     for kind in ("airflow", "prefect"):
         compile(write(kind, "0 2 * * *", tmp_path / "it's", "python"), kind, "exec")
     assert "Persistent=true" in write("systemd", "0 2 * * *", tmp_path, "python")

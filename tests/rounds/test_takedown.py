@@ -81,7 +81,9 @@ def test_nothing_of_it_stays_and_nothing_else_goes(context: RoundContext, tmp_pa
         "examples": others["examples"] - 1,
     }  # fmt: skip
     corpus, before = w.config.corpus, w.cache.decodes
-    w.cache.frames(clip.uri, clip.content_hash, clip_times(clip, corpus.frames, corpus.sampling, corpus.fps), corpus.max_side)
+    w.cache.frames(
+        clip.uri, clip.content_hash, clip_times(clip, corpus.frames, corpus.sampling, corpus.fps), corpus.max_side
+    )
     assert w.cache.decodes == before + 1, "its frames were not in the cache any more"
     assert clip_id not in Texts(w.as_of(1)).human, "nor in the past"
     with w.lock():

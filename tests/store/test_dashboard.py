@@ -61,7 +61,7 @@ def test_the_rounds_stand_compared_as_it_opens(make_workspace: Make, corpus: Pat
             page.goto(f"{base}/{views['ARTIFACT']}")
             clip = sorted(context.split("test"), key=lambda c: c.id)[0]
             page.get_by_text(Path(clip.uri).name).first.wait_for(timeout=60_000)
-            said_of_it = context.workspace.annotations(round=2, kind="evaluation")
+            said_of_it = context.workspace.annotations(round=2, purpose="measure")
             text = dict(said_of_it.select("clip_id", "text").iter_rows())[clip.id]
             page.get_by_text(text).first.wait_for(timeout=60_000)
             browser.close()

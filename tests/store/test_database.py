@@ -40,7 +40,13 @@ def _filled(folder: Path) -> Workspace:
 
 def test_a_workspace_moves_and_nothing_is_lost(tmp_path: Path, postgresql: Callable[[], str]) -> None:
     w, url = _filled(tmp_path / "w"), postgresql()
-    before = (w.annotations().to_dicts(), w.corrections().to_dicts(), w.stage(1, "annotate"), w.stages_s(1), w.champion())
+    before = (
+        w.annotations().to_dicts(),
+        w.corrections().to_dicts(),
+        w.stage(1, "annotate"),
+        w.stages_s(1),
+        w.champion(),
+    )
     w.database.close()
     command = [sys.executable, "-m", "flywheel.cli"]
     moved = subprocess.run([*command, "move-database", url, "--config", str(w.root)], capture_output=True, text=True)

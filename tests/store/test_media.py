@@ -16,7 +16,12 @@ from flywheel.store.media import probe, read_audio, read_frames, transcode, writ
 
 
 def write_video(
-    path: Path, times_s: list[float], *, size: tuple[int, int] = (64, 48), aspect: Fraction | None = None, codec: str = "libx264"
+    path: Path,
+    times_s: list[float],
+    *,
+    size: tuple[int, int] = (64, 48),
+    aspect: Fraction | None = None,
+    codec: str = "libx264",
 ) -> None:
     """Frames whose grey level is their index times ten, shown at these times."""
     with av.open(str(path), "w") as container:

@@ -58,7 +58,9 @@ def test_rows_not_committed_do_not_exist(make_workspace: Make, monkeypatch: pyte
         patch.setattr(
             w.database,
             "transaction",
-            lambda original=w.database.transaction, calls=[]: calls.append(1) or (original() if len(calls) < 2 else die()),
+            lambda original=w.database.transaction, calls=[]: (
+                calls.append(1) or (original() if len(calls) < 2 else die())
+            ),
         )
         with pytest.raises(Died):
             w.add_annotations([annotation(2)], 1)
@@ -135,7 +137,13 @@ def test_rejects_stay_and_close(make_workspace: Make) -> None:
 def test_corrections_are_appended_once(make_workspace: Make) -> None:
     w = make_workspace()
     correction = Correction(
-        id="k1", annotation_id="a1", clip_id="c1", verdict="edit", text="better", refiner="r", at=datetime(2026, 1, 2, tzinfo=UTC)
+        id="k1",
+        annotation_id="a1",
+        clip_id="c1",
+        verdict="edit",
+        text="better",
+        refiner="r",
+        at=datetime(2026, 1, 2, tzinfo=UTC),
     )
     assert w.add_corrections([correction, correction]) == 1
     assert w.add_corrections([correction]) == 0
@@ -181,7 +189,9 @@ def test_a_workspace_of_the_first_layout_is_brought_to_this_one(make_workspace: 
             connection.execute(sql.text(f"ALTER TABLE champions DROP COLUMN {column}"))
         connection.execute(sql.text("INSERT INTO champions (round, reason, at) VALUES (1, 'better', '2026-01-02')"))
         connection.execute(
-            sql.text("INSERT INTO corrections VALUES ('k','a1','c1','edit','better','r','',1.5,'2026-01-02T00:00:00+00:00')")
+            sql.text(
+                "INSERT INTO corrections VALUES ('k','a1','c1','edit','better','r','',1.5,'2026-01-02T00:00:00+00:00')"
+            )
         )
     w.set_meta("schema_version", "1")
     w.database.close()

@@ -77,7 +77,9 @@ def test_what_a_broken_tracker_missed_is_told_when_one_answers(
     stages = [r for r in runs if r.data.tags.get("level") == "stage" and r.data.tags["of_round"] == "1"]
     assert {r.data.tags["mlflow.parentRunId"] for r in stages} == {rounds["1"].info.run_id}
     table = mlflow.artifacts.load_dict(f"runs:/{rounds['2'].info.run_id}/samples.json")
-    assert table["columns"] == ["clip", "text", "id", "base", "M1", "M2"], "the same clips over the rounds, side by side"
+    assert table["columns"] == ["clip", "text", "id", "base", "M1", "M2"], (
+        "the same clips over the rounds, side by side"
+    )
     assert "rounds.png" in {f.path for f in client.list_artifacts(parent.info.run_id)}
     champion.promote(again, 1, "to see the alias")
     versions = {a: client.get_model_version_by_alias(w.root.name, a).tags["round"] for a in ("champion", "candidate")}

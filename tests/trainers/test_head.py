@@ -22,7 +22,11 @@ class Tiny(torch.nn.Module):
     def __init__(self, soft_cap: float | None = None) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.embed, self.body, self.head = torch.nn.Embedding(40, 16), torch.nn.Linear(16, 16), torch.nn.Linear(16, 40, bias=False)
+        self.embed, self.body, self.head = (
+            torch.nn.Embedding(40, 16),
+            torch.nn.Linear(16, 16),
+            torch.nn.Linear(16, 40, bias=False),
+        )
         self.config = type("Config", (), {"final_logit_softcapping": soft_cap})()
 
     def get_output_embeddings(self) -> torch.nn.Module:
@@ -47,7 +51,9 @@ def summed(model: Any, head: OutputHead | None, loss: Any) -> torch.Tensor:
     context = TokenContext(sequence_N=place[0])
     if head is None:
         return loss(model(ids)[place], target, context).sum()
-    with head.replaced(lambda h, w, b: linear_loss(h[place], w, target, loss, b, context=context, reduction="sum", chunk_rows=7)):
+    with head.replaced(
+        lambda h, w, b: linear_loss(h[place], w, target, loss, b, context=context, reduction="sum", chunk_rows=7)
+    ):
         return model(ids)  # type: ignore[no-any-return]
 
 

@@ -24,7 +24,11 @@ from trainers.data import BucketSampler, Clock, TrainingSet
 from trainers.training import TrainingPlan, last_checkpoint, train
 
 PROMPT = Prompt(
-    name="p", version=1, kind="caption", instruction="Describe.", hints={"transcript": "T: {text}", "previous": "P: {text}"}
+    name="p",
+    version=1,
+    kind="caption",
+    instruction="Describe.",
+    hints={"transcript": "T: {text}", "previous": "P: {text}"},
 )
 
 
@@ -39,7 +43,11 @@ class Sink:
 def picture(clip_id: str) -> Picture:
     times = tuple(0.2 + 0.4 * i for i in range(8))
     return Picture(
-        key=clip_id, frames_THWC=scenes.draw(scenes.sample_scene(int(clip_id)), times), times_s=times, duration_s=3.2, fps=10.0
+        key=clip_id,
+        frames_THWC=scenes.draw(scenes.sample_scene(int(clip_id)), times),
+        times_s=times,
+        duration_s=3.2,
+        fps=10.0,
     )
 
 
@@ -65,7 +73,9 @@ def weights(vlm: Vlm) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in vlm.model.named_parameters()}
 
 
-def run(folder: Path, steps: int, stop: int | None = None) -> tuple[dict[str, torch.Tensor], Sink, trainers.TrainingResult | None]:
+def run(
+    folder: Path, steps: int, stop: int | None = None
+) -> tuple[dict[str, torch.Tensor], Sink, trainers.TrainingResult | None]:
     """``steps`` steps with adatailr; killed (an exception) in step ``stop`` where that is given."""
     vlm, builder = fresh()
     loss = losses.build("adatailr", warmup_steps=1)
@@ -83,7 +93,16 @@ def run(folder: Path, steps: int, stop: int | None = None) -> tuple[dict[str, to
     plan = TrainingPlan(num_steps=steps, batch_size=5, learning_rate=1e-3, save_every=2, human_every=2, log_every=1)
     try:
         result = train(
-            vlm, builder, data(), loss, plan, folder, sink=sink, label="t", human=data(4, 0.0, "human"), held_out=data(3)
+            vlm,
+            builder,
+            data(),
+            loss,
+            plan,
+            folder,
+            sink=sink,
+            label="t",
+            human=data(4, 0.0, "human"),
+            held_out=data(3),
         )
     except KeyboardInterrupt:
         assert stop is not None
@@ -249,11 +268,21 @@ def test_texts_of_people_alone_and_output_that_is_no_number_in_evaluation(tmp_pa
     plan = TrainingPlan(num_steps=2, batch_size=4, learning_rate=1e-3)
     people = data(4, group="human")
     result = train(
-        vlm, builder, people, losses.build("adatailr", warmup_steps=0), plan, tmp_path / "a", sink=Sink(), label="t", human=people
+        vlm,
+        builder,
+        people,
+        losses.build("adatailr", warmup_steps=0),
+        plan,
+        tmp_path / "a",
+        sink=Sink(),
+        label="t",
+        human=people,
     )
     assert result.steps == 2
     assert result.figures == {}
     torch.nn.init.constant_(vlm.model.lm_head.weight, float("nan"))
     still = TrainingPlan(num_steps=0, batch_size=4, learning_rate=0.0)
     with pytest.raises(FlywheelError, match=r"rows .* is not finite"):
-        train(vlm, builder, people, losses.build("mle"), still, tmp_path / "b", sink=Sink(), label="t", held_out=data(3))
+        train(
+            vlm, builder, people, losses.build("mle"), still, tmp_path / "b", sink=Sink(), label="t", held_out=data(3)
+        )
