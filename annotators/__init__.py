@@ -1,24 +1,15 @@
-"""Engines that write annotations, prompts as files, and the parsing of replies."""
+"""Asks models about many clips: engines, prompts, kinds of text, and the pass that writes every key once."""
 
 from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
+from annotators.engines import build, names
 from annotators.interface import Engine, Request, Result, Sampling
 from annotators.parsing import Unusable, parse_caption
-from flywheel.core.registry import Registry
 
 __all__ = ["Engine", "Request", "Result", "Sampling", "Unusable", "build", "names", "parse_caption", "prompt_file"]
-
-_registry = Registry("annotators.engines", what="annotate.engine")
-
-
-def build(name: str, /, **arguments: Any) -> Engine:
-    """The engine of this name. Raises UserError for an unknown name or argument."""
-    engine: Engine = _registry.build(name, **arguments)
-    return engine
 
 
 def prompt_file(name: str, root: Path) -> Path:
@@ -28,7 +19,3 @@ def prompt_file(name: str, root: Path) -> Path:
         return bundled
     path = Path(name).expanduser()
     return path if path.is_absolute() else root / path
-
-
-def names() -> list[str]:
-    return _registry.names()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Protocol
 
-from flywheel.models.inputs import Picture
+from flywheel.models.inputs import ClipInput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +41,13 @@ def _canonical(sampling: Sampling) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One text to write: a clip's picture and the prompt's text after it."""
+    """One text to write: the clip that is shown or heard, and the prompt's text after it.
+
+    ``clip`` is None for a question about text alone.
+    """
 
     key: str
-    picture: Picture
+    clip: ClipInput | None
     prompt: str
 
 
@@ -90,3 +93,9 @@ def failed(request: Request, why: str) -> Result:
 def seed_of(sampling: Sampling, key: str) -> int:
     """A seed of its own for each request (32 bits): what is written does not depend on what it is batched with."""
     return int.from_bytes(hashlib.sha256(f"{sampling.seed}:{key}".encode()).digest()[:4])
+
+
+def media_limits(inputs: Collection[str]) -> dict[str, int]:
+    """vLLM's limits of media in a request, for these inputs (``frames``, ``sound``)."""
+    limits = {"video": int("frames" in inputs), "image": 0}
+    return {**limits, "audio": 1} if "sound" in inputs else limits

@@ -52,7 +52,7 @@ def canaries(vlm: Vlm, builder: InputBuilder, requests: Sequence[Request], engin
     for result in engine.generate(requests, Sampling(max_new_tokens=_TOKENS)):
         request = by_key[result.key]
         if result.finish == "error":
-            raise ProofFailed(f"canary {request.picture.key}: {result.text}")
+            raise ProofFailed(f"{request.key}: {result.text}")
         with vlm.model.disable_adapter():
             base = _logprobs(vlm, builder, request, result.token_ids)
         # Scored, as the base is: then the two differ by the adapter and by nothing else.
@@ -106,7 +106,7 @@ def _mean_difference(a: Sequence[float], b: Sequence[float]) -> float:
 
 def _logprobs(vlm: Vlm, builder: InputBuilder, request: Request, token_ids: Sequence[int]) -> tuple[float, ...]:
     """Log-probs (nats) of given tokens after a request's prompt."""
-    batch = builder.build([request.picture], [request.prompt])
+    batch = builder.build([request.clip], [request.prompt])
     tokens = torch.tensor([list(token_ids)])
     for name, fill in (
         ("input_ids", tokens),

@@ -11,12 +11,14 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from annotators.interface import media_limits
 from flywheel.core.errors import BorderError, UserError
 from flywheel.models.load import folder_digest
 
@@ -42,7 +44,7 @@ class LocalServer:
 
 def start(
     model: Path, workspace: Path, *, port: int = 0, host: str = "127.0.0.1", max_lora_rank: int = 64, options: dict[str, Any] | None = None,
-    wait_s: float = 600.0, sound: bool = False,
+    wait_s: float = 600.0, inputs: Collection[str] = ("frames",),
 ) -> LocalServer:  # fmt: skip
     """Serve a model folder on ``host``; adapters are loaded on request. A server that a killed process left behind in this workspace
     is ended first. Returns when it answers. Raises UserError for a port that is taken, BorderError where it does not come up."""
@@ -62,7 +64,7 @@ def start(
     settings = {
         "host": host, "port": port, "served-model-name": folder_digest(model), "trust-request-mm-kwargs": True,
         "structured-outputs-config": json.dumps({"backend": "xgrammar", "disable_any_whitespace": True}), "enable-lora": True, "max-loras": 2, "max-lora-rank": max_lora_rank,
-        "limit-mm-per-prompt": json.dumps({"video": 1, "image": 0, **({"audio": 1} if sound else {})}), **(options or {}),
+        "limit-mm-per-prompt": json.dumps(media_limits(inputs)), **(options or {}),
     }  # fmt: skip
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
     for name, value in settings.items():

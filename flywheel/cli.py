@@ -54,7 +54,7 @@ def _context(workspace: Workspace) -> RoundContext:
     from flywheel.models.load import check_folder, model_folder
     from flywheel.rounds import RoundContext
 
-    check_folder(model_folder(workspace.config.corpus.model, workspace.root))
+    check_folder(model_folder(workspace.config.main.folder, workspace.root))
     return RoundContext(workspace)
 
 
@@ -132,7 +132,8 @@ def annotate(
 ) -> None:  # fmt: skip
     """Run or resume the annotation of the current round."""
     from flywheel.rounds.conductor import current_round, run_round
-    from flywheel.rounds.stages import annotate as write
+    from flywheel.rounds.stages import to_record
+    from flywheel.rounds.stages.annotate import write
 
     workspace = _open(config, set_)
     context = _context(workspace)
@@ -143,7 +144,7 @@ def annotate(
             _print({"round": round, "todo": todo}, json_, f"round {round}: {todo} clips to annotate")
             return
         if limit is not None or retry_failed:
-            result = write(context, round, limit, retry_failed)
+            result = to_record(write(context, round, limit, retry_failed=retry_failed))
         else:
             run_round(context, until="annotate")
             result = workspace.stage(round, "annotate")[1]
@@ -162,7 +163,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     round: Annotated[int | None, typer.Option(min=0, help="The round whose model is served; the champion if left out.")] = None,
 ) -> None:  # fmt: skip
-    """Serve a round's model with vLLM, for annotate.engine openai, until interrupted; adapters are loaded as they are asked for."""
+    """Serve a round's model with vLLM, for engine openai, until interrupted; adapters are loaded as they are asked for."""
     import signal
 
     from annotators import serving
@@ -175,14 +176,14 @@ def serve(
         workspace.root,
         port=port,
         host=host,
-        options=dict(workspace.config.annotate.options),
-        sound=workspace.config.corpus.sound,
+        options=dict(workspace.config.main.options),
+        inputs=context.inputs_of(context.prompt),
     )
     # Asked to end, it ends its server too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         _print(
-            {"url": server.url}, False, f"{server.url} serves {model}. Put it into annotate.servers; Ctrl-C ends it."
+            {"url": server.url}, False, f"{server.url} serves {model}. Put it into models.main.servers; Ctrl-C ends it."
         )
         server.process.wait()
         raise FlywheelError(

@@ -20,13 +20,13 @@ import yaml
 
 from flywheel.core.config import template
 from flywheel.core.errors import UserError
-from flywheel.core.types import CAPTION, LEARN, MEASURE
+from flywheel.core.types import CAPTION, LEARN, MEASURE, Clip
 from flywheel.ingest import ingest
 from flywheel.metrics import mean_estimate, paired_difference
 from flywheel.playground import slot_f1, write_playground
 from flywheel.rounds import RoundContext, run_round
 from flywheel.rounds.conductor import DONE, baseline, current_round, figures, publish
-from flywheel.rounds.stages import trinity
+from flywheel.rounds.stages.evaluate import trinity
 from flywheel.store import Workspace
 from human_refine import import_corrections
 
@@ -159,13 +159,19 @@ def transcript_scores(workspace: Workspace, oracle: Oracle) -> list[float]:
     return [oracle.f1(uri, text) for uri, text in clips.select("uri", "transcript").iter_rows()]
 
 
+def _varied(context: RoundContext, texts: list[str], clips: list[Clip]) -> dict[str, Any]:
+    """Quantity and diversity of texts, as plain values."""
+    amounts, varied = trinity(context, texts, [c.duration_s for c in clips])
+    return {"quantity": amounts, "diversity": {name: asdict(v) for name, v in varied.items()}, "quality": {}}
+
+
 def _summary(context: RoundContext, oracle: Oracle, num_rounds: int) -> dict[str, Any]:
     workspace = context.workspace
-    clips = sorted(context.split("test"), key=lambda c: c.id)
+    clips = list(context.split("test").by_id())
     scores = [test_scores(workspace, oracle, r) for r in range(num_rounds + 1)]
     given = [c for c in clips if c.transcript]
-    transcripts = trinity(context, [c.transcript for c in given], given)
-    truth = trinity(context, [oracle.text(c.uri) for c in clips], clips)
+    transcripts = _varied(context, [c.transcript for c in given], given)
+    truth = _varied(context, [oracle.text(c.uri) for c in clips], clips)
     rounds = []
     for round in range(num_rounds + 1):
         said = figures(context, round)

@@ -91,7 +91,7 @@ def _workspace(config: Path) -> list[dict[str, Any]]:
     except UserError as error:
         return [{"what": "config", "ok": False, "needed": True, "says": str(error)}]
     root = config if config.is_dir() else config.parent
-    folder = model_folder(loaded.corpus.model, root)
+    folder = model_folder(loaded.main.folder, root)
 
     def model() -> Path:
         check_folder(folder)

@@ -34,7 +34,7 @@ def pretrain(
         TrainingPlan(
             num_steps=plan.num_steps, batch_size=plan.batch_size, learning_rate=plan.learning_rate,
             warmup_share=plan.warmup_share, weight_decay=plan.weight_decay, save_every=plan.save_every,
-            gradient_checkpointing=plan.gradient_checkpointing, bf16=_bf16(plan.precision),
+            gradient_checkpointing=plan.gradient_checkpointing, bf16=_bf16(config.main.precision),
             human_every=config.loss.human_every, seed=plan.seed,
         ),
         out.with_name(out.name + ".work"), sink=sink, label="pretrain", held_out=held_out, human=human,
@@ -64,7 +64,7 @@ def finetune(
         tuned, builder, data, losses.build("mle"),
         TrainingPlan(
             num_steps=plan.num_steps, batch_size=plan.batch_size, learning_rate=plan.learning_rate, seed=plan.seed,
-            bf16=_bf16(config.pretrain.precision), warmup_share=0.1, save_every=max(1, plan.num_steps),
+            bf16=_bf16(config.main.precision), warmup_share=0.1, save_every=max(1, plan.num_steps),
         ),
         out.with_name(out.name + ".work"), sink=sink, label="finetune",
     )  # fmt: skip

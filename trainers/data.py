@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from flywheel.core.types import Example
-from flywheel.models.inputs import InputBuilder, Picture
+from flywheel.models.inputs import ClipInput, InputBuilder
 from flywheel.models.prompt import Evidence, Hint, Prompt
 
 _MEGABATCH = 32
@@ -32,12 +32,12 @@ class Clock:
 class TrainingSet:
     """What a trainer needs of its data, without knowing where it comes from.
 
-    ``picture`` gives a clip's frames; ``dropout`` says how often a hint is held back. A hint equal to the example's own text
+    ``input`` gives a clip's frames; ``dropout`` says how often a hint is held back. A hint equal to the example's own text
     is always held back: with the answer in its prompt a model learns to copy.
     """
 
     examples: Sequence[Example]
-    picture: Callable[[str], Picture]
+    input: Callable[[str], ClipInput]
     prompt: Prompt
     dropout: Mapping[Hint, float]
     seed: int
@@ -131,7 +131,7 @@ class Collator:
         epoch = self._clock.epoch if self._clock is not None else 0
         examples = [self._data.examples[i] for i in indices]
         batch = self._builder.build(
-            [self._data.picture(e.clip_id) for e in examples],
+            [self._data.input(e.clip_id) for e in examples],
             [self._data.prompt_text(i, epoch) for i in indices],
             [e.text for e in examples],
         )

@@ -42,3 +42,7 @@ class _Engine:
 def fake(seconds_per_batch: float = 0.0, batch_size: int = 64, **_: Any) -> _Engine:
     """Writes ``A clip that shows <hash>.`` after ``seconds_per_batch`` (seconds)."""
     return _Engine(seconds_per_batch, batch_size)
+
+
+#: It runs no model: nothing is loaded, and no adapter has to be proven.
+fake.needs_model = False  # type: ignore[attr-defined]

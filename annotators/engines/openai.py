@@ -24,7 +24,7 @@ from PIL import Image
 from annotators.interface import Request, Result, Sampling, failed, seed_of
 from flywheel.core.errors import BorderError, UserError, first_line
 from flywheel.core.progress import say
-from flywheel.models.inputs import SOUND_RATE_HZ, Picture
+from flywheel.models.inputs import SOUND_RATE_HZ, ClipInput
 from flywheel.models.load import folder_digest
 
 #: A server that failed is left alone for this long, doubled with each failure in a row up to the most; seconds.
@@ -64,7 +64,7 @@ class _Engine:
     ) -> None:  # fmt: skip
         if not servers:
             raise UserError(
-                "annotate.engine 'openai': annotate.servers names none. Start one with 'flywheel serve' and name its URL."
+                "engine 'openai': models.main.servers names none. Start one with 'flywheel serve' and name its URL."
             )
         self._model, self._adapter = model, adapter
         self._name = "" if adapter is None else f"{name}-{folder_digest(adapter)}"
@@ -235,18 +235,21 @@ class _Engine:
         return True
 
     def _body(self, request: Request, sampling: Sampling) -> dict[str, Any]:
-        url, kwargs = _encoded(request.picture, packed=not self._near)
-        seen: list[dict[str, Any]] = [{"type": "video_url", "video_url": {"url": url}}]
-        if request.picture.sound is not None:
-            seen.append({"type": "input_audio", "input_audio": {"data": _wav(request.picture.sound), "format": "wav"}})
-        form = {"name": "reply", "schema": json.loads(sampling.schema), "strict": True} if sampling.schema else None
+        content, more = _content(request, packed=not self._near)
+        if sampling.schema:
+            form = {"name": "reply", "schema": json.loads(sampling.schema), "strict": True}
+            more["response_format"] = {"type": "json_schema", "json_schema": form}
         return {
             "model": self._name,
-            "messages": [{"role": "user", "content": [*seen, {"type": "text", "text": request.prompt}]}],
-            **({"response_format": {"type": "json_schema", "json_schema": form}} if form else {}),
-            "max_tokens": sampling.max_new_tokens, "temperature": sampling.temperature, "top_p": sampling.top_p,
-            "seed": seed_of(sampling, request.key), "logprobs": True, "return_token_ids": True, "media_io_kwargs": {"video": kwargs},
-        }  # fmt: skip
+            "messages": [{"role": "user", "content": content}],
+            "max_tokens": sampling.max_new_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": seed_of(sampling, request.key),
+            "logprobs": True,
+            "return_token_ids": True,
+            **more,
+        }
 
     def _result(self, request: Request, answer: dict[str, Any], seconds: float) -> Result:
         try:
@@ -276,18 +279,32 @@ class _Engine:
             server.client.close()
 
 
-def _encoded(picture: Picture, *, packed: bool) -> tuple[str, dict[str, Any]]:
+def _content(request: Request, *, packed: bool) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The parts of a request's message, and what its body says of them."""
+    parts: list[dict[str, Any]] = []
+    more: dict[str, Any] = {}
+    clip = request.clip
+    if clip is not None and clip.frames_THWC is not None:
+        url, kwargs = _encoded(clip, clip.frames_THWC, packed=packed)
+        parts.append({"type": "video_url", "video_url": {"url": url}})
+        more["media_io_kwargs"] = {"video": kwargs}
+    if clip is not None and clip.sound is not None:
+        parts.append({"type": "input_audio", "input_audio": {"data": _wav(clip.sound), "format": "wav"}})
+    return [*parts, {"type": "text", "text": request.prompt}], more
+
+
+def _encoded(clip: ClipInput, frames_THWC: NDArray[np.uint8], *, packed: bool) -> tuple[str, dict[str, Any]]:
     """Frames as a data URL, without loss (under the name that vLLM gives to frame sequences, whatever they are), and what they are
     of. ``packed`` is PNG, a third of the bytes for seven times the work; else BMP, for servers on this machine."""
     parts = []
-    for frame in picture.frames_THWC:
+    for frame in frames_THWC:
         out = io.BytesIO()
         if packed:
             Image.fromarray(frame).save(out, "PNG", compress_level=1)
         else:
             Image.fromarray(frame).save(out, "BMP")
         parts.append(base64.b64encode(out.getvalue()).decode())
-    metadata = picture.metadata()
+    metadata = clip.metadata()
     kwargs = {name: metadata[name] for name in ("fps", "duration", "total_num_frames", "frames_indices")}
     return "data:video/jpeg;base64," + ",".join(parts), {**kwargs, "num_frames": len(parts), "do_sample_frames": False}
 

@@ -96,7 +96,7 @@ class _Engine:
 
     def _batch(self, requests: Sequence[Request], sampling: Sampling) -> list[Result]:
         started = time.perf_counter()
-        batch = self._builder.build([r.picture for r in requests], [r.prompt for r in requests])
+        batch = self._builder.build([r.clip for r in requests], [r.prompt for r in requests])
         tokens_in = batch["attention_mask"].sum(1).tolist()
         tokenizer, guide = self._builder.tokenizer, None
         if sampling.schema:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import gc
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from annotators.interface import Request, Result, Sampling, failed, seed_of
+from annotators.interface import Request, Result, Sampling, failed, media_limits, seed_of
 from flywheel.core.errors import BorderError, UserError, first_line
-from flywheel.models.inputs import SOUND_RATE_HZ, InputBuilder
+from flywheel.models.inputs import SOUND_RATE_HZ, ClipInput, InputBuilder
 from flywheel.models.load import folder_digest
 
 #: Requests that wait in the engine for each that it works on: enough that a finished one is replaced at once.
@@ -23,19 +23,25 @@ _WAITING = 0.5
 
 class _Engine:
     def __init__(
-        self, model: Path, adapter: Path | None, builder: InputBuilder, name: str, options: dict[str, Any], sound: bool
+        self,
+        model: Path,
+        adapter: Path | None,
+        builder: InputBuilder,
+        name: str,
+        options: dict[str, Any],
+        inputs: Collection[str],
     ) -> None:
         try:
             from vllm import LLM
             from vllm.lora.request import LoRARequest
         except ImportError as error:
             raise UserError(
-                f"annotate.engine 'vllm': vLLM can't be imported ({error}). Install it, or set annotate.engine."
+                f"engine 'vllm': vLLM can't be imported ({error}). Install it, or set models.main.engine."
             ) from error
         self._builder = builder
         self._free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else 0
         settings: dict[str, Any] = {
-            "limit_mm_per_prompt": {"video": 1, "image": 0, **({"audio": 1} if sound else {})},
+            **({"limit_mm_per_prompt": media_limits(inputs)} if inputs else {}),
             "max_num_seqs": 64,
             # Blanks between the parts of a reply are fixed: where they are free, small models write them without end.
             "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
@@ -88,15 +94,10 @@ class _Engine:
             from vllm.sampling_params import StructuredOutputsParams
 
             parameters.structured_outputs = StructuredOutputsParams(json=sampling.schema)
-        picture = request.picture
-        metadata = {**picture.metadata(), "video_backend": "opencv", "do_sample_frames": False}
-        media: dict[str, Any] = {"video": (picture.frames_THWC, metadata)}
-        if picture.sound is not None:
-            media["audio"] = (picture.sound, SOUND_RATE_HZ)
-        prompt = {
-            "prompt": self._builder.chat(request.prompt, sound=picture.sound is not None),
-            "multi_modal_data": media,
-        }
+        media = _media(request.clip)
+        prompt: dict[str, Any] = {"prompt": self._builder.chat_for(request.clip, request.prompt)}
+        if media:
+            prompt["multi_modal_data"] = media
         try:
             engine.add_request(request.key, prompt, parameters, lora_request=self._lora)
         except Exception as error:
@@ -157,11 +158,30 @@ def _stopped(error: BaseException) -> BorderError:
     )
 
 
+def _media(clip: ClipInput | None) -> dict[str, Any]:
+    """A request's media as vLLM takes them; empty for a question about text alone."""
+    media: dict[str, Any] = {}
+    if clip is not None and clip.frames_THWC is not None:
+        metadata = {**clip.metadata(), "video_backend": "opencv", "do_sample_frames": False}
+        media["video"] = (clip.frames_THWC, metadata)
+    if clip is not None and clip.sound is not None:
+        media["audio"] = (clip.sound, SOUND_RATE_HZ)
+    return media
+
+
 def vllm(
-    model: Path, adapter: Path | None, builder: InputBuilder, name: str = "adapter", options: dict[str, Any] | None = None,
-    sound: bool = False, **_: Any,
-) -> _Engine:  # fmt: skip
-    """Serves the folder ``model`` with the adapter of folder ``adapter`` on every request; ``options`` are vLLM's engine
-    arguments. Log-probs of the chosen tokens are the model's own at temperature 1. Raises UserError where vLLM is not installed,
-    BorderError where it can't serve the model."""
-    return _Engine(model, adapter, builder, name, dict(options or {}), sound)
+    model: Path,
+    adapter: Path | None,
+    builder: InputBuilder,
+    name: str = "adapter",
+    options: dict[str, Any] | None = None,
+    inputs: Collection[str] = ("frames",),
+    **_: Any,
+) -> _Engine:
+    """An engine on the folder ``model``, with the adapter of folder ``adapter`` on every request.
+
+    ``options`` are vLLM's engine arguments, ``inputs`` the media that requests bring. Log-probs of the chosen tokens are
+    the model's own at temperature 1. Raises UserError where vLLM is not installed, BorderError where it can't serve the
+    model.
+    """
+    return _Engine(model, adapter, builder, name, dict(options or {}), inputs)

@@ -28,12 +28,11 @@ from annotators import Request, Sampling, build
 from flywheel.core.config import template
 from flywheel.core.types import content_id
 from flywheel.ingest import ingest
-from flywheel.models.inputs import InputBuilder, Picture
+from flywheel.models.inputs import ClipInput, InputBuilder
 from flywheel.models.load import load_vlm
 from flywheel.playground import scenes, write_playground
 from flywheel.playground.tiny import bundled_model
 from flywheel.rounds import RoundContext
-from flywheel.rounds.annotate import write_texts
 from flywheel.store import Workspace
 from flywheel.store.workspace import clip_of
 
@@ -49,7 +48,7 @@ def requests(count: int) -> list[Request]:
     return [
         Request(
             key=str(i), prompt="Describe what is seen and heard.",
-            picture=Picture(
+            clip=ClipInput(
                 key=str(i), frames_THWC=scenes.draw(scenes.sample_scene(i), times), times_s=times, duration_s=3.2, fps=10.0
             ),
         )
@@ -69,7 +68,7 @@ def throughput(clips: int, repeats: int) -> None:
     engine = build("vllm", model=bundled_model(), adapter=None, builder=builder, options=options)
     inputs = [
         {"prompt": builder.chat(r.prompt),
-         "multi_modal_data": {"video": (r.picture.frames_THWC, {**r.picture.metadata(), "video_backend": "opencv", "do_sample_frames": False})}}
+         "multi_modal_data": {"video": (r.clip.frames_THWC, {**r.clip.metadata(), "video_backend": "opencv", "do_sample_frames": False})}}
         for r in asked
     ]  # fmt: skip
     own = SamplingParams(temperature=0, max_tokens=24, logprobs=0)
@@ -179,7 +178,7 @@ def overhead(clips: int, repeats: int) -> None:
                     update={"annotate": workspace.config.annotate.model_copy(update={"max_new_tokens": 10 + number})}
                 )
                 began = time.perf_counter()
-                result = write_texts(context, made, by=0, round=number + 1)
+                result = context.ask(made, by=0, round=number + 1)
                 seconds.append((time.perf_counter() - began) / result.written)
                 if number:
                     assert result.decodes == 0, result

@@ -23,7 +23,7 @@ import torch
 
 from annotators import Request, Sampling, build, prompt_file
 from flywheel.core.types import Example
-from flywheel.models.inputs import InputBuilder, Picture
+from flywheel.models.inputs import ClipInput, InputBuilder
 from flywheel.models.load import load_vlm
 from flywheel.models.prompt import Evidence, load_prompt
 from flywheel.playground import grammar, scenes, tiny
@@ -82,7 +82,7 @@ class Corpus:
         times = [(i + 0.5) * scenes.DURATION_S / tiny.FRAMES for i in range(tiny.FRAMES)]
         self.scenes = [scenes.sample_scene(seed * 100_000 + i) for i in range(TRAIN + ANCHORS + TEST)]
         self.pictures = {
-            str(i): Picture(
+            str(i): ClipInput(
                 key=str(i),
                 frames_THWC=scenes.draw(s, times),
                 times_s=tuple(times),
@@ -146,7 +146,7 @@ def run(kind: str, rate: float, loss: str, arguments: dict[str, Any], seed: int)
     def training_set(start: int, said: list[str], group: str) -> TrainingSet:
         return TrainingSet(
             examples=bed.examples(start, said, group),
-            picture=bed.pictures.__getitem__,
+            input=bed.pictures.__getitem__,
             prompt=prompt,
             dropout={},
             seed=seed,
@@ -171,7 +171,7 @@ def run(kind: str, rate: float, loss: str, arguments: dict[str, Any], seed: int)
     engine = build("transformers", vlm=vlm, builder=builder)
     test = range(TRAIN + ANCHORS, TRAIN + ANCHORS + TEST)
     requests = [
-        Request(key=str(i), picture=bed.pictures[str(i)], prompt=prompt.render(Evidence(sounds=bed.sounds[i])))
+        Request(key=str(i), clip=bed.pictures[str(i)], prompt=prompt.render(Evidence(sounds=bed.sounds[i])))
         for i in test
     ]
     scores = {}

@@ -34,8 +34,9 @@ from flywheel.metrics import mean_estimate, paired_difference
 from flywheel.playground import write_playground
 from flywheel.rounds import RoundContext, run_round
 from flywheel.rounds.conductor import baseline, current_round
-from flywheel.rounds.stages import _hints, _training_set, embed
-from flywheel.rounds.texts import Texts
+from flywheel.rounds.stages._training import training_set
+from flywheel.rounds.stages.annotate import embed
+from flywheel.rounds.texts import CurrentTexts
 from flywheel.store import Workspace
 from human_refine.queue import in_order
 from human_refine.signals import SIGNALS, signal
@@ -93,12 +94,12 @@ def scores_with(context: RoundContext, oracle: Oracle, folder: Path, new: list[s
     note = folder / "scores.json"
     if note.exists():
         return list(json.loads(note.read_text()))
-    texts = Texts(context.workspace)
+    texts = CurrentTexts(context.workspace)
     clip_of = dict(context.workspace.annotations(round=2, kind=CAPTION).select("id", "clip_id").iter_rows())
     true = {c: h.text for c, h in texts.human.items() if h.text is not None and texts.split(c) == "train"}
     true |= {clip_of[i]: oracle.text(context.clips[clip_of[i]].uri) for i in new}
     tune = [
-        Example(clip_id=c, text=text, prompt_texts=_hints(context, texts, context.clips[c], 2), group=HUMAN)
+        Example(clip_id=c, text=text, prompt_texts=context.evidence(context.clips[c]).model_dump(), group=HUMAN)
         for c, text in sorted(true.items())
     ]
     context.unload()
@@ -108,7 +109,7 @@ def scores_with(context: RoundContext, oracle: Oracle, folder: Path, new: list[s
         vlm,
         context.builder(vlm.processor),
         context.config,
-        _training_set(context, tune),
+        training_set(context, tune),
         folder / "adapter",
         sink=Forget(),
     )
@@ -125,9 +126,9 @@ def scores_with(context: RoundContext, oracle: Oracle, folder: Path, new: list[s
     return result
 
 
-def written(context: RoundContext, engine: Any, texts: Texts, clips: list[Clip]) -> dict[str, str]:
+def written(context: RoundContext, engine: Any, texts: CurrentTexts, clips: list[Clip]) -> dict[str, str]:
     requests = [
-        Request(key=c.id, picture=context.picture(c.id), prompt=context.prompt.render(context.evidence(c, texts, 2)))
+        Request(key=c.id, clip=context.input(c.id), prompt=context.prompt.render(context.evidence(c)))
         for c in clips
     ]
     sampling = Sampling(max_new_tokens=context.config.annotate.max_new_tokens)

@@ -17,7 +17,6 @@ from flywheel.core.config import template
 from flywheel.ingest import ingest
 from flywheel.playground import write_playground
 from flywheel.rounds import RoundContext
-from flywheel.rounds.annotate import write_texts
 from flywheel.store import Workspace
 from human_refine.people import invite
 
@@ -38,7 +37,7 @@ def main() -> None:
         with workspace.lock():
             ingest(workspace, [str(root / "corpus")])
             context = RoundContext(workspace)
-            write_texts(context, context.split("train", "anchor"), by=0, round=1)
+            context.ask(context.split("train", "anchor"), by=0, round=1)
         link = invite(workspace, "Ann", "lead")
         server = subprocess.Popen(
             [sys.executable, "-m", "flywheel.cli", "review", "--config", str(root / "w"), "--port", "0"],

@@ -31,10 +31,10 @@ from flywheel.demo import NUM_ROUNDS, Oracle, run_demo, test_scores
 from flywheel.ingest import ingest
 from flywheel.metrics import mean_estimate, paired_difference
 from flywheel.rounds import RoundContext, run_round
-from flywheel.rounds.annotate import write_texts
 from flywheel.rounds.conductor import current_round
-from flywheel.rounds.stages import _hints, _training_set, training_examples
-from flywheel.rounds.texts import SourceChoice, Texts
+from flywheel.rounds.mix import training_examples
+from flywheel.rounds.stages._training import training_set
+from flywheel.rounds.texts import CurrentTexts, SourceChoice
 from flywheel.store import Workspace
 
 
@@ -57,7 +57,7 @@ def like(wheel: Path, folder: Path, *overrides: str) -> RoundContext:
 def written(context: RoundContext, oracle: Oracle, round: int) -> list[float]:
     """The scores of M_round's texts on the test split, made now where they are missing."""
     with context.workspace.lock():
-        write_texts(context, context.split("test"), by=round, round=round, purpose=MEASURE)
+        context.ask(context.split("test"), by=round, round=round, purpose=MEASURE)
     return test_scores(context.workspace, oracle, round)
 
 
@@ -65,16 +65,16 @@ def lora(wheel: Path, folder: Path, oracle: Oracle) -> list[float]:
     context, source = like(wheel, folder), Workspace.open(wheel)
     out = context.workspace.model_folder(1) / "adapter"
     if not out.exists():
-        texts = Texts(source)
+        texts = CurrentTexts(source)
         train = {c.id: c for c in context.split("train")}
         tune = [
-            Example(clip_id=c, text=h.text, prompt_texts=_hints(context, texts, train[c], 1), group="human")
+            Example(clip_id=c, text=h.text, prompt_texts=context.evidence(train[c]).model_dump(), group="human")
             for c, h in sorted(texts.human.items())
             if c in train and h.text is not None
         ]
         vlm = context.load(context.base)
         trainers.finetune(
-            vlm, context.builder(vlm.processor), context.config, _training_set(context, tune), out, sink=Forget()
+            vlm, context.builder(vlm.processor), context.config, training_set(context, tune), out, sink=Forget()
         )
         context.unload()
     return written(context, oracle, 1)
@@ -84,19 +84,19 @@ def transcripts(wheel: Path, folder: Path, oracle: Oracle) -> list[float]:
     context, source = like(wheel, folder), Workspace.open(wheel)
     out = context.workspace.model_folder(1) / "model"
     if not out.exists():
-        examples = training_examples(
-            context, Texts(context.workspace), SourceChoice(round=0, anchor_f1={}, num_anchors=0), 1
+        examples = list(
+            training_examples(context, context.texts(), SourceChoice(round=0, anchor_f1={}, num_anchors=0), 1)
         )
         # The anchors' corrections of the wheel's first round, so that its loss has what the wheel's had.
-        human = Texts(source)
+        human = CurrentTexts(source)
         anchors = [
-            Example(clip_id=c, text=t, prompt_texts=_hints(context, human, context.clips[c], 1), group="human")
+            Example(clip_id=c, text=t, prompt_texts=context.evidence(context.clips[c]).model_dump(), group="human")
             for c, t in sorted(human.anchors().items())
         ]
         vlm = context.load(context.base)
         trainers.pretrain(
-            vlm, context.builder(vlm.processor), context.config, _training_set(context, examples), out, sink=Forget(),
-            held_out=None, human=_training_set(context, anchors),
+            vlm, context.builder(vlm.processor), context.config, training_set(context, examples), out, sink=Forget(),
+            held_out=None, human=training_set(context, anchors),
         )  # fmt: skip
         context.unload()
     return written(context, oracle, 1)

@@ -14,7 +14,8 @@ from typing import Any, Literal, Protocol
 
 Split = Literal["train", "test", "anchor"]
 Verdict = Literal["accept", "edit", "reject", "skip", "cant_tell", "withdraw"]
-Stage = Literal["ingest", "annotate", "review", "pretrain", "finetune", "evaluate", "gate"]
+#: A stage by its name; who conducts a round checks that there is such a stage.
+Stage = str
 #: What a text is written for: rounds learn from it and people correct it, or a model is measured by it.
 Purpose = Literal["learn", "measure"]
 LEARN: Purpose = "learn"

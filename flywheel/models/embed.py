@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from flywheel.models.inputs import InputBuilder, Picture
+from flywheel.models.inputs import ClipInput, InputBuilder
 from flywheel.models.load import Vlm
 
 #: Most numbers that a clip's point has: wider ones are projected, which keeps distances (Johnson & Lindenstrauss 1984) to some tenth at 256.
@@ -15,14 +15,14 @@ WIDTH = 256
 
 
 def clip_embeddings(
-    vlm: Vlm, builder: InputBuilder, pictures: Sequence[Picture], prompt: str, *, batch_size: int = 16
+    vlm: Vlm, builder: InputBuilder, clips: Sequence[ClipInput], prompt: str, *, batch_size: int = 16
 ) -> NDArray[np.float32]:
     """Unit vectors (n, at most :data:`WIDTH`): the mean over all tokens of the last hidden layer, for each clip with the same prompt."""
     import torch
 
     rows = []
-    for start in range(0, len(pictures), batch_size):
-        part = pictures[start : start + batch_size]
+    for start in range(0, len(clips), batch_size):
+        part = clips[start : start + batch_size]
         batch = {k: v.to(vlm.device) for k, v in builder.build(part, [prompt] * len(part)).items()}
         with torch.inference_mode():
             # The inner model: logits over a vocabulary for every token would be many times the size.

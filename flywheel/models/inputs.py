@@ -6,7 +6,7 @@ Shape suffixes: B clips, S tokens, T frames, H and W pixels.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,19 +22,27 @@ SOUND_RATE_HZ = 16_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
-    """A clip as a model gets it: ``frames_THWC`` uint8, the times (seconds from the clip's start) of each, and, where it is to be heard,
-    its ``sound``: float32 mono samples in [-1, 1] at :data:`SOUND_RATE_HZ`."""
+class ClipInput:
+    """A clip as a model gets it: frames, sound, both, or neither for a question about text alone.
+
+    ``frames_THWC`` is uint8 RGB, with the times (seconds from the clip's start) of each; ``sound`` float32 mono samples in
+    [-1, 1] at :data:`SOUND_RATE_HZ`. ``duration_s`` in seconds, ``fps`` the video's mean rate.
+    """
 
     key: str
-    frames_THWC: NDArray[np.uint8]
-    times_s: tuple[float, ...]
     duration_s: float
     fps: float
+    frames_THWC: NDArray[np.uint8] | None = None
+    times_s: tuple[float, ...] = ()
     sound: NDArray[np.float32] | None = None
 
     def metadata(self) -> dict[str, Any]:
-        """What transformers' and vLLM's video processors want to know of frames that are already chosen."""
+        """The facts that transformers' and vLLM's video processors want of frames that are already chosen.
+
+        Raises ValueError for an input without frames.
+        """
+        if self.frames_THWC is None:
+            raise ValueError(f"{self.key}: has no frames")
         total = max(len(self.times_s), frame_index(self.duration_s, self.fps))
         return {
             "fps": self.fps,
@@ -46,20 +54,31 @@ class Picture:
         }
 
 
-def picture_of(
-    clip: Clip, frames: NDArray[np.uint8], times_s: Sequence[float], sound: NDArray[np.float32] | None = None
-) -> Picture:
-    """Frames at these times of the file, as a picture of the clip; a single frame is shown twice, as models want pairs."""
+def clip_input(
+    clip: Clip,
+    frames_THWC: NDArray[np.uint8] | None = None,
+    times_s: Sequence[float] = (),
+    sound: NDArray[np.float32] | None = None,
+) -> ClipInput:
+    """The clip's frames at these times (seconds of the file) and its sound, as a model's input.
+
+    A single frame is shown twice, as models want pairs.
+    """
     relative = tuple(t - clip.start_s for t in times_s)
-    if len(relative) == 1:
-        frames, relative = np.repeat(frames, 2, axis=0), relative * 2
-    return Picture(
-        key=clip.id, frames_THWC=frames, times_s=relative, duration_s=clip.duration_s, fps=clip.fps, sound=sound
+    if frames_THWC is not None and len(relative) == 1:
+        frames_THWC, relative = np.repeat(frames_THWC, 2, axis=0), relative * 2
+    return ClipInput(
+        key=clip.id,
+        duration_s=clip.duration_s,
+        fps=clip.fps,
+        frames_THWC=frames_THWC,
+        times_s=relative,
+        sound=sound,
     )
 
 
 def clip_times(clip: Clip, count: int, sampling: str, fps: float) -> list[float]:
-    """Times (seconds of the file) at which a clip is looked at."""
+    """Times (seconds of the file) at which frames of a clip are taken."""
     if sampling == "fps":
         count = min(count, max(1, round(clip.duration_s * fps)))
     return uniform_times(clip.start_s, clip.end_s, count)
@@ -74,7 +93,8 @@ class InputBuilder:
 
     def __init__(self, processor: Any, *, keep_bytes: int = 2 << 30) -> None:
         self.processor = processor
-        self.tokenizer = processor.tokenizer
+        # A text model's processor is its tokenizer.
+        self.tokenizer = getattr(processor, "tokenizer", processor)
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self._keep_bytes = keep_bytes
@@ -84,29 +104,35 @@ class InputBuilder:
         self._video_token_id = self.tokenizer.convert_tokens_to_ids(self._video_token)
         self._fast: bool | None = None
 
-    def chat(self, prompt: str, *, sound: bool = False) -> str:
-        """The conversation up to where the model begins to write; with ``sound`` the clip is heard too."""
-        seen = [{"type": "video"}, {"type": "audio"}] if sound else [{"type": "video"}]
-        messages = [{"role": "user", "content": [*seen, {"type": "text", "text": prompt}]}]
+    def chat(self, prompt: str, *, frames: bool = True, sound: bool = False) -> str:
+        """The conversation up to where the model begins to write, with places for the media that go along."""
+        media = [{"type": "video"}] * frames + [{"type": "audio"}] * sound
+        content: Any = [*media, {"type": "text", "text": prompt}]
+        if not hasattr(self.processor, "tokenizer"):
+            # A text model's template takes plain text.
+            content = prompt
+        messages = [{"role": "user", "content": content}]
         return str(self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+    def chat_for(self, clip: ClipInput | None, prompt: str) -> str:
+        """The conversation about this input; None is a question about text alone."""
+        frames = clip is not None and clip.frames_THWC is not None
+        return self.chat(prompt, frames=frames, sound=clip is not None and clip.sound is not None)
 
     def ending(self) -> str:
         """What follows the model's words: its end mark."""
         return str(self.tokenizer.eos_token)
 
     def build(
-        self, pictures: Sequence[Picture], prompts: Sequence[str], targets: Sequence[str] | None = None
+        self, clips: Sequence[ClipInput | None], prompts: Sequence[str], targets: Sequence[str] | None = None
     ) -> dict[str, Any]:
         """Tensors for B clips: ``input_ids`` (B, S) and the rest; with ``targets`` also ``labels`` (B, S), -100 elsewhere.
 
-        Padded left for generation (no targets), right for training.
+        Padded left for generation (no targets), right for training. The inputs of a batch are of one form.
         """
         import torch
 
-        rows = [
-            self._row(picture, self.chat(prompt, sound=picture.sound is not None))
-            for picture, prompt in zip(pictures, prompts, strict=True)
-        ]
+        rows = [self._row(clip, self.chat_for(clip, prompt)) for clip, prompt in zip(clips, prompts, strict=True)]
         ids = [list(row[0]) for row in rows]
         labels: list[list[int]] = []
         if targets is not None:
@@ -130,55 +156,55 @@ class InputBuilder:
             out["labels"] = padded(labels, IGNORED)
         for name in rows[0][1]:
             out[name] = _joined([row[1][name] for row in rows])
-        if "mm_token_type_ids" in self.processor.model_input_names:
+        if "mm_token_type_ids" in getattr(self.processor, "model_input_names", ()):
             out["mm_token_type_ids"] = 2 * (out["input_ids"] == self._video_token_id).int()
         return out
 
-    def _row(self, picture: Picture, chat: str) -> tuple[list[int], dict[str, Any]]:
-        if picture.sound is not None:
+    def _row(self, clip: ClipInput | None, chat: str) -> tuple[list[int], dict[str, Any]]:
+        if clip is None or clip.frames_THWC is None or clip.sound is not None:
             # Sound lies between the video and the text in ways that differ from model to model.
-            return self._full(picture, chat)
+            return self._full(clip, chat)
         if self._fast is None:
-            self._fast = self._agrees(picture, chat)
+            self._fast = self._agrees(clip, chat)
         if not self._fast:
-            return self._full(picture, chat)
-        span, tensors = self._video(picture)
+            return self._full(clip, chat)
+        span, tensors = self._video(clip)
         before, after = chat.split(self._video_token)
         encode = self.tokenizer.encode
         return encode(before, add_special_tokens=False) + span + encode(after, add_special_tokens=False), tensors
 
-    def _video(self, picture: Picture) -> tuple[list[int], dict[str, Any]]:
-        if picture.key in self._kept:
-            self._kept.move_to_end(picture.key)
-            return self._kept[picture.key]
-        entry = self._full(picture, self._video_token)
+    def _video(self, clip: ClipInput) -> tuple[list[int], dict[str, Any]]:
+        if clip.key in self._kept:
+            self._kept.move_to_end(clip.key)
+            return self._kept[clip.key]
+        entry = self._full(clip, self._video_token)
         size = sum(t.numel() * t.element_size() for t in entry[1].values())
-        self._kept[picture.key] = entry
+        self._kept[clip.key] = entry
         self._kept_size += size
         while self._kept_size > self._keep_bytes and len(self._kept) > 1:
             _, (_, tensors) = self._kept.popitem(last=False)
             self._kept_size -= sum(t.numel() * t.element_size() for t in tensors.values())
         return entry
 
-    def _full(self, picture: Picture, text: str) -> tuple[list[int], dict[str, Any]]:
-        out = self.processor(
-            text=[text],
-            videos=[picture.frames_THWC],
-            video_metadata=[picture.metadata()],
-            do_sample_frames=False,
-            return_tensors="pt",
-            **({} if picture.sound is None else {"audio": [picture.sound], "sampling_rate": SOUND_RATE_HZ}),
-        )
+    def _full(self, clip: ClipInput | None, text: str) -> tuple[list[int], dict[str, Any]]:
+        if self.processor is self.tokenizer:
+            return self.tokenizer.encode(text, add_special_tokens=False), {}
+        media: dict[str, Any] = {}
+        if clip is not None and clip.frames_THWC is not None:
+            media |= {"videos": [clip.frames_THWC], "video_metadata": [clip.metadata()], "do_sample_frames": False}
+        if clip is not None and clip.sound is not None:
+            media |= {"audio": [clip.sound], "sampling_rate": SOUND_RATE_HZ}
+        out = self.processor(text=[text], return_tensors="pt", **media)
         ids = out.pop("input_ids")[0].tolist()
         text_only = ("attention_mask", "mm_token_type_ids", "token_type_ids")
         return ids, {k: v for k, v in out.items() if k not in text_only and hasattr(v, "numel")}
 
-    def _agrees(self, picture: Picture, chat: str) -> bool:
+    def _agrees(self, clip: ClipInput, chat: str) -> bool:
         if chat.count(self._video_token) != 1:
             return False
-        wanted, _ = self._full(picture, chat)
+        wanted, _ = self._full(clip, chat)
         self._fast = True
-        return self._row(picture, chat)[0] == wanted
+        return self._row(clip, chat)[0] == wanted
 
 
 def _joined(tensors: list[Any]) -> Any:
@@ -195,6 +221,3 @@ def _joined(tensors: list[Any]) -> Any:
             grown.append(room)
         tensors = grown
     return torch.cat(tensors, dim=0)
-
-
-PictureSource = Callable[[Clip], Picture]

@@ -1,11 +1,13 @@
-"""One way to load a vision-language model: any ``AutoModelForImageTextToText`` folder with its processor.
+"""One way to load a generative model: a folder with config, processor (or tokenizer) and safetensors.
 
-Only safetensors are read: a pickle can run code.
+Models that see, hear, do both, or read text alone; what one takes is asked of its processor. Only safetensors are
+read: a pickle can run code.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +17,8 @@ from flywheel.core.errors import ProofFailed, UserError, first_line
 from flywheel.playground.tiny import bundled_model
 
 _CHUNK = 1 << 22
+#: Code of the error of a model that does not take an input.
+NO_INPUT = "no_input"
 
 
 @dataclass(kw_only=True)
@@ -32,18 +36,21 @@ class Vlm:
 
 
 def model_folder(name: str, root: Path) -> Path:
-    """The folder that a config's ``corpus.model`` names: ``bundled``, or a path (relative ones from the workspace)."""
+    """The folder that a model's ``folder`` names: ``bundled``, or a path (relative ones from the workspace)."""
     if name == "bundled":
         return bundled_model()
     path = Path(name).expanduser()
     return path if path.is_absolute() else root / path
 
 
-def check_folder(folder: Path) -> None:
-    """Raises UserError where the folder can't be loaded, before any heavy library is imported."""
+def check_folder(folder: Path, inputs: Collection[str] = ("frames",)) -> None:
+    """Check a model's files, before any heavy library is imported.
+
+    ``inputs`` are the media that it is to take (``frames``, ``sound``); none for a text model. Raises UserError.
+    """
     if not folder.is_dir():
         raise UserError(
-            f"{folder}: no such model folder. Set corpus.model to a folder with config, processor and safetensors."
+            f"{folder}: no such model folder. Set models.main.folder to a folder with config, processor and safetensors."
         )
     if not (folder / "config.json").exists():
         raise UserError(f"{folder}: has no config.json, so it is no transformers model folder.")
@@ -54,7 +61,9 @@ def check_folder(folder: Path) -> None:
                 f"{folder}: its weights are pickled ({pickles[0]}), which can run code. Convert them to safetensors."
             )
         raise UserError(f"{folder}: has no weights (*.safetensors).")
-    names = ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
+    names = ["processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json"]
+    if not inputs:
+        names += ["tokenizer_config.json", "tokenizer.json"]
     if not any((folder / name).exists() for name in names):
         raise UserError(f"{folder}: has no processor ({' or '.join(names[:2])}). Save the model's processor beside it.")
 
@@ -68,9 +77,12 @@ def chosen_precision(precision: str) -> str:
     return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
 
 
-def load_processor(folder: Path) -> Any:
-    """A model's processor without the model. Raises UserError where the folder can't be loaded, or takes no video."""
-    check_folder(folder)
+def load_processor(folder: Path, inputs: Collection[str] = ("frames",)) -> Any:
+    """A model's processor (a text model's tokenizer) without the model.
+
+    Raises UserError where the folder can't be loaded, or the processor does not take one of ``inputs``.
+    """
+    check_folder(folder, inputs)
     from safetensors import SafetensorError
     from transformers import AutoProcessor
 
@@ -78,33 +90,46 @@ def load_processor(folder: Path) -> Any:
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise _unloadable(folder, error) from error
-    if not hasattr(processor, "tokenizer") or (getattr(processor, "video_processor", None) is None):
-        raise UserError(f"{folder}: its processor takes no video. Choose a model with video input.")
+    if missing := sorted(set(inputs) - inputs_of(processor)):
+        medium = {"frames": "video", "sound": "audio"}.get(missing[0], missing[0])
+        wanted = {"frames": "with video input", "sound": "that hears"}.get(missing[0], f"that takes {missing[0]}")
+        raise UserError(f"{folder}: its processor takes no {medium}. Choose a model {wanted}.", code=NO_INPUT)
     return processor
 
 
+def inputs_of(processor: Any) -> frozenset[str]:
+    """The media that a processor takes: of ``frames`` and ``sound`` those it has a part for."""
+    parts = {"frames": "video_processor", "sound": "feature_extractor"}
+    return frozenset(name for name, part in parts.items() if getattr(processor, part, None) is not None)
+
+
 def _unloadable(folder: Path, error: Exception) -> UserError:
-    return UserError(f"{folder}: can't be loaded as a vision-language model ({first_line(error)}).")
+    return UserError(f"{folder}: can't be loaded as a generative model ({first_line(error)}).")
 
 
 def load_vlm(
-    folder: Path, adapter: Path | None = None, *, precision: str = "auto", trainable_adapter: bool = False
+    folder: Path,
+    adapter: Path | None = None,
+    *,
+    precision: str = "auto",
+    trainable_adapter: bool = False,
+    inputs: Collection[str] = ("frames",),
 ) -> Vlm:
-    """Load a model, and an adapter onto it. ``precision``: ``auto`` is bf16 on an accelerator that has it, else fp32.
+    """Load a model, and an adapter onto it.
 
-    Raises UserError naming the folder and what is wrong with it, ProofFailed where the adapter can't act on the model.
+    ``precision``: ``auto`` is bf16 on an accelerator that has it, else fp32. Raises UserError naming the folder and what
+    is wrong with it, ProofFailed where the adapter can't act on the model.
     """
-    processor = load_processor(folder)
+    processor = load_processor(folder, inputs)
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoModelForImageTextToText
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     bf16 = chosen_precision(precision) == "bf16"
     try:
-        model, info = AutoModelForImageTextToText.from_pretrained(
+        model, info = _model_class(folder).from_pretrained(
             folder,
             dtype=torch.bfloat16 if bf16 else torch.float32,
             use_safetensors=True,
@@ -129,6 +154,17 @@ def load_vlm(
         digest=folder_digest(folder),
         adapter_digest=folder_digest(adapter) if adapter is not None else "",
     )
+
+
+def _model_class(folder: Path) -> Any:
+    """transformers' class for the folder's architecture. Raises ValueError where it has none that writes text."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForMultimodalLM
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    for auto in (AutoModelForImageTextToText, AutoModelForMultimodalLM, AutoModelForCausalLM):
+        if type(config) in auto._model_mapping:
+            return auto
+    raise ValueError(f"{type(config).__name__} is of no model that writes text")
 
 
 def check_adapter(adapter: Path, model: Any) -> int:

@@ -20,6 +20,7 @@ from flywheel.core.errors import UserError
 Hint = Literal["transcript", "sounds", "previous", "timed_transcript"]
 HINTS: Final[tuple[Hint, ...]] = ("transcript", "sounds", "previous", "timed_transcript")
 Kind = Literal["caption", "dense_caption", "qa", "tags"]
+Medium = Literal["frames", "sound"]
 #: What a reply of a structured kind must hold, whatever else its schema says.
 _HOLDS: Final[dict[str, str]] = {"dense_caption": "cues", "qa": "pairs", "tags": "tags"}
 
@@ -54,6 +55,11 @@ class Prompt(BaseModel):
     json_schema: dict[str, Any] | None = None
     #: Most tokens of a reply, where it needs others than annotate.max_new_tokens.
     max_new_tokens: int | None = Field(default=None, ge=1)
+    #: What of the clip goes along: ``frames``, ``sound``, both, or an empty list for a question about text alone. Left
+    #: out, it is the frames, with the sound where the configuration says so.
+    inputs: tuple[Medium, ...] | None = None
+    #: Role of the model that is asked (a name below ``models:``); left out, the one that rounds improve.
+    model: str | None = None
 
     @model_validator(mode="after")
     def _schema_fits_kind(self) -> Prompt:
@@ -70,7 +76,14 @@ class Prompt(BaseModel):
         return self
 
     @property
+    def role(self) -> str:
+        """The role of the model that is asked."""
+        return self.model or "main"
+
+    @property
     def digest(self) -> str:
+        """A hash of all that the file says; part of every generation's key."""
+        # What is left out is not hashed: a new field changes no old prompt.
         return hashlib.sha256(self.model_dump_json(exclude_none=True).encode()).hexdigest()[:16]
 
     @property

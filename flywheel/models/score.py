@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from flywheel.models.inputs import IGNORED, InputBuilder, Picture
+from flywheel.models.inputs import IGNORED, ClipInput, InputBuilder
 from flywheel.models.load import Vlm
 
 
 def mean_logprobs(
     vlm: Vlm,
     builder: InputBuilder,
-    pictures: Sequence[Picture],
+    clips: Sequence[ClipInput],
     prompts: Sequence[str],
     texts: Sequence[str],
     *,
@@ -26,7 +26,7 @@ def mean_logprobs(
     means: list[float] = []
     for start in range(0, len(texts), batch_size):
         part = slice(start, start + batch_size)
-        batch = builder.build(pictures[part], prompts[part], texts[part])
+        batch = builder.build(clips[part], prompts[part], texts[part])
         labels = batch.pop("labels").to(vlm.device)[:, 1:]
         with torch.inference_mode():
             logits = vlm.model(**{k: v.to(vlm.device) for k, v in batch.items()}).logits[:, :-1].float()

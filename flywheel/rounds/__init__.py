@@ -2,5 +2,6 @@
 
 from flywheel.rounds.conductor import run_round
 from flywheel.rounds.context import RoundContext
+from flywheel.rounds.stages import Stage
 
-__all__ = ["RoundContext", "run_round"]
+__all__ = ["RoundContext", "Stage", "run_round"]

@@ -13,15 +13,14 @@ from typing import Any
 import polars as pl
 import yaml
 
+from annotators.asking import costs_of
 from flywheel.core.errors import BorderError, UserError
 from flywheel.core.types import CAPTION, MEASURE, content_id
 from flywheel.metrics import token_f1
 from flywheel.metrics.paired import paired_test
 from flywheel.models.load import folder_digest
-from flywheel.rounds.annotate import costs, write_texts
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.gate import Candidate, Judgement, diversity_change, judge
-from flywheel.rounds.texts import Texts
 from flywheel.store import Workspace
 from human_refine.effort import effort
 from human_refine.gold import gold_texts
@@ -80,17 +79,18 @@ def writer_of(context: RoundContext) -> int:
 def candidate_of(context: RoundContext, round: int) -> Candidate:
     """A round's model beside the champion on today's anchors; the champion's texts of them are written where they are missing."""
     workspace, settings = context.workspace, context.config
-    champion, texts = workspace.champion(), Texts(context.workspace)
+    champion, texts = workspace.champion(), context.texts()
     anchors = dict(sorted(texts.anchors().items()))
     clips = [context.clips[c] for c in anchors]
     if len({c.content_hash for c in clips}) >= settings.gate.min_anchors:
         for which in (round, champion):
-            write_texts(context, clips, by=which, round=which, purpose=MEASURE)
-    said = {w: _evaluations(workspace, w) for w in (round, champion)}
-    scores = [[token_f1(said[w].get(c, ""), text) for c, text in anchors.items()] for w in (round, champion)]
-    test = [c.id for c in sorted(context.split("test"), key=lambda c: c.id)]
-    both = [[said[w][c] for c in test if c in said[round] and c in said[champion]] for w in (round, champion)]
-    spent = [costs(context, w, CAPTION, MEASURE).get("tokens_out_per_kept_row", 0.0) for w in (round, champion)]
+            context.ask(clips, by=which, round=which, purpose=MEASURE)
+    written = {w: _evaluations(workspace, w) for w in (round, champion)}
+    scores = [[token_f1(written[w].get(c, ""), text) for c, text in anchors.items()] for w in (round, champion)]
+    test = context.split("test").columns("id")["id"].sort().to_list()
+    shared = [c for c in test if c in written[round] and c in written[champion]]
+    both = [[written[w][c] for c in shared] for w in (round, champion)]
+    spent = [costs_of(workspace, w, CAPTION, MEASURE).get("tokens_out_per_kept_row", 0.0) for w in (round, champion)]
     asked = len(test) + len(clips)
     failed = workspace.rejected(round=round, open_only=True).filter(
         (pl.col("stage") == "annotate") & (pl.col("purpose") == MEASURE)
@@ -110,12 +110,12 @@ def candidate_of(context: RoundContext, round: int) -> Candidate:
 
 
 def _evaluations(workspace: Workspace, round: int) -> dict[str, str]:
-    return dict(workspace.annotations(round=round, purpose=MEASURE).select("clip_id", "text").iter_rows())
+    return dict(workspace.texts(round, MEASURE, "clip_id", "text").iter_rows())
 
 
 def _stale(context: RoundContext, round: int) -> str:
     """Which of a round's files is no longer what wrote its texts; empty where all are, and where a fake engine wrote."""
-    written = context.workspace.annotations(round=round, purpose=MEASURE)["generation_id"]
+    written = context.workspace.texts(round, MEASURE, "generation_id")["generation_id"]
     made = context.workspace.records.rows("generations", written).select("model", "adapter").unique()
     if made.is_empty() or "fake" in set(made["model"]):
         return ""
@@ -261,7 +261,7 @@ def compare(context: RoundContext, a: int, b: int) -> dict[str, Any]:
     for group in ("quantity", "diversity", "quality", "oracle"):
         for name in {**measured[a].get(group, {}), **measured[b].get(group, {})}:
             figures[f"{group}/{name}"] = [measured[r].get(group, {}).get(name) for r in (a, b)]
-    texts = Texts(workspace)
+    texts = context.texts()
     anchors = {c: t for c, t in sorted(texts.anchors().items()) if c in said[a] and c in said[b]}
     scores = {r: [token_f1(said[r][c], t) for c, t in anchors.items()] for r in (a, b)}
     test = paired_test(scores[b], scores[a], [context.clips[c].content_hash for c in anchors]) if anchors else None

@@ -12,14 +12,18 @@ from typing import Any
 
 from flywheel.core.errors import UserError
 from flywheel.core.progress import say
-from flywheel.core.types import MEASURE, ROUND_STAGES, RoundReport, Stage
-from flywheel.rounds import stages
+from flywheel.core.types import MEASURE, RoundReport
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.plots import write_plots
 from flywheel.rounds.report import write_report
+from flywheel.rounds.stages import ORDER, from_record, settings_of, stage_of, to_record
+from flywheel.rounds.stages.review import Waiting, num_corrections
 from flywheel.rounds.watch import flat_rounds
+from flywheel.store import Workspace
 
 DONE = "done"
+#: Where the running stage's round, name and beginning stand (meta).
+STAGE_BEGAN = "stage_began"
 
 
 def current_round(context: RoundContext) -> int:
@@ -31,77 +35,114 @@ def current_round(context: RoundContext) -> int:
     return last + 1 if context.workspace.stage(last, "gate")[0] == DONE else last
 
 
-def current_stage(context: RoundContext, round: int) -> Stage:
-    return next((s for s in ROUND_STAGES if context.workspace.stage(round, s)[0] != DONE), "gate")
+def order_of(context: RoundContext, round: int) -> tuple[str, ...]:
+    """The stages of a round: as recorded when it began, else as the configuration has them now."""
+    recorded = context.workspace.order(round)
+    if recorded is not None:
+        return recorded
+    # Begun before orders were recorded: a stage that is newer must not be found pending behind it.
+    return ORDER if context.workspace.stages_s(round) else context.config.rounds.stages
 
 
-def run_round(context: RoundContext, *, until: Stage | None = None) -> dict[str, Any]:
+def current_stage(context: RoundContext, round: int) -> str:
+    """The first stage of a round that is not done."""
+    order = order_of(context, round)
+    return next((s for s in order if context.workspace.stage(round, s)[0] != DONE), order[-1])
+
+
+def run_round(context: RoundContext, *, until: str | None = None) -> dict[str, Any]:
     """Run or resume the current round, up to and with ``until``; the caller holds the lock.
 
     Returns ``{"round", "state": done | waiting | stopped, "verdict", "message"}``. Raises UserError for an unknown stage.
     """
-    if until is not None and until not in ROUND_STAGES:
-        raise UserError(f"--until {until}: unknown stage. There are {', '.join(ROUND_STAGES)}.")
-    context.loss()  # What is wrong with it shall be said before a night of annotation.
+    _check_before(context)
     baseline(context)
     round = current_round(context)
-    last = ROUND_STAGES.index(until) if until else len(ROUND_STAGES) - 1
-    for stage in ROUND_STAGES[: last + 1]:
+    order = order_of(context, round)
+    if until is not None and until not in order:
+        raise UserError(f"--until {until}: unknown stage. There are {', '.join(order)}.")
+    context.workspace.begin_round(round, order)
+    for stage in order[: order.index(until) + 1 if until else None]:
         if context.workspace.stage(round, stage)[0] == DONE:
             continue
         try:
-            _run_stage(context, round, stage)
-        except stages.Waiting as waiting:
+            run_stage(context, round, stage)
+        except Waiting as waiting:
             context.workspace.set_stage(round, stage, "waiting", {"message": str(waiting)})
             return {"round": round, "state": "waiting", "stage": stage, "message": str(waiting)}
-    if until is not None and until != "gate":
+    if until is not None and until != order[-1]:
         return {"round": round, "state": "stopped", "stage": until, "message": f"round {round} is done up to {until}"}
-    result = context.workspace.stage(round, "gate")[1]
+    return _outcome(context, round)
+
+
+def _check_before(context: RoundContext) -> None:
+    """Find what is wrong with the loss or a stage before a night of annotation. Raises UserError."""
+    context.loss()
+    for name in context.config.rounds.stages:
+        settings_of(context, name)
+    if stray := sorted(context.config.plugins.keys() - set(context.config.rounds.stages)):
+        raise UserError(f"{stray[0]}: unknown section. Name its stage in rounds.stages, or remove it.")
+
+
+def _outcome(context: RoundContext, round: int) -> dict[str, Any]:
+    """Publish a round that is done, and say how it ended."""
+    result = result_of(context.workspace, round, "gate")
     publish(context, round)
-    message = f"round {round} {result['verdict']}: {result['reason']}"
-    if alarms := result.get("alarms"):
-        message += "; the watch sees " + ", ".join(a["reason"] for a in alarms)
-    if (flat := flat_rounds(context, round)) >= context.config.gate.flat_rounds:
-        message += f"; {flat} rounds in a row were not promoted: more anchors, corrections or other clips will do more than another round"
+    message = f"round {round} {result.verdict}: {result.reason}"
+    if result.alarms:
+        message += "; the watch sees " + ", ".join(alarm["reason"] for alarm in result.alarms)
+    in_a_row = flat_rounds(context, round)
+    if in_a_row >= context.config.gate.flat_rounds:
+        message += (
+            f"; {in_a_row} rounds in a row were not promoted: "
+            "more anchors, corrections or other clips will do more than another round"
+        )
     return {
         "round": round,
         "state": DONE,
-        "verdict": result["verdict"],
-        "alarms": result.get("alarms", []),
+        "verdict": result.verdict,
+        "alarms": list(result.alarms),
         "message": message,
     }
 
 
 def baseline(context: RoundContext) -> None:
-    """Round 0: the figures of the base model's own texts, against which all rounds stand."""
+    """Measure the base model's own texts as round 0, against which all rounds stand."""
     if context.workspace.stage(0, "evaluate")[0] != DONE:
-        _run_stage(context, 0, "evaluate")
+        run_stage(context, 0, "evaluate")
         publish(context, 0)
 
 
-def _run_stage(context: RoundContext, round: int, stage: Stage) -> None:
-    context.workspace.set_stage(round, stage, "running", {})
+def run_stage(context: RoundContext, round: int, name: str) -> None:
+    """Run one stage and record its result, its seconds and whether it ended."""
+    workspace, stage = context.workspace, stage_of(name)
+    workspace.set_stage(round, name, "running", {})
     # For the schedule's budget: a stage's seconds are on record only when it ends.
-    context.workspace.set_meta(stages.STAGE_BEGAN, json.dumps([round, stage, datetime.now(UTC).isoformat()]))
-    say(f"round {round}: {stage}")
+    workspace.set_meta(STAGE_BEGAN, json.dumps([round, name, datetime.now(UTC).isoformat()]))
+    say(f"round {round}: {name}")
     started = time.monotonic()
-    state, result = "running", {}
+    state, record = "running", {}
     try:
-        result = stages.STAGES[stage](context, round)
+        record = to_record(stage.run(context, round))
         state = DONE
     finally:
-        context.workspace.set_stage(round, stage, state, result, time.monotonic() - started)
-        context.workspace.set_meta(stages.STAGE_BEGAN, "[]")
+        workspace.set_stage(round, name, state, record, time.monotonic() - started)
+        workspace.set_meta(STAGE_BEGAN, "[]")
+
+
+def result_of(workspace: Workspace, round: int, name: str) -> Any:
+    """A stage's recorded result, as the stage's own class; with defaults where nothing is recorded."""
+    return from_record(stage_of(name).result, workspace.stage(round, name)[1])
 
 
 def figures(context: RoundContext, round: int) -> dict[str, Any]:
     """A round's figures as they stand on record, a :class:`RoundReport` as plain values."""
     workspace = context.workspace
     measured = workspace.stage(round, "evaluate")[1]
-    results = {stage: workspace.stage(round, stage)[1] for stage in ROUND_STAGES if stage != "evaluate"}
+    results = {stage: workspace.stage(round, stage)[1] for stage in order_of(context, round) if stage != "evaluate"}
     report = RoundReport(
         round=round,
-        num_corrections=stages.num_corrections(context, round) if round else 0,
+        num_corrections=num_corrections(context, round) if round else 0,
         quantity=measured.get("quantity", {}),
         diversity=measured.get("diversity", {}),
         quality=measured.get("quality", {}),
@@ -120,7 +161,7 @@ def publish(context: RoundContext, round: int) -> None:
     folder = write_report(context, rounds, round)
     tracker = context.tracker
     tracker.metrics(round, flat(said))
-    tracker.parameters(round, {"model": context.config.corpus.model, "loss": context.config.loss.name,
+    tracker.parameters(round, {"model": context.config.main.folder, "loss": context.config.loss.name,
                                "prompt": context.prompt.digest, "learned_from_round": said["details"].get("pretrain", {}).get("learned_from_round")})  # fmt: skip
     gate = said["details"].get("gate", {})
     tags = {"verdict": gate.get("verdict", "base" if round == 0 else "none"),
@@ -128,7 +169,7 @@ def publish(context: RoundContext, round: int) -> None:
     if "against" in gate:
         tags["tested_against"] = f"round {gate['against']}" if gate["against"] else "base"
     tracker.tags(round, tags)
-    for stage in ROUND_STAGES:
+    for stage in order_of(context, round):
         result = context.workspace.stage(round, stage)[1]
         if result:
             tracker.stage(
@@ -143,14 +184,14 @@ def publish(context: RoundContext, round: int) -> None:
 
 def _gallery(context: RoundContext, round: int) -> dict[str, list[Any]]:
     """The same test clips in every round. MLflow's comparison sets the second column of several runs side by side, by the first; the columns after it are the rounds before."""
-    clips = sorted(context.split("test"), key=lambda c: c.id)[:24]
+    clips = list(context.split("test").by_id()[:24])
     names = [Path(c.uri).name for c in clips]
     out: dict[str, list[Any]] = {
         "clip": [f"{n} {c.start_s:.1f} s" if names.count(n) > 1 else n for n, c in zip(names, clips, strict=True)]
     }
     out |= {"text": [], "id": [c.id for c in clips]}
     for r in range(round + 1):
-        said = dict(context.workspace.annotations(round=r, purpose=MEASURE).select("clip_id", "text").iter_rows())
+        said = dict(context.workspace.texts(r, MEASURE, "clip_id", "text").iter_rows())
         out["base" if r == 0 else f"M{r}"] = out["text"] = [said.get(c.id, "") for c in clips]
     return out
 

@@ -16,7 +16,6 @@ from flywheel.core.types import LEARN, MEASURE, Clip, Correction, Cue, standing
 from flywheel.formats.export import WRITERS, Card, ExportRow, describe
 from flywheel.rounds.champion import unit
 from flywheel.rounds.context import RoundContext
-from flywheel.rounds.texts import Texts
 from flywheel.store import Workspace
 from flywheel.store.media import write_clip
 
@@ -82,7 +81,7 @@ def _rows(
     left_out: Counter[str],
     hours: list[float],
 ) -> Iterator[ExportRow]:
-    workspace, texts = context.workspace, Texts(context.workspace)
+    workspace, texts = context.workspace, context.texts()
     newest = max([r for r in workspace.rounds() if texts.captions(r)], default=0)
     best = texts.choose(newest, context.config.gate.min_anchors, context.config.pretrain.texts).round
     order = dict.fromkeys([best, *range(newest, -1, -1)])
@@ -183,7 +182,7 @@ def _card(
     return Card(
         name=workspace.root.name, form=form, round=round, champion_since=since, num_clips=count, hours=hours, counts=dict(sources), left_out=dict(left_out),
         model={
-            "base": context.config.corpus.model, "weights": hashes["model"], "adapter": hashes["adapter"] or "none",
+            "base": context.config.main.folder, "weights": hashes["model"], "adapter": hashes["adapter"] or "none",
             **{f"prompt {name}": versions for name, versions in sorted(prompts.items())},
         },
         rounds=tuple(rounds), licence=context.config.corpus.licence, num_refiners=said["refiner"].n_unique() if said.height else 0,

@@ -141,7 +141,8 @@ def _cell(estimate: Mapping[str, float] | None) -> str:
 
 def _clips(context: RoundContext) -> str:
     """Twelve clips, the same in every report: test clips first, since their texts are what is measured."""
-    clips = sorted(context.clips.values(), key=lambda c: (c.split != "test", c.id))[:_NUM_CLIPS]
+    test, others = context.split("test").by_id(), context.split("train", "anchor").by_id()
+    clips = [*test[:_NUM_CLIPS], *others[:_NUM_CLIPS]][:_NUM_CLIPS]
     ids = [c.id for c in clips]
     said = context.workspace.annotations().filter(pl.col("clip_id").is_in(ids)).sort("round")
     parts = []
@@ -172,7 +173,9 @@ def _picture(context: RoundContext, clip_id: str) -> str:
     from PIL import Image
 
     try:
-        strip = thumbnail(context.picture(clip_id).frames_THWC)
+        frames = context.input(clip_id, ("frames",)).frames_THWC
+        assert frames is not None
+        strip = thumbnail(frames)
     except MediaError as error:
         return f"<p class=dim>no picture: {html.escape(str(error))}</p>"
     buffer = io.BytesIO()

@@ -27,8 +27,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from flywheel.core.errors import UserError
 from flywheel.core.progress import say
+from flywheel.rounds.conductor import STAGE_BEGAN
 from flywheel.rounds.context import RoundContext
-from flywheel.rounds.stages import STAGE_BEGAN, num_corrections
+from flywheel.rounds.stages.review import num_corrections
 from flywheel.store import Workspace
 
 _KEY = "schedule"
@@ -322,7 +323,7 @@ class Schedule:
         began = json.loads(self._workspace.meta(STAGE_BEGAN) or "[]")
         if began and began[0] == rounds[-1] and began[1] in _TRAINING:
             seconds += max(0.0, (now - datetime.fromisoformat(began[2])).total_seconds())
-        return self._workspace.money(rounds[-1]) + seconds / 3600 * self._context.config.annotate.price_per_hour
+        return self._workspace.money(rounds[-1]) + seconds / 3600 * self._context.config.main.price_per_hour
 
     def _keep(self, state: State) -> None:
         self._state = state

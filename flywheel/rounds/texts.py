@@ -1,9 +1,10 @@
-"""The newest text of each clip, as a view over the records: what people said first, then the best source that there is."""
+"""The newest text of each clip, as a view over the records: what people made of it, else the best source there is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import polars as pl
 
@@ -17,12 +18,15 @@ from human_refine.people import heard, leads
 
 #: An older source that anchors find worse at this level leaves the mix.
 _WORSE = 0.05
+_LEARNED = (pl.col("kind") == CAPTION) & (pl.col("purpose") == LEARN)
 
 
 @dataclass(frozen=True, kw_only=True)
 class HumanText:
-    """What people made of a clip's text: ``text`` is None where they rejected it. ``annotation_id`` is what they looked at, ``agreement``
-    how far those who spoke of it agree, in (0, 1]."""
+    """What people made of a clip's text; ``text`` is None where they rejected it.
+
+    ``annotation_id`` is the text that they looked at, ``agreement`` how far those who judged it agree, in (0, 1].
+    """
 
     text: str | None
     annotation_id: str
@@ -40,8 +44,10 @@ class RejectedText:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceChoice:
-    """Which source a round learns from, the older ones that anchors do not show to be worse, and the anchors' mean token F1 of each (round -> value; empty without
-    enough anchors)."""
+    """The source that a round learns from, and the older ones that anchors do not show to be worse.
+
+    ``anchor_f1`` is the anchors' mean token F1 of each round (empty without anchors).
+    """
 
     round: int
     older: tuple[int, ...] = ()
@@ -49,115 +55,137 @@ class SourceChoice:
     num_anchors: int
 
 
-class Texts:
-    """The texts as of now; read once per stage."""
+class CurrentTexts:
+    """The captions as they stand now: what people made of them, and the sources beside it.
+
+    Holds what people judged and no more; a round's other captions are read for the clips that are asked of.
+    """
 
     def __init__(self, workspace: Workspace) -> None:
-        self._captions: dict[int, dict[str, Annotation]] = {}
-        by_id: dict[str, Annotation] = {}
-        # What a model wrote that was champion and was taken back is not used; what people made of it is.
-        retired = workspace.retired()
-        unused = {r for r in workspace.rounds() if retired and workspace.stage(r, "annotate")[1].get("by") in retired}
-        for row in workspace.annotations(kind=CAPTION, purpose=LEARN).iter_rows(named=True):
-            annotation = annotation_of(row)
-            if annotation.round in unused:
-                by_id[annotation.id] = annotation
-                continue
-            self._captions.setdefault(annotation.round, {})[annotation.clip_id] = annotation
-            by_id[annotation.id] = annotation
-        clips = workspace.clips()
-        self._by_id = by_id
-        self._split: dict[str, str] = dict(zip(clips["id"], clips["split"], strict=True))
-        self._video: dict[str, str] = dict(by_split(clips, "anchor").select("id", "content_hash").iter_rows())
+        self._workspace = workspace
         #: Clips that check refiners: nothing learns from them, or is measured on them.
         self.gold = frozenset(gold_texts(workspace))
-        #: What people said of each text, the older rounds' first.
-        self._said = [
-            said
-            for said in _human_texts(by_id, heard(workspace), leads(workspace))
-            if by_id[said.annotation_id].clip_id not in self.gold
+        corrections = heard(workspace)
+        self._by_id = self._corrected_captions({c.annotation_id for c in corrections})
+        clips = workspace.records.rows("clips", {a.clip_id for a in self._by_id.values()})
+        self._split: dict[str, str] = dict(clips.select("id", "split").iter_rows())
+        self._video: dict[str, str] = dict(clips.select("id", "content_hash").iter_rows())
+        #: What people made of each text, the older rounds' first.
+        self._human = [
+            human
+            for human in _human_texts(self._by_id, corrections, leads(workspace))
+            if self._by_id[human.annotation_id].clip_id not in self.gold
         ]
-        #: Of each clip what people said last.
-        self.human = {by_id[said.annotation_id].clip_id: said for said in self._said}
+        #: Of each clip what people made of it last.
+        self.human = {self._by_id[human.annotation_id].clip_id: human for human in self._human}
+
+    def _corrected_captions(self, annotation_ids: set[str]) -> dict[str, Annotation]:
+        rows = self._workspace.records.rows("annotations", annotation_ids).filter(_LEARNED)
+        return {row["id"]: annotation_of(row) for row in rows.iter_rows(named=True)}
+
+    @cached_property
+    def rounds(self) -> tuple[int, ...]:
+        """Rounds with captions to learn from; 0 is what came with the videos.
+
+        What a champion wrote that was taken back is not used; what people made of it is.
+        """
+        workspace = self._workspace
+        retired = workspace.retired()
+        written = workspace.records.rounds("annotations")
+        unused = {r for r in written if retired and workspace.stage(r, "annotate")[1].get("by") in retired}
+        return tuple(r for r in written if r not in unused and workspace.count_annotations(r))
+
+    def of(self, round: int, clip_ids: Iterable[str]) -> dict[str, Annotation]:
+        """The round's captions of these clips, by clip id."""
+        wanted = list(clip_ids)
+        if round not in self.rounds or not wanted:
+            return {}
+        rows = self._workspace.records.select("annotations", pl.col("clip_id").is_in(wanted), round=round)
+        return {row["clip_id"]: annotation_of(row) for row in rows.filter(_LEARNED).iter_rows(named=True)}
 
     def captions(self, round: int) -> Mapping[str, Annotation]:
-        """The round's captions by clip id; round 0's are what came with the videos."""
-        return self._captions.get(round, {})
+        """All of the round's captions by clip id, held in memory: for small corpora and tests."""
+        if round not in self.rounds:
+            return {}
+        rows = self._workspace.annotations(round=round, kind=CAPTION, purpose=LEARN)
+        return {row["clip_id"]: annotation_of(row) for row in rows.iter_rows(named=True)}
 
     def anchors(self) -> dict[str, str]:
         """Corrected texts of anchor clips, by clip id."""
-        return {c: h.text for c, h in self.human.items() if h.text is not None and self._split.get(c) == "anchor"}
+        return {
+            clip_id: human.text
+            for clip_id, human in self.human.items()
+            if human.text is not None and self._split.get(clip_id) == "anchor"
+        }
 
     def split(self, clip_id: str) -> str:
+        """The split of a clip of which people judged a text; empty for others."""
         return self._split.get(clip_id, "")
 
     def rejected(self) -> list[RejectedText]:
         """Texts that people rejected, of all rounds: what a model should not say."""
         return [
-            RejectedText(annotation=self._by_id[s.annotation_id], corrections=s.corrections)
-            for s in self._said
-            if s.text is None
+            RejectedText(annotation=self._by_id[human.annotation_id], corrections=human.corrections)
+            for human in self._human
+            if human.text is None
         ]
 
     def choose(self, up_to: int, minimum: int, policy: str) -> SourceChoice:
         """The source to learn from: the round whose texts the anchors find best, the newest where they can't tell.
 
-        A base model new to the corpus may write worse than what came with the videos; learning from it then would unlearn.
+        A base model new to the corpus may write worse than what came with the videos; learning from it would unlearn.
         """
         anchors = self.anchors()
-        rounds = sorted(r for r in self._captions if r <= up_to)
+        rounds = sorted(r for r in self.rounds if r <= up_to)
         if not rounds:
             return SourceChoice(round=up_to, anchor_f1={}, num_anchors=len(anchors))
         values: dict[int, list[float]] = {}
         if anchors:
             for round in rounds:
-                said = self._captions[round]
-                values[round] = [token_f1(said[c].text if c in said else "", text) for c, text in anchors.items()]
+                captions = self.of(round, anchors)
+                values[round] = [token_f1(captions[c].text if c in captions else "", t) for c, t in anchors.items()]
         scores = {round: sum(of) / len(of) for round, of in values.items()}
         tell = len(anchors) >= minimum
         best = rounds[-1] if policy == "newest" or not tell else max(rounds, key=lambda r: (scores[r], r))
         videos = [self._video[c] for c in anchors]
-        older = [
-            r
-            for r in rounds
-            if r < best and not (tell and paired_test(values[r], values[best], videos).p_worse <= _WORSE)
-        ]
+
+        def is_worse(round: int) -> bool:
+            return tell and paired_test(values[round], values[best], videos).p_worse <= _WORSE
+
+        older = [r for r in rounds if r < best and not is_worse(r)]
         return SourceChoice(round=best, older=tuple(older), anchor_f1=scores, num_anchors=len(anchors))
 
-    def best_before(self, round: int, clip_id: str) -> str | None:
-        """The newest text of a clip before a round, for a prompt's `previous` hint."""
-        human = self.human.get(clip_id)
-        if human is not None and human.text is not None and self._split.get(clip_id) == "train":
-            return human.text
-        for earlier in sorted((r for r in self._captions if 0 < r < round), reverse=True):
-            if clip_id in self._captions[earlier]:
-                return self._captions[earlier][clip_id].text
-        return None
+    def before(self, round: int, clip_ids: Sequence[str]) -> dict[str, str]:
+        """The newest texts of these clips before a round, by clip id, for a prompt's `previous` hint."""
+        newest: dict[str, str] = {}
+        for earlier in (r for r in self.rounds if 0 < r < round):
+            newest |= {clip_id: caption.text for clip_id, caption in self.of(earlier, clip_ids).items()}
+        for clip_id in clip_ids:
+            human = self.human.get(clip_id)
+            if human is not None and human.text is not None and self._split.get(clip_id) == "train":
+                newest[clip_id] = human.text
+        return newest
 
 
 def _human_texts(
     by_id: Mapping[str, Annotation], corrections: Sequence[Correction], leading: frozenset[str]
 ) -> list[HumanText]:
-    """What people said of each text that they spoke of, the latest round's last."""
+    """What people made of each text that they judged, the latest round's last."""
     grouped: dict[str, list[Correction]] = {}
     for correction in corrections:
         if correction.annotation_id in by_id:
             grouped.setdefault(correction.annotation_id, []).append(correction)
     texts: list[HumanText] = []
     for annotation_id in sorted(grouped, key=lambda i: (by_id[i].round, i)):
-        annotation, said = by_id[annotation_id], standing(grouped[annotation_id])
-        if not said:
+        annotation, latest = by_id[annotation_id], standing(grouped[annotation_id])
+        if not latest:
             continue
         texts.append(
             HumanText(
                 text=corrected(annotation, grouped[annotation_id], leading),
                 annotation_id=annotation_id,
-                corrections=tuple(c.id for c in said.values()),
+                corrections=tuple(c.id for c in latest.values()),
                 agreement=agreement(annotation, grouped[annotation_id], leading),
             )
         )
     return texts
-
-
-def by_split(clips: pl.DataFrame, *splits: str) -> pl.DataFrame:
-    return clips.filter(pl.col("split").is_in(splits))

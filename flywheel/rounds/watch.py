@@ -13,7 +13,6 @@ from flywheel.core.types import CAPTION, HUMAN, LEARN, MEASURE, Estimate
 from flywheel.metrics import token_f1
 from flywheel.metrics.collapse import BAD, DISTANCES, changes, collapse_figures
 from flywheel.rounds.context import RoundContext
-from flywheel.rounds.texts import Texts
 
 _WORDS: Mapping[str, str] = {
     "distinct_1": "fewer different words", "distinct_3": "fewer different phrases", "vocabulary": "a smaller vocabulary", "vendi": "fewer effectively different texts",
@@ -33,7 +32,7 @@ def watched(context: RoundContext, round: int) -> dict[str, Estimate]:
     said = workspace.annotations(round=round, purpose=MEASURE).sort("clip_id")
     own = said.filter(pl.col("clip_id").is_in(sorted(test)))["text"].to_list()
     given = workspace.annotations(round=0, kind=CAPTION, purpose=LEARN).sort("clip_id").head(2000)["text"].to_list()
-    texts = Texts(workspace)
+    texts = context.texts()
     people = [h.text for _, h in sorted(texts.human.items()) if h.text]
     settings = context.config.evaluate
     found = collapse_figures(own, origin=given, human=people, seed=settings.seed)

@@ -155,6 +155,21 @@ class Records:
             names = list(connection.execute(query).scalars())
         return self._scan(kind, names)
 
+    def rounds(self, kind: str) -> list[int]:
+        """The rounds that have records of this kind, in order."""
+        query = sql.select(db.shards.c.round).where(db.shards.c.kind == kind, db.shards.c.round.is_not(None))
+        if self.until is not None:
+            query = query.where(db.shards.c.position <= self.until)
+        with self._db.transaction() as connection:
+            return sorted(connection.execute(query.distinct()).scalars())
+
+    def select(
+        self, kind: str, where: pl.Expr, *, round: int | None = None, columns: Sequence[str] = ()
+    ) -> pl.DataFrame:
+        """The committed rows that meet a condition, in the order of their commits; all columns if none are named."""
+        names = [str(file.relative_to(self.root)) for file in self.files(kind, round=round)]
+        return self._scan(kind, names, mended_where=where, columns=columns)
+
     def files(self, kind: str, *, round: int | None = None) -> list[Path]:
         """The committed shards, in the order of their commits: for one pass over more rows than memory holds."""
         query = (
@@ -164,13 +179,24 @@ class Records:
         )
         if round is not None:
             query = query.where(db.shards.c.round == round)
+        if self.until is not None:
+            query = query.where(db.shards.c.position <= self.until)
         with self._db.transaction() as connection:
             return [self.root / name for name in connection.execute(query).scalars()]
 
-    def _scan(self, kind: str, names: Sequence[str], where: pl.Expr | None = None) -> pl.DataFrame:
+    def _scan(
+        self,
+        kind: str,
+        names: Sequence[str],
+        where: pl.Expr | None = None,
+        *,
+        mended_where: pl.Expr | None = None,
+        columns: Sequence[str] = (),
+    ) -> pl.DataFrame:
+        """Rows of these shards; ``where`` is met by what stands in the files, ``mended_where`` by what it means today."""
         schema = pl.Schema(SCHEMAS[kind])
         if not names:
-            return pl.DataFrame(schema=schema)
+            return pl.DataFrame(schema={c: schema[c] for c in columns} if columns else schema)
         try:
             # One scan over all shards: thousands of single reads would spend the time on opening files.
             frames = pl.scan_parquet(
@@ -178,7 +204,10 @@ class Records:
             )
             if where is not None:
                 frames = frames.filter(where)
-            return frames.with_columns(old.alias(name) for name, old in _BEFORE.get(kind, {}).items()).collect()
+            frames = frames.with_columns(old.alias(name) for name, old in _BEFORE.get(kind, {}).items())
+            if mended_where is not None:
+                frames = frames.filter(mended_where)
+            return (frames.select(columns) if columns else frames).collect()
         except (OSError, pl.exceptions.PolarsError) as error:
             raise BorderError(
                 f"{self.root / kind}: a committed shard is missing or damaged ({error}). Restore it from a backup."

@@ -170,6 +170,12 @@ class Workspace:
         frame = frame.with_columns(uri=pl.coalesce("seen", "uri")).drop("seen")
         return frame if split is None else frame.filter(pl.col("split") == split)
 
+    def clip_batches(self) -> Iterator[pl.DataFrame]:
+        """All clips, in frames of bounded size."""
+        frame = self.clips()
+        if frame.height:
+            yield frame
+
     def generations(self) -> pl.DataFrame:
         return self.records.read("generations")
 
@@ -189,6 +195,15 @@ class Workspace:
         if kind is not None:
             frame = frame.filter(pl.col("kind") == kind)
         return frame if purpose is None else frame.filter(pl.col("purpose") == purpose)
+
+    def texts(self, round: int, purpose: str, *columns: str, kind: str = CAPTION) -> pl.DataFrame:
+        """Some columns of a round's texts of one kind and purpose; the others are not read."""
+        wanted = (pl.col("kind") == kind) & (pl.col("purpose") == purpose)
+        return self.records.select("annotations", wanted, round=round, columns=columns)
+
+    def count_annotations(self, round: int, kind: str = CAPTION, purpose: str = LEARN) -> int:
+        """How many texts of this kind and purpose the round has."""
+        return self.texts(round, purpose, "id", kind=kind).height
 
     def rejected(self, round: int | None = None, *, open_only: bool = False) -> pl.DataFrame:
         """Rows that failed, with stage and reason. An open reject is one without a later success."""
@@ -224,6 +239,15 @@ class Workspace:
 
     def correction_records(self) -> list[Correction]:
         return [Correction(**{**row, "at": datetime.fromisoformat(row["at"])}) for row in self.corrections().to_dicts()]
+
+    def stamp(self) -> tuple[object, ...]:
+        """Numbers that change with whatever decides on the current texts: records, corrections, gold, people."""
+        tables = (db.shards, db.corrections, db.gold, db.exclusions, db.refiners, db.champions, db.takedowns)
+        with self.database.transaction() as connection:
+            counts = [connection.execute(sql.select(sql.func.count()).select_from(t)).scalar_one() for t in tables]
+            rows = sql.select(sql.func.coalesce(sql.func.sum(db.shards.c.num_rows), 0))
+            invited = sql.select(sql.func.max(db.refiners.c.at))
+            return (*counts, *(connection.execute(query).scalar_one() for query in (rows, invited)))
 
     # Writers; the caller holds the lock.
 
@@ -436,6 +460,31 @@ class Workspace:
                 "details": json.dumps(dict(details or {})),
             }
             connection.execute(sql.insert(db.champions).values(**values))
+
+    def costs(self, round: int, kind: str, purpose: str = LEARN) -> dict[str, float]:
+        """What the round's texts of this kind and purpose cost so far; empty where none was written."""
+        costs: dict[str, float] = json.loads(self.meta(f"cost:{round}:{form_of(kind, purpose)}") or "{}")
+        return costs
+
+    def set_costs(self, round: int, kind: str, purpose: str, costs: Mapping[str, float]) -> None:
+        """Record what the round's texts of this kind and purpose cost so far."""
+        self.set_meta(f"cost:{round}:{form_of(kind, purpose)}", json.dumps(dict(costs)))
+
+    def count_retry(self, round: int) -> int:
+        """Count one more try of a round's rejected clips; returns which it is, 1 for the first."""
+        retry = int(self.meta(f"retries:{round}") or 0) + 1
+        self.set_meta(f"retries:{round}", str(retry))
+        return retry
+
+    def begin_round(self, round: int, stages: Sequence[str]) -> None:
+        """Record the order of a round's stages; a round that has one keeps it."""
+        if self.order(round) is None:
+            self.set_meta(f"order:{round}", json.dumps(list(stages)))
+
+    def order(self, round: int) -> tuple[str, ...] | None:
+        """The stages of a round in their order; None for a round that has not begun."""
+        raw = self.meta(f"order:{round}")
+        return tuple(json.loads(raw)) if raw is not None else None
 
     # A round's data as it was.
 

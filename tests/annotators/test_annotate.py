@@ -14,15 +14,16 @@ import pytest
 import torch
 
 from annotators import Request, Result, Sampling, Unusable, build, names, parse_caption
+from annotators.asking import costs_of
 from flywheel.core.errors import UserError
+from flywheel.core.types import Clip
 from flywheel.ingest import ingest
-from flywheel.models.inputs import InputBuilder, Picture
+from flywheel.models.inputs import ClipInput, InputBuilder
 from flywheel.models.load import load_vlm
 from flywheel.models.score import mean_logprobs
 from flywheel.playground import scenes
 from flywheel.playground.tiny import bundled_model
 from flywheel.rounds import RoundContext
-from flywheel.rounds.annotate import costs, write_texts
 from flywheel.store import Workspace
 
 Make = Callable[..., Workspace]
@@ -40,7 +41,7 @@ def requests(count: int) -> list[Request]:
     return [
         Request(
             key=str(i),
-            picture=Picture(
+            clip=ClipInput(
                 key=str(i),
                 frames_THWC=scenes.draw(scenes.sample_scene(i), times),
                 times_s=times,
@@ -70,7 +71,7 @@ def test_logprobs_are_the_models_own() -> None:
                 continue
             if vlm.processor.tokenizer.encode(result.text) != list(result.token_ids[:-1]):
                 continue  # a sampled spelling that the tokenizer would cut otherwise can't be scored as text
-            scored = mean_logprobs(vlm, builder, [request.picture], [request.prompt], [result.text])[0]
+            scored = mean_logprobs(vlm, builder, [request.clip], [request.prompt], [result.text])[0]
             np.testing.assert_allclose(np.mean(result.logprobs), scored, atol=1e-4)
 
 
@@ -121,13 +122,13 @@ def test_a_request_that_cannot_be_done_fails_alone() -> None:
 def test_each_clip_once_and_again_nothing(make_workspace: Make, corpus: Path) -> None:
     context = filled(make_workspace, corpus, "annotate.engine=fake", "annotate.batch_size=4")
     clips = context.split("train", "test", "anchor")
-    first = write_texts(context, clips, by=0, round=1, limit=7)
+    first = context.ask(clips, by=0, round=1, limit=7)
     assert (first.written, first.generated) == (7, 7)
-    second = write_texts(context, clips, by=0, round=1)
+    second = context.ask(clips, by=0, round=1)
     assert (second.written, second.generated) == (13, 13)
-    assert write_texts(context, clips, by=0, round=1).written == 0
+    assert context.ask(clips, by=0, round=1).written == 0
     assert context.workspace.annotations(round=1)["clip_id"].n_unique() == 20
-    third = write_texts(context, clips, by=0, round=2)
+    third = context.ask(clips, by=0, round=2)
     assert (third.written, third.generated, third.reused) == (20, 0, 20), "an unchanged model writes nothing anew"
     assert context.workspace.generations().height == 20
     assert set(context.workspace.annotations(round=2)["generation_id"]) == set(context.workspace.generations()["id"])
@@ -135,11 +136,12 @@ def test_each_clip_once_and_again_nothing(make_workspace: Make, corpus: Path) ->
 
 def test_changed_sampling_prompt_or_hints_are_new_keys(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
     context = filled(make_workspace, corpus, "annotate.engine=fake")
-    write_texts(context, context.split("train"), by=0, round=1)
+    context.ask(context.split("train"), by=0, round=1)
     made = context.workspace.generations().height
-    for overrides in (["annotate.max_new_tokens=5"], ["annotate.hints=[sounds]"], ["corpus.frames=4"]):
+    changes = (["annotate.max_new_tokens=5"], ["annotate.hints=[sounds]"], ["corpus.frames=4"])
+    for number, overrides in enumerate(changes):
         other = RoundContext(make_workspace("annotate.engine=fake", *overrides))
-        result = write_texts(other, other.split("train")[:3], by=0, round=9, kind=f"caption{overrides}")
+        result = other.ask(other.split("train")[:3], by=0, round=7 + number)
         assert result.generated > 0, overrides
     assert context.workspace.generations().height > made
 
@@ -159,12 +161,12 @@ def test_killed_between_generation_and_annotation(
     with monkeypatch.context() as patch:
         patch.setattr(context.workspace, "add_annotations", die)
         with pytest.raises(Killed):
-            write_texts(context, context.split("train", "test", "anchor"), by=0, round=1)
+            context.ask(context.split("train", "test", "anchor"), by=0, round=1)
     made = context.workspace.generations().height
     assert 0 < made <= 8
     assert context.workspace.annotations(round=1).is_empty()
     before = dict(context.workspace.generations().select("id", "text").iter_rows())
-    result = write_texts(context, context.split("train", "test", "anchor"), by=0, round=1)
+    result = context.ask(context.split("train", "test", "anchor"), by=0, round=1)
     assert (result.written, result.generated, result.reused) == (20, 20 - made, made)
     after = dict(context.workspace.generations().select("id", "text").iter_rows())
     assert before.items() <= after.items()
@@ -180,7 +182,7 @@ def test_a_file_that_is_gone_is_a_rejected_row(make_workspace: Make, corpus: Pat
     gone = sorted((tmp_path / "copy").glob("*.mp4"))[0]
     gone.unlink()
     context = RoundContext(w)
-    result = write_texts(context, context.split("train", "test", "anchor"), by=0, round=1)
+    result = context.ask(context.split("train", "test", "anchor"), by=0, round=1)
     assert (result.written, result.rejected) == (19, 1)
     row = w.rejected().to_dicts()[0]
     assert (Path(row["uri"]).name, row["stage"], row["reason"]) == (gone.name, "annotate", "the file is gone")
@@ -202,7 +204,7 @@ def test_empty_text_is_tried_again_then_rejected(
 
     monkeypatch.setattr(fake._Engine, "generate", mostly_empty)
     clips = context.split("train", "test", "anchor")
-    result = write_texts(context, clips, by=0, round=1)
+    result = context.ask(clips, by=0, round=1)
     assert temperatures == [0.0, 0.7, 0.7]
     assert result.written + result.rejected == 20
     assert 0 < result.rejected < 20
@@ -220,7 +222,7 @@ def test_candidates_are_kept_and_the_best_is_chosen(
     context = filled(
         make_workspace, corpus, "annotate.engine=fake", "annotate.num_candidates=3", "annotate.temperature=0.8"
     )
-    write_texts(context, context.split("test"), by=0, round=1)
+    context.ask(context.split("test"), by=0, round=1)
     count = len(context.split("test"))
     assert context.workspace.generations().height == 3 * count
     assert context.workspace.annotations(round=1).height == count
@@ -257,12 +259,12 @@ def test_rejected_clips_are_tried_again_only_when_asked(
     clips = context.split("train", "test", "anchor")
     with monkeypatch.context() as patch:
         patch.setattr(fake._Engine, "generate", loops)
-        first = write_texts(context, clips, by=0, round=1)
+        first = context.ask(clips, by=0, round=1)
     assert first.rejected > 0
     assert first.unhealthy == {"loop": first.rejected}
     assert set(context.workspace.rejected()["reason"]) == {"the model repeats itself (a dog runs and)"}
-    assert write_texts(context, clips, by=0, round=1).generated == 0, "a rejected clip is not tried by itself"
-    again = write_texts(context, clips, by=0, round=1, retry=1)
+    assert context.ask(clips, by=0, round=1).generated == 0, "a rejected clip is not tried by itself"
+    again = context.ask(clips, by=0, round=1, retry=1)
     assert (again.generated, again.written) == (first.rejected, first.rejected)
     assert context.workspace.annotations(round=1).height == 20
     assert context.workspace.rejected(open_only=True).is_empty()
@@ -279,8 +281,8 @@ def test_what_is_only_measured_is_kept_however_bad(
     monkeypatch.setattr(
         fake._Engine, "generate", lambda *a: (replace(r, text="la " * 40, finish="length") for r in original(*a))
     )
-    assert write_texts(context, context.split("test"), by=0, round=0, purpose="measure").rejected == 0
-    assert write_texts(context, context.split("train"), by=0, round=1).written == 0
+    assert context.ask(context.split("test"), by=0, round=0, purpose="measure").rejected == 0
+    assert context.ask(context.split("train"), by=0, round=1).written == 0
 
 
 def test_figures_of_a_pass(make_workspace: Make, corpus: Path) -> None:
@@ -293,26 +295,26 @@ def test_figures_of_a_pass(make_workspace: Make, corpus: Path) -> None:
         "annotate.price_per_hour=0",
     )
     clips = context.split("train", "test", "anchor")
-    first = write_texts(context, clips, by=0, round=1)
+    first = context.ask(clips, by=0, round=1)
     assert (first.decodes, first.cache_hits) == (20, 0)
     assert first.tokens_out == 100
     assert first.money == pytest.approx(0.1)
-    assert costs(context, 1, "caption")["money_per_kept_row"] == pytest.approx(0.005)
+    assert costs_of(context.workspace, 1, "caption")["money_per_kept_row"] == pytest.approx(0.005)
     assert 0 <= first.busy_share <= 1
     other = RoundContext(make_workspace("annotate.engine=fake", "annotate.max_new_tokens=7"))
-    second = write_texts(other, clips, by=0, round=2)
+    second = other.ask(clips, by=0, round=2)
     assert (second.generated, second.decodes, second.cache_hits) == (20, 0, 20)
     # A pass in parts, as after a kill, costs what its parts cost together.
     third = RoundContext(make_workspace("annotate.engine=fake", "annotate.max_new_tokens=9"))
     for limit in (6, None):
-        write_texts(third, clips, by=0, round=3, limit=limit)
-    assert costs(third, 3, "caption")["tokens_out"] == 100
+        third.ask(clips, by=0, round=3, limit=limit)
+    assert costs_of(third.workspace, 3, "caption")["tokens_out"] == 100
 
 
 def test_minimum_bayes_risk_takes_the_text_nearest_to_the_others() -> None:
     from annotators.kinds import Reply
+    from annotators.selection import SELECTIONS
     from flywheel.core.types import Generation
-    from flywheel.rounds.annotate import _best
 
     def made(text: str, logprob: float) -> tuple[Generation, Reply]:
         generation = Generation(
@@ -322,21 +324,21 @@ def test_minimum_bayes_risk_takes_the_text_nearest_to_the_others() -> None:
         return generation, Reply(text=text)
 
     texts = [made("a cat sleeps", -0.1), made("a red ball rolls left", -0.5), made("a red ball rolls", -0.9)]
-    assert _best(texts, "logprob")[1].text == "a cat sleeps"
-    assert _best(texts, "mbr")[1].text in ("a red ball rolls left", "a red ball rolls")
+    assert SELECTIONS["logprob"](texts)[1].text == "a cat sleeps"
+    assert SELECTIONS["mbr"](texts)[1].text in ("a red ball rolls left", "a red ball rolls")
 
 
 def test_decoders_work_while_the_engine_takes_what_lies_ready(make_workspace: Make, corpus: Path) -> None:
     """Small batches too: when the engine gets its first picture, the next ones are being decoded already, and never too many."""
     context = filled(make_workspace, corpus, "annotate.engine=fake", "annotate.batch_size=1", "annotate.decoders=2")
     asked: list[str] = []
-    original, most = context.picture, 0
+    original, most = context.input, 0
 
-    def picture(clip_id: str) -> Picture:
-        asked.append(clip_id)
-        return original(clip_id)
+    def watched(clip: Clip, inputs: Iterable[str]) -> ClipInput:
+        asked.append(clip.id)
+        return original(clip, inputs)
 
-    context.picture = picture  # type: ignore[method-assign]
+    context.input = watched  # type: ignore[method-assign, assignment]
     from annotators.engines import fake
 
     taken = 0
@@ -357,6 +359,6 @@ def test_decoders_work_while_the_engine_takes_what_lies_ready(make_workspace: Ma
     original_generate = fake._Engine.generate
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fake._Engine, "generate", generate)
-        result = write_texts(context, context.split("train", "test", "anchor"), by=0, round=1)
+        result = context.ask(context.split("train", "test", "anchor"), by=0, round=1)
     assert result.written == 20
     assert most <= 24

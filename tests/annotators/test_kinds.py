@@ -22,7 +22,8 @@ from flywheel.models.prompt import Evidence, load_prompt
 from flywheel.playground.tiny import bundled_model
 from flywheel.rounds import RoundContext
 from flywheel.rounds.conductor import flat
-from flywheel.rounds.stages import annotate
+from flywheel.rounds.stages import to_record
+from flywheel.rounds.stages.annotate import write
 from flywheel.store import Workspace
 from tests.annotators.test_annotate import filled, requests
 from tests.annotators.test_health import result
@@ -176,7 +177,7 @@ def test_timed_cues_by_the_tiny_model(make_workspace: Make, corpus: Path, tmp_pa
     context = filled(
         make_workspace, corpus, f"annotate.also=[{file}]", "annotate.max_new_tokens=48", "corpus.test_share=0.6"
     )
-    found = annotate(context, 1, limit=4)
+    found = to_record(write(context, 1, limit=4))
     assert found["written"] == 4
     assert found["also"]["dense_caption"]["written"] == 4, found["also"]
     assert found["also"]["dense_caption"]["decodes"] == 0, "pictures are decoded once for all kinds"
@@ -198,7 +199,7 @@ def test_timed_cues_by_the_tiny_model(make_workspace: Make, corpus: Path, tmp_pa
     }
     assert flat(said)["annotate/dense_caption/tokens_out_per_kept_row"] > 10
     assert context.workspace.annotations(round=1, kind="caption")["payload"].unique().to_list() == [""]
-    again = annotate(context, 1, limit=4)
+    again = to_record(write(context, 1, limit=4))
     assert (again["written"], again["also"]["dense_caption"]["generated"]) == (3, 3), (
         "the seven's rest, none of the first anew"
     )
@@ -211,14 +212,14 @@ def test_one_kind_that_fails_leaves_the_other(
     from annotators.engines import fake
 
     context = filled(make_workspace, corpus, "annotate.engine=fake", "annotate.also=[tags]")
-    found = annotate(context, 1)
+    found = to_record(write(context, 1))
     count = found["written"]
     assert found["also"]["tags"]["rejected"] == count
     assert found["also"]["tags"]["unhealthy"] == {"schema": 2 * count}
     rejected = context.workspace.rejected(open_only=True)
     assert rejected["kind"].unique().to_list() == ["tags"]
     assert rejected["reason"].str.starts_with("the reply is not JSON").all()
-    assert annotate(context, 1)["also"]["tags"]["generated"] == 0
+    assert to_record(write(context, 1))["also"]["tags"]["generated"] == 0
     original = fake._Engine.generate
 
     def knows_json(self: object, asked: Iterator[Request], sampling: Sampling) -> Iterator[Result]:
@@ -226,7 +227,7 @@ def test_one_kind_that_fails_leaves_the_other(
             yield replace(r, text=json.dumps({"tags": [r.text]}) if sampling.schema else r.text)
 
     monkeypatch.setattr(fake._Engine, "generate", knows_json)
-    retried = annotate(context, 1, retry_failed=True)
+    retried = to_record(write(context, 1, retry_failed=True))
     assert (retried["generated"], retried["also"]["tags"]["written"]) == (0, count)
     assert context.workspace.rejected(open_only=True).is_empty()
 
@@ -248,7 +249,5 @@ def test_cues_come_with_the_video(make_workspace: Make, corpus: Path, tmp_path: 
     context = RoundContext(w)
     first, second, *_ = sorted(context.clips.values(), key=lambda c: c.start_s)
     assert [(c.start_s, c.end_s, c.text) for c in first.cues] == [(0.5, 1.25, "A bell rings.")]
-    from flywheel.rounds.texts import Texts
-
-    shown = context.evidence(second, Texts(w), 1)
+    shown = context.evidence(second)
     assert (shown.transcript, shown.timed_transcript) == ("It stops.", "[0.4-1.4] It stops.")

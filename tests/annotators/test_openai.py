@@ -157,8 +157,8 @@ def test_what_is_the_requests_fault_is_its_row(pair: tuple[Server, Server], tmp_
     for server in pair:
         server.behave = behave
     asked = requests(6)
-    asked[1] = Request(key="long", picture=asked[1].picture, prompt="too long")
-    asked[3] = Request(key="bad", picture=asked[3].picture, prompt="poison")
+    asked[1] = Request(key="long", clip=asked[1].clip, prompt="too long")
+    asked[3] = Request(key="bad", clip=asked[3].clip, prompt="poison")
     results = {r.key: r for r in pool(tmp_path, *pair, patience_s=20.0).generate(asked, SAMPLING)}
     assert len(results) == 6
     assert results["long"].finish == "error"
@@ -189,7 +189,7 @@ def test_a_server_that_came_back_with_another_model_is_left_out(pair: tuple[Serv
 def test_wrong_model_or_no_server_is_the_users(pair: tuple[Server, Server], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"serves .*, not "):
         pool(tmp_path / "other", *pair)
-    with pytest.raises(UserError, match=r"annotate\.servers names none"):
+    with pytest.raises(UserError, match=r"models\.main\.servers names none"):
         pool(tmp_path)
 
 
@@ -245,7 +245,7 @@ def test_frames_travel_without_loss_near_and_far() -> None:
 
     from annotators.engines.openai import _encoded
 
-    picture = requests(1)[0].picture
+    picture = requests(1)[0].clip
     sizes = []
     for packed in (False, True):
         url, kwargs = _encoded(picture, packed=packed)

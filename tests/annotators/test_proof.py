@@ -16,7 +16,6 @@ from flywheel.core.errors import ProofFailed, UserError
 from flywheel.models.inputs import InputBuilder
 from flywheel.models.load import check_adapter, load_vlm
 from flywheel.playground.tiny import bundled_model
-from flywheel.rounds.annotate import write_texts
 from flywheel.store import Workspace
 from tests.annotators.test_annotate import filled, requests
 
@@ -105,11 +104,11 @@ def test_no_proof_no_text(make_workspace: Make, corpus: Path, adapters: tuple[Pa
     )
     clips = context.split("test")
     with pytest.raises(ProofFailed, match="fits no layer"):
-        write_texts(context, clips, by=1, round=2, purpose="measure")
+        context.ask(clips, by=1, round=2, purpose="measure")
     assert context.workspace.generations().is_empty()
     context.unload()
     save_file(good, folder / "adapter_model.safetensors")
-    result = write_texts(context, clips, by=1, round=2, purpose="measure")
+    result = context.ask(clips, by=1, round=2, purpose="measure")
     assert result.generated == len(clips)
     assert result.proof is not None
     assert result.proof["to_adapter"] < 1e-3 < result.proof["to_base"]
@@ -125,7 +124,7 @@ def test_merged_weights_are_served_and_proven_too(
     shutil.copytree(adapters[0], home / "adapter")
     clips = context.split("test")
     with pytest.raises(UserError, match=r"finetune\.merge"):
-        write_texts(context, clips, by=1, round=2, purpose="measure")
+        context.ask(clips, by=1, round=2, purpose="measure")
     for adapter, fits in ((adapters[1], False), (adapters[0], True)):
         shutil.rmtree(home / "merged", ignore_errors=True)
         context.unload()
@@ -133,11 +132,11 @@ def test_merged_weights_are_served_and_proven_too(
         vlm.model.merge_and_unload().save_pretrained(home / "merged", safe_serialization=True)
         vlm.processor.save_pretrained(home / "merged")
         if fits:
-            result = write_texts(context, clips, by=1, round=2, purpose="measure")
+            result = context.ask(clips, by=1, round=2, purpose="measure")
             assert result.generated == len(clips)
             assert result.proof is not None
             assert result.proof["to_adapter"] < 1e-3 < result.proof["to_base"]
         else:
             with pytest.raises(ProofFailed, match="does not write what the adapter writes"):
-                write_texts(context, clips, by=1, round=2, purpose="measure")
+                context.ask(clips, by=1, round=2, purpose="measure")
             assert context.workspace.generations().is_empty()

@@ -19,7 +19,6 @@ from flywheel.core.types import Annotation
 from flywheel.ingest import ingest
 from flywheel.playground import write_playground
 from flywheel.rounds import RoundContext
-from flywheel.rounds.annotate import write_texts
 from flywheel.store import Workspace
 from human_refine.gold import gold_texts
 from human_refine.people import invite
@@ -57,7 +56,7 @@ class Served:
         with self.workspace.lock():
             ingest(self.workspace, [str(corpus / "corpus")])
             context = RoundContext(self.workspace)
-            write_texts(context, context.split("train", "anchor"), by=0, round=1)
+            context.ask(context.split("train", "anchor"), by=0, round=1)
         self.start()
 
     def start(self, *settings: str, port: str = "0") -> None:

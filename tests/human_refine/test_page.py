@@ -19,9 +19,8 @@ from flywheel.core.errors import UserError
 from flywheel.core.types import Annotation, NoiseSignal
 from flywheel.ingest import ingest
 from flywheel.rounds import RoundContext
-from flywheel.rounds.annotate import write_texts
-from flywheel.rounds.stages import num_corrections
-from flywheel.rounds.texts import Texts
+from flywheel.rounds.stages.review import num_corrections
+from flywheel.rounds.texts import CurrentTexts
 from flywheel.store import Workspace
 from human_refine.people import invite
 from human_refine.queue import in_order
@@ -67,7 +66,7 @@ def annotated(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
     with w.lock():
         ingest(w, [str(corpus / "corpus")])
         context = RoundContext(w)
-        write_texts(context, context.split("train", "anchor"), by=0, round=1)
+        context.ask(context.split("train", "anchor"), by=0, round=1)
     w.database.close()
     return folder
 
@@ -125,7 +124,7 @@ def test_edits_accepts_rejects_and_what_a_round_makes_of_them(ann: Refiner, work
     skipped = ann.next()
     assert ann.say(skipped, "skip").status_code == 200
     assert ann.next()["annotation_id"] != skipped["annotation_id"]
-    assert {c: h.text for c, h in Texts(workspace).human.items()} == texts
+    assert {c: h.text for c, h in CurrentTexts(workspace).human.items()} == texts
     assert num_corrections(RoundContext(workspace), 1) == 3
     # An edit that changes nothing is an accept.
     item = ann.next()
@@ -170,7 +169,7 @@ def test_timed_cues(ann: Refiner, workspace: Workspace, app: object) -> None:
     assert json.loads(kept["d0"].payload)["cues"] == better
     assert kept["d0"].text == "A bell. Two dogs."
     assert kept["d1"].payload == ""
-    assert len(Texts(workspace).human) == workspace.annotations(round=1, kind="caption").height, (
+    assert len(CurrentTexts(workspace).human) == workspace.annotations(round=1, kind="caption").height, (
         "captions are what a round learns"
     )
 
@@ -183,7 +182,7 @@ def test_who_spoke_is_not_asked_again_in_the_next_round(ann: Refiner, workspace:
     context = RoundContext(
         Workspace.open(workspace.root, ["tracking.enabled=false", "annotate.engine=fake", "annotate.max_new_tokens=9"])
     )
-    write_texts(context, context.split("train", "anchor"), by=0, round=2)
+    context.ask(context.split("train", "anchor"), by=0, round=2)
     context.workspace.database.close()
     app.state.review.desk.queue.refresh(force=True)  # type: ignore[attr-defined]
     seen = set()
@@ -256,7 +255,7 @@ def test_undo_takes_back_and_shows_again(ann: Refiner, workspace: Workspace) -> 
     assert again["annotation_id"] == second["annotation_id"]
     again = ann.http.post("/api/undo").json()["item"]
     assert again["annotation_id"] == first["annotation_id"]
-    assert Texts(workspace).human == {}
+    assert CurrentTexts(workspace).human == {}
     assert ann.next()["annotation_id"] in (first["annotation_id"], second["annotation_id"])
     assert ann.say(again, "accept").status_code == 200
     history = ann.http.get(f"/api/history/{first['annotation_id']}").json()["history"]
@@ -275,7 +274,7 @@ def test_two_tabs_never_overwrite(ann: Refiner, workspace: Workspace) -> None:
     assert late.status_code == 409
     assert late.json()["other"]["text"] == "From the first tab."
     assert ann.say({**tab, "base": late.json()["other"]["id"]}, "edit", "From the second tab.").status_code == 200
-    assert Texts(workspace).human[tab["clip_id"]].text == "From the second tab."
+    assert CurrentTexts(workspace).human[tab["clip_id"]].text == "From the second tab."
     assert workspace.corrections().height == 2
 
 
@@ -316,7 +315,7 @@ def test_a_clock_that_is_set_back(ann: Refiner, workspace: Workspace, monkeypatc
     monkeypatch.setattr(desk, "datetime", Back)
     ann.http.post("/api/undo")
     monkeypatch.undo()
-    assert Texts(workspace).human == {}, "what was taken back is not put before what it takes back"
+    assert CurrentTexts(workspace).human == {}, "what was taken back is not put before what it takes back"
 
 
 @pytest.mark.parametrize(
@@ -575,7 +574,7 @@ def test_a_paste_of_ten_megabytes(ann: Refiner, workspace: Workspace) -> None:
 
 def test_overlap_and_agreement(annotated: Path, tmp_path: Path, make_workspace: Make) -> None:
     """Every text lies before two people and no third; how far they agree is measured, and goes into the round's report."""
-    from flywheel.rounds.stages import review
+    from flywheel.rounds.stages import review, to_record
 
     shutil.copytree(annotated, tmp_path / "w", ignore=shutil.ignore_patterns("cache"))
     w = make_workspace("review.overlap_share=1")
@@ -592,7 +591,7 @@ def test_overlap_and_agreement(annotated: Path, tmp_path: Path, make_workspace: 
         )
     assert len(seen) == w.annotations(round=1, kind="caption").height
     assert all(len(names) == len(set(names)) == 2 for names in seen.values())
-    found = review(RoundContext(w), 1)
+    found = to_record(review.run(RoundContext(w), 1))
     assert found["overlap"] == len(seen)
     assert found["alpha"] <= 1
     assert {r["refiner"] for r in found["refiners"]} == {"ann", "bob", "cy"}

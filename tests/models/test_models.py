@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from flywheel.core.errors import UserError
-from flywheel.models.inputs import IGNORED, InputBuilder, Picture
+from flywheel.models.inputs import IGNORED, ClipInput, InputBuilder
 from flywheel.models.load import check_folder, folder_digest, load_vlm
 from flywheel.models.prompt import Evidence, Prompt, load_prompt
 from flywheel.models.score import mean_logprobs
@@ -19,10 +19,10 @@ from flywheel.playground import scenes
 from flywheel.playground.tiny import bundled_model
 
 
-def picture(seed: int, count: int = 8, size: tuple[int, int] = (128, 96)) -> Picture:
+def picture(seed: int, count: int = 8, size: tuple[int, int] = (128, 96)) -> ClipInput:
     times = tuple((i + 0.5) * 3.2 / count for i in range(count))
     frames = scenes.draw(scenes.sample_scene(seed), times, width=size[0], height=size[1])
-    return Picture(key=f"{seed}-{count}-{size}", frames_THWC=frames, times_s=times, duration_s=3.2, fps=10.0)
+    return ClipInput(key=f"{seed}-{count}-{size}", frames_THWC=frames, times_s=times, duration_s=3.2, fps=10.0)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_the_eyes_are_used(tiny) -> None:  # type: ignore[no-untyped-def]
     seeds = range(60_000_000, 60_000_016)
     words = [scenes.sample_scene(s, scenes.BASE).base_caption() for s in seeds]
     frames = [
-        Picture(
+        ClipInput(
             key=str(s),
             frames_THWC=scenes.draw(scenes.sample_scene(s, scenes.BASE), picture(1).times_s),
             times_s=picture(1).times_s,
@@ -170,7 +170,7 @@ def test_a_second_family_from_a_folder(tmp_path: Path) -> None:
     vlm = load_vlm(tmp_path / "m")
     assert type(vlm.model).__name__ == "LlavaOnevisionForConditionalGeneration"
     builder = InputBuilder(vlm.processor)
-    requests = [Request(key=str(i), picture=picture(i), prompt="Describe." + " And more." * i) for i in range(3)]
+    requests = [Request(key=str(i), clip=picture(i), prompt="Describe." + " And more." * i) for i in range(3)]
     results = list(build("transformers", vlm=vlm, builder=builder).generate(requests, Sampling(max_new_tokens=6)))
     assert [r.key for r in results] == ["0", "1", "2"]
     batch = builder.build([picture(1), picture(2)], ["a", "b c"], ["x", "y z"])

@@ -16,7 +16,6 @@ from flywheel.ingest import ingest
 from flywheel.models.inputs import InputBuilder
 from flywheel.models.load import load_vlm
 from flywheel.rounds import RoundContext
-from flywheel.rounds.annotate import write_texts
 from flywheel.store import Workspace
 from tests.models.tiny_omni import tiny_omni
 
@@ -69,7 +68,7 @@ def pair(make_workspace: Make, corpus: Path, tmp_path: Path, omni: Path) -> Roun
 
 @pytest.mark.slow
 def test_muted_and_unmuted_give_different_inputs(pair: RoundContext, omni: Path) -> None:
-    loud, mute = (pair.picture(c.id) for c in sorted(pair.clips.values(), key=lambda c: c.uri))
+    loud, mute = (pair.clip(c.id) for c in sorted(pair.clips.values(), key=lambda c: c.uri))
     np.testing.assert_array_equal(loud.frames_THWC, mute.frames_THWC)
     assert loud.sound is not None
     assert mute.sound is not None
@@ -85,7 +84,7 @@ def test_muted_and_unmuted_give_different_inputs(pair: RoundContext, omni: Path)
     assert float((logits[0] - logits[1]).abs().max()) > 1e-2, "what it hears must move what it says"
     # Cached: the second look decodes neither pictures nor sound.
     before = pair.workspace.cache.decodes
-    again = pair.picture(next(c.id for c in pair.clips.values() if c.uri.endswith("loud.mp4")))
+    again = pair.clip(next(c.id for c in pair.clips.values() if c.uri.endswith("loud.mp4")))
     np.testing.assert_array_equal(again.sound, loud.sound)
     assert pair.workspace.cache.decodes == before
 
@@ -93,7 +92,7 @@ def test_muted_and_unmuted_give_different_inputs(pair: RoundContext, omni: Path)
 def test_sound_is_part_of_what_is_written(pair: RoundContext) -> None:
     """Engine, store and key: with its ears shut the same model writes other generations."""
     clips = list(pair.clips.values())
-    write_texts(pair, clips, by=0, round=1, purpose="measure")
+    pair.ask(clips, by=0, round=1, purpose="measure")
     heard = pair.workspace.generations()
     assert heard.height == 2
     assert heard["logprobs"][0].to_list() != heard["logprobs"][1].to_list()
@@ -102,7 +101,7 @@ def test_sound_is_part_of_what_is_written(pair: RoundContext) -> None:
             pair.workspace.root, ["tracking.enabled=false", "annotate.max_new_tokens=8", f"corpus.model={pair.base}"]
         )
     )
-    write_texts(deaf, clips, by=0, round=2, purpose="measure")
+    deaf.ask(clips, by=0, round=2, purpose="measure")
     assert deaf.workspace.generations().height == 4
     shorter = deaf.workspace.generations()["tokens_in"].to_list()
     assert max(shorter[2:]) < min(shorter[:2])
@@ -115,4 +114,4 @@ def test_a_model_without_ears(make_workspace: Make, corpus: Path) -> None:
         ingest(w, [str(corpus / "corpus")])
     context = RoundContext(w)
     with pytest.raises(UserError, match=r"corpus.sound: .* takes no audio"):
-        write_texts(context, context.split("test"), by=0, round=1)
+        context.ask(context.split("test"), by=0, round=1)

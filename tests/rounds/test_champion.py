@@ -25,9 +25,11 @@ from flywheel.core.errors import BorderError, UserError
 from flywheel.core.types import Correction, Estimate, content_id
 from flywheel.ingest import ingest
 from flywheel.metrics.paired import items_needed, level_of_look, paired_test
-from flywheel.rounds import RoundContext, champion, run_round, stages
+from flywheel.rounds import RoundContext, champion, run_round
 from flywheel.rounds.gate import Candidate, judge
-from flywheel.rounds.texts import Texts
+from flywheel.rounds.stages import annotate as annotate_stage
+from flywheel.rounds.stages import gate as gate_stage
+from flywheel.rounds.texts import CurrentTexts
 from flywheel.status import comparison_text
 from flywheel.store import Workspace
 from human_refine.gold import add_gold
@@ -167,7 +169,7 @@ def says(context: RoundContext, round: int, right: float) -> None:
     """Let a round have an evaluated model whose texts of the anchors are right in this share of the clips."""
     w = context.workspace
     anchors = context.split("anchor")
-    one = Texts(w).captions(1)[anchors[0].id]
+    one = CurrentTexts(w).captions(1)[anchors[0].id]
     rows = []
     for place, c in enumerate(sorted(anchors, key=lambda c: c.id)):
         text = (
@@ -196,10 +198,10 @@ def test_only_what_is_better_takes_the_place_and_back_again(context: RoundContex
     w = context.workspace
     says(context, 0, 0.2)
     says(context, 1, 0.9)
-    assert stages.gate(context, 1)["verdict"] == "promoted"
+    assert gate_stage.run(context, 1).verdict == "promoted"
     says(context, 2, 0.9)
-    again = stages.gate(context, 2)
-    assert again["verdict"] in ("refused", "undecided")
+    again = gate_stage.run(context, 2)
+    assert again.verdict in ("refused", "undecided")
     assert (w.champion(), w.lineage()) == (1, [0, 1])
     assert champion.promote(context, 2) is not None, "asked once more it says the same"
     assert (w.champion(), json.loads(w.meta("looks:1") or "[]")[0][0]) == (1, 2)
@@ -224,8 +226,8 @@ def test_only_what_is_better_takes_the_place_and_back_again(context: RoundContex
 def test_a_promotion_that_was_killed_before_its_note_is_not_judged_again(context: RoundContext) -> None:
     says(context, 0, 0.2)
     says(context, 1, 0.9)
-    first = stages.gate(context, 1)
-    assert stages.gate(context, 1) == first, "against the champion of then, not against itself"
+    first = gate_stage.run(context, 1)
+    assert gate_stage.run(context, 1) == first, "against the champion of then, not against itself"
     assert len(context.workspace.champions()) == 1
 
 
@@ -233,15 +235,15 @@ def test_what_a_model_wrote_that_was_taken_back_is_not_used(context: RoundContex
     w = context.workspace
     says(context, 0, 0.2)
     says(context, 1, 0.9)
-    stages.gate(context, 1)
+    gate_stage.run(context, 1)
     train = context.split("train")[0]
-    one = Texts(w).captions(1)[train.id]
+    one = CurrentTexts(w).captions(1)[train.id]
     w.add_annotations([replace(one, id="by-m1", round=2, text="By M1.")], 2)
     w.set_stage(2, "annotate", "done", {"by": 1})
-    assert Texts(w).captions(2)[train.id].text == "By M1."
+    assert CurrentTexts(w).captions(2)[train.id].text == "By M1."
     correct(context, train.id, "A person's.", round=2)
     champion.rollback(context)
-    texts = Texts(w)
+    texts = CurrentTexts(w)
     assert texts.captions(2) == {}
     assert texts.human[train.id].text == "A person's.", "what people made of it stays"
 
@@ -250,8 +252,8 @@ def test_a_round_is_read_as_it_was(context: RoundContext) -> None:
     w = context.workspace
     says(context, 0, 0.2)
     says(context, 1, 0.9)
-    stages.gate(context, 1)
-    before = (w.annotations().to_dicts(), w.corrections().to_dicts(), Texts(w).human)
+    gate_stage.run(context, 1)
+    before = (w.annotations().to_dicts(), w.corrections().to_dicts(), CurrentTexts(w).human)
     late = w.correction_records()[0]
     w.add_corrections(
         [replace(late, id="late", text="Said later, dated earlier.", at=datetime(2020, 1, 1, tzinfo=UTC))]
@@ -260,9 +262,9 @@ def test_a_round_is_read_as_it_was(context: RoundContext) -> None:
     says(context, 2, 0.5)
     exclude(w, "r", "to see that it does not reach back")
     view = w.as_of(1)
-    assert (view.annotations().to_dicts(), view.corrections().to_dicts(), Texts(view).human) == before
+    assert (view.annotations().to_dicts(), view.corrections().to_dicts(), CurrentTexts(view).human) == before
     assert view.champion() == 1
-    assert Texts(w).human == {}, "now that one's words are left out"
+    assert CurrentTexts(w).human == {}, "now that one's words are left out"
     with pytest.raises(UserError, match="never came to its gate"):
         w.as_of(2)
     (w.root / "snapshots" / "round=001" / "corrections.parquet").write_bytes(b"other")
@@ -278,7 +280,7 @@ def test_a_champion_whose_files_are_not_what_they_were(context: RoundContext, ha
     adapter = w.model_folder(1) / "adapter"
     adapter.mkdir(parents=True)
     (adapter / "adapter_model.safetensors").write_bytes(b"weights")
-    stages.gate(context, 1)
+    gate_stage.run(context, 1)
     champion.verify(context)
     if harm == "changed":
         (adapter / "adapter_model.safetensors").write_bytes(b"other weights")
@@ -287,7 +289,7 @@ def test_a_champion_whose_files_are_not_what_they_were(context: RoundContext, ha
             file.unlink()
         adapter.rmdir()
     with pytest.raises(BorderError, match={"changed": "changed since it was promoted", "gone": "is gone"}[harm]):
-        stages.annotate(context, 2)
+        annotate_stage.run(context, 2)
     assert w.champion() == 1
     says(context, 2, 1.0)
     champion.promote(context, 2, "a newer one")
@@ -301,7 +303,7 @@ def test_who_fails_on_gold_stops_the_round_until_left_out(context: RoundContext)
     says(context, 0, 0.2)
     says(context, 1, 0.9)
     train = context.split("train")
-    extra = [replace(Texts(w).captions(1)[train[0].id], id=f"g{i}", round=1 + i) for i in range(6)]
+    extra = [replace(CurrentTexts(w).captions(1)[train[0].id], id=f"g{i}", round=1 + i) for i in range(6)]
     w.add_annotations(extra, 1)
     add_gold(w, {train[0].id: "What is truly there."}, "lead")
     w.add_corrections(
@@ -310,9 +312,9 @@ def test_who_fails_on_gold_stops_the_round_until_left_out(context: RoundContext)
             for i in range(6)
         ]
     )  # fmt: skip
-    found = stages.gate(context, 1)
-    assert found["verdict"] == "undecided"
-    assert "eve had 0 of 6 gold items right" in found["reason"]
+    found = gate_stage.run(context, 1)
+    assert found.verdict == "undecided"
+    assert "eve had 0 of 6 gold items right" in found.reason
     assert w.champion() == 0
     exclude(w, "eve", "spam")
     judgement = champion.promote(context, 1)
@@ -324,7 +326,7 @@ def test_who_agrees_with_nobody_stops_the_round(context: RoundContext) -> None:
     w = context.workspace
     says(context, 0, 0.2)
     says(context, 1, 0.9)
-    one = Texts(w).captions(1)[context.split("train")[0].id]
+    one = CurrentTexts(w).captions(1)[context.split("train")[0].id]
     w.add_annotations([replace(one, id=f"o{i}", round=50 + i) for i in range(24)], 50)
     people = ("ann", "bob", "cleo", "eve")
     said = []
@@ -339,10 +341,10 @@ def test_who_agrees_with_nobody_stops_the_round(context: RoundContext) -> None:
             )
             said.append(Correction(id=f"{i}{name}", annotation_id=f"o{i}", clip_id=one.clip_id, verdict="edit", text=text, refiner=name, at=datetime(2026, 2, 1, tzinfo=UTC)))  # fmt: skip
     w.add_corrections(said)
-    found = stages.gate(context, 1)
-    assert found["verdict"] == "undecided"
-    assert "eve agrees with others by" in found["reason"]
-    assert not any(f"{name} agrees" in found["reason"] for name in ("ann", "bob", "cleo")), "nobody else is named"
+    found = gate_stage.run(context, 1)
+    assert found.verdict == "undecided"
+    assert "eve agrees with others by" in found.reason
+    assert not any(f"{name} agrees" in found.reason for name in ("ann", "bob", "cleo")), "nobody else is named"
     exclude(w, "eve", "agrees with nobody")
     judgement = champion.promote(context, 1)
     assert judgement is not None

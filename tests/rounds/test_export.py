@@ -14,9 +14,10 @@ import yaml
 from flywheel.core.errors import UserError
 from flywheel.core.types import Cue
 from flywheel.formats.subtitles import parse_subtitles
-from flywheel.rounds import RoundContext, champion, stages
+from flywheel.rounds import RoundContext, champion
 from flywheel.rounds.export import WRITERS, export
-from flywheel.rounds.texts import Texts
+from flywheel.rounds.stages import gate as gate_stage
+from flywheel.rounds.texts import CurrentTexts
 from flywheel.store import Workspace
 from flywheel.store.media import probe
 from human_refine.gold import add_gold
@@ -40,11 +41,11 @@ def wheel(context: RoundContext) -> RoundContext:  # noqa: F811
             {"start_s": 1.5, "end_s": 2.0, "text": "It stops."},
         ]
     }
-    one = Texts(w).captions(1)[edited.id]
+    one = CurrentTexts(w).captions(1)[edited.id]
     w.add_annotations([replace(one, id="dense", kind="dense_caption", payload=json.dumps(cue))], 1)
     says(context, 0, 0.2)
     says(context, 1, 0.9)
-    stages.gate(context, 1)
+    gate_stage.run(context, 1)
     w.set_stage(1, "gate", "done", {"verdict": "promoted"})
     return context
 
@@ -55,7 +56,7 @@ def everything(folder: Path) -> dict[str, bytes]:
 
 def wanted(context: RoundContext) -> dict[str, str]:  # noqa: F811
     edited, _rejected, _gold, *rest = sorted(context.split("train"), key=lambda c: c.id)
-    texts = Texts(context.workspace)
+    texts = CurrentTexts(context.workspace)
     said = {edited.id: 'A person\'s "text", with <marks> & 日本.'}
     # What people rejected is nobody's caption; nothing is put in its place.
     return said | {c.id: texts.captions(1)[c.id].text for c in rest}
@@ -163,7 +164,7 @@ def test_a_rollback_gives_back_the_same_bytes(wheel: RoundContext, tmp_path: Pat
             replace(
                 late,
                 id="late",
-                annotation_id=Texts(w).captions(1)[edited.id].id,
+                annotation_id=CurrentTexts(w).captions(1)[edited.id].id,
                 verdict="edit",
                 text="Said later.",
                 refiner="s",
@@ -171,7 +172,7 @@ def test_a_rollback_gives_back_the_same_bytes(wheel: RoundContext, tmp_path: Pat
         ]
     )
     says(wheel, 2, 1.0)
-    one = Texts(w).captions(1)[edited.id]
+    one = CurrentTexts(w).captions(1)[edited.id]
     w.add_annotations(
         [replace(one, id=f"second-{c.id}", clip_id=c.id, round=2, text="By M1.") for c in wheel.split("train")], 2
     )

@@ -16,10 +16,13 @@ from flywheel.core.errors import UserError
 from flywheel.core.types import CAPTION, HUMAN, Correction, Example, content_id
 from flywheel.demo import Oracle
 from flywheel.ingest import ingest
-from flywheel.rounds import RoundContext, run_round, stages
+from flywheel.rounds import RoundContext, run_round
 from flywheel.rounds.conductor import current_round, figures, flat
+from flywheel.rounds.mix import older_rounds, training_examples
 from flywheel.rounds.report import write_report
-from flywheel.rounds.texts import SourceChoice, Texts
+from flywheel.rounds.stages import annotate, finetune, pretrain
+from flywheel.rounds.stages.pretrain import hold_out
+from flywheel.rounds.texts import CurrentTexts, SourceChoice
 from flywheel.status import history_of, history_text, status_of, uses_of
 from flywheel.store import Workspace
 from flywheel.store import database as db
@@ -39,7 +42,7 @@ def context_of(make: Make, corpus: Path, *overrides: str) -> RoundContext:
 
 
 def correct(context: RoundContext, clip_id: str, text: str, round: int = 1, verdict: str = "edit") -> None:
-    annotation = Texts(context.workspace).captions(round)[clip_id]
+    annotation = CurrentTexts(context.workspace).captions(round)[clip_id]
     context.workspace.add_corrections(
         [
             Correction(
@@ -93,8 +96,8 @@ def test_what_people_said_comes_first(make_workspace: Make, corpus: Path) -> Non
     correct(context, rejected.id, "", verdict="reject")
     examples = {
         e.clip_id: e
-        for e in stages.training_examples(
-            context, Texts(context.workspace), SourceChoice(round=1, anchor_f1={}, num_anchors=0), 1
+        for e in training_examples(
+            context, CurrentTexts(context.workspace), SourceChoice(round=1, anchor_f1={}, num_anchors=0), 1
         )
     }
     assert (examples[edited.id].text, examples[edited.id].group) == ("a person's text", "human")
@@ -115,14 +118,14 @@ def test_older_texts_stay_in_the_mix_and_peoples_in_every_one(make_workspace: Ma
     edited, rejected, same, *rest = context.split("train")
     correct(context, edited.id, "a person's text")
     correct(context, rejected.id, "", verdict="reject")
-    ones = Texts(w).captions(1)
+    ones = CurrentTexts(w).captions(1)
     for clip in context.split("train"):
         text = ones[clip.id].text if clip.id == same.id else "What the second round says of it."
         w.add_annotations([replace(ones[clip.id], id=content_id("two", clip.id), round=2, text=text)], 2)
 
     def mix() -> dict[str, dict[str, float]]:
         found: dict[str, dict[str, float]] = {}
-        for e in stages.training_examples(context, Texts(w), Texts(w).choose(2, 2, "best"), 2):
+        for e in training_examples(context, CurrentTexts(w), CurrentTexts(w).choose(2, 2, "best"), 2):
             found.setdefault(e.clip_id, {})[e.group] = e.share
         return found
 
@@ -154,27 +157,27 @@ def test_older_texts_stay_in_the_mix_and_peoples_in_every_one(make_workspace: Ma
 )  # fmt: skip
 def test_so_many_older_sources_and_no_more(older: tuple[int, ...], most: int, kept: tuple[int, ...]) -> None:
     choice = SourceChoice(round=9, older=older, anchor_f1={}, num_anchors=0)
-    assert stages._older(choice, Pretrain(older_rounds=most)) == kept
-    assert stages._older(choice, Pretrain(mix="replace")) == ()
+    assert older_rounds(choice, Pretrain(older_rounds=most)) == kept
+    assert older_rounds(choice, Pretrain(mix="replace")) == ()
 
 
 def test_older_texts_that_anchors_find_worse_leave_the_mix(make_workspace: Make, corpus: Path) -> None:
     context = context_of(make_workspace, corpus, "corpus.anchor_share=0.5")
     w = context.workspace
     run_round(context, until="annotate")
-    ones, anchors = Texts(w).captions(1), context.split("anchor")
+    ones, anchors = CurrentTexts(w).captions(1), context.split("anchor")
     assert len(anchors) >= 8
     for round, wrong in ((2, 1), (3, 0)):
         said = dict.fromkeys(ones, "what a person sees there") | {c.id: "something else" for c in anchors[:wrong]}
         w.add_annotations(
             [replace(a, id=content_id(round, c), round=round, text=said[c]) for c, a in ones.items()], round
         )
-    assert Texts(w).choose(3, 8, "best") == SourceChoice(round=3, older=(0, 1, 2), anchor_f1={}, num_anchors=0), (
-        "nobody knows of any"
-    )
+    assert CurrentTexts(w).choose(3, 8, "best") == SourceChoice(
+        round=3, older=(0, 1, 2), anchor_f1={}, num_anchors=0
+    ), "nobody knows of any"
     for clip in anchors:
         correct(context, clip.id, "what a person sees there")
-    found = Texts(w).choose(3, 8, "best")
+    found = CurrentTexts(w).choose(3, 8, "best")
     assert (found.round, found.older) == (3, (2,)), "the base's words are far off, round 2 has one of many wrong"
 
 
@@ -203,7 +206,7 @@ def test_what_was_learned_from_which_correction_is_on_record_both_ways(make_work
     assert learned["weight"] == pytest.approx(4 * 0.75), "two of three words are the same in both: (1 + 2 / 4) / 2"
     assert rows["finetune", edited.id, "learned"]["weight"] == pytest.approx(0.75)
     no = rows["finetune", rejected.id, "rejected"]
-    assert (no["text_hash"], len(no["corrections"])) == (content_id(Texts(w).captions(1)[rejected.id].text), 1)
+    assert (no["text_hash"], len(no["corrections"])) == (content_id(CurrentTexts(w).captions(1)[rejected.id].text), 1)
     uses = {(u["id"], u["stage"], u["round"], u["use"]) for u in uses_of(w, 1)}
     assert {(one.id, "pretrain", 1, "learned"), ("two", "finetune", 1, "learned")} <= uses
     assert (no["corrections"][0], "pretrain", 1, "rejected") in uses
@@ -215,8 +218,8 @@ def test_what_was_learned_from_which_correction_is_on_record_both_ways(make_work
         for table in (db.shards, db.keys):
             connection.execute(sql.delete(table).where(table.c.kind == "examples"))
     w.set_stage(1, "finetune", "running", {})
-    stages.STAGES["pretrain"](context, 1)
-    stages.STAGES["finetune"](context, 1)
+    pretrain.run(context, 1)
+    finetune.run(context, 1)
     assert w.examples().sort("id").equals(before)
 
 
@@ -226,15 +229,17 @@ def test_anchors_choose_the_source(make_workspace: Make, corpus: Path) -> None:
     run_round(context, until="annotate")
     oracle = Oracle(corpus / "oracle.parquet")
     anchors = context.split("anchor")
-    assert Texts(context.workspace).choose(1, 2, "best").round == 1, "without corrected anchors the newest is taken"
+    assert CurrentTexts(context.workspace).choose(1, 2, "best").round == 1, (
+        "without corrected anchors the newest is taken"
+    )
     for clip in anchors:
         correct(context, clip.id, oracle.text(clip.uri))
-    choice = Texts(context.workspace).choose(1, 2, "best")
+    choice = CurrentTexts(context.workspace).choose(1, 2, "best")
     assert choice.round == 0
     assert choice.anchor_f1[0] > choice.anchor_f1[1]
     assert choice.num_anchors == len(anchors)
-    assert Texts(context.workspace).choose(1, 2, "newest").round == 1
-    assert Texts(context.workspace).choose(1, 1000, "best").round == 1
+    assert CurrentTexts(context.workspace).choose(1, 2, "newest").round == 1
+    assert CurrentTexts(context.workspace).choose(1, 1000, "best").round == 1
 
 
 def test_report_holds_everything_in_itself(make_workspace: Make, corpus: Path) -> None:
@@ -261,7 +266,7 @@ def test_interrupted_stage_time_adds_up(make_workspace: Make, corpus: Path, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setitem(stages.STAGES, "annotate", stop)
+        patch.setattr(annotate, "STAGE", replace(annotate.STAGE, run=stop))
         with pytest.raises(KeyboardInterrupt):
             run_round(context)
     assert context.workspace.stage(1, "annotate")[0] == "running"
@@ -297,8 +302,8 @@ def test_the_loop_turns_without_an_oracle(make_workspace: Make, corpus: Path, tm
 def test_held_out_texts_are_enough_and_not_too_many(machine: int, held: int) -> None:
     examples = [Example(clip_id=str(i), text="t", prompt_texts={}, group="source:1:caption") for i in range(machine)]
     people = [Example(clip_id=f"p{i}", text="t", prompt_texts={}, group=HUMAN) for i in range(9)]
-    kept, out = stages._hold_out([*people, *examples], 0.05)
+    kept, out = hold_out([*people, *examples], 0.05)
     assert len(out) == held
     assert sorted(e.clip_id for e in [*kept, *out]) == sorted(e.clip_id for e in [*people, *examples])
     assert not [e for e in out if e.group == HUMAN]
-    assert not stages._hold_out(examples, 0.0)[1]
+    assert not hold_out(examples, 0.0)[1]

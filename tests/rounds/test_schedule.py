@@ -22,8 +22,8 @@ import pytest
 from flywheel.core.errors import UserError
 from flywheel.formats.schedules import on_calendar, write
 from flywheel.rounds import RoundContext
+from flywheel.rounds.conductor import STAGE_BEGAN
 from flywheel.rounds.schedule import Outcome, Schedule, Times, alone, hook, state_of
-from flywheel.rounds.stages import STAGE_BEGAN
 from flywheel.status import status_of, text_of
 from flywheel.store import Workspace
 from tests.rounds.test_rounds import context_of, correct

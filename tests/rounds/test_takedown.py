@@ -16,12 +16,15 @@ import pytest
 from flywheel.core.errors import UserError
 from flywheel.ingest import ingest
 from flywheel.models.inputs import clip_times
-from flywheel.rounds import RoundContext, stages
+from flywheel.rounds import RoundContext
 from flywheel.rounds.conductor import figures
 from flywheel.rounds.export import export
+from flywheel.rounds.mix import training_examples
 from flywheel.rounds.report import write_report
+from flywheel.rounds.stages import gate as gate_stage
 from flywheel.rounds.takedown import take_down
-from flywheel.rounds.texts import SourceChoice, Texts
+from flywheel.rounds.texts import CurrentTexts, SourceChoice
+from flywheel.rounds.traces import learned_rows
 from tests.rounds.test_champion import context, prepared, says  # noqa: F401
 from tests.rounds.test_rounds import correct
 
@@ -35,11 +38,11 @@ def used(context: RoundContext, tmp_path: Path) -> str:  # noqa: F811
     correct(context, clip.id, SECRET)
     says(context, 0, 0.2)
     says(context, 1, 0.9)
-    texts = Texts(w)
-    examples = stages.training_examples(context, texts, SourceChoice(round=1, anchor_f1={}, num_anchors=0), 1)
-    w.add_examples(stages._learned("pretrain", examples, texts), 1)
-    stages.gate(context, 1)
-    context.picture(clip.id)
+    texts = CurrentTexts(w)
+    examples = list(training_examples(context, texts, SourceChoice(round=1, anchor_f1={}, num_anchors=0), 1))
+    w.add_examples(list(learned_rows("pretrain", examples, texts)), 1)
+    gate_stage.run(context, 1)
+    context.input(clip.id)
     export(context, tmp_path / "taken", "messages")
     write_report(context, [figures(context, r) for r in (0, 1)], 1)
     return clip.id
@@ -85,7 +88,7 @@ def test_nothing_of_it_stays_and_nothing_else_goes(context: RoundContext, tmp_pa
         clip.uri, clip.content_hash, clip_times(clip, corpus.frames, corpus.sampling, corpus.fps), corpus.max_side
     )
     assert w.cache.decodes == before + 1, "its frames were not in the cache any more"
-    assert clip_id not in Texts(w.as_of(1)).human, "nor in the past"
+    assert clip_id not in CurrentTexts(w.as_of(1)).human, "nor in the past"
     with w.lock():
         again = ingest(w, [clip.uri])
     assert (again.clips, again.rejected) == (0, 1)

@@ -13,7 +13,7 @@ import trainers
 from flywheel.core.config import parse_config
 from flywheel.core.errors import FlywheelError
 from flywheel.core.types import Example
-from flywheel.models.inputs import InputBuilder, Picture
+from flywheel.models.inputs import ClipInput, InputBuilder
 from flywheel.models.load import Vlm, load_vlm
 from flywheel.models.prompt import Prompt
 from flywheel.models.score import mean_logprobs
@@ -40,9 +40,9 @@ class Sink:
         self.logged.append((dict(values), step))
 
 
-def picture(clip_id: str) -> Picture:
+def picture(clip_id: str) -> ClipInput:
     times = tuple(0.2 + 0.4 * i for i in range(8))
-    return Picture(
+    return ClipInput(
         key=clip_id,
         frames_THWC=scenes.draw(scenes.sample_scene(int(clip_id)), times),
         times_s=times,
@@ -61,7 +61,7 @@ def data(count: int = 12, dropout: float = 0.5, group: str = "g") -> TrainingSet
         )
         for i in range(count)
     ]
-    return TrainingSet(examples=examples, picture=picture, prompt=PROMPT, dropout={"transcript": dropout}, seed=0)
+    return TrainingSet(examples=examples, input=picture, prompt=PROMPT, dropout={"transcript": dropout}, seed=0)
 
 
 def fresh() -> tuple[Vlm, InputBuilder]:
@@ -136,7 +136,7 @@ def test_hints_are_held_back_as_often_as_asked_and_never_give_the_answer_away() 
     assert many.prompt_text(3, 1) == many.prompt_text(3, 1)
     leaking = TrainingSet(
         examples=[Example(clip_id="1", text="the answer", prompt_texts={"transcript": "the answer", "previous": "other"})],
-        picture=picture, prompt=PROMPT, dropout={}, seed=0,
+        input=picture, prompt=PROMPT, dropout={}, seed=0,
     )  # fmt: skip
     assert leaking.prompt_text(0, 0) == "P: other\nDescribe."
 

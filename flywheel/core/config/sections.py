@@ -1,20 +1,20 @@
-"""The configuration: one frozen model per section, unknown keys refused with a suggestion.
+"""The sections of the configuration, each a frozen model whose fields' descriptions are their documentation.
 
-Every field's description is its documentation: ``flywheel config template`` and ``config schema`` print it.
+Names of engines, signals, kinds and the like are plain text here: whoever builds by name checks them against its
+registry, so that another package's names are as good as ours.
 """
 
 from __future__ import annotations
 
-import difflib
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from flywheel.core.errors import UserError
+from flywheel.core.types import ROUND_STAGES
 
-FILE_NAME = "flywheel.yaml"
+#: The role of the model that rounds improve.
+MAIN = "main"
 
 
 class Section(BaseModel):
@@ -22,7 +22,6 @@ class Section(BaseModel):
 
 
 class Corpus(Section):
-    model: str = Field("bundled", description="folder of the base model, or `bundled` for the tiny one of this package")
     licence: str = Field("", description="licence of the videos, for the card of what is exported")
     frames: int = Field(8, ge=1, le=512, description="frames of a clip that the model sees")
     sampling: Literal["uniform", "fps"] = Field(
@@ -47,16 +46,16 @@ class Corpus(Section):
         return self
 
 
-class Annotate(Section):
-    by: Literal["champion"] | int = Field(
-        "champion",
-        description="whose model writes: the champion's, or always this round's (0 is the base), which nothing that it wrote can change",
-    )
-    engine: Literal["transformers", "vllm", "openai", "fake"] = Field(
-        "transformers", description="what writes the texts"
+class Model(Section):
+    folder: str = Field("bundled", description="folder of the model, or `bundled` for the tiny one of this package")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="`auto`: bf16 where an accelerator has it")
+    engine: str = Field(
+        "transformers",
+        description="what runs it: transformers, vllm, openai (servers), fake, or another package's engine",
     )
     options: dict[str, bool | int | float | str] = Field(
-        default_factory=dict, description="engine arguments of vLLM, such as max_model_len or gpu_memory_utilization"
+        default_factory=dict,
+        description="arguments of the engine, such as vLLM's max_model_len or gpu_memory_utilization",
     )
     servers: tuple[str, ...] = Field((), description="URLs of OpenAI-compatible servers, for engine openai")
     concurrency: int = Field(16, ge=1, description="requests at a time per server")
@@ -72,12 +71,41 @@ class Annotate(Section):
         gt=0,
         description="log-prob difference (nats) of the adapter's proof; 0.001 in fp32 and 0.05 in bf16 if left out",
     )
+    price_per_hour: float = Field(0.0, ge=0, description="money per hour of engine or training, for cost and budget")
+    price_per_million_in: float = Field(0.0, ge=0, description="money per million tokens read")
+    price_per_million_out: float = Field(0.0, ge=0, description="money per million tokens written")
+
+
+class Rounds(Section):
+    stages: tuple[str, ...] = Field(
+        ROUND_STAGES,
+        min_length=1,
+        description="stages of a round in their order; another package's stage has a section of its own name",
+    )
+
+    @field_validator("stages")
+    @classmethod
+    def _each_once(cls, stages: tuple[str, ...]) -> tuple[str, ...]:
+        if repeated := sorted({name for name in stages if stages.count(name) > 1}):
+            raise ValueError(f"'{repeated[0]}' stands there twice")
+        if missing := [name for name in ("evaluate", "gate") if name not in stages]:
+            raise ValueError(f"a round needs the stage '{missing[0]}'")
+        if stages[-1] != "gate":
+            raise ValueError("the gate must be the last stage")
+        return stages
+
+
+class Annotate(Section):
+    by: Literal["champion"] | int = Field(
+        "champion",
+        description="whose model writes: the champion's, or always this round's (0 is the base), which nothing that it wrote can change",
+    )
     prompt: str = Field("caption", description="name of a bundled prompt, or a path to a prompt file")
     also: tuple[str, ...] = Field(
         (),
         description="further prompts whose texts are written in the same stage: dense_caption, qa, tags, or paths to prompt files",
     )
-    hints: tuple[Literal["transcript", "sounds", "previous"], ...] = Field(
+    hints: tuple[str, ...] = Field(
         ("transcript", "sounds"), description="what the prompt shows beside the frames, where the clip has it"
     )
     decoders: int = Field(2, ge=1, le=256, description="threads that decode ahead of the engine")
@@ -89,7 +117,7 @@ class Annotate(Section):
     num_candidates: int = Field(
         1, ge=1, le=64, description="texts per clip, all kept; `select` says which becomes the annotation"
     )
-    select: Literal["logprob", "mbr"] = Field(
+    select: str = Field(
         "logprob",
         description="of several candidates: the best mean log-prob, or minimum Bayes risk (nearest to the others)",
     )
@@ -100,9 +128,6 @@ class Annotate(Section):
         "", description="script that texts must be in, as in Unicode's names: LATIN, CJK, CYRILLIC; empty for any"
     )
     commit_rows: int = Field(1024, ge=1, description="finished texts per commit; they wait 20 s at most")
-    price_per_hour: float = Field(0.0, ge=0, description="money per hour of engine, for the cost in the report")
-    price_per_million_in: float = Field(0.0, ge=0, description="money per million tokens read")
-    price_per_million_out: float = Field(0.0, ge=0, description="money per million tokens written")
 
     @model_validator(mode="after")
     def _candidates_differ(self) -> Annotate:
@@ -147,7 +172,6 @@ class Pretrain(Section):
     )
     freeze_vision: bool = Field(True, description="keep the vision tower as it is")
     gradient_checkpointing: bool = Field(False, description="less memory, more time")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="`auto`: bf16 where an accelerator has it")
     save_every: int = Field(100, ge=1, description="steps between checkpoints to resume from")
     eval_share: float = Field(
         0.05,
@@ -190,7 +214,7 @@ class Review(Section):
     random_share: float = Field(
         0.5, ge=0, le=1, description="share of the queue's training clips that are drawn at random"
     )
-    order: tuple[Literal["doubt", "change", "noise", "novelty"], ...] = Field(
+    order: tuple[str, ...] = Field(
         ("doubt", "change"),
         min_length=1,
         description="what brings the others forward, in turns: the model's doubt (log-prob), change since the last round's text, noise suspected in training, novelty (far from what people saw, by the base model's embedding)",
@@ -313,6 +337,11 @@ class Config(Section):
     """A workspace's configuration. Secrets never stand here: they come from the environment."""
 
     corpus: Corpus = Corpus()
+    models: Mapping[str, Model] = Field(
+        default_factory=lambda: {MAIN: Model()},
+        description="models by role: `main`, which rounds improve, and those that prompts ask for by name",
+    )
+    rounds: Rounds = Rounds()
     annotate: Annotate = Annotate()
     pretrain: Pretrain = Pretrain()
     loss: Loss = Loss()
@@ -323,96 +352,17 @@ class Config(Section):
     tracking: Tracking = Tracking()
     schedule: Schedule = Schedule()
     store: Store = Store()
+    #: Sections of other packages' stages, by the stage's name, as they stand in the file.
+    plugins: Mapping[str, Any] = Field(default_factory=dict, description="sections of other packages' stages")
 
+    @field_validator("models")
+    @classmethod
+    def _with_main(cls, models: Mapping[str, Model]) -> Mapping[str, Model]:
+        if bad := [role for role in models if not role.replace("_", "").replace("-", "").isalnum()]:
+            raise ValueError(f"a role is a word of letters and digits, got {bad[0]!r}")
+        return {MAIN: Model(), **models}
 
-def load_config(path: Path, overrides: list[str] | None = None) -> Config:
-    """Read a config file and apply ``section.key=value`` overrides. Raises UserError with where, what and a mend."""
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file. Make one with 'flywheel init'.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: can't be read ({error}).") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}.") from error
-    if not isinstance(raw, dict):
-        raise UserError(f"{path}: must hold sections such as 'corpus:', got {type(raw).__name__}.")
-    for override in overrides or []:
-        _apply(raw, override)
-    return parse_config(raw, path.name)
-
-
-def parse_config(raw: dict[str, Any], where: str = FILE_NAME) -> Config:
-    try:
-        return Config.model_validate(raw)
-    except ValidationError as error:
-        raise UserError(f"{where}: {_explain(error)}") from error
-
-
-def _apply(raw: dict[str, Any], override: str) -> None:
-    path, equals, value = override.partition("=")
-    keys = path.split(".")
-    if not equals or len(keys) < 2 or not all(keys):
-        raise UserError(f"--set {override}: must look like section.key=value, for instance loss.name=mle.")
-    target = raw
-    for key in keys[:-1]:
-        target = target.setdefault(key, {})
-        if not isinstance(target, dict):
-            raise UserError(f"--set {override}: {key} is a value, not a section.")
-    try:
-        target[keys[-1]] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise UserError(f"--set {override}: the value is not valid YAML.") from error
-
-
-def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    keys = [str(key) for key in first["loc"]]
-    path = ".".join(keys)
-    if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(keys[-1], _known(keys[:-1]), n=1, cutoff=0.5)
-        return f"{path}: unknown key." + (
-            f" Did you mean '{near[0]}'?" if near else " 'flywheel config template' lists all."
-        )
-    message = first["msg"].removeprefix("Value error, ")
-    got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
-    return f"{path}: {message[:1].lower() + message[1:]}{got}."
-
-
-def _known(path: list[str]) -> list[str]:
-    model: type[BaseModel] = Config
-    for key in path:
-        field = model.model_fields.get(key)
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
-            return []
-        model = field.annotation
-    return list(model.model_fields)
-
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "playground": {},
-    "qwen3-vl-8b": {
-        "corpus": {"model": "Qwen3-VL-8B-Instruct", "frames": 32, "sampling": "fps", "max_side": 640},
-        "annotate": {"batch_size": 8, "max_new_tokens": 256},
-        "pretrain": {"num_steps": 2000, "batch_size": 2, "learning_rate": 1e-5, "gradient_checkpointing": True},
-        "finetune": {"num_steps": 400, "batch_size": 2, "learning_rate": 1e-4},
-        "review": {"wait_for": 200},
-    },
-}
-
-
-def template(preset: str = "playground") -> str:
-    """A commented ``flywheel.yaml``: every key with its value in the preset and what it means."""
-    if preset not in PRESETS:
-        raise UserError(f"--preset {preset}: unknown. There are {', '.join(PRESETS)}.")
-    config = parse_config(PRESETS[preset])
-    lines = ["# A video-language data flywheel. Every key stands here with its value; delete what you do not change."]
-    for name, section_field in Config.model_fields.items():
-        section = getattr(config, name)
-        lines.append(f"\n{name}:")
-        for key, field in type(section).model_fields.items():
-            value = yaml.safe_dump(section.model_dump(mode="json")[key], default_flow_style=True, width=1000)
-            text = f"  {key}: {value.strip().removesuffix('...').strip()}"
-            lines.append(f"{text}  # {field.description}" if field.description else text)
-        del section_field
-    return "\n".join(lines) + "\n"
+    @property
+    def main(self) -> Model:
+        """The model that rounds improve."""
+        return self.models[MAIN]

@@ -1,0 +1,519 @@
+"""Asking one model about many clips: every key is written once, what fails is on record, and it resumes at any moment.
+
+Tasks come from an iterator and are dropped when they are committed, so memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
+from typing import Any
+
+import polars as pl
+
+from annotators.health import Unhealthy, check
+from annotators.interface import Engine, Request, Result, Sampling
+from annotators.kinds import Reply
+from annotators.parsing import parse_caption
+from annotators.selection import SELECTIONS
+from annotators.writer import Writer
+from flywheel.core.config import Annotate
+from flywheel.core.errors import FlywheelError, MediaError, first_line
+from flywheel.core.progress import progress
+from flywheel.core.types import LEARN, Annotation, Generation, Purpose, content_id, form_of
+from flywheel.models.inputs import ClipInput
+from flywheel.models.prompt import Prompt
+from flywheel.store import Workspace
+
+#: Clip inputs that lie ready, in batches.
+_PREFETCH_BATCHES = 2
+#: Clips that one decoder takes at a time: handing over each by itself takes longer than reading it from the cache.
+_CLIPS_PER_DECODE = 8
+#: Tasks that are looked up, asked and tried again together; what bounds the memory of a pass.
+_WINDOW = 8192
+#: Tasks whose keys are looked up in one query.
+_LOOKUP = 512
+#: The longest that a finished text waits for its commit.
+_COMMIT_EVERY_S = 20.0
+#: Temperature of what is tried again.
+_RETRY_TEMPERATURE = 0.7
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One clip to be asked about.
+
+    ``key_parts`` are what decides on the answer beside clip, prompt, model and sampling (such as which frames are shown).
+    ``prompt`` is the text after the media, ``media`` gives these when they are needed (None: text alone) and raises
+    MediaError where it can't. ``uri`` names the file in rejects, ``duration_s`` bounds the times of a reply.
+    """
+
+    clip_id: str
+    uri: str = ""
+    duration_s: float = float("inf")
+    key_parts: tuple[object, ...] = ()
+    prompt: str
+    media: Callable[[], ClipInput] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """How a pass asks. ``keep_unhealthy`` keeps broken text too, for what is measured: leaving it out would flatter."""
+
+    sampling: Sampling
+    batch_size: int = 64
+    decoders: int = 2
+    num_candidates: int = 1
+    select: str = "logprob"
+    max_tries: int = 2
+    script: str = ""
+    commit_rows: int = 1024
+    keep_unhealthy: bool = False
+
+    @classmethod
+    def of(cls, settings: Annotate, prompt: Prompt, *, retry: int = 0, keep_unhealthy: bool = False) -> Asking:
+        """As the configuration says; the ``retry``-th time that rejected clips are tried it samples otherwise."""
+        sampling = Sampling(
+            max_new_tokens=prompt.max_new_tokens or settings.max_new_tokens,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            seed=settings.seed,
+            schema=prompt.schema_text,
+        )
+        if retry:
+            warm = max(_RETRY_TEMPERATURE, sampling.temperature)
+            sampling = replace(sampling, temperature=warm, seed=sampling.seed + 1000 * retry)
+        return cls(
+            sampling=sampling,
+            batch_size=settings.batch_size,
+            decoders=settings.decoders,
+            num_candidates=settings.num_candidates,
+            select=settings.select,
+            max_tries=settings.max_tries,
+            script=settings.script,
+            commit_rows=settings.commit_rows,
+            keep_unhealthy=keep_unhealthy,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskResult:
+    """The counts and costs of one pass.
+
+    ``written``: annotations written now; ``generated`` and ``reused``: generations made now and found from before;
+    ``rejected``: clips; ``unhealthy``: texts by kind of fault (each try counts). Tokens and seconds are the engine's;
+    ``busy_share`` is the share of the pass in which the engine waited neither for inputs nor for the store; ``money`` is
+    by the model's prices.
+    """
+
+    written: int = 0
+    generated: int = 0
+    reused: int = 0
+    rejected: int = 0
+    unhealthy: dict[str, int] = field(default_factory=dict)
+    tokens_in: int = 0
+    tokens_out: int = 0
+    engine_s: float = 0.0
+    decode_s: float = 0.0
+    decodes: int = 0
+    cache_hits: int = 0
+    busy_share: float = 1.0
+    money: float = 0.0
+    proof: dict[str, float] | None = None
+
+
+def ask(
+    workspace: Workspace,
+    tasks: Iterable[Task],
+    writer: Writer,
+    prompt: Prompt,
+    *,
+    round: int,
+    purpose: Purpose = LEARN,
+    asking: Asking,
+    limit: int | None = None,
+    retry: bool = False,
+    total: int | None = None,
+) -> AskResult:
+    """Write a text of the prompt's kind for each task's clip that has none in the round; the caller holds the lock.
+
+    A generation whose key exists (same clip, media, prompt with its hints, model, adapter, sampling) is used, never made
+    again. Clips that were rejected are left out, or with ``retry`` are the only ones asked about. ``total`` is how many
+    tasks there are, for the progress bar. Raises ProofFailed, before a text is kept, where the adapter can't be proven
+    to write.
+    """
+    asked = _Pass(workspace, writer, prompt, round=round, purpose=purpose, asking=asking)
+    return asked.run(islice(asked.unanswered(tasks, retry=retry), limit), total if limit is None else limit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    task: Task
+    keys: tuple[str, ...]
+    #: Of each key: the generation and what it says, or why there is none.
+    outcome: dict[str, tuple[Generation, Reply] | str] = field(default_factory=dict)
+
+    def done(self) -> bool:
+        return len(self.outcome) == len(self.keys)
+
+
+class _Pass:
+    """One pass over tasks: decode ahead, generate, judge, try again, commit."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        writer: Writer,
+        prompt: Prompt,
+        *,
+        round: int,
+        purpose: Purpose,
+        asking: Asking,
+    ) -> None:
+        self._workspace, self._writer, self._prompt, self._asking = workspace, writer, prompt, asking
+        self._round, self._purpose = round, purpose
+        self._form = form_of(prompt.kind, purpose)
+        self._prompt_name = f"{prompt.name}@{prompt.version}:{prompt.digest}"
+        self._model, self._adapter = writer.model.digests()
+        self._made: list[Generation] = []
+        self._finished: list[_Job] = []
+        self._counts, self._unhealthy = Counter[str](), Counter[str]()
+        self._starved_s = self._store_s = self._decode_s = 0.0
+        self._decoding = deque[float]()
+        self._committed_at = time.monotonic()
+        self._committing = False
+        self._began: float | None = None
+        self._cache_before = (workspace.cache.decodes, workspace.cache.hits)
+        self._earlier_costs = workspace.costs(round, prompt.kind, purpose)
+
+    # Which tasks.
+
+    def unanswered(self, tasks: Iterable[Task], *, retry: bool) -> Iterator[Task]:
+        """The tasks whose clip has no such text yet and, but with ``retry``, was not rejected."""
+        failed = self._rejected_clips()
+        stream = iter(tasks)
+        while some := list(islice(stream, _LOOKUP)):
+            ids = {task.clip_id: self._annotation_id(task) for task in some}
+            answered = self._workspace.records.known("annotations", ids.values())
+            for task in some:
+                if ids[task.clip_id] not in answered and (task.clip_id in failed) == retry:
+                    yield task
+
+    def _rejected_clips(self) -> set[str]:
+        of_this = (pl.col("stage") == "annotate") & (pl.col("kind") == self._prompt.kind)
+        rejected = self._workspace.rejected(round=self._round).filter(of_this & (pl.col("purpose") == self._purpose))
+        return set(rejected["clip_id"])
+
+    def _annotation_id(self, task: Task) -> str:
+        return content_id(self._round, self._form, task.clip_id)
+
+    def _job(self, task: Task) -> _Job:
+        sampling = self._asking.sampling.canonical()
+        names = (self._prompt_name, task.prompt, self._model, self._adapter, sampling)
+        candidates = range(self._asking.num_candidates)
+        return _Job(
+            task=task, keys=tuple(content_id(task.clip_id, *task.key_parts, *names, number) for number in candidates)
+        )
+
+    # The pass.
+
+    def run(self, tasks: Iterator[Task], total: int | None) -> AskResult:
+        with (
+            progress(f"round {self._round} {self._form}", total) as bar,
+            ThreadPoolExecutor(self._asking.decoders) as pool,
+        ):
+            self._bar = bar
+            try:
+                while jobs := [self._job(task) for task in islice(tasks, _WINDOW)]:
+                    self._window(jobs, pool)
+                self._commit()
+            except (FlywheelError, KeyboardInterrupt):
+                # The engine died, or was asked to stop: what is finished is kept.
+                if not self._committing:
+                    self._commit()
+                raise
+        return AskResult(
+            written=self._counts["written"],
+            generated=self._counts["generated"],
+            reused=self._counts["reused"],
+            rejected=self._counts["rejected"],
+            unhealthy=dict(self._unhealthy),
+            proof=asdict(self._writer.proof) if self._writer.proof is not None else None,
+            **self._costs(),
+        )
+
+    def _window(self, jobs: list[_Job], pool: ThreadPoolExecutor) -> None:
+        """Ask about some tasks until each has a text or was tried often enough."""
+        self._reuse(jobs)
+        left = [(job, key) for job in jobs for key in job.keys if key not in job.outcome]
+        for job in jobs:
+            if job.done():
+                self._finish(job)
+        if not left:
+            return
+        engine = self._writer.engine(lambda: self._canary_requests(jobs))
+        self._began = self._began if self._began is not None else time.perf_counter()
+        base = self._asking.sampling
+        for number in range(self._asking.max_tries):
+            if not left:
+                break
+            sampling = base
+            if number:
+                warm = max(_RETRY_TEMPERATURE, base.temperature)
+                sampling = replace(base, temperature=warm, seed=base.seed + number)
+            left = self._try(engine, left, sampling, pool, last=number + 1 == self._asking.max_tries)
+
+    def _reuse(self, jobs: Sequence[_Job]) -> None:
+        """Take generations that exist already."""
+        known = self._workspace.records.known("generations", [key for job in jobs for key in job.keys])
+        if not known:
+            return
+        frame = self._workspace.records.rows("generations", known)
+        stored = {row["id"]: _generation_of(row) for row in frame.iter_rows(named=True)}
+        for job in jobs:
+            for key in job.keys:
+                if key in stored:
+                    judged = self._judge(job, _result_of(stored[key]))
+                    job.outcome[key] = str(judged) if isinstance(judged, Unhealthy) else (stored[key], judged)
+        self._counts["reused"] += sum(job.done() for job in jobs)
+
+    def _canary_requests(self, jobs: Sequence[_Job]) -> list[Request]:
+        from annotators.proof import NUM_CANARIES
+
+        requests: list[Request] = []
+        for job in jobs:
+            if job.done():
+                continue
+            try:
+                clip = job.task.media() if job.task.media is not None else None
+            except MediaError:
+                continue  # Its row will say so.
+            requests.append(Request(key=f"canary-{job.task.clip_id}", clip=clip, prompt=job.task.prompt))
+            if len(requests) == NUM_CANARIES:
+                break
+        return requests
+
+    def _try(
+        self,
+        engine: Engine,
+        left: list[tuple[_Job, str]],
+        sampling: Sampling,
+        pool: ThreadPoolExecutor,
+        *,
+        last: bool,
+    ) -> list[tuple[_Job, str]]:
+        """Generate once for each; returns those whose text is to be tried again."""
+        by_key, again = {key: job for job, key in left}, []
+        for result in engine.generate(self._requests(left, pool), sampling):
+            job = by_key.pop(result.key)
+            self._counts["tokens_in"] += result.tokens_in
+            self._counts["tokens_out"] += len(result.token_ids)
+            judged = self._judge(job, result)
+            if isinstance(judged, Unhealthy):
+                self._unhealthy[judged.name] += 1
+                if judged.name != "error" and not last:
+                    again.append((job, result.key))
+                    continue
+            if result.finish != "error":
+                generation = self._generation(job, result, sampling)
+                self._made.append(generation)
+                job.outcome[result.key] = str(judged) if isinstance(judged, Unhealthy) else (generation, judged)
+            else:
+                job.outcome[result.key] = result.text
+            if job.done():
+                self._finish(job)
+        return again
+
+    def _requests(self, left: Sequence[tuple[_Job, str]], pool: ThreadPoolExecutor) -> Iterator[Request]:
+        """Requests with their media, decoded ahead of the engine by a bounded number."""
+        asking = self._asking
+        # Each decoder has work, however small the batches are, also while the engine takes what lies ready.
+        room = max(asking.decoders, _PREFETCH_BATCHES * asking.batch_size // _CLIPS_PER_DECODE)
+        ahead: deque[tuple[list[tuple[_Job, str]], Future[dict[str, ClipInput | MediaError | None]]]] = deque()
+        waiting = iter(left)
+
+        def fill() -> None:
+            while len(ahead) < room and (some := list(islice(waiting, _CLIPS_PER_DECODE))):
+                ahead.append((some, pool.submit(self._load, [job.task for job, _ in some])))
+
+        fill()
+        while ahead:
+            some, future = ahead.popleft()
+            fill()
+            began = time.perf_counter()
+            inputs = future.result()
+            self._starved_s += time.perf_counter() - began
+            for job, key in some:
+                clip = inputs[job.task.clip_id]
+                if isinstance(clip, MediaError):
+                    job.outcome[key] = str(clip)
+                    if job.done():
+                        self._finish(job)
+                    continue
+                yield Request(key=key, clip=clip, prompt=job.task.prompt)
+
+    def _load(self, tasks: Iterable[Task]) -> dict[str, ClipInput | MediaError | None]:
+        """Media by clip id; candidates of a clip stand together and share them."""
+        inputs: dict[str, ClipInput | MediaError | None] = {}
+        for task in tasks:
+            if task.clip_id in inputs:
+                continue
+            began = time.perf_counter()
+            try:
+                inputs[task.clip_id] = task.media() if task.media is not None else None
+            except MediaError as error:
+                inputs[task.clip_id] = error
+            except Exception as error:
+                # Whatever one file does, the others go on.
+                inputs[task.clip_id] = MediaError(f"can't be read ({type(error).__name__}: {first_line(error)})")
+            # One append is whole in any thread; adding to a sum is not.
+            self._decoding.append(time.perf_counter() - began)
+        return inputs
+
+    def _judge(self, job: _Job, result: Result) -> Reply | Unhealthy:
+        if self._asking.keep_unhealthy and result.finish != "error" and any(c.isalnum() for c in result.text):
+            return Reply(text=parse_caption(result.text))
+        try:
+            return check(
+                result,
+                kind=self._prompt.kind,
+                instruction=self._prompt.instruction,
+                script=self._asking.script,
+                schema=self._prompt.schema_text,
+                duration_s=job.task.duration_s,
+            )
+        except Unhealthy as problem:
+            return problem
+
+    # What is kept.
+
+    def _finish(self, job: _Job) -> None:
+        self._finished.append(job)
+        full = len(self._finished) >= self._asking.commit_rows
+        if full or time.monotonic() - self._committed_at > _COMMIT_EVERY_S:
+            self._commit()
+
+    def _commit(self) -> None:
+        began, self._committing = time.perf_counter(), True
+        self._workspace.add_generations(self._made)
+        annotations = []
+        for job in self._finished:
+            annotation = self._annotation(job)
+            if isinstance(annotation, str):
+                self._reject(job.task, annotation)
+            else:
+                annotations.append(annotation)
+        self._counts["written"] += self._workspace.add_annotations(annotations, self._round)
+        self._counts["generated"] += len(self._made)
+        self._bar.advance(len(self._finished))
+        self._made, self._finished, self._committed_at, self._committing = [], [], time.monotonic(), False
+        self._record_costs()
+        self._store_s += time.perf_counter() - began
+
+    def _reject(self, task: Task, reason: str) -> None:
+        self._workspace.add_rejected(
+            round=self._round,
+            stage="annotate",
+            uri=task.uri,
+            clip_id=task.clip_id,
+            reason=reason,
+            kind=self._prompt.kind,
+            purpose=self._purpose,
+        )
+        self._counts["rejected"] += 1
+
+    def _generation(self, job: _Job, result: Result, sampling: Sampling) -> Generation:
+        return Generation(
+            id=result.key,
+            clip_id=job.task.clip_id,
+            prompt=self._prompt_name,
+            model=self._model,
+            adapter=self._adapter,
+            sampling=sampling.canonical(),
+            candidate=job.keys.index(result.key),
+            text=result.text,
+            token_ids=result.token_ids,
+            logprobs=result.logprobs,
+            tokens_in=result.tokens_in,
+            tokens_out=len(result.token_ids),
+            seconds=result.seconds,
+            finish=result.finish,
+        )
+
+    def _annotation(self, job: _Job) -> Annotation | str:
+        """The best of a job's healthy candidates, or why there is none."""
+        healthy = [outcome for outcome in job.outcome.values() if not isinstance(outcome, str)]
+        if not healthy:
+            return next((outcome for outcome in reversed(job.outcome.values()) if isinstance(outcome, str)), "")
+        generation, reply = SELECTIONS[self._asking.select](healthy)
+        return Annotation(
+            id=self._annotation_id(job.task),
+            round=self._round,
+            kind=self._prompt.kind,
+            clip_id=job.task.clip_id,
+            generation_id=generation.id,
+            source="model",
+            text=reply.text,
+            payload=reply.payload,
+            mean_logprob=generation.mean_logprob,
+            purpose=self._purpose,
+        )
+
+    # What it cost.
+
+    def _costs(self) -> dict[str, Any]:
+        cache, prices, counts = self._workspace.cache, self._writer.model.settings, self._counts
+        while self._decoding:
+            self._decode_s += self._decoding.popleft()
+        wall_s = time.perf_counter() - self._began if self._began is not None else 0.0
+        waited_s = self._starved_s + self._store_s
+        return {
+            "tokens_in": counts["tokens_in"],
+            "tokens_out": counts["tokens_out"],
+            "engine_s": max(0.0, wall_s - waited_s),
+            "decode_s": self._decode_s,
+            "decodes": cache.decodes - self._cache_before[0],
+            "cache_hits": cache.hits - self._cache_before[1],
+            "busy_share": max(0.0, 1 - waited_s / wall_s) if wall_s else 1.0,
+            "money": wall_s / 3600 * prices.price_per_hour
+            + counts["tokens_in"] / 1e6 * prices.price_per_million_in
+            + counts["tokens_out"] / 1e6 * prices.price_per_million_out,
+        }
+
+    def _record_costs(self) -> None:
+        """Record what texts of this kind cost the round so far, over all passes: a killed one is not forgotten."""
+        costs = {name: value for name, value in self._costs().items() if name != "busy_share"}
+        costs |= {"written": self._counts["written"], "generated": self._counts["generated"]}
+        costs |= {f"unhealthy/{name}": count for name, count in self._unhealthy.items()}
+        earlier = self._earlier_costs
+        total = {name: earlier.get(name, 0) + costs.get(name, 0) for name in {**earlier, **costs}}
+        self._workspace.set_costs(self._round, self._prompt.kind, self._purpose, total)
+
+
+def costs_of(workspace: Workspace, round: int, kind: str, purpose: Purpose = LEARN) -> dict[str, float]:
+    """Sums over all passes that wrote these texts; seconds, tokens and money also per text made and per text kept."""
+    total = workspace.costs(round, kind, purpose)
+    costs = dict(total)
+    for name, count in (("per_row", total.get("generated", 0)), ("per_kept_row", total.get("written", 0))):
+        costs |= {f"{what}_{name}": total[what] / count for what in ("engine_s", "tokens_out", "money") if count}
+    return costs
+
+
+def _result_of(generation: Generation) -> Result:
+    return Result(
+        key=generation.id,
+        text=generation.text,
+        token_ids=generation.token_ids,
+        logprobs=generation.logprobs,
+        tokens_in=generation.tokens_in,
+        finish=generation.finish,
+        seconds=generation.seconds,
+    )
+
+
+def _generation_of(row: dict[str, Any]) -> Generation:
+    return Generation(**{**row, "token_ids": tuple(row["token_ids"]), "logprobs": tuple(row["logprobs"])})

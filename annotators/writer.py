@@ -1,0 +1,182 @@
+"""The engine of one model: started at the first text that is to be made, proven, and ended with the pass or the stage."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from annotators.engines import builder_of, takes_a_model
+from annotators.interface import Engine, Request
+from flywheel.core.config import MAIN, Model
+from flywheel.core.errors import UserError
+from flywheel.core.progress import say
+from flywheel.models.load import NO_INPUT, chosen_precision, folder_digest, load_processor
+from flywheel.models.loader import Loader
+
+if TYPE_CHECKING:
+    from annotators.proof import Canary, Proof
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedModel:
+    """A model that can be asked: its files and how it is run.
+
+    ``name`` is for engines that name adapters; ``merged`` the folder of merged weights where there may be one;
+    ``inputs`` the media that requests bring (``frames``, ``sound``).
+    """
+
+    role: str = MAIN
+    name: str = "base"
+    folder: Path
+    adapter: Path | None = None
+    merged: Path | None = None
+    settings: Model = field(default_factory=Model)
+    inputs: frozenset[str] = frozenset({"frames"})
+    #: What asks for these inputs, for the error of a model that can't take one.
+    inputs_from: str = ""
+
+    def digests(self) -> tuple[str, str]:
+        """Hashes of the weights and of the adapter (empty without one), as generations have them.
+
+        An engine that runs no model gives its own name and no adapter.
+        """
+        if not takes_a_model(self.settings.engine):
+            return self.settings.engine, ""
+        return folder_digest(self.folder), folder_digest(self.adapter) if self.adapter is not None else ""
+
+
+class Writer:
+    """A model behind its engine. Passes of one stage share it, so a large model is loaded once for all kinds of text."""
+
+    def __init__(self, model: AskedModel, loader: Loader, *, batch_size: int) -> None:
+        self.model = model
+        self.proof: Proof | None = None
+        self._loader, self._batch_size = loader, batch_size
+        self._engine: Engine | None = None
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def engine(self, canary_requests: Callable[[], Sequence[Request]]) -> Engine:
+        """The engine, started at the first call and, where it has an adapter, proven on these requests.
+
+        Raises ProofFailed where its adapter can't be proven to write, UserError for a model that can't take the inputs.
+        """
+        if self._engine is None:
+            if takes_a_model(self.model.settings.engine):
+                self._engine = self._started(canary_requests)
+            else:
+                self._engine = self._built()
+        return self._engine
+
+    def _started(self, canary_requests: Callable[[], Sequence[Request]]) -> Engine:
+        self._check_inputs()
+        canaries = self._canaries(canary_requests) if self.model.adapter is not None else []
+        engine = self._built()
+        if canaries:
+            try:
+                self.proof = self._proven(engine, canaries)
+            except BaseException:
+                engine.close()
+                raise
+        return engine
+
+    def _check_inputs(self) -> None:
+        try:
+            load_processor(self.model.folder, self.model.inputs)
+        except UserError as error:
+            if self.model.inputs_from and error.code == NO_INPUT:
+                raise UserError(f"{self.model.inputs_from}: {error}") from error
+            raise
+
+    def _canaries(self, canary_requests: Callable[[], Sequence[Request]]) -> list[Canary]:
+        """What transformers and PEFT write with the adapter, and how likely it is with and without."""
+        from annotators import proof
+
+        model = self.model
+        vlm = self._loader.load(model.folder, model.adapter, precision=model.settings.precision, inputs=model.inputs)
+        builder = self._loader.builder(vlm.processor, model.role)
+        own = builder_of("transformers")(vlm=vlm, builder=builder, batch_size=self._batch_size)
+        return proof.canaries(vlm, builder, canary_requests(), own)
+
+    def _proven(self, engine: Engine, canaries: Sequence[Canary]) -> Proof:
+        from annotators import proof
+
+        settings = self.model.settings
+        tolerance = settings.tolerance or proof.TOLERANCE[chosen_precision(settings.precision)]
+        # The worst of them is what goes on record.
+        worst = max((proof.prove(part, canaries, tolerance) for part in engine.parts()), key=lambda p: p.to_adapter)
+        say(
+            f"adapter proven on {worst.tokens} tokens: {worst.to_adapter:.1e} nats from it, "
+            f"{worst.to_base:.2g} from the base"
+        )
+        return worst
+
+    def _built(self) -> Engine:
+        """The engine by its name, with those arguments of ours that it takes."""
+        settings = self.model.settings
+        build = builder_of(settings.engine)
+        takes = inspect.signature(build).parameters
+        arguments = self._arguments(takes)
+        if "options" not in takes:
+            # An engine's own arguments, for one that takes them one by one.
+            named = [n for n, p in takes.items() if p.kind is not p.VAR_KEYWORD]
+            if unknown := sorted(set(settings.options) - set(named)):
+                raise UserError(
+                    f"models.{self.model.role}.options.{unknown[0]}: engine '{settings.engine}' takes no such argument. "
+                    f"It takes {', '.join(named) or 'none'}."
+                )
+            arguments |= settings.options
+        engine: Engine = build(**arguments)
+        return engine
+
+    def _arguments(self, takes: Any) -> dict[str, Any]:
+        model, settings = self.model, self.model.settings
+        offered: dict[str, Any] = {
+            "batch_size": self._batch_size,
+            "name": model.name,
+            "servers": settings.servers,
+            "concurrency": settings.concurrency,
+            "timeout_s": settings.timeout_s,
+            "patience_s": settings.patience_s,
+            "inputs": model.inputs,
+        }
+        if not takes_a_model(settings.engine):
+            offered["options"] = settings.options
+            return {name: value for name, value in offered.items() if name in takes}
+        folder, adapter = self._served()
+        if "vlm" in takes:
+            vlm = self._loader.load(folder, adapter, precision=settings.precision, inputs=model.inputs)
+            offered |= {"vlm": vlm, "builder": self._loader.builder(vlm.processor, model.role)}
+        else:
+            # One model at a time has the accelerator: what the proof compares with is known by now.
+            self._loader.unload()
+            dtype = {"bf16": "bfloat16", "fp32": "float32"}[chosen_precision(settings.precision)]
+            offered |= {"model": folder, "adapter": adapter, "options": {"dtype": dtype, **settings.options}}
+            if "builder" in takes:
+                processor = load_processor(model.folder, model.inputs)
+                offered["builder"] = self._loader.builder(processor, model.role)
+        return {name: value for name, value in offered.items() if name in takes}
+
+    def _served(self) -> tuple[Path, Path | None]:
+        """The folders that the engine is given: weights and adapter, or the merged weights alone."""
+        model = self.model
+        if model.settings.serve == "adapter" or model.adapter is None:
+            return model.folder, model.adapter
+        if model.merged is None or not model.merged.is_dir():
+            raise UserError(
+                f"models.{model.role}.serve 'merged': {model.merged} is not there. "
+                "Set finetune.merge to write it, or serve the adapter."
+            )
+        return model.merged, None

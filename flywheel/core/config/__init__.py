@@ -1,0 +1,50 @@
+"""The configuration: one frozen model per section, unknown keys refused with a suggestion."""
+
+from flywheel.core.config.load import FILE_NAME, load_config, parse_config, read_raw
+from flywheel.core.config.moves import MOVED, move
+from flywheel.core.config.sections import (
+    MAIN,
+    Annotate,
+    Config,
+    Corpus,
+    Evaluate,
+    Finetune,
+    Gate,
+    Loss,
+    Model,
+    Pretrain,
+    Review,
+    Rounds,
+    Schedule,
+    Section,
+    Store,
+    Tracking,
+)
+from flywheel.core.config.template import PRESETS, template
+
+__all__ = [
+    "FILE_NAME",
+    "MAIN",
+    "MOVED",
+    "PRESETS",
+    "Annotate",
+    "Config",
+    "Corpus",
+    "Evaluate",
+    "Finetune",
+    "Gate",
+    "Loss",
+    "Model",
+    "Pretrain",
+    "Review",
+    "Rounds",
+    "Schedule",
+    "Section",
+    "Store",
+    "Tracking",
+    "load_config",
+    "move",
+    "parse_config",
+    "read_raw",
+    "template",
+]

@@ -1,0 +1,148 @@
+"""The champion writes captions, and texts of the other kinds that the configuration names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Any
+
+from annotators.asking import AskResult, costs_of
+from flywheel.core.errors import MediaError
+from flywheel.core.types import CAPTION, LEARN, Clip, content_id
+from flywheel.metrics.scale import corpus_figures
+from flywheel.models.embed import clip_embeddings
+from flywheel.models.inputs import ClipInput
+from flywheel.models.prompt import Evidence, Prompt
+from flywheel.rounds.champion import writer_of
+from flywheel.rounds.context import RoundContext
+from flywheel.rounds.stages._stage import Stage
+
+#: Clips whose embeddings are looked up, and made, together.
+_EMBEDDED_TOGETHER = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotateResult(AskResult):
+    """The captions' pass (:class:`AskResult`), and beside it:
+
+    ``by``: round of the model that wrote; ``prompts``: name -> version and digest; ``annotations``: captions that there
+    are; ``costs``: sums over all passes; ``also``: the passes of other kinds; ``corpus``: figures of all captions.
+    """
+
+    by: int = 0
+    prompts: dict[str, str] = field(default_factory=dict)
+    annotations: int = 0
+    costs: dict[str, float] = field(default_factory=dict)
+    also: dict[str, dict[str, Any]] = field(default_factory=dict)
+    corpus: dict[str, Any] = field(default_factory=dict)
+
+
+def run(context: RoundContext, round: int) -> AnnotateResult:
+    """Write the texts of train and anchor clips."""
+    return write(context, round)
+
+
+def write(context: RoundContext, round: int, limit: int | None = None, *, retry_failed: bool = False) -> AnnotateResult:
+    """Write the texts of at most ``limit`` clips, with ``retry_failed`` of those alone that were rejected."""
+    workspace, by = context.workspace, writer_of(context)
+    clips = context.split("train", "anchor")
+    retry = workspace.count_retry(round) if retry_failed else 0
+    passes: dict[str, AskResult] = {}
+    for prompts in _by_engine(context):
+        # One engine at a time has the accelerator.
+        with context.writer(prompts[0], by) as writer:
+            for prompt in prompts:
+                passes[prompt.kind] = context.ask(
+                    clips, by=by, round=round, prompt=prompt, writer=writer, limit=limit, retry=retry
+                )
+    if "novelty" in context.config.review.order:
+        embed(context)
+    return AnnotateResult(
+        by=by,
+        prompts={p.name: f"{p.version}:{p.digest}" for p in [context.prompt, *context.extra_prompts]},
+        annotations=workspace.count_annotations(round),
+        **asdict(passes.pop(CAPTION)),
+        costs=costs_of(workspace, round, CAPTION),
+        also={kind: {**asdict(made), "costs": costs_of(workspace, round, kind)} for kind, made in passes.items()},
+        corpus=_corpus(context, round),
+    )
+
+
+def _by_engine(context: RoundContext) -> list[list[Prompt]]:
+    """The prompts, the captions' first, together where one engine can answer them: one role, one set of media."""
+    groups: dict[object, list[Prompt]] = {}
+    for prompt in (context.prompt, *context.extra_prompts):
+        groups.setdefault((prompt.role, context.inputs_of(prompt)), []).append(prompt)
+    return list(groups.values())
+
+
+def _corpus(context: RoundContext, round: int) -> dict[str, Any]:
+    """Quantity, diversity and confidence of all captions of the round."""
+    whole = corpus_figures(
+        context.workspace.records.files("annotations", round=round),
+        segment_tokens=context.config.evaluate.diversity_tokens,
+        where={"kind": CAPTION, "purpose": LEARN},
+        score="mean_logprob",
+    )
+    quantity = {name: value for name, value in whole.quantity.items() if name != "hours"}
+    return {**quantity, **{name: asdict(value) for name, value in (whole.diversity | whole.quality).items()}}
+
+
+def embed(context: RoundContext) -> int:
+    """Write the base model's embeddings of all train clips that have none; returns how many were made.
+
+    A clip that can't be read has none.
+    """
+    workspace, made = context.workspace, 0
+    vlm = context.load(context.base)
+    builder, prompt = context.builder(vlm.processor), context.prompt.render(Evidence())
+    spec = context.input_spec()
+
+    def embedding_id(clip: Clip) -> str:
+        return content_id("embedding", clip.id, vlm.digest, spec)
+
+    missing = _without_embedding(context, embedding_id)
+    while clips := list(islice(missing, _EMBEDDED_TOGETHER)):
+        ids = {clip.id: embedding_id(clip) for clip in clips}
+        inputs = list(_readable(context, clips))
+        vectors = clip_embeddings(vlm, builder, inputs, prompt)
+        rows = [
+            {"id": ids[clip.key], "clip_id": clip.key, "model": vlm.digest, "vector": vector.tolist()}
+            for clip, vector in zip(inputs, vectors, strict=True)
+        ]
+        made += workspace.records.append("embeddings", rows)
+    return made
+
+
+def _without_embedding(context: RoundContext, embedding_id: Any) -> Iterator[Clip]:
+    clips = iter(context.split("train").by_id())
+    while some := list(islice(clips, 2048)):
+        ids = {clip.id: embedding_id(clip) for clip in some}
+        known = context.workspace.records.known("embeddings", ids.values())
+        yield from (clip for clip in some if ids[clip.id] not in known)
+
+
+def _readable(context: RoundContext, clips: list[Clip]) -> Iterator[ClipInput]:
+    for clip in clips:
+        try:
+            yield context.input(clip)
+        except MediaError:
+            # It is among the rejected of this stage already.
+            continue
+
+
+def figures(result: AnnotateResult) -> Mapping[str, float]:
+    """Costs of each kind, figures of all captions, and the adapter's proof."""
+    values = {f"annotate/{name}": float(value) for name, value in result.costs.items()}
+    for kind, more in result.also.items():
+        values |= {f"annotate/{kind}/{name}": float(value) for name, value in more["costs"].items()}
+    for name, value in result.corpus.items():
+        for end, part in value.items() if isinstance(value, Mapping) else (("value", value),):
+            if end in ("value", "low", "high") and part == part:
+                values[f"corpus/{name}" + ("" if end == "value" else f"_{end}")] = float(part)
+    values["annotate/busy_share"] = float(result.busy_share)
+    return values | {f"adapter_proof/{name}": float(value) for name, value in (result.proof or {}).items()}
+
+
+STAGE = Stage(run=run, result=AnnotateResult, figures=figures)

@@ -1,0 +1,102 @@
+"""M_round's texts on the test split and on corrected anchors, and their figures."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from flywheel.core.types import MEASURE, Clip, Estimate
+from flywheel.metrics import diversity, mean_estimate, quantity, reference_quality
+from flywheel.models.score import mean_logprobs
+from flywheel.rounds.context import RoundContext
+from flywheel.rounds.stages._stage import Stage
+from flywheel.rounds.watch import watched
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateResult:
+    """Figures of the texts, by group and name; a value with an interval is a mapping (``value``, ``low``, ``high``, ``n``).
+
+    ``oracle`` is filled where the truth is known (the playground).
+    """
+
+    quantity: dict[str, float] = field(default_factory=dict)
+    diversity: dict[str, dict[str, float]] = field(default_factory=dict)
+    quality: dict[str, dict[str, float]] = field(default_factory=dict)
+    watch: dict[str, dict[str, float]] = field(default_factory=dict)
+    oracle: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def to_record(self) -> dict[str, Any]:
+        values = asdict(self)
+        if not self.oracle:
+            del values["oracle"]
+        return values
+
+
+def run(context: RoundContext, round: int) -> EvaluateResult:
+    """Write the texts, and measure them."""
+    anchors = context.texts().anchors()
+    anchor_clips = (context.clips[clip_id] for clip_id in sorted(anchors))
+    clips = itertools.chain(context.split("test"), anchor_clips)
+    context.ask(clips, by=round, round=round, purpose=MEASURE)
+    written: dict[str, str] = dict(context.workspace.texts(round, MEASURE, "clip_id", "text").iter_rows())
+    test = context.split("test").columns("id", "start_s", "end_s")
+    test = test.filter(test["id"].is_in(list(written)))
+    texts = [written[clip_id] for clip_id in test["id"]]
+    amounts, varied = trinity(context, texts, (test["end_s"] - test["start_s"]).to_list())
+    quality = _anchor_quality(context, written, anchors)
+    if context.config.evaluate.agreement_pairs and texts:
+        pairs = [context.clips[c] for c in test["id"][: context.config.evaluate.agreement_pairs]]
+        quality["agreement"] = _agreement(context, pairs, written)
+    return EvaluateResult(
+        quantity=amounts,
+        diversity={name: asdict(value) for name, value in varied.items()},
+        quality={name: asdict(value) for name, value in quality.items()},
+        watch={name: asdict(value) for name, value in watched(context, round).items()},
+    )
+
+
+def trinity(
+    context: RoundContext, texts: Sequence[str], durations_s: Sequence[float]
+) -> tuple[dict[str, float], dict[str, Estimate]]:
+    """Quantity and diversity of texts of clips of these durations."""
+    settings = context.config.evaluate
+    varied = diversity(
+        texts, segment_tokens=settings.diversity_tokens, resamples=settings.resamples, seed=settings.seed
+    )
+    return quantity(texts, durations_s), varied
+
+
+def _anchor_quality(
+    context: RoundContext, written: Mapping[str, str], anchors: Mapping[str, str]
+) -> dict[str, Estimate]:
+    """Distances of the texts from people's, on the anchors; empty without any."""
+    if not anchors:
+        return {}
+    names = sorted(anchors)
+    measured = reference_quality(
+        [written.get(c, "") for c in names],
+        [anchors[c] for c in names],
+        resamples=context.config.evaluate.resamples,
+    )
+    return {f"anchor_{name}": value for name, value in measured.items()}
+
+
+def _agreement(context: RoundContext, clips: Sequence[Clip], written: Mapping[str, str]) -> Estimate:
+    """Video-text agreement: how much likelier a text is with its own clip than with another's, nats per token.
+
+    Mean log-likelihood under the base model, without hints.
+    """
+    vlm = context.load(context.base)
+    builder = context.builder(vlm.processor)
+    inputs = [context.input(c) for c in clips]
+    prompts = [context.prompt.render(context.evidence(c).without("transcript", "previous")) for c in clips]
+    texts = [written[c.id] for c in clips]
+    matched = mean_logprobs(vlm, builder, inputs, prompts, texts)
+    shifted = mean_logprobs(vlm, builder, [*inputs[1:], inputs[0]], [*prompts[1:], prompts[0]], texts)
+    return mean_estimate(matched - shifted, resamples=context.config.evaluate.resamples)
+
+
+STAGE = Stage(run=run, result=EvaluateResult)

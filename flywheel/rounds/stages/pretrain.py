@@ -1,0 +1,166 @@
+"""Pretraining from the base, on the newest texts of train clips, with the noise-robust loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flywheel.core.progress import say
+from flywheel.core.types import HUMAN, Example, NoiseSignal
+from flywheel.rounds import traces
+from flywheel.rounds.context import RoundContext
+from flywheel.rounds.mix import older_rounds, training_examples
+from flywheel.rounds.stages._stage import Stage
+from flywheel.rounds.stages._training import training_set
+from flywheel.rounds.texts import CurrentTexts, SourceChoice
+
+if TYPE_CHECKING:
+    from trainers import TrainingResult
+
+#: Held-out clips: some sixty tell a noise rate to .06, more than 512 tell hardly more; a small corpus spares 15 %.
+_LEAST_HELD_OUT, _MOST_HELD_OUT, _MOST_HELD_OUT_SHARE = 64, 512, 0.15
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainResult:
+    """What was trained on and how it went; ``skipped`` says why nothing was.
+
+    ``learned_from_round`` and ``older_rounds`` are the sources, ``anchor_f1`` the anchors' token F1 of each round's
+    texts, ``loss_figures`` what the loss says of the noise (``noise_rate/GROUP`` and the like).
+    """
+
+    skipped: str = ""
+    steps: int = 0
+    loss: float = 0.0
+    eval_loss: float | None = None
+    examples: int = 0
+    learned_from_round: int = 0
+    older_rounds: list[int] = field(default_factory=list)
+    anchor_f1: dict[str, float] = field(default_factory=dict)
+    num_anchors: int = 0
+    fell_back_to_mle: bool = False
+    loss_figures: dict[str, float] = field(default_factory=dict)
+
+    def to_record(self) -> dict[str, Any]:
+        if self.skipped:
+            return {"skipped": self.skipped}
+        values = asdict(self)
+        del values["skipped"]
+        return {**values, **values.pop("loss_figures")}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> PretrainResult:
+        names = {f.name for f in fields(cls)} - {"loss_figures"}
+        return cls(
+            **{name: value for name, value in record.items() if name in names},
+            loss_figures={name: value for name, value in record.items() if name not in names},
+        )
+
+
+def run(context: RoundContext, round: int) -> PretrainResult:
+    """Train M_round's weights, or note why there is nothing to train on."""
+    import trainers
+
+    config, workspace = context.config, context.workspace
+    out = workspace.model_folder(round) / "model"
+    if config.pretrain.num_steps == 0:
+        return PretrainResult(skipped="pretrain.num_steps is 0")
+    if (record := traces.finished(workspace, out, round)) is not None:
+        return PretrainResult.from_record(record)
+    texts = context.texts()
+    choice = texts.choose(round, config.gate.min_anchors, config.pretrain.texts)
+    examples = list(training_examples(context, texts, choice, round))
+    if not examples:
+        return PretrainResult(skipped="no clip of the train split has a text")
+    kept, held_out = hold_out(examples, config.pretrain.eval_share)
+    anchors = _anchor_examples(context, texts, round)
+    falls_back = context.loss().adapts and not anchors
+    if falls_back:
+        say(
+            f"pretrain: no corrected anchors, so {config.loss.name} can't tell noise "
+            "and falls back to maximum likelihood."
+        )
+    start = context.base
+    if config.pretrain.start == "previous" and workspace.champion() > 0:
+        start = context.checkpoint(workspace.champion())[0]
+    context.unload()
+    vlm = context.load(start)
+    sink = context.tracker.sink(round)
+    trained = trainers.pretrain(
+        vlm,
+        context.builder(vlm.processor),
+        config,
+        training_set(context, kept),
+        out,
+        sink=sink,
+        held_out=training_set(context, held_out) if held_out else None,
+        human=training_set(context, anchors) if anchors else None,
+    )
+    sink.flush()
+    context.unload()
+    record_noise_signals(context, round, kept, trained.row_weight)
+    result = _result(trained, choice, older_rounds(choice, config.pretrain), len(kept), falls_back)
+    traces.finish(workspace, out, round, result.to_record(), traces.learned_rows("pretrain", kept, texts))
+    return result
+
+
+def _anchor_examples(context: RoundContext, texts: CurrentTexts, round: int) -> list[Example]:
+    """People's texts of anchor clips: what noise is measured against, never learned."""
+    anchors = sorted(texts.anchors().items())
+    clips = [context.clips[clip_id] for clip_id, _ in anchors]
+    return [
+        Example(clip_id=clip.id, text=text, prompt_texts=evidence.model_dump(), group=HUMAN)
+        for (clip, evidence), (_, text) in zip(context.with_evidence(clips, round), anchors, strict=True)
+    ]
+
+
+def _result(
+    trained: TrainingResult, choice: SourceChoice, older: Sequence[int], num_examples: int, falls_back: bool
+) -> PretrainResult:
+    return PretrainResult(
+        steps=trained.steps,
+        loss=trained.loss,
+        eval_loss=trained.eval_loss,
+        examples=num_examples,
+        learned_from_round=choice.round,
+        older_rounds=list(older),
+        anchor_f1={str(r): f1 for r, f1 in choice.anchor_f1.items()},
+        num_anchors=choice.num_anchors,
+        fell_back_to_mle=falls_back,
+        loss_figures=dict(trained.figures),
+    )
+
+
+def hold_out(examples: Sequence[Example], share: float) -> tuple[list[Example], list[Example]]:
+    """Examples to learn from, and those of some clips for the eval loss and to measure noise on.
+
+    People's texts are too dear to be held out.
+    """
+    clips = {e.clip_id for e in examples}
+    machine = list(dict.fromkeys(e.clip_id for e in examples if e.group != HUMAN))
+    least = min(_LEAST_HELD_OUT, int(_MOST_HELD_OUT_SHARE * len(machine)))
+    count = min(max(int(share * len(machine)), least), _MOST_HELD_OUT) if share else 0
+    held = {machine[i] for i in np.random.default_rng(len(clips)).permutation(len(machine))[:count]}
+    return [e for e in examples if e.clip_id not in held], [e for e in examples if e.clip_id in held]
+
+
+def record_noise_signals(
+    context: RoundContext, round: int, examples: Sequence[Example], weights: Mapping[int, float]
+) -> None:
+    """Record one minus the mean weight of each row's tokens: low weight means suspected noise, for review."""
+    signals = [
+        NoiseSignal(annotation_id=examples[row].annotation_id, origin="loss weight", value=1.0 - weight)
+        for row, weight in sorted(weights.items())
+    ]
+    context.workspace.add_noise_signals(signals, round)
+
+
+def figures(result: PretrainResult) -> Mapping[str, float]:
+    """The noise rates that the loss measured, by group."""
+    return {name: float(v) for name, v in result.loss_figures.items() if name.startswith("noise_rate/")}
+
+
+STAGE = Stage(run=run, result=PretrainResult, figures=figures)

@@ -1,0 +1,71 @@
+"""The round waits, by policy, for corrections of its texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flywheel.core.types import Correction, standing
+from flywheel.rounds.context import RoundContext
+from flywheel.rounds.stages._stage import Stage
+from human_refine.effort import effort
+from human_refine.gold import gold_texts
+from human_refine.people import heard
+
+#: Figures of what people did that the tracker gets.
+_FIGURES = ("alpha", "boundary_iou", "overlap", "edit_rate", "seconds_each", "gold_accuracy")
+
+
+class Waiting(Exception):
+    """The round can't go on yet; the message says what it waits for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewResult:
+    """The number of corrections that stand, and how refiners agreed and how long they took (``effort``)."""
+
+    num_corrections: int = 0
+    effort: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_record(self) -> dict[str, Any]:
+        return {"num_corrections": self.num_corrections, **self.effort}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> ReviewResult:
+        values = dict(record)
+        return cls(num_corrections=values.pop("num_corrections", 0), effort=values)
+
+
+def run(context: RoundContext, round: int) -> ReviewResult:
+    """Wait for corrections of this round's texts. Raises Waiting while there are too few."""
+    have, wanted = num_corrections(context, round), context.config.review.wait_for
+    if have < wanted:
+        raise Waiting(
+            f"round {round} waits for {wanted - have} more corrections ({have} of {wanted}). "
+            "Give them on the page that 'flywheel review' serves, or with 'flywheel corrections import FILE', "
+            "and run the same command."
+        )
+    return ReviewResult(num_corrections=have, effort=effort(context.workspace, round))
+
+
+def num_corrections(context: RoundContext, round: int) -> int:
+    """How many corrections of a round's captions stand; gold is not counted."""
+    gold = gold_texts(context.workspace)
+    corrections = heard(context.workspace)
+    rows = context.workspace.records.rows("annotations", {c.annotation_id for c in corrections})
+    captions = rows.filter(round=round, kind="caption", purpose="learn").select("id", "clip_id")
+    ids = {annotation_id for annotation_id, clip_id in captions.iter_rows() if clip_id not in gold}
+    by_text: dict[str, list[Correction]] = {}
+    for correction in corrections:
+        if correction.annotation_id in ids:
+            by_text.setdefault(correction.annotation_id, []).append(correction)
+    return sum(len(standing(of_text)) for of_text in by_text.values())
+
+
+def figures(result: ReviewResult) -> Mapping[str, float]:
+    """Agreement, edits and time of the refiners."""
+    return {f"review/{name}": float(result.effort[name]) for name in _FIGURES if name in result.effort}
+
+
+STAGE = Stage(run=run, result=ReviewResult, figures=figures)

@@ -1,0 +1,82 @@
+"""What a training learned from, on record: each example with the corrections behind it, and the texts it must not say."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from flywheel.core.types import HUMAN, Example, content_id
+from flywheel.rounds.texts import CurrentTexts
+from flywheel.store import Workspace
+from flywheel.store.records import SCHEMAS
+
+#: Rows that are written, and recorded, at a time.
+_BATCH = 65_536
+
+
+def learned_rows(stage: str, examples: Iterable[Example], texts: CurrentTexts) -> Iterator[dict[str, Any]]:
+    """A row for each example with the corrections behind it, then one for each train text that people rejected."""
+    for example in examples:
+        human = texts.human.get(example.clip_id) if example.group == HUMAN else None
+        yield _row(
+            stage,
+            clip_id=example.clip_id,
+            annotation_id=example.annotation_id,
+            source=example.group,
+            use="learned",
+            weight=example.weight * example.share,
+            text=example.text,
+            corrections=human.corrections if human is not None else (),
+        )
+    for rejected in texts.rejected():
+        annotation = rejected.annotation
+        if texts.split(annotation.clip_id) == "train":
+            yield _row(
+                stage,
+                clip_id=annotation.clip_id,
+                annotation_id=annotation.id,
+                source=f"{annotation.source}:{annotation.round}:{annotation.kind}",
+                use="rejected",
+                weight=0.0,
+                text=annotation.text,
+                corrections=rejected.corrections,
+            )
+
+
+def _row(stage: str, *, text: str, corrections: Sequence[str], **values: Any) -> dict[str, Any]:
+    return {"stage": stage, **values, "text_hash": content_id(text), "corrections": list(corrections)}
+
+
+def finished(workspace: Workspace, out: Path, round: int) -> dict[str, Any] | None:
+    """The record of a training whose model is whole in ``out``; killed after that, it need not train again."""
+    note = out / "training.json"
+    if not note.exists():
+        return None
+    _record_examples(workspace, out, round)
+    return json.loads(note.read_text())  # type: ignore[no-any-return]
+
+
+def finish(
+    workspace: Workspace, out: Path, round: int, record: dict[str, Any], learned: Iterator[dict[str, Any]]
+) -> None:
+    """Keep beside the weights what they learned from, then that they are whole; then the records, if need be again."""
+    schema = {c: t for c, t in SCHEMAS["examples"].items() if c not in ("id", "round")}
+    temporary = out / "note.tmp"
+    pl.DataFrame(list(learned), schema=schema).write_parquet(temporary)
+    temporary.replace(out / "examples.parquet")
+    temporary.write_text(json.dumps(record))
+    temporary.replace(out / "training.json")
+    _record_examples(workspace, out, round)
+    shutil.rmtree(out.with_name(out.name + ".work"), ignore_errors=True)
+
+
+def _record_examples(workspace: Workspace, out: Path, round: int) -> None:
+    if (out / "examples.parquet").exists():
+        frame = pl.read_parquet(out / "examples.parquet")
+        for part in frame.iter_slices(_BATCH):
+            workspace.add_examples(part.to_dicts(), round)

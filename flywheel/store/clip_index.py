@@ -1,0 +1,159 @@
+"""All clips by id and by split, in memory that does not grow with them: rows lie in a mapped file, arrays say where."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from flywheel.core.types import Clip, Cue
+
+if TYPE_CHECKING:
+    from flywheel.store.workspace import Workspace
+
+#: Clips that are made of rows at a time, and those looked at last, which are kept.
+_CHUNK, _KEPT = 512, 4096
+
+
+class ClipIndex(Mapping[str, Clip]):
+    """The clips of a workspace as they are when this is made: 25 bytes of memory a clip."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._table = _mapped(workspace)
+        ids = [pl.Series(chunk) for chunk in self._table["id"].chunks]
+        self._hashes = np.concatenate([i.hash(0).to_numpy() for i in ids]) if ids else np.zeros(0, dtype=np.uint64)
+        self._order = np.argsort(self._hashes, kind="stable")
+        splits = [pl.Series(chunk) for chunk in self._table["split"].chunks]
+        self._names = sorted({name for split in splits for name in split.unique()})
+        codes = [
+            split.replace_strict(self._names, list(range(len(self._names))), return_dtype=pl.UInt8).to_numpy()
+            for split in splits
+        ]
+        self._splits = np.concatenate(codes) if codes else np.zeros(0, dtype=np.uint8)
+        #: Decoders ask from threads of their own.
+        self._lock = threading.Lock()
+        self._recent: OrderedDict[int, Clip] = OrderedDict()
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    def __iter__(self) -> Iterator[str]:
+        for chunk in self._table["id"].chunks:
+            yield from pl.Series(chunk)
+
+    def __contains__(self, clip_id: object) -> bool:
+        return isinstance(clip_id, str) and self._row(clip_id) is not None
+
+    def __getitem__(self, clip_id: str) -> Clip:
+        row = self._row(clip_id)
+        if row is None:
+            raise KeyError(clip_id)
+        return self.at(row)
+
+    def of(self, *splits: str) -> ClipView:
+        """The clips of these splits, in the order in which they were taken in."""
+        codes = [self._names.index(split) for split in splits if split in self._names]
+        return ClipView(self, np.flatnonzero(np.isin(self._splits, codes)))
+
+    def in_order(self, clip_ids: Iterable[str]) -> list[str]:
+        """Those of these ids that there are, in the order in which the clips were taken in."""
+        rows = {clip_id: self._row(clip_id) for clip_id in clip_ids}
+        return sorted((c for c, row in rows.items() if row is not None), key=lambda clip_id: rows[clip_id] or 0)
+
+    def at(self, row: int) -> Clip:
+        """The clip of this row."""
+        with self._lock:
+            if row in self._recent:
+                self._recent.move_to_end(row)
+                return self._recent[row]
+        clip = _clip(self._table.slice(row, 1).to_pylist()[0])
+        with self._lock:
+            self._recent[row] = clip
+            if len(self._recent) > _KEPT:
+                self._recent.popitem(last=False)
+        return clip
+
+    def rows(self, rows: NDArray[np.int64]) -> list[Clip]:
+        """The clips of these rows (n,)."""
+        return [_clip(values) for values in self._table.take(pa.array(rows)).to_pylist()]
+
+    def columns(self, rows: NDArray[np.int64], *names: str) -> pl.DataFrame:
+        """Some facts of the clips of these rows (n,), as a frame."""
+        found = pl.from_arrow(self._table.select(list(names)).take(pa.array(rows)))
+        assert isinstance(found, pl.DataFrame)
+        return found
+
+    def _row(self, clip_id: str) -> int | None:
+        wanted = np.uint64(pl.Series([clip_id]).hash(0)[0])
+        place = int(np.searchsorted(self._hashes, wanted, sorter=self._order))
+        while place < len(self._order) and self._hashes[self._order[place]] == wanted:
+            row = int(self._order[place])
+            if self._table["id"][row].as_py() == clip_id:
+                return row
+            place += 1
+        return None
+
+
+class ClipView(Sequence[Clip]):
+    """Some clips of an index, made into objects as they are asked for."""
+
+    def __init__(self, index: ClipIndex, rows: NDArray[np.int64]) -> None:
+        self._index, self._rows = index, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, place: int) -> Clip: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> ClipView: ...
+
+    def __getitem__(self, place: int | slice) -> Clip | ClipView:
+        if isinstance(place, slice):
+            return ClipView(self._index, self._rows[place])
+        return self._index.at(int(self._rows[place]))
+
+    def __iter__(self) -> Iterator[Clip]:
+        for start in range(0, len(self._rows), _CHUNK):
+            yield from self._index.rows(self._rows[start : start + _CHUNK])
+
+    def columns(self, *names: str) -> pl.DataFrame:
+        """Some facts of these clips, in their order, as a frame."""
+        return self._index.columns(self._rows, *names)
+
+    def by_id(self) -> ClipView:
+        """The same clips in the order of their ids."""
+        return ClipView(self._index, self._rows[self.columns("id")["id"].arg_sort().to_numpy()])
+
+
+def _mapped(workspace: Workspace) -> Any:
+    """The rows of all clips, in a file that is mapped into memory and has no name any more."""
+    folder = workspace.root / "cache"
+    folder.mkdir(exist_ok=True)
+    file = folder / f"clips-{uuid.uuid4().hex}.arrow"
+    writer: Any = None
+    try:
+        with pa.OSFile(str(file), "wb") as out:
+            for frame in workspace.clip_batches():
+                table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+                if writer is None:
+                    writer = pa.ipc.new_file(out, table.schema)
+                writer.write_table(table)
+            if writer is None:
+                return workspace.clips().to_arrow(compat_level=pl.CompatLevel.oldest())
+            writer.close()
+        return pa.ipc.open_file(pa.memory_map(str(file))).read_all()
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _clip(row: dict[str, Any]) -> Clip:
+    return Clip(**{**row, "cues": tuple(Cue(**cue) for cue in row["cues"] or ())})
