@@ -35,7 +35,7 @@ from flywheel.playground.tiny import bundled_model
 from flywheel.rounds import RoundContext
 from flywheel.rounds.annotate import write_texts
 from flywheel.store import Workspace
-from flywheel.store.workspace import clip_of
+from flywheel.store.view import clip_of
 
 MACHINE = {"cpus": os.cpu_count(), "machine": platform.machine(), "torch": version("torch")}
 

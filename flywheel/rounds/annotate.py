@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -61,13 +60,9 @@ class AnnotateResult:
     proof: dict[str, float] | None = None
 
 
-def cost_key(round: int, kind: str, purpose: str = LEARN) -> str:
-    return f"cost:{round}:{form_of(kind, purpose)}"
-
-
 def costs(context: RoundContext, round: int, kind: str, purpose: str = LEARN) -> dict[str, float]:
     """Sums over all passes that wrote these texts, and engine seconds, tokens and money per text made and per text kept."""
-    total: dict[str, float] = json.loads(context.workspace.meta(cost_key(round, kind, purpose)) or "{}")
+    total = context.workspace.ledger.cost(round, kind, purpose)
     out = dict(total)
     for name, count in (("per_row", total.get("generated", 0)), ("per_kept_row", total.get("written", 0))):
         out |= {f"{what}_{name}": total[what] / count for what in ("engine_s", "tokens_out", "money") if count}
@@ -169,9 +164,7 @@ class _Pass:
         self._committing = False
         self._began: float | None = None
         self._before = (context.workspace.cache.decodes, context.workspace.cache.hits)
-        self._earlier: dict[str, float] = json.loads(
-            context.workspace.meta(cost_key(round, prompt.kind, purpose)) or "{}"
-        )
+        self._earlier = context.workspace.ledger.cost(round, prompt.kind, purpose)
 
     def run(self, sampling: Sampling) -> AnnotateResult:
         settings = self._context.config.annotate
@@ -256,7 +249,7 @@ class _Pass:
         del now["busy_share"]
         now |= {f"unhealthy/{name}": count for name, count in self._unhealthy.items()}
         total = {name: self._earlier.get(name, 0) + now.get(name, 0) for name in {**self._earlier, **now}}
-        self._context.workspace.set_meta(cost_key(self._round, self._prompt.kind, self._purpose), json.dumps(total))
+        self._context.workspace.ledger.set_cost(self._round, self._prompt.kind, self._purpose, total)
 
     def _try(
         self, engine: Engine, left: list[tuple[_Job, str]], sampling: Sampling, pool: ThreadPoolExecutor, *, last: bool

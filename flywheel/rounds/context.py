@@ -14,7 +14,7 @@ from flywheel.models.prompt import Evidence, Prompt, load_prompt
 from flywheel.rounds.texts import Texts
 from flywheel.store import Workspace
 from flywheel.store.tracking import Tracker
-from flywheel.store.workspace import clip_of
+from flywheel.store.view import clip_of
 
 if TYPE_CHECKING:
     from noise_control import TokenLoss

@@ -40,7 +40,7 @@ from flywheel.rounds.context import RoundContext
 from flywheel.rounds.texts import SourceChoice, Texts
 from flywheel.rounds.watch import alarms_of, watched
 from flywheel.rounds.writer import Writer
-from flywheel.store.records import SCHEMAS
+from flywheel.store.columns import SCHEMAS
 from human_refine.effort import effort
 from human_refine.gold import gold_texts
 from human_refine.people import heard

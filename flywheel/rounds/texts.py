@@ -10,8 +10,8 @@ import polars as pl
 from flywheel.core.types import CAPTION, LEARN, Annotation, Correction, agreement, corrected, standing
 from flywheel.metrics import token_f1
 from flywheel.metrics.paired import paired_test
-from flywheel.store import Workspace
-from flywheel.store.workspace import annotation_of
+from flywheel.store import View
+from flywheel.store.view import annotation_of
 from human_refine.gold import gold_texts
 from human_refine.people import heard, leads
 
@@ -52,12 +52,12 @@ class SourceChoice:
 class Texts:
     """The texts as of now; read once per stage."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: View) -> None:
         self._captions: dict[int, dict[str, Annotation]] = {}
         by_id: dict[str, Annotation] = {}
         # What a model wrote that was champion and was taken back is not used; what people made of it is.
         retired = workspace.retired()
-        unused = {r for r in workspace.rounds() if retired and workspace.stage(r, "annotate")[1].get("by") in retired}
+        unused = {r for r, by in workspace.writers().items() if by in retired}
         for row in workspace.annotations(kind=CAPTION, purpose=LEARN).iter_rows(named=True):
             annotation = annotation_of(row)
             if annotation.round in unused:

@@ -22,7 +22,7 @@ from flywheel.rounds.report import write_report
 from flywheel.rounds.texts import SourceChoice, Texts
 from flywheel.status import history_of, history_text, status_of, uses_of
 from flywheel.store import Workspace
-from flywheel.store import database as db
+from flywheel.store import schema as db
 
 Make = Callable[..., Workspace]
 
