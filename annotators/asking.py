@@ -188,7 +188,7 @@ class _Pass:
         self._committing = False
         self._began: float | None = None
         self._cache_before = (workspace.cache.decodes, workspace.cache.hits)
-        self._earlier_costs = workspace.costs(round, prompt.kind, purpose)
+        self._earlier_costs = workspace.ledger.cost(round, prompt.kind, purpose)
 
     # Which tasks.
 
@@ -491,12 +491,12 @@ class _Pass:
         costs |= {f"unhealthy/{name}": count for name, count in self._unhealthy.items()}
         earlier = self._earlier_costs
         total = {name: earlier.get(name, 0) + costs.get(name, 0) for name in {**earlier, **costs}}
-        self._workspace.set_costs(self._round, self._prompt.kind, self._purpose, total)
+        self._workspace.ledger.set_cost(self._round, self._prompt.kind, self._purpose, total)
 
 
 def costs_of(workspace: Workspace, round: int, kind: str, purpose: Purpose = LEARN) -> dict[str, float]:
     """Sums over all passes that wrote these texts; seconds, tokens and money also per text made and per text kept."""
-    total = workspace.costs(round, kind, purpose)
+    total = workspace.ledger.cost(round, kind, purpose)
     costs = dict(total)
     for name, count in (("per_row", total.get("generated", 0)), ("per_kept_row", total.get("written", 0))):
         costs |= {f"{what}_{name}": total[what] / count for what in ("engine_s", "tokens_out", "money") if count}

@@ -13,6 +13,8 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TextIO
 
@@ -480,11 +482,13 @@ def takedown(
     config: Config = HERE, set_: Set = None, json_: Json = False,
 ) -> None:  # fmt: skip
     """Remove clips and all that is on record of them, datasets that hold them too; says where they were used."""
+    from flywheel.rounds.conductor import rewrite_reports
     from flywheel.rounds.takedown import take_down
 
     context = _context(_open(config, set_))
+    rewrite = partial(rewrite_reports, context)
     with context.workspace.lock():
-        found = take_down(context, clips, reason, keep_exports=keep_exports)
+        found = asdict(take_down(context.workspace, clips, reason, rewrite=rewrite, keep_exports=keep_exports))
     lines = [
         f"{len(found['clips'])} clips taken down: "
         + ", ".join(f"{n} {kind}" for kind, n in found["removed"].items() if n)

@@ -14,7 +14,7 @@ import sqlalchemy as sql
 
 from flywheel.core.types import Correction, Cue, Verdict, content_id, standing
 from flywheel.store import Workspace
-from flywheel.store import database as db
+from flywheel.store import schema as db
 from human_refine.corrections import clean_payload, clean_text
 from human_refine.gold import add_gold
 from human_refine.queue import Item, Queue, unit

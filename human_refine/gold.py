@@ -16,8 +16,8 @@ from scipy.stats import binomtest
 from flywheel.core.errors import UserError
 from flywheel.core.types import Correction, content_id, standing
 from flywheel.metrics import mean_estimate, token_f1
-from flywheel.store import Workspace
-from flywheel.store import database as db
+from flywheel.store import View, Workspace
+from flywheel.store import schema as db
 
 
 def add_gold(workspace: Workspace, texts: Mapping[str, str], by: str) -> int:
@@ -44,10 +44,10 @@ def may_be_gold(workspace: Workspace) -> frozenset[str]:
     return frozenset(workspace.clips("train")["id"])
 
 
-def gold_texts(workspace: Workspace) -> dict[str, str]:
+def gold_texts(workspace: View) -> dict[str, str]:
     """Clip id -> its right text; of a frozen workspace, those of its time."""
     if workspace.snapshot is not None:
-        return dict(workspace.snapshot.values["gold"])
+        return dict(workspace.snapshot.gold)
     query = sql.select(db.gold.c.clip_id, db.gold.c.text).order_by(db.gold.c.at, db.gold.c.id)
     with workspace.database.transaction() as connection:
         texts = {row.clip_id: row.text for row in connection.execute(query)}

@@ -17,8 +17,8 @@ import sqlalchemy as sql
 
 from flywheel.core.errors import UserError
 from flywheel.core.types import Correction, content_id
-from flywheel.store import Workspace
-from flywheel.store import database as db
+from flywheel.store import View, Workspace
+from flywheel.store import schema as db
 
 Role = Literal["refiner", "lead"]
 _NAME = re.compile(r"[^\W_][\w .\-]{0,39}")
@@ -58,10 +58,10 @@ def person_of(workspace: Workspace, token: str) -> Person | None:
     return Person(name=row.name, role=row.role) if row else None
 
 
-def leads(workspace: Workspace) -> frozenset[str]:
+def leads(workspace: View) -> frozenset[str]:
     """Names of those whose word decides; of a frozen workspace, those of its time."""
     if workspace.snapshot is not None:
-        return frozenset(workspace.snapshot.values["leads"])
+        return frozenset(workspace.snapshot.leads)
     with workspace.database.transaction() as connection:
         return frozenset(
             connection.execute(sql.select(db.refiners.c.name).where(db.refiners.c.role == "lead")).scalars()
@@ -89,10 +89,10 @@ def exclude(workspace: Workspace, name: str, reason: str, *, undo: bool = False)
         connection.execute(sql.insert(db.exclusions).values(**row))
 
 
-def excluded(workspace: Workspace) -> frozenset[str]:
+def excluded(workspace: View) -> frozenset[str]:
     """Names of those whose words are left out; of a frozen workspace, those of its time."""
     if workspace.snapshot is not None:
-        return frozenset(workspace.snapshot.values["excluded"])
+        return frozenset(workspace.snapshot.excluded)
     query = sql.select(db.exclusions.c.refiner, db.exclusions.c.excluded).order_by(
         db.exclusions.c.at, db.exclusions.c.id
     )
@@ -101,7 +101,7 @@ def excluded(workspace: Workspace) -> frozenset[str]:
     return frozenset(name for name, out in newest.items() if out)
 
 
-def heard(workspace: Workspace) -> list[Correction]:
+def heard(workspace: View) -> list[Correction]:
     """All corrections but those of excluded refiners, oldest first: what counts."""
     out = excluded(workspace)
     return [c for c in workspace.correction_records() if c.refiner not in out]

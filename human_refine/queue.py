@@ -21,8 +21,8 @@ from flywheel.core.errors import FlywheelError, UserError
 from flywheel.core.progress import say
 from flywheel.core.types import Clip, Correction, content_id, standing
 from flywheel.store import Workspace
-from flywheel.store import database as db
-from flywheel.store.workspace import clip_of
+from flywheel.store import schema as db
+from flywheel.store.view import clip_of
 from human_refine.gold import gold_texts
 from human_refine.people import excluded
 from human_refine.signals import signal

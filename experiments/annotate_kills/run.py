@@ -25,7 +25,7 @@ from flywheel.core.types import content_id
 from flywheel.ingest import ingest
 from flywheel.playground import write_playground
 from flywheel.store import Workspace
-from flywheel.store.workspace import clip_of
+from flywheel.store.view import clip_of
 
 SPEED = {
     # Four texts in 50 ms: 2,000 take 25 seconds.

@@ -34,7 +34,7 @@ from flywheel.playground import scenes, write_playground
 from flywheel.playground.tiny import bundled_model
 from flywheel.rounds import RoundContext
 from flywheel.store import Workspace
-from flywheel.store.workspace import clip_of
+from flywheel.store.view import clip_of
 
 MACHINE = {"cpus": os.cpu_count(), "machine": platform.machine(), "torch": version("torch")}
 

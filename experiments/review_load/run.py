@@ -33,7 +33,7 @@ from flywheel.core.types import Annotation, content_id
 from flywheel.ingest import ingest
 from flywheel.playground import write_playground
 from flywheel.store import Workspace
-from flywheel.store.workspace import clip_of
+from flywheel.store.view import clip_of
 from human_refine.people import invite
 
 

@@ -35,11 +35,10 @@ def ingest(workspace: Workspace, sources: Sequence[str], *, limit: int | None = 
     with progress("ingest", None) as bar, ThreadPoolExecutor(_THREADS) as pool:
         down = workspace.taken_down()
         while batch := list(islice(stream, _BATCH)):
-            known = workspace.known_contents()
             fresh: list[Clip] = []
             places: dict[str, str] = {}
             seen: set[str] = set()
-            for outcome in pool.map(partial(_take, known=known, workspace=workspace), batch):
+            for outcome in pool.map(partial(_take, workspace=workspace), batch):
                 bar.advance()
                 item, content_hash, clips, problem = outcome
                 if problem:
@@ -80,12 +79,13 @@ def _all_items(workspace: Workspace, sources: Sequence[str]) -> Iterator[Item]:
         raise problem
 
 
-def _take(item: Item, known: set[str], workspace: Workspace) -> tuple[Item, str, list[Clip], str]:
+def _take(item: Item, workspace: Workspace) -> tuple[Item, str, list[Clip], str]:
     if item.problem:
         return item, "", [], item.problem
     try:
         content_hash = media.file_hash(item.path)
-        if content_hash in known and item.start_s is None and item.end_s is None:
+        whole = item.start_s is None and item.end_s is None
+        if whole and workspace.known_contents([content_hash]):
             return item, content_hash, [], ""
         return item, content_hash, clips_of(item, content_hash, workspace.config.corpus), ""
     except MediaError as error:

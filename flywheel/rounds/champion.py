@@ -5,7 +5,6 @@ A champion is a unit: a round's model and adapter by their hashes, its configura
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import asdict
 from typing import Any
@@ -149,26 +148,18 @@ def tested(context: RoundContext, round: int) -> Judgement:
     workspace, settings = context.workspace, context.config
     candidate = candidate_of(context, round)
     # By the champion, also one that came back by a rollback: its budget is spent once.
-    key, look = f"looks:{workspace.champion()}", 1
-    looks: list[list[Any]] = json.loads(workspace.meta(key) or "[]")
+    look = 1
     if len(set(candidate.groups)) >= settings.gate.min_anchors:
-        mine = [round, content_id(list(candidate.after), list(candidate.before))]
-        if mine not in looks:
-            looks.append(mine)
-            # Before the verdict: a look whose outcome somebody saw must have been counted.
-            workspace.set_meta(key, json.dumps(looks))
-        look = looks.index(mine) + 1
+        # Before the verdict: a look whose outcome somebody saw must have been counted.
+        digest = content_id(list(candidate.after), list(candidate.before))
+        look = workspace.ledger.add_look(workspace.champion(), round, digest)
     return judge(candidate, settings.gate, look, resamples=settings.evaluate.resamples)
 
 
 def freeze(context: RoundContext, round: int) -> None:
     """Keep the data of a round as it is now."""
     workspace = context.workspace
-    values = {
-        "leads": sorted(leads(workspace)), "gold": gold_texts(workspace), "excluded": sorted(excluded(workspace)),
-        "retired": sorted(workspace.retired()),
-    }  # fmt: skip
-    workspace.freeze(round, values)
+    workspace.freeze(round, leads=leads(workspace), gold=gold_texts(workspace), excluded=excluded(workspace))
 
 
 def put_in_force(context: RoundContext, round: int, reason: str, action: str = "promote", **more: Any) -> None:

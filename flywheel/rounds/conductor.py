@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -37,11 +38,7 @@ def current_round(context: RoundContext) -> int:
 
 def order_of(context: RoundContext, round: int) -> tuple[str, ...]:
     """The stages of a round: as recorded when it began, else as the configuration has them now."""
-    recorded = context.workspace.order(round)
-    if recorded is not None:
-        return recorded
-    # Begun before orders were recorded: a stage that is newer must not be found pending behind it.
-    return ORDER if context.workspace.stages_s(round) else context.config.rounds.stages
+    return context.workspace.order(round) or context.config.rounds.stages
 
 
 def current_stage(context: RoundContext, round: int) -> str:
@@ -244,3 +241,19 @@ def flat(said: Mapping[str, Any]) -> dict[str, float]:
     pretrained = said["details"].get("pretrain", {})
     out.update({name: float(value) for name, value in pretrained.items() if name.startswith("noise_rate/")})
     return out
+
+
+def rewrite_reports(context: RoundContext) -> None:
+    """Write the reports that there are again, from what the records hold now."""
+    # What the context has read may be gone.
+    fresh = RoundContext(context.workspace, context.tracker)
+    for round in context.workspace.rounds():
+        folder = context.workspace.report_folder(round)
+        if not folder.exists():
+            continue
+        try:
+            write_report(fresh, [figures(fresh, r) for r in range(round + 1)], round)
+        except UserError as error:
+            say(f"report: {error}")
+            # No clip is left: a page of none.
+            shutil.rmtree(folder)

@@ -16,8 +16,10 @@ from flywheel.core.types import LEARN, MEASURE, Clip, Correction, Cue, standing
 from flywheel.formats.export import WRITERS, Card, ExportRow, describe
 from flywheel.rounds.champion import unit
 from flywheel.rounds.context import RoundContext
-from flywheel.store import Workspace
+from flywheel.rounds.texts import CurrentTexts
+from flywheel.store import View
 from flywheel.store.media import write_clip
+from flywheel.store.view import clip_of
 
 
 def export(
@@ -35,19 +37,18 @@ def export(
         raise UserError(f"{out}: holds something already. Name a new folder with --out.")
     workspace = context.workspace
     chosen = workspace.champion() if round is None else round
-    view = workspace.as_of(chosen) if chosen and workspace.frozen(chosen) is not None else workspace
+    view: View = workspace.as_of(chosen) if chosen and workspace.frozen(chosen) is not None else workspace
     if round and view is workspace:
         raise UserError(f"export: round {round} never came to its gate, so there is no data of it as it was.")
-    frozen = RoundContext(view, context.tracker)
     sources, left_out, hours = Counter[str](), Counter[str](), [0.0]
     temporary = out.with_name(f".{out.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
         went: list[str] = []
-        WRITERS[form](_noting(_rows(frozen, chosen, splits, sources, left_out, hours), went), temporary)
+        WRITERS[form](_noting(_rows(context, view, chosen, splits, sources, left_out, hours), went), temporary)
         count = sum(sources.values())
-        describe(_card(frozen, chosen, form, count, sources, left_out, hours[0]), temporary)
+        describe(_card(context, view, chosen, form, count, sources, left_out, hours[0]), temporary)
         if out.exists():
             out.rmdir()
         # Before it appears: a dataset that nobody knows of could not be found when a clip must go.
@@ -75,19 +76,20 @@ def _noting(rows: Iterator[ExportRow], went: list[str]) -> Iterator[ExportRow]:
 
 def _rows(
     context: RoundContext,
+    view: View,
     round: int,
     splits: tuple[str, ...],
     sources: Counter[str],
     left_out: Counter[str],
     hours: list[float],
 ) -> Iterator[ExportRow]:
-    workspace, texts = context.workspace, context.texts()
-    newest = max([r for r in workspace.rounds() if texts.captions(r)], default=0)
+    texts = CurrentTexts(view)
+    newest = max([r for r in view.rounds() if texts.captions(r)], default=0)
     best = texts.choose(newest, context.config.gate.min_anchors, context.config.pretrain.texts).round
     order = dict.fromkeys([best, *range(newest, -1, -1)])
-    cues = _cues(workspace)
-    evaluated = dict(workspace.annotations(round=round, purpose=MEASURE).select("clip_id", "text").iter_rows())
-    for clip in sorted(context.split(*splits), key=lambda c: c.id):
+    cues = _cues(view)
+    evaluated = dict(view.annotations(round=round, purpose=MEASURE).select("clip_id", "text").iter_rows())
+    for clip in _clips(view, splits):
         human = texts.human.get(clip.id)
         found = next((a for r in order if (a := texts.captions(r).get(clip.id)) is not None), None)
         if clip.id in texts.gold:
@@ -117,6 +119,13 @@ def _rows(
         )  # fmt: skip
 
 
+def _clips(view: View, splits: tuple[str, ...]) -> list[Clip]:
+    """The clips of these splits, by id. Raises UserError where there are no clips at all."""
+    if not view.count("clips"):
+        raise UserError(f"{view.root}: holds no clips. Take videos in with 'flywheel ingest FOLDER'.")
+    return sorted((clip_of(row) for s in splits for row in view.clips(s).iter_rows(named=True)), key=lambda c: c.id)
+
+
 def _video(
     clip: Clip, source: str, sources: Counter[str], left_out: Counter[str], hours: list[float], out: Path
 ) -> str:
@@ -131,7 +140,7 @@ def _video(
         return ""
 
 
-def _cues(workspace: Workspace) -> dict[str, tuple[Cue, ...]]:
+def _cues(workspace: View) -> dict[str, tuple[Cue, ...]]:
     """Clip id -> the cues of its newest dense caption, as people left them."""
     dense = workspace.annotations(kind="dense_caption", purpose=LEARN).sort("round")
     said: dict[str, list[Correction]] = {}
@@ -148,6 +157,7 @@ def _cues(workspace: Workspace) -> dict[str, tuple[Cue, ...]]:
 
 def _card(
     context: RoundContext,
+    view: View,
     round: int,
     form: str,
     count: int,
@@ -178,7 +188,7 @@ def _card(
     prompts = {
         name: ", ".join(sorted({said[name] for said in asked if name in said})) for said in asked for name in said
     }
-    said = workspace.corrections()
+    said = view.corrections()
     return Card(
         name=workspace.root.name, form=form, round=round, champion_since=since, num_clips=count, hours=hours, counts=dict(sources), left_out=dict(left_out),
         model={

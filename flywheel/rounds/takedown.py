@@ -1,136 +1,116 @@
-"""Taking clips down: all that a workspace holds of them goes, and where they were used is said."""
+"""Taking clips down: removes all that a workspace holds of them, and says where they were used."""
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import sqlalchemy as sql
 
 from flywheel.core.errors import UserError
-from flywheel.core.progress import say
-from flywheel.rounds.context import RoundContext
-from flywheel.store import database as db
+from flywheel.store import Workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Takedown:
+    """What was taken down, and where it had been used."""
+
+    #: Ids of the clips.
+    clips: list[str]
+    #: Rows removed, by kind of record and for ``corrections``.
+    removed: dict[str, int]
+    #: Where rounds learned from them: ``clip_id``, ``round``, ``stage`` and ``use``.
+    learned: list[dict[str, Any]]
+    #: Rounds whose models were measured by them.
+    anchors_of: list[int]
+    #: Folders of the datasets that held them.
+    exports: list[str]
+    exports_deleted: bool
+    #: Their files outside the workspace, which are not the house's to delete.
+    files: list[str]
 
 
 def take_down(
-    context: RoundContext, names: Sequence[str], reason: str, *, keep_exports: bool = False
-) -> dict[str, Any]:
-    """Remove clips (ids, their first digits, or paths of their files) from records, corrections, snapshots, caches, reports and exports; the caller holds the lock.
+    workspace: Workspace,
+    names: Sequence[str],
+    reason: str,
+    *,
+    rewrite: Callable[[], None],
+    keep_exports: bool = False,
+) -> Takedown:
+    """Remove clips from records, corrections, snapshots, caches, reports and exports; the caller holds the lock.
 
-    Returns where they were used: ``learned`` (round, stage and use), ``exports`` that held them, ``files`` outside the workspace that are not ours to delete.
-    They are refused when they come again. The same command again finishes what was interrupted. Raises UserError for a name that is no clip's.
+    ``names`` are ids, their first digits, or paths of files. ``rewrite`` writes the reports again from what is left.
+    The clips are refused when they come again. The same command again finishes what was interrupted.
+    Raises UserError for a name that is no clip's.
     """
-    workspace = context.workspace
-    ids = _ids(context, names)
-    clips = workspace.clips().filter(pl.col("id").is_in(sorted(ids)))
-    known = clips.height > 0
-    usage = _usage(context, ids, clips) if known else _noted(context, ids)
-    if known:
-        # First, so that what an interrupted takedown left is known to be on its way out, and nothing is taken in again.
-        _note(context, ids, reason, usage)
-    texts = set(workspace.annotations().filter(pl.col("clip_id").is_in(sorted(ids)))["id"])
-    removed = workspace.records.remove(
-        {
-            "generations": pl.col("clip_id").is_in(sorted(ids)), "embeddings": pl.col("clip_id").is_in(sorted(ids)),
-            "examples": pl.col("clip_id").is_in(sorted(ids)), "rejected": pl.col("clip_id").is_in(sorted(ids)),
-            "noise_signals": pl.col("annotation_id").is_in(sorted(texts)), "annotations": pl.col("clip_id").is_in(sorted(ids)),
-        }
-    )  # fmt: skip
-    corrections = workspace.forget_corrections(ids)
-    _caches(context, clips)
+    ids = {clip_id for name in names for clip_id in _ids(workspace, name)}
+    clips = workspace.clips_by_id(ids)
+    usage = _usage(workspace, ids, clips) if clips.height else _noted_usage(workspace, ids)
+    if clips.height:
+        # First, so that an interrupted takedown is on record, and nothing of it is taken in again.
+        workspace.takedowns.note(ids, reason, usage)
+    removed = workspace.takedowns.remove_records(ids)
+    removed["corrections"] = workspace.takedowns.forget_people(ids)
+    _empty_caches(workspace, clips)
     for export in usage["exports"]:
         if not keep_exports and Path(export).is_dir():
             shutil.rmtree(export)
-            workspace.forget_export(export)
-    # Last: with the clip gone the command would not know what it was called any more.
-    removed |= workspace.records.remove({"clips": pl.col("id").is_in(sorted(ids))})
+            workspace.ledger.forget_export(export)
+    # Last: with the clip gone the command would not know any more what it was called.
+    removed |= workspace.takedowns.remove_clips(ids)
     workspace.database.scrub()
-    _reports(context)
+    # Reports show pictures and texts.
+    rewrite()
+    return Takedown(clips=sorted(ids), removed=removed, exports_deleted=not keep_exports, **usage)
+
+
+def _ids(workspace: Workspace, name: str) -> set[str]:
+    """Ids of the clips that a name means: of a file all of them, of first digits one."""
+    ids = set(workspace.find_clips(name)["id"]) or {i for i in workspace.taken_down() if i.startswith(name)}
+    by_id = [i for i in ids if i.startswith(name)]
+    if not ids or len(by_id) > 1:
+        raise UserError(
+            f"takedown {name}: names {len(by_id) or 'no'} clip{'s' * (len(by_id) != 1)}. "
+            "Give the id as 'flywheel show' prints it, or the file's path."
+        )
+    return ids
+
+
+def _usage(workspace: Workspace, ids: set[str], clips: pl.DataFrame) -> dict[str, Any]:
+    """Where the clips were used: fields of :class:`Takedown`."""
+    columns = ["clip_id", "round", "stage", "use"]
+    learned = workspace.records.of_clips("examples", ids, columns)
+    is_anchor = "anchor" in set(clips["split"])
+    inside = workspace.root.resolve()
     return {
-        "clips": sorted(ids),
-        "removed": {**removed, "corrections": corrections},
-        "exports_deleted": not keep_exports,
-        **usage,
+        "learned": learned.sort("round", "stage", "clip_id").to_dicts(),
+        "anchors_of": [round for round in workspace.rounds() if round] if is_anchor else [],
+        "exports": [out for out in workspace.ledger.exports_with(ids) if Path(out).is_dir()],
+        "files": sorted({uri for uri in clips["uri"] if not Path(uri).resolve().is_relative_to(inside)}),
     }
 
 
-def _ids(context: RoundContext, names: Sequence[str]) -> set[str]:
-    clips = context.workspace.clips()
-    down = set(context.workspace.taken_down())
-    found: set[str] = set()
-    for name in names:
-        path = str(Path(name).resolve())
-        mine = clips.filter(pl.col("id").str.starts_with(name) | (pl.col("uri") == name) | (pl.col("uri") == path))
-        ids = set(mine["id"]) or {i for i in down if i.startswith(name)}
-        by_id = [i for i in ids if i.startswith(name)]
-        if not ids or len(by_id) > 1:
-            raise UserError(
-                f"takedown {name}: names {len(by_id) or 'no'} clip{'s' * (len(by_id) != 1)}. Give the id as 'flywheel show' prints it, or the file's path."
-            )
-        found |= ids
-    return found
+def _noted_usage(workspace: Workspace, ids: set[str]) -> dict[str, Any]:
+    """What :func:`_usage` gave when the clips were still there."""
+    return workspace.takedowns.usage(ids) or {"learned": [], "anchors_of": [], "exports": [], "files": []}
 
 
-def _usage(context: RoundContext, ids: set[str], clips: pl.DataFrame) -> dict[str, Any]:
-    workspace = context.workspace
-    learned = workspace.examples().filter(pl.col("clip_id").is_in(sorted(ids)))
-    inside = str(workspace.root.resolve())
-    exports = [e["out"] for e in workspace.exports() if Path(e["out"]).is_dir() and ids & set(e["clips"])]
-    return {
-        "learned": learned.select("clip_id", "round", "stage", "use").sort("round", "stage", "clip_id").to_dicts(),
-        "anchors_of": [r for r in workspace.rounds() if r] if set(clips["split"]) & {"anchor"} else [],
-        "exports": exports,
-        "files": sorted({u for u in clips["uri"] if not str(Path(u).resolve()).startswith(inside)}),
-    }  # fmt: skip
+def _empty_caches(workspace: Workspace, clips: pl.DataFrame) -> None:
+    """Remove the clips' pictures, and their files where they lie in the workspace.
 
-
-def _note(context: RoundContext, ids: set[str], reason: str, usage: dict[str, Any]) -> None:
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    rows = [{"clip_id": i, "reason": reason, "at": at, "usage": json.dumps(usage)} for i in sorted(ids)]
-    with context.workspace.database.transaction() as connection:
-        context.workspace.database.insert_new(connection, db.takedowns, rows)
-
-
-def _noted(context: RoundContext, ids: set[str]) -> dict[str, Any]:
-    with context.workspace.database.transaction() as connection:
-        raw = (
-            connection.execute(sql.select(db.takedowns.c.usage).where(db.takedowns.c.clip_id.in_(sorted(ids))))
-            .scalars()
-            .first()
-        )
-    return dict(json.loads(raw)) if raw else {"learned": [], "anchors_of": [], "exports": [], "files": []}
-
-
-def _caches(context: RoundContext, clips: pl.DataFrame) -> None:
-    """Frames are found by hashes of content and times, under whatever settings they were decoded: the whole cache goes, and is made again as it is needed."""
-    workspace = context.workspace
+    Frames are found by hashes of content and times, under whatever settings they were decoded: the whole cache goes,
+    and is made again as it is needed.
+    """
     shutil.rmtree(workspace.cache.folder, ignore_errors=True)
     for content_hash in set(clips["content_hash"]):
         (workspace.root / "cache" / "proxies" / content_hash[:2] / f"{content_hash}.mp4").unlink(missing_ok=True)
-    others = set(workspace.clips().filter(~pl.col("id").is_in(clips["id"].to_list()))["uri"])
-    for uri in set(clips["uri"]) - others:
-        if Path(uri).resolve().is_relative_to((workspace.root / "media").resolve()):
-            # Taken out of a tar into the workspace.
-            Path(uri).unlink(missing_ok=True)
-
-
-def _reports(context: RoundContext) -> None:
-    """Reports show pictures and texts: they are written again from what is left."""
-    from flywheel.rounds.conductor import figures
-    from flywheel.rounds.report import write_report
-
-    fresh = RoundContext(context.workspace, context.tracker)
-    for round in context.workspace.rounds():
-        if context.workspace.report_folder(round).exists():
-            try:
-                write_report(fresh, [figures(fresh, r) for r in range(round + 1)], round)
-            except UserError as error:
-                # No clip is left: a page of none.
-                say(f"takedown: {error}")
-                shutil.rmtree(context.workspace.report_folder(round))
+    # Taken out of a tar into the workspace; other clips may lie in the same file.
+    media = (workspace.root / "media").resolve()
+    files = {uri for uri in clips["uri"] if Path(uri).resolve().is_relative_to(media)}
+    others = workspace.clips_at(files).filter(~pl.col("id").is_in(clips["id"].to_list()))
+    for uri in files - set(others["uri"]):
+        Path(uri).unlink(missing_ok=True)

@@ -11,8 +11,8 @@ import polars as pl
 from flywheel.core.types import CAPTION, LEARN, Annotation, Correction, agreement, corrected, standing
 from flywheel.metrics import token_f1
 from flywheel.metrics.paired import paired_test
-from flywheel.store import Workspace
-from flywheel.store.workspace import annotation_of
+from flywheel.store import View
+from flywheel.store.view import annotation_of
 from human_refine.gold import gold_texts
 from human_refine.people import heard, leads
 
@@ -61,7 +61,7 @@ class CurrentTexts:
     Holds what people judged and no more; a round's other captions are read for the clips that are asked of.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: View) -> None:
         self._workspace = workspace
         #: Clips that check refiners: nothing learns from them, or is measured on them.
         self.gold = frozenset(gold_texts(workspace))
@@ -91,17 +91,17 @@ class CurrentTexts:
         """
         workspace = self._workspace
         retired = workspace.retired()
-        written = workspace.records.rounds("annotations")
-        unused = {r for r in written if retired and workspace.stage(r, "annotate")[1].get("by") in retired}
-        return tuple(r for r in written if r not in unused and workspace.count_annotations(r))
+        unused = {r for r, by in workspace.writers().items() if by in retired}
+        return tuple(r for r in workspace.records.rounds("annotations") if r not in unused and workspace.count_texts(r))
 
     def of(self, round: int, clip_ids: Iterable[str]) -> dict[str, Annotation]:
         """The round's captions of these clips, by clip id."""
         wanted = list(clip_ids)
         if round not in self.rounds or not wanted:
             return {}
-        rows = self._workspace.records.select("annotations", pl.col("clip_id").is_in(wanted), round=round)
-        return {row["clip_id"]: annotation_of(row) for row in rows.filter(_LEARNED).iter_rows(named=True)}
+        where = _LEARNED & pl.col("clip_id").is_in(wanted)
+        rows = self._workspace.records.read("annotations", round=round, where=where)
+        return {row["clip_id"]: annotation_of(row) for row in rows.iter_rows(named=True)}
 
     def captions(self, round: int) -> Mapping[str, Annotation]:
         """All of the round's captions by clip id, held in memory: for small corpora and tests."""

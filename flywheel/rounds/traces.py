@@ -13,7 +13,7 @@ import polars as pl
 from flywheel.core.types import HUMAN, Example, content_id
 from flywheel.rounds.texts import CurrentTexts
 from flywheel.store import Workspace
-from flywheel.store.records import SCHEMAS
+from flywheel.store.columns import SCHEMAS
 
 #: Rows that are written, and recorded, at a time.
 _BATCH = 65_536

@@ -1,193 +1,41 @@
-"""The SQL side of a workspace: which record keys exist and in which shard, corrections, rounds and their stages.
+"""The border to SQL: one engine, transactions, and errors that are ours.
 
-SQLite in WAL mode by default, PostgreSQL by its URL. This module is the border to SQL: what it raises is ours.
+SQLite in WAL mode by default, PostgreSQL by its URL.
 """
 
 from __future__ import annotations
 
+import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sql
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from flywheel.core.errors import BorderError, UserError
+from flywheel.core.errors import BorderError, FlywheelError, UserError
+from flywheel.core.progress import say
+from flywheel.store import schema
 
-metadata = sql.MetaData()
-
-#: Layout of the database; a later layout brings its migration.
-SCHEMA_VERSION = 3
-
-#: Times as text sort as times only byte by byte, which PostgreSQL does not do of itself.
-_TIME = sql.String().with_variant(sql.String(collation="C"), "postgresql")
-
-meta = sql.Table(
-    "meta", metadata,
-    sql.Column("key", sql.String, primary_key=True), sql.Column("value", sql.Text, nullable=False),
-)  # fmt: skip
-
-#: A shard is part of the workspace from the moment its row is committed here, not before.
-shards = sql.Table(
-    "shards", metadata,
-    sql.Column("name", sql.String, primary_key=True),
-    sql.Column("kind", sql.String, nullable=False, index=True),
-    sql.Column("round", sql.Integer),
-    sql.Column("num_rows", sql.Integer, nullable=False),
-    #: Order of the commits.
-    sql.Column("position", sql.Integer, nullable=False, server_default="0"),
-)  # fmt: skip
-
-#: The unique keys: a record that exists can't be written again, whoever tries.
-keys = sql.Table(
-    "keys", metadata,
-    sql.Column("kind", sql.String, primary_key=True),
-    sql.Column("key", sql.String, primary_key=True),
-    sql.Column("shard", sql.String, nullable=False),
-)  # fmt: skip
-
-#: Where a file's content was last seen: a file that moved is the same clip.
-locations = sql.Table(
-    "locations", metadata,
-    sql.Column("content_hash", sql.String, primary_key=True), sql.Column("uri", sql.Text, nullable=False),
-)  # fmt: skip
-
-corrections = sql.Table(
-    "corrections", metadata,
-    sql.Column("id", sql.String, primary_key=True),
-    sql.Column("annotation_id", sql.String, nullable=False, index=True),
-    sql.Column("clip_id", sql.String, nullable=False, index=True),
-    sql.Column("verdict", sql.String, nullable=False),
-    sql.Column("text", sql.Text, nullable=False),
-    sql.Column("refiner", sql.String, nullable=False, index=True),
-    sql.Column("reason", sql.Text, nullable=False),
-    sql.Column("seconds", sql.Float, nullable=False),
-    sql.Column("payload", sql.Text, nullable=False, server_default=""),
-    sql.Column("at", _TIME, nullable=False),
-)  # fmt: skip
-
-#: Who may refine. The token itself is nowhere: only its hash.
-refiners = sql.Table(
-    "refiners", metadata,
-    sql.Column("name", sql.String, primary_key=True),
-    sql.Column("role", sql.String, nullable=False),
-    sql.Column("token_hash", sql.String, nullable=False, unique=True),
-    sql.Column("at", sql.String, nullable=False),
-)  # fmt: skip
-
-#: Clips whose right text is known, to check refiners with; the newest row of a clip counts.
-gold = sql.Table(
-    "gold", metadata,
-    sql.Column("id", sql.String, primary_key=True),
-    sql.Column("clip_id", sql.String, nullable=False, index=True),
-    sql.Column("text", sql.Text, nullable=False),
-    sql.Column("by", sql.String, nullable=False),
-    sql.Column("at", _TIME, nullable=False),
-)  # fmt: skip
-
-#: Clips that were taken down, and are refused when they come again; ``usage`` says where they were used, as JSON.
-takedowns = sql.Table(
-    "takedowns", metadata,
-    sql.Column("clip_id", sql.String, primary_key=True),
-    sql.Column("reason", sql.Text, nullable=False),
-    sql.Column("at", _TIME, nullable=False),
-    sql.Column("usage", sql.Text, nullable=False),
-)  # fmt: skip
-
-#: Datasets that were taken away, and of which clips, as JSON.
-exports = sql.Table(
-    "exports", metadata,
-    sql.Column("out", sql.Text, primary_key=True),
-    sql.Column("at", _TIME, nullable=False),
-    sql.Column("round", sql.Integer, nullable=False),
-    sql.Column("clips", sql.Text, nullable=False),
-)  # fmt: skip
-
-#: Refiners whose words are left out, and taken in again; the newest row of a name counts.
-exclusions = sql.Table(
-    "exclusions", metadata,
-    sql.Column("id", sql.String, primary_key=True),
-    sql.Column("refiner", sql.String, nullable=False),
-    sql.Column("excluded", sql.Boolean, nullable=False),
-    sql.Column("reason", sql.Text, nullable=False),
-    sql.Column("at", _TIME, nullable=False),
-)  # fmt: skip
-
-#: Which annotation lies before whom, and until when (seconds since 1970).
-leases = sql.Table(
-    "leases", metadata,
-    sql.Column("annotation_id", sql.String, primary_key=True),
-    sql.Column("refiner", sql.String, nullable=False, index=True),
-    sql.Column("until", sql.Float, nullable=False),
-)  # fmt: skip
-
-stages = sql.Table(
-    "stages", metadata,
-    sql.Column("round", sql.Integer, primary_key=True),
-    sql.Column("stage", sql.String, primary_key=True),
-    sql.Column("state", sql.String, nullable=False),
-    sql.Column("seconds", sql.Float, nullable=False, default=0.0),
-    sql.Column("result", sql.Text, nullable=False, default="{}"),
-)  # fmt: skip
-
-champions = sql.Table(
-    "champions", metadata,
-    sql.Column("id", sql.Integer, primary_key=True, autoincrement=True),
-    sql.Column("round", sql.Integer, nullable=False),
-    sql.Column("reason", sql.Text, nullable=False),
-    sql.Column("at", sql.String, nullable=False),
-    #: "promote" or "rollback"; ``details`` is what the champion consists of, as JSON.
-    sql.Column("action", sql.String, nullable=False, server_default="promote"),
-    sql.Column("details", sql.Text, nullable=False, server_default="{}"),
-)  # fmt: skip
-
-
-#: Layout -> what brings it to the next one. New tables need nothing: they are made where they are missing.
-_MIGRATIONS: dict[int, tuple[str, ...]] = {
-    1: (
-        "ALTER TABLE corrections ADD COLUMN payload TEXT NOT NULL DEFAULT ''",
-        "CREATE INDEX IF NOT EXISTS ix_corrections_refiner ON corrections (refiner)",
-    ),
-    # SQLite alone had layouts before this one.
-    2: (
-        "ALTER TABLE shards ADD COLUMN position INTEGER NOT NULL DEFAULT 0",
-        "UPDATE shards SET position = rowid",
-        "ALTER TABLE champions ADD COLUMN action VARCHAR NOT NULL DEFAULT 'promote'",
-        "ALTER TABLE champions ADD COLUMN details TEXT NOT NULL DEFAULT '{}'",
-    ),
-}
-#: What a database that was moved says in :data:`meta`.
-MOVED_TO = "moved_to"
+T = TypeVar("T")
+#: How long a writer waits for another one, in milliseconds (SQLite).
+BUSY_MS = 20_000
+#: Values in one ``IN (...)``.
+IN_LIST = 500
+_DAMAGE = ("no such table", "no such column", "not a database", "malformed")
+# Numbers of PostgreSQL's advisory locks: of opening, and of writing.
+_OPENING, _WRITING = 7021996, 7021997
 
 
 class Database:
     """One engine, translated errors, and the transaction as the only way in."""
 
     def __init__(self, url: str) -> None:
-        try:
-            parsed = sql.make_url(url)
-            if parsed.drivername in ("postgresql", "postgres"):
-                parsed = parsed.set(drivername="postgresql+psycopg")
-            options: dict[str, Any] = {}
-            if parsed.get_backend_name() == "postgresql":
-                # A server that was started anew, or closed what idled, is met with a new connection; a machine that went
-                # down holds its lock for a minute, not for the two hours after which servers ask of themselves.
-                options["pool_pre_ping"] = True
-                if "options" not in parsed.query:
-                    alive = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
-                    options["connect_args"] = {"options": alive}
-            self.engine = sql.create_engine(parsed, **options)
-        except (ArgumentError, NoSuchModuleError) as error:
-            raise UserError(
-                "store.database: no database URL. Write postgresql://user@host/name, or leave it empty."
-            ) from error
-        except ModuleNotFoundError as error:
-            raise UserError(
-                f"store.database: the driver {error.name} is not installed. pip install 'video-dataflywheel[postgres]'."
-            ) from error
+        self.engine = _engine(url)
         #: What errors name: the URL without its password.
         self.name = "flywheel.db" if self.is_sqlite else self.engine.url.render_as_string(hide_password=True)
         if self.engine.dialect.name not in ("sqlite", "postgresql"):
@@ -195,128 +43,217 @@ class Database:
                 f"store.database: {self.engine.dialect.name} is not known. There are SQLite and PostgreSQL."
             )
         if self.is_sqlite:
-
-            @sql.event.listens_for(self.engine, "connect")
-            def _set_up(connection, _record) -> None:  # type: ignore[no-untyped-def]
-                # WAL lets readers go on beside the writer; FULL makes an acknowledged commit survive a power cut.
-                connection.execute("PRAGMA journal_mode=WAL")
-                connection.execute("PRAGMA synchronous=FULL")
-                connection.execute("PRAGMA busy_timeout=20000")
-                # What is deleted is overwritten: a text that was taken down does not stay in a free page.
-                connection.execute("PRAGMA secure_delete=ON")
-
-        with self.transaction() as connection:
-            if not self.is_sqlite:
-                # Of two processes that open a new database one makes the tables, the other waits.
-                connection.execute(sql.text("SELECT pg_advisory_xact_lock(7021996)"))
-            metadata.create_all(connection)
-            version = sql.select(meta.c.value).where(meta.c.key == "schema_version")
-            found = connection.execute(version).scalar()
-            if found is None:
-                connection.execute(sql.insert(meta).values(key="schema_version", value=str(SCHEMA_VERSION)))
-            elif int(found) > SCHEMA_VERSION:
-                raise UserError(
-                    f"{self.name}: layout {found}, this version reads layout {SCHEMA_VERSION}. Use the version that made it."
-                )
-            elif int(found) < SCHEMA_VERSION:
-                # Taking the write lock first: of two processes that open an old workspace one migrates.
-                connection.execute(sql.update(meta).where(meta.c.key == "schema_version").values(value=meta.c.value))
-                for layout in range(int(connection.execute(version).scalar_one()), SCHEMA_VERSION):
-                    for statement in _MIGRATIONS[layout]:
-                        connection.execute(sql.text(statement))
-                connection.execute(
-                    sql.update(meta).where(meta.c.key == "schema_version").values(value=str(SCHEMA_VERSION))
-                )
+            sql.event.listen(self.engine, "connect", _set_up_sqlite)
+        self._bring_to_layout()
 
     @property
     def is_sqlite(self) -> bool:
         return self.engine.dialect.name == "sqlite"
 
+    def _bring_to_layout(self) -> None:
+        """Make the tables of a new database, and migrate an old one, in one transaction.
+
+        Raises UserError for a newer one.
+        """
+        with self.transaction() as connection:
+            layout = self._layout(connection)
+            if layout == schema.VERSION:
+                return
+            # Of two processes that open a new or an old workspace one makes its tables, the other waits.
+            if self.is_sqlite:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                connection.execute(sql.text(f"SELECT pg_advisory_xact_lock({_OPENING})"))
+            layout = before = self._layout(connection)
+            while layout is not None and layout < schema.VERSION:
+                schema.MIGRATIONS[layout](connection)
+                layout += 1
+            schema.metadata.create_all(connection)
+            connection.execute(sql.delete(schema.meta).where(schema.meta.c.key == schema.VERSION_KEY))
+            connection.execute(sql.insert(schema.meta).values(key=schema.VERSION_KEY, value=str(schema.VERSION)))
+        if before is not None and before < schema.VERSION:
+            say(f"{self.name}: brought to layout {schema.VERSION}")
+
+    def _layout(self, connection: sql.Connection) -> int | None:
+        """Number of the database's layout; None for one without tables."""
+        if not sql.inspect(connection).has_table(schema.meta.name):
+            return None
+        query = sql.select(schema.meta.c.value).where(schema.meta.c.key == schema.VERSION_KEY)
+        value = connection.execute(query).scalar()
+        if value is None:
+            return None
+        if int(value) > schema.VERSION:
+            raise UserError(
+                f"{self.name}: layout {value}, this version reads layout {schema.VERSION}. "
+                "Use the version that made it."
+            )
+        return int(value)
+
     @contextmanager
     def transaction(self) -> Iterator[sql.Connection]:
+        """A connection whose changes are committed at the end, or rolled back.
+
+        Raises BorderError for what SQL raises.
+        """
         try:
             with self.engine.begin() as connection:
                 yield connection
-        except OperationalError as error:
-            text = " ".join(str(error.orig).split())
-            if "full" in text or "disk I/O" in text or "No space left" in text:
-                raise BorderError(
-                    f"{self.name}: can't write ({text}). Free space on the disk and run the same command."
-                ) from error
-            raise BorderError(f"{self.name}: {text}. Check that the database is there and writable.") from error
-        except SQLAlchemyError as error:
-            raise BorderError(f"{self.name}: {' '.join(str(error).split())}.") from error
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise self._translated(error) from error
+
+    def _translated(self, error: Exception) -> FlywheelError:
+        text = " ".join(str(getattr(error, "orig", None) or error).split())
+        if any(sign in text for sign in ("is full", "disk I/O", "No space left")):
+            mend = "Free space on the disk and run the same command; nothing written before is lost."
+            return BorderError(f"{self.name}: can't write ({text}). {mend}")
+        if ("relation" in text and "does not exist" in text) or any(sign in text for sign in _DAMAGE):
+            return BorderError(f"{self.name}: damaged, or not a workspace's ({text}). Restore it from a backup.")
+        return BorderError(f"{self.name}: {text}. Check that the database is there and writable.")
 
     def insert_new(self, connection: sql.Connection, table: sql.Table, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Insert the rows whose primary key is not there; returns how many were. The database decides, whoever else writes now."""
+        """Insert the rows whose primary key is new; returns how many were.
+
+        The database decides, whoever else writes.
+        """
+        if not rows:
+            return 0
         insert = sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
         statement = insert.on_conflict_do_nothing().returning(*table.primary_key.columns)
-        return len(connection.execute(statement, [dict(row) for row in rows]).all()) if rows else 0
+        return len(connection.execute(statement, [dict(row) for row in rows]).all())
+
+    def replace(self, connection: sql.Connection, table: sql.Table, row: Mapping[str, Any]) -> None:
+        """Insert a row, or change the one that has its primary key."""
+        insert = sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
+        names = [column.name for column in table.primary_key.columns]
+        changed = {name: value for name, value in row.items() if name not in names}
+        connection.execute(insert.values(**row).on_conflict_do_update(index_elements=names, set_=changed))
 
     @contextmanager
     def exclusive(self) -> Iterator[bool]:
-        """Whether this process alone may write while the context lasts. SQLite lies in one folder, whose lock says it already;
-        PostgreSQL can be written from several machines, and lets go where the holder's connection ends."""
+        """Whether this process alone may write while the context lasts.
+
+        SQLite lies in one folder, whose lock says it already. PostgreSQL can be written from several machines,
+        and lets go when the holder's connection ends.
+        """
         if self.is_sqlite:
             yield True
             return
         try:
             with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                free = False
-                for attempt in range(20):
-                    # The server may need a moment to see that a killed holder is gone.
-                    time.sleep(0.1 * (attempt > 0))
-                    if free := bool(connection.execute(sql.text("SELECT pg_try_advisory_lock(7021997)")).scalar()):
-                        break
+                free = _try_lock(connection)
                 try:
                     yield free
                 finally:
                     if free:
-                        connection.execute(sql.text("SELECT pg_advisory_unlock(7021997)"))
+                        connection.execute(sql.text(f"SELECT pg_advisory_unlock({_WRITING})"))
         except SQLAlchemyError as error:
-            raise BorderError(f"{self.name}: {' '.join(str(error).split())}.") from error
+            raise self._translated(error) from error
 
     def is_empty(self) -> bool:
+        """Whether there are no records, corrections and stages."""
+        tables = (schema.shards, schema.keys, schema.corrections, schema.stages)
         with self.transaction() as connection:
-            tables = (shards, keys, corrections, stages)
-            return not any(connection.execute(sql.select(sql.func.count()).select_from(t)).scalar_one() for t in tables)
+            return not any(connection.execute(sql.select(table).limit(1)).first() for table in tables)
 
     def copy_to(self, other: Database) -> int:
-        """All rows into an empty database, in one transaction; returns how many. Raises UserError where the other holds something."""
+        """Copy all rows into an empty database, in one transaction; returns how many.
+
+        Raises UserError where the other holds something.
+        """
         if not other.is_empty():
             raise UserError(f"{other.name}: holds rows already. Name an empty database.")
         count = 0
-        with self.transaction() as here, other.transaction() as there:
-            there.execute(sql.delete(meta))
-            for table in metadata.sorted_tables:
-                for part in here.execute(sql.select(table)).mappings().partitions(5_000):
-                    there.execute(sql.insert(table), [dict(row) for row in part])
+        with self.transaction() as source, other.transaction() as target:
+            target.execute(sql.delete(schema.meta))
+            for table in schema.metadata.sorted_tables:
+                for part in source.execute(sql.select(table)).mappings().partitions(5_000):
+                    target.execute(sql.insert(table), [dict(row) for row in part])
                     count += len(part)
-                left, came = (
-                    c.execute(sql.select(sql.func.count()).select_from(table)).scalar_one() for c in (here, there)
-                )
-                if left != came:
+                total = sql.select(sql.func.count()).select_from(table)
+                before, after = source.execute(total).scalar_one(), target.execute(total).scalar_one()
+                if before != after:
                     raise BorderError(
-                        f"{other.name}: {came} of {left} rows of {table.name} came over. Nothing was kept; try again."
+                        f"{other.name}: {after} of {before} rows of {table.name} came over. "
+                        "Nothing was kept; try again."
                     )
-            if not other.is_sqlite:
-                last = there.execute(sql.select(sql.func.max(champions.c.id))).scalar()
-                if last:
-                    # Rows that came with their ids leave the sequence where it was.
-                    there.execute(
-                        sql.text("SELECT setval(pg_get_serial_sequence('champions', 'id'), :last)"), {"last": last}
-                    )
+            last = target.execute(sql.select(sql.func.max(schema.champions.c.id))).scalar()
+            if last and not other.is_sqlite:
+                # Rows that came with their ids leave the sequence where it was.
+                sequence = "SELECT setval(pg_get_serial_sequence('champions', 'id'), :last)"
+                target.execute(sql.text(sequence), {"last": last})
         return count
 
     def scrub(self) -> None:
-        """Leave nothing of deleted rows in SQLite's log beside the file; PostgreSQL's own vacuum does its part in time."""
-        if self.is_sqlite:
+        """Empty SQLite's log, which holds deleted rows; PostgreSQL's vacuum does its part in time."""
+        if not self.is_sqlite:
+            return
+        try:
             with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 connection.execute(sql.text("PRAGMA wal_checkpoint(TRUNCATE)"))
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise self._translated(error) from error
 
     def close(self) -> None:
+        """Close all connections."""
         self.engine.dispose()
 
 
 def sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file."""
     return f"sqlite:///{path}"
+
+
+def public_url(url: str) -> str:
+    """The URL without its password."""
+    return sql.make_url(url).render_as_string(hide_password=True)
+
+
+def parts(values: Iterable[T], size: int = IN_LIST) -> Iterator[list[T]]:
+    """The values in lists of at most ``size``."""
+    rest = iter(values)
+    while part := list(islice(rest, size)):
+        yield part
+
+
+def _engine(url: str) -> sql.Engine:
+    try:
+        parsed = sql.make_url(url)
+        if parsed.drivername in ("postgresql", "postgres"):
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        options: dict[str, Any] = {}
+        if parsed.get_backend_name() == "postgresql":
+            # A server that was started anew, or closed what idled, is met with a new connection.
+            options["pool_pre_ping"] = True
+            if "options" not in parsed.query:
+                # A machine that went down holds its lock for a minute, not for the two hours of servers' own settings.
+                alive = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+                options["connect_args"] = {"options": alive}
+        return sql.create_engine(parsed, **options)
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise UserError(
+            "store.database: no database URL. Write postgresql://user@host/name, or leave it empty."
+        ) from error
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"store.database: the driver {error.name} is not installed. pip install 'video-dataflywheel[postgres]'."
+        ) from error
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    # The wait first: the others may have to wait too.
+    connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+    # WAL lets readers go on beside the writer; FULL makes an acknowledged commit survive a power cut.
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    # What is deleted is overwritten: a text that was taken down does not stay in a free page.
+    connection.execute("PRAGMA secure_delete=ON")
+
+
+def _try_lock(connection: sql.Connection) -> bool:
+    """Take PostgreSQL's lock of writing; a server may need a moment to see that a killed holder is gone."""
+    for attempt in range(20):
+        if attempt:
+            time.sleep(0.1)
+        if connection.execute(sql.text(f"SELECT pg_try_advisory_lock({_WRITING})")).scalar():
+            return True
+    return False

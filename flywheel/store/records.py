@@ -1,17 +1,15 @@
 """Append-only records: Parquet shards that become visible whole, and a ledger that lets no key in twice.
 
-A shard is written to a temporary file, synced, renamed, and then committed to the ledger together with its keys in one
-transaction. Killed before the commit, its rows do not exist and the file is swept at the next opening for writing; killed
-after, they do. Readers read the shards that the ledger names and nothing else.
+A shard is written to a temporary file, synced, renamed, and then committed to the database together with its keys in
+one transaction. Killed before the commit, its rows do not exist and the file is swept at the next opening for writing;
+killed after, they do. Readers read the shards that the database names and nothing else.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
+import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,271 +17,165 @@ import polars as pl
 import sqlalchemy as sql
 
 from flywheel.core.errors import BorderError
-from flywheel.store import database as db
+from flywheel.store.columns import BY_ROUND, MENDS, SCHEMAS, key_column
+from flywheel.store.database import parts
+from flywheel.store.reading import RecordReader
+from flywheel.store.schema import keys as key_rows
+from flywheel.store.schema import shards as shard_rows
+from flywheel.store.schema import snapshots, superseded
+from flywheel.store.shards import SHARD_ROWS, Shard, collect, mergeable, scan, write_shard
 
-_F, _I, _S, _B = pl.Float64, pl.Int64, pl.String, pl.Boolean
-
-#: kind -> columns. The first column is the key.
-SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
-    "clips": {
-        "id": _S, "uri": _S, "content_hash": _S, "start_s": _F, "end_s": _F, "fps": _F, "width": _I, "height": _I,
-        "has_audio": _B, "transcript": _S, "sounds": _S, "split": _S,
-        "cues": pl.List(pl.Struct({"start_s": _F, "end_s": _F, "text": _S})),
-    },
-    "generations": {
-        "id": _S, "clip_id": _S, "prompt": _S, "model": _S, "adapter": _S, "sampling": _S, "candidate": _I, "text": _S,
-        "token_ids": pl.List(pl.Int32), "logprobs": pl.List(pl.Float32), "tokens_in": _I, "tokens_out": _I, "seconds": _F,
-        "finish": _S,
-    },
-    "annotations": {
-        "id": _S, "round": _I, "kind": _S, "clip_id": _S, "generation_id": _S, "source": _S, "text": _S,
-        "mean_logprob": _F, "payload": _S, "purpose": _S,
-    },
-    "rejected": {
-        "id": _S, "round": _I, "uri": _S, "clip_id": _S, "stage": _S, "reason": _S, "at": _S, "kind": _S, "purpose": _S,
-    },
-    #: A clip as a model's point; ``id`` is clip and model.
-    "embeddings": {"id": _S, "clip_id": _S, "model": _S, "vector": pl.List(pl.Float32)},
-    #: What a stage trained on, or was told not to say: ``use`` is "learned" or "rejected".
-    "examples": {
-        "id": _S, "round": _I, "stage": _S, "clip_id": _S, "annotation_id": _S, "source": _S, "use": _S, "weight": _F,
-        "text_hash": _S, "corrections": pl.List(_S),
-    },
-    "noise_signals": {"id": _S, "round": _I, "annotation_id": _S, "origin": _S, "value": _F},
-}  # fmt: skip
-
-#: A purpose was a kind of its own before texts had one.
-_WAS_MEASURED = pl.col("kind") == "evaluation"
-#: kind -> what a column holds in shards that were written before there was such a column, or that wrote something else in it.
-_BEFORE: dict[str, dict[str, pl.Expr]] = {
-    "clips": {"cues": pl.col("cues").fill_null(pl.lit([], dtype=SCHEMAS["clips"]["cues"]))},
-    "annotations": {
-        "payload": pl.col("payload").fill_null(""),
-        "kind": pl.when(_WAS_MEASURED).then(pl.lit("caption")).otherwise("kind"),
-        "purpose": pl.col("purpose").fill_null(
-            pl.when(_WAS_MEASURED).then(pl.lit("measure")).otherwise(pl.lit("learn"))
-        ),
-    },
-    "rejected": {
-        "kind": pl.when(_WAS_MEASURED)
-        .then(pl.lit("caption"))
-        .otherwise(
-            pl.col("kind").fill_null(
-                pl.when(pl.col("stage") == "annotate").then(pl.lit("caption")).otherwise(pl.lit(""))
-            )
-        ),
-        "purpose": pl.col("purpose").fill_null(
-            pl.when(pl.col("stage") != "annotate")
-            .then(pl.lit(""))
-            .otherwise(pl.when(_WAS_MEASURED).then(pl.lit("measure")).otherwise(pl.lit("learn")))
-        ),
-    },
-}
-
-_BY_ROUND = {"annotations", "rejected", "noise_signals", "examples"}
+#: Files that are scanned at once when all shards are searched.
+_FILES = 512
+#: So long a merged shard's files stay for readers that have listed them, in seconds.
+_GRACE_S = 600.0
 
 
-class Records:
-    """The Parquet side of a workspace."""
-
-    def __init__(self, root: Path, database: db.Database) -> None:
-        self.root = root
-        self._db = database
-        #: Only shards committed up to this place are read; None is all.
-        self.until: int | None = None
+class Records(RecordReader):
+    """Reads and writes records; only the holder of the workspace's lock may write."""
 
     def append(self, kind: str, rows: Sequence[dict[str, Any]], *, round: int | None = None) -> int:
-        """Write the rows whose key is new, as one shard; returns how many were. Equal keys count once."""
-        schema = SCHEMAS[kind]
-        key = next(iter(schema))
+        """Write the rows whose key is new, all or none of them; returns how many were. Equal keys count once."""
+        columns, key = SCHEMAS[kind], key_column(kind)
         unique = {row[key]: row for row in reversed(rows)}
         known = self.known(kind, unique)
         fresh = [row for row in rows if row[key] not in known and unique.pop(row[key], None) is not None]
         if not fresh:
             return 0
-        folder = self.root / kind / (f"round={round:03d}" if kind in _BY_ROUND else "")
-        name = f"part-{uuid.uuid4().hex}.parquet"
-        # By column, which is several times faster than by row.
-        frame = pl.DataFrame({name: [row[name] for row in fresh] for name in schema}, schema=schema)
-        shard = str((folder / name).relative_to(self.root))
-        _write_whole(frame, folder / name)
+        written: list[tuple[str, list[str]]] = []
+        for part in parts(fresh, SHARD_ROWS):
+            # By column, which is several times faster than by row.
+            frame = pl.DataFrame({name: [row[name] for row in part] for name in columns}, schema=columns)
+            shard = self._new_name(kind, round)
+            write_shard(frame, self.root / shard)
+            written.append((shard, [row[key] for row in part]))
         with self._db.transaction() as connection:
-            position = sql.select(sql.func.coalesce(sql.func.max(db.shards.c.position), 0) + 1).scalar_subquery()
-            values = {"name": shard, "kind": kind, "round": round, "num_rows": len(fresh), "position": position}
-            connection.execute(sql.insert(db.shards).values(**values))
-            connection.execute(sql.insert(db.keys), [{"kind": kind, "key": row[key], "shard": shard} for row in fresh])
+            position = _last_position(connection)
+            for shard, ids in written:
+                position += 1
+                values = {"kind": kind, "round": round, "num_rows": len(ids), "first": position, "position": position}
+                connection.execute(sql.insert(shard_rows).values(name=shard, **values))
+                keys = [{"kind": kind, "key": i, "position": position} for i in ids]
+                connection.execute(sql.insert(key_rows), keys)
         return len(fresh)
 
-    def rows(self, kind: str, keys: Iterable[str]) -> pl.DataFrame:
-        """The committed rows with these keys; only the shards that hold them are opened."""
-        wanted = list(keys)
-        names: set[str] = set()
-        with self._db.transaction() as connection:
-            for start in range(0, len(wanted), 500):
-                some = db.keys.c.key.in_(wanted[start : start + 500])
-                names.update(
-                    connection.execute(
-                        sql.select(db.keys.c.shard).where(db.keys.c.kind == kind, some).distinct()
-                    ).scalars()
-                )
-        return self._scan(kind, sorted(names), pl.col(next(iter(SCHEMAS[kind]))).is_in(wanted))
-
-    def known(self, kind: str, keys: Iterable[str]) -> set[str]:
-        """Which of these keys are committed."""
-        wanted = list(keys)
-        found: set[str] = set()
-        with self._db.transaction() as connection:
-            for start in range(0, len(wanted), 500):
-                query = sql.select(db.keys.c.key).where(
-                    db.keys.c.kind == kind, db.keys.c.key.in_(wanted[start : start + 500])
-                )
-                found.update(connection.execute(query).scalars())
-        return found
-
-    def read(self, kind: str, *, round: int | None = None) -> pl.DataFrame:
-        """All committed rows, in the order of their shards' commits."""
-        query = (
-            sql.select(db.shards.c.name)
-            .where(db.shards.c.kind == kind)
-            .order_by(db.shards.c.position, db.shards.c.name)
-        )
-        if round is not None:
-            query = query.where(db.shards.c.round == round)
-        if self.until is not None:
-            query = query.where(db.shards.c.position <= self.until)
-        with self._db.transaction() as connection:
-            names = list(connection.execute(query).scalars())
-        return self._scan(kind, names)
-
-    def rounds(self, kind: str) -> list[int]:
-        """The rounds that have records of this kind, in order."""
-        query = sql.select(db.shards.c.round).where(db.shards.c.kind == kind, db.shards.c.round.is_not(None))
-        if self.until is not None:
-            query = query.where(db.shards.c.position <= self.until)
-        with self._db.transaction() as connection:
-            return sorted(connection.execute(query.distinct()).scalars())
-
-    def select(
-        self, kind: str, where: pl.Expr, *, round: int | None = None, columns: Sequence[str] = ()
-    ) -> pl.DataFrame:
-        """The committed rows that meet a condition, in the order of their commits; all columns if none are named."""
-        names = [str(file.relative_to(self.root)) for file in self.files(kind, round=round)]
-        return self._scan(kind, names, mended_where=where, columns=columns)
-
-    def files(self, kind: str, *, round: int | None = None) -> list[Path]:
-        """The committed shards, in the order of their commits: for one pass over more rows than memory holds."""
-        query = (
-            sql.select(db.shards.c.name)
-            .where(db.shards.c.kind == kind)
-            .order_by(db.shards.c.position, db.shards.c.name)
-        )
-        if round is not None:
-            query = query.where(db.shards.c.round == round)
-        if self.until is not None:
-            query = query.where(db.shards.c.position <= self.until)
-        with self._db.transaction() as connection:
-            return [self.root / name for name in connection.execute(query).scalars()]
-
-    def _scan(
-        self,
-        kind: str,
-        names: Sequence[str],
-        where: pl.Expr | None = None,
-        *,
-        mended_where: pl.Expr | None = None,
-        columns: Sequence[str] = (),
-    ) -> pl.DataFrame:
-        """Rows of these shards; ``where`` is met by what stands in the files, ``mended_where`` by what it means today."""
-        schema = pl.Schema(SCHEMAS[kind])
-        if not names:
-            return pl.DataFrame(schema={c: schema[c] for c in columns} if columns else schema)
-        try:
-            # One scan over all shards: thousands of single reads would spend the time on opening files.
-            frames = pl.scan_parquet(
-                [self.root / name for name in names], hive_partitioning=False, schema=schema, missing_columns="insert"
-            )
-            if where is not None:
-                frames = frames.filter(where)
-            frames = frames.with_columns(old.alias(name) for name, old in _BEFORE.get(kind, {}).items())
-            if mended_where is not None:
-                frames = frames.filter(mended_where)
-            return (frames.select(columns) if columns else frames).collect()
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise BorderError(
-                f"{self.root / kind}: a committed shard is missing or damaged ({error}). Restore it from a backup."
-            ) from error
-
     def remove(self, what: Mapping[str, pl.Expr]) -> dict[str, int]:
-        """Remove rows (kind -> which) for good; returns how many of each kind. A shard is written anew without them and takes the old one's place in one
-        transaction, and only then the old file goes: killed between, the rows are all there or all gone. Only the holder of the lock may call it."""
-        removed = {}
-        for kind, which in what.items():
-            with self._db.transaction() as connection:
-                rows = connection.execute(sql.select(db.shards).where(db.shards.c.kind == kind)).mappings().all()
-            removed[kind] = sum(self._without(kind, dict(row), which) for row in rows)
+        """Remove rows (kind -> which) for good; returns how many of each kind.
+
+        A shard is written anew without them and takes the old one's place in one transaction, and only then the old
+        file goes: killed between, the rows are all there or all gone.
+        """
+        removed = {
+            kind: sum(self._without(s, which) for s in self._matching(kind, which)) for kind, which in what.items()
+        }
+        self._purge_superseded()
         return removed
 
-    def _without(self, kind: str, row: dict[str, Any], which: pl.Expr) -> int:
-        key = next(iter(SCHEMAS[kind]))
-        frame = self._scan(kind, [row["name"]])
-        gone = frame.filter(which)
-        if gone.is_empty():
-            return 0
-        kept = frame.filter(~which)
-        name = str(Path(row["name"]).parent / f"part-{uuid.uuid4().hex}.parquet")
-        if kept.height:
-            _write_whole(kept, self.root / name)
+    def compact(self, kind: str) -> int:
+        """Merge neighbouring small shards; returns how many became fewer. The rows and their order stay as they are.
+
+        A merged shard takes the place of the small ones in one transaction. Their files stay for some minutes, for
+        readers that have listed them, until :meth:`sweep` removes them. Frozen views see the same rows as before.
+        """
         with self._db.transaction() as connection:
-            connection.execute(sql.delete(db.shards).where(db.shards.c.name == row["name"]))
-            ids = gone[key].to_list()
-            for start in range(0, len(ids), 500):
-                mine = (db.keys.c.kind == kind) & db.keys.c.key.in_(ids[start : start + 500])
-                connection.execute(sql.delete(db.keys).where(mine))
-            if kept.height:
-                connection.execute(sql.insert(db.shards).values(**{**row, "name": name, "num_rows": kept.height}))
-                connection.execute(sql.update(db.keys).where(db.keys.c.shard == row["name"]).values(shard=name))
-        (self.root / row["name"]).unlink(missing_ok=True)
-        return gone.height
+            frozen = list(connection.execute(sql.select(snapshots.c.position)).scalars())
+        count = 0
+        for run in list(mergeable(self._shards(kind), frozen, self.root)):
+            self._merge(kind, run)
+            count += len(run)
+        return count
 
     def sweep(self) -> int:
-        """Remove files that no commit names (a killed writer's); only the holder of the workspace's lock may call it."""
+        """Remove files that no commit names: those of a killed writer, and those that were merged some time ago."""
+        now = time.time()
         with self._db.transaction() as connection:
-            committed = set(connection.execute(sql.select(db.shards.c.name)).scalars())
+            committed = set(connection.execute(sql.select(shard_rows.c.name)).scalars())
+            merged = connection.execute(sql.select(superseded.c.name, superseded.c.at)).all()
+        # A clock that was set back must not keep them for ever.
+        fresh = {name for name, at in merged if abs(now - at) < _GRACE_S}
         removed = 0
         for kind in SCHEMAS:
             for path in (self.root / kind).rglob("part-*"):
-                if path.is_file() and str(path.relative_to(self.root)) not in committed:
+                name = str(path.relative_to(self.root))
+                if path.is_file() and name not in committed and name not in fresh:
                     path.unlink()
                     removed += 1
+        self._forget_superseded({name for name, _ in merged} - fresh)
         return removed
 
+    def _new_name(self, kind: str, round: int | None) -> str:
+        folder = Path(kind) / f"round={round:03d}" if kind in BY_ROUND else Path(kind)
+        return str(folder / f"part-{uuid.uuid4().hex}.parquet")
 
-def _write_whole(frame: pl.DataFrame, path: Path) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            frame.write_parquet(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-        mend = (
-            "Free space on the disk and run the same command; nothing written before is lost."
-            if full
-            else "Check the folder."
+    def _matching(self, kind: str, which: pl.Expr) -> list[Shard]:
+        """The shards that hold such rows; only the columns that tell are read."""
+        shards = self._shards(kind)
+        found: list[Shard] = []
+        for group in parts(shards, _FILES):
+            paths = [self.root / shard.name for shard in group]
+            frame = scan(paths, SCHEMAS[kind], MENDS.get(kind, {}), file="__file").filter(which).select("__file")
+            names = set(collect(frame.unique(), paths, self.root / kind)["__file"])
+            found += [shard for shard, path in zip(group, paths, strict=True) if str(path) in names]
+        return found
+
+    def _without(self, shard: Shard, which: pl.Expr) -> int:
+        """Write a shard anew without some of its rows; returns how many went."""
+        frame = self._scan(shard.kind, [shard])
+        gone, kept = frame.filter(which), frame.filter(~which)
+        name = str(Path(shard.name).with_name(f"part-{uuid.uuid4().hex}.parquet"))
+        if kept.height:
+            write_shard(kept, self.root / name)
+        this = shard_rows.c.name == shard.name
+        with self._db.transaction() as connection:
+            if kept.height:
+                connection.execute(sql.update(shard_rows).where(this).values(name=name, num_rows=kept.height))
+            else:
+                connection.execute(sql.delete(shard_rows).where(this))
+            for part in parts(gone[key_column(shard.kind)]):
+                these = (key_rows.c.kind == shard.kind) & key_rows.c.key.in_(part)
+                connection.execute(sql.delete(key_rows).where(these))
+        (self.root / shard.name).unlink(missing_ok=True)
+        return gone.height
+
+    def _merge(self, kind: str, run: Sequence[Shard]) -> None:
+        frame = self._scan(kind, run)
+        rows, names = sum(shard.num_rows for shard in run), [shard.name for shard in run]
+        if frame.height != rows:
+            raise BorderError(
+                f"{self.root / kind}: {frame.height} rows in shards that had {rows}. Restore them from a backup."
+            )
+        last = run[-1]
+        merged = Shard(
+            name=str(Path(last.name).with_name(f"part-{uuid.uuid4().hex}.parquet")),
+            kind=kind,
+            round=last.round,
+            num_rows=rows,
+            first=run[0].first,
+            position=last.position,
         )
-        raise BorderError(f"{path}: can't write ({error}). {mend}") from error
+        write_shard(frame, self.root / merged.name)
+        with self._db.transaction() as connection:
+            for part in parts(names):
+                connection.execute(sql.delete(shard_rows).where(shard_rows.c.name.in_(part)))
+            connection.execute(sql.insert(shard_rows).values(**vars(merged)))
+            now = time.time()
+            connection.execute(sql.insert(superseded), [{"name": name, "at": now} for name in names])
+
+    def _purge_superseded(self) -> None:
+        """Remove merged shards' files at once: they may hold what must go."""
+        with self._db.transaction() as connection:
+            names = set(connection.execute(sql.select(superseded.c.name)).scalars())
+        for name in names:
+            (self.root / name).unlink(missing_ok=True)
+        self._forget_superseded(names)
+
+    def _forget_superseded(self, names: Collection[str]) -> None:
+        with self._db.transaction() as connection:
+            for part in parts(names):
+                connection.execute(sql.delete(superseded).where(superseded.c.name.in_(part)))
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames in this folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _last_position(connection: sql.Connection) -> int:
+    """Number of the last commit. A frozen one counts where its rows were taken down: it must not be given again."""
+    columns = (shard_rows.c.position, snapshots.c.position)
+    return max(int(connection.execute(sql.select(sql.func.max(c))).scalar() or 0) for c in columns)

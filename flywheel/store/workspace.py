@@ -5,62 +5,31 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-import sqlalchemy as sql
-
 from flywheel.core import config as configuration
-from flywheel.core.errors import UserError
-from flywheel.core.types import (
-    CAPTION,
-    LEARN,
-    MEASURE,
-    Annotation,
-    Clip,
-    Correction,
-    Cue,
-    Generation,
-    NoiseSignal,
-    Stage,
-    content_id,
-    form_of,
-)
-from flywheel.store import database as db
-from flywheel.store.cache import FrameCache
-from flywheel.store.records import Records
-
-_GIB = 1 << 30
+from flywheel.core.errors import BorderError, UserError
+from flywheel.core.progress import say
+from flywheel.store.columns import SCHEMAS
+from flywheel.store.database import Database, public_url, sqlite_url
+from flywheel.store.ledger import Ledger, Snapshot
+from flywheel.store.schema import MOVED_TO
+from flywheel.store.takedowns import Takedowns
+from flywheel.store.view import View, snapshot_file
+from flywheel.store.writing import WritableView
 
 
-@dataclass(frozen=True, kw_only=True)
-class Snapshot:
-    """A round's data as it was: shards up to ``position``, the corrections of that time, and ``values`` that may have changed since."""
+class Workspace(WritableView):
+    """The door to a corpus. Open one with :meth:`open`; writing needs the lock (``with workspace.lock():``)."""
 
-    round: int
-    position: int
-    corrections_sha256: str
-    values: dict[str, Any]
-
-
-class Workspace:
-    """Open one with :meth:`open`; writing needs the lock, which one process holds at a time (``with workspace.lock():``)."""
-
-    def __init__(self, root: Path, config: configuration.Config, database: db.Database) -> None:
-        self.root = root
-        self.config = config
-        self.database = database
-        self.records = Records(root, database)
-        #: What this view of the workspace is frozen at; None is now.
-        self.snapshot: Snapshot | None = None
-        self.cache = FrameCache(root / "cache" / "frames", int(config.corpus.cache_gib * _GIB))
+    def __init__(self, root: Path, config: configuration.Config, database: Database) -> None:
+        super().__init__(root, config, database)
+        self.ledger = Ledger(database)
+        self.takedowns = Takedowns(root, database, self.records, self.ledger)
 
     @classmethod
     def open(cls, path: str | Path, overrides: list[str] | None = None) -> Workspace:
@@ -70,43 +39,14 @@ class Workspace:
         config = configuration.load_config(file, overrides)
         root = file.parent.resolve()
         local = root / "flywheel.db"
-        if not config.store.database:
-            workspace = cls(root, config, db.Database(db.sqlite_url(local)))
-            if moved := workspace.meta(db.MOVED_TO):
-                raise UserError(f"{local}: was moved to {moved}. Write store.database: {moved} into {file.name}.")
+        if config.store.database:
+            workspace = cls(root, config, Database(os.path.expandvars(config.store.database)))
+            workspace._check_owner(local)
             return workspace
-        workspace = cls(root, config, db.Database(os.path.expandvars(config.store.database)))
-        workspace._belongs(local)
+        workspace = cls(root, config, Database(sqlite_url(local)))
+        if moved := workspace.meta(MOVED_TO):
+            raise UserError(f"{local}: was moved to {moved}. Write store.database: {moved} into {file.name}.")
         return workspace
-
-    def _belongs(self, local: Path) -> None:
-        """That a database elsewhere is this folder's: with another's every record would be missing, or another corpus' be here."""
-        mark = self.root / ".workspace"
-        known = self.meta("workspace")
-        if known is None:
-            if local.exists() and not db.Database(db.sqlite_url(local)).is_empty():
-                raise UserError(
-                    f"store.database: {self.database.name} is empty, and {local} is not. Take its rows along with 'flywheel move-database URL'."
-                )
-            known = uuid.uuid4().hex
-            self.set_meta("workspace", known)
-            mark.write_text(known)
-        if not mark.exists() or mark.read_text().strip() != known:
-            raise UserError(
-                f"store.database: {self.database.name} belongs to another workspace than {self.root}. Give each a database of its own."
-            )
-
-    def move_database(self, url: str) -> int:
-        """Take all rows over to an empty database, and leave a mark in this one; returns how many. The caller holds the lock."""
-        other = db.Database(os.path.expandvars(url))
-        count = self.database.copy_to(other)
-        there = Workspace(self.root, self.config, other)
-        known = uuid.uuid4().hex
-        (self.root / ".workspace").write_text(known)
-        there.set_meta("workspace", known)
-        self.set_meta(db.MOVED_TO, sql.make_url(url).render_as_string(hide_password=True))
-        other.close()
-        return count
 
     @classmethod
     def create(cls, folder: Path, text: str) -> Path:
@@ -122,18 +62,20 @@ class Workspace:
             raise UserError(f"{folder}: can't be written ({error.strerror}).") from error
         return file
 
+    # The lock.
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[Workspace]:
-        """Hold the workspace for writing; sweeps what a killed writer left. Raises UserError while another process holds it."""
-        descriptor = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+        """Hold the workspace for writing. Raises UserError while another process holds it.
+
+        Sweeps what a killed writer left, and merges small shards at the end.
+        """
+        with self._lock_file() as descriptor:
+            if not _try_flock(descriptor):
                 holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
                 raise UserError(
                     f"{self.root}: in use by another flywheel process (pid {holder}). Wait for it to end, or stop it."
-                ) from error
+                )
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
             with self.database.exclusive() as alone:
@@ -143,412 +85,193 @@ class Workspace:
                     )
                 self.records.sweep()
                 yield self
-        finally:
-            os.close(descriptor)
+                self._compact()
 
     def is_locked(self) -> bool:
         """Whether another process holds the workspace for writing now."""
-        descriptor = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(descriptor)
+        with self._lock_file() as descriptor:
+            if not _try_flock(descriptor):
+                return True
         with self.database.exclusive() as alone:
             return not alone
 
-    # Readers. Each returns a polars frame, empty with the right columns where there is nothing.
+    @contextlib.contextmanager
+    def _lock_file(self) -> Iterator[int]:
+        try:
+            descriptor = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise BorderError(f"{self.root}: can't be written ({error.strerror}). Check the folder.") from error
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
-    def clips(self, split: str | None = None) -> pl.DataFrame:
-        """All clips, ``uri`` being where the file was last seen."""
-        frame = self.records.read("clips")
-        with self.database.transaction() as connection:
-            moved = [tuple(row) for row in connection.execute(sql.select(db.locations))]
-        seen = pl.DataFrame(moved, schema={"content_hash": pl.String, "seen": pl.String}, orient="row")
-        frame = frame.join(seen, on="content_hash", how="left", maintain_order="left")
-        frame = frame.with_columns(uri=pl.coalesce("seen", "uri")).drop("seen")
-        return frame if split is None else frame.filter(pl.col("split") == split)
-
-    def clip_batches(self) -> Iterator[pl.DataFrame]:
-        """All clips, in frames of bounded size."""
-        frame = self.clips()
-        if frame.height:
-            yield frame
-
-    def generations(self) -> pl.DataFrame:
-        return self.records.read("generations")
-
-    def annotations(
-        self, round: int | None = None, kind: str | None = None, purpose: str | None = None
-    ) -> pl.DataFrame:
-        """Texts of a round or of all rounds, by kind (``caption``, …) and purpose (``learn``, ``measure``).
-
-        With neither, all; a kind alone means those to learn from.
-        """
-        if kind == "evaluation":
-            # What captions that measure were called before texts had a purpose.
-            kind, purpose = CAPTION, MEASURE
-        if kind is not None and purpose is None:
-            purpose = LEARN
-        frame = self.records.read("annotations", round=round)
-        if kind is not None:
-            frame = frame.filter(pl.col("kind") == kind)
-        return frame if purpose is None else frame.filter(pl.col("purpose") == purpose)
-
-    def texts(self, round: int, purpose: str, *columns: str, kind: str = CAPTION) -> pl.DataFrame:
-        """Some columns of a round's texts of one kind and purpose; the others are not read."""
-        wanted = (pl.col("kind") == kind) & (pl.col("purpose") == purpose)
-        return self.records.select("annotations", wanted, round=round, columns=columns)
-
-    def count_annotations(self, round: int, kind: str = CAPTION, purpose: str = LEARN) -> int:
-        """How many texts of this kind and purpose the round has."""
-        return self.texts(round, purpose, "id", kind=kind).height
-
-    def rejected(self, round: int | None = None, *, open_only: bool = False) -> pl.DataFrame:
-        """Rows that failed, with stage and reason. An open reject is one without a later success."""
-        frame = self.records.read("rejected", round=round)
-        if not open_only or frame.is_empty():
-            return frame
-        written = (
-            self.annotations()
-            .select("clip_id", "round", "kind", "purpose")
-            .with_columns(stage=pl.lit("annotate"))
-            .unique()
-        )
-        clips = self.clips().select("uri").with_columns(stage=pl.lit("ingest")).unique()
-        frame = frame.join(written, on=["clip_id", "round", "stage", "kind", "purpose"], how="anti")
-        return frame.join(clips, on=["uri", "stage"], how="anti").unique(
-            ["uri", "clip_id", "stage", "round", "kind", "purpose"], keep="last", maintain_order=True
-        )
-
-    def corrections(self) -> pl.DataFrame:
-        if self.snapshot is not None:
-            return pl.read_parquet(self._snapshot_file(self.snapshot.round))
-        with self.database.transaction() as connection:
-            rows = connection.execute(
-                sql.select(db.corrections).order_by(db.corrections.c.at, db.corrections.c.id)
-            ).mappings()
-            schema = {c.name: pl.Float64 if c.name == "seconds" else pl.String for c in db.corrections.columns}
-            return pl.DataFrame([dict(row) for row in rows], schema=schema)
-
-    def num_corrections(self) -> int:
-        """Rows of corrections, whatever they say."""
-        with self.database.transaction() as connection:
-            return int(connection.execute(sql.select(sql.func.count()).select_from(db.corrections)).scalar_one())
-
-    def correction_records(self) -> list[Correction]:
-        return [Correction(**{**row, "at": datetime.fromisoformat(row["at"])}) for row in self.corrections().to_dicts()]
-
-    def stamp(self) -> tuple[object, ...]:
-        """Numbers that change with whatever decides on the current texts: records, corrections, gold, people."""
-        tables = (db.shards, db.corrections, db.gold, db.exclusions, db.refiners, db.champions, db.takedowns)
-        with self.database.transaction() as connection:
-            counts = [connection.execute(sql.select(sql.func.count()).select_from(t)).scalar_one() for t in tables]
-            rows = sql.select(sql.func.coalesce(sql.func.sum(db.shards.c.num_rows), 0))
-            invited = sql.select(sql.func.max(db.refiners.c.at))
-            return (*counts, *(connection.execute(query).scalar_one() for query in (rows, invited)))
-
-    # Writers; the caller holds the lock.
-
-    def add_clips(self, clips: Iterable[Clip]) -> int:
-        return self.records.append("clips", [asdict(clip) for clip in clips])
-
-    def known_contents(self) -> set[str]:
-        """Content hashes of the files that gave clips."""
-        return set(self.records.read("clips").get_column("content_hash"))
-
-    def locate(self, places: Mapping[str, str]) -> None:
-        """Remember where contents (hash -> path) lie now, except where a place that still exists is known."""
-        with self.database.transaction() as connection:
-            known = {row.content_hash: row.uri for row in connection.execute(sql.select(db.locations))}
-            new = [{"content_hash": h, "uri": uri} for h, uri in places.items() if h not in known]
-            if new:
-                connection.execute(sql.insert(db.locations), new)
-            for content_hash, uri in places.items():
-                if content_hash in known and known[content_hash] != uri and not Path(known[content_hash]).exists():
-                    where = db.locations.c.content_hash == content_hash
-                    connection.execute(sql.update(db.locations).where(where).values(uri=uri))
-
-    def add_generations(self, generations: Iterable[Generation]) -> int:
-        return self.records.append("generations", [dict(vars(generation)) for generation in generations])
-
-    def add_annotations(self, annotations: Sequence[Annotation], round: int) -> int:
-        return self.records.append("annotations", [dict(vars(a)) for a in annotations], round=round)
-
-    def add_noise_signals(self, signals: Sequence[NoiseSignal], round: int) -> int:
-        rows = [{"id": content_id(round, s.annotation_id, s.origin), "round": round, **asdict(s)} for s in signals]
-        return self.records.append("noise_signals", rows, round=round)
-
-    def add_examples(self, rows: Sequence[dict[str, Any]], round: int) -> int:
-        """What a stage of the round learned from; rows as :data:`flywheel.store.records.SCHEMAS` has them, ids are made here."""
-        keyed = [{**row, "round": round, "id": content_id(round, *row.values())} for row in rows]
-        return self.records.append("examples", keyed, round=round)
-
-    def examples(self, round: int | None = None) -> pl.DataFrame:
-        """What rounds learned from: a row for each text and stage, with the corrections that it stands on."""
-        return self.records.read("examples", round=round)
-
-    def add_rejected(
-        self,
-        *,
-        round: int,
-        stage: Stage,
-        uri: str,
-        clip_id: str,
-        reason: str,
-        kind: str = CAPTION,
-        purpose: str = LEARN,
-    ) -> int:
-        """The same failure of the same thing is one row, however often it is met."""
-        kind, purpose = (kind, purpose) if stage == "annotate" else ("", "")
-        form = [form_of(kind, purpose)] if (kind, purpose) not in (("", ""), (CAPTION, LEARN)) else []
-        row = {
-            "id": content_id(round, stage, uri, clip_id, reason, *form), "round": round, "uri": uri, "clip_id": clip_id,
-            "stage": stage, "reason": reason, "at": datetime.now(UTC).isoformat(timespec="seconds"), "kind": kind, "purpose": purpose,
-        }  # fmt: skip
-        return self.records.append("rejected", [row], round=round)
-
-    def add_corrections(self, corrections: Sequence[Correction]) -> int:
-        """Insert all that are new, in one transaction; returns how many were."""
-        rows = [{**asdict(c), "at": c.at.astimezone(UTC).isoformat()} for c in corrections]
-        with self.database.transaction() as connection:
-            return self.database.insert_new(connection, db.corrections, rows)
-
-    # What went out, and what must not come in.
-
-    def taken_down(self) -> dict[str, str]:
-        """Clip id -> why it was taken down."""
-        with self.database.transaction() as connection:
-            return {row.clip_id: row.reason for row in connection.execute(sql.select(db.takedowns))}
-
-    def forget_corrections(self, clip_ids: Iterable[str]) -> int:
-        """Remove what people said of these clips, from the snapshots too; returns how many rows of today went."""
-        ids = sorted(clip_ids)
-        with self.database.transaction() as connection:
-            mine = sql.select(db.corrections.c.annotation_id).where(db.corrections.c.clip_id.in_(ids))
-            for key in set(connection.execute(mine).scalars()):
-                connection.execute(sql.delete(db.leases).where(db.leases.c.annotation_id.startswith(key)))
-            count = connection.execute(sql.delete(db.corrections).where(db.corrections.c.clip_id.in_(ids))).rowcount
-            connection.execute(sql.delete(db.gold).where(db.gold.c.clip_id.in_(ids)))
-        for round in self.rounds():
-            if (known := self.frozen(round)) is None:
-                continue
-            file = self._snapshot_file(round)
-            frame = pl.read_parquet(file)
-            kept = frame.filter(~pl.col("clip_id").is_in(ids))
-            gold = {c: t for c, t in known.values.get("gold", {}).items() if c not in ids}
-            if kept.height == frame.height and gold == known.values.get("gold", {}):
-                continue
-            temporary = file.with_suffix(".tmp")
-            kept.write_parquet(temporary)
-            digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
-            # The hash first: killed between, the file still holds the rows, so that the same takedown again finds and removes them.
-            self.set_meta(
-                f"snapshot:{round}",
-                json.dumps({**asdict(known), "corrections_sha256": digest, "values": {**known.values, "gold": gold}}),
-            )
-            temporary.replace(file)
-        return int(count)
-
-    def add_export(self, out: Path, round: int, clip_ids: Iterable[str]) -> None:
-        """Remember a dataset that was taken away, for the day when one of its clips must go."""
-        at = datetime.now(UTC).isoformat(timespec="seconds")
-        with self.database.transaction() as connection:
-            connection.execute(sql.delete(db.exports).where(db.exports.c.out == str(out)))
-            connection.execute(
-                sql.insert(db.exports).values(out=str(out), at=at, round=round, clips=json.dumps(sorted(clip_ids)))
-            )
-
-    def forget_export(self, out: str) -> None:
-        with self.database.transaction() as connection:
-            connection.execute(sql.delete(db.exports).where(db.exports.c.out == out))
-
-    def exports(self) -> list[dict[str, Any]]:
-        with self.database.transaction() as connection:
-            rows = connection.execute(sql.select(db.exports).order_by(db.exports.c.at)).mappings().all()
-        return [{**row, "clips": json.loads(row["clips"])} for row in rows]
-
-    # Rounds and their stages.
-
-    def stage(self, round: int, stage: Stage) -> tuple[str, dict[str, Any]]:
-        """(state, result) of a stage; ("pending", {}) where it never began."""
-        query = sql.select(db.stages.c.state, db.stages.c.result).where(
-            db.stages.c.round == round, db.stages.c.stage == stage
-        )
-        with self.database.transaction() as connection:
-            row = connection.execute(query).first()
-        return (row.state, json.loads(row.result)) if row else ("pending", {})
-
-    def set_stage(self, round: int, stage: Stage, state: str, result: dict[str, Any], seconds: float = 0.0) -> None:
-        """Record a stage's state. Seconds add up over interrupted tries."""
-        with self.database.transaction() as connection:
-            where = (db.stages.c.round == round, db.stages.c.stage == stage)
-            before = connection.execute(sql.select(db.stages.c.seconds).where(*where)).scalar()
-            values = {"state": state, "result": json.dumps(result), "seconds": (before or 0.0) + seconds}
-            if before is None:
-                connection.execute(sql.insert(db.stages).values(round=round, stage=stage, **values))
-            else:
-                connection.execute(sql.update(db.stages).where(*where).values(**values))
-
-    def stages_s(self, round: int) -> dict[str, float]:
-        with self.database.transaction() as connection:
-            rows = connection.execute(
-                sql.select(db.stages.c.stage, db.stages.c.seconds).where(db.stages.c.round == round)
-            )
-            return {row.stage: row.seconds for row in rows}
-
-    def money(self, round: int) -> float:
-        """What a round's texts of all kinds cost so far."""
-        query = sql.select(db.meta.c.value).where(db.meta.c.key.like(f"cost:{round}:%"))
-        with self.database.transaction() as connection:
-            return sum(float(json.loads(raw).get("money", 0.0)) for raw in connection.execute(query).scalars())
-
-    def rounds(self) -> list[int]:
-        """Rounds that began, in order."""
-        with self.database.transaction() as connection:
-            return list(
-                connection.execute(sql.select(db.stages.c.round).distinct().order_by(db.stages.c.round)).scalars()
-            )
-
-    # Champions: a row for each change, none is ever changed. The newest says who is in force, so that a kill leaves the old one or the new one.
-
-    def champions(self) -> list[dict[str, Any]]:
-        """Every promotion and rollback, oldest first: ``round``, ``action``, ``reason``, ``at``, and what the champion consists of."""
-        with self.database.transaction() as connection:
-            rows = connection.execute(sql.select(db.champions).order_by(db.champions.c.id)).mappings().all()
-        return [
-            {**{k: v for k, v in row.items() if k not in ("id", "details")}, **json.loads(row["details"])}
-            for row in rows
-        ]
-
-    def lineage(self) -> list[int]:
-        """The champions that rollbacks would go back through, from the base (0) to the one in force."""
-        stack = [0]
-        for row in self.champions():
-            # Going back to one that was champion takes away those that came after it.
-            stack = stack[: stack.index(row["round"]) + 1] if row["round"] in stack else [*stack, row["round"]]
-        return stack
-
-    def retired(self) -> frozenset[int]:
-        """Rounds whose models were champions and were taken back: what they wrote is no longer used."""
-        if self.snapshot is not None:
-            return frozenset(self.snapshot.values["retired"])
-        return frozenset(row["round"] for row in self.champions()) - frozenset(self.lineage())
-
-    def champion(self) -> int:
-        """The round whose model is in force; 0 is the base."""
-        if self.snapshot is not None:
-            return self.snapshot.round
-        with self.database.transaction() as connection:
-            found = connection.execute(
-                sql.select(db.champions.c.round).order_by(db.champions.c.id.desc()).limit(1)
-            ).scalar()
-        return int(found) if found is not None else 0
-
-    def promote(
-        self, round: int, reason: str, *, action: str = "promote", details: Mapping[str, Any] | None = None
-    ) -> None:
-        """Put a round's model in force: one row, so whoever reads sees the champion before or after."""
-        with self.database.transaction() as connection:
-            at = datetime.now(UTC).isoformat(timespec="seconds")
-            values = {
-                "round": round,
-                "reason": reason,
-                "at": at,
-                "action": action,
-                "details": json.dumps(dict(details or {})),
-            }
-            connection.execute(sql.insert(db.champions).values(**values))
-
-    def costs(self, round: int, kind: str, purpose: str = LEARN) -> dict[str, float]:
-        """What the round's texts of this kind and purpose cost so far; empty where none was written."""
-        costs: dict[str, float] = json.loads(self.meta(f"cost:{round}:{form_of(kind, purpose)}") or "{}")
-        return costs
-
-    def set_costs(self, round: int, kind: str, purpose: str, costs: Mapping[str, float]) -> None:
-        """Record what the round's texts of this kind and purpose cost so far."""
-        self.set_meta(f"cost:{round}:{form_of(kind, purpose)}", json.dumps(dict(costs)))
-
-    def count_retry(self, round: int) -> int:
-        """Count one more try of a round's rejected clips; returns which it is, 1 for the first."""
-        retry = int(self.meta(f"retries:{round}") or 0) + 1
-        self.set_meta(f"retries:{round}", str(retry))
-        return retry
-
-    def begin_round(self, round: int, stages: Sequence[str]) -> None:
-        """Record the order of a round's stages; a round that has one keeps it."""
-        if self.order(round) is None:
-            self.set_meta(f"order:{round}", json.dumps(list(stages)))
-
-    def order(self, round: int) -> tuple[str, ...] | None:
-        """The stages of a round in their order; None for a round that has not begun."""
-        raw = self.meta(f"order:{round}")
-        return tuple(json.loads(raw)) if raw is not None else None
-
-    # A round's data as it was.
-
-    def freeze(self, round: int, values: Mapping[str, Any]) -> Snapshot:
-        """Keep what a round's data is now: how far the records go, and a copy of the corrections; ``values`` are other things that may change.
-        A round that is frozen already stays as it is. The caller holds the lock."""
-        if (known := self.frozen(round)) is not None:
-            return known
-        with self.database.transaction() as connection:
-            position = int(
-                connection.execute(sql.select(sql.func.coalesce(sql.func.max(db.shards.c.position), 0))).scalar_one()
-            )
-        file = self._snapshot_file(round)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix(".tmp")
-        self.corrections().write_parquet(temporary)
-        temporary.replace(file)
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        found = Snapshot(round=round, position=position, corrections_sha256=digest, values=dict(values))
-        self.set_meta(f"snapshot:{round}", json.dumps(asdict(found)))
-        return found
-
-    def frozen(self, round: int) -> Snapshot | None:
-        raw = self.meta(f"snapshot:{round}")
-        return Snapshot(**json.loads(raw)) if raw is not None else None
-
-    def as_of(self, round: int) -> Workspace:
-        """The workspace as it was when a round came to its gate, for reading. Raises UserError for a round that never did, and where its copy of
-        the corrections is gone or changed."""
-        found = self.frozen(round)
-        if found is None:
-            raise UserError(f"round {round}: never came to its gate, so there is no data of it as it was.")
-        file = self._snapshot_file(round)
-        if not file.exists() or hashlib.sha256(file.read_bytes()).hexdigest() != found.corrections_sha256:
-            raise UserError(f"{file}: is gone or changed. Restore it from a backup.")
-        view = Workspace(self.root, self.config, self.database)
-        view.snapshot, view.records.until = found, found.position
-        return view
-
-    def _snapshot_file(self, round: int) -> Path:
-        return self.root / "snapshots" / f"round={round:03d}" / "corrections.parquet"
+    def _compact(self) -> None:
+        """Merge small shards. What the command did is done: if this fails, the next command does it."""
+        try:
+            for kind in SCHEMAS:
+                self.records.compact(kind)
+        except BorderError as error:
+            say(f"records: small shards were not merged ({error})")
 
     # Places.
 
     def model_folder(self, round: int) -> Path:
+        """Where the weights of a round's model lie."""
         return self.root / "models" / f"round={round:03d}"
 
     def report_folder(self, round: int) -> Path:
+        """Where a round's report lies."""
         return self.root / "reports" / f"round={round:03d}"
 
+    def move_database(self, url: str) -> int:
+        """Copy all rows to an empty database and mark this one; returns how many. The caller holds the lock."""
+        other = Database(os.path.expandvars(url))
+        count = self.database.copy_to(other)
+        mark = uuid.uuid4().hex
+        (self.root / ".workspace").write_text(mark)
+        Ledger(other).set_meta("workspace", mark)
+        self.set_meta(MOVED_TO, public_url(url))
+        other.close()
+        return count
+
+    def _check_owner(self, local: Path) -> None:
+        """Raise UserError where a database elsewhere is another folder's, or empty while this folder's own is not."""
+        file = self.root / ".workspace"
+        mark = self.meta("workspace")
+        if mark is None:
+            if local.exists() and not _is_empty(local):
+                raise UserError(
+                    f"store.database: {self.database.name} is empty, and {local} is not. "
+                    "Take its rows along with 'flywheel move-database URL'."
+                )
+            mark = uuid.uuid4().hex
+            self.set_meta("workspace", mark)
+            file.write_text(mark)
+        if not file.exists() or file.read_text().strip() != mark:
+            raise UserError(
+                f"store.database: {self.database.name} belongs to another workspace than {self.root}. "
+                "Give each a database of its own."
+            )
+
+    # A round's data as it was.
+
+    def freeze(self, round: int, *, leads: Iterable[str], gold: Mapping[str, str], excluded: Iterable[str]) -> Snapshot:
+        """Keep what a round's data is now: how far the records go, a copy of the corrections, and what else may change.
+
+        A round that is frozen already stays as it is. The caller holds the lock.
+        """
+        if (before := self.frozen(round)) is not None:
+            return before
+        file = snapshot_file(self.root, round)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_suffix(".tmp")
+        self.corrections().write_parquet(temporary)
+        temporary.replace(file)
+        snapshot = Snapshot(
+            round=round,
+            position=self.ledger.last_position(),
+            corrections_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+            leads=tuple(sorted(leads)),
+            gold=dict(gold),
+            excluded=tuple(sorted(excluded)),
+            retired=tuple(sorted(self.retired())),
+            writers=self.writers(),
+        )
+        self.ledger.set_snapshot(snapshot)
+        return snapshot
+
+    def frozen(self, round: int) -> Snapshot | None:
+        """The snapshot of a round; None for one that never came to its gate."""
+        return self.ledger.snapshot(round)
+
+    def as_of(self, round: int) -> View:
+        """The workspace as it was when a round came to its gate.
+
+        Raises UserError for a round that never did, and where its copy of the corrections is gone or changed.
+        """
+        snapshot = self.frozen(round)
+        if snapshot is None:
+            raise UserError(f"round {round}: never came to its gate, so there is no data of it as it was.")
+        file = snapshot_file(self.root, round)
+        if not file.exists() or hashlib.sha256(file.read_bytes()).hexdigest() != snapshot.corrections_sha256:
+            raise UserError(f"{file}: is gone or changed. Restore it from a backup.")
+        return View(self.root, self.config, self.database, snapshot)
+
+    # The ledger's methods that are called most; :class:`~flywheel.store.ledger.Ledger` has more.
+
+    def taken_down(self) -> dict[str, str]:
+        """Ids of clips that were taken down -> why."""
+        return self.takedowns.reasons()
+
+    def begin_round(self, round: int, stages: Sequence[str]) -> None:
+        """Record the stages that a round goes through, in order. A round that began keeps those it began with."""
+        self.ledger.begin_round(round, stages)
+
+    def order(self, round: int) -> tuple[str, ...] | None:
+        """The stages that a round goes through, in order; None for one that never began."""
+        return self.ledger.order(round)
+
+    def stage(self, round: int, stage: str) -> tuple[str, dict[str, Any]]:
+        """(state, result) of a stage; ("pending", {}) where it never began."""
+        return self.ledger.stage(round, stage)
+
+    def set_stage(self, round: int, stage: str, state: str, result: Mapping[str, Any], seconds: float = 0.0) -> None:
+        """Record a stage's state and result. Seconds add up over interrupted tries."""
+        self.ledger.set_stage(round, stage, state, result, seconds)
+
+    def stages_s(self, round: int) -> dict[str, float]:
+        """Stages of a round that began -> seconds they took so far."""
+        return self.ledger.stages_s(round)
+
+    def money(self, round: int) -> float:
+        """What a round's texts of all kinds cost so far."""
+        return self.ledger.money(round)
+
+    def champions(self) -> list[dict[str, Any]]:
+        """Every promotion and rollback, oldest first."""
+        return self.ledger.champions()
+
+    def lineage(self) -> list[int]:
+        """The champions that rollbacks would go back through, from the base (0) to the one in force."""
+        return self.ledger.lineage()
+
+    def promote(
+        self, round: int, reason: str, *, action: str = "promote", details: Mapping[str, Any] | None = None
+    ) -> None:
+        """Put a round's model in force."""
+        self.ledger.promote(round, reason, action=action, details=details)
+
+    def add_export(self, out: Path, round: int, clip_ids: Iterable[str]) -> None:
+        """Remember a dataset that was taken away."""
+        self.ledger.add_export(out, round, clip_ids)
+
+    def exports(self) -> list[dict[str, Any]]:
+        """Datasets that were taken away, oldest first."""
+        return self.ledger.exports()
+
     def meta(self, key: str) -> str | None:
-        with self.database.transaction() as connection:
-            found = connection.execute(sql.select(db.meta.c.value).where(db.meta.c.key == key)).scalar()
-        return None if found is None else str(found)
+        """The value of this name; None where there is none."""
+        return self.ledger.meta(key)
 
     def set_meta(self, key: str, value: str) -> None:
-        with self.database.transaction() as connection:
-            connection.execute(sql.delete(db.meta).where(db.meta.c.key == key))
-            connection.execute(sql.insert(db.meta).values(key=key, value=value))
+        """Remember a value by its name."""
+        self.ledger.set_meta(key, value)
 
 
-def clip_of(row: dict[str, Any]) -> Clip:
-    return Clip(**{**row, "cues": tuple(Cue(**cue) for cue in row["cues"])})
+def _try_flock(descriptor: int) -> bool:
+    """Take the lock of an open file if no other process has it; returns whether it was taken."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
-def annotation_of(row: dict[str, Any]) -> Annotation:
-    return Annotation(**row)
+def _is_empty(file: Path) -> bool:
+    """Whether a SQLite database holds no records."""
+    database = Database(sqlite_url(file))
+    try:
+        return database.is_empty()
+    finally:
+        database.close()

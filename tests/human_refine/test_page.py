@@ -514,7 +514,7 @@ def test_what_browsers_cannot_play_becomes_what_they_can(real_clips: Path, make_
     w = make_workspace()
     with w.lock():
         ingest(w, [str(real_clips)])
-    from flywheel.store.workspace import clip_of
+    from flywheel.store.view import clip_of
 
     for row in w.clips().iter_rows(named=True):
         clip = clip_of(row)

@@ -25,7 +25,7 @@ from flywheel.rounds.stages.pretrain import hold_out
 from flywheel.rounds.texts import CurrentTexts, SourceChoice
 from flywheel.status import history_of, history_text, status_of, uses_of
 from flywheel.store import Workspace
-from flywheel.store import database as db
+from flywheel.store import schema as db
 
 Make = Callable[..., Workspace]
 

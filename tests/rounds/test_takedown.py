@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +18,23 @@ from flywheel.core.errors import UserError
 from flywheel.ingest import ingest
 from flywheel.models.inputs import clip_times
 from flywheel.rounds import RoundContext
-from flywheel.rounds.conductor import figures
-from flywheel.rounds.export import export
 from flywheel.rounds.mix import training_examples
-from flywheel.rounds.report import write_report
 from flywheel.rounds.stages import gate as gate_stage
-from flywheel.rounds.takedown import take_down
-from flywheel.rounds.texts import CurrentTexts, SourceChoice
 from flywheel.rounds.traces import learned_rows
+from flywheel.rounds.conductor import figures, rewrite_reports
+from flywheel.rounds.export import export
+from flywheel.rounds.report import write_report
+from flywheel.rounds.takedown import Takedown, take_down
+from flywheel.rounds.texts import CurrentTexts, SourceChoice
 from tests.rounds.test_champion import context, prepared, says  # noqa: F401
 from tests.rounds.test_rounds import correct
 
 SECRET = "Zeugin in rotem Mantel"
+
+
+def take(context: RoundContext, names: list[str], reason: str, *, keep_exports: bool = False) -> Takedown:  # noqa: F811
+    rewrite = partial(rewrite_reports, context)
+    return take_down(context.workspace, names, reason, rewrite=rewrite, keep_exports=keep_exports)
 
 
 def used(context: RoundContext, tmp_path: Path) -> str:  # noqa: F811
@@ -65,10 +71,10 @@ def test_nothing_of_it_stays_and_nothing_else_goes(context: RoundContext, tmp_pa
     mine = w.annotations().filter(clip_id=clip_id).height
     assert traces(w.root, SECRET), "it was there"
     with w.lock():
-        found = take_down(context, [clip_id], "the person asked for it")
-    assert found["learned"] == [{"clip_id": clip_id, "round": 1, "stage": "pretrain", "use": "learned"}]
-    assert found["files"] == [clip.uri]
-    assert found["removed"]["annotations"] == mine > 0
+        found = take(context, [clip_id], "the person asked for it")
+    assert found.learned == [{"clip_id": clip_id, "round": 1, "stage": "pretrain", "use": "learned"}]
+    assert found.files == [clip.uri]
+    assert found.removed["annotations"] == mine > 0
     assert not (tmp_path / "taken").exists()
     w.database.close()
     assert traces(w.root, SECRET) == []
@@ -94,20 +100,18 @@ def test_nothing_of_it_stays_and_nothing_else_goes(context: RoundContext, tmp_pa
     assert (again.clips, again.rejected) == (0, 1)
     assert "was taken down: the person asked" in w.rejected(open_only=True)["reason"].to_list()[-1]
     with w.lock():
-        assert take_down(RoundContext(w), [clip_id[:8]], "again")["removed"]["annotations"] == 0, (
-            "the same command again is no error"
-        )
+        assert take(context, [clip_id[:8]], "again").removed["annotations"] == 0, "the same command again is no error"
     with w.lock(), pytest.raises(UserError, match="names no clip"):
-        take_down(context, ["abcdef"], "x")
+        take(context, ["abcdef"], "x")
 
 
 def test_by_path_and_exports_may_stay(context: RoundContext, tmp_path: Path) -> None:  # noqa: F811
     w = context.workspace
     clip_id = used(context, tmp_path)
     with w.lock():
-        found = take_down(context, [context.clips[clip_id].uri], "x", keep_exports=True)
-    assert found["clips"] == [clip_id]
-    assert found["exports"] == [str(tmp_path / "taken")]
+        found = take(context, [context.clips[clip_id].uri], "x", keep_exports=True)
+    assert found.clips == [clip_id]
+    assert found.exports == [str(tmp_path / "taken")]
     assert (tmp_path / "taken" / "train.jsonl").exists()
 
 
@@ -128,10 +132,10 @@ def test_a_kill_between_a_snapshot_and_its_hash_is_mended(
 
     monkeypatch.setattr(Path, "replace", killed)
     with w.lock(), pytest.raises(KeyboardInterrupt):
-        take_down(context, [clip_id], "x")
+        take(context, [clip_id], "x")
     monkeypatch.undo()
     with w.lock():
-        take_down(RoundContext(w), [clip_id], "x")
+        take(context, [clip_id], "x")
     assert w.as_of(1).corrections().filter(clip_id=clip_id).is_empty()
 
 

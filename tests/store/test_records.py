@@ -10,13 +10,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import sqlalchemy as sql
 
 from flywheel.core.errors import BorderError, UserError
 from flywheel.core.types import Annotation, Correction
 from flywheel.store import Workspace
-from flywheel.store import records as records_module
-from tests.conftest import ON_POSTGRESQL
+from flywheel.store.columns import SCHEMAS
 
 Make = Callable[..., Workspace]
 
@@ -155,7 +153,7 @@ def test_schemas_cover_the_types() -> None:
     from flywheel.core import types
 
     for kind, cls in (("clips", types.Clip), ("generations", types.Generation), ("annotations", types.Annotation)):
-        assert list(records_module.SCHEMAS[kind]) == list(cls.__dataclass_fields__)
+        assert list(SCHEMAS[kind]) == list(cls.__dataclass_fields__)
 
 
 def test_many_shards_read_back_in_order(make_workspace: Make) -> None:
@@ -172,33 +170,3 @@ def test_a_newer_layout_is_refused(make_workspace: Make) -> None:
     w.set_meta("schema_version", "99")
     with pytest.raises(UserError, match="layout 99"):
         make_workspace()
-
-
-@pytest.mark.skipif(ON_POSTGRESQL, reason="the first layouts were SQLite's alone")
-def test_a_workspace_of_the_first_layout_is_brought_to_this_one(make_workspace: Make) -> None:
-    """Columns that came later are filled in: of the database by a migration, of Parquet shards when they are read."""
-    w = make_workspace()
-    w.add_annotations([annotation(1)], 1)
-    w.add_rejected(round=1, stage="annotate", uri="y.mp4", clip_id="c2", reason="the file is gone")
-    for file in [*w.root.glob("annotations/*/part-*.parquet"), *w.root.glob("rejected/*/part-*.parquet")]:
-        pl.read_parquet(file).drop("payload" if "annotations" in str(file) else "kind").write_parquet(file)
-    with w.database.transaction() as connection:
-        connection.execute(sql.text("ALTER TABLE corrections DROP COLUMN payload"))
-        connection.execute(sql.text("ALTER TABLE shards DROP COLUMN position"))
-        for column in ("action", "details"):
-            connection.execute(sql.text(f"ALTER TABLE champions DROP COLUMN {column}"))
-        connection.execute(sql.text("INSERT INTO champions (round, reason, at) VALUES (1, 'better', '2026-01-02')"))
-        connection.execute(
-            sql.text(
-                "INSERT INTO corrections VALUES ('k','a1','c1','edit','better','r','',1.5,'2026-01-02T00:00:00+00:00')"
-            )
-        )
-    w.set_meta("schema_version", "1")
-    w.database.close()
-    again = make_workspace()
-    assert again.meta("schema_version") == "3"
-    assert (again.champion(), again.lineage(), again.champions()[0]["action"]) == (1, [0, 1], "promote")
-    assert [(c.text, c.payload, c.seconds) for c in again.correction_records()] == [("better", "", 1.5)]
-    assert again.annotations()["payload"].to_list() == [""]
-    assert again.rejected(open_only=True)["kind"].to_list() == ["caption"]
-    assert make_workspace().meta("schema_version") == "3"

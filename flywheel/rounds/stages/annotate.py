@@ -47,7 +47,7 @@ def write(context: RoundContext, round: int, limit: int | None = None, *, retry_
     """Write the texts of at most ``limit`` clips, with ``retry_failed`` of those alone that were rejected."""
     workspace, by = context.workspace, writer_of(context)
     clips = context.split("train", "anchor")
-    retry = workspace.count_retry(round) if retry_failed else 0
+    retry = workspace.ledger.count_retry(round) if retry_failed else 0
     passes: dict[str, AskResult] = {}
     for prompts in _by_engine(context):
         # One engine at a time has the accelerator.
@@ -61,7 +61,7 @@ def write(context: RoundContext, round: int, limit: int | None = None, *, retry_
     return AnnotateResult(
         by=by,
         prompts={p.name: f"{p.version}:{p.digest}" for p in [context.prompt, *context.extra_prompts]},
-        annotations=workspace.count_annotations(round),
+        annotations=workspace.count_texts(round),
         **asdict(passes.pop(CAPTION)),
         costs=costs_of(workspace, round, CAPTION),
         also={kind: {**asdict(made), "costs": costs_of(workspace, round, kind)} for kind, made in passes.items()},

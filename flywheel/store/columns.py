@@ -1,0 +1,116 @@
+"""Columns of each kind of record, and how shards of older versions are mended when they are read."""
+
+from __future__ import annotations
+
+import polars as pl
+
+_F, _I, _S, _B = pl.Float64, pl.Int64, pl.String, pl.Boolean
+
+#: kind -> columns. The first column is the key.
+SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
+    "clips": {
+        "id": _S,
+        "uri": _S,
+        "content_hash": _S,
+        "start_s": _F,
+        "end_s": _F,
+        "fps": _F,
+        "width": _I,
+        "height": _I,
+        "has_audio": _B,
+        "transcript": _S,
+        "sounds": _S,
+        "split": _S,
+        "cues": pl.List(pl.Struct({"start_s": _F, "end_s": _F, "text": _S})),
+    },
+    "generations": {
+        "id": _S,
+        "clip_id": _S,
+        "prompt": _S,
+        "model": _S,
+        "adapter": _S,
+        "sampling": _S,
+        "candidate": _I,
+        "text": _S,
+        "token_ids": pl.List(pl.Int32),
+        "logprobs": pl.List(pl.Float32),
+        "tokens_in": _I,
+        "tokens_out": _I,
+        "seconds": _F,
+        "finish": _S,
+    },
+    "annotations": {
+        "id": _S,
+        "round": _I,
+        "kind": _S,
+        "clip_id": _S,
+        "generation_id": _S,
+        "source": _S,
+        "text": _S,
+        "mean_logprob": _F,
+        "payload": _S,
+        "purpose": _S,
+    },
+    "rejected": {
+        "id": _S,
+        "round": _I,
+        "uri": _S,
+        "clip_id": _S,
+        "stage": _S,
+        "reason": _S,
+        "at": _S,
+        "kind": _S,
+        "purpose": _S,
+    },
+    #: A clip as a model's point; ``id`` is clip and model.
+    "embeddings": {"id": _S, "clip_id": _S, "model": _S, "vector": pl.List(pl.Float32)},
+    #: What a stage trained on, or was told not to say: ``use`` is "learned" or "rejected".
+    "examples": {
+        "id": _S,
+        "round": _I,
+        "stage": _S,
+        "clip_id": _S,
+        "annotation_id": _S,
+        "source": _S,
+        "use": _S,
+        "weight": _F,
+        "text_hash": _S,
+        "corrections": pl.List(_S),
+    },
+    "noise_signals": {"id": _S, "round": _I, "annotation_id": _S, "origin": _S, "value": _F},
+}
+
+#: A purpose was a kind of its own before texts had one.
+_WAS_MEASURED = pl.col("kind") == "evaluation"
+#: kind -> what a column holds in shards that were written before there was such a column, or held something else in it.
+MENDS: dict[str, dict[str, pl.Expr]] = {
+    "clips": {"cues": pl.col("cues").fill_null(pl.lit([], dtype=SCHEMAS["clips"]["cues"]))},
+    "annotations": {
+        "payload": pl.col("payload").fill_null(""),
+        "kind": pl.when(_WAS_MEASURED).then(pl.lit("caption")).otherwise("kind"),
+        "purpose": pl.col("purpose").fill_null(
+            pl.when(_WAS_MEASURED).then(pl.lit("measure")).otherwise(pl.lit("learn"))
+        ),
+    },
+    "rejected": {
+        "kind": pl.when(_WAS_MEASURED)
+        .then(pl.lit("caption"))
+        .otherwise(
+            pl.col("kind").fill_null(
+                pl.when(pl.col("stage") == "annotate").then(pl.lit("caption")).otherwise(pl.lit(""))
+            )
+        ),
+        "purpose": pl.col("purpose").fill_null(
+            pl.when(pl.col("stage") != "annotate")
+            .then(pl.lit(""))
+            .otherwise(pl.when(_WAS_MEASURED).then(pl.lit("measure")).otherwise(pl.lit("learn")))
+        ),
+    },
+}
+
+BY_ROUND = {"annotations", "rejected", "noise_signals", "examples"}
+
+
+def key_column(kind: str) -> str:
+    """Name of the column that holds a row's key."""
+    return next(iter(SCHEMAS[kind]))

@@ -1,0 +1,109 @@
+"""Clips that were taken down: the notes of them, and the removal of all that the store holds of a clip."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sql
+
+from flywheel.store import schema
+from flywheel.store.columns import SCHEMAS
+from flywheel.store.database import Database, parts
+from flywheel.store.ledger import Ledger
+from flywheel.store.records import Records
+from flywheel.store.view import snapshot_file
+
+
+class Takedowns:
+    """Notes what was taken down, and removes it; only the holder of the workspace's lock may write."""
+
+    def __init__(self, root: Path, database: Database, records: Records, ledger: Ledger) -> None:
+        self._root, self._db, self._records, self._ledger = root, database, records, ledger
+
+    def reasons(self) -> dict[str, str]:
+        """Ids of clips that were taken down -> why. They are refused when they come again."""
+        columns = schema.takedowns.c
+        with self._db.transaction() as connection:
+            return dict(connection.execute(sql.select(columns.clip_id, columns.reason)).all())
+
+    def note(self, clip_ids: Collection[str], reason: str, usage: Mapping[str, Any]) -> None:
+        """Note that these clips go, why, and where they were used. An earlier note stays."""
+        row = {
+            "reason": reason,
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "usage": json.dumps(dict(usage)),
+        }
+        with self._db.transaction() as connection:
+            self._db.insert_new(connection, schema.takedowns, [{"clip_id": i, **row} for i in sorted(clip_ids)])
+
+    def usage(self, clip_ids: Collection[str]) -> dict[str, Any] | None:
+        """Where these clips were used, as it was noted; None where nothing was."""
+        columns = schema.takedowns.c
+        with self._db.transaction() as connection:
+            query = sql.select(columns.usage).where(columns.clip_id.in_(sorted(clip_ids))).order_by(columns.clip_id)
+            text = connection.execute(query).scalars().first()
+        return None if text is None else dict(json.loads(text))
+
+    def remove_records(self, clip_ids: Collection[str]) -> dict[str, int]:
+        """Remove all records of these clips but the clips themselves; returns how many of each kind."""
+        texts = self._records.of_clips("annotations", clip_ids, columns=["id"])["id"].to_list()
+        removed: dict[str, int] = {}
+        # Annotations last: what hangs on them is found by their ids.
+        for kind in sorted(SCHEMAS, key=lambda kind: kind == "annotations"):
+            if kind == "clips":
+                continue
+            if "clip_id" in SCHEMAS[kind]:
+                removed |= self._records.remove({kind: pl.col("clip_id").is_in(sorted(clip_ids))})
+            elif "annotation_id" in SCHEMAS[kind]:
+                removed |= self._records.remove({kind: pl.col("annotation_id").is_in(texts)})
+        return removed
+
+    def remove_clips(self, clip_ids: Collection[str]) -> dict[str, int]:
+        """Remove the clips themselves, and the places of files that give no other clip; returns how many clips."""
+        hashes = set(self._records.rows("clips", clip_ids, columns=["content_hash"])["content_hash"])
+        others = pl.col("content_hash").is_in(sorted(hashes)) & ~pl.col("id").is_in(sorted(clip_ids))
+        kept = set(self._records.read("clips", columns=["content_hash"], where=others)["content_hash"])
+        # Before the clips: a file that comes again must not be taken for one that is in.
+        with self._db.transaction() as connection:
+            for part in parts(sorted(hashes - kept)):
+                where = schema.locations.c.content_hash.in_(part)
+                connection.execute(sql.delete(schema.locations).where(where))
+        return self._records.remove({"clips": pl.col("id").is_in(sorted(clip_ids))})
+
+    def forget_people(self, clip_ids: Collection[str]) -> int:
+        """Remove people's words of these clips, from the snapshots too; returns how many corrections of today."""
+        ids = sorted(clip_ids)
+        corrections, gold, leases = schema.corrections, schema.gold, schema.leases
+        with self._db.transaction() as connection:
+            texts = sql.select(corrections.c.annotation_id).where(corrections.c.clip_id.in_(ids)).distinct()
+            for annotation_id in connection.execute(texts).scalars().all():
+                connection.execute(sql.delete(leases).where(leases.c.annotation_id.startswith(annotation_id)))
+            count = connection.execute(sql.delete(corrections).where(corrections.c.clip_id.in_(ids))).rowcount
+            connection.execute(sql.delete(gold).where(gold.c.clip_id.in_(ids)))
+        for round in self._ledger.rounds():
+            self._forget_in_snapshot(round, set(ids))
+        return int(count)
+
+    def _forget_in_snapshot(self, round: int, clip_ids: set[str]) -> None:
+        snapshot = self._ledger.snapshot(round)
+        if snapshot is None:
+            return
+        file = snapshot_file(self._root, round)
+        frame = pl.read_parquet(file)
+        kept = frame.filter(~pl.col("clip_id").is_in(sorted(clip_ids)))
+        gold = {clip_id: text for clip_id, text in snapshot.gold.items() if clip_id not in clip_ids}
+        if kept.height == frame.height and gold == snapshot.gold:
+            return
+        temporary = file.with_suffix(".tmp")
+        kept.write_parquet(temporary)
+        digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
+        # The hash first: killed between, the file still holds the rows, so the same takedown finds and removes them.
+        self._ledger.set_snapshot(replace(snapshot, corrections_sha256=digest, gold=gold))
+        temporary.replace(file)

@@ -1,0 +1,250 @@
+"""Reads of a workspace that can be frozen at a round: as it is now, or as it was at the round's gate."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sql
+
+from flywheel.core.config import Config
+from flywheel.core.types import CAPTION, LEARN, MEASURE, Annotation, Clip, Correction, Cue
+from flywheel.store import schema
+from flywheel.store.cache import FrameCache
+from flywheel.store.database import Database, parts
+from flywheel.store.ledger import Ledger, Snapshot
+from flywheel.store.reading import BATCH_ROWS, RecordReader
+
+_GIB = 1 << 30
+#: Values in one list where each query goes through a whole table.
+_LONG_LIST = 20_000
+_REJECT_OF_TEXT = ["clip_id", "round", "stage", "kind", "purpose"]
+
+
+class View:
+    """What can be read of a workspace at any time. ``snapshot`` is the time it is frozen at; None is now.
+
+    There is nothing here that a frozen view would read live, but for the places of files: those are where they are.
+    """
+
+    def __init__(self, root: Path, config: Config, database: Database, snapshot: Snapshot | None = None) -> None:
+        self.root = root
+        self.config = config
+        self.database = database
+        self.snapshot = snapshot
+        self.records = RecordReader(root, database, None if snapshot is None else snapshot.position)
+        self.cache = FrameCache(root / "cache" / "frames", int(config.corpus.cache_gib * _GIB))
+        self._ledger = Ledger(database)
+
+    # Records, as polars frames, empty with the right columns where there is nothing.
+
+    def count(self, kind: str, *, round: int | None = None) -> int:
+        """Number of records of a kind, from the database alone."""
+        return self.records.count(kind, round=round)
+
+    def clips(self, split: str | None = None) -> pl.DataFrame:
+        """All clips, ``uri`` being where the file was last seen."""
+        frame = self.records.read("clips")
+        with self.database.transaction() as connection:
+            columns = schema.locations.c
+            places = connection.execute(sql.select(columns.content_hash, columns.uri)).all()
+        frame = _with_places(frame, [tuple(row) for row in places])
+        return frame if split is None else frame.filter(pl.col("split") == split)
+
+    def clip_batches(
+        self, columns: Sequence[str] | None = None, split: str | None = None, rows: int = BATCH_ROWS
+    ) -> Iterator[pl.DataFrame]:
+        """The clips in frames of at most ``rows``, with these columns: for more clips than memory holds."""
+        needed = columns
+        if columns is not None and "uri" in columns and "content_hash" not in columns:
+            needed = [*columns, "content_hash"]
+        where = None if split is None else pl.col("split") == split
+        for frame in self.records.batches("clips", columns=needed, where=where, rows=rows):
+            if "uri" in frame.columns:
+                frame = _with_places(frame, self._places(frame["content_hash"].unique()))
+            yield frame if columns is None else frame.select(columns)
+
+    def clips_at(self, paths: Iterable[str]) -> pl.DataFrame:
+        """``id``, ``content_hash`` and ``uri`` of the clips whose files lie at these paths now."""
+        wanted = sorted(set(paths))
+        columns = ["id", "content_hash", "uri"]
+        if not wanted:
+            return self.records.rows("clips", (), columns)
+        places = schema.locations.c
+        here: list[str] = []
+        with self.database.transaction() as connection:
+            for part in parts(wanted, _LONG_LIST):
+                here += connection.execute(sql.select(places.content_hash).where(places.uri.in_(part))).scalars()
+        # Also those that were there when they were taken in, and have no other place on record.
+        where = pl.col("content_hash").is_in(here) | pl.col("uri").is_in(wanted)
+        frame = self.records.read("clips", columns=columns, where=where)
+        frame = _with_places(frame, self._places(frame["content_hash"].unique()))
+        return frame.filter(pl.col("uri").is_in(wanted))
+
+    def find_clips(self, name: str) -> pl.DataFrame:
+        """The clips whose id begins with ``name``, or whose file lies at this path. Only their shards are opened."""
+        ids = self.records.keys_from("clips", name) or self.clips_at({name, str(Path(name).resolve())})["id"].to_list()
+        return self.clips_by_id(ids)
+
+    def clips_by_id(self, ids: Collection[str]) -> pl.DataFrame:
+        """The clips with these ids, as :meth:`clips` has them."""
+        frame = self.records.rows("clips", ids)
+        return _with_places(frame, self._places(frame["content_hash"].unique()))
+
+    def generations(self) -> pl.DataFrame:
+        """All replies of models, with their tokens: large. Count them with :meth:`count`."""
+        return self.records.read("generations")
+
+    def annotations(
+        self, round: int | None = None, kind: str | None = None, purpose: str | None = None
+    ) -> pl.DataFrame:
+        """Texts of a round or of all rounds, by kind (``caption``, …) and purpose (``learn``, ``measure``).
+
+        With neither, all; a kind alone means those to learn from.
+        """
+        return self.records.read("annotations", round=round, where=_texts(kind, purpose))
+
+    def texts(self, round: int, purpose: str, *columns: str, kind: str = CAPTION) -> pl.DataFrame:
+        """Some columns of a round's texts of one kind and purpose; the others are not read."""
+        return self.records.read("annotations", round=round, columns=columns, where=_texts(kind, purpose))
+
+    def count_texts(self, round: int, kind: str = CAPTION, purpose: str = LEARN) -> int:
+        """How many texts of this kind and purpose a round has."""
+        return sum(f.height for f in self.annotation_batches(["id"], round=round, kind=kind, purpose=purpose))
+
+    def annotation_batches(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        round: int | None = None,
+        kind: str | None = None,
+        purpose: str | None = None,
+        rows: int = BATCH_ROWS,
+    ) -> Iterator[pl.DataFrame]:
+        """The rows of :meth:`annotations` in frames of at most ``rows``."""
+        where = _texts(kind, purpose)
+        return self.records.batches("annotations", columns=columns, round=round, where=where, rows=rows)
+
+    def examples(self, round: int | None = None) -> pl.DataFrame:
+        """What rounds learned from: a row for each text and stage, with the corrections that it stands on."""
+        return self.records.read("examples", round=round)
+
+    def rejected(self, round: int | None = None, *, open_only: bool = False) -> pl.DataFrame:
+        """Rows that failed, with stage and reason. An open reject is one without a later success."""
+        frame = self.records.read("rejected", round=round)
+        if not open_only or frame.is_empty():
+            return frame
+        written = pl.concat([self._written(frame), frame.select(_REJECT_OF_TEXT).clear()])
+        frame = frame.join(written, on=_REJECT_OF_TEXT, how="anti", maintain_order="left")
+        taken_in = self.clips_at(frame.filter(pl.col("stage") == "ingest")["uri"])["uri"].unique().to_list()
+        frame = frame.filter(~((pl.col("stage") == "ingest") & pl.col("uri").is_in(taken_in)))
+        same = ["uri", "clip_id", "stage", "round", "kind", "purpose"]
+        return frame.unique(same, keep="last", maintain_order=True)
+
+    # People's words.
+
+    def corrections(self) -> pl.DataFrame:
+        """Corrections of all texts, oldest first."""
+        if self.snapshot is not None:
+            return pl.read_parquet(snapshot_file(self.root, self.snapshot.round))
+        rows = schema.corrections
+        with self.database.transaction() as connection:
+            found = connection.execute(sql.select(rows).order_by(rows.c.at, rows.c.id)).mappings().all()
+        columns = {c.name: pl.Float64 if c.name == "seconds" else pl.String for c in rows.columns}
+        return pl.DataFrame([dict(row) for row in found], schema=columns)
+
+    def num_corrections(self) -> int:
+        """Number of corrections, whatever they say."""
+        if self.snapshot is not None:
+            return self.corrections().height
+        with self.database.transaction() as connection:
+            return int(connection.execute(sql.select(sql.func.count()).select_from(schema.corrections)).scalar_one())
+
+    def correction_records(self) -> list[Correction]:
+        """Corrections of all texts as objects, oldest first."""
+        return [Correction(**{**row, "at": datetime.fromisoformat(row["at"])}) for row in self.corrections().to_dicts()]
+
+    # Rounds.
+
+    def champion(self) -> int:
+        """The round whose model is in force, of a frozen view that view's; 0 is the base."""
+        return self._ledger.champion() if self.snapshot is None else self.snapshot.round
+
+    def retired(self) -> frozenset[int]:
+        """Rounds whose models were champions and were taken back: what they wrote is no longer used."""
+        return self._ledger.retired() if self.snapshot is None else frozenset(self.snapshot.retired)
+
+    def writers(self) -> dict[int, int | None]:
+        """Rounds that began -> the round whose model wrote their texts; None where none did yet."""
+        return self._ledger.writers() if self.snapshot is None else dict(self.snapshot.writers)
+
+    def rounds(self) -> list[int]:
+        """Rounds that began, in order."""
+        return self._ledger.rounds() if self.snapshot is None else sorted(self.snapshot.writers)
+
+    def stamp(self) -> tuple[object, ...]:
+        """Numbers that change with whatever decides on the current texts: records, corrections, gold, people."""
+        tables = (schema.shards, schema.corrections, schema.gold, schema.exclusions, schema.champions, schema.takedowns)
+        queries: list[sql.Select[Any]] = [sql.select(sql.func.count()).select_from(table) for table in tables]
+        queries += [sql.select(sql.func.sum(schema.shards.c.num_rows)), sql.select(sql.func.max(schema.shards.c.position))]
+        # Who is invited again may have another role.
+        queries.append(sql.select(sql.func.max(schema.refiners.c.at)))
+        with self.database.transaction() as connection:
+            return tuple(connection.execute(query).scalar() for query in queries)
+
+    def _places(self, hashes: Sequence[str] | pl.Series) -> list[tuple[str, str]]:
+        """(content hash, path) of these contents where they were last seen."""
+        columns = schema.locations.c
+        query = sql.select(columns.content_hash, columns.uri)
+        places: list[tuple[str, str]] = []
+        with self.database.transaction() as connection:
+            for part in parts(hashes):
+                places += connection.execute(query.where(columns.content_hash.in_(part))).all()
+        return places
+
+    def _written(self, rejects: pl.DataFrame) -> pl.DataFrame:
+        """Which of these failures have a text by now, as far as columns of :data:`_REJECT_OF_TEXT` tell."""
+        failed = rejects.filter(pl.col("stage") == "annotate").select(_REJECT_OF_TEXT).unique()
+        later: list[pl.DataFrame] = [failed.clear()]
+        columns = [name for name in _REJECT_OF_TEXT if name != "stage"]
+        for (round,), group in failed.group_by("round"):
+            # A text of another round is no success of this one.
+            for frame in self.annotation_batches(columns, round=int(str(round))):
+                later.append(group.join(frame, on=columns, how="semi"))
+        return pl.concat(later)
+
+
+def snapshot_file(root: Path, round: int) -> Path:
+    """Where the copy of the corrections of a round's time lies."""
+    return root / "snapshots" / f"round={round:03d}" / "corrections.parquet"
+
+
+def clip_of(row: dict[str, Any]) -> Clip:
+    """A clip from a row of its frame."""
+    return Clip(**{**row, "cues": tuple(Cue(**cue) for cue in row["cues"])})
+
+
+def annotation_of(row: dict[str, Any]) -> Annotation:
+    """An annotation from a row of its frame."""
+    return Annotation(**row)
+
+
+def _texts(kind: str | None, purpose: str | None) -> pl.Expr | None:
+    """Which annotations are of this kind and purpose; None is all."""
+    if kind == "evaluation":
+        # What captions that measure were called before texts had a purpose.
+        kind, purpose = CAPTION, MEASURE
+    if kind is not None and purpose is None:
+        purpose = LEARN
+    tests = [pl.col(name) == value for name, value in (("kind", kind), ("purpose", purpose)) if value is not None]
+    return pl.all_horizontal(tests) if tests else None
+
+
+def _with_places(clips: pl.DataFrame, places: Sequence[tuple[str, str]]) -> pl.DataFrame:
+    """The clips with ``uri`` replaced where their content was seen."""
+    seen = pl.DataFrame(places, schema={"content_hash": pl.String, "seen": pl.String}, orient="row")
+    clips = clips.join(seen, on="content_hash", how="left", maintain_order="left")
+    return clips.with_columns(uri=pl.coalesce("seen", "uri")).drop("seen")

@@ -1,0 +1,154 @@
+"""Writers of a workspace's records and corrections; the caller holds the lock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sql
+
+from flywheel.core.config import Config
+from flywheel.core.types import (
+    CAPTION,
+    LEARN,
+    Annotation,
+    Clip,
+    Correction,
+    Generation,
+    NoiseSignal,
+    Stage,
+    content_id,
+    form_of,
+)
+from flywheel.store import schema
+from flywheel.store.database import Database, parts
+from flywheel.store.records import Records
+from flywheel.store.view import View
+
+
+class WritableView(View):
+    """The workspace as it is now, with the writers of all kinds of records."""
+
+    records: Records
+
+    def __init__(self, root: Path, config: Config, database: Database) -> None:
+        super().__init__(root, config, database)
+        self.records = Records(root, database)
+
+    def add_clips(self, clips: Iterable[Clip]) -> int:
+        """Add clips, and note that their files were taken in; returns how many were new."""
+        new = list(clips)
+        count = self.records.append("clips", [asdict(clip) for clip in new])
+        # Afterwards: killed between, the file is looked at once more, and nothing is added twice.
+        self._note_ingested({clip.content_hash: clip.uri for clip in new})
+        return count
+
+    def known_contents(self, hashes: Iterable[str]) -> set[str]:
+        """Those of these content hashes whose files gave clips."""
+        wanted = list(hashes)
+        states = self._ingested(wanted)
+        if None in states.values():
+            self._settle_ingested()
+            states = self._ingested(wanted)
+        return {content_hash for content_hash, ingested in states.items() if ingested}
+
+    def locate(self, places: Mapping[str, str]) -> None:
+        """Remember where contents (hash -> path) lie now, unless the place on record still exists."""
+        locations = schema.locations
+        query = sql.select(locations.c.content_hash, locations.c.uri)
+        with self.database.transaction() as connection:
+            before: dict[str, str] = {}
+            for part in parts(places):
+                before.update(connection.execute(query.where(locations.c.content_hash.in_(part))).all())
+            new = [{"content_hash": h, "uri": uri, "ingested": False} for h, uri in places.items() if h not in before]
+            self.database.insert_new(connection, locations, new)
+            for content_hash, uri in places.items():
+                old = before.get(content_hash, uri)
+                if old != uri and not Path(old).exists():
+                    where = locations.c.content_hash == content_hash
+                    connection.execute(sql.update(locations).where(where).values(uri=uri))
+
+    def add_generations(self, generations: Iterable[Generation]) -> int:
+        """Add models' replies; returns how many were new."""
+        return self.records.append("generations", [dict(vars(generation)) for generation in generations])
+
+    def add_annotations(self, annotations: Sequence[Annotation], round: int) -> int:
+        """Add texts of a round; returns how many were new."""
+        return self.records.append("annotations", [dict(vars(a)) for a in annotations], round=round)
+
+    def add_noise_signals(self, signals: Sequence[NoiseSignal], round: int) -> int:
+        """Add what a round's training thought of texts; returns how many were new."""
+        rows = [{"id": content_id(round, s.annotation_id, s.origin), "round": round, **asdict(s)} for s in signals]
+        return self.records.append("noise_signals", rows, round=round)
+
+    def add_examples(self, rows: Sequence[dict[str, Any]], round: int) -> int:
+        """Add what a stage of the round learned from; returns how many were new.
+
+        Rows are as :data:`flywheel.store.columns.SCHEMAS` has them, but for ids and round, which are made here.
+        """
+        keyed = [{**row, "round": round, "id": content_id(round, *row.values())} for row in rows]
+        return self.records.append("examples", keyed, round=round)
+
+    def add_rejected(
+        self,
+        *,
+        round: int,
+        stage: Stage,
+        uri: str,
+        clip_id: str,
+        reason: str,
+        kind: str = CAPTION,
+        purpose: str = LEARN,
+    ) -> int:
+        """Add a failure; returns 0 where it is on record. The same failure of the same thing is one row."""
+        kind, purpose = (kind, purpose) if stage == "annotate" else ("", "")
+        form = [form_of(kind, purpose)] if (kind, purpose) not in (("", ""), (CAPTION, LEARN)) else []
+        row = {
+            "id": content_id(round, stage, uri, clip_id, reason, *form),
+            "round": round,
+            "uri": uri,
+            "clip_id": clip_id,
+            "stage": stage,
+            "reason": reason,
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "kind": kind,
+            "purpose": purpose,
+        }
+        return self.records.append("rejected", [row], round=round)
+
+    def add_corrections(self, corrections: Sequence[Correction]) -> int:
+        """Add all corrections that are new, in one transaction; returns how many were."""
+        rows = [{**asdict(c), "at": c.at.astimezone(UTC).isoformat()} for c in corrections]
+        with self.database.transaction() as connection:
+            return self.database.insert_new(connection, schema.corrections, rows)
+
+    def _ingested(self, hashes: Iterable[str]) -> dict[str, bool | None]:
+        """Content hashes on record -> whether they gave clips; None where it was not noted."""
+        columns = schema.locations.c
+        query = sql.select(columns.content_hash, columns.ingested)
+        states: dict[str, bool | None] = {}
+        with self.database.transaction() as connection:
+            for part in parts(hashes):
+                states.update(connection.execute(query.where(columns.content_hash.in_(part))).all())
+        return states
+
+    def _note_ingested(self, places: Mapping[str, str]) -> None:
+        locations = schema.locations
+        rows = [{"content_hash": h, "uri": uri, "ingested": True} for h, uri in places.items()]
+        with self.database.transaction() as connection:
+            self.database.insert_new(connection, locations, rows)
+            for part in parts(places):
+                where = locations.c.content_hash.in_(part)
+                connection.execute(sql.update(locations).where(where).values(ingested=True))
+
+    def _settle_ingested(self) -> None:
+        """Note of all contents whether they gave clips: workspaces of older layouts did not."""
+        for frame in self.records.batches("clips", columns=["content_hash", "uri"]):
+            first = frame.unique("content_hash", keep="first", maintain_order=True)
+            self._note_ingested(dict(first.iter_rows()))
+        unknown = schema.locations.c.ingested.is_(None)
+        with self.database.transaction() as connection:
+            connection.execute(sql.update(schema.locations).where(unknown).values(ingested=False))
