@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from annotators.interface import Engine, Request, Result, Sampling
-from annotators.parsing import Unusable, parse_caption
 from flywheel.core.registry import Registry
+from flywheel.kinds import Unusable, parse_caption
 
 __all__ = ["Engine", "Request", "Result", "Sampling", "Unusable", "build", "names", "parse_caption", "prompt_file"]
 

@@ -16,11 +16,10 @@ import polars as pl
 
 from annotators import Engine, Request, Result, Sampling
 from annotators.health import Unhealthy, check
-from annotators.kinds import Reply
-from annotators.parsing import parse_caption
 from flywheel.core.errors import FlywheelError, MediaError
 from flywheel.core.progress import progress
 from flywheel.core.types import LEARN, MEASURE, Annotation, Clip, Generation, Purpose, content_id, form_of
+from flywheel.kinds import Reply, parse_caption
 from flywheel.metrics import token_f1
 from flywheel.models.inputs import Picture
 from flywheel.models.load import folder_digest

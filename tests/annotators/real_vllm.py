@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from annotators import Engine, Result, Sampling, build
-from annotators.kinds import read
+from flywheel.kinds import read
 from annotators.proof import Canary, canaries, prove
 from flywheel.core.errors import ProofFailed, UserError
 from flywheel.models.inputs import InputBuilder

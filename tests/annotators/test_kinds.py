@@ -14,7 +14,7 @@ import yaml
 
 from annotators import Request, Result, Sampling, Unusable, build, prompt_file
 from annotators.health import Unhealthy, check
-from annotators.kinds import BrokenReply, read
+from flywheel.kinds import BrokenReply, read
 from flywheel.core.errors import UserError
 from flywheel.models.inputs import InputBuilder
 from flywheel.models.load import load_vlm
@@ -135,7 +135,7 @@ def test_bundled_prompts_and_their_digests(tmp_path: Path) -> None:
         ("tags", {"json_schema": {"type": "object", "required": ["words"]}}, "must require 'tags'"),
         ("tags", {"colour": "red"}, "colour: Extra inputs"),
         ("caption", {"json_schema": {"type": "object"}}, "a caption is plain text"),
-        ("tags", {"kind": "poem"}, "kind: Input should be 'caption'"),
+        ("tags", {"kind": "poem"}, "kind 'poem': unknown. There are caption, dense_caption"),
     ],
 )
 def test_a_wrong_prompt_file_is_one_line(tmp_path: Path, kind: str, changes: dict[str, object], reason: str) -> None:
