@@ -28,9 +28,7 @@ class Registry:
     With ``dashes`` names are written with dashes, where modules have underscores.
     """
 
-    def __init__(
-        self, package: str, *, what: str, group: str = "", attribute: str = "", dashes: bool = False
-    ) -> None:
+    def __init__(self, package: str, *, what: str, group: str = "", attribute: str = "", dashes: bool = False) -> None:
         self.package = package
         self.what = what
         self.group = group or f"flywheel.{package.removeprefix('flywheel.')}"

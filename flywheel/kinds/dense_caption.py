@@ -67,6 +67,4 @@ def check_cues(cues: Sequence[Cue], duration_s: float) -> None:
             raise ValueError(f"the cues at {before.start_s:g} s and {after.start_s:g} s overlap")
 
 
-KIND = Kind(
-    name="dense_caption", schema_key="cues", read=_read, words=_words, check=_check, editable=True, cues=_cues
-)
+KIND = Kind(name="dense_caption", schema_key="cues", read=_read, words=_words, check=_check, editable=True, cues=_cues)

@@ -14,8 +14,8 @@ import yaml
 
 from annotators import Request, Result, Sampling, Unusable, build, prompt_file
 from annotators.health import Unhealthy, check
-from flywheel.kinds import BrokenReply, read
 from flywheel.core.errors import UserError
+from flywheel.kinds import BrokenReply, read
 from flywheel.models.inputs import InputBuilder
 from flywheel.models.load import load_vlm
 from flywheel.models.prompt import Evidence, load_prompt
