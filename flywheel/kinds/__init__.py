@@ -6,8 +6,6 @@ group ``flywheel.annotators.kinds``.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from flywheel.core.errors import UserError
 from flywheel.core.registry import Registry
 from flywheel.kinds._kind import Clean, Kind, Payload
@@ -30,7 +28,6 @@ __all__ = [
 _registry = Registry("flywheel.kinds", what="kind", group="flywheel.annotators.kinds", attribute="KIND")
 
 
-@lru_cache(maxsize=64)
 def get(name: str) -> Kind:
     """The kind of this name. Raises UserError for an unknown, contested or broken one."""
     kind = _registry.fetch(name, Kind)
