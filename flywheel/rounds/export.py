@@ -6,8 +6,7 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -90,8 +89,7 @@ def export(
         # A file and not a list: a dataset may have more clips than memory has room for.
         with tempfile.TemporaryFile("w+", dir=temporary.parent, encoding="utf-8") as ids:
             rows = _Rows(frozen, round, splits, counts, with_cues=chosen.cues)
-            with closing(_noting(iter(rows), ids)) as noted:
-                chosen.write(noted, temporary)
+            chosen.write(_noting(rows, ids), temporary)
             write_card(_card(frozen, round, form, counts), temporary, loading=chosen.loading)
             if out.exists():
                 out.rmdir()
@@ -123,7 +121,7 @@ def _frozen(context: RoundContext, round: int | None) -> tuple[RoundContext, int
     return RoundContext(view, context.tracker), chosen
 
 
-def _noting(rows: Iterator[ExportRow], ids: IO[str]) -> Iterator[ExportRow]:
+def _noting(rows: Iterable[ExportRow], ids: IO[str]) -> Iterator[ExportRow]:
     """The rows, each one's id written down before a format gets it."""
     for row in rows:
         ids.write(row.id + "\n")
