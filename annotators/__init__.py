@@ -7,7 +7,7 @@ from pathlib import Path
 
 from annotators.engines import build, names
 from annotators.interface import Engine, Request, Result, Sampling
-from annotators.parsing import Unusable, parse_caption
+from flywheel.kinds import Unusable, parse_caption
 
 __all__ = ["Engine", "Request", "Result", "Sampling", "Unusable", "build", "names", "parse_caption", "prompt_file"]
 

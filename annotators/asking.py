@@ -17,14 +17,13 @@ import polars as pl
 
 from annotators.health import Unhealthy, check
 from annotators.interface import Engine, Request, Result, Sampling
-from annotators.kinds import Reply
-from annotators.parsing import parse_caption
 from annotators.selection import SELECTIONS
 from annotators.writer import Writer
 from flywheel.core.config import Annotate
 from flywheel.core.errors import FlywheelError, MediaError, first_line
 from flywheel.core.progress import progress
 from flywheel.core.types import LEARN, Annotation, Generation, Purpose, content_id, form_of
+from flywheel.kinds import Reply, parse_caption
 from flywheel.models.inputs import ClipInput
 from flywheel.models.prompt import Prompt
 from flywheel.store import Workspace

@@ -1,4 +1,4 @@
-"""What is wrong with a text that a model wrote: each finding is a reason that goes on record and is counted by its name."""
+"""Faults of a text that a model wrote: each has a name, by which it is counted, and a reason that goes on record."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from collections import Counter
 from functools import lru_cache
 
 from annotators.interface import Result
-from annotators.kinds import BrokenReply, Reply, read
-from annotators.parsing import Unusable
+from flywheel.core.types import CAPTION
+from flywheel.kinds import BrokenReply, Reply, Unusable, read
 
-#: Words that a loop may be long, how often it must come in a row, and how many words it must cover.
-_LONGEST_LOOP, _LEAST_TURNS, _LEAST_COVERED = 24, 3, 12
+#: The longest loop (in words), how often in a row makes a loop, and how many words it must cover.
+_LOOP_WORDS, _LOOP_REPEATS, _LOOP_COVERED = 24, 3, 12
 _NOT_WORD = re.compile(r"\W")
 _CHARACTER_RUN = re.compile(r"([^\s.\-_=*])\1{11,}")
 _REFUSAL = re.compile(
-    r"^\W*(i'?m sorry|i am sorry|sorry, (but )?i|i can(no|')t|i cannot|i am unable|i'm unable|i'm not able|as an ai\b|as a language model)",
+    r"^\W*(i'?m sorry|i am sorry|sorry, (but )?i|i can(no|')t|i cannot|i am unable|i'm unable|i'm not able"
+    r"|as an ai\b|as a language model)",
     re.I,
 )
 #: Words in a row that a text may share with the instruction.
@@ -27,7 +28,7 @@ _OTHER_SCRIPT = 0.3
 
 
 class Unhealthy(Unusable):
-    """``name`` is the kind of fault, the message the reason in full."""
+    """A text with a fault: ``name`` is the kind of fault, the message its reason in full."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(reason)
@@ -37,19 +38,41 @@ class Unhealthy(Unusable):
 def check(
     result: Result,
     *,
-    kind: str = "caption",
+    kind: str = CAPTION,
     instruction: str = "",
     script: str = "",
     schema: str = "",
     duration_s: float = math.inf,
 ) -> Reply:
-    """What the text says. Raises Unhealthy for one that is empty, cut off, broken in its form, a loop, a refusal, the prompt again,
-    or in another script than ``script`` (a word of Unicode's character names, such as LATIN; empty for any)."""
+    """Read a result's text and look for faults.
+
+    ``script`` is a word of Unicode's character names, such as LATIN (empty for any), ``schema`` the prompt's JSON
+    schema as text, ``duration_s`` the clip's length in seconds.
+
+    Raises Unhealthy for a text that is empty, cut off, broken in its form, a loop, a refusal, a copy of the
+    instruction, or in another script.
+    """
     if result.finish == "error":
         raise Unhealthy("error", result.text)
+    reply = _read(result, kind, schema, duration_s)
+    words = reply.text.lower().split()
+    # A loop that was cut off is first of all a loop.
+    if (loop := looped(words)) or _CHARACTER_RUN.search(reply.text):
+        raise Unhealthy("loop", f"the model repeats itself ({loop or 'one character'})")
+    if result.finish == "length":
+        raise _cut_off(result)
+    if _REFUSAL.match(reply.text):
+        raise Unhealthy("refusal", f"the model refused: {reply.text[:80]}")
+    if copied := _copied(words, instruction):
+        raise Unhealthy("copied prompt", f"the model copied its instruction: {copied}")
+    if script and (other := _other_script(reply.text, script)):
+        raise Unhealthy("language", f"written in {other}, not {script}")
+    return reply
+
+
+def _read(result: Result, kind: str, schema: str, duration_s: float) -> Reply:
     try:
-        reply = read(kind, result.text, schema=schema, duration_s=duration_s)
-        text = reply.text
+        return read(kind, result.text, schema=schema, duration_s=duration_s)
     except BrokenReply as error:
         if result.finish == "length":
             raise _cut_off(result) from error
@@ -58,19 +81,6 @@ def check(
         raise Unhealthy("schema", str(error)) from error
     except Unusable as error:
         raise Unhealthy("empty", str(error)) from error
-    words = text.lower().split()
-    # A loop that was cut off is first of all a loop.
-    if (loop := looped(words)) or _CHARACTER_RUN.search(text):
-        raise Unhealthy("loop", f"the model repeats itself ({loop or 'one character'})")
-    if result.finish == "length":
-        raise _cut_off(result)
-    if _REFUSAL.match(text):
-        raise Unhealthy("refusal", f"the model refused: {text[:80]}")
-    if copied := _copied(words, instruction):
-        raise Unhealthy("copied prompt", f"the model copied its instruction: {copied}")
-    if script and (other := _other_script(text, script)):
-        raise Unhealthy("language", f"written in {other}, not {script}")
-    return reply
 
 
 def _cut_off(result: Result) -> Unhealthy:
@@ -78,41 +88,45 @@ def _cut_off(result: Result) -> Unhealthy:
 
 
 def looped(words: list[str]) -> str:
-    """The words that are repeated, where a group of up to 24 words comes three times or more in a row and covers twelve words
-    (or half of a shorter text of at least four); else an empty text."""
+    """The words of a loop, empty where there is none.
+
+    A loop is a group of up to 24 words that comes three times or more in a row and covers twelve words, or half of a
+    shorter text of at least four.
+    """
     count = len(words)
-    least = min(_LEAST_COVERED, max(4, count // 2))
-    for period in range(1, min(_LONGEST_LOOP, count // _LEAST_TURNS) + 1):
+    least = min(_LOOP_COVERED, max(4, count // 2))
+    for period in range(1, min(_LOOP_WORDS, count // _LOOP_REPEATS) + 1):
         run = 0
         for index in range(period, count):
             run = run + 1 if words[index] == words[index - period] else 0
             covered = run + period
-            if covered >= _LEAST_TURNS * period and covered >= least:
+            if covered >= _LOOP_REPEATS * period and covered >= least:
                 return " ".join(words[index - period + 1 : index + 1])
     return ""
 
 
 def _copied(words: list[str], instruction: str) -> str:
-    known, size = _phrases(instruction)
+    """The first run of words that the text shares with the instruction, empty where there is none."""
+    phrases, size = _phrases(instruction)
     if size < 4 or len(words) < size:
         return ""
-    said = [_NOT_WORD.sub("", word) for word in words]
-    return next(
-        (" ".join(said[i : i + size]) for i in range(len(said) - size + 1) if tuple(said[i : i + size]) in known), ""
-    )
+    plain = [_NOT_WORD.sub("", word) for word in words]
+    runs = (plain[i : i + size] for i in range(len(plain) - size + 1))
+    return next((" ".join(run) for run in runs if tuple(run) in phrases), "")
 
 
 @lru_cache(maxsize=8)
 def _phrases(instruction: str) -> tuple[frozenset[tuple[str, ...]], int]:
-    """Runs of words of the instruction that a text must not share, and how long they are."""
-    asked = [_NOT_WORD.sub("", word) for word in instruction.lower().split()]
-    size = min(_COPIED_WORDS, len(asked))
-    return frozenset(tuple(asked[i : i + size]) for i in range(len(asked) - size + 1)), size
+    """Runs of words of the instruction that a text must not share, and their length."""
+    words = [_NOT_WORD.sub("", word) for word in instruction.lower().split()]
+    size = min(_COPIED_WORDS, len(words))
+    return frozenset(tuple(words[i : i + size]) for i in range(len(words) - size + 1)), size
 
 
 def _other_script(text: str, script: str) -> str:
+    """The script most used besides ``script``, empty where the others have no more than a small share."""
     scripts = Counter(unicodedata.name(c, "UNKNOWN").split()[0] for c in text if c.isalpha())
-    wrong = {name: n for name, n in scripts.items() if name != script}
-    if sum(wrong.values()) <= _OTHER_SCRIPT * max(1, sum(scripts.values())):
+    others = {name: count for name, count in scripts.items() if name != script}
+    if sum(others.values()) <= _OTHER_SCRIPT * max(1, sum(scripts.values())):
         return ""
-    return max(wrong, key=lambda name: wrong[name])
+    return max(others, key=lambda name: others[name])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from annotators.kinds import Reply
 from flywheel.core.types import Generation
+from flywheel.kinds import Reply
 from flywheel.metrics import token_f1
 
 Candidate = tuple[Generation, Reply]

@@ -465,12 +465,14 @@ def export(
     config: Config = HERE, set_: Set = None, json_: Json = False,
 ) -> None:  # fmt: skip
     """Take the champion's dataset away, with a card; the same champion gives the same bytes."""
+    from dataclasses import asdict
+
     from flywheel.rounds.export import export as take_away
 
     context = _context(_open(config, set_))
     found = take_away(context, out, form, round=round, splits=tuple(s.strip() for s in splits.split(",")))
-    sources = ", ".join(f"{n} by {source}" for source, n in sorted(found["sources"].items()))
-    _print(found, json_, f"{found['clips']} clips of round {found['round']} in {out} ({sources})")
+    sources = ", ".join(f"{n} by {source}" for source, n in sorted(found.sources.items()))
+    _print(asdict(found), json_, f"{found.clips} clips of round {found.round} in {out} ({sources})")
 
 
 @app.command()

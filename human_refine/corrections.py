@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
 import polars as pl
 
+from flywheel import kinds
 from flywheel.core.errors import UserError
 from flywheel.core.types import Correction, Cue, Verdict, content_id
+from flywheel.formats import corrections
 from flywheel.formats.corrections import read_corrections
-from flywheel.formats.label_studio import task
-from flywheel.formats.subtitles import check_cues, srt, webvtt
+from flywheel.formats.rows import ReviewRow
 from flywheel.store import Workspace
 from human_refine.gold import add_gold, gold_texts, may_be_gold
 from human_refine.queue import waiting
@@ -119,19 +120,20 @@ def clean_text(text: str, max_chars: int) -> str:
 
 
 def clean_payload(payload: str, kind: str, duration_s: float, max_chars: int) -> str:
-    """The payload of an edit as it is kept: cues in order. Raises ValueError where it does not fit the kind."""
-    if kind != "dense_caption":
+    """The payload of an edit as it is kept. Raises ValueError where it does not fit the kind."""
+    try:
+        check = kinds.get(kind).check
+    except UserError as error:
+        # A kind whose plug-in is gone costs its rows and not the file.
+        raise ValueError(str(error).rstrip(".")) from error
+    if check is None:
         raise ValueError(f"a {kind} has no cues: give its text instead")
     try:
-        cues = [
-            Cue(start_s=float(c["start_s"]), end_s=float(c["end_s"]), text=clean_text(c["text"], max_chars))
-            for c in json.loads(payload)["cues"]
-        ]
-    except (KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as error:
-        raise ValueError(f"the payload holds no cues ({type(error).__name__})") from error
-    cues.sort(key=lambda c: (c.start_s, c.end_s))
-    check_cues(cues, duration_s)
-    return json.dumps({"cues": [asdict(c) for c in cues]}, ensure_ascii=False, sort_keys=True)
+        value = json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the payload is not JSON ({type(error).__name__})") from error
+    kept = check(value, duration_s, lambda text: clean_text(text, max_chars))
+    return json.dumps(kept, ensure_ascii=False, sort_keys=True)
 
 
 def _correction(
@@ -164,7 +166,7 @@ def _correction(
     payload = values.get("payload") or ""
     if payload and verdict == "edit":
         payload = clean_payload(payload, annotation["kind"], durations.get(annotation["clip_id"], math.inf), max_chars)
-        text = " ".join(c["text"] for c in json.loads(payload)["cues"])
+        text = kinds.get(annotation["kind"]).words(json.loads(payload))
     elif verdict == "edit" and annotation["kind"] != "caption":
         raise ValueError(f"an edit of a {annotation['kind']} needs its payload")
     else:
@@ -186,73 +188,52 @@ def _correction(
     )
 
 
-FORMATS = ("jsonl", "csv", "parquet", "label-studio", "webvtt", "srt")
-
-
 def export_queue(workspace: Workspace, out: Path, limit: int | None = None, form: str = "jsonl") -> int:
     """Write the last round's uncorrected texts, in the queue's order, for people to fill in; returns how many.
 
-    ``form`` is one of :data:`FORMATS`. WebVTT and SRT are a folder with a file for each dense caption, Label Studio's JSON holds dense captions where
-    the round has them and captions where not. Raises UserError where there is nothing to write.
+    ``form`` is the name of one of :mod:`flywheel.formats.corrections`. A format of timed texts gets the round's dense captions; one that takes
+    both gets captions where there are none. Raises UserError where there is nothing to write.
     """
-    if form not in FORMATS:
-        raise UserError(f"corrections export: format '{form}' is unknown. There are {', '.join(FORMATS)}.")
-    dense = workspace.annotations(kind="dense_caption")
-    if form in ("webvtt", "srt") or (form == "label-studio" and not dense.is_empty()):
-        return _export_cues(workspace, out, limit, form, dense)
-    chosen = waiting(workspace)[:limit]
-    clips = {row["id"]: row for row in workspace.clips().iter_rows(named=True)}
-    if form == "label-studio":
-        tasks = [_task(clips[i.clip_id], i.annotation_id, i.text, "", i.round) for i in chosen]
-        out.write_text(json.dumps(tasks, ensure_ascii=False, indent=1), encoding="utf-8")
-        return len(tasks)
-    rows = [
-        {
-            "annotation_id": i.annotation_id, "uri": clips[i.clip_id]["uri"], "model_text": i.text, "verdict": "", "text": i.text, "refiner": ""
-        }
-        for i in chosen
-    ]  # fmt: skip
-    if form == "jsonl":
-        out.write_text("\n".join(json.dumps(row) for row in rows) + "\n", encoding="utf-8")
-    elif form == "csv":
-        pl.DataFrame(rows).write_csv(out)
-    else:
-        pl.DataFrame(rows).write_parquet(out)
-    return len(rows)
-
-
-def _export_cues(workspace: Workspace, out: Path, limit: int | None, form: str, dense: pl.DataFrame) -> int:
-    if dense.is_empty():
+    chosen = corrections.get(form)
+    dense = workspace.annotations(kind="dense_caption") if chosen.cues else pl.DataFrame()
+    if dense.is_empty() and not chosen.texts:
         raise UserError(
             "corrections export: no round has dense captions. Name them in annotate.also and run 'flywheel annotate'."
         )
-    done = set(workspace.corrections()["annotation_id"])
-    newest_round = int(dense["round"].to_numpy().max())
-    newest = dense.filter((pl.col("round") == newest_round) & ~pl.col("id").is_in(done)).sort("mean_logprob", "id")[
-        :limit
-    ]
+    rows = _waiting_cues(workspace, dense, limit) if not dense.is_empty() else _waiting_captions(workspace, limit)
+    chosen.write(rows, out)
+    return len(rows)
+
+
+def _waiting_captions(workspace: Workspace, limit: int | None) -> list[ReviewRow]:
     clips = {row["id"]: row for row in workspace.clips().iter_rows(named=True)}
-    if form == "label-studio":
-        tasks = [
-            _task(clips[r["clip_id"]], r["id"], r["text"], r["payload"], r["round"])
-            for r in newest.iter_rows(named=True)
-        ]
-        out.write_text(json.dumps(tasks, ensure_ascii=False, indent=1), encoding="utf-8")
-        return len(tasks)
-    out.mkdir(parents=True, exist_ok=True)
-    for row in newest.iter_rows(named=True):
-        cues = _cues_of(row["payload"])
-        content = webvtt(cues, note=f"annotation {row['id']}") if form == "webvtt" else srt(cues)
-        (out / f"{row['id']}.{'vtt' if form == 'webvtt' else 'srt'}").write_text(content, encoding="utf-8")
-    return int(newest.height)
+    return [
+        _review_row(clips[item.clip_id], annotation_id=item.annotation_id, text=item.text, round=item.round)
+        for item in waiting(workspace)[:limit]
+    ]
 
 
-def _task(clip: dict[str, Any], annotation_id: str, text: str, payload: str, round: int) -> dict[str, Any]:
-    return task(
-        annotation_id=annotation_id, video=clip["uri"], text=text, cues=_cues_of(payload), fps=clip["fps"], start_s=clip["start_s"],
-        duration_s=clip["end_s"] - clip["start_s"], model=f"round {round}",
-    )  # fmt: skip
+def _waiting_cues(workspace: Workspace, dense: pl.DataFrame, limit: int | None) -> list[ReviewRow]:
+    done = set(workspace.corrections()["annotation_id"])
+    newest = int(dense["round"].to_numpy().max())
+    chosen = dense.filter((pl.col("round") == newest) & ~pl.col("id").is_in(done)).sort("mean_logprob", "id")[:limit]
+    clips = {row["id"]: row for row in workspace.clips().iter_rows(named=True)}
+    return [
+        _review_row(
+            clips[row["clip_id"]], annotation_id=row["id"], text=row["text"], round=row["round"], payload=row["payload"]
+        )
+        for row in chosen.iter_rows(named=True)
+    ]
 
 
-def _cues_of(payload: str) -> list[Cue]:
-    return [Cue(**cue) for cue in json.loads(payload)["cues"]] if payload else []
+def _review_row(clip: dict[str, Any], *, annotation_id: str, text: str, round: int, payload: str = "") -> ReviewRow:
+    return ReviewRow(
+        annotation_id=annotation_id,
+        uri=clip["uri"],
+        text=text,
+        round=round,
+        start_s=clip["start_s"],
+        end_s=clip["end_s"],
+        fps=clip["fps"],
+        cues=tuple(Cue(**cue) for cue in json.loads(payload)["cues"]) if payload else (),
+    )

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flywheel.core.errors import BorderError, MediaError, UserError
 from flywheel.core.types import Cue
-from flywheel.formats.corrections import PLAIN_ENDINGS
+from flywheel.formats.corrections import endings
 from flywheel.store import Workspace
 from human_refine.corrections import import_corrections
 from human_refine.desk import Conflict, Desk, Gone
@@ -343,8 +343,8 @@ def upload(
 ) -> dict[str, Any]:
     """Corrections from a file. A refiner's are that refiner's, a lead's whose the file says they are."""
     suffix = Path(file.filename or "").suffix.lower()
-    if suffix not in PLAIN_ENDINGS:
-        raise HTTPException(415, f"corrections come as {', '.join(PLAIN_ENDINGS)}")
+    if suffix not in (allowed := endings(plain=True)):
+        raise HTTPException(415, f"corrections come as {', '.join(allowed)}")
     with tempfile.TemporaryDirectory() as folder:
         # A subtitle file's name may say whose text it is; nothing else of it is used.
         path = Path(folder) / (re.sub(r"[^\w\-]", "", Path(file.filename or "").stem)[:64] + suffix)

@@ -19,6 +19,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 from flywheel.core.config import template
 from flywheel.playground import write_playground
 from flywheel.store import Workspace
+from tests.plugins import commandline, ingested, plugin, six_clips  # noqa: F401  (fixtures)
 
 ON_POSTGRESQL = os.environ.get("FLYWHEEL_TEST_DATABASE") == "postgresql"
 

@@ -128,8 +128,7 @@ def scores_with(context: RoundContext, oracle: Oracle, folder: Path, new: list[s
 
 def written(context: RoundContext, engine: Any, texts: CurrentTexts, clips: list[Clip]) -> dict[str, str]:
     requests = [
-        Request(key=c.id, clip=context.input(c.id), prompt=context.prompt.render(context.evidence(c)))
-        for c in clips
+        Request(key=c.id, clip=context.input(c.id), prompt=context.prompt.render(context.evidence(c))) for c in clips
     ]
     sampling = Sampling(max_new_tokens=context.config.annotate.max_new_tokens)
     return {result.key: result.text for result in engine.generate(requests, sampling)}

@@ -13,9 +13,11 @@ import pkgutil
 from collections.abc import Callable
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, TypeVar
 
 from flywheel.core.errors import UserError, first_line
+
+T = TypeVar("T")
 
 
 class Registry:
@@ -23,25 +25,31 @@ class Registry:
 
     ``group`` is the entry-point group of other packages' names; ``flywheel.`` and the package's name if left out.
     ``attribute`` is what a module of the package must have; the module's own name if left out.
+    With ``dashes`` names are written with dashes, where modules have underscores.
     """
 
-    def __init__(self, package: str, *, what: str, group: str = "", attribute: str = "") -> None:
+    def __init__(self, package: str, *, what: str, group: str = "", attribute: str = "", dashes: bool = False) -> None:
         self.package = package
         self.what = what
         self.group = group or f"flywheel.{package.removeprefix('flywheel.')}"
         self._attribute = attribute
+        self._dashes = dashes
+
+    def _spelled(self, name: str) -> str:
+        return name.replace("_", "-") if self._dashes else name
 
     @cached_property
     def _own(self) -> frozenset[str]:
         folder = importlib.import_module(self.package).__path__
-        return frozenset(m.name for m in pkgutil.iter_modules(folder) if not m.name.startswith("_"))
+        modules = [m.name for m in pkgutil.iter_modules(folder) if not m.name.startswith("_")]
+        return frozenset(self._spelled(name) for name in modules)
 
     @cached_property
     def _foreign(self) -> dict[str, list[EntryPoint]]:
         """Other packages' names; several entries where they contradict each other or a name of ours."""
         found: dict[str, list[EntryPoint]] = {}
         for point in entry_points(group=self.group):
-            known = found.setdefault(point.name, [])
+            known = found.setdefault(self._spelled(point.name), [])
             # An editable install can list the same entry twice.
             if point.value not in [entry.value for entry in known]:
                 known.append(point)
@@ -73,7 +81,8 @@ class Registry:
         """
         self.check(name)
         if name in self._own:
-            return getattr(importlib.import_module(f"{self.package}.{name}"), self._attribute or name)  # type: ignore[no-any-return]
+            module = name.replace("-", "_")
+            return getattr(importlib.import_module(f"{self.package}.{module}"), self._attribute or module)  # type: ignore[no-any-return]
         point = self._foreign[name][0]
         try:
             return point.load()  # type: ignore[no-any-return]
@@ -83,6 +92,19 @@ class Registry:
                 f"{self.what} '{name}': {_owner(point)} can't be imported ({type(error).__name__}: {first_line(error)}). "
                 "Mend or uninstall it."
             ) from error
+
+    def fetch(self, name: str, of: type[T]) -> T:
+        """The object of this class behind a name.
+
+        Raises UserError as :meth:`builder` does, and for a plug-in that brings something else.
+        """
+        thing = self.builder(name)
+        if not isinstance(thing, of):
+            raise UserError(
+                f"{self.what} '{name}': {_owner(self._foreign[name][0])} brings no {of.__name__} but a "
+                f"{type(thing).__name__}. Mend or uninstall it."
+            )
+        return thing
 
     def build(self, name: str, /, **arguments: Any) -> Any:
         """Build by name. Raises UserError for an unknown name or argument, ValueError from the builder for bad values."""

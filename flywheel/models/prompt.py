@@ -13,16 +13,14 @@ from typing import Any, Final, Literal
 
 import jsonschema
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from flywheel import kinds
 from flywheel.core.errors import UserError
 
 Hint = Literal["transcript", "sounds", "previous", "timed_transcript"]
 HINTS: Final[tuple[Hint, ...]] = ("transcript", "sounds", "previous", "timed_transcript")
-Kind = Literal["caption", "dense_caption", "qa", "tags"]
 Medium = Literal["frames", "sound"]
-#: What a reply of a structured kind must hold, whatever else its schema says.
-_HOLDS: Final[dict[str, str]] = {"dense_caption": "cues", "qa": "pairs", "tags": "tags"}
 
 
 class Evidence(BaseModel):
@@ -48,7 +46,7 @@ class Prompt(BaseModel):
 
     name: str
     version: int = Field(ge=1)
-    kind: Kind
+    kind: str
     instruction: str = Field(min_length=1)
     hints: dict[Hint, str]
     max_hint_chars: int = Field(default=2000, gt=0)
@@ -61,18 +59,28 @@ class Prompt(BaseModel):
     #: Role of the model that is asked (a name below ``models:``); left out, the one that rounds improve.
     model: str | None = None
 
+    @field_validator("kind")
+    @classmethod
+    def _kind_exists(cls, kind: str) -> str:
+        try:
+            kinds.get(kind)
+        except UserError as error:
+            raise ValueError(str(error).rstrip(".")) from error
+        return kind
+
     @model_validator(mode="after")
     def _schema_fits_kind(self) -> Prompt:
         if self.json_schema is None:
             return self
-        if self.kind not in _HOLDS:
+        key = kinds.get(self.kind).schema_key
+        if not key:
             raise ValueError(f"json_schema: a {self.kind} is plain text; leave it out, or choose another kind")
         try:
             jsonschema.Draft202012Validator.check_schema(self.json_schema)
         except jsonschema.SchemaError as error:
             raise ValueError(f"json_schema: not a JSON schema ({error.message})") from error
-        if _HOLDS[self.kind] not in self.json_schema.get("required", ()):
-            raise ValueError(f"json_schema: a {self.kind} must require '{_HOLDS[self.kind]}'")
+        if key not in self.json_schema.get("required", ()):
+            raise ValueError(f"json_schema: a {self.kind} must require '{key}'")
         return self
 
     @property

@@ -17,7 +17,7 @@ from flywheel.core.types import MEASURE, RoundReport
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.plots import write_plots
 from flywheel.rounds.report import write_report
-from flywheel.rounds.stages import ORDER, from_record, settings_of, stage_of, to_record
+from flywheel.rounds.stages import from_record, settings_of, stage_of, to_record
 from flywheel.rounds.stages.review import Waiting, num_corrections
 from flywheel.rounds.watch import flat_rounds
 from flywheel.store import Workspace

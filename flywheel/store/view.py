@@ -189,7 +189,10 @@ class View:
         """Numbers that change with whatever decides on the current texts: records, corrections, gold, people."""
         tables = (schema.shards, schema.corrections, schema.gold, schema.exclusions, schema.champions, schema.takedowns)
         queries: list[sql.Select[Any]] = [sql.select(sql.func.count()).select_from(table) for table in tables]
-        queries += [sql.select(sql.func.sum(schema.shards.c.num_rows)), sql.select(sql.func.max(schema.shards.c.position))]
+        queries += [
+            sql.select(sql.func.sum(schema.shards.c.num_rows)),
+            sql.select(sql.func.max(schema.shards.c.position)),
+        ]
         # Who is invited again may have another role.
         queries.append(sql.select(sql.func.max(schema.refiners.c.at)))
         with self.database.transaction() as connection:

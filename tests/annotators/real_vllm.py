@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from annotators import Engine, Result, Sampling, build
-from annotators.kinds import read
 from annotators.proof import Canary, canaries, prove
 from flywheel.core.errors import ProofFailed, UserError
+from flywheel.kinds import read
 from flywheel.models.inputs import InputBuilder
 from flywheel.models.load import load_vlm
 from flywheel.playground.tiny import bundled_model

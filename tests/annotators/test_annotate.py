@@ -312,9 +312,9 @@ def test_figures_of_a_pass(make_workspace: Make, corpus: Path) -> None:
 
 
 def test_minimum_bayes_risk_takes_the_text_nearest_to_the_others() -> None:
-    from annotators.kinds import Reply
     from annotators.selection import SELECTIONS
     from flywheel.core.types import Generation
+    from flywheel.kinds import Reply
 
     def made(text: str, logprob: float) -> tuple[Generation, Reply]:
         generation = Generation(

@@ -19,7 +19,9 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_old_keys_are_understood_and_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = written(tmp_path, "corpus: {model: m}\nannotate: {engine: fake, options: {batch: 2}}\npretrain: {precision: bf16}")
+    file = written(
+        tmp_path, "corpus: {model: m}\nannotate: {engine: fake, options: {batch: 2}}\npretrain: {precision: bf16}"
+    )
     config = load_config(file)
     main = config.main
     assert (main.folder, main.engine, main.options, main.precision) == ("m", "fake", {"batch": 2}, "bf16")

@@ -11,7 +11,8 @@ import pytest
 
 from flywheel.core.errors import UserError
 from flywheel.core.types import Annotation, Clip, Cue
-from flywheel.formats.subtitles import check_cues, parse_subtitles, srt, webvtt
+from flywheel.formats.subtitles import parse_subtitles, srt, webvtt
+from flywheel.kinds.dense_caption import check_cues
 from flywheel.store import Workspace
 from human_refine import export_queue, import_corrections
 

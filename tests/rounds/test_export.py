@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 import yaml
 
 from flywheel.core.errors import UserError
 from flywheel.core.types import Cue
+from flywheel.formats import export as formats
 from flywheel.formats.subtitles import parse_subtitles
 from flywheel.rounds import RoundContext, champion
-from flywheel.rounds.export import WRITERS, export
+from flywheel.rounds.export import ExportCounts, _Video, export
 from flywheel.rounds.stages import gate as gate_stage
 from flywheel.rounds.texts import CurrentTexts
 from flywheel.store import Workspace
@@ -57,16 +59,16 @@ def everything(folder: Path) -> dict[str, bytes]:
 def wanted(context: RoundContext) -> dict[str, str]:  # noqa: F811
     edited, _rejected, _gold, *rest = sorted(context.split("train"), key=lambda c: c.id)
     texts = CurrentTexts(context.workspace)
-    said = {edited.id: 'A person\'s "text", with <marks> & 日本.'}
+    edits = {edited.id: 'A person\'s "text", with <marks> & 日本.'}
     # What people rejected is nobody's caption; nothing is put in its place.
-    return said | {c.id: texts.captions(1)[c.id].text for c in rest}
+    return edits | {c.id: texts.captions(1)[c.id].text for c in rest}
 
 
 def test_llava(wheel: RoundContext, tmp_path: Path) -> None:
-    found = export(wheel, tmp_path / "out", "llava")
+    result = export(wheel, tmp_path / "out", "llava")
     rows = json.loads((tmp_path / "out" / "data.json").read_text())
     assert {r["id"]: r["conversations"][1]["value"] for r in rows} == wanted(wheel)
-    assert found["clips"] == len(rows)
+    assert result.clips == len(rows)
     for row in rows:
         assert [t["from"] for t in row["conversations"]] == ["human", "gpt"]
         assert row["conversations"][0]["value"].count("<video>") == 1
@@ -107,7 +109,7 @@ def test_a_folder_for_hugging_face_has_videos_that_play(wheel: RoundContext, tmp
 def test_webdataset(wheel: RoundContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import webdataset
 
-    monkeypatch.setattr("flywheel.formats.export._SHARD_CLIPS", 3)
+    monkeypatch.setattr("flywheel.formats.export.webdataset._SHARD_CLIPS", 3)
     export(wheel, tmp_path / "out", "webdataset")
     tars = sorted(str(p) for p in (tmp_path / "out").glob("*.tar"))
     assert len(tars) == (len(wanted(wheel)) + 2) // 3
@@ -153,7 +155,7 @@ def test_the_card_says_what_it_is(wheel: RoundContext, tmp_path: Path) -> None:
         assert part in card, part
 
 
-@pytest.mark.parametrize("form", sorted(WRITERS))
+@pytest.mark.parametrize("form", formats.names())
 def test_a_rollback_gives_back_the_same_bytes(wheel: RoundContext, tmp_path: Path, form: str) -> None:
     w = wheel.workspace
     export(wheel, tmp_path / "before", form, splits=("train", "anchor", "test"))
@@ -185,12 +187,39 @@ def test_a_rollback_gives_back_the_same_bytes(wheel: RoundContext, tmp_path: Pat
     assert before != between
 
 
+def test_a_broken_video_is_counted_once_however_often_it_is_asked_for(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no film")
+    counts = ExportCounts()
+    counts.keep("model", 36.0)
+    counts.keep("human", 36.0)
+    video = _Video(broken, 0.0, 36.0, "model", counts)
+    assert [video(tmp_path / "out") for _ in range(3)] == [""] * 3
+    assert (counts.clips, counts.sources, counts.left_out.total()) == (1, {"model": 0, "human": 1}, 1)
+    assert counts.hours == pytest.approx(0.01)
+
+
+def test_ids_are_handed_over_one_by_one(wheel: RoundContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ids of a large dataset are never a list; the same are on record as were written."""
+    original, sizes = Workspace.add_export, []
+
+    def add(self: Workspace, out: Path, round: int, clip_ids: Iterable[str]) -> None:
+        sizes.append(hasattr(clip_ids, "__len__"))
+        original(self, out, round, clip_ids)
+
+    monkeypatch.setattr(Workspace, "add_export", add)
+    export(wheel, tmp_path / "out", "hf")
+    assert sizes == [False]
+    rows = [json.loads(line) for line in (tmp_path / "out" / "metadata.jsonl").read_text().splitlines()]
+    assert sorted(wheel.workspace.exports()[0]["clips"]) == sorted(row["id"] for row in rows)
+
+
 def test_what_can_not_be_exported(wheel: RoundContext, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "a").touch()
     for arguments, says_ in (
         ((tmp_path / "full", "llava"), "holds something already"),
-        ((tmp_path / "out", "coco"), "format 'coco' is unknown"),
+        ((tmp_path / "out", "coco"), "format 'coco': unknown"),
     ):
         with pytest.raises(UserError, match=says_):
             export(wheel, *arguments)
@@ -201,7 +230,9 @@ def test_what_can_not_be_exported(wheel: RoundContext, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_that_is_gone_or_broken_costs_one_clip(wheel: RoundContext, tmp_path: Path) -> None:
+def test_a_file_that_is_gone_or_broken_costs_one_clip(
+    wheel: RoundContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clips = sorted(wheel.split("train"), key=lambda c: c.id)
     gone, broken = [c for c in clips if c.id in wanted(wheel)][:2]
     elsewhere = tmp_path / "elsewhere"
@@ -211,20 +242,16 @@ def test_a_file_that_is_gone_or_broken_costs_one_clip(wheel: RoundContext, tmp_p
     data = (elsewhere / Path(broken.uri).name).read_bytes()
     (elsewhere / Path(broken.uri).name).write_bytes(data[:200])
     (elsewhere / Path(gone.uri).name).unlink()
-    wheel.workspace.as_of(1)
-    places = {c.id: replace(c, uri=str(elsewhere / Path(c.uri).name)) for c in (gone, broken)}
-    original = RoundContext.clips.fget
+    places = {c.id: str(elsewhere / Path(c.uri).name) for c in (gone, broken)}
+    original = Workspace.clips
 
-    def moved(self: RoundContext) -> dict:  # type: ignore[type-arg]
-        assert original is not None
-        return {**original(self), **places}
+    def moved(self: Workspace) -> pl.DataFrame:
+        return original(self).with_columns(uri=pl.col("id").replace_strict(places, default=pl.col("uri")))
 
-    RoundContext.clips = property(moved)  # type: ignore[assignment, method-assign]
-    try:
-        found = export(wheel, tmp_path / "out", "hf")
-    finally:
-        RoundContext.clips = property(original)  # type: ignore[assignment, method-assign]
-    assert found["clips"] == len(wanted(wheel)) - 2
-    assert found["left_out"]["whose file is gone"] == found["left_out"]["whose video can't be read"] == 1
+    monkeypatch.setattr(Workspace, "clips", moved)
+    result = export(wheel, tmp_path / "out", "hf")
+    monkeypatch.undo()
+    assert result.clips == len(wanted(wheel)) - 2
+    assert result.left_out["whose file is gone"] == result.left_out["whose video can't be read"] == 1
     lines = (tmp_path / "out" / "metadata.jsonl").read_text().splitlines()
-    assert len(lines) == found["clips"] == len(list((tmp_path / "out" / "videos").iterdir()))
+    assert len(lines) == result.clips == len(list((tmp_path / "out" / "videos").iterdir()))

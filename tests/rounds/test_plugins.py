@@ -24,7 +24,7 @@ SMALL = (
     "evaluate.resamples=100",
     "evaluate.diversity_tokens=20",
 )
-STAGE = '''
+STAGE = """
 from dataclasses import dataclass
 from flywheel.core.config import Section
 from flywheel.rounds import Stage
@@ -42,8 +42,8 @@ def run(context, round):
     return Curated(kept=sum(len(clip.transcript) >= least for clip in context.split("train")))
 
 STAGE = Stage(run=run, result=Curated, figures=lambda r: {"curate/kept": float(r.kept)}, settings=Settings)
-'''
-ENGINE = '''
+"""
+ENGINE = """
 from annotators import Result
 
 class Echo:
@@ -60,7 +60,7 @@ class Echo:
 
 def echo():
     return Echo()
-'''
+"""
 
 
 def filled(make_workspace: Make, corpus: Path, *overrides: str) -> Workspace:
@@ -87,7 +87,9 @@ def test_a_stage_is_a_file_its_name_and_a_section(make_workspace: Make, corpus: 
             run_round(RoundContext(filled(make_workspace, corpus, order, "curate.leest=1")))
 
 
-def test_a_stage_of_later_is_not_pending_behind_an_old_round(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
+def test_a_stage_of_later_is_not_pending_behind_an_old_round(
+    make_workspace: Make, corpus: Path, tmp_path: Path
+) -> None:
     """A round keeps the order that it began with; the next one has the new stage."""
     context = RoundContext(filled(make_workspace, corpus))
     run_round(context, until="review")

@@ -18,14 +18,14 @@ from flywheel.core.errors import UserError
 from flywheel.ingest import ingest
 from flywheel.models.inputs import clip_times
 from flywheel.rounds import RoundContext
-from flywheel.rounds.mix import training_examples
-from flywheel.rounds.stages import gate as gate_stage
-from flywheel.rounds.traces import learned_rows
 from flywheel.rounds.conductor import figures, rewrite_reports
 from flywheel.rounds.export import export
+from flywheel.rounds.mix import training_examples
 from flywheel.rounds.report import write_report
+from flywheel.rounds.stages import gate as gate_stage
 from flywheel.rounds.takedown import Takedown, take_down
 from flywheel.rounds.texts import CurrentTexts, SourceChoice
+from flywheel.rounds.traces import learned_rows
 from tests.rounds.test_champion import context, prepared, says  # noqa: F401
 from tests.rounds.test_rounds import correct
 

@@ -1,0 +1,32 @@
+"""One subtitle file for each timed text; what WebVTT and SRT share."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from flywheel.formats.rows import CorrectionRow, checked_row
+from flywheel.formats.subtitles import parse_subtitles
+
+_ANNOTATION = re.compile(r"^NOTE annotation (\S+)", re.M)
+
+
+def read_subtitles(content: bytes, stem: str) -> Iterator[CorrectionRow]:
+    """The file as an edit of one annotation, which a NOTE names, or else the file's name."""
+    text = content.decode("utf-8", errors="replace")
+    cues = parse_subtitles(text)
+    if not cues:
+        yield CorrectionRow(line=1, problem="holds no cue")
+        return
+    note = _ANNOTATION.search(text)
+    yield checked_row(
+        1,
+        {
+            "annotation_id": note[1] if note else stem,
+            "verdict": "edit",
+            "text": " ".join(cue.text for cue in cues),
+            "payload": json.dumps({"cues": [asdict(cue) for cue in cues]}, ensure_ascii=False, sort_keys=True),
+        },
+    )

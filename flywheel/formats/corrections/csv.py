@@ -1,0 +1,52 @@
+"""Corrections as CSV with a header."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from flywheel.formats.corrections._format import CorrectionFormat
+from flywheel.formats.corrections._table import table
+from flywheel.formats.rows import REQUIRED, CorrectionRow, ReviewRow, checked_row
+
+
+def _read(content: bytes, _: str) -> Iterator[CorrectionRow]:
+    # Undecodable bytes become lone surrogates, so that one bad cell costs one row and not the file.
+    text = content.decode("utf-8-sig", errors="surrogateescape")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header: list[str] = []
+    try:
+        for cells in reader:
+            if not header:
+                header = _header(cells)
+            elif any(cells):
+                yield _row(reader.line_num, header, cells)
+    except csv.Error as error:
+        yield CorrectionRow(line=reader.line_num, problem=f"not CSV ({error})")
+
+
+def _header(cells: Sequence[str]) -> list[str]:
+    header = [cell.strip() for cell in cells]
+    if missing := [name for name in REQUIRED if name not in header]:
+        columns = "column" if len(missing) == 1 else "columns"
+        raise ValueError(f"needs the {columns} {', '.join(missing)}; has {', '.join(header)}")
+    return header
+
+
+def _row(line: int, header: Sequence[str], cells: Sequence[str]) -> CorrectionRow:
+    if len(cells) != len(header):
+        return CorrectionRow(line=line, problem=f"has {len(cells)} cells, the header has {len(header)}")
+    try:
+        "".join(cells).encode("utf-8")
+    except UnicodeEncodeError:
+        return CorrectionRow(line=line, problem="not valid UTF-8")
+    return checked_row(line, dict(zip(header, cells, strict=True)))
+
+
+def _write(rows: Sequence[ReviewRow], out: Path) -> None:
+    table(rows).write_csv(out)
+
+
+FORMAT = CorrectionFormat(endings=(".csv",), read=_read, write=_write)

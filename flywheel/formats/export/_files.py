@@ -1,0 +1,42 @@
+"""Files that several formats write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from flywheel.formats.rows import ExportRow
+
+#: What a model is asked in conversations.
+QUESTION = "Describe the video."
+#: The folder of clips, within the dataset's.
+VIDEOS = "videos"
+
+
+def write_video(row: ExportRow, out: Path) -> str:
+    """Write the row's clip under ``out``; returns its path from there, empty where the clip can't be written."""
+    folder = out / VIDEOS
+    folder.mkdir(exist_ok=True)
+    work = folder / ".clip"
+    ending = row.video(work)
+    if not ending:
+        work.unlink(missing_ok=True)
+        return ""
+    work.replace(folder / f"{row.id}{ending}")
+    return f"{VIDEOS}/{row.id}{ending}"
+
+
+def write_list(items: Iterable[Any], file: Path) -> None:
+    """Write a JSON list, one item a line, without holding it."""
+    with open(file, "w", encoding="utf-8") as out:
+        out.write("[")
+        for number, item in enumerate(items):
+            out.write(("," if number else "") + "\n" + as_json(item))
+        out.write("\n]\n")
+
+
+def as_json(values: Any) -> str:
+    """JSON in one line, keys sorted."""
+    return json.dumps(values, ensure_ascii=False, sort_keys=True)

@@ -1,0 +1,104 @@
+"""Rows that readers and writers of formats pass on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flywheel.core.types import Cue
+
+#: Columns of a correction. Files of corrections need the first and may have the second.
+REQUIRED = ("annotation_id", "verdict")
+OPTIONAL = ("text", "payload", "refiner", "reason", "seconds", "at", "clip_id", "uri", "round", "model_text")
+_TEXTS = ("text", "payload", "refiner", "reason")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRow:
+    """A clip with its text, as a dataset takes it.
+
+    ``uri`` is the file, of which the clip is seconds ``start_s`` to ``end_s``. ``cues`` are in seconds from the
+    clip's start, empty where the text has no times. ``source`` is human, model, or what came with the video.
+
+    ``video`` writes the clip alone into a path and returns its ending. It returns an empty text where the clip can't
+    be written; the row is then left out.
+    """
+
+    id: str
+    uri: str
+    start_s: float
+    end_s: float
+    fps: float
+    split: str
+    text: str
+    source: str
+    round: int
+    annotation_id: str
+    cues: tuple[Cue, ...]
+    video: Callable[[Path], str]
+
+    def about(self) -> dict[str, Any]:
+        """The row's facts, its video apart."""
+        return {
+            "id": self.id,
+            "text": self.text,
+            "source": self.source,
+            "round": self.round,
+            "split": self.split,
+            "uri": self.uri,
+            "start_s": self.start_s,
+            "end_s": self.end_s,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewRow:
+    """A text that waits for a person: its annotation and clip. ``cues`` as in :class:`ExportRow`."""
+
+    annotation_id: str
+    uri: str
+    text: str
+    round: int
+    start_s: float
+    end_s: float
+    fps: float
+    cues: tuple[Cue, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrectionRow:
+    """A correction as it stands in a file, its form checked and nothing more.
+
+    ``line`` counts from 1. ``problem`` says what is wrong with the form; ``values`` is then empty.
+    """
+
+    line: int
+    values: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+
+def checked_row(line: int, values: Mapping[str, Any]) -> CorrectionRow:
+    """The row with these values, or with what is wrong with them."""
+    problem = _problem(values)
+    return CorrectionRow(line=line, problem=problem) if problem else CorrectionRow(line=line, values=values)
+
+
+def _problem(values: Mapping[str, Any]) -> str:
+    if unknown := sorted(set(values) - {*REQUIRED, *OPTIONAL}):
+        return f"unknown column '{unknown[0]}'. Known: {', '.join((*REQUIRED, *OPTIONAL))}"
+    for name in REQUIRED:
+        if not isinstance(values.get(name), str) or not values[name]:
+            return f"needs '{name}'"
+    for name in _TEXTS:
+        text = values.get(name)
+        if text is None:
+            continue
+        if not isinstance(text, str):
+            return f"'{name}' must be text, got {type(text).__name__}"
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            return f"'{name}' holds a lone surrogate, which is no valid text"
+    return ""

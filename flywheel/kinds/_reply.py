@@ -1,0 +1,59 @@
+"""Reading a model's reply: JSON parsed, held to its schema, and handed to the kind."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import jsonschema
+
+from flywheel.kinds._kind import Kind
+from flywheel.kinds._parsing import BrokenReply, Unusable, parse_caption
+
+_FENCE = re.compile(r"^\s*```(?:json)?\s*(.*?)\s*```\s*$", re.S)
+#: What a reader raises on a value of another form. A number too large for a float is an OverflowError.
+_OTHER_FORM = (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """A reply as it is kept: its words, and its structure as canonical JSON (empty for plain text)."""
+
+    text: str
+    payload: str = ""
+
+
+def read_reply(kind: Kind, text: str, *, schema: str, duration_s: float) -> Reply:
+    """Read a reply of this kind. Errors are those of :func:`flywheel.kinds.read`."""
+    if not text.strip():
+        raise Unusable("the model wrote nothing")
+    value = _parsed(text, schema) if kind.schema_key else text
+    try:
+        payload, words = kind.read(value, duration_s)
+    except Unusable:
+        raise
+    except _OTHER_FORM as error:
+        raise BrokenReply(f"the reply is no {kind.name} ({type(error).__name__}: {error})") from error
+    canonical = json.dumps(payload, ensure_ascii=False, sort_keys=True) if payload else ""
+    return Reply(text=parse_caption(words), payload=canonical)
+
+
+def _parsed(text: str, schema: str) -> Any:
+    """The JSON value of a reply, with or without a Markdown fence around it."""
+    fenced = _FENCE.match(text)
+    try:
+        value = json.loads(fenced.group(1) if fenced else text)
+    except (ValueError, RecursionError) as error:
+        raise BrokenReply(f"the reply is not JSON ({error})") from error
+    if schema and (problem := jsonschema.exceptions.best_match(_validator(schema).iter_errors(value))) is not None:
+        where = problem.json_path.removeprefix("$").lstrip(".")
+        raise BrokenReply(f"the reply breaks its schema ({where + ': ' if where else ''}{problem.message[:200]})")
+    return value
+
+
+@lru_cache(maxsize=8)
+def _validator(schema: str) -> Any:
+    return jsonschema.Draft202012Validator(json.loads(schema))

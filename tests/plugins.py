@@ -1,0 +1,88 @@
+"""Other people's packages, made for a test: a module, an installed distribution that names it, and a workspace."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from flywheel.core.config import template
+from flywheel.core.registry import Registry
+from flywheel.store import Workspace
+
+#: ``plugin(group, "name = module:OBJECT", code, package="p")`` installs a package.
+Plugin = Callable[..., None]
+#: ``commandline("export", "--out", …)`` runs the command line and returns its exit code.
+Command = Callable[..., int]
+_PACKAGES = ("flywheel", "annotators", "noise_control", "trainers", "human_refine")
+
+
+def _forget() -> None:
+    """Registries scan the installed packages once; this makes them scan again."""
+    ours = [module for name, module in list(sys.modules.items()) if name.split(".")[0] in _PACKAGES]
+    for registry in [thing for module in ours for thing in vars(module).values() if isinstance(thing, Registry)]:
+        vars(registry).pop("_foreign", None)
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plugin]:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    modules: list[str] = []
+
+    def install(group: str, entry: str, code: str, package: str = "other_people") -> None:
+        module = entry.partition("=")[2].strip().partition(":")[0]
+        modules.append(module)
+        (folder / f"{module}.py").write_text(dedent(code))
+        info = folder / f"{package}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[{group}]\n{entry}\n")
+        importlib.invalidate_caches()
+        _forget()
+
+    yield install
+    for module in modules:
+        sys.modules.pop(module, None)
+    monkeypatch.undo()
+    _forget()
+
+
+@pytest.fixture
+def commandline(monkeypatch: pytest.MonkeyPatch) -> Command:
+    from flywheel.cli import main
+
+    def run(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["flywheel", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return int(end.value.code or 0)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def six_clips(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
+    """A workspace with six clips."""
+    from flywheel.ingest import ingest
+
+    folder = tmp_path_factory.mktemp("six_clips") / "w"
+    Workspace.create(folder, template())
+    workspace = Workspace.open(folder)
+    with workspace.lock():
+        ingest(workspace, [str(corpus / "corpus")], limit=6)
+    workspace.database.close()
+    return folder
+
+
+@pytest.fixture
+def ingested(six_clips: Path, make_workspace: Callable[..., Workspace], tmp_path: Path) -> Workspace:
+    """A workspace with six clips, one test's own."""
+    shutil.copytree(six_clips, tmp_path / "w")
+    return make_workspace()
