@@ -37,8 +37,9 @@ from flywheel.models.score import mean_logprobs
 from flywheel.rounds.annotate import costs, write_texts
 from flywheel.rounds.champion import freeze, put_in_force, tested, writer_of
 from flywheel.rounds.context import RoundContext
+from flywheel.rounds.figures import extra
 from flywheel.rounds.texts import SourceChoice, Texts
-from flywheel.rounds.watch import alarms_of, watched
+from flywheel.rounds.watch import alarms_of, collapse_figures_of
 from flywheel.rounds.writer import Writer
 from flywheel.store.records import SCHEMAS
 from human_refine.effort import effort
@@ -411,7 +412,9 @@ def evaluate(context: RoundContext, round: int) -> Result:
         figures["quality"]["agreement"] = asdict(
             _agreement(context, texts, test[: settings.agreement_pairs], said, round)
         )
-    figures["watch"] = {name: asdict(value) for name, value in watched(context, round).items()}
+    figures["watch"] = {name: asdict(value) for name, value in collapse_figures_of(context, texts, round).items()}
+    if added := extra([said[c.id] for c in test], test):
+        figures["extra"] = {name: asdict(value) for name, value in added.items()}
     return figures
 
 
@@ -453,19 +456,22 @@ def gate(context: RoundContext, round: int) -> Result:
     judgement = tested(context, round)
     alarms = alarms_of([_watch_of(context, r) for r in range(round + 1)])
     for alarm in alarms:
-        say(f"watch: {alarm['reason']}")
+        say(f"watch: {alarm.reason}")
     if alarms and context.config.gate.on_alarm == "refuse" and judgement.verdict == "promoted":
-        judgement = replace(
-            judgement, verdict="refused", reason=f"the watch sees {alarms[0]['reason']} (gate.on_alarm)"
-        )
+        judgement = replace(judgement, verdict="refused", reason=f"the watch sees {alarms[0].reason} (gate.on_alarm)")
     freeze(context, round)
+    alarm_records = [asdict(alarm) for alarm in alarms]
     if judgement.verdict == "promoted":
         put_in_force(
-            context, round, judgement.reason, judgement={**judgement.record(), "alarms": alarms}, against=champion
+            context,
+            round,
+            judgement.reason,
+            judgement={**judgement.record(), "alarms": alarm_records},
+            against=champion,
         )
     else:
         context.tracker.candidate(round)
-    return {"against": champion, **judgement.record(), "alarms": alarms}
+    return {"against": champion, **judgement.record(), "alarms": alarm_records}
 
 
 def _watch_of(context: RoundContext, round: int) -> dict[str, Estimate]:

@@ -122,14 +122,14 @@ def _caches(context: RoundContext, clips: pl.DataFrame) -> None:
 
 def _reports(context: RoundContext) -> None:
     """Reports show pictures and texts: they are written again from what is left."""
-    from flywheel.rounds.conductor import figures
+    from flywheel.rounds.publish import reports_until
     from flywheel.rounds.report import write_report
 
     fresh = RoundContext(context.workspace, context.tracker)
     for round in context.workspace.rounds():
         if context.workspace.report_folder(round).exists():
             try:
-                write_report(fresh, [figures(fresh, r) for r in range(round + 1)], round)
+                write_report(fresh, reports_until(fresh, round))
             except UserError as error:
                 # No clip is left: a page of none.
                 say(f"takedown: {error}")

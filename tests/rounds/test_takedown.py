@@ -17,8 +17,8 @@ from flywheel.core.errors import UserError
 from flywheel.ingest import ingest
 from flywheel.models.inputs import clip_times
 from flywheel.rounds import RoundContext, stages
-from flywheel.rounds.conductor import figures
 from flywheel.rounds.export import export
+from flywheel.rounds.publish import reports_until
 from flywheel.rounds.report import write_report
 from flywheel.rounds.takedown import take_down
 from flywheel.rounds.texts import SourceChoice, Texts
@@ -41,7 +41,7 @@ def used(context: RoundContext, tmp_path: Path) -> str:  # noqa: F811
     stages.gate(context, 1)
     context.picture(clip.id)
     export(context, tmp_path / "taken", "messages")
-    write_report(context, [figures(context, r) for r in (0, 1)], 1)
+    write_report(context, reports_until(context, 1))
     return clip.id
 
 
