@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from flywheel.core.errors import UserError
+from flywheel.core.progress import say
 from flywheel.core.types import MEASURE, ROUND_STAGES, Estimate, RoundReport
 from flywheel.rounds import stages
 from flywheel.rounds.context import RoundContext
@@ -61,6 +64,22 @@ def publish(context: RoundContext, round: int) -> None:
     tracker.plot(write_plots(reports, folder / "rounds.png"))
     tracker.view(_charts(reports))
     tracker.artifacts(round, [folder / "report.html", folder / "report.json", folder / "config.yaml"])
+
+
+def rewrite_reports(context: RoundContext) -> None:
+    """Write the reports that there are again, from what the records hold now."""
+    # What the context has read may be gone.
+    fresh = RoundContext(context.workspace, context.tracker)
+    for round in context.workspace.rounds():
+        folder = context.workspace.report_folder(round)
+        if not folder.exists():
+            continue
+        try:
+            write_report(fresh, reports_until(fresh, round))
+        except UserError as error:
+            # No clip is left, and so nothing to report.
+            say(f"report: {error}")
+            shutil.rmtree(folder)
 
 
 def _estimates(measured: Mapping[str, Any], group: str) -> dict[str, Estimate]:

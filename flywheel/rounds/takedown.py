@@ -13,8 +13,8 @@ import polars as pl
 import sqlalchemy as sql
 
 from flywheel.core.errors import UserError
-from flywheel.core.progress import say
 from flywheel.rounds.context import RoundContext
+from flywheel.rounds.publish import rewrite_reports
 from flywheel.store import database as db
 
 
@@ -51,7 +51,7 @@ def take_down(
     # Last: with the clip gone the command would not know what it was called any more.
     removed |= workspace.records.remove({"clips": pl.col("id").is_in(sorted(ids))})
     workspace.database.scrub()
-    _reports(context)
+    rewrite_reports(context)
     return {
         "clips": sorted(ids),
         "removed": {**removed, "corrections": corrections},
@@ -118,19 +118,3 @@ def _caches(context: RoundContext, clips: pl.DataFrame) -> None:
         if Path(uri).resolve().is_relative_to((workspace.root / "media").resolve()):
             # Taken out of a tar into the workspace.
             Path(uri).unlink(missing_ok=True)
-
-
-def _reports(context: RoundContext) -> None:
-    """Reports show pictures and texts: they are written again from what is left."""
-    from flywheel.rounds.publish import reports_until
-    from flywheel.rounds.report import write_report
-
-    fresh = RoundContext(context.workspace, context.tracker)
-    for round in context.workspace.rounds():
-        if context.workspace.report_folder(round).exists():
-            try:
-                write_report(fresh, reports_until(fresh, round))
-            except UserError as error:
-                # No clip is left: a page of none.
-                say(f"takedown: {error}")
-                shutil.rmtree(context.workspace.report_folder(round))
