@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -119,7 +120,7 @@ def _samples(context: RoundContext, round: int) -> dict[str, list[Any]]:
     MLflow's comparison sets the second column of several runs side by side, by the first; the columns after it are the
     rounds before.
     """
-    clips = sorted(context.split("test"), key=lambda c: c.id)[:_NUM_SAMPLES]
+    clips = heapq.nsmallest(_NUM_SAMPLES, context.split("test"), key=lambda c: c.id)
     names = [Path(c.uri).name for c in clips]
     out: dict[str, list[Any]] = {
         "clip": [f"{n} {c.start_s:.1f} s" if names.count(n) > 1 else n for n, c in zip(names, clips, strict=True)]

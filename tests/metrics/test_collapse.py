@@ -31,23 +31,23 @@ def texts(rng: np.random.Generator, count: int, vocabulary: int = 300, length: i
 
 
 def test_self_bleu_is_its_definition() -> None:
-    said = [t.split() for t in ("a b c d e", "a b c d f", "a b x y z", "q r s t u v")]
+    sample = [t.split() for t in ("a b c d e", "a b c d f", "a b x y z", "q r s t u v")]
 
     def grams(t: list[str], n: int) -> list[tuple[str, ...]]:
         return [tuple(t[i : i + n]) for i in range(len(t) - n + 1)]
 
     values = []
-    for i, mine in enumerate(said):
-        others = [t for j, t in enumerate(said) if j != i]
+    for i, text in enumerate(sample):
+        others = [t for j, t in enumerate(sample) if j != i]
         logs = []
         for n in range(1, 5):
             kept = sum(
-                min(grams(mine, n).count(g), max(grams(o, n).count(g) for o in others)) for g in set(grams(mine, n))
+                min(grams(text, n).count(g), max(grams(o, n).count(g) for o in others)) for g in set(grams(text, n))
             )
-            p = (kept + (n > 1)) / (len(grams(mine, n)) + (n > 1))
+            p = (kept + (n > 1)) / (len(grams(text, n)) + (n > 1))
             logs.append(math.log(p) if p else -math.inf)
         values.append(math.exp(sum(logs) / 4))
-    assert self_bleu(grams_of(said)) == pytest.approx(np.mean(values))
+    assert self_bleu(grams_of(sample)) == pytest.approx(np.mean(values))
     assert self_bleu(grams_of([["a", "b", "c", "d", "e"]] * 5)) == pytest.approx(1)
 
 
@@ -85,9 +85,9 @@ def series(rng: np.random.Generator, vocabularies: list[int]) -> list[dict[str, 
 
 
 def test_a_narrowing_series_gives_alarms_and_names_them() -> None:
-    found = changes(series(np.random.default_rng(1), [300, 300, 280, 300, 150]), RULES)
-    assert {"distinct_1", "vocabulary", "from_human"} <= set(found)
-    assert all(change.sigmas > RULES[name].sigmas for name, change in found.items())
+    changed = changes(series(np.random.default_rng(1), [300, 300, 280, 300, 150]), RULES)
+    assert {"distinct_1", "vocabulary", "from_human"} <= set(changed)
+    assert all(change.sigmas > RULES[name].sigmas for name, change in changed.items())
 
 
 @pytest.mark.slow
@@ -106,8 +106,8 @@ def test_words_that_nobody_said_are_seen_at_once_and_a_few_are_none() -> None:
     human = texts(rng, 300)
 
     def of(slips: float) -> dict[str, Estimate]:
-        said = [" ".join("slip" if rng.random() < slips else w for w in t.split()) for t in texts(rng, 300)]
-        return collapse_figures(said, origin=human, human=human, most=300)
+        slipped = [" ".join("slip" if rng.random() < slips else w for w in t.split()) for t in texts(rng, 300)]
+        return collapse_figures(slipped, origin=human, human=human, most=300)
 
     assert of(0.0)["unknown"].value == 0
     assert of(0.2)["unknown"].value == pytest.approx(0.2, abs=0.02)
@@ -117,16 +117,16 @@ def test_words_that_nobody_said_are_seen_at_once_and_a_few_are_none() -> None:
 
 
 def test_one_odd_round_is_no_yardstick() -> None:
-    """Vocabulary of a wheel that unlearns its first round's noise and stays there, as in experiments/collapse (seed 202)."""
-    said = [1.848, 1.700, 1.770, 1.751, 1.718, 1.715, 1.714, 1.718]
-    rounds = [{"vocabulary": Estimate(value=v, low=v - 0.02, high=v + 0.02, n=80)} for v in said]
+    """Vocabulary of a wheel that unlearns its first round's noise and stays there (experiments/collapse, seed 202)."""
+    values = [1.848, 1.700, 1.770, 1.751, 1.718, 1.715, 1.714, 1.718]
+    rounds = [{"vocabulary": Estimate(value=v, low=v - 0.02, high=v + 0.02, n=80)} for v in values]
     assert [i for i in range(3, 9) if changes(rounds[:i], RULES)] == []
     assert changes([*rounds[:4], rounds[0], {"vocabulary": Estimate(value=1.5, low=1.48, high=1.52, n=80)}], RULES)
 
 
 def test_a_collapse_that_speeds_up_goes_on_ringing() -> None:
-    said = [0.0876, 0.0936, 0.1402, 0.1950, 0.2849, 0.3581, 0.4228]
-    rounds = [{"unknown": Estimate(value=v, low=v - 0.0137, high=v + 0.0137, n=204)} for v in said]
+    values = [0.0876, 0.0936, 0.1402, 0.1950, 0.2849, 0.3581, 0.4228]
+    rounds = [{"unknown": Estimate(value=v, low=v - 0.0137, high=v + 0.0137, n=204)} for v in values]
     assert [bool(changes(rounds[1:i], UNKNOWN, base=rounds[0])) for i in range(2, 8)] == [
         False,
         True,

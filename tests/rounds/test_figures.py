@@ -117,8 +117,16 @@ def test_a_report_is_typed_and_its_json_plain() -> None:
     report = reports()[1]
     plain = json.loads(json.dumps(report.to_json()))
     assert list(plain) == [
-        "round", "num_corrections", "quantity", "diversity", "quality", "oracle", "stages_s", "details", "watch",
-    ]  # fmt: skip
+        "round",
+        "num_corrections",
+        "quantity",
+        "diversity",
+        "quality",
+        "oracle",
+        "stages_s",
+        "details",
+        "watch",
+    ]
     assert plain["watch"]["vendi"] == {"value": 0.4, "low": pytest.approx(0.3), "high": 0.5, "n": 9}
     with_extra = RoundReport(round=1, num_corrections=0, extra={"x": estimate(1.0)})
     assert with_extra.to_json()["extra"]["x"]["n"] == 9
@@ -251,10 +259,19 @@ def test_another_packages_figure_reaches_mlflow(
 def test_a_figure_that_fails_costs_no_round(
     install: Callable[[str, str, str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    install("brevity", "brevity_fails", BREVITY + "\ndef measure(texts, clips):\n    raise KeyError('at night')\n"
-            "from dataclasses import replace\nFIGURE = replace(FIGURE, measure=measure)\n")  # fmt: skip
-    install("count", "count_of_texts", BREVITY.replace("FIGURE = Figure(", "FIGURE = Figure(name='other', ")
-            .replace("measure=measure", "measure=lambda texts, clips: len(texts)"))  # fmt: skip
+    install(
+        "brevity",
+        "brevity_fails",
+        BREVITY + "\ndef measure(texts, clips):\n    raise KeyError('at night')\n"
+        "from dataclasses import replace\nFIGURE = replace(FIGURE, measure=measure)\n",
+    )
+    install(
+        "count",
+        "count_of_texts",
+        BREVITY.replace("FIGURE = Figure(", "FIGURE = Figure(name='other', ").replace(
+            "measure=measure", "measure=lambda texts, clips: len(texts)"
+        ),
+    )
     assert figures.extra(["a", "b"], clips(2)) == {"count": Estimate(value=2.0, low=2.0, high=2.0, n=2)}
     assert capsys.readouterr().err == ("figure 'brevity': not measured (KeyError: 'at night'). Mend its package.\n")
     assert figures.extra([], []) == {}
@@ -264,11 +281,21 @@ def test_a_figure_that_fails_costs_no_round(
 def clips(count: int) -> Sequence[Clip]:
     return [
         Clip(
-            id=str(i), uri="", content_hash="", start_s=0, end_s=1, fps=1, width=1, height=1, has_audio=False,
-            transcript="", sounds="", split="test",
+            id=str(i),
+            uri="",
+            content_hash="",
+            start_s=0,
+            end_s=1,
+            fps=1,
+            width=1,
+            height=1,
+            has_audio=False,
+            transcript="",
+            sounds="",
+            split="test",
         )
         for i in range(count)
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize(
@@ -283,9 +310,13 @@ def clips(count: int) -> Sequence[Clip]:
     ],
 )
 def test_a_broken_package_is_one_line_before_a_round_begins(
-    source: str, message: str, make_workspace: Make, corpus: Path, install: Callable[[str, str, str], Path],
+    source: str,
+    message: str,
+    make_workspace: Make,
+    corpus: Path,
+    install: Callable[[str, str, str], Path],
     request: pytest.FixtureRequest,
-) -> None:  # fmt: skip
+) -> None:
     context = context_of(make_workspace, corpus)
     number = request.node.callspec.indices["source"]
     install("brevity", f"broken_figure_{number}", source)

@@ -1,4 +1,4 @@
-"""MLflow's border: each public method of the tracker survives whatever MLflow raises, with one line and nothing lost."""
+"""MLflow's border: each public method of the tracker survives what MLflow raises, with one line and nothing lost."""
 
 from __future__ import annotations
 
@@ -86,8 +86,17 @@ def break_mlflow(patch: pytest.MonkeyPatch, error: Exception, *, connected: bool
 
 def tracker_of(make: Make) -> Tracker:
     w = make("tracking.enabled=true")
-    row = {"round": 1, "kind": "caption", "clip_id": "c", "generation_id": "", "source": "model", "text": "a",
-           "mean_logprob": 0.0, "payload": "", "purpose": "learn"}  # fmt: skip
+    row = {
+        "round": 1,
+        "kind": "caption",
+        "clip_id": "c",
+        "generation_id": "",
+        "source": "model",
+        "text": "a",
+        "mean_logprob": 0.0,
+        "payload": "",
+        "purpose": "learn",
+    }
     w.records.append("annotations", [{"id": "a", **row}], round=1)
     return Tracker(w)
 
