@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLUMNS = 3
+#: A chart's size, in inches.
+_WIDTH, _HEIGHT = 4.0, 2.9
 _COLOURS: Mapping[str, str] = {"promoted": "#1a7f37", "refused": "#cf222e", "undecided": "#9a6700", "base": "#57606a"}
 
 
@@ -54,8 +56,12 @@ def draw(reports: Sequence[RoundReport]) -> Figure:
     rows = [row for section in charts(points).values() for row in section]
     verdicts = {report.round: report.details.get("gate", {}).get("verdict", "base") for report in reports}
     lines = max(1, -(-len(rows) // _COLUMNS))
-    figure = Figure(figsize=(4 * _COLUMNS, 2.9 * lines), layout="constrained")
+    figure = Figure(figsize=(_WIDTH * _COLUMNS, _HEIGHT * lines))
     FigureCanvasAgg(figure)
+    # Margins in inches: matplotlib's own layouts, which measure every letter, take as long as the drawing.
+    across, down = _WIDTH * _COLUMNS, _HEIGHT * lines
+    figure.subplots_adjust(left=0.6 / across, right=1 - 0.15 / across, bottom=0.45 / down, top=1 - 0.35 / down)
+    figure.subplots_adjust(wspace=0.22, hspace=0.42)
     for place, row in enumerate(rows, 1):
         _chart(figure.add_subplot(lines, _COLUMNS, place), row, points[row.name], verdicts)
     for verdict in [v for v in _COLOURS if rows and v in verdicts.values()]:
@@ -69,11 +75,15 @@ def _chart(axes: Axes, row: Row, points: Sequence[tuple[int, Estimate]], verdict
     from matplotlib.ticker import MaxNLocator
 
     axes.plot([r for r, _ in points], [p.value for _, p in points], color="#8c959f", linewidth=1)
-    for round, point in points:
-        colour = _COLOURS.get(verdicts[round], _COLOURS["base"])
-        interval = [[max(0.0, point.value - point.low)], [max(0.0, point.high - point.value)]]
-        axes.errorbar([round], [point.value], yerr=interval, fmt="o", color=colour, capsize=3)
-    axes.set_title(row.title, fontsize=10)
-    axes.set_xlabel("round", fontsize=9)
+    for verdict in dict.fromkeys(verdicts.values()):
+        alike = [(r, p) for r, p in points if verdicts[r] == verdict]
+        below = [max(0.0, p.value - p.low) for _, p in alike]
+        above = [max(0.0, p.high - p.value) for _, p in alike]
+        colour = _COLOURS.get(verdict, _COLOURS["base"])
+        places, values = [r for r, _ in alike], [p.value for _, p in alike]
+        axes.errorbar(places, values, yerr=[below, above], fmt="o", color=colour, capsize=3)
+    axes.set_title(row.title, fontsize=10, y=1.0)
+    axes.set_xlabel("round", fontsize=9, labelpad=1)
+    axes.tick_params(labelsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
