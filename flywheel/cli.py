@@ -544,7 +544,7 @@ def report(
     json_: Json = False,
 ) -> None:
     """Write the round's report page and print where it is."""
-    from flywheel.rounds.conductor import figures
+    from flywheel.rounds.publish import reports_until
     from flywheel.rounds.report import write_report
 
     workspace = _open(config, None)
@@ -553,9 +553,9 @@ def report(
     chosen = round if round is not None else (known[-1] if known else 0)
     if round is not None and round not in known:
         raise UserError(f"report: round {round} never began. There are {', '.join(map(str, known)) or 'none'}.")
-    said = [figures(context, r) for r in range(chosen + 1)]
-    folder = write_report(context, said, chosen)
-    _print(said[-1], json_, str(folder / "report.html"))
+    reports = reports_until(context, chosen)
+    folder = write_report(context, reports)
+    _print(reports[-1].to_json(), json_, str(folder / "report.html"))
 
 
 @schedule_app.command("start")
@@ -601,28 +601,10 @@ def dashboard(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
     """MLflow's own pages on the workspace's tracking store."""
-    from flywheel.store.tracking import Tracker
+    from flywheel.store.dashboard import open_dashboard
 
-    workspace = _open(config, None)
-    tracker = Tracker(workspace)
-    if left := tracker.send_spooled():
-        say(f"dashboard: {left} figures still wait for the tracker to answer")
-    uri = tracker.tracking_uri()
-    view = tracker.comparison()
-    if uri.startswith("http"):
-        print(f"{uri.rstrip('/')}/{view}")
-        if view:
-            print(f"{uri.rstrip('/')}/{tracker.comparison('ARTIFACT')}")
-        return
-    if not (workspace.root / "mlflow.db").exists():
-        raise UserError(f"dashboard: {workspace.root} has no tracked round yet. Run 'flywheel round' first.")
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    arguments = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--workers", "1",
-                 "--default-artifact-root", (workspace.root / "mlartifacts").as_uri(), "--host", host, "--port", str(port)]  # fmt: skip
-    say(f"The rounds compared: http://{host}:{port}/{view}")
-    if view:
-        say(f"Their texts side by side: http://{host}:{port}/{tracker.comparison('ARTIFACT')}")
-    os.execve(sys.executable, arguments, environment)
+    for address in open_dashboard(_open(config, None), host, port):
+        print(address)
 
 
 @app.command()

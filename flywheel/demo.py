@@ -25,7 +25,8 @@ from flywheel.ingest import ingest
 from flywheel.metrics import mean_estimate, paired_difference
 from flywheel.playground import slot_f1, write_playground
 from flywheel.rounds import RoundContext, run_round
-from flywheel.rounds.conductor import DONE, baseline, current_round, figures, publish
+from flywheel.rounds.conductor import DONE, baseline, current_round
+from flywheel.rounds.publish import publish, report_of
 from flywheel.rounds.stages.evaluate import trinity
 from flywheel.store import Workspace
 from human_refine import import_corrections
@@ -174,7 +175,7 @@ def _summary(context: RoundContext, oracle: Oracle, num_rounds: int) -> dict[str
     truth = _varied(context, [oracle.text(c.uri) for c in clips], clips)
     rounds = []
     for round in range(num_rounds + 1):
-        said = figures(context, round)
+        said = report_of(context, round).to_json()
         oracle_figures = {"slot_f1": asdict(mean_estimate(scores[round]))}
         _, measured = workspace.stage(round, "evaluate")
         workspace.set_stage(round, "evaluate", DONE, {**measured, "oracle": oracle_figures})

@@ -20,7 +20,8 @@ import flywheel.demo as demo
 from flywheel.demo import Oracle, test_scores
 from flywheel.metrics import mean_estimate
 from flywheel.rounds import RoundContext
-from flywheel.rounds.watch import alarms_of, watched
+from flywheel.rounds.texts import Texts
+from flywheel.rounds.watch import alarms_of, collapse_figures_of
 from flywheel.store import Workspace
 
 QUIET: dict[str, Any] = {"tracking": {"enabled": False}}
@@ -81,10 +82,10 @@ def _print(name: str, seed: int, folder: Path) -> None:
     oracle, context = Oracle(folder / "oracle.parquet"), RoundContext(workspace)
     series = []
     for round in workspace.rounds():
-        series.append(watched(context, round))
+        series.append(collapse_figures_of(context, Texts(workspace), round))
         line = {
             "wheel": name, "seed": seed, "round": round, "slot_f1": mean_estimate(test_scores(workspace, oracle, round)).value,
-            "verdict": workspace.stage(round, "gate")[1].get("verdict"), "alarms": [a["reason"] for a in alarms_of(series)],
+            "verdict": workspace.stage(round, "gate")[1].get("verdict"), "alarms": [a.reason for a in alarms_of(series)],
             "older_rounds": workspace.stage(round, "pretrain")[1].get("older_rounds"),
             **{k: round_(v.value) for k, v in series[-1].items()},
         }  # fmt: skip

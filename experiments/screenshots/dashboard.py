@@ -16,7 +16,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 from flywheel.rounds import RoundContext
-from flywheel.rounds.conductor import publish
+from flywheel.rounds.publish import publish
 from flywheel.store import Workspace
 from flywheel.store.tracking import Tracker
 

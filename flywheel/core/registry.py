@@ -40,7 +40,8 @@ class Registry:
 
     @cached_property
     def _own(self) -> frozenset[str]:
-        folder = importlib.import_module(self.package).__path__
+        # A module that is no package has no names of its own, only other packages'.
+        folder = getattr(importlib.import_module(self.package), "__path__", [])
         modules = [m.name for m in pkgutil.iter_modules(folder) if not m.name.startswith("_")]
         return frozenset(self._spelled(name) for name in modules)
 

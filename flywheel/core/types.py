@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
@@ -179,28 +179,30 @@ class Estimate:
     n: int
 
 
-#: An :class:`Estimate` as it lies in records: ``value``, ``low``, ``high``, ``n``.
-EstimateRecord = Mapping[str, float]
-
-
 @dataclass(frozen=True, kw_only=True)
 class RoundReport:
-    """A round's figures: those of M_k's texts on the test split (``quantity``, ``diversity``, ``quality``), and its costs.
+    """A round's figures: those of M_k's texts on the test split, and its costs.
 
-    ``oracle`` is filled where the truth is known (the playground), ``stages_s`` are seconds per stage, ``details`` what each
-    stage put on record.
+    ``oracle`` is filled where the truth is known (the playground), ``watch`` holds the collapse watch's figures
+    (:mod:`flywheel.rounds.watch`), ``extra`` other packages'. ``stages_s`` are seconds per stage, ``details`` what each
+    stage but evaluate put on record.
     """
 
     round: int
     num_corrections: int
-    quantity: Mapping[str, float]
-    diversity: Mapping[str, EstimateRecord]
-    quality: Mapping[str, EstimateRecord]
-    oracle: Mapping[str, EstimateRecord]
-    stages_s: Mapping[str, float]
-    details: Mapping[str, Any]
-    #: The collapse watch's (:mod:`flywheel.rounds.watch`).
-    watch: Mapping[str, EstimateRecord] = field(default_factory=dict)
+    quantity: Mapping[str, float] = field(default_factory=dict)
+    diversity: Mapping[str, Estimate] = field(default_factory=dict)
+    quality: Mapping[str, Estimate] = field(default_factory=dict)
+    oracle: Mapping[str, Estimate] = field(default_factory=dict)
+    stages_s: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    watch: Mapping[str, Estimate] = field(default_factory=dict)
+    extra: Mapping[str, Estimate] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values; without ``extra`` where no other package measures a figure."""
+        record = asdict(self)
+        return record if self.extra else {name: value for name, value in record.items() if name != "extra"}
 
 
 class MetricSink(Protocol):

@@ -1,7 +1,8 @@
-"""Signs that a wheel which learns from its own text narrows: figures of samples of one size, so that rounds can be compared.
+"""Signs that a wheel which learns from its own text narrows: figures of samples of one size, comparable over rounds.
 
-Each figure is the mean over half-samples drawn without replacement; their standard deviation is the standard error of the figure on the whole sample (half-sampling,
-which, unlike a bootstrap, repeats no text and so leaves counts of types unbiased).
+Each figure is the mean over half-samples drawn without replacement. Their standard deviation is the standard error of
+the figure on the whole sample. Half-sampling, unlike a bootstrap, repeats no text and so leaves counts of types
+unbiased.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,17 +21,16 @@ from scipy import linalg, spatial
 from flywheel.core.types import Estimate
 from flywheel.metrics.text import distinct, words
 
+#: Texts as lists of words.
 Tokens = Sequence[Sequence[str]]
 #: A text's counts of 1-grams to 4-grams.
 Grams = Sequence[Counter[tuple[str, ...]]]
-
-#: Figure -> which way is bad: less, more, or either.
-BAD: Mapping[str, str] = {
-    "distinct_1": "less", "distinct_3": "less", "vocabulary": "less", "vendi": "less", "spread": "less", "unique": "less", "self_bleu": "more",
-    "repetition": "more", "top_phrase": "more", "length": "either", "from_origin": "more", "from_human": "more", "unknown": "more",
-}  # fmt: skip
+#: Which change of a figure is bad.
+Bad = Literal["less", "more", "either"]
 
 _WIDTH = 2048
+#: Texts of a half-sample that pairwise distances are computed of: their kernel is dense.
+_MOST_PAIRED = 400
 
 
 def collapse_figures(
@@ -40,55 +42,64 @@ def collapse_figures(
     halves: int = 24,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """The figures of :data:`BAD` of at most ``most`` of the texts; ``from_origin``, ``from_human`` and ``unknown`` only where there are texts to compare with."""
+    """Measure at most ``most`` of the texts; nothing of fewer than eight.
+
+    ``origin`` are texts that came with the videos, ``human`` people's. ``from_origin``, ``from_human`` and ``unknown``
+    are measured only where there are more than three of these.
+    """
     sample = [words(text) for text in texts][:most]
     size = len(sample) // 2
     if size < 4:
         return {}
     rng = np.random.default_rng(seed)
-    counts = {
-        name: _unigrams([words(t) for t in given])
-        for name, given in (("from_origin", origin), ("from_human", human))
-        if len(given) > 3
+    references = {
+        name: _unigrams([words(text) for text in others])
+        for name, others in (("from_origin", origin), ("from_human", human))
+        if len(others) > 3
     }
-    known = {word for other in counts.values() for word in other}
+    vocabulary = {word for counts in references.values() for word in counts}
     grams, points = grams_of(sample), points_of(sample)
     rows = []
     for _ in range(halves):
         drawn = rng.permutation(len(sample))[:size]
         half = [sample[i] for i in drawn]
-        found = {name: figure(half) for name, figure in _FIGURES.items()}
-        found["self_bleu"] = self_bleu([grams[i] for i in drawn])
-        found |= dict(zip(("vendi", "spread"), vendi_and_spread(points[drawn[:400]]), strict=True))
-        found |= {name: jensen_shannon(_unigrams(half), other) for name, other in counts.items()}
-        if counts:
-            found["unknown"] = _unknown(half, known)
-        rows.append(found)
-    out = {}
-    for name in rows[0]:
-        values = np.array([row[name] for row in rows])
-        value, error = float(values.mean()), 1.96 * float(values.std(ddof=1))
-        out[name] = Estimate(value=value, low=value - error, high=value + error, n=len(sample))
-    return out
+        row = {name: figure(half) for name, figure in _FIGURES.items()}
+        row["self_bleu"] = self_bleu([grams[i] for i in drawn])
+        row |= dict(zip(("vendi", "spread"), vendi_and_spread(points[drawn[:_MOST_PAIRED]]), strict=True))
+        row |= {name: jensen_shannon(_unigrams(half), counts) for name, counts in references.items()}
+        if references:
+            row["unknown"] = _unknown(half, vocabulary)
+        rows.append(row)
+    return {name: _estimate([row[name] for row in rows], len(sample)) for name in rows[0]}
+
+
+def _estimate(halves: Sequence[float], count: int) -> Estimate:
+    values = np.array(halves)
+    value, error = float(values.mean()), 1.96 * float(values.std(ddof=1))
+    return Estimate(value=value, low=value - error, high=value + error, n=count)
 
 
 def grams_of(texts: Tokens) -> list[Grams]:
+    """Count each text's 1-grams to 4-grams."""
     return [[Counter(zip(*(t[i:] for i in range(n)), strict=False)) for n in range(1, 5)] for t in texts]
 
 
 def self_bleu(texts: Sequence[Grams]) -> float:
-    """Mean BLEU-4 of each text against all others (Zhu et al. 2018; clipped counts, add-one smoothed above unigrams, no brevity penalty), in [0, 1]."""
+    """Mean BLEU-4 of each text against all others, in [0, 1].
+
+    Zhu et al. 2018: clipped counts, add-one smoothed above unigrams, no brevity penalty.
+    """
     precisions = np.zeros((len(texts), 4))
     for n in range(4):
-        # The most that any text says each, and the most that any other than that one does.
+        # Of each gram: the highest count in one text, that text, and the highest count in any other text.
         best: dict[tuple[str, ...], tuple[int, int, int]] = {}
-        for index, mine in enumerate(texts):
-            for gram, count in mine[n].items():
-                first, who, second = best.get(gram, (0, -1, 0))
-                best[gram] = (count, index, first) if count > first else (first, who, max(second, count))
-        for index, mine in enumerate(texts):
-            total = sum(mine[n].values())
-            kept = sum(min(count, best[g][2] if best[g][1] == index else best[g][0]) for g, count in mine[n].items())
+        for index, counts in enumerate(texts):
+            for gram, count in counts[n].items():
+                first, text, second = best.get(gram, (0, -1, 0))
+                best[gram] = (count, index, first) if count > first else (first, text, max(second, count))
+        for index, counts in enumerate(texts):
+            total = sum(counts[n].values())
+            kept = sum(min(count, best[g][2] if best[g][1] == index else best[g][0]) for g, count in counts[n].items())
             precisions[index, n] = (kept + (n > 0)) / (total + (n > 0)) if total + (n > 0) else 0.0
     with np.errstate(divide="ignore"):
         return float(np.exp(np.log(precisions).mean(1)).mean())
@@ -106,8 +117,11 @@ def points_of(texts: Tokens) -> NDArray[np.float32]:
 
 
 def vendi_and_spread(points: NDArray[np.float32]) -> tuple[float, float]:
-    """Vendi score (Friedman & Dieng 2023: the exponential of the entropy of the kernel's eigenvalues, from 1 to the number of texts) over it, so in (0, 1],
-    and the mean cosine distance of two texts; of unit vectors."""
+    """Vendi score over the number of texts, in (0, 1], and the mean cosine distance of two texts.
+
+    ``points`` are unit vectors, shape (texts, width). The Vendi score (Friedman & Dieng 2023) is the exponential of the
+    entropy of the kernel's eigenvalues, from 1 to the number of texts.
+    """
     kernel = points @ points.T
     n = len(points)
     values = np.clip(linalg.eigvalsh(kernel.astype(np.float64) / n), 0, None)
@@ -125,7 +139,7 @@ def _hash(gram: str) -> int:
 
 
 def jensen_shannon(a: Mapping[str, int], b: Mapping[str, int]) -> float:
-    """Jensen-Shannon divergence of two distributions of words, in bits, in [0, 1]."""
+    """Jensen-Shannon divergence of two distributions of words, in bits, in [0, 1]; nan where one is empty."""
     names = sorted({*a, *b})
     both = [np.array([c.get(name, 0) for name in names], dtype=np.float64) for c in (a, b)]
     if not all(x.sum() for x in both):
@@ -137,25 +151,28 @@ def _unigrams(texts: Tokens) -> Counter[str]:
     return Counter(word for text in texts for word in text)
 
 
-def _stream(n: int) -> Callable[[Tokens], float]:
+def _distinct(n: int) -> Callable[[Tokens], float]:
     return lambda texts: distinct([word for text in texts for word in text], n)
 
 
 def _vocabulary(texts: Tokens) -> float:
-    """Different words of a stream of the texts, by the root of its length (Guiraud's index): of one law whatever the texts' length."""
+    """Different words over the root of the number of words (Guiraud's index), which texts' length changes little."""
     stream = [word for text in texts for word in text]
     return len(set(stream)) / math.sqrt(len(stream)) if stream else 0.0
 
 
 def _repetition(texts: Tokens) -> float:
-    """Mean share of a text's 3-grams that it said before."""
+    """Mean share of a text's 3-grams that stand in it before."""
     return float(np.mean([1.0 - distinct(text, 3) if len(text) > 2 else 0.0 for text in texts]))
 
 
-def _unknown(texts: Tokens, known: Set[str]) -> float:
-    """Share of the words that neither what came with the videos nor people ever said: a wheel that widens, learning its own slips, invents them."""
+def _unknown(texts: Tokens, vocabulary: Set[str]) -> float:
+    """Share of words outside the vocabulary of given and human texts.
+
+    A wheel that widens by learning its own slips invents such words.
+    """
     stream = [word for text in texts for word in text]
-    return sum(word not in known for word in stream) / len(stream) if stream else 0.0
+    return sum(word not in vocabulary for word in stream) / len(stream) if stream else 0.0
 
 
 def _top_phrase(texts: Tokens) -> float:
@@ -173,55 +190,94 @@ def _length(texts: Tokens) -> float:
 
 
 _FIGURES: Mapping[str, Callable[[Tokens], float]] = {
-    "distinct_1": _stream(1), "distinct_3": _stream(3), "vocabulary": _vocabulary, "unique": _unique,
-    "repetition": _repetition, "top_phrase": _top_phrase, "length": _length,
-}  # fmt: skip
+    "distinct_1": _distinct(1),
+    "distinct_3": _distinct(3),
+    "vocabulary": _vocabulary,
+    "unique": _unique,
+    "repetition": _repetition,
+    "top_phrase": _top_phrase,
+    "length": _length,
+}
 
 
-#: Figures that say how far texts are from the corpus's and people's: of these the base model's own are a yardstick too, since no training on the corpus leads away from it.
-DISTANCES = frozenset({"from_origin", "from_human", "unknown"})
-#: Least noise of shares that are near 0, where no half-sample may differ from another.
-_LEAST_NOISE: Mapping[str, float] = {"unknown": 0.0025, "repetition": 0.0025}
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """When a change of a figure counts.
+
+    ``bad`` is the direction that is worse. A change must exceed ``sigmas`` of the figure's noise, which is at least
+    ``least_noise``: of shares near 0 no half-sample may differ from another. With ``from_base`` the untrained model's
+    value is a yardstick too. That is right for distances from the corpus's and people's texts, from which no training
+    on them leads away.
+    """
+
+    bad: Bad
+    sigmas: float = 4.0
+    from_base: bool = False
+    least_noise: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A figure's last value, the best one before it, and how many sigmas lie between."""
+
+    value: float
+    best: float
+    sigmas: float
 
 
 def changes(
     series: Sequence[Mapping[str, Estimate]],
+    rules: Mapping[str, Rule],
     *,
     base: Mapping[str, Estimate] | None = None,
-    sigmas: float = 4.0,
     least: float = 0.05,
-    names: Collection[str] = tuple(BAD),
-) -> dict[str, dict[str, float]]:
-    """What of the last of a series is worse than the best before it (the second best of three and more) by more than noise: figure -> ``value``, ``best``, ``sigmas``.
+) -> dict[str, Change]:
+    """Return the figures whose last value is worse than the best before it by more than noise.
 
-    ``base``, the untrained model's figures, is a yardstick as it stands, for :data:`DISTANCES`. The noise of a figure is what its change from one to the next usually is once
-    their common drift is taken off (median absolute deviation, from the sixth on), and at least the standard error of such a change; a change must be over ``sigmas`` of it,
-    and over ``least`` of the best value. Needs two before it, or the base (ours).
+    ``series`` are rounds' figures, oldest first; ``base`` the untrained model's. Figures without a rule are left out,
+    and so are those without two earlier values, or one of the base for a rule that takes it.
+    A change must also exceed ``least`` of the best value (ours).
     """
-    found: dict[str, dict[str, float]] = {}
-    for name in names if series else ():
-        known = [s[name] for s in series if _has(s, name)]
-        first = [base[name]] if base is not None and _has(base, name) else []
-        if not _has(series[-1], name) or len(known) < (1 if first else 3):
+    out: dict[str, Change] = {}
+    for name, rule in rules.items() if series else ():
+        start = base[name] if rule.from_base and base is not None and _has(base, name) else None
+        estimates = [figures[name] for figures in series if _has(figures, name)]
+        if not _has(series[-1], name) or len(estimates) < (3 if start is None else 1):
             continue
-        values: NDArray[np.float64] = np.array([e.value for e in known])
-        steps = np.diff(values[:-1])
-        # Of fewer steps the median says little, and a collapse that speeds up would pass for noise.
-        usual = 1.4826 * float(np.median(np.abs(steps - np.median(steps)))) if len(steps) > 3 else 0.0
-        error = math.hypot(*((e.high - e.low) / 3.92 for e in [*first, *known][-2:]))
-        noise = max(usual, error, _LEAST_NOISE.get(name, 1e-9))
-        # The second best of three and more: one round alone, such as a first one whose noise was still to be unlearned, is no yardstick.
-        past = np.sort(values[:-1])
-        place = min(1, max(0, len(past) - 2))
-        yardsticks = [e.value for e in first]
-        bad = BAD[name]
-        if len(past):
-            yardsticks.append(float({"less": past[-1 - place], "more": past[place], "either": np.median(past)}[bad]))
-        best = max(yardsticks) if bad == "less" else min(yardsticks)
-        change = {"less": best - values[-1], "more": values[-1] - best, "either": abs(values[-1] - best)}[bad]
-        if change > sigmas * noise and change > least * max(abs(best), 1e-9):
-            found[name] = {"value": float(values[-1]), "best": float(best), "sigmas": float(change / noise)}
-    return found
+        value, best = estimates[-1].value, _best([e.value for e in estimates[:-1]], start, rule.bad)
+        noise = _noise(estimates, start, rule.least_noise)
+        change = {"less": best - value, "more": value - best, "either": abs(value - best)}[rule.bad]
+        if change > rule.sigmas * noise and change > least * max(abs(best), 1e-9):
+            out[name] = Change(value=value, best=best, sigmas=change / noise)
+    return out
+
+
+def _noise(estimates: Sequence[Estimate], start: Estimate | None, least: float) -> float:
+    """The usual change from round to round, at least the standard error of the last one.
+
+    Usual is 1.48 x MAD of the steps before the last, so that a common drift is no noise. It counts from the sixth value
+    on: of fewer steps the median says little, and a collapse that speeds up would pass for noise.
+    """
+    steps = np.diff([e.value for e in estimates[:-1]])
+    usual = 1.4826 * float(np.median(np.abs(steps - np.median(steps)))) if len(steps) > 3 else 0.0
+    earlier = [start] if start is not None else []
+    error = math.hypot(*((e.high - e.low) / 3.92 for e in [*earlier, *estimates][-2:]))
+    return max(usual, error, least, 1e-9)
+
+
+def _best(past: Sequence[float], start: Estimate | None, bad: Bad) -> float:
+    """The best of the earlier values (the second best of three and more) and of the base's.
+
+    One round alone, such as a first one whose noise was still to be unlearned, is no yardstick.
+    """
+    ordered = np.sort(past)
+    place = min(1, max(0, len(ordered) - 2))
+    yardsticks = [] if start is None else [start.value]
+    if len(ordered):
+        yardsticks.append(
+            float({"less": ordered[-1 - place], "more": ordered[place], "either": np.median(ordered)}[bad])
+        )
+    return max(yardsticks) if bad == "less" else min(yardsticks)
 
 
 def _has(figures: Mapping[str, Estimate], name: str) -> bool:

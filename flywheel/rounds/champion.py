@@ -19,6 +19,7 @@ from flywheel.metrics import token_f1
 from flywheel.metrics.paired import paired_test
 from flywheel.models.load import folder_digest
 from flywheel.rounds.context import RoundContext
+from flywheel.rounds.figures import GROUPS
 from flywheel.rounds.gate import Candidate, Judgement, diversity_change, judge
 from flywheel.store import Workspace
 from human_refine.effort import effort
@@ -249,7 +250,7 @@ def compare(context: RoundContext, a: int, b: int) -> dict[str, Any]:
     measured = {r: workspace.stage(r, "evaluate")[1] for r in (a, b)}
     said = {r: _evaluations(workspace, r) for r in (a, b)}
     figures = {}
-    for group in ("quantity", "diversity", "quality", "oracle"):
+    for group in GROUPS:
         for name in {**measured[a].get(group, {}), **measured[b].get(group, {})}:
             figures[f"{group}/{name}"] = [measured[r].get(group, {}).get(name) for r in (a, b)]
     texts = context.texts()

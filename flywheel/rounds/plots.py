@@ -1,67 +1,89 @@
-"""All rounds at a glance, as a picture: what MLflow's own charts have no room for, intervals and verdicts."""
+"""All rounds at a glance: each headline figure with intervals and verdicts, for the report and as PNG."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from flywheel.core.types import EstimateRecord
+from flywheel.core.types import Estimate, RoundReport
+from flywheel.rounds.figures import Figure as Row
+from flywheel.rounds.figures import charts, series
 
-#: Figure -> the name of its axis, with its unit.
-_WANTED: Mapping[str, str] = {
-    "oracle/slot_f1": "slot F1, test clips (oracle)",
-    "quality/anchor_token_f1": "token F1 with people, anchors",
-    "quality/agreement": "video-text agreement, nats per token",
-    "diversity/distinct_3": "distinct-3",
-    "watch/vendi": "Vendi score, per text",
-    "quantity/tokens": "tokens, test clips",
-}
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_COLUMNS = 3
+#: A chart's size, in inches.
+_WIDTH, _HEIGHT = 4.0, 2.9
 _COLOURS: Mapping[str, str] = {"promoted": "#1a7f37", "refused": "#cf222e", "undecided": "#9a6700", "base": "#57606a"}
 
 
-def measures(rounds: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, EstimateRecord]]]:
-    """``quality/token_f1`` -> [(round, estimate)], for what has a value; a plain number is its own interval."""
-    series: dict[str, list[tuple[int, EstimateRecord]]] = {}
-    for said in rounds:
-        for group in ("oracle", "quality", "diversity", "quantity", "watch"):
-            for name, value in said.get(group, {}).items():
-                estimate = value if isinstance(value, Mapping) else {"value": value, "low": value, "high": value}
-                if estimate["value"] == estimate["value"]:
-                    series.setdefault(f"{group}/{name}", []).append((said["round"], estimate))
-    return series
-
-
-def write_plots(rounds: Sequence[Mapping[str, Any]], out: Path) -> Path:
-    """Each figure over the rounds with its 95 % interval, the points coloured by the gate's verdict, as PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    found = {name: points for name, points in measures(rounds).items() if name in _WANTED}
-    verdicts = {s["round"]: s["details"].get("gate", {}).get("verdict", "base") for s in rounds}
-    columns = 3
-    lines = max(1, -(-len(found) // columns))
-    figure = Figure(figsize=(4 * columns, 2.9 * lines), layout="constrained")
-    FigureCanvasAgg(figure)
-    for place, name in enumerate(n for n in _WANTED if n in found):
-        axes = figure.add_subplot(lines, columns, place + 1)
-        points = found[name]
-        axes.plot([r for r, _ in points], [p["value"] for _, p in points], color="#8c959f", linewidth=1)
-        for round, point in points:
-            colour = _COLOURS.get(verdicts[round], _COLOURS["base"])
-            around = [[max(0.0, point["value"] - point["low"])], [max(0.0, point["high"] - point["value"])]]
-            axes.errorbar([round], [point["value"]], yerr=around, fmt="o", color=colour, capsize=3)
-        axes.set_title(_WANTED[name], fontsize=10)
-        axes.set_xlabel("round", fontsize=9)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-    for verdict in [v for v in _COLOURS if v in verdicts.values()]:
-        figure.axes[0].plot([], [], "o", color=_COLOURS[verdict], label=verdict)
-    if figure.axes:
-        figure.axes[0].legend(fontsize=8)
+def write_plots(reports: Sequence[RoundReport], out: Path) -> Path:
+    """Write the charts as PNG; returns the path."""
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_suffix(".tmp")
-    figure.savefig(temporary, format="png", dpi=110)
+    draw(reports).savefig(temporary, format="png", dpi=110)
     temporary.replace(out)
     return out
+
+
+def svg(reports: Sequence[RoundReport]) -> str:
+    """Return the charts as an SVG element that names no other file; empty where nothing was measured."""
+    import matplotlib
+
+    figure = draw(reports)
+    if not figure.axes:
+        return ""
+    out = io.StringIO()
+    # Letters stay letters: a tenth of the size, and the page's style may colour them.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "flywheel"}):
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(out, format="svg", transparent=True, metadata=nothing)
+    text = out.getvalue()
+    # Without the XML declaration and document type, which are for files.
+    return text[text.index("<svg") :]
+
+
+def draw(reports: Sequence[RoundReport]) -> Figure:
+    """Draw each headline figure with its 95 % interval, the points coloured by the gate's verdict."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    points = series(reports)
+    rows = [row for section in charts(points).values() for row in section]
+    verdicts = {report.round: report.details.get("gate", {}).get("verdict", "base") for report in reports}
+    lines = max(1, -(-len(rows) // _COLUMNS))
+    figure = Figure(figsize=(_WIDTH * _COLUMNS, _HEIGHT * lines))
+    FigureCanvasAgg(figure)
+    # Margins in inches: matplotlib's own layouts, which measure every letter, take as long as the drawing.
+    across, down = _WIDTH * _COLUMNS, _HEIGHT * lines
+    figure.subplots_adjust(left=0.6 / across, right=1 - 0.15 / across, bottom=0.45 / down, top=1 - 0.35 / down)
+    figure.subplots_adjust(wspace=0.22, hspace=0.42)
+    for place, row in enumerate(rows, 1):
+        _chart(figure.add_subplot(lines, _COLUMNS, place), row, points[row.name], verdicts)
+    for verdict in [v for v in _COLOURS if rows and v in verdicts.values()]:
+        figure.axes[0].plot([], [], "o", color=_COLOURS[verdict], label=verdict)
+    if rows:
+        figure.axes[0].legend(fontsize=8)
+    return figure
+
+
+def _chart(axes: Axes, row: Row, points: Sequence[tuple[int, Estimate]], verdicts: Mapping[int, str]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.plot([r for r, _ in points], [p.value for _, p in points], color="#8c959f", linewidth=1)
+    for verdict in dict.fromkeys(verdicts.values()):
+        alike = [(r, p) for r, p in points if verdicts[r] == verdict]
+        below = [max(0.0, p.value - p.low) for _, p in alike]
+        above = [max(0.0, p.high - p.value) for _, p in alike]
+        colour = _COLOURS.get(verdict, _COLOURS["base"])
+        places, values = [r for r, _ in alike], [p.value for _, p in alike]
+        axes.errorbar(places, values, yerr=[below, above], fmt="o", color=colour, capsize=3)
+    axes.set_title(row.title, fontsize=10, y=1.0)
+    axes.set_xlabel("round", fontsize=9, labelpad=1)
+    axes.tick_params(labelsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)

@@ -1,85 +1,117 @@
-"""The collapse watch: figures of each round's texts that fall, or rise, before quality does; alarms where they leave their noise."""
+"""The collapse watch: figures of texts that move before quality falls, and alarms where they leave their noise."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import polars as pl
 from scipy import stats
 
-from flywheel.core.types import CAPTION, HUMAN, LEARN, MEASURE, Estimate
+from flywheel.core.types import HUMAN, LEARN, MEASURE, Estimate
 from flywheel.metrics import token_f1
-from flywheel.metrics.collapse import BAD, DISTANCES, changes, collapse_figures
+from flywheel.metrics.collapse import Change, changes, collapse_figures
 from flywheel.rounds.context import RoundContext
+from flywheel.rounds.figures import watch_rules, watch_words
+from flywheel.rounds.texts import CurrentTexts
 
-_WORDS: Mapping[str, str] = {
-    "distinct_1": "fewer different words", "distinct_3": "fewer different phrases", "vocabulary": "a smaller vocabulary", "vendi": "fewer effectively different texts",
-    "spread": "texts nearer to each other", "unique": "more texts said twice", "self_bleu": "texts more like each other", "repetition": "more said twice in a text",
-    "top_phrase": "one phrase in more texts", "length": "another length", "from_origin": "further from what came with the videos", "from_human": "further from people's words",
-    "unknown": "more words that nobody else said",
-}  # fmt: skip
-
-#: Three figures of one side over thirty rounds ring at random in 2 wheels of 100 at this; the ten others have 4, which comes to 1.
-_SIGMAS_OF_DISTANCES = 3.5
+#: Texts that came with the videos which a round's are compared with.
+_MOST_ORIGINS = 2000
+#: Fewer anchors tell no rank correlation.
+_LEAST_ANCHORS = 8
 
 
-def watched(context: RoundContext, round: int) -> dict[str, Estimate]:
-    """Figures of M_round's texts of the test split (the same clips in every round), and where they can be had the share of human text that it learned from
-    (``human_share``, by weight) and how its log-probs go with its quality on anchors (``calibration``, Spearman's rho)."""
-    workspace, test = context.workspace, {c.id for c in context.split("test")}
-    said = workspace.annotations(round=round, purpose=MEASURE).sort("clip_id")
-    own = said.filter(pl.col("clip_id").is_in(sorted(test)))["text"].to_list()
-    given = workspace.annotations(round=0, kind=CAPTION, purpose=LEARN).sort("clip_id").head(2000)["text"].to_list()
-    texts = context.texts()
-    people = [h.text for _, h in sorted(texts.human.items()) if h.text]
-    settings = context.config.evaluate
-    found = collapse_figures(own, origin=given, human=people, seed=settings.seed)
+@dataclass(frozen=True, kw_only=True)
+class Alarm:
+    """A figure of the watch that got worse by more than its noise; ``sigmas`` is by how much of it."""
+
+    figure: str
+    value: float
+    best: float
+    sigmas: float
+    reason: str
+
+
+def collapse_figures_of(context: RoundContext, texts: CurrentTexts, round: int) -> dict[str, Estimate]:
+    """Measure M_round's texts of the test split, which has the same clips in every round.
+
+    Where they can be had also ``human_share``, the share (by weight) of human texts that the round learned from, and
+    ``calibration``, Spearman's rho of its log-probs with its quality on anchors.
+    """
+    workspace, test = context.workspace, context.split("test").columns("id")["id"]
+    measured = workspace.texts(round, MEASURE, "clip_id", "text", "mean_logprob").sort("clip_id")
+    origin = workspace.texts(0, LEARN, "clip_id", "text").sort("clip_id").head(_MOST_ORIGINS)
+    human = [h.text for _, h in sorted(texts.human.items()) if h.text]
+    figures = collapse_figures(
+        measured.filter(pl.col("clip_id").is_in(test.implode()))["text"].to_list(),
+        origin=origin["text"].to_list(),
+        human=human,
+        seed=context.config.evaluate.seed,
+    )
     learned = workspace.examples(round=round).filter((pl.col("stage") == "pretrain") & (pl.col("use") == "learned"))
     if learned.height:
-        weights = dict(learned.group_by(pl.col("source") == HUMAN).agg(pl.col("weight").sum()).iter_rows())
-        share = weights.get(True, 0.0) / sum(weights.values())
-        found["human_share"] = Estimate(value=share, low=share, high=share, n=learned.height)
-    anchors = texts.anchors()
+        figures["human_share"] = _human_share(learned)
+    if (calibration := _calibration(measured, texts.anchors())) is not None:
+        figures["calibration"] = calibration
+    return figures
+
+
+def _human_share(learned: pl.DataFrame) -> Estimate:
+    weights = dict(learned.group_by(pl.col("source") == HUMAN).agg(pl.col("weight").sum()).iter_rows())
+    share = weights.get(True, 0.0) / sum(weights.values())
+    return Estimate(value=share, low=share, high=share, n=learned.height)
+
+
+def _calibration(measured: pl.DataFrame, anchors: Mapping[str, str]) -> Estimate | None:
+    """Rank correlation of log-prob and token F1 on anchors; None where they are too few or all alike."""
     pairs = [
-        (p, token_f1(t, anchors[c]))
-        for c, t, p in said.select("clip_id", "text", "mean_logprob").iter_rows()
-        if c in anchors
+        (logprob, token_f1(text, anchors[clip]))
+        for clip, text, logprob in measured.select("clip_id", "text", "mean_logprob").iter_rows()
+        if clip in anchors
     ]
-    if len(pairs) >= 8 and len({p for p, _ in pairs}) > 1 and len({f for _, f in pairs}) > 1:
-        rho = stats.spearmanr([p for p, _ in pairs], [f for _, f in pairs])
-        low, high = _fisher(float(rho.statistic), len(pairs))
-        found["calibration"] = Estimate(value=float(rho.statistic), low=low, high=high, n=len(pairs))
-    return found
+    logprobs, scores = [p for p, _ in pairs], [f for _, f in pairs]
+    if len(pairs) < _LEAST_ANCHORS or len(set(logprobs)) < 2 or len(set(scores)) < 2:
+        return None
+    rho = float(stats.spearmanr(logprobs, scores).statistic)
+    low, high = _fisher(rho, len(pairs))
+    return Estimate(value=rho, low=low, high=high, n=len(pairs))
 
 
 def _fisher(rho: float, count: int) -> tuple[float, float]:
+    """95 % interval of a rank correlation by Fisher's transformation."""
     z, error = math.atanh(max(-0.999, min(0.999, rho))), 1.96 * math.sqrt(1.06 / (count - 3))
     return math.tanh(z - error), math.tanh(z + error)
 
 
-def alarms_of(series: Sequence[Mapping[str, Estimate]]) -> list[dict[str, Any]]:
-    """Alarms of the last round of a series that begins with the base; its dialect is another, so it counts only where the question is how far a text is from the corpus."""
+def alarms_of(series: Sequence[Mapping[str, Estimate]]) -> list[Alarm]:
+    """Return the last round's alarms, the strongest first; the series begins with the base.
+
+    The base's dialect is another one, so it counts only for distances from the corpus's and people's texts.
+    """
     base, *rounds = series
-    found = changes(rounds, names=BAD.keys() - DISTANCES) | changes(
-        rounds, base=base, names=DISTANCES, sigmas=_SIGMAS_OF_DISTANCES
+    alarms = [_alarm(name, change) for name, change in changes(rounds, watch_rules(), base=base).items()]
+    return sorted(alarms, key=lambda alarm: -alarm.sigmas)
+
+
+def _alarm(name: str, change: Change) -> Alarm:
+    numbers = f"{name} {change.value:.3g} after {change.best:.3g}, {change.sigmas:.0f} sigma"
+    return Alarm(
+        figure=name,
+        value=change.value,
+        best=change.best,
+        sigmas=change.sigmas,
+        reason=f"{watch_words(name)} ({numbers})",
     )
-    return [
-        {
-            "figure": name,
-            **values,
-            "reason": f"{_WORDS[name]} ({name} {values['value']:.3g} after {values['best']:.3g}, {values['sigmas']:.0f} sigma)",
-        }
-        for name, values in sorted(found.items(), key=lambda item: -item[1]["sigmas"])
-    ]
 
 
-def flat_rounds(context: RoundContext, round: int) -> int:
-    """How many rounds in a row up to this one were not promoted."""
+def rounds_without_promotion(context: RoundContext, round: int) -> int:
+    """Count the rounds in a row up to this one that were not promoted."""
     count = 0
-    while (
-        round - count > 0 and context.workspace.stage(round - count, "gate")[1].get("verdict", "promoted") != "promoted"
-    ):
+    while round - count > 0 and _verdict(context, round - count) != "promoted":
         count += 1
     return count
+
+
+def _verdict(context: RoundContext, round: int) -> str:
+    return str(context.workspace.stage(round, "gate")[1].get("verdict", "promoted"))

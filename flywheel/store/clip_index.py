@@ -57,6 +57,12 @@ class ClipIndex(Mapping[str, Clip]):
             raise KeyError(clip_id)
         return self.at(row)
 
+    def facts(self, *names: str) -> pl.DataFrame:
+        """Some facts of all clips, as a frame."""
+        found = pl.from_arrow(self._table.select(list(names)))
+        assert isinstance(found, pl.DataFrame)
+        return found
+
     def of(self, *splits: str) -> ClipView:
         """The clips of these splits, in the order in which they were taken in."""
         codes = [self._names.index(split) for split in splits if split in self._names]
@@ -128,6 +134,11 @@ class ClipView(Sequence[Clip]):
     def columns(self, *names: str) -> pl.DataFrame:
         """Some facts of these clips, in their order, as a frame."""
         return self._index.columns(self._rows, *names)
+
+    def with_ids(self, clip_ids: Iterable[str]) -> ClipView:
+        """Those of these clips that have one of these ids, in their order."""
+        wanted = self.columns("id")["id"].is_in(pl.Series(clip_ids, dtype=pl.String).implode())
+        return ClipView(self._index, self._rows[wanted.to_numpy()])
 
     def by_id(self) -> ClipView:
         """The same clips in the order of their ids."""

@@ -15,12 +15,13 @@ import yaml
 from annotators import Request, Result, Sampling, build, prompt_file
 from annotators.health import Unhealthy, check
 from flywheel.core.errors import UserError
+from flywheel.core.types import RoundReport
 from flywheel.models.inputs import InputBuilder
 from flywheel.models.load import load_vlm
 from flywheel.models.prompt import Evidence, load_prompt
 from flywheel.playground.tiny import bundled_model
 from flywheel.rounds import RoundContext
-from flywheel.rounds.conductor import flat
+from flywheel.rounds.publish import flatten
 from flywheel.rounds.stages import to_record
 from flywheel.rounds.stages.annotate import write
 from flywheel.store import Workspace
@@ -134,16 +135,8 @@ def test_timed_cues_by_the_tiny_model(make_workspace: Make, corpus: Path, tmp_pa
         assert all(0 <= c["start_s"] < c["end_s"] <= 3.3 for c in cues)
         assert row["text"] == " ".join(c["text"] for c in cues)
     assert dense["clip_id"].n_unique() == 4
-    said = {
-        "num_corrections": 0,
-        "quantity": {},
-        "diversity": {},
-        "quality": {},
-        "oracle": {},
-        "stages_s": {},
-        "details": {"annotate": found},
-    }
-    assert flat(said)["annotate/dense_caption/tokens_out_per_kept_row"] > 10
+    report = RoundReport(round=1, num_corrections=0, details={"annotate": found})
+    assert flatten(report)["annotate/dense_caption/tokens_out_per_kept_row"] > 10
     assert context.workspace.annotations(round=1, kind="caption")["payload"].unique().to_list() == [""]
     again = to_record(write(context, 1, limit=4))
     assert (again["written"], again["also"]["dense_caption"]["generated"]) == (3, 3), (

@@ -9,8 +9,7 @@ import pytest
 
 from flywheel.core.types import Estimate
 from flywheel.metrics.collapse import (
-    BAD,
-    DISTANCES,
+    Rule,
     changes,
     collapse_figures,
     grams_of,
@@ -19,7 +18,11 @@ from flywheel.metrics.collapse import (
     self_bleu,
     vendi_and_spread,
 )
+from flywheel.rounds.figures import watch_rules
 
+RULES = watch_rules()
+DISTANCES = {name for name, rule in RULES.items() if rule.from_base}
+UNKNOWN = {"unknown": RULES["unknown"]}
 WORDS = [f"w{i}" for i in range(300)]
 
 
@@ -28,23 +31,23 @@ def texts(rng: np.random.Generator, count: int, vocabulary: int = 300, length: i
 
 
 def test_self_bleu_is_its_definition() -> None:
-    said = [t.split() for t in ("a b c d e", "a b c d f", "a b x y z", "q r s t u v")]
+    sample = [t.split() for t in ("a b c d e", "a b c d f", "a b x y z", "q r s t u v")]
 
     def grams(t: list[str], n: int) -> list[tuple[str, ...]]:
         return [tuple(t[i : i + n]) for i in range(len(t) - n + 1)]
 
     values = []
-    for i, mine in enumerate(said):
-        others = [t for j, t in enumerate(said) if j != i]
+    for i, text in enumerate(sample):
+        others = [t for j, t in enumerate(sample) if j != i]
         logs = []
         for n in range(1, 5):
             kept = sum(
-                min(grams(mine, n).count(g), max(grams(o, n).count(g) for o in others)) for g in set(grams(mine, n))
+                min(grams(text, n).count(g), max(grams(o, n).count(g) for o in others)) for g in set(grams(text, n))
             )
-            p = (kept + (n > 1)) / (len(grams(mine, n)) + (n > 1))
+            p = (kept + (n > 1)) / (len(grams(text, n)) + (n > 1))
             logs.append(math.log(p) if p else -math.inf)
         values.append(math.exp(sum(logs) / 4))
-    assert self_bleu(grams_of(said)) == pytest.approx(np.mean(values))
+    assert self_bleu(grams_of(sample)) == pytest.approx(np.mean(values))
     assert self_bleu(grams_of([["a", "b", "c", "d", "e"]] * 5)) == pytest.approx(1)
 
 
@@ -69,7 +72,8 @@ def test_figures_do_not_depend_on_how_many_texts_there_are_beyond_the_sample() -
     many = texts(rng, 4000)
     one, two = collapse_figures(many, most=400), collapse_figures(many[:400], most=400)
     assert one == two
-    assert set(one) == set(BAD) - DISTANCES
+    assert set(one) == set(RULES) - DISTANCES, "each figure has a rule, and each rule its figure"
+    assert set(collapse_figures(many[:40], origin=many[:9], human=many[:9])) == set(RULES)
     assert collapse_figures(many[:5]) == {}
     for estimate in one.values():
         assert estimate.low <= estimate.value <= estimate.high
@@ -81,9 +85,9 @@ def series(rng: np.random.Generator, vocabularies: list[int]) -> list[dict[str, 
 
 
 def test_a_narrowing_series_gives_alarms_and_names_them() -> None:
-    found = changes(series(np.random.default_rng(1), [300, 300, 280, 300, 150]))
-    assert {"distinct_1", "vocabulary", "from_human"} <= set(found)
-    assert all(f["sigmas"] > 4 for f in found.values())
+    changed = changes(series(np.random.default_rng(1), [300, 300, 280, 300, 150]), RULES)
+    assert {"distinct_1", "vocabulary", "from_human"} <= set(changed)
+    assert all(change.sigmas > RULES[name].sigmas for name, change in changed.items())
 
 
 @pytest.mark.slow
@@ -92,9 +96,9 @@ def test_a_steady_series_gives_none() -> None:
     rng = np.random.default_rng(2)
     human = texts(rng, 200)
     rounds = [collapse_figures(texts(rng, 120), origin=human, human=human, most=120, halves=8) for _ in range(32)]
-    alarms = [bool(changes(rounds[max(0, i - 7) : i])) for i in range(3, len(rounds))]
+    alarms = [bool(changes(rounds[max(0, i - 7) : i], RULES)) for i in range(3, len(rounds))]
     assert sum(alarms) <= 1
-    assert changes(rounds[:2]) == {}
+    assert changes(rounds[:2], RULES) == {}
 
 
 def test_words_that_nobody_said_are_seen_at_once_and_a_few_are_none() -> None:
@@ -102,28 +106,28 @@ def test_words_that_nobody_said_are_seen_at_once_and_a_few_are_none() -> None:
     human = texts(rng, 300)
 
     def of(slips: float) -> dict[str, Estimate]:
-        said = [" ".join("slip" if rng.random() < slips else w for w in t.split()) for t in texts(rng, 300)]
-        return collapse_figures(said, origin=human, human=human, most=300)
+        slipped = [" ".join("slip" if rng.random() < slips else w for w in t.split()) for t in texts(rng, 300)]
+        return collapse_figures(slipped, origin=human, human=human, most=300)
 
     assert of(0.0)["unknown"].value == 0
     assert of(0.2)["unknown"].value == pytest.approx(0.2, abs=0.02)
-    assert list(changes([of(0.05)], base=of(0.0), names=["unknown"])) == ["unknown"], "after one round already"
-    assert changes([of(0.002)], base=of(0.0), names=["unknown"]) == {}
-    assert changes([of(0.0)], base=of(0.2), names=["unknown"]) == {}, "a base of another dialect, that learned"
+    assert list(changes([of(0.05)], UNKNOWN, base=of(0.0))) == ["unknown"], "after one round already"
+    assert changes([of(0.002)], UNKNOWN, base=of(0.0)) == {}
+    assert changes([of(0.0)], UNKNOWN, base=of(0.2)) == {}, "a base of another dialect, that learned"
 
 
 def test_one_odd_round_is_no_yardstick() -> None:
-    """Vocabulary of a wheel that unlearns its first round's noise and stays there, as in experiments/collapse (seed 202)."""
-    said = [1.848, 1.700, 1.770, 1.751, 1.718, 1.715, 1.714, 1.718]
-    rounds = [{"vocabulary": Estimate(value=v, low=v - 0.02, high=v + 0.02, n=80)} for v in said]
-    assert [i for i in range(3, 9) if changes(rounds[:i])] == []
-    assert changes([*rounds[:4], rounds[0], {"vocabulary": Estimate(value=1.5, low=1.48, high=1.52, n=80)}])
+    """Vocabulary of a wheel that unlearns its first round's noise and stays there (experiments/collapse, seed 202)."""
+    values = [1.848, 1.700, 1.770, 1.751, 1.718, 1.715, 1.714, 1.718]
+    rounds = [{"vocabulary": Estimate(value=v, low=v - 0.02, high=v + 0.02, n=80)} for v in values]
+    assert [i for i in range(3, 9) if changes(rounds[:i], RULES)] == []
+    assert changes([*rounds[:4], rounds[0], {"vocabulary": Estimate(value=1.5, low=1.48, high=1.52, n=80)}], RULES)
 
 
 def test_a_collapse_that_speeds_up_goes_on_ringing() -> None:
-    said = [0.0876, 0.0936, 0.1402, 0.1950, 0.2849, 0.3581, 0.4228]
-    rounds = [{"unknown": Estimate(value=v, low=v - 0.0137, high=v + 0.0137, n=204)} for v in said]
-    assert [bool(changes(rounds[1:i], base=rounds[0], names=["unknown"])) for i in range(2, 8)] == [
+    values = [0.0876, 0.0936, 0.1402, 0.1950, 0.2849, 0.3581, 0.4228]
+    rounds = [{"unknown": Estimate(value=v, low=v - 0.0137, high=v + 0.0137, n=204)} for v in values]
+    assert [bool(changes(rounds[1:i], UNKNOWN, base=rounds[0])) for i in range(2, 8)] == [
         False,
         True,
         True,
@@ -138,5 +142,20 @@ def test_slow_decline_is_no_noise() -> None:
     """A little narrower each round: the drift itself must not pass for noise."""
     rng = np.random.default_rng(3)
     rounds = series(rng, [300, 270, 240, 215, 190, 170, 150])
-    first = next(i for i in range(3, 8) if changes(rounds[:i]))
+    first = next(i for i in range(3, 8) if changes(rounds[:i], RULES))
     assert first <= 5
+
+
+def test_a_figure_without_a_rule_is_left_out_and_directions_are_told_apart() -> None:
+    rounds = [{"new": Estimate(value=v, low=v - 0.01, high=v + 0.01, n=80)} for v in (1.0, 1.0, 1.0, 2.0)]
+    assert changes(rounds, RULES) == {}
+    for bad, rings in (("more", True), ("less", False), ("either", True)):
+        assert bool(changes(rounds, {"new": Rule(bad=bad)})) == rings  # type: ignore[arg-type]
+    change = changes(rounds, {"new": Rule(bad="more")})["new"]
+    assert (change.value, change.best) == (2.0, 1.0)
+    assert change.sigmas == pytest.approx(1.0 / math.hypot(0.02 / 3.92, 0.02 / 3.92))
+    assert changes(rounds, {"new": Rule(bad="more", least_noise=0.3)}) == {}, "3.3 sigma of the least noise"
+    assert changes(rounds[-1:], {"new": Rule(bad="more")}, base=rounds[0]) == {}, (
+        "the base counts where a rule takes it"
+    )
+    assert changes(rounds[-1:], {"new": Rule(bad="more", from_base=True)}, base=rounds[0])

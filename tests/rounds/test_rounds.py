@@ -17,8 +17,9 @@ from flywheel.core.types import CAPTION, HUMAN, Correction, Example, content_id
 from flywheel.demo import Oracle
 from flywheel.ingest import ingest
 from flywheel.rounds import RoundContext, run_round
-from flywheel.rounds.conductor import current_round, figures, flat
+from flywheel.rounds.conductor import current_round
 from flywheel.rounds.mix import older_rounds, training_examples
+from flywheel.rounds.publish import flatten, report_of
 from flywheel.rounds.report import write_report
 from flywheel.rounds.stages import annotate, finetune, pretrain
 from flywheel.rounds.stages.pretrain import hold_out
@@ -246,7 +247,8 @@ def test_report_holds_everything_in_itself(make_workspace: Make, corpus: Path) -
     context = context_of(make_workspace, corpus)
     context.workspace.add_rejected(round=0, stage="ingest", uri="/x/<b>.mp4", clip_id="", reason="holds <script> only")
     run_round(context)
-    folder = write_report(context, [figures(context, r) for r in (0, 1)], 1)
+    reports = [report_of(context, r) for r in (0, 1)]
+    folder = write_report(context, reports)
     page = (folder / "report.html").read_text()
     assert page.count("<article>") == 12
     assert page.count("data:image/jpeg;base64,") == 12
@@ -255,7 +257,9 @@ def test_report_holds_everything_in_itself(make_workspace: Make, corpus: Path) -
     assert "http://" not in page.replace("http://www.w3.org", "")
     said = json.loads((folder / "report.json").read_text())
     assert said["quantity"]["annotations"] == len(context.split("test"))
-    assert {"quantity/tokens", "diversity/distinct_1", "diversity/distinct_1_low", "num_corrections"} <= set(flat(said))
+    assert {"quantity/tokens", "diversity/distinct_1", "diversity/distinct_1_low", "num_corrections"} <= set(
+        flatten(reports[-1])
+    )
 
 
 @pytest.mark.slow

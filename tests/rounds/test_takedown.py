@@ -18,9 +18,9 @@ from flywheel.core.errors import UserError
 from flywheel.ingest import ingest
 from flywheel.models.inputs import clip_times
 from flywheel.rounds import RoundContext
-from flywheel.rounds.conductor import figures, rewrite_reports
 from flywheel.rounds.export import export
 from flywheel.rounds.mix import training_examples
+from flywheel.rounds.publish import reports_until, rewrite_reports
 from flywheel.rounds.report import write_report
 from flywheel.rounds.stages import gate as gate_stage
 from flywheel.rounds.takedown import Takedown, take_down
@@ -50,7 +50,7 @@ def used(context: RoundContext, tmp_path: Path) -> str:  # noqa: F811
     gate_stage.run(context, 1)
     context.input(clip.id)
     export(context, tmp_path / "taken", "messages")
-    write_report(context, [figures(context, r) for r in (0, 1)], 1)
+    write_report(context, reports_until(context, 1))
     return clip.id
 
 

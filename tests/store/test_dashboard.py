@@ -1,4 +1,4 @@
-"""`flywheel dashboard` in a real browser: MLflow's own pages open on the wheel's rounds, which a tag in MLflow's own form asks for."""
+"""`flywheel dashboard` in a real browser: MLflow's own pages open on the wheel's rounds, by its own shared views."""
 
 from __future__ import annotations
 
@@ -37,15 +37,17 @@ def test_the_rounds_stand_compared_as_it_opens(make_workspace: Make, corpus: Pat
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with open(tmp_path / "said", "w") as said:
+    with open(tmp_path / "output", "w") as output:
         server = subprocess.Popen(
             [sys.executable, "-m", "flywheel.cli", "dashboard", "--config", str(root), "--port", str(port)],
-            stdout=said, stderr=said, start_new_session=True,
-        )  # fmt: skip
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
     base = f"http://127.0.0.1:{port}"
     try:
         _wait_for(base, server)
-        assert f"{base}/{views['CHART']}" in (tmp_path / "said").read_text()
+        assert f"{base}/{views['CHART']}" in (tmp_path / "output").read_text()
         with sync_api.sync_playwright() as play:
             browser = play.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
             page = browser.new_page(viewport={"width": 1700, "height": 1150})
@@ -61,8 +63,8 @@ def test_the_rounds_stand_compared_as_it_opens(make_workspace: Make, corpus: Pat
             page.goto(f"{base}/{views['ARTIFACT']}")
             clip = sorted(context.split("test"), key=lambda c: c.id)[0]
             page.get_by_text(Path(clip.uri).name).first.wait_for(timeout=60_000)
-            said_of_it = context.workspace.annotations(round=2, purpose="measure")
-            text = dict(said_of_it.select("clip_id", "text").iter_rows())[clip.id]
+            measured = context.workspace.annotations(round=2, purpose="measure")
+            text = dict(measured.select("clip_id", "text").iter_rows())[clip.id]
             page.get_by_text(text).first.wait_for(timeout=60_000)
             browser.close()
     finally:

@@ -1,4 +1,4 @@
-"""MLflow as people see it after some rounds, and a server that answers 500 while they run. Real MLflow on its own SQLite."""
+"""MLflow as people see it after some rounds, and a server that answers 500 meanwhile. Real MLflow on its own SQLite."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def test_what_a_broken_tracker_missed_is_told_when_one_answers(
     assert {"metrics", "parameters", "tags", "stage", "dataset", "table", "artifacts", "alias"} <= set(waiting)
     with spool.open("a") as file:
         file.write('{"what": "metri')  # a process that was killed while it wrote
-    own = Workspace.open(w.root, ["tracking.enabled=true"])
-    assert Tracker(own).send_spooled() == 0
+    local = Workspace.open(w.root, ["tracking.enabled=true"])
+    assert Tracker(local).send_spooled() == 0
     assert not spool.exists()
     again = RoundContext(Workspace.open(w.root, ["tracking.enabled=true", *SETTINGS]))
     assert run_round(again)["round"] == 2
     client = mlflow.MlflowClient(f"sqlite:///{w.root / 'mlflow.db'}")
-    runs = client.search_runs([own.meta("mlflow_experiment")], max_results=200)
+    runs = client.search_runs([local.meta("mlflow_experiment")], max_results=200)
     levels: dict[str, list[str]] = {}
     for run in runs:
         levels.setdefault(run.data.tags["level"], []).append(run.info.run_name)
@@ -89,8 +89,12 @@ def test_what_a_broken_tracker_missed_is_told_when_one_answers(
 
 
 SETTINGS = (
-    "annotate.engine=fake", "pretrain.num_steps=0", "finetune.num_steps=0", "evaluate.agreement_pairs=0", "evaluate.resamples=100",
-)  # fmt: skip
+    "annotate.engine=fake",
+    "pretrain.num_steps=0",
+    "finetune.num_steps=0",
+    "evaluate.agreement_pairs=0",
+    "evaluate.resamples=100",
+)
 
 
 def test_another_tracker_gets_runs_of_its_own(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:

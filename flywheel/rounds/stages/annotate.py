@@ -9,13 +9,14 @@ from typing import Any
 
 from annotators.asking import AskResult, costs_of
 from flywheel.core.errors import MediaError
-from flywheel.core.types import CAPTION, LEARN, Clip, content_id
+from flywheel.core.types import CAPTION, LEARN, Clip, Estimate, content_id
 from flywheel.metrics.scale import corpus_figures
 from flywheel.models.embed import clip_embeddings
 from flywheel.models.inputs import ClipInput
 from flywheel.models.prompt import Evidence, Prompt
 from flywheel.rounds.champion import writer_of
 from flywheel.rounds.context import RoundContext
+from flywheel.rounds.figures import with_bounds
 from flywheel.rounds.stages._stage import Stage
 
 #: Clips whose embeddings are looked up, and made, together.
@@ -138,9 +139,7 @@ def figures(result: AnnotateResult) -> Mapping[str, float]:
     for kind, more in result.also.items():
         values |= {f"annotate/{kind}/{name}": float(value) for name, value in more["costs"].items()}
     for name, value in result.corpus.items():
-        for end, part in value.items() if isinstance(value, Mapping) else (("value", value),):
-            if end in ("value", "low", "high") and part == part:
-                values[f"corpus/{name}" + ("" if end == "value" else f"_{end}")] = float(part)
+        values |= with_bounds(f"corpus/{name}", Estimate(**value) if isinstance(value, Mapping) else value)
     values["annotate/busy_share"] = float(result.busy_share)
     return values | {f"adapter_proof/{name}": float(value) for name, value in (result.proof or {}).items()}
 

@@ -11,15 +11,16 @@ from flywheel.core.types import MEASURE, Clip, Estimate
 from flywheel.metrics import diversity, mean_estimate, quantity, reference_quality
 from flywheel.models.score import mean_logprobs
 from flywheel.rounds.context import RoundContext
+from flywheel.rounds.figures import extra
 from flywheel.rounds.stages._stage import Stage
-from flywheel.rounds.watch import watched
+from flywheel.rounds.watch import collapse_figures_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateResult:
     """Figures of the texts, by group and name; a value with an interval is a mapping (``value``, ``low``, ``high``, ``n``).
 
-    ``oracle`` is filled where the truth is known (the playground).
+    ``oracle`` is filled where the truth is known (the playground), ``extra`` are other packages' figures.
     """
 
     quantity: dict[str, float] = field(default_factory=dict)
@@ -27,12 +28,11 @@ class EvaluateResult:
     quality: dict[str, dict[str, float]] = field(default_factory=dict)
     watch: dict[str, dict[str, float]] = field(default_factory=dict)
     oracle: dict[str, dict[str, float]] = field(default_factory=dict)
+    extra: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def to_record(self) -> dict[str, Any]:
-        values = asdict(self)
-        if not self.oracle:
-            del values["oracle"]
-        return values
+        optional = ("oracle", "extra")
+        return {name: value for name, value in asdict(self).items() if value or name not in optional}
 
 
 def run(context: RoundContext, round: int) -> EvaluateResult:
@@ -42,8 +42,8 @@ def run(context: RoundContext, round: int) -> EvaluateResult:
     clips = itertools.chain(context.split("test"), anchor_clips)
     context.ask(clips, by=round, round=round, purpose=MEASURE)
     written: dict[str, str] = dict(context.workspace.texts(round, MEASURE, "clip_id", "text").iter_rows())
-    test = context.split("test").columns("id", "start_s", "end_s")
-    test = test.filter(test["id"].is_in(list(written)))
+    clips_written = context.split("test").with_ids(written)
+    test = clips_written.columns("id", "start_s", "end_s")
     texts = [written[clip_id] for clip_id in test["id"]]
     amounts, varied = trinity(context, texts, (test["end_s"] - test["start_s"]).to_list())
     quality = _anchor_quality(context, written, anchors)
@@ -54,7 +54,8 @@ def run(context: RoundContext, round: int) -> EvaluateResult:
         quantity=amounts,
         diversity={name: asdict(value) for name, value in varied.items()},
         quality={name: asdict(value) for name, value in quality.items()},
-        watch={name: asdict(value) for name, value in watched(context, round).items()},
+        watch={name: asdict(v) for name, v in collapse_figures_of(context, context.texts(), round).items()},
+        extra={name: asdict(value) for name, value in extra(texts, clips_written).items()},
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from flywheel.core.progress import say
@@ -53,17 +53,17 @@ def run(context: RoundContext, round: int) -> GateResult:
     judgement = tested(context, round)
     alarms = alarms_of([_watch_of(context, r) for r in range(round + 1)])
     for alarm in alarms:
-        say(f"watch: {alarm['reason']}")
+        say(f"watch: {alarm.reason}")
     if alarms and context.config.gate.on_alarm == "refuse" and judgement.verdict == "promoted":
-        reason = f"the watch sees {alarms[0]['reason']} (gate.on_alarm)"
+        reason = f"the watch sees {alarms[0].reason} (gate.on_alarm)"
         judgement = replace(judgement, verdict="refused", reason=reason)
     freeze(context, round)
-    record = judgement.record()
+    record, alarm_records = judgement.record(), [asdict(alarm) for alarm in alarms]
     if judgement.verdict == "promoted":
-        put_in_force(context, round, judgement.reason, judgement={**record, "alarms": alarms}, against=champion)
+        put_in_force(context, round, judgement.reason, judgement={**record, "alarms": alarm_records}, against=champion)
     else:
         context.tracker.candidate(round)
-    return GateResult(against=champion, judgement=record, alarms=tuple(alarms))
+    return GateResult(against=champion, judgement=record, alarms=tuple(alarm_records))
 
 
 def _watch_of(context: RoundContext, round: int) -> dict[str, Estimate]:

@@ -8,13 +8,11 @@ from typing import Any
 
 from flywheel.core.types import Correction, standing
 from flywheel.rounds.context import RoundContext
+from flywheel.rounds.figures import names
 from flywheel.rounds.stages._stage import Stage
 from human_refine.effort import effort
 from human_refine.gold import gold_texts
 from human_refine.people import heard
-
-#: Figures of what people did that the tracker gets.
-_FIGURES = ("alpha", "boundary_iou", "overlap", "edit_rate", "seconds_each", "gold_accuracy")
 
 
 class Waiting(Exception):
@@ -65,7 +63,7 @@ def num_corrections(context: RoundContext, round: int) -> int:
 
 def figures(result: ReviewResult) -> Mapping[str, float]:
     """Agreement, edits and time of the refiners."""
-    return {f"review/{name}": float(result.effort[name]) for name in _FIGURES if name in result.effort}
+    return {f"review/{name}": float(result.effort[name]) for name in names("review") if name in result.effort}
 
 
 STAGE = Stage(run=run, result=ReviewResult, figures=figures)

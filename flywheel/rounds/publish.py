@@ -1,0 +1,166 @@
+"""Publishing a round: its report on disk, its figures, texts and model in MLflow."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from flywheel.core.errors import UserError
+from flywheel.core.progress import say
+from flywheel.core.types import MEASURE, Estimate, RoundReport
+from flywheel.rounds.context import RoundContext
+from flywheel.rounds.figures import charts, flatten_report
+from flywheel.rounds.plots import write_plots
+from flywheel.rounds.report import texts_of, write_report
+from flywheel.rounds.stages import from_record, stage_of
+from flywheel.rounds.stages.review import num_corrections
+
+#: Test clips whose texts MLflow shows side by side.
+_NUM_SAMPLES = 24
+
+
+def report_of(context: RoundContext, round: int) -> RoundReport:
+    """Return a round's figures as they stand on record."""
+    workspace = context.workspace
+    measured = workspace.stage(round, "evaluate")[1]
+    results = {stage: workspace.stage(round, stage)[1] for stage in order_of(context, round) if stage != "evaluate"}
+    return RoundReport(
+        round=round,
+        num_corrections=num_corrections(context, round) if round else 0,
+        quantity=measured.get("quantity", {}),
+        diversity=_estimates(measured, "diversity"),
+        quality=_estimates(measured, "quality"),
+        oracle=_estimates(measured, "oracle"),
+        watch=_estimates(measured, "watch"),
+        extra=_estimates(measured, "extra"),
+        stages_s=workspace.stages_s(round),
+        details={stage: result for stage, result in results.items() if result},
+    )
+
+
+def order_of(context: RoundContext, round: int) -> tuple[str, ...]:
+    """The stages of a round: as recorded when it began, else as the configuration has them now."""
+    return context.workspace.order(round) or context.config.rounds.stages
+
+
+def flatten(report: RoundReport) -> dict[str, float]:
+    """A round's figures as MLflow has them, those of its stages included."""
+    figures = flatten_report(report)
+    for name, record in report.details.items():
+        try:
+            stage = stage_of(name)
+        except UserError:
+            # A stage of a package that is not installed any more: its numbers are in its own run.
+            continue
+        figures |= stage.figures(from_record(stage.result, record))
+    return figures
+
+
+def reports_until(context: RoundContext, round: int) -> list[RoundReport]:
+    """Return the reports of all rounds from the base's (0) to this one."""
+    return [report_of(context, r) for r in range(round + 1)]
+
+
+def publish(context: RoundContext, round: int) -> None:
+    """Write the round's report and hand its figures to the tracker; both can be done again."""
+    reports = reports_until(context, round)
+    report, tracker = reports[-1], context.tracker
+    folder = write_report(context, reports)
+    tracker.metrics(round, flatten(report))
+    tracker.parameters(round, _parameters(context, report))
+    tracker.tags(round, _tags(report))
+    for stage in order_of(context, round):
+        result = context.workspace.stage(round, stage)[1]
+        if result:
+            seconds = {"seconds": report.stages_s.get(stage, 0.0)}
+            tracker.stage(round, stage, {**seconds, **_numbers(result)}, _words(result))
+    tracker.dataset(round)
+    tracker.table(round, _samples(context, round), "samples.json")
+    tracker.plot(write_plots(reports, folder / "rounds.png"))
+    tracker.view(_charts(reports))
+    tracker.artifacts(round, [folder / "report.html", folder / "report.json", folder / "config.yaml"])
+
+
+def rewrite_reports(context: RoundContext) -> None:
+    """Write the reports that there are again, from what the records hold now."""
+    # What the context has read may be gone.
+    fresh = RoundContext(context.workspace, context.tracker)
+    for round in context.workspace.rounds():
+        folder = context.workspace.report_folder(round)
+        if not folder.exists():
+            continue
+        try:
+            write_report(fresh, reports_until(fresh, round))
+        except UserError as error:
+            # No clip is left, and so nothing to report.
+            say(f"report: {error}")
+            shutil.rmtree(folder)
+
+
+def _estimates(measured: Mapping[str, Any], group: str) -> dict[str, Estimate]:
+    return {name: Estimate(**value) for name, value in measured.get(group, {}).items()}
+
+
+def _parameters(context: RoundContext, report: RoundReport) -> dict[str, Any]:
+    return {
+        "model": context.config.main.folder,
+        "loss": context.config.loss.name,
+        "prompt": context.prompt.digest,
+        "learned_from_round": report.details.get("pretrain", {}).get("learned_from_round"),
+    }
+
+
+def _tags(report: RoundReport) -> dict[str, str]:
+    gate = report.details.get("gate", {})
+    base = report.round == 0
+    tags = {
+        "verdict": gate.get("verdict", "base" if base else "none"),
+        "mlflow.note.content": gate.get("reason", "The base model's own texts." if base else ""),
+    }
+    if "against" in gate:
+        tags["tested_against"] = f"round {gate['against']}" if gate["against"] else "base"
+    return tags
+
+
+def _charts(reports: list[RoundReport]) -> dict[str, list[str]]:
+    """Return section -> names of the figures that MLflow charts."""
+    present = {name for report in reports for name in flatten(report)}
+    return {section: [figure.name for figure in group] for section, group in charts(present).items()}
+
+
+def _samples(context: RoundContext, round: int) -> dict[str, list[Any]]:
+    """Return the same test clips in every round, with each round's texts of them.
+
+    MLflow's comparison sets the second column of several runs side by side, by the first; the columns after it are the
+    rounds before.
+    """
+    clips = list(context.split("test").by_id()[:_NUM_SAMPLES])
+    names = [Path(c.uri).name for c in clips]
+    out: dict[str, list[Any]] = {
+        "clip": [f"{n} {c.start_s:.1f} s" if names.count(n) > 1 else n for n, c in zip(names, clips, strict=True)]
+    }
+    out |= {"text": [], "id": [c.id for c in clips]}
+    measured = texts_of(context.workspace, [c.id for c in clips]).filter(pl.col("purpose") == MEASURE)
+    for r in range(round + 1):
+        texts = dict(measured.filter(pl.col("round") == r).select("clip_id", "text").iter_rows())
+        out["base" if r == 0 else f"M{r}"] = out["text"] = [texts.get(c.id, "") for c in clips]
+    return out
+
+
+def _numbers(result: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Return the plain numbers of a stage's result, nested ones by their path."""
+    out: dict[str, float] = {}
+    for name, value in result.items():
+        if isinstance(value, bool | int | float) and value == value:
+            out[f"{prefix}{name}"] = float(value)
+        elif isinstance(value, Mapping):
+            out |= _numbers(value, f"{prefix}{name}/")
+    return out
+
+
+def _words(result: Mapping[str, Any]) -> dict[str, str]:
+    return {name: value for name, value in result.items() if isinstance(value, str)}

@@ -1,0 +1,253 @@
+"""The border to MLflow. Whatever it raises (its own, requests', SQLAlchemy's errors) becomes one line of ours."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from flywheel.core.errors import BorderError, first_line
+from flywheel.store.workspace import Workspace
+
+#: Key of the ledger's meta table under which the wheel's run is remembered.
+_PARENT = "mlflow_parent"
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+    # A server that does not answer costs a round some seconds, not the minutes that MLflow would try for.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+}
+#: MLflow's codes for what it will not take at any later time either.
+_NEVER_TAKEN = frozenset({"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST"})
+
+
+class NotTaken(BorderError):
+    """The tracker answers, and will never take this entry."""
+
+
+class Runs:
+    """The wheel's runs. MLflow is imported and connected to at the first delivery."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._wheel = workspace.root.name
+        config = workspace.config.tracking
+        self._experiment = config.experiment
+        self._remote = bool(config.uri)
+        self.uri: str = config.uri or f"sqlite:///{workspace.root / 'mlflow.db'}"
+        self._connected: Any = None
+
+    def deliver(self, what: str, arguments: Mapping[str, Any]) -> None:
+        """Log one entry, such as ``metrics`` of a round.
+
+        Raises NotTaken where it can never be logged, BorderError where the tracker fails or does not answer.
+        """
+        log = getattr(self, f"_log_{what}", None)
+        if log is None:
+            raise NotTaken("another version of flywheel wrote it")
+        try:
+            log(self._mlflow(), **arguments)
+        except Exception as error:
+            code = getattr(error, "error_code", "")
+            raise (NotTaken if code in _NEVER_TAKEN else BorderError)(first_line(error)) from error
+
+    def _mlflow(self) -> Any:
+        """Return MLflow's module, pointed at the experiment; the experiment is made where there is none."""
+        if self._connected is None:
+            for name, value in _ENVIRONMENT.items():
+                os.environ.setdefault(name, value)
+            import mlflow
+
+            logging.getLogger("mlflow").setLevel(logging.ERROR)
+            logging.getLogger("alembic").setLevel(logging.ERROR)
+            mlflow.set_tracking_uri(self.uri)
+            if mlflow.get_experiment_by_name(self._experiment) is None:
+                location = None if self._remote else (self._workspace.root / "mlartifacts").as_uri()
+                mlflow.create_experiment(self._experiment, artifact_location=location)
+            experiment = mlflow.set_experiment(self._experiment)
+            self._workspace.set_meta("mlflow_experiment", str(experiment.experiment_id))
+            self._connected = mlflow
+        return self._connected
+
+    # Runs: made at the first use, found again by their ids in the ledger.
+
+    @contextmanager
+    def _run(self, mlflow: Any, round: int | None) -> Iterator[Any]:
+        """Enter the wheel's run, or inside it the round's."""
+        with self._remembered(mlflow, _PARENT, self._wheel, {"wheel": self._wheel, "level": "wheel"}) as parent:
+            if round is None:
+                yield parent
+                return
+            tags = {"round": str(round), "wheel": self._wheel, "level": "round"}
+            with self._remembered(mlflow, f"mlflow_round_{round}", f"round {round:03d}", tags, nested=True) as child:
+                yield child
+
+    @contextmanager
+    def _remembered(
+        self, mlflow: Any, key: str, name: str, tags: Mapping[str, str], *, nested: bool = False
+    ) -> Iterator[Any]:
+        run_id = self._workspace.meta(key)
+        if run_id is not None and not _is_there(mlflow, run_id):
+            # Another server, or one whose database was made anew: it gets runs of its own.
+            run_id = None
+        with mlflow.start_run(run_id=run_id, run_name=None if run_id else name, nested=nested) as run:
+            if run_id is None:
+                self._workspace.set_meta(key, run.info.run_id)
+                mlflow.set_tags(dict(tags))
+            yield run
+
+    # One method for each kind of entry.
+
+    def _log_metrics(self, mlflow: Any, round: int, values: Mapping[str, float]) -> None:
+        with self._run(mlflow, None):
+            mlflow.log_metrics(dict(values), step=round)
+        with self._run(mlflow, round):
+            mlflow.log_metrics(dict(values), step=round)
+
+    def _log_parameters(self, mlflow: Any, round: int, values: Mapping[str, str]) -> None:
+        with self._run(mlflow, round) as run:
+            _log_changed_parameters(mlflow, run.info.run_id, values)
+
+    def _log_tags(self, mlflow: Any, round: int, values: Mapping[str, str]) -> None:
+        with self._run(mlflow, round):
+            mlflow.set_tags(dict(values))
+
+    def _log_stage(
+        self, mlflow: Any, round: int, stage: str, values: Mapping[str, float], parameters: Mapping[str, str]
+    ) -> None:
+        # Not "round": whoever filters by that wants rounds.
+        tags = {"of_round": str(round), "stage": stage, "wheel": self._wheel, "level": "stage"}
+        key, name = f"mlflow_stage_{round}_{stage}", f"{stage} {round:03d}"
+        with self._run(mlflow, round), self._remembered(mlflow, key, name, tags, nested=True) as run:
+            mlflow.log_metrics(dict(values), step=round)
+            _log_changed_parameters(mlflow, run.info.run_id, parameters)
+
+    def _log_dataset(self, mlflow: Any, round: int) -> None:
+        texts = self._workspace.annotations(round=round).select("clip_id", "kind", "text")
+        if texts.height:
+            with self._run(mlflow, round):
+                mlflow.log_input(mlflow.data.from_polars(texts, name=f"annotations-{round:03d}"), context="annotations")
+
+    def _log_alias(self, mlflow: Any, round: int, alias: str) -> None:
+        client, name = mlflow.MlflowClient(), self._wheel
+        if not client.search_registered_models(f"name = '{name}'"):
+            client.create_registered_model(name)
+        if round == 0:
+            client.delete_registered_model_alias(name, alias)
+            return
+        key = f"mlflow_model_{round}"
+        version = self._workspace.meta(key)
+        if version is None:
+            source = self._workspace.model_folder(round).as_uri()
+            run_id = self._workspace.meta(f"mlflow_round_{round}")
+            version = str(client.create_model_version(name, source, run_id=run_id, tags={"round": str(round)}).version)
+            self._workspace.set_meta(key, version)
+        client.set_registered_model_alias(name, alias, version)
+
+    def _log_artifacts(self, mlflow: Any, round: int, paths: Sequence[str]) -> None:
+        with self._run(mlflow, round):
+            for path in paths:
+                if os.path.exists(path):
+                    mlflow.log_artifact(path)
+
+    def _log_table(self, mlflow: Any, round: int, rows: Mapping[str, list[Any]], name: str) -> None:
+        with self._run(mlflow, round) as run:
+            # MLflow adds rows to a table that is there: logged twice, it would stand there twice.
+            if not any(f.path == name for f in mlflow.MlflowClient().list_artifacts(run.info.run_id)):
+                mlflow.log_table(dict(rows), artifact_file=name)
+
+    def _log_plot(self, mlflow: Any, round: None, path: str) -> None:
+        if os.path.exists(path):
+            with self._run(mlflow, round):
+                mlflow.log_artifact(path)
+
+    def _log_view(
+        self, mlflow: Any, round: None, sections: Mapping[str, Sequence[str]] | None = None, figures: Sequence[str] = ()
+    ) -> None:
+        if sections is None:
+            # Spooled by a version that named figures alone; the view is set up again after each round.
+            return
+        with self._run(mlflow, round) as parent:
+            key = f"flywheel-{parent.info.run_id[:12]}"
+            # A parent of an older version lacks it, and the page would lack the parent.
+            mlflow.set_tag("level", "wheel")
+            mlflow.set_experiment_tag(f"mlflow.sharedViewState.{key}", _view(self._wheel, sections))
+            mlflow.set_experiment_tag(f"mlflow.sharedViewState.{key}-texts", _view(self._wheel, {}, "= 'round'"))
+        self._workspace.set_meta("mlflow_view", key)
+
+    def _log_training(self, mlflow: Any, round: int, logged: Sequence[tuple[dict[str, float], int]]) -> None:
+        with self._run(mlflow, round):
+            for values, step in logged:
+                mlflow.log_metrics(values, step=step)
+
+
+def _is_there(mlflow: Any, run_id: str) -> bool:
+    try:
+        return str(mlflow.MlflowClient().get_run(run_id).info.lifecycle_stage) == "active"
+    except mlflow.exceptions.MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
+
+
+def _log_changed_parameters(mlflow: Any, run_id: str, values: Mapping[str, str]) -> None:
+    """Log new parameters; MLflow lets none change, so a changed one is a tag beside it."""
+    before = mlflow.MlflowClient().get_run(run_id).data.params
+    mlflow.log_params({name: value for name, value in values.items() if name not in before})
+    if changed := {f"{name} now": value for name, value in values.items() if before.get(name, value) != value}:
+        mlflow.set_tags(changed)
+
+
+def _view(wheel: str, sections: Mapping[str, Sequence[str]], level: str = "!= 'stage'") -> str:
+    """Return the state of MLflow's page of runs as its own 'Share' keeps it, for the wheel and its rounds.
+
+    The form is MLflow 3's; what it does not know it leaves out. An experiment's tag holds 5,000 characters.
+    """
+    quote = '"' if "'" in wheel else "'"
+    state = {
+        "searchFilter": f"tags.wheel = {quote}{wheel}{quote} and tags.level {level}",
+        # By name: sorted by date MLflow folds the rounds away under their parent.
+        "orderByKey": "tags.`mlflow.runName`",
+        "orderByAsc": True,
+        "runsHiddenMode": "SHOWALL",
+        "isAccordionReordered": True,
+        "compareRunSections": [
+            {"uuid": name, "name": name, "display": True, "isReordered": True, "columns": 3, "cardHeight": 320}
+            for name in sections
+        ],
+        "compareRunCharts": [_chart(name, section) for section, figures in sections.items() for name in figures],
+    }
+    return "deflate;" + base64.b64encode(zlib.compress(json.dumps(state).encode(), 9)).decode()
+
+
+def _chart(figure: str, section: str) -> dict[str, Any]:
+    return {
+        "uuid": figure,
+        "type": "LINE",
+        "runsCountToCompare": 100,
+        "metricSectionId": section,
+        "deleted": False,
+        "isGenerated": False,
+        "displayName": figure.rpartition("/")[2],
+        "metricKey": figure,
+        "selectedMetricKeys": [figure],
+        "lineSmoothness": 0,
+        "xAxisScaleType": "linear",
+        "scaleType": "linear",
+        "range": {},
+        "xAxisKey": "step",
+        "selectedXAxisMetricKey": "",
+        "yAxisKey": "metric",
+        "yAxisExpressions": [],
+        "ignoreOutliers": False,
+        "useGlobalXaxisKey": True,
+        "useGlobalLineSmoothing": True,
+    }
