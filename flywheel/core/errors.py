@@ -1,38 +1,73 @@
-"""The error family. Every message says where, what is wrong, and what to do."""
+"""The error family. Every message says where, what is wrong, and what to do.
+
+A program reads ``code``, never the message: "busy" (another process holds the workspace), "locked" (a schedule runs
+already), "newer" (made by a later version), "waiting" (for corrections), "gate", "proof", "media", "border"; "" where
+there is nothing to tell apart.
+"""
 
 from __future__ import annotations
 
 
 class FlywheelError(Exception):
-    """Something failed; the command exits with ``exit_code``."""
+    """A failure; the command prints its message and exits with ``exit_code``."""
 
     exit_code = 1
+    code = ""
+
+    def __init__(self, *arguments: object, code: str | None = None) -> None:
+        super().__init__(*arguments)
+        if code is not None:
+            self.code = code
 
 
 class UserError(FlywheelError):
-    """The user's to fix: a config, a path, a file. One line, exit 2."""
+    """Something the user can fix: a config, a path, a file. Exit 2."""
 
     exit_code = 2
 
 
 class GateRefused(FlywheelError):
-    """A gate said no. Exit 3."""
+    """A gate did not promote a model. Exit 3."""
 
     exit_code = 3
+    code = "gate"
+
+
+class Waiting(FlywheelError):
+    """A round needs ``wanted`` corrections before it goes on, and has ``have``."""
+
+    code = "waiting"
+
+    def __init__(self, round: int, have: int, wanted: int) -> None:
+        super().__init__(round, have, wanted)
+        self.round, self.have, self.wanted = round, have, wanted
+
+    def __str__(self) -> str:
+        return (
+            f"round {self.round} waits for {self.wanted - self.have} more corrections ({self.have} of {self.wanted}). "
+            "Give them on the page that 'flywheel review' serves, or with 'flywheel corrections import FILE', "
+            "and run the same command."
+        )
 
 
 class ProofFailed(FlywheelError):
-    """It can't be shown that the adapter which is to write does write."""
+    """An engine can't be shown to apply the adapter whose texts are wanted."""
+
+    code = "proof"
 
 
 class MediaError(FlywheelError):
-    """A file or clip can't be decoded. Becomes a rejected row; the rest goes on."""
+    """A file or clip can't be decoded. It becomes a rejected row; the others go on."""
+
+    code = "media"
 
 
 class BorderError(FlywheelError):
-    """A foreign system (engine, tracker, database) failed; the message names it, ``__cause__`` is its own exception."""
+    """A foreign system (engine, tracker, database) failed: the message names it, ``__cause__`` is its exception."""
+
+    code = "border"
 
 
 def first_line(error: BaseException) -> str:
-    """What a foreign exception says, short enough for one line of ours."""
+    """The first line of a foreign exception's message, at most 300 characters; its class name where it has none."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]

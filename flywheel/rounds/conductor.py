@@ -2,60 +2,47 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flywheel.core.errors import UserError
+from flywheel.core.errors import GateRefused, UserError, Waiting
 from flywheel.core.progress import say
 from flywheel.core.types import MEASURE, ROUND_STAGES, RoundReport, Stage
 from flywheel.rounds import stages
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.plots import write_plots
+from flywheel.rounds.progress import DONE, current_round, stage_began, stage_ended
 from flywheel.rounds.report import write_report
 from flywheel.rounds.watch import flat_rounds
-
-DONE = "done"
-
-
-def current_round(context: RoundContext) -> int:
-    """The round that is under way, or the next one where the last is done."""
-    rounds = [r for r in context.workspace.rounds() if r > 0]
-    if not rounds:
-        return 1
-    last = rounds[-1]
-    return last + 1 if context.workspace.stage(last, "gate")[0] == DONE else last
-
-
-def current_stage(context: RoundContext, round: int) -> Stage:
-    return next((s for s in ROUND_STAGES if context.workspace.stage(round, s)[0] != DONE), "gate")
 
 
 def run_round(context: RoundContext, *, until: Stage | None = None) -> dict[str, Any]:
     """Run or resume the current round, up to and with ``until``; the caller holds the lock.
 
-    Returns ``{"round", "state": done | waiting | stopped, "verdict", "message"}``. Raises UserError for an unknown stage.
+    Returns ``{"round", "state": done | waiting | stopped, "code": gate | waiting | "", "waiting", "message"}`` and what
+    the state has beside: ``verdict`` and ``alarms``, or ``stage``. ``waiting`` is ``{"round", "have", "wanted"}`` in that
+    state. Raises UserError for an unknown stage.
     """
     if until is not None and until not in ROUND_STAGES:
         raise UserError(f"--until {until}: unknown stage. There are {', '.join(ROUND_STAGES)}.")
     context.loss()  # What is wrong with it shall be said before a night of annotation.
     baseline(context)
-    round = current_round(context)
+    round = current_round(context.workspace)
     last = ROUND_STAGES.index(until) if until else len(ROUND_STAGES) - 1
     for stage in ROUND_STAGES[: last + 1]:
         if context.workspace.stage(round, stage)[0] == DONE:
             continue
         try:
             _run_stage(context, round, stage)
-        except stages.Waiting as waiting:
+        except Waiting as waiting:
             context.workspace.set_stage(round, stage, "waiting", {"message": str(waiting)})
-            return {"round": round, "state": "waiting", "stage": stage, "message": str(waiting)}
+            needs = {"round": waiting.round, "have": waiting.have, "wanted": waiting.wanted}
+            return _outcome(round, "waiting", str(waiting), code=waiting.code, stage=stage, waiting=needs)
     if until is not None and until != "gate":
-        return {"round": round, "state": "stopped", "stage": until, "message": f"round {round} is done up to {until}"}
+        return _outcome(round, "stopped", f"round {round} is done up to {until}", stage=until)
     result = context.workspace.stage(round, "gate")[1]
     publish(context, round)
     message = f"round {round} {result['verdict']}: {result['reason']}"
@@ -63,13 +50,14 @@ def run_round(context: RoundContext, *, until: Stage | None = None) -> dict[str,
         message += "; the watch sees " + ", ".join(a["reason"] for a in alarms)
     if (flat := flat_rounds(context, round)) >= context.config.gate.flat_rounds:
         message += f"; {flat} rounds in a row were not promoted: more anchors, corrections or other clips will do more than another round"
-    return {
-        "round": round,
-        "state": DONE,
-        "verdict": result["verdict"],
-        "alarms": result.get("alarms", []),
-        "message": message,
-    }
+    code = "" if result["verdict"] == "promoted" else GateRefused.code
+    return _outcome(round, DONE, message, code=code, verdict=result["verdict"], alarms=result.get("alarms", []))
+
+
+def _outcome(
+    round: int, state: str, message: str, *, code: str = "", waiting: Mapping[str, int] | None = None, **more: Any
+) -> dict[str, Any]:
+    return {"round": round, "state": state, "code": code, "waiting": waiting, **more, "message": message}
 
 
 def baseline(context: RoundContext) -> None:
@@ -81,8 +69,7 @@ def baseline(context: RoundContext) -> None:
 
 def _run_stage(context: RoundContext, round: int, stage: Stage) -> None:
     context.workspace.set_stage(round, stage, "running", {})
-    # For the schedule's budget: a stage's seconds are on record only when it ends.
-    context.workspace.set_meta(stages.STAGE_BEGAN, json.dumps([round, stage, datetime.now(UTC).isoformat()]))
+    stage_began(context.workspace, round, stage)
     say(f"round {round}: {stage}")
     started = time.monotonic()
     state, result = "running", {}
@@ -91,7 +78,7 @@ def _run_stage(context: RoundContext, round: int, stage: Stage) -> None:
         state = DONE
     finally:
         context.workspace.set_stage(round, stage, state, result, time.monotonic() - started)
-        context.workspace.set_meta(stages.STAGE_BEGAN, "[]")
+        stage_ended(context.workspace)
 
 
 def figures(context: RoundContext, round: int) -> dict[str, Any]:

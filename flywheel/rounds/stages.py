@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from flywheel.core.config import Pretrain
-from flywheel.core.errors import MediaError
+from flywheel.core.errors import MediaError, Waiting
 from flywheel.core.progress import say
 from flywheel.core.types import (
     CAPTION,
@@ -49,14 +49,6 @@ if TYPE_CHECKING:
     import trainers
 
 Result = dict[str, Any]
-
-
-#: Where the running stage's round, name and beginning stand (meta).
-STAGE_BEGAN = "stage_began"
-
-
-class Waiting(Exception):
-    """The round can't go on yet; the message says what it waits for."""
 
 
 def annotate(context: RoundContext, round: int, limit: int | None = None, retry_failed: bool = False) -> Result:
@@ -127,10 +119,7 @@ def review(context: RoundContext, round: int) -> Result:
     """Wait, by policy, for corrections of this round's texts."""
     have, wanted = num_corrections(context, round), context.config.review.wait_for
     if have < wanted:
-        raise Waiting(
-            f"round {round} waits for {wanted - have} more corrections ({have} of {wanted}). "
-            "Give them on the page that 'flywheel review' serves, or with 'flywheel corrections import FILE', and run the same command."
-        )
+        raise Waiting(round, have, wanted)
     return {"num_corrections": have, **effort(context.workspace, round)}
 
 

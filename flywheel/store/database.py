@@ -216,7 +216,8 @@ class Database:
                 connection.execute(sql.insert(meta).values(key="schema_version", value=str(SCHEMA_VERSION)))
             elif int(found) > SCHEMA_VERSION:
                 raise UserError(
-                    f"{self.name}: layout {found}, this version reads layout {SCHEMA_VERSION}. Use the version that made it."
+                    f"{self.name}: layout {found}, this version reads layout {SCHEMA_VERSION}. Use the version that made it.",
+                    code="newer",
                 )
             elif int(found) < SCHEMA_VERSION:
                 # Taking the write lock first: of two processes that open an old workspace one migrates.

@@ -140,8 +140,15 @@ class Records:
                 found.update(connection.execute(query).scalars())
         return found
 
-    def read(self, kind: str, *, round: int | None = None) -> pl.DataFrame:
-        """All committed rows, in the order of their shards' commits."""
+    def read(
+        self,
+        kind: str,
+        *,
+        round: int | None = None,
+        columns: Sequence[str] | None = None,
+        where: pl.Expr | None = None,
+    ) -> pl.DataFrame:
+        """Committed rows, in the order of their shards' commits: of a round, these columns, where this holds."""
         query = (
             sql.select(db.shards.c.name)
             .where(db.shards.c.kind == kind)
@@ -153,7 +160,7 @@ class Records:
             query = query.where(db.shards.c.position <= self.until)
         with self._db.transaction() as connection:
             names = list(connection.execute(query).scalars())
-        return self._scan(kind, names)
+        return self._scan(kind, names, where, columns)
 
     def files(self, kind: str, *, round: int | None = None) -> list[Path]:
         """The committed shards, in the order of their commits: for one pass over more rows than memory holds."""
@@ -167,18 +174,22 @@ class Records:
         with self._db.transaction() as connection:
             return [self.root / name for name in connection.execute(query).scalars()]
 
-    def _scan(self, kind: str, names: Sequence[str], where: pl.Expr | None = None) -> pl.DataFrame:
+    def _scan(
+        self, kind: str, names: Sequence[str], where: pl.Expr | None = None, columns: Sequence[str] | None = None
+    ) -> pl.DataFrame:
         schema = pl.Schema(SCHEMAS[kind])
+        wanted = list(schema) if columns is None else list(columns)
         if not names:
-            return pl.DataFrame(schema=schema)
+            return pl.DataFrame(schema=schema).select(wanted)
         try:
             # One scan over all shards: thousands of single reads would spend the time on opening files.
             frames = pl.scan_parquet(
                 [self.root / name for name in names], hive_partitioning=False, schema=schema, missing_columns="insert"
             )
+            frames = frames.with_columns(old.alias(name) for name, old in _BEFORE.get(kind, {}).items())
             if where is not None:
                 frames = frames.filter(where)
-            return frames.with_columns(old.alias(name) for name, old in _BEFORE.get(kind, {}).items()).collect()
+            return frames.select(wanted).collect()
         except (OSError, pl.exceptions.PolarsError) as error:
             raise BorderError(
                 f"{self.root / kind}: a committed shard is missing or damaged ({error}). Restore it from a backup."

@@ -132,14 +132,16 @@ class Workspace:
             except OSError as error:
                 holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
                 raise UserError(
-                    f"{self.root}: in use by another flywheel process (pid {holder}). Wait for it to end, or stop it."
+                    f"{self.root}: in use by another flywheel process (pid {holder}). Wait for it to end, or stop it.",
+                    code="busy",
                 ) from error
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
             with self.database.exclusive() as alone:
                 if not alone:
                     raise UserError(
-                        f"{self.root}: in use by a flywheel process on another machine. Wait for it to end, or stop it."
+                        f"{self.root}: in use by a flywheel process on another machine. Wait for it to end, or stop it.",
+                        code="busy",
                     )
                 self.records.sweep()
                 yield self
@@ -162,13 +164,20 @@ class Workspace:
 
     def clips(self, split: str | None = None) -> pl.DataFrame:
         """All clips, ``uri`` being where the file was last seen."""
-        frame = self.records.read("clips")
+        frame = self._located(self.records.read("clips"))
+        return frame if split is None else frame.filter(pl.col("split") == split)
+
+    def clip_rows(self, ids: Iterable[str]) -> pl.DataFrame:
+        """The clips with these ids, ``uri`` being where the file was last seen; only their shards are opened."""
+        return self._located(self.records.rows("clips", ids))
+
+    def _located(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Rows of clips with the place where their content (``content_hash``) was last seen as ``uri``."""
         with self.database.transaction() as connection:
             moved = [tuple(row) for row in connection.execute(sql.select(db.locations))]
         seen = pl.DataFrame(moved, schema={"content_hash": pl.String, "seen": pl.String}, orient="row")
         frame = frame.join(seen, on="content_hash", how="left", maintain_order="left")
-        frame = frame.with_columns(uri=pl.coalesce("seen", "uri")).drop("seen")
-        return frame if split is None else frame.filter(pl.col("split") == split)
+        return frame.with_columns(uri=pl.coalesce("seen", "uri")).drop("seen")
 
     def generations(self) -> pl.DataFrame:
         return self.records.read("generations")
@@ -195,13 +204,16 @@ class Workspace:
         frame = self.records.read("rejected", round=round)
         if not open_only or frame.is_empty():
             return frame
+        failed = frame.get_column("clip_id").unique().implode()
         written = (
-            self.annotations()
-            .select("clip_id", "round", "kind", "purpose")
+            self.records.read(
+                "annotations", columns=("clip_id", "round", "kind", "purpose"), where=pl.col("clip_id").is_in(failed)
+            )
             .with_columns(stage=pl.lit("annotate"))
             .unique()
         )
-        clips = self.clips().select("uri").with_columns(stage=pl.lit("ingest")).unique()
+        clips = self._located(self.records.read("clips", columns=("content_hash", "uri")))
+        clips = clips.select("uri").with_columns(stage=pl.lit("ingest")).unique()
         frame = frame.join(written, on=["clip_id", "round", "stage", "kind", "purpose"], how="anti")
         return frame.join(clips, on=["uri", "stage"], how="anti").unique(
             ["uri", "clip_id", "stage", "round", "kind", "purpose"], keep="last", maintain_order=True
