@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import functools
 import os
 import re
 import shutil
@@ -257,6 +258,12 @@ def _newline(text: str) -> str:
     return "\r\n" if text.count("\r\n") * 2 > text.count("\n") else "\n"
 
 
+@functools.lru_cache(maxsize=2)
+def _events(text: str) -> tuple[yaml.Event, ...]:
+    return tuple(yaml.parse(text, Loader=yaml.SafeLoader))
+
+
+@functools.lru_cache(maxsize=2)
 def _root(text: str) -> yaml.Node | None:
     node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
     return node
@@ -280,10 +287,7 @@ def _has_anchor(text: str, entry: _Entry) -> bool:
         # An alias is its anchor's node.
         return True
     start, end = entry.key.start_mark.index, _end(text, entry.value)
-    return any(
-        getattr(event, "anchor", None) and start <= event.start_mark.index < end
-        for event in yaml.parse(text, Loader=yaml.SafeLoader)
-    )
+    return any(getattr(event, "anchor", None) and start <= event.start_mark.index < end for event in _events(text))
 
 
 def _end(text: str, node: yaml.Node) -> int:
@@ -291,7 +295,7 @@ def _end(text: str, node: yaml.Node) -> int:
     kinds = (yaml.ScalarEvent, yaml.AliasEvent, yaml.SequenceEndEvent, yaml.MappingEndEvent)
     ends = [
         event.end_mark.index
-        for event in yaml.parse(text, Loader=yaml.SafeLoader)
+        for event in _events(text)
         if isinstance(event, kinds)
         and event.start_mark.index < event.end_mark.index
         and node.start_mark.index <= event.start_mark.index < node.end_mark.index
@@ -364,7 +368,7 @@ def _cut_from_braces(text: str, entry: _Entry) -> str:
 
 def _flow(node: yaml.Node) -> str:
     """The value on one line, as it may stand between braces."""
-    value = yaml.safe_load(yaml.serialize(node, Dumper=yaml.SafeDumper))
+    value = yaml.SafeLoader("").construct_document(node)
     dumped: str = yaml.safe_dump([value], default_flow_style=True, width=float("inf"), allow_unicode=True)
     return dumped.strip()[1:-1]
 
