@@ -25,7 +25,8 @@ from flywheel.ingest import ingest
 from flywheel.metrics import mean_estimate, paired_difference
 from flywheel.playground import slot_f1, write_playground
 from flywheel.rounds import RoundContext, run_round
-from flywheel.rounds.conductor import DONE, baseline, current_round
+from flywheel.rounds.conductor import baseline
+from flywheel.rounds.progress import DONE, current_round
 from flywheel.rounds.publish import publish, report_of
 from flywheel.rounds.stages.evaluate import trinity
 from flywheel.store import Workspace
@@ -95,7 +96,7 @@ def run_demo(
             workspace.set_meta("demo_ingested", "yes")
         context = RoundContext(workspace)
         baseline(context)
-        while (round := current_round(context)) <= num_rounds:
+        while (round := current_round(context.workspace)) <= num_rounds:
             run_round(context, until="annotate")
             if people:
                 _refine(context, Oracle(out / "oracle.parquet"), round, seed)

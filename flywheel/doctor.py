@@ -1,104 +1,119 @@
-"""What this machine has and lacks for the wheel, with the mend for each lack."""
+"""Checks what this machine has and lacks for the wheel, with the mend for each lack."""
 
 from __future__ import annotations
 
 import importlib.util
 import shutil
 import subprocess
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from flywheel.core.config import load_config
+from flywheel.core.config import Config, load_config
 from flywheel.core.errors import FlywheelError, UserError
 
 _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "datasets", "av", "polars", "mlflow", "scipy")
 _LEAST_FREE_GIB = 5.0
 
 
-def checks(config: Path | None) -> list[dict[str, Any]]:
-    """``{"what", "ok", "needed", "says"}`` per thing looked at; ``needed`` ones fail the command."""
-    found = [_library(name, needed=True) for name in _LIBRARIES]
-    found.append(
-        _library("vllm", needed=False, mend="Optional: pip install 'video-dataflywheel[vllm]' on a GPU machine")
-    )
-    found.append(_gpu())
-    found.append(_encoder())
-    root = Path.cwd() if config is None else config if config.is_dir() else config.parent
-    free = shutil.disk_usage(root).free / 2**30
-    found.append(
-        {"what": "disk", "ok": free >= _LEAST_FREE_GIB, "needed": True, "says": f"{free:.0f} GiB free at {root}"
-         + ("" if free >= _LEAST_FREE_GIB else f"; free at least {_LEAST_FREE_GIB:.0f} GiB")}
-    )  # fmt: skip
-    if config is not None:
-        found.extend(_workspace(config))
-    return found
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing that was looked at; the command fails where it is needed and not ok."""
+
+    what: str
+    ok: bool
+    needed: bool
+    says: str
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"what", "ok", "needed", "says"}``."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{'ok  ' if self.ok else 'MISS'} {self.what}: {self.says}"
 
 
-def _library(name: str, *, needed: bool, mend: str = "pip install -e .") -> dict[str, Any]:
+def checks(config: Path | None) -> list[Check]:
+    """A check of each library, the GPU, FFmpeg and the disk; with a config of its model, database and tracker too."""
+    root = Path.cwd() if config is None else _root_of(config)
+    vllm = _library("vllm", needed=False, mend="Optional: pip install 'video-dataflywheel[vllm]' on a GPU machine")
+    machine = [*(_library(name, needed=True) for name in _LIBRARIES), vllm, _gpu(), _encoder(), _disk(root)]
+    return machine if config is None else [*machine, *_workspace(config)]
+
+
+def _root_of(config: Path) -> Path:
+    return config if config.is_dir() else config.parent
+
+
+def _library(name: str, *, needed: bool, mend: str = "pip install -e .") -> Check:
     try:
         ok, says = importlib.util.find_spec(name) is not None, metadata.version(name)
     except metadata.PackageNotFoundError:
         ok, says = False, f"not installed. {mend}"
-    return {"what": name, "ok": ok, "needed": needed, "says": says}
+    return Check(what=name, ok=ok, needed=needed, says=says)
 
 
-def _gpu() -> dict[str, Any]:
+def _gpu() -> Check:
+    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
     try:
-        out = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-        return {"what": "GPU", "ok": True, "needed": False, "says": "; ".join(out.stdout.strip().splitlines())}
+        out = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
-        return {
-            "what": "GPU",
-            "ok": False,
-            "needed": False,
-            "says": "none found. The tiny model runs without; billions of parameters do not",
-        }
+        says = "none found. The tiny model runs without; billions of parameters do not"
+        return Check(what="GPU", ok=False, needed=False, says=says)
+    return Check(what="GPU", ok=True, needed=False, says="; ".join(out.stdout.strip().splitlines()))
 
 
-def _encoder() -> dict[str, Any]:
+def _encoder() -> Check:
     import av
 
     ok = "libx264" in av.codecs_available and "aac" in av.codecs_available
-    return {
-        "what": "FFmpeg",
-        "ok": ok,
-        "needed": True,
-        "says": "H.264 and AAC are there" if ok else "PyAV lacks libx264 or AAC. Install PyAV's wheel",
-    }
+    says = "H.264 and AAC are there" if ok else "PyAV lacks libx264 or AAC. Install PyAV's wheel"
+    return Check(what="FFmpeg", ok=ok, needed=True, says=says)
 
 
-def _workspace(config: Path) -> list[dict[str, Any]]:
-    from flywheel.models.load import check_folder, model_folder
-    from flywheel.store import Workspace
+def _disk(root: Path) -> Check:
+    free_gib = shutil.disk_usage(root).free / 2**30
+    ok = free_gib >= _LEAST_FREE_GIB
+    mend = "" if ok else f"; free at least {_LEAST_FREE_GIB:.0f} GiB"
+    return Check(what="disk", ok=ok, needed=True, says=f"{free_gib:.0f} GiB free at {root}{mend}")
 
-    found: list[dict[str, Any]] = []
 
-    def tried(what: str, work: Any) -> None:
-        try:
-            found.append({"what": what, "ok": True, "needed": True, "says": str(work())})
-        except FlywheelError as error:
-            found.append({"what": what, "ok": False, "needed": True, "says": str(error)})
-
+def _workspace(config: Path) -> list[Check]:
+    root = _root_of(config)
     try:
         loaded = load_config(config / "flywheel.yaml" if config.is_dir() else config)
     except UserError as error:
-        return [{"what": "config", "ok": False, "needed": True, "says": str(error)}]
-    root = config if config.is_dir() else config.parent
-    folder = model_folder(loaded.main.folder, root)
+        return [Check(what="config", ok=False, needed=True, says=str(error))]
+    tracker = Check(what="tracker", ok=True, needed=False, says=loaded.tracking.uri or f"sqlite in {root}")
+    return [
+        _tried("model", lambda: _model(loaded, root)),
+        _tried("database", lambda: _database(config)),
+        tracker,
+    ]
 
-    def model() -> Path:
-        check_folder(folder)
-        return folder
 
-    tried("model", model)
-    tried("database", lambda: f"{Workspace.open(config).clips().height} clips")
-    tracker = loaded.tracking.uri or f"sqlite in {root}"
-    found.append({"what": "tracker", "ok": True, "needed": False, "says": tracker})
-    return found
+def _tried(what: str, work: Callable[[], str]) -> Check:
+    try:
+        return Check(what=what, ok=True, needed=True, says=work())
+    except FlywheelError as error:
+        return Check(what=what, ok=False, needed=True, says=str(error))
+
+
+def _model(config: Config, root: Path) -> str:
+    from flywheel.models.load import check_folder, model_folder
+
+    folder = model_folder(config.main.folder, root)
+    check_folder(folder)
+    return str(folder)
+
+
+def _database(config: Path) -> str:
+    from flywheel.store import Workspace
+
+    workspace = Workspace.open(config)
+    try:
+        return f"{workspace.count('clips')} clips"
+    finally:
+        workspace.database.close()

@@ -1,168 +1,298 @@
-"""Where a workspace stands, and what happened to a clip: read from the records, computed anew each time."""
+"""Where a workspace stands, and the history of a clip: read from the records, computed anew each time."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
 from flywheel.core.errors import UserError
-from flywheel.core.types import ROUND_STAGES, Stage
+from flywheel.core.types import Stage
+from flywheel.rounds.progress import current_round, current_stage
+from flywheel.rounds.schedule.state import state_of
 from flywheel.store import Workspace
 
+#: Reasons of rejects that the terminal shows.
+_MOST_REASONS = 20
+#: Columns of a clip's generation that 'show' gives: all but its tokens and their log-probs.
+_GENERATION_COLUMNS = (
+    "id", "clip_id", "prompt", "model", "adapter", "sampling", "candidate", "text", "tokens_in", "tokens_out",
+    "seconds", "finish",
+)  # fmt: skip
+_USE_COLUMNS = ("round", "stage", "source", "use", "weight", "corrections")
 
-def status_of(workspace: Workspace) -> dict[str, Any]:
+
+@dataclass(frozen=True, kw_only=True)
+class RejectReason:
+    """How many open rejects of a stage have one reason."""
+
+    stage: str
+    reason: str
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleStatus:
+    """Phase of the schedule since a time, and the next time (ISO 8601; None where there is none)."""
+
+    cron: str
+    phase: str
+    since: str
+    message: str
+    next: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """Where a workspace stands. ``champion`` is a round, 0 is the base; ``clips`` counts by split."""
+
+    round: int
+    stage: Stage
+    state: str
+    message: str
+    schedule: ScheduleStatus | None
+    champion: int
+    clips: Mapping[str, int]
+    annotations: int
+    generations: int
+    corrections: int
+    open_rejects: int
+    reject_reasons: Sequence[RejectReason]
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain values; ``champion`` is ``{"round"}``."""
+        reasons = [asdict(reason) for reason in self.reject_reasons]
+        return {**asdict(self), "champion": {"round": self.champion}, "reject_reasons": reasons}
+
+    def __str__(self) -> str:
+        champion = "the base model" if self.champion == 0 else f"round {self.champion}"
+        lines = [
+            f"round {self.round}: {self.stage} is {self.state}" + _in_brackets(self.message),
+            f"champion: {champion}",
+            "clips: " + (", ".join(f"{n} {split}" for split, n in self.clips.items()) or "none"),
+            f"annotations: {self.annotations}, generations: {self.generations}, corrections: {self.corrections}",
+            f"open rejects: {self.open_rejects}",
+        ]
+        if plan := self.schedule:
+            lines.append(f"schedule '{plan.cron}': {plan.phase}{_in_brackets(plan.message)}, next {plan.next}")
+        lines += [f"  {r.rows} x {r.stage}: {r.reason}" for r in self.reject_reasons[:_MOST_REASONS]]
+        return "\n".join(lines)
+
+
+def status_of(workspace: Workspace) -> Status:
     """Round, stage and its state, champion, counts, open rejects with their reasons."""
-    rounds = [r for r in workspace.rounds() if r > 0]
-    round = rounds[-1] if rounds else 0
-    if round and workspace.stage(round, "gate")[0] == "done":
-        round += 1
-    round = max(round, 1)
-    stages = {stage: workspace.stage(round, stage) for stage in ROUND_STAGES}
-    stage: Stage = next((s for s in ROUND_STAGES if stages[s][0] != "done"), "gate")
-    state, result = stages[stage]
+    round = current_round(workspace)
+    stage = current_stage(workspace, round)
+    state, result = workspace.stage(round, stage)
     rejects = workspace.rejected(open_only=True)
-    clips = workspace.clips()
-    return {
-        "round": round,
-        "stage": stage,
-        "state": state,
-        "message": result.get("message", ""),
-        "schedule": _schedule(workspace),
-        "champion": {"round": workspace.champion()},
-        "clips": dict(clips.group_by("split").len().sort("split").iter_rows()),
-        "annotations": workspace.annotations().height,
-        "generations": workspace.generations().height,
-        "corrections": workspace.corrections().height,
-        "open_rejects": rejects.height,
-        "reject_reasons": [
-            {"stage": s, "reason": r, "rows": n}
-            for s, r, n in rejects.group_by("stage", "reason")
-            .len()
-            .sort("len", "reason", descending=[True, False])
-            .iter_rows()
-        ],
-    }
+    reasons = rejects.group_by("stage", "reason").len().sort("len", "reason", descending=[True, False])
+    clips = workspace.records.read("clips", columns=("split",)).group_by("split").len().sort("split")
+    return Status(
+        round=round,
+        stage=stage,
+        state=state,
+        message=result.get("message", ""),
+        schedule=_schedule_of(workspace),
+        champion=workspace.champion(),
+        clips=dict(clips.iter_rows()),
+        annotations=workspace.count("annotations"),
+        generations=workspace.count("generations"),
+        corrections=workspace.num_corrections(),
+        open_rejects=rejects.height,
+        reject_reasons=tuple(RejectReason(stage=s, reason=r, rows=n) for s, r, n in reasons.iter_rows()),
+    )
 
 
-def _schedule(workspace: Workspace) -> dict[str, Any] | None:
-    """What the schedule does and waits for, and its next time; None where there never was one."""
-    from flywheel.rounds.schedule import Times, state_of, zone_of
-
+def _schedule_of(workspace: Workspace) -> ScheduleStatus | None:
     state = state_of(workspace)
     if state is None:
         return None
+    # Here: reading cron lines takes a library that most workspaces don't need.
+    from flywheel.rounds.schedule.times import Times, zone_of
+
     following = Times(state.cron, zone_of(workspace.config.schedule.timezone)).after(datetime.now(UTC))
-    return {
-        "cron": state.cron, "phase": state.phase, "since": state.since, "message": state.message,
-        "next": following.isoformat() if following is not None else None,
-    }  # fmt: skip
+    return ScheduleStatus(
+        cron=state.cron,
+        phase=state.phase,
+        since=state.since,
+        message=state.message,
+        next=None if following is None else following.isoformat(),
+    )
 
 
-def text_of(found: dict[str, Any]) -> str:
-    champion = found["champion"]["round"]
-    lines = [
-        f"round {found['round']}: {found['stage']} is {found['state']}"
-        + (f" ({found['message']})" if found["message"] else ""),
-        f"champion: {'the base model' if champion == 0 else f'round {champion}'}",
-        "clips: " + (", ".join(f"{n} {s}" for s, n in found["clips"].items()) or "none"),
-        f"annotations: {found['annotations']}, generations: {found['generations']}, corrections: {found['corrections']}",
-        f"open rejects: {found['open_rejects']}",
-    ]
-    if plan := found["schedule"]:
-        lines.append(
-            f"schedule '{plan['cron']}': {plan['phase']}"
-            + (f" ({plan['message']})" if plan["message"] else "")
-            + f", next {plan['next']}"
+def _in_brackets(message: str) -> str:
+    return f" ({message})" if message else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextHistory:
+    """A text, the generation that made it (None: it came with the video), its corrections, and who learned from it.
+
+    All are rows of the records.
+    """
+
+    annotation: Mapping[str, Any]
+    generation: Mapping[str, Any] | None
+    corrections: Sequence[Mapping[str, Any]]
+    uses: Sequence[Mapping[str, Any]]
+
+    def to_json(self) -> dict[str, Any]:
+        """The text's row with the other fields beside its columns."""
+        generation = None if self.generation is None else dict(self.generation)
+        corrections, uses = [dict(row) for row in self.corrections], [dict(row) for row in self.uses]
+        return {**self.annotation, "generation": generation, "corrections": corrections, "uses": uses}
+
+    def lines(self) -> list[str]:
+        """The text, its uses and corrections for the terminal."""
+        text, made = self.annotation, self.generation
+        writer = text["source"]
+        if made is not None:
+            writer = f"model {made['model']}" + (f" + adapter {made['adapter']}" if made["adapter"] else "")
+        lines = [f"round {text['round']} {text['kind']} by {writer}: {text['text']}"]
+        for use in self.uses:
+            if use["use"] == "learned":
+                lines.append(f"  M{use['round']} {use['use']} it in {use['stage']}, weight {use['weight']:g}")
+            else:
+                lines.append(f"  not for M{use['round']}'s {use['stage']}: rejected")
+        return lines + [f"  {c['verdict']} by {c['refiner']} at {c['at']}: {c['text']}" for c in self.corrections]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipHistory:
+    """All that is on record of one clip; ``gold`` is its right text, "" where it is not gold."""
+
+    clip: Mapping[str, Any]
+    texts: Sequence[TextHistory]
+    rejected: Sequence[Mapping[str, Any]]
+    gold: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain values."""
+        texts, rejected = [text.to_json() for text in self.texts], [dict(row) for row in self.rejected]
+        return {"clip": dict(self.clip), "texts": texts, "rejected": rejected, "gold": self.gold}
+
+    def __str__(self) -> str:
+        clip = self.clip
+        lines = [f"{clip['id']} {clip['uri']} {clip['start_s']:.2f} to {clip['end_s']:.2f} s, {clip['split']}"]
+        for text in self.texts:
+            lines += text.lines()
+        if self.gold:
+            lines.append(f"gold: {self.gold}")
+        lines += [f"round {r['round']} {r['stage']} rejected: {r['reason']}" for r in self.rejected]
+        return "\n".join(lines)
+
+
+def history_of(workspace: Workspace, clip: str) -> ClipHistory:
+    """The history of the clip whose id begins with ``clip``. Raises UserError where none or several do."""
+    # Here: 'flywheel status' need not load what judges refiners.
+    from human_refine.gold import gold_texts
+
+    records = workspace.records
+    clip_id = _clip_id(workspace, clip)
+    ids = pl.col("clip_id") == clip_id
+    made = records.read("generations", columns=_GENERATION_COLUMNS, where=ids)
+    generations = {row["id"]: row for row in made.iter_rows(named=True)}
+    corrections = _by_annotation(workspace.corrections().filter(ids))
+    uses = _by_annotation(records.read("examples", columns=("annotation_id", *_USE_COLUMNS), where=ids))
+    texts = [
+        TextHistory(
+            annotation=row,
+            generation=generations.get(row["generation_id"]),
+            corrections=corrections.get(row["id"], []),
+            uses=[{name: use[name] for name in _USE_COLUMNS} for use in uses.get(row["id"], [])],
         )
-    lines += [f"  {r['rows']} x {r['stage']}: {r['reason']}" for r in found["reject_reasons"][:20]]
-    return "\n".join(lines)
+        for row in records.read("annotations", where=ids).sort("round", "kind").to_dicts()
+    ]
+    return ClipHistory(
+        clip=workspace.clips_by_id([clip_id]).to_dicts()[0],
+        texts=texts,
+        rejected=records.read("rejected", where=ids).to_dicts(),
+        gold=gold_texts(workspace).get(clip_id, ""),
+    )
 
 
-def comparison_text(found: dict[str, Any]) -> str:
-    """A comparison as a table for the terminal."""
-    a, b = found["a"], found["b"]
+def _clip_id(workspace: Workspace, digits: str) -> str:
+    ids = workspace.records.keys_from("clips", digits)
+    if len(ids) != 1:
+        plural = "" if len(ids) == 1 else "s"
+        raise UserError(
+            f"show {digits}: names {len(ids) or 'no'} clip{plural}. Give the id as it stands in a report or export."
+        )
+    return ids[0]
 
-    def cell(value: Any) -> str:
-        if value is None:
-            return "-"
-        if isinstance(value, dict):
-            return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
-        return f"{value:.4g}"
 
+def _by_annotation(rows: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each annotation, in their order."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows.iter_rows(named=True):
+        groups.setdefault(row["annotation_id"], []).append(row)
+    return groups
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrectionUse:
+    """A correction, and the model that learned from it: ``round`` None where none did yet."""
+
+    id: str
+    clip_id: str
+    annotation_id: str
+    verdict: str
+    refiner: str
+    at: str
+    round: int | None
+    stage: str | None
+    use: str | None
+    weight: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        use = "not used yet"
+        if self.round is not None:
+            use = f"{self.use}, M{self.round} {self.stage}, weight {self.weight:g}"
+        return f"{self.id} {self.verdict} by {self.refiner} of clip {self.clip_id}: {use}"
+
+
+def uses_of(workspace: Workspace, round: int | None = None) -> list[CorrectionUse]:
+    """Each correction with every use of it in training; with a round only the uses by that round's model."""
+    columns = ("corrections", "round", "stage", "use", "weight")
+    examples = workspace.records.read("examples", round=round, columns=columns)
+    learned = examples.explode("corrections").drop_nulls("corrections").rename({"corrections": "id"})
+    corrections = workspace.corrections().select("id", "clip_id", "annotation_id", "verdict", "refiner", "at")
+    joined = corrections.join(learned, on="id", how="left", maintain_order="left")
+    rows = joined if round is None else joined.drop_nulls("round")
+    return [CorrectionUse(**row) for row in rows.iter_rows(named=True)]
+
+
+def comparison_text(comparison: Mapping[str, Any]) -> str:
+    """A comparison of two rounds as a table for the terminal."""
+    a, b = comparison["a"], comparison["b"]
     lines = [f"{'':24} {'round ' + str(a):>26} {'round ' + str(b):>26}"]
-    lines += [f"{name:24} {cell(x):>26} {cell(y):>26}" for name, (x, y) in found["figures"].items()]
-    if found["anchors"]:
-        d = found["anchors"]["difference"]
+    lines += [f"{name:24} {_cell(x):>26} {_cell(y):>26}" for name, (x, y) in comparison["figures"].items()]
+    if anchors := comparison["anchors"]:
+        change = anchors["difference"]
+        interval = f"{change['value']:+.3f} [{change['low']:+.3f}, {change['high']:+.3f}]"
         lines.append(
-            f"On {found['num_anchors']} anchors round {b} has {d['value']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}] token F1 against round {a}; "
-            f"exact p of better {found['anchors']['p_better']:.2g}, of worse {found['anchors']['p_worse']:.2g}."
+            f"On {comparison['num_anchors']} anchors round {b} has {interval} token F1 against round {a}; "
+            f"exact p of better {anchors['p_better']:.2g}, of worse {anchors['p_worse']:.2g}."
         )
     else:
         lines.append("No corrected anchors that both wrote of: nothing can be tested.")
-    lines.append(f"{found['equal_texts']} of {found['shared_texts']} texts are the same. Those that differ most:")
-    for text in found["texts"]:
+    equal, shared = comparison["equal_texts"], comparison["shared_texts"]
+    lines.append(f"{equal} of {shared} texts are the same. Those that differ most:")
+    for text in comparison["texts"]:
         lines += [f"  {text['uri'].rsplit('/', 1)[-1]}", f"    {a}: {text['a']}", f"    {b}: {text['b']}"]
     return "\n".join(lines)
 
 
-def history_of(workspace: Workspace, clip: str) -> dict[str, Any]:
-    """All that is on record of one clip. Raises UserError where the digits name none or several."""
-    # Here: 'flywheel status' need not load what judges refiners.
-    from human_refine.gold import gold_texts
-
-    clips = workspace.clips().filter(pl.col("id").str.starts_with(clip))
-    if clips.height != 1:
-        raise UserError(
-            f"show {clip}: names {clips.height or 'no'} clip{'s' * (clips.height != 1)}. Give the id as it stands in a report or export."
-        )
-    found = clips.to_dicts()[0]
-    ids = pl.col("clip_id") == found["id"]
-    made = {g["id"]: g for g in workspace.generations().filter(ids).drop("token_ids", "logprobs").iter_rows(named=True)}
-    corrections, learned = workspace.corrections().filter(ids), workspace.examples().filter(ids)
-    texts = []
-    for row in workspace.annotations().filter(ids).sort("round", "kind").iter_rows(named=True):
-        mine = corrections.filter(pl.col("annotation_id") == row["id"]).to_dicts()
-        uses = (
-            learned.filter(pl.col("annotation_id") == row["id"])
-            .drop("id", "clip_id", "annotation_id", "text_hash")
-            .to_dicts()
-        )
-        texts.append({**row, "generation": made.get(row["generation_id"]), "corrections": mine, "uses": uses})
-    return {
-        "clip": found, "texts": texts, "rejected": workspace.rejected().filter(ids).to_dicts(),
-        "gold": gold_texts(workspace).get(found["id"], ""),
-    }  # fmt: skip
-
-
-def uses_of(workspace: Workspace, round: int | None = None) -> list[dict[str, Any]]:
-    """Correction by correction: who gave it, and which round's model learned from it in which stage with what weight (no round: nobody did)."""
-    learned = workspace.examples(round=round).explode("corrections").drop_nulls("corrections")
-    found = workspace.corrections().select("id", "clip_id", "annotation_id", "verdict", "refiner", "at")
-    joined = found.join(
-        learned.select(pl.col("corrections").alias("id"), "round", "stage", "use", "weight"),
-        on="id",
-        how="left",
-        maintain_order="left",
-    )
-    return (joined if round is None else joined.drop_nulls("round")).to_dicts()
-
-
-def history_text(found: dict[str, Any]) -> str:
-    clip = found["clip"]
-    lines = [f"{clip['id']} {clip['uri']} {clip['start_s']:.2f} to {clip['end_s']:.2f} s, {clip['split']}"]
-    for text in found["texts"]:
-        made = text["generation"]
-        who = (
-            text["source"]
-            if made is None
-            else f"model {made['model']}" + (f" + adapter {made['adapter']}" if made["adapter"] else "")
-        )
-        lines.append(f"round {text['round']} {text['kind']} by {who}: {text['text']}")
-        lines += [f"  M{u['round']} {u['use']} it in {u['stage']}, weight {u['weight']:g}" if u["use"] == "learned"
-                  else f"  not for M{u['round']}'s {u['stage']}: rejected" for u in text["uses"]]  # fmt: skip
-        lines += [f"  {c['verdict']} by {c['refiner']} at {c['at']}: {c['text']}" for c in text["corrections"]]
-    lines += [f"gold: {found['gold']}"] * bool(found["gold"])
-    lines += [f"round {r['round']} {r['stage']} rejected: {r['reason']}" for r in found["rejected"]]
-    return "\n".join(lines)
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, Mapping):
+        return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+    return f"{value:.4g}"

@@ -34,7 +34,8 @@ from flywheel.ingest import ingest
 from flywheel.metrics import paired_difference
 from flywheel.playground import write_playground
 from flywheel.rounds import RoundContext, run_round
-from flywheel.rounds.conductor import baseline, current_round
+from flywheel.rounds.conductor import baseline
+from flywheel.rounds.progress import current_round
 from flywheel.store import Workspace
 from human_refine.gold import add_gold
 
@@ -57,7 +58,7 @@ def first_round(folder: Path, seed: int, many: bool) -> None:
         if w.clips().is_empty():
             ingest(w, [str(folder / "corpus")])
         baseline(context)
-        if current_round(context) == 1:
+        if current_round(context.workspace) == 1:
             run_round(context, until="annotate")
             say(context, oracle, seed, "clean", 1, many)
             run_round(context)

@@ -33,7 +33,8 @@ from flywheel.ingest import ingest
 from flywheel.metrics import mean_estimate, paired_difference
 from flywheel.playground import write_playground
 from flywheel.rounds import RoundContext, run_round
-from flywheel.rounds.conductor import baseline, current_round
+from flywheel.rounds.conductor import baseline
+from flywheel.rounds.progress import current_round
 from flywheel.rounds.stages._training import training_set
 from flywheel.rounds.stages.annotate import embed
 from flywheel.rounds.texts import CurrentTexts
@@ -60,7 +61,7 @@ def prepared(folder: Path, seed: int) -> RoundContext:
             ingest(w, [str(folder / "corpus")])
         baseline(context)
         oracle = Oracle(folder / "oracle.parquet")
-        if current_round(context) == 1:
+        if current_round(context.workspace) == 1:
             run_round(context, until="annotate")
             _refine(context, oracle, 1, seed)
             run_round(context)

@@ -28,7 +28,8 @@ from flywheel.ingest import ingest
 from flywheel.metrics import mean_estimate, paired_difference
 from flywheel.playground import write_playground
 from flywheel.rounds import RoundContext, run_round
-from flywheel.rounds.conductor import baseline, current_round
+from flywheel.rounds.conductor import baseline
+from flywheel.rounds.progress import current_round
 from flywheel.store import Workspace
 from human_refine.people import invite
 
@@ -81,7 +82,7 @@ def main() -> None:
     try:
         assert server.stdout is not None
         url = server.stdout.readline().split()[0]
-        while (round := current_round(RoundContext(workspace))) <= ROUNDS:
+        while (round := current_round(workspace)) <= ROUNDS:
             with workspace.lock():
                 run_round(RoundContext(workspace), until="annotate")
             time.sleep(6)  # the server looks for new texts every five seconds

@@ -31,8 +31,8 @@ from flywheel.demo import NUM_ROUNDS, Oracle, run_demo, test_scores
 from flywheel.ingest import ingest
 from flywheel.metrics import mean_estimate, paired_difference
 from flywheel.rounds import RoundContext, run_round
-from flywheel.rounds.conductor import current_round
 from flywheel.rounds.mix import training_examples
+from flywheel.rounds.progress import current_round
 from flywheel.rounds.stages._training import training_set
 from flywheel.rounds.texts import CurrentTexts, SourceChoice
 from flywheel.store import Workspace
@@ -106,7 +106,7 @@ def no_people(wheel: Path, folder: Path, oracle: Oracle, *, transcripts_first: b
     for round in range(1, NUM_ROUNDS + 1):
         # Without people there are no anchors: the gate could not tell, and every round is let through.
         context = like(wheel, folder, "gate.untested=promote")
-        if current_round(context) != round:
+        if current_round(context.workspace) != round:
             continue
         with context.workspace.lock():
             if round == 1 and transcripts_first:

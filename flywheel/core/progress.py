@@ -12,10 +12,15 @@ _LINE_EVERY_S = 10.0
 
 
 class Progress(Protocol):
-    def advance(self, count: int = 1) -> None: ...
+    """Counts finished items."""
+
+    def advance(self, count: int = 1) -> None:
+        """Count ``count`` more items as finished."""
 
 
 class _Lines:
+    """Writes a line every ten seconds and one at the end."""
+
     def __init__(self, label: str, total: int | None) -> None:
         self._label, self._total, self._done = label, total, 0
         self._started = self._last = time.monotonic()
@@ -28,11 +33,12 @@ class _Lines:
             rate = self._done / max(now - self._started, 1e-9)
             left = f", {(self._total - self._done) / rate:.0f} s left" if self._total and rate else ""
             of = f"/{self._total}" if self._total is not None else ""
-            print(f"{self._label}: {self._done}{of} ({rate:.1f}/s{left})", file=sys.stderr, flush=True)
+            say(f"{self._label}: {self._done}{of} ({rate:.1f}/s{left})")
 
 
 @contextmanager
 def progress(label: str, total: int | None) -> Iterator[Progress]:
+    """Show the progress of ``total`` items (None: unknown how many) while the context lasts."""
     if not sys.stderr.isatty():
         yield _Lines(label, total)
         return
@@ -55,5 +61,5 @@ def progress(label: str, total: int | None) -> Iterator[Progress]:
 
 
 def say(message: str) -> None:
-    """One line of what is happening, on stderr."""
+    """Print one line about the work under way on stderr."""
     print(message, file=sys.stderr, flush=True)

@@ -2,50 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import time
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from typing import Any
 
-from flywheel.core.errors import UserError
+from flywheel.core.errors import GateRefused, UserError, Waiting
 from flywheel.core.progress import say
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.figures import plugins
-from flywheel.rounds.publish import order_of, publish
+from flywheel.rounds.progress import DONE, current_round, order_of, stage_began, stage_ended
+from flywheel.rounds.publish import publish
 from flywheel.rounds.stages import from_record, settings_of, stage_of, to_record
-from flywheel.rounds.stages.review import Waiting
 from flywheel.rounds.watch import rounds_without_promotion
 from flywheel.store import Workspace
-
-DONE = "done"
-#: Where the running stage's round, name and beginning stand (meta).
-STAGE_BEGAN = "stage_began"
-
-
-def current_round(context: RoundContext) -> int:
-    """The round that is under way, or the next one where the last is done."""
-    rounds = [r for r in context.workspace.rounds() if r > 0]
-    if not rounds:
-        return 1
-    last = rounds[-1]
-    return last + 1 if context.workspace.stage(last, "gate")[0] == DONE else last
-
-
-def current_stage(context: RoundContext, round: int) -> str:
-    """The first stage of a round that is not done."""
-    order = order_of(context, round)
-    return next((s for s in order if context.workspace.stage(round, s)[0] != DONE), order[-1])
 
 
 def run_round(context: RoundContext, *, until: str | None = None) -> dict[str, Any]:
     """Run or resume the current round, up to and with ``until``; the caller holds the lock.
 
-    Returns ``{"round", "state": done | waiting | stopped, "verdict", "message"}``. Raises UserError for an unknown stage.
+    Returns ``{"round", "state": done | waiting | stopped, "code": gate | waiting | "", "waiting", "message"}`` and what
+    the state has beside: ``verdict`` and ``alarms``, or ``stage``. ``waiting`` is ``{"round", "have", "wanted"}`` in that
+    state. Raises UserError for an unknown stage.
     """
     _check_before(context)
     baseline(context)
-    round = current_round(context)
-    order = order_of(context, round)
+    round = current_round(context.workspace)
+    order = order_of(context.workspace, round)
     if until is not None and until not in order:
         raise UserError(f"--until {until}: unknown stage. There are {', '.join(order)}.")
     context.workspace.begin_round(round, order)
@@ -56,10 +38,11 @@ def run_round(context: RoundContext, *, until: str | None = None) -> dict[str, A
             run_stage(context, round, stage)
         except Waiting as waiting:
             context.workspace.set_stage(round, stage, "waiting", {"message": str(waiting)})
-            return {"round": round, "state": "waiting", "stage": stage, "message": str(waiting)}
+            needs = {"round": waiting.round, "have": waiting.have, "wanted": waiting.wanted}
+            return _outcome(round, "waiting", str(waiting), code=waiting.code, stage=stage, waiting=needs)
     if until is not None and until != order[-1]:
-        return {"round": round, "state": "stopped", "stage": until, "message": f"round {round} is done up to {until}"}
-    return _outcome(context, round)
+        return _outcome(round, "stopped", f"round {round} is done up to {until}", stage=until)
+    return _finished(context, round)
 
 
 def _check_before(context: RoundContext) -> None:
@@ -72,7 +55,7 @@ def _check_before(context: RoundContext) -> None:
         raise UserError(f"{stray[0]}: unknown section. Name its stage in rounds.stages, or remove it.")
 
 
-def _outcome(context: RoundContext, round: int) -> dict[str, Any]:
+def _finished(context: RoundContext, round: int) -> dict[str, Any]:
     """Publish a round that is done, and say how it ended."""
     result = result_of(context.workspace, round, "gate")
     publish(context, round)
@@ -85,13 +68,14 @@ def _outcome(context: RoundContext, round: int) -> dict[str, Any]:
             f"; {in_a_row} rounds in a row were not promoted: "
             "more anchors, corrections or other clips will do more than another round"
         )
-    return {
-        "round": round,
-        "state": DONE,
-        "verdict": result.verdict,
-        "alarms": list(result.alarms),
-        "message": message,
-    }
+    code = "" if result.verdict == "promoted" else GateRefused.code
+    return _outcome(round, DONE, message, code=code, verdict=result.verdict, alarms=list(result.alarms))
+
+
+def _outcome(
+    round: int, state: str, message: str, *, code: str = "", waiting: Mapping[str, int] | None = None, **more: Any
+) -> dict[str, Any]:
+    return {"round": round, "state": state, "code": code, "waiting": waiting, **more, "message": message}
 
 
 def baseline(context: RoundContext) -> None:
@@ -105,8 +89,7 @@ def run_stage(context: RoundContext, round: int, name: str) -> None:
     """Run one stage and record its result, its seconds and whether it ended."""
     workspace, stage = context.workspace, stage_of(name)
     workspace.set_stage(round, name, "running", {})
-    # For the schedule's budget: a stage's seconds are on record only when it ends.
-    workspace.set_meta(STAGE_BEGAN, json.dumps([round, name, datetime.now(UTC).isoformat()]))
+    stage_began(workspace, round, name)
     say(f"round {round}: {name}")
     started = time.monotonic()
     state, record = "running", {}
@@ -115,7 +98,7 @@ def run_stage(context: RoundContext, round: int, name: str) -> None:
         state = DONE
     finally:
         workspace.set_stage(round, name, state, record, time.monotonic() - started)
-        workspace.set_meta(STAGE_BEGAN, "[]")
+        stage_ended(workspace)
 
 
 def result_of(workspace: Workspace, round: int, name: str) -> Any:

@@ -15,6 +15,7 @@ from flywheel.core.types import MEASURE, Estimate, RoundReport
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.figures import charts, flatten_report
 from flywheel.rounds.plots import write_plots
+from flywheel.rounds.progress import order_of
 from flywheel.rounds.report import texts_of, write_report
 from flywheel.rounds.stages import from_record, stage_of
 from flywheel.rounds.stages.review import num_corrections
@@ -27,7 +28,9 @@ def report_of(context: RoundContext, round: int) -> RoundReport:
     """Return a round's figures as they stand on record."""
     workspace = context.workspace
     measured = workspace.stage(round, "evaluate")[1]
-    results = {stage: workspace.stage(round, stage)[1] for stage in order_of(context, round) if stage != "evaluate"}
+    results = {
+        stage: workspace.stage(round, stage)[1] for stage in order_of(context.workspace, round) if stage != "evaluate"
+    }
     return RoundReport(
         round=round,
         num_corrections=num_corrections(context, round) if round else 0,
@@ -40,11 +43,6 @@ def report_of(context: RoundContext, round: int) -> RoundReport:
         stages_s=workspace.stages_s(round),
         details={stage: result for stage, result in results.items() if result},
     )
-
-
-def order_of(context: RoundContext, round: int) -> tuple[str, ...]:
-    """The stages of a round: as recorded when it began, else as the configuration has them now."""
-    return context.workspace.order(round) or context.config.rounds.stages
 
 
 def flatten(report: RoundReport) -> dict[str, float]:
@@ -73,7 +71,7 @@ def publish(context: RoundContext, round: int) -> None:
     tracker.metrics(round, flatten(report))
     tracker.parameters(round, _parameters(context, report))
     tracker.tags(round, _tags(report))
-    for stage in order_of(context, round):
+    for stage in order_of(context.workspace, round):
         result = context.workspace.stage(round, stage)[1]
         if result:
             seconds = {"seconds": report.stages_s.get(stage, 0.0)}

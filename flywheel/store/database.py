@@ -85,7 +85,8 @@ class Database:
         if int(value) > schema.VERSION:
             raise UserError(
                 f"{self.name}: layout {value}, this version reads layout {schema.VERSION}. "
-                "Use the version that made it."
+                "Use the version that made it.",
+                code="newer",
             )
         return int(value)
 

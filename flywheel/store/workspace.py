@@ -74,14 +74,16 @@ class Workspace(WritableView):
             if not _try_flock(descriptor):
                 holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
                 raise UserError(
-                    f"{self.root}: in use by another flywheel process (pid {holder}). Wait for it to end, or stop it."
+                    f"{self.root}: in use by another flywheel process (pid {holder}). Wait for it to end, or stop it.",
+                    code="busy",
                 )
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
             with self.database.exclusive() as alone:
                 if not alone:
                     raise UserError(
-                        f"{self.root}: in use by a flywheel process on another machine. Wait for it to end, or stop it."
+                        f"{self.root}: in use by a flywheel process on another machine. Wait for it to end, or stop it.",
+                        code="busy",
                     )
                 self.records.sweep()
                 yield self

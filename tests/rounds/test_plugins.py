@@ -137,9 +137,11 @@ def test_broken_and_contradicting_plugins(make_workspace: Make, corpus: Path, tm
         context = RoundContext(filled(make_workspace, corpus, "models.main.engine=echo"))
         with context.workspace.lock(), pytest.raises(UserError, match=r"package 'acme-echo' .* can't be imported"):
             run_round(context)
-        with installed(tmp_path, "other_echo", ENGINE, {"flywheel.annotators.engines:echo": "other_echo:echo"}):
-            with pytest.raises(UserError, match=r"'echo': package '.*' .* and package '.*' .* both bring one"):
-                RoundContext(filled(make_workspace, corpus, "models.main.engine=echo"))
+        with (
+            installed(tmp_path, "other_echo", ENGINE, {"flywheel.annotators.engines:echo": "other_echo:echo"}),
+            pytest.raises(UserError, match=r"'echo': package '.*' .* and package '.*' .* both bring one"),
+        ):
+            RoundContext(filled(make_workspace, corpus, "models.main.engine=echo"))
     with (
         installed(tmp_path, "acme_fake", ENGINE, {"flywheel.annotators.engines:fake": "acme_fake:echo"}),
         pytest.raises(UserError, match=r"'fake': this package and package 'acme-fake'"),

@@ -17,14 +17,14 @@ from flywheel.core.types import CAPTION, HUMAN, Correction, Example, content_id
 from flywheel.demo import Oracle
 from flywheel.ingest import ingest
 from flywheel.rounds import RoundContext, run_round
-from flywheel.rounds.conductor import current_round
 from flywheel.rounds.mix import older_rounds, training_examples
+from flywheel.rounds.progress import current_round
 from flywheel.rounds.publish import flatten, report_of
 from flywheel.rounds.report import write_report
 from flywheel.rounds.stages import annotate, finetune, pretrain
 from flywheel.rounds.stages.pretrain import hold_out
 from flywheel.rounds.texts import CurrentTexts, SourceChoice
-from flywheel.status import history_of, history_text, status_of, uses_of
+from flywheel.status import history_of, status_of, uses_of
 from flywheel.store import Workspace
 from flywheel.store import schema as db
 
@@ -65,12 +65,13 @@ def test_a_round_goes_through_its_stages_and_the_next_begins(make_workspace: Mak
     context = context_of(make_workspace, corpus)
     w = context.workspace
     assert run_round(context, until="annotate")["state"] == "stopped"
-    assert current_round(context) == 1
+    assert current_round(context.workspace) == 1
     result = run_round(context)
     assert (result["round"], result["state"], result["verdict"]) == (1, "done", "undecided")
+    assert (result["code"], result["waiting"]) == ("gate", None)
     assert "only 0 corrected anchors, 2 needed to tell at all" in result["message"]
-    assert (w.champion(), current_round(context)) == (0, 2), "nothing is promoted that nobody tested"
-    assert status_of(w)["round"] == 2
+    assert (w.champion(), current_round(context.workspace)) == (0, 2), "nothing is promoted that nobody tested"
+    assert status_of(w).round == 2
     test = {c.id for c in context.split("test")}
     assert set(w.annotations(round=1, purpose="measure")["clip_id"]) == test
     assert not set(w.annotations(round=1, kind=CAPTION)["clip_id"]) & test, (
@@ -81,10 +82,11 @@ def test_a_round_goes_through_its_stages_and_the_next_begins(make_workspace: Mak
 def test_review_waits_and_goes_on(make_workspace: Make, corpus: Path) -> None:
     context = context_of(make_workspace, corpus, "review.wait_for=1")
     result = run_round(context)
-    assert (result["state"], result["stage"]) == ("waiting", "review")
+    assert (result["state"], result["stage"], result["code"]) == ("waiting", "review", "waiting")
+    assert result["waiting"] == {"round": 1, "have": 0, "wanted": 1}
     found = status_of(context.workspace)
-    assert (found["stage"], found["state"]) == ("review", "waiting")
-    assert "waits for 1 more" in found["message"]
+    assert (found.stage, found.state) == ("review", "waiting")
+    assert "waits for 1 more" in found.message
     correct(context, context.split("train")[0].id, "a person's text")
     assert run_round(context)["state"] == "done"
 
@@ -208,10 +210,10 @@ def test_what_was_learned_from_which_correction_is_on_record_both_ways(make_work
     assert rows["finetune", edited.id, "learned"]["weight"] == pytest.approx(0.75)
     no = rows["finetune", rejected.id, "rejected"]
     assert (no["text_hash"], len(no["corrections"])) == (content_id(CurrentTexts(w).captions(1)[rejected.id].text), 1)
-    uses = {(u["id"], u["stage"], u["round"], u["use"]) for u in uses_of(w, 1)}
+    uses = {(u.id, u.stage, u.round, u.use) for u in uses_of(w, 1)}
     assert {(one.id, "pretrain", 1, "learned"), ("two", "finetune", 1, "learned")} <= uses
     assert (no["corrections"][0], "pretrain", 1, "rejected") in uses
-    assert "M1 learned it in finetune" in history_text(history_of(w, edited.id))
+    assert "M1 learned it in finetune" in str(history_of(w, edited.id))
     assert set(w.examples()["id"]) == set(w.examples()["id"].unique())
     # Killed between weights and records, the round makes up for it from what lies beside the weights.
     before = w.examples().sort("id")
@@ -274,7 +276,7 @@ def test_interrupted_stage_time_adds_up(make_workspace: Make, corpus: Path, monk
         with pytest.raises(KeyboardInterrupt):
             run_round(context)
     assert context.workspace.stage(1, "annotate")[0] == "running"
-    assert current_round(context) == 1
+    assert current_round(context.workspace) == 1
     assert run_round(context)["state"] == "done"
 
 

@@ -10,8 +10,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,15 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from flywheel.core.errors import UserError
-from flywheel.formats.schedules import on_calendar, write
 from flywheel.rounds import RoundContext
-from flywheel.rounds.conductor import STAGE_BEGAN
-from flywheel.rounds.schedule import Outcome, Schedule, Times, alone, hook, state_of
-from flywheel.status import status_of, text_of
+from flywheel.rounds.schedule.hooks import hook
+from flywheel.rounds.schedule.process import Outcome, outcome_of
+from flywheel.rounds.schedule.scheduler import Scheduler, only_schedule
+from flywheel.rounds.schedule.state import Wait, state_of
+from flywheel.rounds.schedule.times import Times
+from flywheel.rounds.schedule.units import Plan, on_calendar, unit_file
+from flywheel.rounds.stages.review import num_corrections
+from flywheel.status import status_of
 from flywheel.store import Workspace
 from tests.rounds.test_rounds import context_of, correct
 
@@ -67,6 +72,7 @@ class Run:
 
 
 PROMOTED = Outcome(event="done", message="round 1 promoted")
+WAITS = Outcome(event="waiting", message="too few corrections", wait=Wait(round=1, have=0, wanted=1))
 
 
 @dataclass
@@ -85,8 +91,13 @@ class World:
         self.start()
 
     def start(self) -> None:
-        self.schedule = Schedule(
-            self.context, self.times, clock=self.clock, launch=self.launch, notify=lambda e, v: self.told.append(e)
+        self.schedule = Scheduler(
+            self.context.workspace,
+            self.times,
+            clock=self.clock,
+            launch=self.launch,
+            notify=lambda event, values: self.told.append(event),
+            num_corrections=partial(num_corrections, self.context),
         )
 
     def launch(self, arguments: list[str]) -> Run:
@@ -181,17 +192,16 @@ def test_a_clock_that_is_set_back_runs_nothing_twice(make_workspace: Make, corpu
 
 def test_it_waits_for_corrections_and_goes_on_when_they_are_there(make_workspace: Make, corpus: Path) -> None:
     start = datetime(2026, 6, 1, 12, tzinfo=BERLIN)
-    waits = Outcome(event="waiting", message="round 1 waits for 1 more corrections (0 of 1).")
-    w = world(make_workspace, corpus, start, "0 2 * * *", "review.wait_for=1", outcome=waits)
+    w = world(make_workspace, corpus, start, "0 2 * * *", "review.wait_for=1", outcome=WAITS)
     from flywheel.rounds import run_round
 
     assert run_round(w.context)["state"] == "waiting"
     w.until(start + timedelta(hours=20))
     assert (len(w.runs), w.told) == (1, ["waiting"])
-    found = status_of(w.context.workspace)["schedule"]
-    assert found["phase"] == "waiting"
-    assert "1 more corrections" in found["message"]
-    assert "waits for 1 more" in text_of(status_of(w.context.workspace))
+    status = status_of(w.context.workspace)
+    assert status.schedule is not None
+    assert (status.schedule.phase, status.schedule.message) == ("waiting", "too few corrections")
+    assert "waiting (too few corrections)" in str(status)
     correct(w.context, w.context.split("train")[0].id, "a person's text")
     w.outcome = Outcome(event="refused", message="round 1 refused: not better")
     w.until(start + timedelta(hours=23))
@@ -201,9 +211,8 @@ def test_it_waits_for_corrections_and_goes_on_when_they_are_there(make_workspace
 
 def test_patience_ends(make_workspace: Make, corpus: Path) -> None:
     start = datetime(2026, 6, 1, 12, tzinfo=BERLIN)
-    waits = Outcome(event="waiting", message="round 1 waits for 1 more corrections (0 of 1).")
     w = world(
-        make_workspace, corpus, start, "0 2 * * *", "review.wait_for=1", "schedule.patience_hours=30", outcome=waits
+        make_workspace, corpus, start, "0 2 * * *", "review.wait_for=1", "schedule.patience_hours=30", outcome=WAITS
     )
     from flywheel.rounds import run_round
 
@@ -218,6 +227,57 @@ def test_patience_ends(make_workspace: Make, corpus: Path) -> None:
         "since it began to wait, not since it looked last"
     )
     assert w.told == ["waiting", "done"]
+
+
+def test_patience_counts_on_from_what_earlier_versions_wrote(make_workspace: Make, corpus: Path) -> None:
+    """Their state had a field more, and their key the words of a message."""
+    start = datetime(2026, 6, 1, 12, tzinfo=BERLIN)
+    context = context_of(make_workspace, corpus, "review.wait_for=1", "schedule.patience_hours=30")
+    from flywheel.rounds import run_round
+
+    run_round(context)
+    since = (start - timedelta(hours=10)).isoformat()
+    old = {
+        "cron": "0 2 * * *",
+        "handled": start.isoformat(),
+        "phase": "idle",
+        "since": "",
+        "message": "",
+        "go_on": False,
+    }
+    context.workspace.set_meta(
+        "schedule", json.dumps({**old, "said": "round 1 waits for 1 more corrections (0 of 1)."})
+    )
+    context.workspace.set_meta("schedule:waits:round 1", since)
+    w = World(context, Clock(start), Times("0 2 * * *", BERLIN), outcome=WAITS)
+    w.until(start + timedelta(hours=19))
+    assert len(w.runs) == 1
+    w.until(start + timedelta(hours=20, minutes=2))
+    assert w.runs[-1].arguments[-2:] == ["--set", "review.wait_for=0"], "30 hours after it began, 10 of them before"
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "result", "event", "message"),
+    [
+        (0, {"state": "done", "code": "", "waiting": None, "message": "round 1 promoted"}, "done", "round 1 promoted"),
+        (3, {"state": "done", "code": "gate", "message": "in use by"}, "refused", "in use by"),
+        (2, {"error": {"code": "busy", "message": "another has it", "exit": 2}}, "busy", "another has it"),
+        (2, {"error": {"code": "", "message": "in use by nobody", "exit": 2}}, "failed", "in use by nobody"),
+        (1, {}, "failed", "the log's last line"),
+        (-9, {}, "failed", "killed by signal 9"),
+    ],
+)
+def test_how_a_run_ended_is_read_from_its_values(
+    exit_code: int, result: dict[str, Any], event: str, message: str
+) -> None:
+    """The words of a message decide nothing."""
+    assert outcome_of(exit_code, result, "the log's last line") == Outcome(event=event, message=message)  # type: ignore[arg-type]
+
+
+def test_a_wait_is_read_from_its_values() -> None:
+    result = {"state": "waiting", "waiting": {"round": 3, "have": 1, "wanted": 5}, "message": "any words"}
+    outcome = outcome_of(0, result)
+    assert (outcome.event, outcome.wait) == ("waiting", Wait(round=3, have=1, wanted=5))
 
 
 def test_a_workspace_in_use_is_come_back_to(make_workspace: Make, corpus: Path) -> None:
@@ -268,7 +328,7 @@ def test_training_costs_by_the_hour_while_it_runs(make_workspace: Make, corpus: 
     workspace = w.context.workspace
     workspace.ledger.set_cost(1, "caption", "learn", {"money": 3.0})
     workspace.set_stage(1, "pretrain", "done", {}, 1800.0)
-    workspace.set_meta(STAGE_BEGAN, json.dumps([1, "finetune", datetime(2026, 6, 2, 2, tzinfo=BERLIN).isoformat()]))
+    workspace.set_meta("stage_began", json.dumps([1, "finetune", datetime(2026, 6, 2, 2, tzinfo=BERLIN).isoformat()]))
     w.until(start + timedelta(days=1))
     # 3 of texts and 1 of pretraining are spent; the other 6 are three hours of fine-tuning.
     assert timedelta(hours=2, minutes=59) < w.runs[0].ended - w.runs[0].began < timedelta(hours=3, minutes=3)
@@ -318,18 +378,16 @@ def test_systemd_s_calendar(cron: str, wanted: list[str]) -> None:
 def test_other_schedulers_files_are_what_they_read(tmp_path: Path) -> None:
     import yaml
 
-    job = yaml.safe_load(write("kubernetes", "0 2 * * *", tmp_path, "python", "Europe/Berlin"))
-    assert (job["kind"], job["spec"]["schedule"], job["spec"]["concurrencyPolicy"]) == (
-        "CronJob",
-        "0 2 * * *",
-        "Forbid",
-    )
+    plan = Plan(cron="0 2 * * *", root=tmp_path, python="python", zone="Europe/Berlin")
+    job = yaml.safe_load(unit_file("kubernetes", plan))
+    assert (job["kind"], job["spec"]["schedule"]) == ("CronJob", "0 2 * * *")
+    assert (job["spec"]["timeZone"], job["spec"]["concurrencyPolicy"]) == ("Europe/Berlin", "Forbid")
     for kind in ("airflow", "prefect"):
-        compile(write(kind, "0 2 * * *", tmp_path / "it's", "python"), kind, "exec")
-    assert "Persistent=true" in write("systemd", "0 2 * * *", tmp_path, "python")
-    assert write("crontab", "0 2 * * *", tmp_path, "python").startswith("0 2 * * * python -m flywheel.cli round")
-    with pytest.raises(UserError, match="unknown"):
-        write("at", "0 2 * * *", tmp_path, "python")
+        compile(unit_file(kind, replace(plan, root=tmp_path / "it's")), kind, "exec")
+    assert "Persistent=true" in unit_file("systemd", plan)
+    assert unit_file("crontab", plan).startswith("CRON_TZ=Europe/Berlin\n0 2 * * * python -m flywheel.cli round")
+    with pytest.raises(UserError, match="'at' is unknown"):
+        unit_file("at", plan)
 
 
 def test_hooks_hear_and_can_not_harm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -360,8 +418,13 @@ def test_hooks_hear_and_can_not_harm(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_one_schedule_for_a_workspace(tmp_path: Path) -> None:
-    with alone(tmp_path), pytest.raises(UserError, match="has a schedule running already"), alone(tmp_path):
+    with (
+        only_schedule(tmp_path),
+        pytest.raises(UserError, match="has a schedule running already") as refused,
+        only_schedule(tmp_path),
+    ):
         pass
+    assert refused.value.code == "locked"
 
 
 @pytest.mark.slow

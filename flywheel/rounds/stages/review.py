@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from flywheel.core.errors import Waiting
 from flywheel.core.types import Correction, standing
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.figures import names
@@ -13,10 +14,6 @@ from flywheel.rounds.stages._stage import Stage
 from human_refine.effort import effort
 from human_refine.gold import gold_texts
 from human_refine.people import heard
-
-
-class Waiting(Exception):
-    """The round can't go on yet; the message says what it waits for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +36,7 @@ def run(context: RoundContext, round: int) -> ReviewResult:
     """Wait for corrections of this round's texts. Raises Waiting while there are too few."""
     have, wanted = num_corrections(context, round), context.config.review.wait_for
     if have < wanted:
-        raise Waiting(
-            f"round {round} waits for {wanted - have} more corrections ({have} of {wanted}). "
-            "Give them on the page that 'flywheel review' serves, or with 'flywheel corrections import FILE', "
-            "and run the same command."
-        )
+        raise Waiting(round, have, wanted)
     return ReviewResult(num_corrections=have, effort=effort(context.workspace, round))
 
 

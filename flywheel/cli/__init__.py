@@ -1,0 +1,96 @@
+"""The command line: arguments, one call, print. A command imports what takes long to import.
+
+Results go to stdout, progress and log to stderr. Exit 0 done, 1 failed, 2 the user's to fix, 3 a gate said no,
+130 interrupted. With ``--json`` an error is printed too: ``{"error": {"code", "message", "exit"}}``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+
+import typer
+
+from flywheel.cli import config, data, inspection, review, rounds, schedule
+from flywheel.cli._shared import command, failure_of
+from flywheel.core.errors import FlywheelError
+from flywheel.core.progress import say
+
+_QUIET = {
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+
+def _group(help: str) -> typer.Typer:
+    return typer.Typer(
+        help=help, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+    )
+
+
+app = _group("A video-language data flywheel: annotate, review, pretrain, fine-tune, evaluate, and round again.")
+corrections_app = _group("Corrections as files.")
+config_app = _group("The configuration.")
+schedule_app = _group("Rounds at set times.")
+
+#: In the order of ``flywheel --help``. The two that serve pages print their address themselves.
+_COMMANDS = (
+    (app, "init", command(data.init)),
+    (app, "doctor", command(inspection.doctor)),
+    (app, "ingest", command(data.ingest)),
+    (app, "annotate", command(rounds.annotate)),
+    (app, "serve", command(rounds.serve)),
+    (app, "review", review.review),
+    (app, "invite", command(review.invite)),
+    (app, "round", command(rounds.round_)),
+    (app, "run", command(rounds.run)),
+    (app, "promote", command(rounds.promote)),
+    (app, "rollback", command(rounds.rollback)),
+    (app, "compare", command(rounds.compare)),
+    (app, "prune", command(rounds.prune)),
+    (app, "gold", command(review.gold)),
+    (app, "exclude", command(review.exclude)),
+    (app, "export", command(data.export)),
+    (app, "takedown", command(data.takedown)),
+    (app, "move-database", command(data.move_database)),
+    (app, "status", command(inspection.status)),
+    (app, "show", command(inspection.show)),
+    (app, "report", command(inspection.report)),
+    (app, "dashboard", inspection.dashboard),
+    (app, "playground", command(data.playground)),
+    (app, "demo", command(rounds.demo)),
+    (corrections_app, "import", command(review.corrections_import)),
+    (corrections_app, "export", command(review.corrections_export)),
+    (corrections_app, "uses", command(review.corrections_uses)),
+    (config_app, "template", command(config.template)),
+    (config_app, "validate", command(config.validate)),
+    (config_app, "schema", command(config.schema)),
+    (config_app, "show", command(config.show)),
+    (config_app, "losses", command(config.losses)),
+    (config_app, "migrate", command(config.migrate)),
+    (schedule_app, "start", command(schedule.start)),
+    (schedule_app, "write", command(schedule.write)),
+)
+for _app, _name, _function in _COMMANDS:
+    _app.command(_name)(_function)
+app.add_typer(corrections_app, name="corrections")
+app.add_typer(config_app, name="config")
+app.add_typer(schedule_app, name="schedule")
+
+
+def main() -> None:
+    """Run the command that the arguments name: errors become one line and an exit code."""
+    warnings.filterwarnings("ignore")
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        app(standalone_mode=True)
+    except BrokenPipeError:
+        sys.exit(1)
+    except (FlywheelError, OSError, KeyboardInterrupt) as error:
+        failure = failure_of(error)
+        say(failure.message)
+        sys.exit(failure.exit)

@@ -1,0 +1,134 @@
+"""What the commands share: options, opening a workspace, printing results and errors."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TextIO
+
+import typer
+
+from flywheel.core.errors import FlywheelError, GateRefused
+from flywheel.core.progress import say
+
+if TYPE_CHECKING:
+    from flywheel.rounds import RoundContext
+    from flywheel.store import Workspace
+
+Config = Annotated[Path, typer.Option("--config", help="flywheel.yaml, or the folder that holds it.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Override: section.key=value. May be repeated.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+HERE = Path("flywheel.yaml")
+
+_P = ParamSpec("_P")
+#: Where results go, innermost command last; while a command works, sys.stdout is sys.stderr.
+_results: list[TextIO] = []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """An error as commands end with it: a name for programs, one line, an exit code."""
+
+    code: str
+    message: str
+    exit: int
+
+
+def failure_of(error: BaseException) -> Failure:
+    """The failure that a FlywheelError, an OSError or an interruption is."""
+    if isinstance(error, FlywheelError):
+        return Failure(code=error.code, message=str(error), exit=error.exit_code)
+    if isinstance(error, KeyboardInterrupt):
+        return Failure(code="interrupted", message="interrupted; run the same command to go on", exit=130)
+    where, what = getattr(error, "filename", None) or "flywheel", getattr(error, "strerror", None) or error
+    mend = "Nothing already written is lost; mend this and run the same command."
+    return Failure(code="os", message=f"{where}: {what}. {mend}", exit=1)
+
+
+def command(function: Callable[_P, None]) -> Callable[_P, None]:
+    """The function with stdout for its results alone, and with ``--json`` its error among them.
+
+    Some libraries log to stdout (DeepSpeed does when it is imported).
+    """
+
+    @functools.wraps(function)
+    def run(*arguments: _P.args, **options: _P.kwargs) -> None:
+        _results.append(sys.stdout)
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                function(*arguments, **options)
+        except (GateRefused, BrokenPipeError):
+            # A gate's verdict is a result, and printed already.
+            raise
+        except (FlywheelError, OSError, KeyboardInterrupt) as error:
+            failure = failure_of(error)
+            if options.get("json_"):
+                print_json({"error": vars(failure)})
+            if isinstance(error, KeyboardInterrupt):
+                # Typer would end without a word.
+                say(failure.message)
+                raise typer.Exit(failure.exit) from error
+            raise
+        finally:
+            _results.pop()
+
+    return run
+
+
+def print_text(text: str, end: str = "\n") -> None:
+    """Print a result on stdout."""
+    print(text, end=end, file=_results[-1] if _results else sys.stdout)
+
+
+def print_json(values: Any) -> None:
+    """Print a result as JSON on stdout."""
+    print_text(json.dumps(values, indent=2, default=str))
+
+
+def print_result(values: Any, as_json: bool, text: str) -> None:
+    """Print a result as JSON, or as text."""
+    if as_json:
+        print_json(values)
+    else:
+        print_text(text)
+
+
+def config_file(config: Path) -> Path:
+    """The config file that ``--config`` names, itself or by its folder."""
+    from flywheel.core.config import FILE_NAME
+
+    return config / FILE_NAME if config.is_dir() else config
+
+
+def open_workspace(config: Path, overrides: list[str] | None = None) -> Workspace:
+    """The workspace of this config. Raises UserError where there is none."""
+    from flywheel.store import Workspace
+
+    return Workspace.open(config, overrides)
+
+
+def open_context(config: Path, overrides: list[str] | None = None) -> RoundContext:
+    """The context of this config's rounds. Raises UserError where there is no workspace, or no model."""
+    return context_of(open_workspace(config, overrides))
+
+
+def context_of(workspace: Workspace) -> RoundContext:
+    """The context of this workspace's rounds. Raises UserError where its model's folder is none."""
+    from flywheel.models.load import check_folder, model_folder
+    from flywheel.rounds import RoundContext
+
+    check_folder(model_folder(workspace.config.main.folder, workspace.root))
+    return RoundContext(workspace)
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM end this process as if the command were done: what it holds is given back."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

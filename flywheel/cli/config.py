@@ -1,0 +1,68 @@
+"""Commands about the configuration."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flywheel.cli._shared import HERE, Config, DryRun, Set, config_file, print_json, print_text
+from flywheel.core.progress import say
+
+
+def template(preset: Annotated[str, typer.Option()] = "playground") -> None:
+    """Print a commented config."""
+    from flywheel.core.config import template as text_of
+
+    print_text(text_of(preset), end="")
+
+
+def validate(config: Config = HERE, set_: Set = None) -> None:
+    """Check a config; exit 2 and one line where it is wrong."""
+    from flywheel.core.config import load_config
+
+    load_config(config_file(config), set_)
+    print_text("valid")
+
+
+def schema() -> None:
+    """Print the config's JSON schema."""
+    from flywheel.core.config import Config as Model
+
+    print_json(Model.model_json_schema())
+
+
+def show(config: Config = HERE, set_: Set = None) -> None:
+    """Print the resolved values."""
+    import yaml
+
+    from flywheel.core.config import load_config
+
+    values = load_config(config_file(config), set_).model_dump(mode="json")
+    print_text(yaml.safe_dump(values, sort_keys=False), end="")
+
+
+def losses() -> None:
+    """List the registered losses."""
+    from noise_control import losses as registry
+
+    print_text("\n".join(registry.names()))
+
+
+def migrate(config: Config = HERE, dry_run: DryRun = False) -> None:
+    """Rewrite a config of an earlier version: keys move to their new places, comments go along.
+
+    The file as it was stays beside it as .bak; --dry-run prints the difference.
+    """
+    from flywheel.core.config import MOVED
+    from flywheel.core.config.migrate import migrate_file
+
+    migration = migrate_file(config_file(config), MOVED, dry_run=dry_run)
+    for note in migration.notes:
+        say(note)
+    if dry_run:
+        print_text(migration.diff, end="")
+    elif migration.backup is not None:
+        print_text(f"{migration.file} is rewritten; as it was it lies in {migration.backup}")
+    else:
+        print_text(f"{migration.file}: nothing to move")

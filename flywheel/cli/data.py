@@ -1,0 +1,115 @@
+"""Commands that make a workspace, take data in, and take it away."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flywheel.cli._shared import HERE, Config, Json, Limit, Set, open_context, open_workspace, print_result, print_text
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where the workspace will be.")] = Path("."),
+    preset: Annotated[str, typer.Option(help="playground (the bundled tiny model) or qwen3-vl-8b.")] = "playground",
+) -> None:
+    """Write a commented flywheel.yaml."""
+    from flywheel.core.config import template
+    from flywheel.store import Workspace
+
+    print_text(str(Workspace.create(folder, template(preset))))
+
+
+def ingest(
+    sources: Annotated[list[str], typer.Argument(help="Folders, files, JSONL, Parquet, CSV, datasets on disk, tars.")],
+    config: Config = HERE,
+    set_: Set = None,
+    limit: Limit = None,
+    json_: Json = False,
+) -> None:
+    """Take videos in: files become clips, or rejected rows with their reason."""
+    from flywheel.ingest import ingest as take_in
+
+    workspace = open_workspace(config, set_)
+    with workspace.lock():
+        result = take_in(workspace, sources, limit=limit)
+    hint = "; 'flywheel status' lists them." if result.rejected else "."
+    text = f"{result.clips} clips taken in, {result.known} known already, {result.rejected} files rejected{hint}"
+    print_result(vars(result), json_, text)
+
+
+def export(
+    out: Annotated[Path, typer.Option(help="A new folder.")],
+    form: Annotated[
+        str, typer.Option("--format", help="llava, messages, hf, webdataset, label-studio or webvtt.")
+    ] = "messages",
+    round: Annotated[
+        int | None, typer.Option("--round", min=0, help="The round whose data it is; the champion's if left out.")
+    ] = None,
+    splits: Annotated[str, typer.Option(help="Of train, test and anchor, with commas.")] = "train",
+    config: Config = HERE,
+    set_: Set = None,
+    json_: Json = False,
+) -> None:
+    """Take the champion's dataset away, with a card; the same champion gives the same bytes."""
+    from flywheel.rounds.export import export as take_away
+
+    names = tuple(name.strip() for name in splits.split(","))
+    written = take_away(open_context(config, set_), out, form, round=round, splits=names)
+    sources = ", ".join(f"{n} by {source}" for source, n in sorted(written.sources.items()))
+    print_result(asdict(written), json_, f"{written.clips} clips of round {written.round} in {out} ({sources})")
+
+
+def takedown(
+    clips: Annotated[list[str], typer.Argument(help="Ids of clips, or paths of their files.")],
+    reason: Annotated[str, typer.Option(help="Why; it is recorded.")],
+    keep_exports: Annotated[
+        bool, typer.Option("--keep-exports", help="Name the datasets that hold them, and leave them.")
+    ] = False,
+    config: Config = HERE,
+    set_: Set = None,
+    json_: Json = False,
+) -> None:
+    """Remove clips and all that is on record of them, datasets that hold them too; says where they were used."""
+    from flywheel.rounds.publish import rewrite_reports
+    from flywheel.rounds.takedown import take_down
+
+    context = open_context(config, set_)
+    rewrite = partial(rewrite_reports, context)
+    with context.workspace.lock():
+        taken = asdict(take_down(context.workspace, clips, reason, rewrite=rewrite, keep_exports=keep_exports))
+    removed = ", ".join(f"{n} {kind}" for kind, n in taken["removed"].items() if n)
+    fate = "deleted" if taken["exports_deleted"] else "still holds them"
+    lines = [f"{len(taken['clips'])} clips taken down: {removed}"]
+    lines += [f"M{u['round']} {u['use']} {u['clip_id']} in {u['stage']}" for u in taken["learned"]]
+    lines += [f"{fate}: {export}" for export in taken["exports"]]
+    lines += [f"not ours to delete: {file}" for file in taken["files"]]
+    print_result(taken, json_, "\n".join(lines))
+
+
+def move_database(
+    url: Annotated[str, typer.Argument(help="An empty PostgreSQL database, postgresql://user@host/name.")],
+    config: Config = HERE,
+    set_: Set = None,
+) -> None:
+    """Take the workspace's database to another place; nothing is lost, and the old one can't be used by mistake."""
+    workspace = open_workspace(config, set_)
+    with workspace.lock():
+        count = workspace.move_database(url)
+    print_text(f"{count} rows moved. Write this into flywheel.yaml, under store:\n  database: {url}")
+
+
+def playground(
+    folder: Annotated[Path, typer.Argument(help="Where to write corpus/ and oracle.parquet.")],
+    seed: Annotated[int, typer.Option(help="Of the scenes.")] = 0,
+    num_clips: Annotated[int, typer.Option(help="Clips to render.")] = 800,
+    noise: Annotated[float, typer.Option(help="Share of transcripts with noise.")] = 0.5,
+) -> None:
+    """Render the bundled corpus: real MP4 files with noisy transcripts."""
+    from flywheel.playground import write_playground
+
+    write_playground(folder, seed=seed, num_clips=num_clips, noise_rate=noise)
+    print_text(str(folder / "corpus"))

@@ -1,0 +1,72 @@
+"""Commands that show where things stand."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flywheel.cli._shared import HERE, Config, Json, Set, context_of, open_workspace, print_result, print_text
+from flywheel.core.errors import UserError
+
+
+def doctor(config: Config = HERE, json_: Json = False) -> None:
+    """Check GPU, libraries, database, tracker and disk: what is missing, and the mend."""
+    from flywheel.doctor import checks
+
+    results = checks(config if config.exists() else None)
+    print_result([check.to_json() for check in results], json_, "\n".join(map(str, results)))
+    if any(check.needed and not check.ok for check in results):
+        raise typer.Exit(1)
+
+
+def status(config: Config = HERE, set_: Set = None, json_: Json = False) -> None:
+    """Where the workspace stands."""
+    from flywheel.status import status_of
+
+    result = status_of(open_workspace(config, set_))
+    print_result(result.to_json(), json_, str(result))
+
+
+def show(
+    clip: Annotated[str, typer.Argument(help="Id of a clip, or its first digits.")],
+    config: Config = HERE,
+    json_: Json = False,
+) -> None:
+    """A clip's texts round by round: who or what made each."""
+    from flywheel.status import history_of
+
+    history = history_of(open_workspace(config), clip)
+    print_result(history.to_json(), json_, str(history))
+
+
+def report(
+    round: Annotated[int | None, typer.Argument(help="A round; the last one that has figures if left out.")] = None,
+    config: Config = HERE,
+    json_: Json = False,
+) -> None:
+    """Write the round's report page and print where it is."""
+    from flywheel.rounds.publish import reports_until
+    from flywheel.rounds.report import write_report
+
+    workspace = open_workspace(config)
+    context = context_of(workspace)
+    rounds = workspace.rounds()
+    if round is not None and round not in rounds:
+        raise UserError(f"report: round {round} never began. There are {', '.join(map(str, rounds)) or 'none'}.")
+    last = round if round is not None else (rounds[-1] if rounds else 0)
+    reports = reports_until(context, last)
+    folder = write_report(context, reports)
+    print_result(reports[-1].to_json(), json_, str(folder / "report.html"))
+
+
+def dashboard(
+    config: Config = HERE,
+    port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+) -> None:
+    """MLflow's own pages on the workspace's tracking store."""
+    from flywheel.store.dashboard import open_dashboard
+
+    for address in open_dashboard(open_workspace(config), host, port):
+        print_text(address)

@@ -1,0 +1,145 @@
+"""Commands about people and their corrections."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flywheel.cli._shared import HERE, Config, Json, Limit, Set, open_workspace, print_result, print_text
+from flywheel.core.errors import UserError
+from flywheel.core.progress import say
+
+if TYPE_CHECKING:
+    from human_refine import ImportReport
+
+
+def review(
+    config: Config = HERE,
+    set_: Set = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8470,
+    host: Annotated[
+        str,
+        typer.Option(help="Address to listen on; others than this machine's want a proxy with TLS before them."),
+    ] = "127.0.0.1",
+) -> None:
+    """Serve the review page until interrupted. Who may use it: 'flywheel invite'."""
+    import uvicorn
+
+    from human_refine.server import create_app
+
+    workspace = open_workspace(config, set_)
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            # Whoever reads the address below may come at once: they wait until the page is up, and are not turned away.
+            listener.listen()
+        except OSError as error:
+            raise UserError(
+                f"flywheel review: {host}:{port} can't be had ({error.strerror}). Name another with --port."
+            ) from error
+        url = f"http://{host}:{listener.getsockname()[1]}"
+        server = uvicorn.Server(uvicorn.Config(create_app(workspace), log_level="warning", server_header=False))
+        print(f"{url} serves the review page. Ctrl-C ends it.", flush=True)
+        server.run(sockets=[listener])
+
+
+def invite(
+    name: Annotated[str, typer.Option(help="Who is invited; the name stands beside every correction.")],
+    role: Annotated[str, typer.Option(help="refiner, or lead.")] = "refiner",
+    config: Config = HERE,
+    url: Annotated[str, typer.Option(help="Where the page is reached.")] = "http://127.0.0.1:8470",
+    json_: Json = False,
+) -> None:
+    """Print a link with a token for the review page; an earlier link of the same name ends."""
+    from human_refine.people import invite as make
+
+    token = make(open_workspace(config), name, role)
+    link = f"{url.rstrip('/')}/invite/{token}"
+    print_result({"name": name, "role": role, "link": link, "token": token}, json_, link)
+
+
+def corrections_import(
+    file: Annotated[Path, typer.Argument(help="JSONL, CSV, Parquet, Label Studio's JSON, WebVTT or SRT.")],
+    config: Config = HERE,
+    set_: Set = None,
+    json_: Json = False,
+) -> None:
+    """Take corrections in; bad rows are named and the good ones kept."""
+    from human_refine import import_corrections
+
+    _print_import(import_corrections(open_workspace(config, set_), file), "corrections", json_)
+
+
+def corrections_export(
+    out: Annotated[Path, typer.Argument(help="File to write; a folder for webvtt and srt.")],
+    config: Config = HERE,
+    limit: Limit = None,
+    form: Annotated[str, typer.Option("--format", help="jsonl, csv, parquet, label-studio, webvtt or srt.")] = "jsonl",
+) -> None:
+    """Write the texts that wait for a person, to be filled in and imported again."""
+    from human_refine import export_queue
+
+    print_text(f"{export_queue(open_workspace(config), out, limit, form)} rows in {out}")
+
+
+def corrections_uses(
+    round: Annotated[int | None, typer.Option(min=1, help="Only what this round's model learned from.")] = None,
+    config: Config = HERE,
+    json_: Json = False,
+) -> None:
+    """Which model learned from which correction."""
+    from flywheel.status import uses_of
+
+    uses = uses_of(open_workspace(config), round)
+    print_result([use.to_json() for use in uses], json_, "\n".join(map(str, uses)) or "no corrections")
+
+
+def gold(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="Corrections as for 'flywheel corrections import': what an accept or edit makes of a text is right."
+        ),
+    ],
+    by: Annotated[str, typer.Option(help="Who says so.")] = "file",
+    config: Config = HERE,
+    set_: Set = None,
+    json_: Json = False,
+) -> None:
+    """Make train clips gold: shown to refiners among the others to see how well they judge, and learned from no more.
+
+    A reject ends it.
+    """
+    from human_refine import import_gold
+
+    _print_import(import_gold(open_workspace(config, set_), file, by), "gold texts", json_)
+
+
+def exclude(
+    name: Annotated[str, typer.Argument(help="A refiner.")],
+    reason: Annotated[str, typer.Option(help="Why; it is recorded.")],
+    undo: Annotated[bool, typer.Option("--undo", help="Take that one's words in again.")] = False,
+    config: Config = HERE,
+) -> None:
+    """Leave a refiner's words out of all that is learned and measured, and close the page to them.
+
+    Nothing is deleted.
+    """
+    from human_refine.people import exclude as leave_out
+
+    leave_out(open_workspace(config), name, reason, undo=undo)
+    print_text(f"{name} counts again" if undo else f"{name} counts no more")
+
+
+def _print_import(report: ImportReport, what: str, as_json: bool) -> None:
+    """Name the rows that were refused and print the counts; exit 2 where there are such rows."""
+    for line in report.refused:
+        say(line)
+    text = f"{report.added} {what} added, {report.known} known already, {len(report.refused)} rows refused"
+    print_result(vars(report), as_json, text)
+    if report.refused:
+        raise typer.Exit(UserError.exit_code)

@@ -1,0 +1,235 @@
+"""Commands that write texts, run rounds, and put models in force."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flywheel.cli._shared import (
+    HERE,
+    Config,
+    DryRun,
+    Json,
+    Limit,
+    Set,
+    context_of,
+    end_on_sigterm,
+    open_context,
+    open_workspace,
+    print_result,
+)
+from flywheel.core.errors import FlywheelError, GateRefused
+from flywheel.core.progress import say
+
+
+def annotate(
+    config: Config = HERE,
+    set_: Set = None,
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    json_: Json = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Only clips that were rejected, with other sampling.")
+    ] = False,
+) -> None:
+    """Run or resume the annotation of the current round."""
+    from flywheel.rounds.conductor import run_round
+    from flywheel.rounds.progress import current_round
+    from flywheel.rounds.stages import to_record
+    from flywheel.rounds.stages.annotate import write
+
+    context = open_context(config, set_)
+    workspace = context.workspace
+    with workspace.lock():
+        round = current_round(workspace)
+        todo = len(context.split("train", "anchor")) - workspace.count_texts(round)
+        if dry_run:
+            print_result({"round": round, "todo": todo}, json_, f"round {round}: {todo} clips to annotate")
+            return
+        if limit is not None or retry_failed:
+            result = to_record(write(context, round, limit, retry_failed=retry_failed))
+        else:
+            run_round(context, until="annotate")
+            result = workspace.stage(round, "annotate")[1]
+    text = f"round {round}: {result['annotations']} annotations by M{result['by']}, {result['rejected']} rejected now"
+    print_result(result, json_, text)
+
+
+def serve(
+    config: Config = HERE,
+    set_: Set = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    round: Annotated[
+        int | None, typer.Option(min=0, help="The round whose model is served; the champion if left out.")
+    ] = None,
+) -> None:
+    """Serve a round's model with vLLM, for engine openai, until interrupted.
+
+    Adapters are loaded as they are asked for.
+    """
+    from annotators import serving
+
+    workspace = open_workspace(config, set_)
+    context = context_of(workspace)
+    model, _ = context.checkpoint(workspace.champion() if round is None else round)
+    server = serving.start(
+        model.resolve(),
+        workspace.root,
+        port=port,
+        host=host,
+        options=dict(workspace.config.main.options),
+        inputs=context.inputs_of(context.prompt),
+    )
+    end_on_sigterm()
+    try:
+        text = f"{server.url} serves {model}. Put it into models.main.servers; Ctrl-C ends it."
+        print_result({"url": server.url}, False, text)
+        code = server.process.wait()
+        raise FlywheelError(f"flywheel serve: the server ended with {code}; {workspace.root}/serve.log says why.")
+    finally:
+        server.stop()
+
+
+def round_(
+    config: Config = HERE,
+    set_: Set = None,
+    until: Annotated[str | None, typer.Option(help="Last stage to run.")] = None,
+    dry_run: DryRun = False,
+    json_: Json = False,
+) -> None:
+    """Run or resume the current round."""
+    _run_rounds(config, set_, 1, until, dry_run, json_)
+
+
+def run(
+    config: Config = HERE,
+    set_: Set = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How many rounds.")] = 1,
+    dry_run: DryRun = False,
+    json_: Json = False,
+) -> None:
+    """Run several rounds, one after the other."""
+    _run_rounds(config, set_, rounds, None, dry_run, json_)
+
+
+def _run_rounds(
+    config: Path, overrides: list[str] | None, count: int, until: str | None, dry_run: bool, as_json: bool
+) -> None:
+    from flywheel.rounds import run_round
+    from flywheel.rounds.progress import current_round, current_stage
+
+    context = open_context(config, overrides)
+    if dry_run:
+        round = current_round(context.workspace)
+        stage = current_stage(context.workspace, round)
+        print_result({"round": round, "stage": stage}, as_json, f"would run round {round} from {stage} on")
+        return
+    refused = ""
+    with context.workspace.lock():
+        for _ in range(count):
+            result = run_round(context, until=until)  # type: ignore[arg-type]
+            print_result(result, as_json, result["message"])
+            if result["code"] == GateRefused.code:
+                refused = result["message"]
+            if result["state"] != "done":
+                break
+    if refused:
+        raise GateRefused(refused)
+
+
+def promote(
+    round: Annotated[int, typer.Argument(min=1, help="The round whose model is to be champion.")],
+    force: Annotated[
+        str, typer.Option("--force", metavar="REASON", help="Promote whatever the gate says; the reason is recorded.")
+    ] = "",
+    config: Config = HERE,
+    set_: Set = None,
+    json_: Json = False,
+) -> None:
+    """Put a round's model in force if it passes the gate on today's anchors; exit 3 if not."""
+    from flywheel.rounds import champion
+
+    context = open_context(config, set_)
+    with context.workspace.lock():
+        judgement = champion.promote(context, round, force)
+    result: dict[str, Any] = {"round": round, "verdict": "promoted", "reason": f"forced: {force}"}
+    if judgement is not None:
+        result = {"round": round, **judgement.record()}
+    text = f"round {round} {result['verdict']}: {result['reason']}"
+    print_result(result, json_, text)
+    if result["verdict"] != "promoted":
+        raise GateRefused(text)
+
+
+def rollback(
+    to: Annotated[
+        int | None,
+        typer.Option(min=0, help="An earlier champion, 0 is the base; the one before this if left out."),
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why; it is recorded.")] = "",
+    config: Config = HERE,
+    set_: Set = None,
+    json_: Json = False,
+) -> None:
+    """Put the champion before this one back in force: model and data."""
+    from flywheel.rounds import champion
+
+    context = open_context(config, set_)
+    with context.workspace.lock():
+        round = champion.rollback(context, reason, to)
+    name = "the base model" if round == 0 else f"round {round}"
+    print_result({"champion": {"round": round}}, json_, f"champion: {name}")
+
+
+def compare(
+    a: Annotated[int, typer.Argument(min=0, help="A round; 0 is the base.")],
+    b: Annotated[int, typer.Argument(min=0, help="Another.")],
+    config: Config = HERE,
+    set_: Set = None,
+    json_: Json = False,
+) -> None:
+    """Two rounds side by side: figures, a paired test on the anchors, the texts that differ most."""
+    from flywheel.rounds import champion
+    from flywheel.status import comparison_text
+
+    comparison = champion.compare(open_context(config, set_), a, b)
+    print_result(comparison, json_, comparison_text(comparison))
+
+
+def prune(
+    keep: Annotated[
+        int, typer.Option(min=0, help="Champions before this one, and last rounds, whose weights stay.")
+    ] = 2,
+    config: Config = HERE,
+    set_: Set = None,
+    dry_run: DryRun = False,
+    json_: Json = False,
+) -> None:
+    """Delete the weights of old rounds that neither the champion nor a rollback needs; records stay."""
+    from flywheel.rounds import champion
+
+    context = open_context(config, set_)
+    with context.workspace.lock():
+        pruned = champion.prune(context, keep, dry_run=dry_run)
+    deleted = "that would be deleted" if dry_run else "deleted"
+    print_result({"rounds": pruned}, json_, f"weights {deleted} of rounds: {', '.join(map(str, pruned)) or 'none'}")
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Workspace folder.")] = Path("flywheel-demo"),
+    seed: Annotated[int, typer.Option(help="Of the corpus and the refiner.")] = 0,
+    noise: Annotated[float, typer.Option(help="Share of transcripts with noise.")] = 0.5,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A small corpus, two short rounds: shows the path, not the gain.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """The whole wheel on the bundled corpus."""
+    from flywheel.demo import run_demo, table, where
+
+    summary = run_demo(out, seed=seed, noise=noise, quick=quick)
+    print_result(summary, json_, table(summary))
+    say(where(summary, out))

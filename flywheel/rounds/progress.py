@@ -1,0 +1,47 @@
+"""Which round and stage a workspace stands at, read from its database alone."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+from flywheel.store import Workspace
+
+DONE = "done"
+_STAGE_BEGAN = "stage_began"
+
+
+def current_round(workspace: Workspace) -> int:
+    """The round that is under way, or the next one where the last is done."""
+    rounds = [r for r in workspace.rounds() if r > 0]
+    if not rounds:
+        return 1
+    last = rounds[-1]
+    return last + 1 if workspace.stage(last, "gate")[0] == DONE else last
+
+
+def order_of(workspace: Workspace, round: int) -> tuple[str, ...]:
+    """The stages of a round in their order: as recorded when it began, else as the configuration has them now."""
+    return workspace.order(round) or workspace.config.rounds.stages
+
+
+def current_stage(workspace: Workspace, round: int) -> str:
+    """The first stage of the round that is not done; the last one where all are."""
+    order = order_of(workspace, round)
+    return next((s for s in order if workspace.stage(round, s)[0] != DONE), order[-1])
+
+
+def stage_began(workspace: Workspace, round: int, stage: str) -> None:
+    """Record that a stage runs from now on: its seconds are on record only when it ends."""
+    workspace.set_meta(_STAGE_BEGAN, json.dumps([round, stage, datetime.now(UTC).isoformat()]))
+
+
+def stage_ended(workspace: Workspace) -> None:
+    """Record that no stage runs."""
+    workspace.set_meta(_STAGE_BEGAN, "[]")
+
+
+def running_stage(workspace: Workspace) -> tuple[int, str, datetime] | None:
+    """Round, name and beginning (UTC) of the stage that runs, or was killed last; None where none does."""
+    record = json.loads(workspace.meta(_STAGE_BEGAN) or "[]")
+    return (record[0], record[1], datetime.fromisoformat(record[2])) if record else None
