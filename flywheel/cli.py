@@ -9,7 +9,6 @@ import contextlib
 import functools
 import json
 import os
-import socket
 import sys
 import warnings
 from collections.abc import Callable
@@ -199,25 +198,10 @@ def review(
     host: Annotated[str, typer.Option(help="Address to listen on; others than this machine's want a proxy with TLS before them.")] = "127.0.0.1",
 ) -> None:  # fmt: skip
     """Serve the review page until interrupted. Who may use it: 'flywheel invite'."""
-    import uvicorn
-
-    from human_refine.server import create_app
+    from human_refine.serve import serve
 
     workspace = _open(config, set_)
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-            # Whoever reads the address below may come at once: from here on they wait until the page is up, and are not turned away.
-            listener.listen()
-        except OSError as error:
-            raise UserError(
-                f"flywheel review: {host}:{port} can't be had ({error.strerror}). Name another with --port."
-            ) from error
-        url = f"http://{host}:{listener.getsockname()[1]}"
-        server = uvicorn.Server(uvicorn.Config(create_app(workspace), log_level="warning", server_header=False))
-        print(f"{url} serves the review page. Ctrl-C ends it.", flush=True)
-        server.run(sockets=[listener])
+    serve(workspace, host, port, lambda url: print(f"{url} serves the review page. Ctrl-C ends it.", flush=True))
 
 
 @app.command()

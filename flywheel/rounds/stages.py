@@ -43,7 +43,7 @@ from flywheel.rounds.writer import Writer
 from flywheel.store.records import SCHEMAS
 from human_refine.effort import effort
 from human_refine.gold import gold_texts
-from human_refine.people import heard
+from human_refine.people import active_corrections
 
 if TYPE_CHECKING:
     import trainers
@@ -131,7 +131,7 @@ def review(context: RoundContext, round: int) -> Result:
             f"round {round} waits for {wanted - have} more corrections ({have} of {wanted}). "
             "Give them on the page that 'flywheel review' serves, or with 'flywheel corrections import FILE', and run the same command."
         )
-    return {"num_corrections": have, **effort(context.workspace, round)}
+    return {"num_corrections": have, **effort(context.workspace, round).to_json()}
 
 
 def num_corrections(context: RoundContext, round: int) -> int:
@@ -142,7 +142,7 @@ def num_corrections(context: RoundContext, round: int) -> int:
     )
     ids = {i for i, clip_id in captions.select("id", "clip_id").iter_rows() if clip_id not in gold}
     said: dict[str, list[Correction]] = {}
-    for correction in heard(context.workspace):
+    for correction in active_corrections(context.workspace):
         if correction.annotation_id in ids:
             said.setdefault(correction.annotation_id, []).append(correction)
     return sum(len(standing(corrections)) for corrections in said.values())

@@ -13,7 +13,7 @@ from flywheel.metrics.paired import paired_test
 from flywheel.store import Workspace
 from flywheel.store.workspace import annotation_of
 from human_refine.gold import gold_texts
-from human_refine.people import heard, leads
+from human_refine.people import active_corrections, leads
 
 #: An older source that anchors find worse at this level leaves the mix.
 _WORSE = 0.05
@@ -74,7 +74,7 @@ class Texts:
         #: What people said of each text, the older rounds' first.
         self._said = [
             said
-            for said in _human_texts(by_id, heard(workspace), leads(workspace))
+            for said in _human_texts(by_id, active_corrections(workspace), leads(workspace))
             if by_id[said.annotation_id].clip_id not in self.gold
         ]
         #: Of each clip what people said last.
