@@ -61,7 +61,7 @@ class RefinerEffort:
             "said": self.given,
             "seconds": self.seconds,
             "last": self.last_at,
-            **self.verdicts,
+            **{str(verdict): count for verdict, count in self.verdicts.items()},
             **(
                 {}
                 if peers is None

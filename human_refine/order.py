@@ -55,10 +55,10 @@ def rows_where(mask: NDArray[np.bool_]) -> Rows:
 
 def ranked(values: NDArray[np.float64], ids: pl.Series, among: NDArray[np.bool_]) -> Rows:
     """Rows of a mask that have a value (no NaN), highest first, equal ones by their ids."""
-    rows = rows_where(among & ~np.isnan(values))
+    rows: Rows = rows_where(among & ~np.isnan(values))
     frame = pl.DataFrame({"value": values[rows], "id": ids.gather(rows)})
     order = frame.select(pl.arg_sort_by(["value", "id"], descending=[True, False])).to_series().to_numpy()
-    return rows[order]
+    return np.asarray(rows[order], dtype=np.int32)
 
 
 def in_order(
