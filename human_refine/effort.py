@@ -1,95 +1,222 @@
-"""What refiners did: how far they agree where two saw the same text, how much they changed, how long it took."""
+"""What refiners did: how far they agree where two judged one text, how much they changed, how long it took."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from scipy import stats
 
-from flywheel.core.types import Correction, Cue, standing
+from flywheel.core.types import Correction, Cue, Verdict, standing
 from flywheel.metrics import token_f1
 from flywheel.metrics.agreement import boundary_iou, edit_rate, krippendorff_alpha, text_distance
 from flywheel.store import Workspace
-from human_refine.gold import gold_scores, gold_texts
-from human_refine.people import heard
+from flywheel.store.parts import read_rows
+from human_refine.gold import GoldScore, ShownText, gold_scores, gold_texts
+from human_refine.people import active_corrections
 
 _LEAST_PAIRS = 5
+_SHOWN = ["id", "round", "clip_id", "kind", "text", "payload"]
 
 
-def effort(workspace: Workspace, round: int | None = None) -> dict[str, Any]:
-    """Agreement over texts that two or more people settled (``alpha`` by word distance, ``boundary_iou`` of cues; absent where nothing
-    tells), and per refiner counts, edit rate, seconds and how gold went (:func:`human_refine.gold.gold_scores`); of one round's texts or of all.
-    Gold counts in that alone, and in the seconds."""
-    annotations = workspace.annotations(round=round).select("id", "clip_id", "kind", "text", "payload")
-    texts = {row["id"]: row for row in annotations.iter_rows(named=True)}
-    by_text: dict[str, list[Correction]] = {}
-    for correction in heard(workspace):
-        if correction.annotation_id in texts:
-            by_text.setdefault(correction.annotation_id, []).append(correction)
-    gold = gold_texts(workspace)
-    judged = gold_scores(texts, by_text, gold, workspace.config.review.gold_right_f1)
-    pairs: list[tuple[str, str, float]] = []
-    units: dict[str, list[str | None]] = {}
-    ious: list[float] = []
-    refiners: dict[str, dict[str, Any]] = {}
-    for annotation_id, corrections in by_text.items():
-        said = standing(corrections)
-        original = texts[annotation_id]
-        if original["clip_id"] in gold:
-            said = {}
-        else:
-            pairs += _agreements(said, original["text"])
-            units[annotation_id] = [_text(c, original["text"]) for c in said.values()]
-        cues = [_cues(c.payload or original["payload"]) for c in said.values() if c.verdict != "reject"]
-        if original["payload"] and len(cues) > 1:
-            ious.append(_mean([boundary_iou(a, b) for i, a in enumerate(cues) for b in cues[i + 1 :]]))
+@dataclass(frozen=True, kw_only=True)
+class PeerAgreement:
+    """How far a person agrees with the others on shared texts, by word F1.
+
+    ``others`` is how far they agree among themselves, ``p_value`` how likely so low a rank is by chance (Mann-Whitney,
+    one-sided).
+    """
+
+    shared: int
+    value: float
+    others: float
+    p_value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefinerEffort:
+    """One person's corrections: how many by verdict, seconds, edit rate, gold and agreement with the others.
+
+    ``given`` counts all but those that take something back. ``edit_rate`` is None where nothing was accepted or
+    edited, ``gold`` where no gold was judged, ``peers`` where fewer than five pairs tell.
+    """
+
+    refiner: str
+    given: int
+    verdicts: Mapping[Verdict, int]
+    seconds: float
+    seconds_each: float
+    last_at: str
+    edit_rate: float | None
+    gold: GoldScore | None
+    peers: PeerAgreement | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as records and the API have it."""
+        peers = self.peers
+        return {
+            "refiner": self.refiner,
+            "said": self.given,
+            "seconds": self.seconds,
+            "last": self.last_at,
+            **{str(verdict): count for verdict, count in self.verdicts.items()},
+            **(
+                {}
+                if peers is None
+                else {
+                    "shared": peers.shared,
+                    "agreement": peers.value,
+                    "agreement_of_others": peers.others,
+                    "agreement_p": peers.p_value,
+                }
+            ),
+            "gold": None if self.gold is None else asdict(self.gold),
+            "seconds_each": self.seconds_each,
+            "edit_rate": self.edit_rate,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """What all refiners did, of one round's texts or of all.
+
+    ``overlap`` of ``texts`` were settled by two or more people; ``alpha`` (Krippendorff, word distance) and
+    ``boundary_iou`` (of cues) say how far these agree. What nothing tells is None.
+    """
+
+    texts: int
+    overlap: int
+    refiners: tuple[RefinerEffort, ...]
+    gold_accuracy: float | None = None
+    alpha: float | None = None
+    boundary_iou: float | None = None
+    seconds_each: float | None = None
+    edit_rate: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures as records have them: what is None is left out."""
+        figures = ("gold_accuracy", "alpha", "boundary_iou", "seconds_each", "edit_rate")
+        present = {name: value for name in figures if (value := getattr(self, name)) is not None}
+        rows = [row.to_json() for row in self.refiners]
+        return {"texts": self.texts, "overlap": self.overlap, "refiners": rows, **present}
+
+
+@dataclass(kw_only=True)
+class _Tally:
+    """What one person's corrections add up to."""
+
+    given: int = 0
+    seconds: float = 0.0
+    last_at: str = ""
+    verdicts: dict[Verdict, int] = field(default_factory=dict)
+    edit_rates: list[float] = field(default_factory=list)
+
+    def add(self, correction: Correction) -> None:
+        self.verdicts[correction.verdict] = self.verdicts.get(correction.verdict, 0) + 1
+        self.given += correction.verdict != "withdraw"
+        self.seconds += correction.seconds
+        self.last_at = max(self.last_at, correction.at.isoformat())
+
+
+@dataclass(kw_only=True)
+class _Sums:
+    """What is gathered in one walk over the corrected texts."""
+
+    tallies: dict[str, _Tally] = field(default_factory=dict)
+    #: Word F1 of what each two people made of a text, with their names.
+    pairs: list[tuple[str, str, float]] = field(default_factory=list)
+    #: Annotation id -> the text that each person left; None is a reject.
+    units: dict[str, list[str | None]] = field(default_factory=dict)
+    boundary_ious: list[float] = field(default_factory=list)
+
+    def add(self, annotation_id: str, shown: ShownText, corrections: Sequence[Correction], *, is_gold: bool) -> None:
+        # Gold counts in its own score alone, and in the seconds.
+        latest = {} if is_gold else standing(corrections)
+        if not is_gold:
+            self.pairs += _agreements(latest, shown.text)
+            self.units[annotation_id] = [_text_left(c, shown.text) for c in latest.values()]
+        cues = [_cues(c.payload or shown.payload) for c in latest.values() if c.verdict != "reject"]
+        if shown.payload and len(cues) > 1:
+            self.boundary_ious.append(_mean([boundary_iou(a, b) for i, a in enumerate(cues) for b in cues[i + 1 :]]))
         for correction in corrections:
-            found = refiners.setdefault(
-                correction.refiner, {"refiner": correction.refiner, "said": 0, "seconds": 0.0, "last": "", "rates": []}
-            )
-            found[correction.verdict] = found.get(correction.verdict, 0) + 1
-            found["said"] += correction.verdict != "withdraw"
-            found["seconds"] += correction.seconds
-            found["last"] = max(found["last"], correction.at.isoformat())
-        for name, correction in said.items():
+            self.tallies.setdefault(correction.refiner, _Tally()).add(correction)
+        for name, correction in latest.items():
             if correction.verdict in ("accept", "edit"):
-                refiners[name]["rates"].append(edit_rate(original["text"], _text(correction, original["text"]) or ""))
-    rows = []
-    for found in refiners.values():
-        rates = found.pop("rates")
-        found |= _with_others(found["refiner"], pairs)
-        rows.append(
-            {
-                **found,
-                "gold": judged.get(found["refiner"]),
-                "seconds_each": found["seconds"] / max(1, found["said"]),
-                "edit_rate": _mean(rates) if rates else None,
-            }
-        )
-    both = sum(len(values) > 1 for values in units.values())
-    alpha = krippendorff_alpha(units, text_distance)
-    out: dict[str, Any] = {"texts": len(units), "overlap": both, "refiners": sorted(rows, key=lambda r: -r["said"])}
-    seen = sum(entry["seen"] for entry in judged.values())
-    if seen:
-        out["gold_accuracy"] = sum(entry["right"] for entry in judged.values()) / seen
-    if alpha == alpha:
-        out["alpha"] = alpha
-    if ious:
-        out["boundary_iou"] = _mean(ious)
-    given = [c for corrections in by_text.values() for c in corrections if c.verdict != "withdraw"]
-    if given:
-        out["seconds_each"] = sum(c.seconds for c in given) / len(given)
-        rates = [row["edit_rate"] for row in rows if row["edit_rate"] is not None]
-        if rates:
-            out["edit_rate"] = _mean(rates)
-    return out
+                left = _text_left(correction, shown.text) or ""
+                self.tallies[name].edit_rates.append(edit_rate(shown.text, left))
 
 
-def _agreements(said: Mapping[str, Correction], original: str) -> list[tuple[str, str, float]]:
+def effort(workspace: Workspace, round: int | None = None) -> Effort:
+    """Sums up the corrections of one round's texts or of all; only texts that have corrections are read."""
+    by_text: dict[str, list[Correction]] = {}
+    for correction in active_corrections(workspace):
+        by_text.setdefault(correction.annotation_id, []).append(correction)
+    texts = _shown_texts(workspace, list(by_text), round)
+    by_text = {i: corrections for i, corrections in by_text.items() if i in texts}
+    gold = gold_texts(workspace)
+    sums = _Sums()
+    for annotation_id, corrections in by_text.items():
+        shown = texts[annotation_id]
+        sums.add(annotation_id, shown, corrections, is_gold=shown.clip_id in gold)
+    scores = gold_scores(texts, by_text, gold, workspace.config.review.gold_right_f1)
+    rows = [_refiner_effort(name, tally, scores.get(name), sums.pairs) for name, tally in sums.tallies.items()]
+    return _effort(sums, scores, sorted(rows, key=lambda row: -row.given), by_text)
+
+
+def _shown_texts(workspace: Workspace, ids: Sequence[str], round: int | None) -> dict[str, ShownText]:
+    rows = read_rows(workspace, "annotations", ids, _SHOWN)
+    return {
+        row["id"]: ShownText(clip_id=row["clip_id"], kind=row["kind"], text=row["text"], payload=row["payload"])
+        for row in rows.iter_rows(named=True)
+        if round is None or row["round"] == round
+    }
+
+
+def _refiner_effort(
+    name: str, tally: _Tally, gold: GoldScore | None, pairs: Sequence[tuple[str, str, float]]
+) -> RefinerEffort:
+    return RefinerEffort(
+        refiner=name,
+        given=tally.given,
+        verdicts=tally.verdicts,
+        seconds=tally.seconds,
+        seconds_each=tally.seconds / max(1, tally.given),
+        last_at=tally.last_at,
+        edit_rate=_mean(tally.edit_rates) if tally.edit_rates else None,
+        gold=gold,
+        peers=_with_others(name, pairs),
+    )
+
+
+def _effort(
+    sums: _Sums,
+    scores: Mapping[str, GoldScore],
+    rows: Sequence[RefinerEffort],
+    by_text: Mapping[str, Sequence[Correction]],
+) -> Effort:
+    seen = sum(score.seen for score in scores.values())
+    alpha = krippendorff_alpha(sums.units, text_distance)
+    seconds = [c.seconds for corrections in by_text.values() for c in corrections if c.verdict != "withdraw"]
+    # In the order in which people first spoke, as the tallies are: sums of floats depend on it.
+    by_name = {row.refiner: row for row in rows}
+    rates = [rate for name in sums.tallies if (rate := by_name[name].edit_rate) is not None]
+    return Effort(
+        texts=len(sums.units),
+        overlap=sum(len(texts) > 1 for texts in sums.units.values()),
+        refiners=tuple(rows),
+        gold_accuracy=sum(score.right for score in scores.values()) / seen if seen else None,
+        alpha=alpha if alpha == alpha else None,
+        boundary_iou=_mean(sums.boundary_ious) if sums.boundary_ious else None,
+        seconds_each=_mean(seconds) if seconds else None,
+        edit_rate=_mean(rates) if seconds and rates else None,
+    )
+
+
+def _agreements(latest: Mapping[str, Correction], original: str) -> list[tuple[str, str, float]]:
     """Word F1 of what each two people made of a text; a reject agrees with a reject alone."""
-    texts = [(name, _text(c, original)) for name, c in said.items()]
+    texts = [(name, _text_left(c, original)) for name, c in latest.items()]
     return [
         (a, b, float(x is y) if x is None or y is None else token_f1(x, y))
         for i, (a, x) in enumerate(texts)
@@ -97,18 +224,17 @@ def _agreements(said: Mapping[str, Correction], original: str) -> list[tuple[str
     ]
 
 
-def _with_others(name: str, pairs: Sequence[tuple[str, str, float]]) -> dict[str, float]:
-    """Mean agreement of a person with the others, theirs among themselves, and how likely so low a rank is by chance (Mann-Whitney, one-sided);
-    empty with fewer than five pairs of either."""
-    mine = [v for a, b, v in pairs if name in (a, b)]
-    rest = [v for a, b, v in pairs if name not in (a, b)]
-    if len(mine) < _LEAST_PAIRS or len(rest) < _LEAST_PAIRS:
-        return {}
-    p = float(stats.mannwhitneyu(mine, rest, alternative="less").pvalue)
-    return {"shared": len(mine), "agreement": _mean(mine), "agreement_of_others": _mean(rest), "agreement_p": p}
+def _with_others(name: str, pairs: Sequence[tuple[str, str, float]]) -> PeerAgreement | None:
+    """Agreement of a person with the others; None with fewer than five pairs of that person or of the others."""
+    with_person = [v for a, b, v in pairs if name in (a, b)]
+    without = [v for a, b, v in pairs if name not in (a, b)]
+    if len(with_person) < _LEAST_PAIRS or len(without) < _LEAST_PAIRS:
+        return None
+    p_value = float(stats.mannwhitneyu(with_person, without, alternative="less").pvalue)
+    return PeerAgreement(shared=len(with_person), value=_mean(with_person), others=_mean(without), p_value=p_value)
 
 
-def _text(correction: Correction, original: str) -> str | None:
+def _text_left(correction: Correction, original: str) -> str | None:
     return {"accept": original, "reject": None}.get(correction.verdict, correction.text)
 
 

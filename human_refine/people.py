@@ -10,30 +10,33 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Literal, get_args
 
-import sqlalchemy as sql
-
 from flywheel.core.errors import UserError
-from flywheel.core.types import Correction, content_id
+from flywheel.core.types import Correction
 from flywheel.store import View, Workspace
-from flywheel.store import schema as db
+from flywheel.store import people as table
 
 Role = Literal["refiner", "lead"]
 _NAME = re.compile(r"[^\W_][\w .\-]{0,39}")
 #: Wrong tokens that an address may try in a minute.
-_TRIES_A_MINUTE = 10
+_ATTEMPTS_A_MINUTE = 10
+_MOST_ADDRESSES = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
+    """Somebody who may use the page."""
+
     name: str
     role: Role
 
 
 def invite(workspace: Workspace, name: str, role: str) -> str:
-    """A token for this person; an earlier one of the same name ends. Raises UserError for a name or role that can't be."""
+    """Makes a token for this person; an earlier one of the same name ends.
+
+    Raises UserError for a name or role that can't be.
+    """
     if role not in get_args(Role):
         raise UserError(f"--role {role}: unknown. There are {', '.join(get_args(Role))}.")
     if not _NAME.fullmatch(name):
@@ -41,74 +44,51 @@ def invite(workspace: Workspace, name: str, role: str) -> str:
             f"--name {name!r}: needs 1 to 40 letters, digits, blanks, dots or dashes, beginning with a letter or digit."
         )
     token = secrets.token_urlsafe(32)
-    values = {"role": role, "token_hash": _hash(token), "at": datetime.now(UTC).isoformat(timespec="seconds")}
-    with workspace.database.transaction() as connection:
-        if not connection.execute(sql.update(db.refiners).where(db.refiners.c.name == name).values(**values)).rowcount:
-            connection.execute(sql.insert(db.refiners).values(name=name, **values))
+    table.put_refiner(workspace, name, role, _hash(token))
     return token
 
 
 def person_of(workspace: Workspace, token: str) -> Person | None:
-    """Whose token this is."""
-    query = sql.select(db.refiners.c.name, db.refiners.c.role).where(db.refiners.c.token_hash == _hash(token))
-    with workspace.database.transaction() as connection:
-        row = connection.execute(query).first()
-    if row is not None and row.name in excluded(workspace):
+    """The holder of this token; None where there is none, or where that person is excluded."""
+    holder = table.refiner_with_token(workspace, _hash(token))
+    if holder is None or holder[0] in excluded(workspace):
         return None
-    return Person(name=row.name, role=row.role) if row else None
+    name, role = holder
+    return Person(name=name, role="lead" if role == "lead" else "refiner")
 
 
 def leads(workspace: View) -> frozenset[str]:
-    """Names of those whose word decides; of a frozen workspace, those of its time."""
+    """Names of the leads, whose corrections decide; of a frozen workspace, those of its time."""
     if workspace.snapshot is not None:
         return frozenset(workspace.snapshot.leads)
-    with workspace.database.transaction() as connection:
-        return frozenset(
-            connection.execute(sql.select(db.refiners.c.name).where(db.refiners.c.role == "lead")).scalars()
-        )
+    return table.names_with_role(workspace, "lead")
 
 
 def exclude(workspace: Workspace, name: str, reason: str, *, undo: bool = False) -> None:
-    """Leave a refiner's words out of all that is learned and measured, from now on, and close the page to that one; ``undo`` takes them in again.
-    Nothing is deleted. Raises UserError for a name that never spoke and was not invited."""
-    with workspace.database.transaction() as connection:
-        spoke = connection.execute(
-            sql.select(db.corrections.c.id).where(db.corrections.c.refiner == name).limit(1)
-        ).first()
-        known = connection.execute(sql.select(db.refiners.c.name).where(db.refiners.c.name == name)).first()
-        if spoke is None and known is None:
-            raise UserError(f"exclude: there is no refiner '{name}'.")
-        at = datetime.now(UTC).isoformat()
-        row = {
-            "id": content_id("exclude", name, undo, at),
-            "refiner": name,
-            "excluded": not undo,
-            "reason": reason,
-            "at": at,
-        }
-        connection.execute(sql.insert(db.exclusions).values(**row))
+    """Leaves a refiner's corrections out of all that is learned and measured, and closes the page to that person.
+
+    ``undo`` takes them in again; nothing is deleted. Raises UserError for a name that never spoke and was not invited.
+    """
+    if not table.is_refiner(workspace, name):
+        raise UserError(f"exclude: there is no refiner '{name}'.")
+    table.add_exclusion(workspace, name, excluded=not undo, reason=reason)
 
 
 def excluded(workspace: View) -> frozenset[str]:
-    """Names of those whose words are left out; of a frozen workspace, those of its time."""
+    """Names of the refiners that are left out; of a frozen workspace, those of its time."""
     if workspace.snapshot is not None:
         return frozenset(workspace.snapshot.excluded)
-    query = sql.select(db.exclusions.c.refiner, db.exclusions.c.excluded).order_by(
-        db.exclusions.c.at, db.exclusions.c.id
-    )
-    with workspace.database.transaction() as connection:
-        newest = {row.refiner: row.excluded for row in connection.execute(query)}
-    return frozenset(name for name, out in newest.items() if out)
+    return table.excluded_names(workspace)
 
 
-def heard(workspace: View) -> list[Correction]:
-    """All corrections but those of excluded refiners, oldest first: what counts."""
-    out = excluded(workspace)
-    return [c for c in workspace.correction_records() if c.refiner not in out]
+def active_corrections(workspace: View) -> list[Correction]:
+    """All corrections but those of excluded refiners, oldest first: the ones that count."""
+    left_out = excluded(workspace)
+    return [c for c in workspace.correction_records() if c.refiner not in left_out]
 
 
 def csrf_of(token: str) -> str:
-    """What a page that was served to the holder of the token knows, and a foreign page does not."""
+    """The word that a page served to the token's holder sends with each change, and a foreign page can't know."""
     return hmac.new(token.encode(), b"csrf", hashlib.sha256).hexdigest()
 
 
@@ -117,22 +97,24 @@ def _hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-class Tries:
-    """Wrong tokens by address, within the last minute."""
+class LoginAttempts:
+    """Counts wrong tokens by address, within the last minute."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._at: OrderedDict[str, list[float]] = OrderedDict()
 
     def too_many(self, address: str) -> bool:
+        """Whether this address has used up its attempts."""
         with self._lock:
-            return len(self._recent(address)) >= _TRIES_A_MINUTE
+            return len(self._recent(address)) >= _ATTEMPTS_A_MINUTE
 
     def note(self, address: str) -> None:
+        """Counts one more wrong token."""
         with self._lock:
             self._at[address] = [*self._recent(address), time.monotonic()]
             self._at.move_to_end(address)
-            while len(self._at) > 10_000:
+            while len(self._at) > _MOST_ADDRESSES:
                 self._at.popitem(last=False)
 
     def _recent(self, address: str) -> list[float]:

@@ -1,374 +1,222 @@
-"""What lies before whom: the order in which texts are shown, and the leases that keep one text with one person.
-
-The order spends people where they help, and stays honest: of training clips a share comes at random, the others in turns by the model's doubt (mean
-log-prob), by how much the text changed since the last round, by the noise that training suspected, by how new the clip is
-(:mod:`human_refine.signals`); anchor clips come at random alone, spread evenly among them, since the gate stands on them.
-"""
+"""The queue: which text each refiner sees next, and the leases that reserve it."""
 
 from __future__ import annotations
 
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
-import polars as pl
-import sqlalchemy as sql
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
 
 from flywheel.core.errors import FlywheelError, UserError
 from flywheel.core.progress import say
-from flywheel.core.types import Clip, Correction, content_id, standing
-from flywheel.store import Workspace
-from flywheel.store import schema as db
-from flywheel.store.view import clip_of
+from flywheel.core.types import Clip, content_id
+from flywheel.store import Workspace, leases
+from flywheel.store.corrections import all_verdicts
+from flywheel.store.parts import Changes, changes, clips_with_ids, read_rows
 from human_refine.gold import gold_texts
+from human_refine.items import EDITABLE, EDITABLE_KINDS, Item, items_with_ids
+from human_refine.order import hash_fraction
 from human_refine.people import excluded
-from human_refine.signals import signal
+from human_refine.signals import clip_keys
+from human_refine.texts import TextIndex
+from human_refine.verdicts import Verdicts
+from human_refine.view import Pair, QueueView
 
-#: The kinds of text that the page shows.
-KINDS = ("caption", "dense_caption")
 #: Seconds between looks at whether a round wrote new texts.
 _LOOK_EVERY_S = 5.0
+#: Records that the queue stands on.
+_KINDS = ("annotations", "clips", "noise_signals", "embeddings")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Item:
-    """One text to be looked at. ``why`` says what brought it to its place: ``random``, ``anchor``, or a name of ``review.order``."""
+class Place:
+    """A text's place in the order. ``why`` is ``random``, ``anchor``, or a name of ``review.order``."""
 
     annotation_id: str
-    clip_id: str
-    round: int
-    text: str
     why: str
-    kind: str = "caption"
-    payload: str = ""
-
-
-def in_order(
-    captions: pl.DataFrame,
-    splits: Mapping[str, str],
-    random_share: float,
-    signals: Sequence[tuple[str, Mapping[str, float]]] = (),
-) -> list[Item]:
-    """All captions of train and anchor clips, in the order in which people should see them.
-
-    ``signals`` are pairs of a name and a value per annotation id; the highest of each come forward in turns, what has no value does not.
-    """
-
-    # By a hash of the id: random, and the same for everybody who asks.
-    rows = sorted(captions.to_dicts(), key=lambda row: content_id("queue", row["id"]))
-    train = {row["id"]: row for row in rows if splits.get(row["clip_id"]) == "train"}
-    anchors = [_item(row, "anchor") for row in rows if splits.get(row["clip_id"]) == "anchor"]
-    drawn = iter(train)
-    ranked = [
-        (name, iter(sorted((i for i in values if i in train), key=lambda i: (-values[i], i))))
-        for name, values in signals
-    ]
-    seen: set[str] = set()
-    mixed: list[Item] = []
-    owed, turn = 0.0, 0
-    while len(mixed) < len(train):
-        owed += random_share
-        why, found = "random", None
-        if owed < 1:
-            for _ in range(len(ranked)):
-                name, ids = ranked[turn % len(ranked)]
-                turn += 1
-                if (found := next((i for i in ids if i not in seen), None)) is not None:
-                    why = name
-                    break
-        else:
-            owed -= 1
-        if found is None:
-            found = next(i for i in drawn if i not in seen)
-        seen.add(found)
-        mixed.append(_item(train[found], why))
-    return list(_spread(anchors, mixed))
-
-
-def _item(row: Mapping[str, Any], why: str) -> Item:
-    return Item(
-        annotation_id=row["id"], clip_id=row["clip_id"], round=row["round"], text=row["text"], why=why,
-        kind=row.get("kind", "caption"), payload=row.get("payload", ""),
-    )  # fmt: skip
-
-
-def _spread(few: list[Item], many: list[Item]) -> Iterator[Item]:
-    """Both in their order, the first spread evenly over the whole."""
-    share = len(few) / max(1, len(few) + len(many))
-    taken = given = 0
-    while taken < len(few) or given < len(many):
-        if taken < len(few) and (given == len(many) or taken < share * (taken + given + 1)):
-            yield few[taken]
-            taken += 1
-        else:
-            yield many[given]
-            given += 1
-
-
-#: Texts of earlier rounds have no reason to be shown, and count as little.
-_NO_ITEM = Item(annotation_id="", clip_id="", round=0, text="", why="")
-
-
-@dataclass(kw_only=True)
-class _View:
-    """The records as they were when last looked at, and who said what since."""
-
-    items: list[Item] = field(default_factory=list)
-    by_id: dict[str, Item] = field(default_factory=dict)
-    clips: dict[str, Clip] = field(default_factory=dict)
-    #: Gold, which everybody sees alone: never settled, never another's.
-    gold: dict[str, Item] = field(default_factory=dict)
-    earlier: dict[tuple[str, str], list[tuple[int, str, str]]] = field(default_factory=dict)
-    #: Who said anything of a text, and who settled it.
-    seen: dict[str, set[str]] = field(default_factory=dict)
-    said: dict[str, set[str]] = field(default_factory=dict)
-    #: Refiner -> how many texts that one judged.
-    num_seen: dict[str, int] = field(default_factory=dict)
-    #: Which of the items are settled: counted on every request.
-    settled: set[str] = field(default_factory=set)
-
-    def note(self, annotation_id: str, verdict: str, refiner: str) -> None:
-        seen, said = self.seen.setdefault(annotation_id, set()), self.said.setdefault(annotation_id, set())
-        before = refiner in seen
-        if verdict == "withdraw":
-            seen.discard(refiner)
-            said.discard(refiner)
-        else:
-            seen.add(refiner)
-            if verdict not in ("skip", "cant_tell"):
-                said.add(refiner)
-        self.num_seen[refiner] = self.num_seen.get(refiner, 0) + (refiner in seen) - before
-        if said and annotation_id not in self.gold and self.by_id.get(annotation_id, _NO_ITEM).why:
-            self.settled.add(annotation_id)
-        else:
-            self.settled.discard(annotation_id)
 
 
 class Queue:
-    """The queue of the newest round that has texts. Safe to use from many threads; leases live in the database, so they outlast the
-    process and are the same for all."""
+    """The queue of the newest round that has texts. Safe to use from many threads.
+
+    In memory are the order and who judged what; texts are looked up when they are shown. Leases are in the database,
+    so they outlast the process and are the same for all.
+    """
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._lock, self._looking = threading.RLock(), threading.Lock()
-        self._view = _View()
-        #: Rows when last looked at: of corrections, and of what else decides on the queue.
-        self._num_said, self._num_others = -1, [-1]
-        #: No text before this one is open to anybody.
-        self._first = 0
+        self._changes: Changes | None = None
+        index = TextIndex(workspace=workspace, signals=workspace.config.review.order)
+        verdicts = Verdicts([], overlap_share=workspace.config.review.overlap_share)
+        self._view = QueueView(index=index, verdicts=verdicts)
+        #: Judgements since a look began: a view that was read meanwhile may lack them.
         self._noted: list[tuple[str, str, str]] = []
         self.refresh(force=True)
 
+    # Looks at the records.
+
     def refresh(self, *, force: bool = False) -> None:
-        """Take in what a round wrote, and what came from files, where there is nothing to show; else :meth:`watch` does."""
-        if force or not self._view.items:
+        """Takes in what was committed where there is nothing to show, or where it is forced; else :meth:`watch` does."""
+        if force or not self._view.num_texts:
             self._look(force=force)
 
     def watch(self) -> None:
-        """Look every five seconds from a thread of its own, for as long as the queue is in use: nobody waits for the reading."""
+        """Looks every five seconds from a thread of its own, for as long as the queue is in use."""
         threading.Thread(target=_watch, args=(weakref.ref(self),), daemon=True).start()
 
     def _look(self, *, force: bool = False) -> None:
         with self._looking:
-            with self._workspace.database.transaction() as connection:
-                counts = [
-                    connection.execute(sql.select(sql.func.count()).select_from(t)).scalar_one()
-                    for t in (db.corrections, db.shards, db.exclusions, db.gold, db.takedowns)
-                ]
+            now = changes(self._workspace, _KINDS)
             with self._lock:
-                if not force and counts == [self._num_said, *self._num_others]:
+                before = self._changes
+                if not force and now == before:
                     return
                 self._noted = []
-            view, num_said = self._read()
+            view = self._read(before, now)
             with self._lock:
-                # What was said while the records were read is in the view already, or is added now; twice is once.
-                self._view, self._num_others, self._first = view, counts[1:], 0
+                # What was judged while the records were read is in them already, or is added now; twice is once.
                 late, self._noted = self._noted, []
-                for row in late:
-                    self._add(*row)
-                self._num_said = max(num_said, int(counts[0]) + len(late))
+                view.adopt(late)
+                self._view = view
+                self._changes = replace(now, corrections=now.corrections + len(late))
 
-    def _read(self) -> tuple[_View, int]:
-        clips = {row["id"]: clip_of(row) for row in self._workspace.clips().iter_rows(named=True)}
-        captions = self._workspace.annotations().filter(pl.col("kind").is_in(KINDS))
-        written = captions.filter(pl.col("source") == "model")
-        newest = written["round"].max()
-        current = written.filter(pl.col("round") == newest) if newest is not None else written
-        # What people said of a clip in an earlier round stands: they are not asked again.
-        said, out = self._workspace.correction_records(), excluded(self._workspace)
-        corrections = [c for c in said if c.refiner not in out]
-        by_text: dict[str, list[Correction]] = {}
-        for correction in corrections:
-            by_text.setdefault(correction.annotation_id, []).append(correction)
-        ours, kind_of = set(current["id"]), dict(captions.select("id", "kind").iter_rows())
-        settled = {
-            (c[0].clip_id, kind_of.get(annotation_id))
-            for annotation_id, c in by_text.items()
-            if annotation_id not in ours and standing(c)
-        }
-        keep = [pair not in settled for pair in current.select("clip_id", "kind").iter_rows()]
-        apart = gold_texts(self._workspace)
-        gold = [
-            _item(row, "gold")
-            for row in current.iter_rows(named=True)
-            if row["clip_id"] in apart and row["kind"] == "caption"
-        ]
-        current = current.filter(pl.Series(keep, dtype=pl.Boolean)).filter(~pl.col("clip_id").is_in(list(apart)))
-        splits: dict[str, str] = {c.id: c.split for c in clips.values()}
-        settings = self._workspace.config.review
-        signals = [(name, signal(name, self._workspace, current, captions)) for name in settings.order]
-        items = in_order(current, splits, settings.random_share, signals)
-        # Earlier rounds' texts can still be looked up, for those who have them open.
-        by_id = {row["id"]: _item(row, "") for row in captions.iter_rows(named=True)}
-        by_id |= {item.annotation_id: item for item in [*items, *gold]}
-        earlier: dict[tuple[str, str], list[tuple[int, str, str]]] = {}
-        for clip_id, kind, *entry in (
-            captions.select("clip_id", "kind", "round", "source", "text").sort("round").iter_rows()
-        ):
-            earlier.setdefault((clip_id, kind), []).append((entry[0], entry[1], entry[2]))
-        view = _View(
-            items=items, by_id=by_id, clips=clips, earlier=earlier, gold={item.annotation_id: item for item in gold}
+    def _read(self, before: Changes | None, now: Changes) -> QueueView:
+        """A new view; what did not change since the last look is taken over from it."""
+        last, workspace = self._view, self._workspace
+        records_changed = before is None or (before.shards, before.takedowns) != (now.shards, now.takedowns)
+        index = last.index.refreshed() if records_changed else last.index
+        verdicts = last.verdicts
+        if before is None or (before.corrections, before.exclusions) != (now.corrections, now.exclusions):
+            overlap_share = workspace.config.review.overlap_share
+            without = excluded(workspace)
+            verdicts = Verdicts(all_verdicts(workspace), overlap_share=overlap_share, without=without)
+        with self._lock:
+            settled = verdicts.settled()
+        pairs = dict(last.pairs) | self._pairs([i for i in index.not_current(settled) if i not in last.pairs])
+        return QueueView(
+            index=index,
+            verdicts=verdicts,
+            gold=gold_texts(workspace),
+            settled=settled,
+            pairs=pairs,
+            rankings=last.rankings_of(index),
         )
-        for correction in corrections:
-            view.note(correction.annotation_id, correction.verdict, correction.refiner)
-        return view, len(said)
+
+    def _pairs(self, annotation_ids: list[str]) -> dict[str, Pair]:
+        """Clip key and kind of each of these texts."""
+        rows = read_rows(self._workspace, "annotations", annotation_ids, ["id", "clip_id", "kind"], EDITABLE)
+        kinds = [EDITABLE_KINDS.index(kind) for kind in rows["kind"]]
+        return dict(zip(rows["id"], zip(clip_keys(rows["clip_id"]).tolist(), kinds, strict=True), strict=True))
+
+    # What is known of a text.
 
     def note(self, annotation_id: str, verdict: str, refiner: str) -> None:
-        """What was said and is in the database now: who said it need not see it again, and nobody else where enough people settled it."""
+        """Takes in a judgement that is in the database now: its text need not be shown again to that person, and to
+        nobody where enough people settled it."""
         with self._lock:
             self._noted.append((annotation_id, verdict, refiner))
-            self._num_said += 1
-            self._add(annotation_id, verdict, refiner)
-
-    def _add(self, annotation_id: str, verdict: str, refiner: str) -> None:
-        self._view.note(annotation_id, verdict, refiner)
-        if verdict == "withdraw":
-            self._first = 0
+            if self._changes is not None:
+                self._changes = replace(self._changes, corrections=self._changes.corrections + 1)
+            self._view.note(annotation_id, verdict, refiner)
 
     def is_gold(self, annotation_id: str) -> bool:
+        """Whether a text is of a gold clip: everybody sees it alone, and it is never settled."""
         with self._lock:
-            return annotation_id in self._view.gold
-
-    def _enough(self, annotation_id: str) -> bool:
-        if annotation_id in self._view.gold:
-            return False
-        wanted = 1 + (unit("overlap", annotation_id) < self._workspace.config.review.overlap_share)
-        return len(self._view.said.get(annotation_id, ())) >= wanted
+            return annotation_id in self._view.gold_ids
 
     def item(self, annotation_id: str) -> Item | None:
-        with self._lock:
-            return self._view.by_id.get(annotation_id)
+        """A text of any round; None where there is none, or where people can't edit its kind."""
+        return items_with_ids(self._workspace, [annotation_id]).get(annotation_id)
+
+    def has(self, annotation_id: str) -> bool:
+        """Whether there is such a text."""
+        return bool(self._workspace.records.known("annotations", [annotation_id]))
 
     def clip(self, clip_id: str) -> Clip | None:
-        with self._lock:
-            return self._view.clips.get(clip_id)
+        """A clip by its id; None where there is none (any more)."""
+        return clips_with_ids(self._workspace, [clip_id]).get(clip_id)
 
     def earlier(self, item: Item) -> list[tuple[int, str, str]]:
         """Round, source and text of what was written of an item's clip in its kind before its round, newest first."""
-        with self._lock:
-            entries = self._view.earlier.get((item.clip_id, item.kind), [])
-            return [entry for entry in reversed(entries) if entry[0] < item.round]
+        return list(self._view.index.earlier_texts(item.clip_id, item.kind, item.round))
 
     def progress(self) -> tuple[int, int]:
         """How many texts of the round are settled, and how many there are."""
         with self._lock:
-            return len(self._view.settled), len(self._view.items)
+            return self._view.num_settled, self._view.num_texts
+
+    def places(self) -> Iterator[Place]:
+        """The whole order, whoever has seen what; made as far as the caller goes."""
+        view, place = self._view, 0
+        while True:
+            with self._lock:
+                if place >= view.make(place + 1):
+                    return
+                row, why = view.place(place)
+            yield Place(annotation_id=view.index.id_of(row), why=why)
+            place += 1
+
+    # Who gets what.
 
     def next(self, refiner: str, *, without: str = "") -> Item | None:
         """The first open text that nobody else has, leased to this person; what the person has already comes first."""
         self.refresh()
-        with self._lock:
-            held = self._held_by_others(refiner)
-            mine = [i for i in self._leased_to(refiner) if self._open(i, refiner) and i.annotation_id != without]
-            if (
-                not mine
-                and (item := self._gold_for(refiner, without)) is not None
-                and self.lease(item.annotation_id, refiner)
-            ):
+        while (annotation_id := self._choose(refiner, without)) is not None:
+            item = self.item(annotation_id)
+            if item is not None:
                 return item
-            passed = True
-            for index, item in (
-                ((-1, i) for i in mine) if mine else enumerate(self._view.items[self._first :], self._first)
-            ):
-                settled = self._enough(item.annotation_id)
-                # What is settled for all at the front is not looked at again.
-                passed = passed and settled and index >= 0
-                if passed:
-                    self._first = index + 1
-                if (
-                    settled
-                    or item.annotation_id in held
-                    or item.annotation_id == without
-                    or not self._open(item, refiner)
-                ):
-                    continue
-                if self.lease(item.annotation_id, refiner):
-                    return item
+            # Taken down since the last look.
+            self.release(annotation_id, refiner)
+            with self._lock:
+                self._view.close(annotation_id)
         return None
 
-    def _gold_for(self, refiner: str, without: str) -> Item | None:
-        """A gold item that this person has not judged, as often as ``review.gold_share`` says; by hashes, so that nobody can tell when."""
-        num_said = self._view.num_seen.get(refiner, 0)
-        if unit("gold", refiner, num_said) >= self._workspace.config.review.gold_share:
+    def _choose(self, refiner: str, without: str) -> str | None:
+        with self._lock:
+            held = leases.keys_of_others(self._workspace, refiner)
+            leased = {key.split("@")[0] for key in leases.keys_of(self._workspace, refiner)}
+            leased = {i for i in leased if i != without and self._view.is_open(i, refiner)}
+            if not leased:
+                gold = self._gold_for(refiner, without)
+                if gold is not None and self.lease(gold, refiner):
+                    return gold
+            for annotation_id in chain(sorted(leased), self._view.open_ids()):
+                if annotation_id in held or annotation_id == without or not self._view.is_open(annotation_id, refiner):
+                    continue
+                if self.lease(annotation_id, refiner):
+                    return annotation_id
+        return None
+
+    def _gold_for(self, refiner: str, without: str) -> str | None:
+        """A gold text that this person has not judged, as often as ``review.gold_share`` says.
+
+        By hashes, so that nobody can tell when.
+        """
+        num_seen = self._view.verdicts.num_seen(refiner)
+        if hash_fraction("gold", refiner, num_seen) >= self._workspace.config.review.gold_share:
             return None
-        unseen = [
-            item for item in self._view.gold.values() if item.annotation_id != without and self._open(item, refiner)
-        ]
-        return min(unseen, key=lambda item: content_id("gold", refiner, item.annotation_id), default=None)
-
-    def _open(self, item: Item, refiner: str) -> bool:
-        return refiner not in self._view.seen.get(item.annotation_id, ()) and not self._enough(item.annotation_id)
-
-    def _held_by_others(self, refiner: str) -> set[str]:
-        query = sql.select(db.leases.c.annotation_id).where(
-            db.leases.c.refiner != refiner, db.leases.c.until > time.time()
-        )
-        with self._workspace.database.transaction() as connection:
-            return set(connection.execute(query).scalars())
-
-    def _leased_to(self, refiner: str) -> Iterable[Item]:
-        query = sql.select(db.leases.c.annotation_id).where(
-            db.leases.c.refiner == refiner, db.leases.c.until > time.time()
-        )
-        with self._workspace.database.transaction() as connection:
-            ids = {key.split("@")[0] for key in connection.execute(query).scalars()}
-        return [self._view.by_id[i] for i in sorted(ids) if i in self._view.by_id]
+        unseen = [i for i in self._view.gold_ids if i != without and self._view.is_open(i, refiner)]
+        return min(unseen, key=lambda i: content_id("gold", refiner, i), default=None)
 
     def lease(self, annotation_id: str, refiner: str) -> bool:
-        """Take or renew a lease; whether it is this person's now. One statement decides, whichever process asks."""
-        now = time.time()
-        values = {"refiner": refiner, "until": now + self._workspace.config.review.lease_s}
-        key = self._key(annotation_id, refiner)
-        with self._workspace.database.transaction() as connection:
-            free = (db.leases.c.annotation_id == key) & ((db.leases.c.until <= now) | (db.leases.c.refiner == refiner))
-            if connection.execute(sql.update(db.leases).where(free).values(**values)).rowcount:
-                return True
-            return bool(self._workspace.database.insert_new(connection, db.leases, [{"annotation_id": key, **values}]))
-
-    def _key(self, annotation_id: str, refiner: str) -> str:
-        """What a lease is of: gold lies before each person by itself."""
-        return f"{annotation_id}@{refiner}" if self.is_gold(annotation_id) else annotation_id
+        """Takes or renews a lease; returns whether it is this person's now."""
+        key, seconds = self._lease_key(annotation_id, refiner), self._workspace.config.review.lease_s
+        return leases.take_lease(self._workspace, key, refiner, seconds)
 
     def holder(self, annotation_id: str) -> str:
-        """Who has it now; empty where nobody has."""
-        query = sql.select(db.leases.c.refiner).where(
-            db.leases.c.annotation_id == annotation_id, db.leases.c.until > time.time()
-        )
-        with self._workspace.database.transaction() as connection:
-            return str(connection.execute(query).scalar() or "")
+        """Name of the person who has a text now; empty where nobody has."""
+        return leases.holder_of(self._workspace, annotation_id)
 
     def release(self, annotation_id: str, refiner: str) -> None:
-        with self._workspace.database.transaction() as connection:
-            mine = (db.leases.c.annotation_id == self._key(annotation_id, refiner)) & (db.leases.c.refiner == refiner)
-            connection.execute(sql.delete(db.leases).where(mine))
+        """Ends a person's lease of a text."""
+        leases.release_lease(self._workspace, self._lease_key(annotation_id, refiner), refiner)
 
-
-def unit(*parts: object) -> float:
-    """A number in [0, 1) by a hash: random, and the same whenever it is asked for."""
-    return int(content_id(*parts)[:8], 16) / 16**8
+    def _lease_key(self, annotation_id: str, refiner: str) -> str:
+        """The key of a lease. Gold has one for each person: it lies before many at once."""
+        return f"{annotation_id}@{refiner}" if self.is_gold(annotation_id) else annotation_id
 
 
 def _watch(reference: weakref.ref[Queue]) -> None:
@@ -385,19 +233,18 @@ def _watch(reference: weakref.ref[Queue]) -> None:
         del queue
 
 
-def waiting(workspace: Workspace) -> list[Item]:
-    """Open texts of the newest round, in order, for a file. Raises UserError where there are none."""
+def waiting_captions(workspace: Workspace, limit: int | None = None) -> list[str]:
+    """Annotation ids of the newest round's captions that nobody judged, in the queue's order, ``limit`` at most.
+
+    Raises UserError where there are none.
+    """
     queue = Queue(workspace)
-    with queue._lock:
-        if not queue._view.items:
-            raise UserError("corrections export: no round has texts yet. Run 'flywheel annotate' first.")
-        items = [
-            item
-            for item in queue._view.items
-            if item.kind == "caption" and not queue._view.seen.get(item.annotation_id)
-        ]
-        if not items:
-            raise UserError(
-                f"corrections export: round {queue._view.items[0].round} has no text left to correct. Run 'flywheel annotate' first."
-            )
-        return items
+    if not queue._view.num_texts:
+        raise UserError("corrections export: no round has texts yet. Run 'flywheel annotate' first.")
+    captions = queue._view.unseen_captions(limit)
+    if not captions:
+        round = queue._view.index.current.round
+        raise UserError(
+            f"corrections export: round {round} has no text left to correct. Run 'flywheel annotate' first."
+        )
+    return captions

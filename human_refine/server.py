@@ -1,138 +1,39 @@
-"""The review page and its API: who may, what comes in, what goes out. What is done stands in :mod:`human_refine.desk`."""
+"""The review page and its API: who may, what comes in, what goes out.
+
+What is done stands in :mod:`human_refine.service`.
+"""
 
 from __future__ import annotations
 
 import hmac
 import re
 import tempfile
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request, Response, UploadFile
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, PackageLoader, select_autoescape
-from pydantic import BaseModel, ConfigDict, Field
 
 from flywheel.core.errors import BorderError, MediaError, UserError
-from flywheel.core.types import Cue
 from flywheel.formats.corrections import endings
 from flywheel.store import Workspace
+from human_refine.bodies import LeaseBody, NextBody, SaveBody
 from human_refine.corrections import import_corrections
-from human_refine.desk import Conflict, Desk, Gone
 from human_refine.effort import effort
+from human_refine.limits import Limits
 from human_refine.media import Proxies, Waveforms
-from human_refine.people import Person, Tries, csrf_of, person_of
+from human_refine.people import LoginAttempts, Person, csrf_of, person_of
+from human_refine.service import Conflict, Gone, ReviewService
 
 COOKIE = "flywheel_refiner"
 _A_MONTH_S = 30 * 24 * 3600
-_MOST_BODY = 1 << 20
-_HEADERS = {
-    # Nothing from elsewhere, nothing inline: a text that became markup could still do nothing.
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    # The invite link holds a token.
-    "Referrer-Policy": "no-referrer",
-}
 Id = Annotated[str, InPath(min_length=1, max_length=64, pattern=r"^[\w.\-]+$")]
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class NextBody(_Body):
-    """``without`` is a text that the person does not want now."""
-
-    without: str = Field("", max_length=64)
-
-
-class LeaseBody(_Body):
-    annotation_id: str = Field(max_length=64)
-
-
-class CueBody(_Body):
-    """Seconds from the clip's start."""
-
-    start_s: float = Field(ge=0, le=1e6, allow_inf_nan=False)
-    end_s: float = Field(ge=0, le=1e6, allow_inf_nan=False)
-    text: str
-
-
-class SaveBody(_Body):
-    """``base`` is the correction that stood when the page was loaded, ``save_id`` is made anew by the page for each saving."""
-
-    annotation_id: str = Field(min_length=1, max_length=64)
-    verdict: Literal["accept", "edit", "reject", "skip", "cant_tell"]
-    text: str = ""
-    cues: list[CueBody] = Field(default_factory=list, max_length=500)
-    reason: str = ""
-    #: A lead's text that is to check others with from now on.
-    gold: bool = False
-    seconds: float = Field(0.0, ge=0, le=86_400, allow_inf_nan=False)
-    base: str = Field("", max_length=64)
-    save_id: str = Field(min_length=8, max_length=64, pattern=r"^[\w\-]+$")
-
-
-class _Limits:
-    """Refuses bodies that are too large while they come in, and puts the headers on every answer."""
-
-    def __init__(self, app: Any, most_upload: int) -> None:
-        self._app, self._most_upload = app, most_upload
-
-    async def __call__(
-        self,
-        scope: MutableMapping[str, Any],
-        receive: Callable[[], Awaitable[Any]],
-        send: Callable[[Any], Awaitable[None]],
-    ) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        most = self._most_upload if scope["path"] == "/api/corrections/import" else _MOST_BODY
-        taken = 0
-        answered = False
-
-        async def limited() -> Any:
-            nonlocal taken
-            message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > most:
-                raise _TooLarge
-            return message
-
-        async def with_headers(message: Any) -> None:
-            nonlocal answered
-            if message["type"] == "http.response.start":
-                answered = True
-                names = {name.lower() for name, _ in message["headers"]}
-                more = [
-                    (k.lower().encode(), v.encode()) for k, v in _HEADERS.items() if k.lower().encode() not in names
-                ]
-                if scope["path"].startswith("/api/"):
-                    more.append((b"cache-control", b"no-store"))
-                message = {**message, "headers": [*message["headers"], *more]}
-            await send(message)
-
-        length = dict(scope["headers"]).get(b"content-length", b"0")
-        try:
-            if not length.isdigit() or int(length) > most:
-                raise _TooLarge
-            await self._app(scope, limited, with_headers)
-        except _TooLarge:
-            if answered:
-                raise
-            refuse = JSONResponse({"detail": f"too large: at most {most / 2**20:g} MiB are taken here"}, 413)
-            await refuse(scope, receive, with_headers)
-
-
-class _TooLarge(Exception):
-    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,8 +41,8 @@ class _Review:
     """What a server holds."""
 
     workspace: Workspace
-    desk: Desk
-    tries: Tries
+    service: ReviewService
+    attempts: LoginAttempts
     proxies: Proxies
     waveforms: Waveforms
     pages: Environment
@@ -150,24 +51,30 @@ class _Review:
 def create_app(workspace: Workspace) -> FastAPI:
     """The application over one workspace; one process serves it."""
     app = FastAPI(title="Flywheel review", docs_url=None, redoc_url=None, version="1")
+    most_proxies = int(workspace.config.review.proxies_gib * 2**30)
+    service = ReviewService(workspace)
     app.state.review = _Review(
-        workspace=workspace, desk=Desk(workspace), tries=Tries(), proxies=Proxies(workspace.root / "cache" / "proxies", int(workspace.config.review.proxies_gib * 2**30)),
-        waveforms=Waveforms(), pages=Environment(loader=PackageLoader("human_refine"), autoescape=select_autoescape()),
-    )  # fmt: skip
-    app.state.review.desk.queue.watch()
-    app.add_middleware(_Limits, most_upload=int(workspace.config.review.upload_mib * 2**20) + 4096)
+        workspace=workspace,
+        service=service,
+        attempts=LoginAttempts(),
+        proxies=Proxies(workspace.root / "cache" / "proxies", most_proxies),
+        waveforms=Waveforms(),
+        pages=Environment(loader=PackageLoader("human_refine"), autoescape=select_autoescape()),
+    )
+    service.queue.watch()
+    app.add_middleware(Limits, most_upload=int(workspace.config.review.upload_mib * 2**20) + 4096)
     app.include_router(_routes)
     app.mount("/static", StaticFiles(directory=str(resources.files("human_refine") / "static")), name="static")
 
-    def said(status: int) -> Callable[[Request, Exception], Response]:
+    def answer(status: int) -> Callable[[Request, Exception], Response]:
         return lambda _, error: JSONResponse({"detail": str(error)}, status)
 
-    app.add_exception_handler(Gone, said(410))
-    app.add_exception_handler(ValueError, said(422))
-    app.add_exception_handler(UserError, said(422))
-    app.add_exception_handler(MediaError, said(404))
+    app.add_exception_handler(Gone, answer(410))
+    app.add_exception_handler(ValueError, answer(422))
+    app.add_exception_handler(UserError, answer(422))
+    app.add_exception_handler(MediaError, answer(404))
     # A full disk, a database that is away: nothing typed is lost, the page keeps it and says so.
-    app.add_exception_handler(BorderError, said(503))
+    app.add_exception_handler(BorderError, answer(503))
     app.add_exception_handler(Conflict, _conflict)
     return app
 
@@ -181,8 +88,8 @@ def _conflict(_: Request, error: Exception) -> JSONResponse:
 
 
 def _review(request: Request) -> _Review:
-    found: _Review = request.app.state.review
-    return found
+    review: _Review = request.app.state.review
+    return review
 
 
 def _token(request: Request) -> str:
@@ -195,14 +102,15 @@ def _address(request: Request) -> str:
 
 
 def signed_in(request: Request) -> Person:
+    """The person whose token came with the request. Raises HTTPException where there is none."""
     review, token = _review(request), _token(request)
     person = person_of(review.workspace, token) if token else None
     if person is not None:
         return person
-    if review.tries.too_many(_address(request)):
+    if review.attempts.too_many(_address(request)):
         raise HTTPException(429, "too many wrong links from this address; wait a minute")
     if token:
-        review.tries.note(_address(request))
+        review.attempts.note(_address(request))
     raise HTTPException(401, "open the invite link that you were given")
 
 
@@ -211,7 +119,7 @@ SignedIn = Annotated[Person, Depends(signed_in)]
 
 
 def acting(request: Request, person: SignedIn, x_csrf_token: Annotated[str, Header()] = "") -> Person:
-    """Who changes something: a page of ours, or a script that brings its token itself."""
+    """The person, where the change comes from a page of ours or from a script that brings its token itself."""
     wanted = csrf_of(_token(request))
     if "authorization" not in request.headers and not hmac.compare_digest(x_csrf_token.encode(), wanted.encode()):
         raise HTTPException(403, "this page is old or foreign; load it again")
@@ -219,6 +127,7 @@ def acting(request: Request, person: SignedIn, x_csrf_token: Annotated[str, Head
 
 
 def leading(person: SignedIn) -> Person:
+    """The person, who must be a lead."""
     if person.role != "lead":
         raise HTTPException(403, "only leads may see this")
     return person
@@ -238,9 +147,9 @@ _routes = APIRouter()
 def invited(token: str, request: Request, review: Review) -> Response:
     if person_of(review.workspace, token) is None:
         closed, address = review.pages.get_template("closed.html"), _address(request)
-        if review.tries.too_many(address):
+        if review.attempts.too_many(address):
             return HTMLResponse(closed.render(why="Too many wrong links. Wait a minute."), 429)
-        review.tries.note(address)
+        review.attempts.note(address)
         return HTMLResponse(closed.render(why="This link is not valid (any more). Ask for a new one."), 401)
     answer = RedirectResponse("/", 303)
     answer.set_cookie(
@@ -264,7 +173,7 @@ def page(request: Request, review: Review) -> HTMLResponse:
 def lead_page(person: Leading, review: Review) -> HTMLResponse:
     return HTMLResponse(
         review.pages.get_template("lead.html").render(
-            person=person, said=effort(review.workspace), progress=review.desk.counts(person.name)
+            person=person, effort=effort(review.workspace), progress=review.service.counts(person.name)
         )
     )
 
@@ -275,7 +184,7 @@ def lead_page(person: Leading, review: Review) -> HTMLResponse:
 @_routes.get("/media/{clip_id}")
 def media(clip_id: Id, _: SignedIn, review: Review) -> FileResponse:
     """The clip's video, in whole or by ranges, as browsers play it."""
-    clip = review.desk.queue.clip(clip_id)
+    clip = review.service.queue.clip(clip_id)
     if clip is None:
         raise HTTPException(404, "no such clip")
     return FileResponse(review.proxies.file(clip), headers={"Cache-Control": "private, max-age=3600"})
@@ -284,7 +193,7 @@ def media(clip_id: Id, _: SignedIn, review: Review) -> FileResponse:
 @_routes.get("/api/waveform/{clip_id}")
 def waveform(clip_id: Id, _: SignedIn, review: Review) -> dict[str, list[float]]:
     """Peaks in [0, 1] over the clip's span; none where it is silent."""
-    clip = review.desk.queue.clip(clip_id)
+    clip = review.service.queue.clip(clip_id)
     if clip is None:
         raise HTTPException(404, "no such clip")
     return {"peaks": review.waveforms.peaks(clip)}
@@ -296,15 +205,18 @@ def waveform(clip_id: Id, _: SignedIn, review: Review) -> dict[str, list[float]]
 @_routes.post("/api/next")
 def take_next(body: NextBody, person: Acting, review: Review) -> dict[str, Any]:
     """The next text for this person, leased to it; ``item`` is null where nothing is left."""
-    return {"item": review.desk.take(person.name, without=body.without), "counts": review.desk.counts(person.name)}
+    return {
+        "item": review.service.take(person.name, without=body.without),
+        "counts": review.service.counts(person.name),
+    }
 
 
 @_routes.post("/api/lease")
 def renew(body: LeaseBody, person: Acting, review: Review) -> dict[str, bool]:
     """Keep a text that is open in the page; ``yours`` is false where another person has it now."""
-    if review.desk.queue.item(body.annotation_id) is None:
+    if not review.service.queue.has(body.annotation_id):
         raise HTTPException(404, "no such text")
-    return {"yours": review.desk.queue.lease(body.annotation_id, person.name)}
+    return {"yours": review.service.queue.lease(body.annotation_id, person.name)}
 
 
 @_routes.post("/api/corrections")
@@ -312,29 +224,25 @@ def save(body: SaveBody, person: Acting, review: Review) -> dict[str, Any]:
     """Keep what the person says of a text. 409 where something else stands by now; ``other`` says what."""
     if body.gold and person.role != "lead":
         raise HTTPException(403, "only leads say what is gold")
-    kept = review.desk.save(
-        person.name, body.annotation_id, body.verdict, text=body.text, reason=body.reason, seconds=body.seconds, base=body.base,
-        save_id=body.save_id, cues=[Cue(start_s=c.start_s, end_s=c.end_s, text=c.text) for c in body.cues],
-        gold=body.gold,
-    )  # fmt: skip
+    kept = review.service.save(person.name, body.request())
     return {"id": kept.id, "verdict": kept.verdict}
 
 
 @_routes.post("/api/undo")
 def undo(person: Acting, review: Review) -> dict[str, Any]:
     """Take back this person's last word; ``item`` is that text again, null where there is nothing to take back."""
-    return {"item": review.desk.undo(person.name), "counts": review.desk.counts(person.name)}
+    return {"item": review.service.undo(person.name), "counts": review.service.counts(person.name)}
 
 
 @_routes.get("/api/history/{annotation_id}")
 def history(annotation_id: Id, person: SignedIn, review: Review) -> dict[str, Any]:
     """Every word on a text: who, when, why, before, after; for leads, and for who has spoken on it."""
-    return {"history": review.desk.history(annotation_id, person.name, lead=person.role == "lead")}
+    return {"history": review.service.history(annotation_id, person.name, lead=person.role == "lead")}
 
 
 @_routes.get("/api/progress")
 def progress(person: SignedIn, review: Review) -> dict[str, int]:
-    return review.desk.counts(person.name)
+    return review.service.counts(person.name)
 
 
 @_routes.post("/api/corrections/import")
@@ -354,8 +262,12 @@ def upload(
         )
     if not preview:
         for change in report.changes:
-            review.desk.queue.note(change["annotation_id"], change["verdict"], change["refiner"])
+            review.service.queue.note(change["annotation_id"], change["verdict"], change["refiner"])
     return {
-        "added": report.added, "known": report.known, "refused": report.refused[:500],
-        "num_refused": len(report.refused), "changes": report.changes[:200], "preview": preview,
-    }  # fmt: skip
+        "added": report.added,
+        "known": report.known,
+        "refused": report.refused[:500],
+        "num_refused": len(report.refused),
+        "changes": report.changes[:200],
+        "preview": preview,
+    }

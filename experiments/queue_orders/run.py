@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 import trainers
 from annotators import Request, Sampling, build
@@ -39,8 +38,9 @@ from flywheel.rounds.stages._training import training_set
 from flywheel.rounds.stages.annotate import embed
 from flywheel.rounds.texts import CurrentTexts
 from flywheel.store import Workspace
-from human_refine.queue import in_order
-from human_refine.signals import SIGNALS, signal
+from human_refine.order import in_order
+from human_refine.signals import SIGNALS, clip_keys, signal
+from human_refine.texts import TextIndex
 
 COUNT = 24
 
@@ -73,20 +73,23 @@ def prepared(folder: Path, seed: int) -> RoundContext:
 def picks(context: RoundContext, seed: int) -> dict[str, list[str]]:
     """Order -> ids of the annotations that it shows first."""
     w = context.workspace
-    captions = w.annotations(kind=CAPTION).filter(pl.col("source") == "model")
-    said = set(w.corrections()["clip_id"])
-    current = captions.filter((pl.col("round") == 2) & ~pl.col("clip_id").is_in(list(said)))
-    train = {c.id: "train" for c in context.split("train")}
+    names = SIGNALS.names()
+    index = TextIndex(workspace=w, signals=names).refreshed()
+    said = clip_keys(w.corrections()["clip_id"].unique())
+    batch = index.batch(np.flatnonzero(~np.isin(index.clips(), said)).astype(np.int32))
+    train = {c.id for c in context.split("train")}
+    clip_of = dict(w.annotations(round=2, kind=CAPTION).select("id", "clip_id").iter_rows())
+    splits = ["train" if clip_of[i] in train else None for i in batch.rows["id"]]
     found: dict[str, list[str]] = {}
-    ids = sorted(i for i, c in current.select("id", "clip_id").iter_rows() if c in train)
+    ids = sorted(i for i, split in zip(batch.rows["id"], splits, strict=True) if split is not None)
     for draw in range(3):
         found[f"random {draw}"] = [ids[i] for i in np.random.default_rng([seed, draw]).permutation(len(ids))[:COUNT]]
-    values = {name: signal(name, w, current, captions) for name in SIGNALS}
-    for name in SIGNALS:
-        found[name] = [i.annotation_id for i in in_order(current, train, 0.0, [(name, values[name])])][:COUNT]
+    values = {name: signal(name)(batch) for name in names}
+    for name in names:
+        found[name] = [i for i, _ in in_order(batch.rows["id"], splits, 0.0, {name: values[name]})][:COUNT]
     settings = w.config.review
-    mixed = in_order(current, train, settings.random_share, [(n, values[n]) for n in settings.order])
-    found["mixed"] = [i.annotation_id for i in mixed][:COUNT]
+    mixed = in_order(batch.rows["id"], splits, settings.random_share, {n: values[n] for n in settings.order})
+    found["mixed"] = [i for i, _ in mixed][:COUNT]
     return found
 
 

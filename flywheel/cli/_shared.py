@@ -85,7 +85,7 @@ def command(function: Callable[_P, None]) -> Callable[_P, None]:
 
 def print_text(text: str, end: str = "\n") -> None:
     """Print a result on stdout."""
-    print(text, end=end, file=_results[-1] if _results else sys.stdout)
+    print(text, end=end, file=_results[-1] if _results else sys.stdout, flush=True)
 
 
 def print_json(values: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,25 +25,14 @@ def review(
     ] = "127.0.0.1",
 ) -> None:
     """Serve the review page until interrupted. Who may use it: 'flywheel invite'."""
-    import uvicorn
+    from human_refine.serve import serve
 
-    from human_refine.server import create_app
-
-    workspace = open_workspace(config, set_)
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-            # Whoever reads the address below may come at once: they wait until the page is up, and are not turned away.
-            listener.listen()
-        except OSError as error:
-            raise UserError(
-                f"flywheel review: {host}:{port} can't be had ({error.strerror}). Name another with --port."
-            ) from error
-        url = f"http://{host}:{listener.getsockname()[1]}"
-        server = uvicorn.Server(uvicorn.Config(create_app(workspace), log_level="warning", server_header=False))
-        print(f"{url} serves the review page. Ctrl-C ends it.", flush=True)
-        server.run(sockets=[listener])
+    serve(
+        open_workspace(config, set_),
+        host,
+        port,
+        lambda url: print_text(f"{url} serves the review page. Ctrl-C ends it."),
+    )
 
 
 def invite(

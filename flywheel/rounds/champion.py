@@ -127,19 +127,20 @@ def suspects(workspace: Workspace, least: float) -> dict[str, str]:
     """Refiner -> why that one is not to be trusted: surely (95 %, exact) less right on gold than ``least`` and on the mean no nearer to it than what was shown, or agreeing with the others far less (by .2 of word F1,
     and at a hundredth over all refiners) than they do among themselves. Who is excluded is not asked of."""
     found = {}
-    rows = effort(workspace)["refiners"]
+    rows = effort(workspace).refiners
     for row in rows:
-        gold, apart = row["gold"], row.get("agreement_of_others", 0.0) - row.get("agreement", 0.0)
-        if apart > 0.2 and row["agreement_p"] < 0.01 / len(rows):
-            found[row["refiner"]] = (
-                f"agrees with others by {row['agreement']:.2f} on {row['shared']} shared texts, the others among themselves by {row['agreement_of_others']:.2f} "
-                f"('flywheel exclude {row['refiner']}' leaves that one's words out)"
+        gold, peers = row.gold, row.peers
+        if peers is not None and peers.others - peers.value > 0.2 and peers.p_value < 0.01 / len(rows):
+            found[row.refiner] = (
+                f"agrees with others by {peers.value:.2f} on {peers.shared} shared texts, "
+                f"the others among themselves by {peers.others:.2f} "
+                f"('flywheel exclude {row.refiner}' leaves that one's words out)"
             )
         # Who words it otherwise than the lead still comes nearer to gold than what was shown; who does not look does not.
-        if gold and gold["high"] < least and (gold["f1"] or 0.0) <= gold["f1_before"]:
-            found[row["refiner"]] = (
-                f"had {gold['right']} of {gold['seen']} gold items right, at most {gold['high']:.0%} by the 95 % interval, "
-                f"{least:.0%} are asked for (gate.min_gold_accuracy; 'flywheel exclude {row['refiner']}' leaves that one's words out)"
+        if gold is not None and gold.high < least and (gold.f1 or 0.0) <= gold.f1_before:
+            found[row.refiner] = (
+                f"had {gold.right} of {gold.seen} gold items right, at most {gold.high:.0%} by the 95 % interval, "
+                f"{least:.0%} are asked for (gate.min_gold_accuracy; 'flywheel exclude {row.refiner}' leaves that one's words out)"
             )
     return found
 

@@ -66,14 +66,19 @@ class RoundContext:
                 engines.check(model.engine)
             except UserError as error:
                 raise UserError(f"models.{role}.engine: {error}") from error
+        hints = [hint for hint in HINTS if hint != "timed_transcript"]
         for key, names, known in (
-            ("annotate.hints", config.annotate.hints, [hint for hint in HINTS if hint != "timed_transcript"]),
+            ("annotate.hints", config.annotate.hints, hints),
             ("annotate.select", (config.annotate.select,), list(SELECTIONS)),
-            ("review.order", config.review.order, list(signals.SIGNALS)),
         ):
             for name in names:
                 if name not in known:
                     raise UserError(f"{key}: '{name}' is unknown. There are {', '.join(known)}.")
+        for name in config.review.order:
+            try:
+                signals.SIGNALS.check(name)
+            except UserError as error:
+                raise UserError(f"review.order: {error}") from error
         asked = {prompt.role for prompt in (self.prompt, *self.extra_prompts)}
         for role in sorted(asked - config.models.keys()):
             names_ = ", ".join(prompt.name for prompt in (self.prompt, *self.extra_prompts) if prompt.role == role)

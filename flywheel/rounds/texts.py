@@ -14,7 +14,7 @@ from flywheel.metrics.paired import paired_test
 from flywheel.store import View
 from flywheel.store.view import annotation_of
 from human_refine.gold import gold_texts
-from human_refine.people import heard, leads
+from human_refine.people import active_corrections, leads
 
 #: An older source that anchors find worse at this level leaves the mix.
 _WORSE = 0.05
@@ -65,7 +65,7 @@ class CurrentTexts:
         self._workspace = workspace
         #: Clips that check refiners: nothing learns from them, or is measured on them.
         self.gold = frozenset(gold_texts(workspace))
-        corrections = heard(workspace)
+        corrections = active_corrections(workspace)
         self._by_id = self._corrected_captions({c.annotation_id for c in corrections})
         clips = workspace.records.rows("clips", {a.clip_id for a in self._by_id.values()})
         self._split: dict[str, str] = dict(clips.select("id", "split").iter_rows())

@@ -37,6 +37,10 @@ class RecordReader:
         with self._db.transaction() as connection:
             return int(connection.execute(self._seen(query, kind, round)).scalar_one())
 
+    def shards(self, kind: str, *, round: int | None = None) -> list[Shard]:
+        """The committed shards, in the order of their commits."""
+        return self._shards(kind, round)
+
     def rounds(self, kind: str) -> list[int]:
         """Rounds that have records of this kind, in order."""
         return sorted({shard.round for shard in self._shards(kind) if shard.round is not None})

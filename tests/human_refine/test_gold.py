@@ -10,9 +10,8 @@ import pytest
 
 from flywheel.demo import Oracle
 from flywheel.rounds import RoundContext
-from flywheel.rounds.mix import training_examples
-from flywheel.rounds.stages.review import num_corrections
-from flywheel.rounds.texts import CurrentTexts, SourceChoice
+from flywheel.rounds.stages import num_corrections, training_examples
+from flywheel.rounds.texts import SourceChoice, Texts
 from flywheel.store import Workspace
 from human_refine import import_gold
 from human_refine.effort import effort
@@ -61,14 +60,14 @@ def test_gold_names_who_does_not_look(half_gold: Workspace, corpus: Path) -> Non
     for items in (seen, also):
         ids = [i["annotation_id"] for i in items]
         assert len(ids) == len(set(ids)), "nobody judges the same twice"
-    said = {r["refiner"]: r["gold"] for r in effort(half_gold, 1)["refiners"]}
-    assert said["careful"]["right"] == said["careful"]["seen"] == sum(i["clip_id"] in gold for i in seen)
-    assert (said["careful"]["accuracy"], said["careful"]["f1"]) == (1, 1)
-    assert said["lazy"]["seen"] == sum(i["clip_id"] in gold for i in also) > 0
-    assert said["lazy"]["right"] == 0, "the fake engine's texts are wrong"
-    assert said["lazy"]["high"] < 1
-    assert said["lazy"]["f1"] == said["lazy"]["f1_before"] < 0.7
-    texts = CurrentTexts(half_gold)
+    scores = {row.refiner: row.gold for row in effort(half_gold, 1).refiners}
+    assert scores["careful"].right == scores["careful"].seen == sum(i["clip_id"] in gold for i in seen)
+    assert (scores["careful"].accuracy, scores["careful"].f1) == (1, 1)
+    assert scores["lazy"].seen == sum(i["clip_id"] in gold for i in also) > 0
+    assert scores["lazy"].right == 0, "the fake engine's texts are wrong"
+    assert scores["lazy"].high < 1
+    assert scores["lazy"].f1 == scores["lazy"].f1_before < 0.7
+    texts = Texts(half_gold)
     assert not set(texts.human) & set(gold)
     assert not {
         e.clip_id
@@ -78,7 +77,7 @@ def test_gold_names_who_does_not_look(half_gold: Workspace, corpus: Path) -> Non
     } & set(gold)
     others = half_gold.annotations(round=1, kind="caption").height - len(gold)
     assert num_corrections(RoundContext(half_gold), 1) == 2 * others
-    assert effort(half_gold, 1)["overlap"] == others, "what many said of gold is no measure of agreement"
+    assert effort(half_gold, 1).overlap == others, "what many said of gold is no measure of agreement"
 
 
 def test_two_people_judge_the_same_gold_alone(half_gold: Workspace) -> None:

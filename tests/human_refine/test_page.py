@@ -9,7 +9,6 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-import polars as pl
 import pytest
 import sqlalchemy as sql
 from fastapi.testclient import TestClient
@@ -23,7 +22,6 @@ from flywheel.rounds.stages.review import num_corrections
 from flywheel.rounds.texts import CurrentTexts
 from flywheel.store import Workspace
 from human_refine.people import invite
-from human_refine.queue import in_order
 from human_refine.server import COOKIE, create_app
 from tests.conftest import ON_POSTGRESQL
 
@@ -142,7 +140,7 @@ def test_timed_cues(ann: Refiner, workspace: Workspace, app: object) -> None:
     ]  # fmt: skip
     with workspace.lock():
         workspace.add_annotations(rows, 1)
-    app.state.review.desk.queue.refresh(force=True)  # type: ignore[attr-defined]
+    app.state.review.service.queue.refresh(force=True)  # type: ignore[attr-defined]
     found = {}
     while (item := ann.next()) is not None:
         if item["kind"] == "caption":
@@ -184,7 +182,7 @@ def test_who_spoke_is_not_asked_again_in_the_next_round(ann: Refiner, workspace:
     )
     context.ask(context.split("train", "anchor"), by=0, round=2)
     context.workspace.database.close()
-    app.state.review.desk.queue.refresh(force=True)  # type: ignore[attr-defined]
+    app.state.review.service.queue.refresh(force=True)  # type: ignore[attr-defined]
     seen = set()
     while (item := ann.next()) is not None:
         assert item["round"] == 2
@@ -193,33 +191,6 @@ def test_who_spoke_is_not_asked_again_in_the_next_round(ann: Refiner, workspace:
         ann.say(item, "accept")
     assert first["clip_id"] not in seen
     assert second["clip_id"] in seen, "what was skipped may be asked again of a new text"
-
-
-def test_the_order_of_the_queue() -> None:
-    """Anchors at random alone and evenly; of the rest half at random, half in turns by what speaks for them."""
-    count = 400
-    frame = pl.DataFrame(
-        {"id": [f"a{i:03d}" for i in range(count)], "clip_id": [f"c{i:03d}" for i in range(count)], "round": [2] * count,
-         "text": ["x"] * count, "mean_logprob": [-i / count for i in range(count)]}
-    )  # fmt: skip
-    splits = {f"c{i:03d}": "anchor" if i % 10 == 0 else "test" if i % 10 == 1 else "train" for i in range(count)}
-    doubt = {f"a{i:03d}": i / count for i in range(count)}
-    noise = {f"a{i:03d}": 1.0 for i in range(2, 12)}
-    items = in_order(frame, splits, 0.5, [("doubt", doubt), ("noise", noise)])
-    assert len(items) == len({i.annotation_id for i in items}) == 360, "each once, and nothing of the test split"
-    for part in (items[:90], items[90:180], items[180:270]):
-        assert 9 <= sum(i.why == "anchor" for i in part) <= 11
-    assert all((i.why == "anchor") == (splits[i.clip_id] == "anchor") for i in items)
-    first = [i for i in items if i.why != "anchor"][:60]
-    assert 28 <= sum(i.why == "random" for i in first) <= 32
-    assert {i.annotation_id for i in items if i.why == "noise"} <= set(noise)
-    doubted = [i.annotation_id for i in items if i.why == "doubt"]
-    assert doubted == sorted(doubted, reverse=True)
-    assert doubted[0] == "a399"
-    anchors = [i.annotation_id for i in items if i.why == "anchor"]
-    assert anchors not in (sorted(anchors), sorted(anchors, reverse=True))
-    assert {i.why for i in in_order(frame, splits, 1.0, [("doubt", doubt)])} == {"anchor", "random"}
-    assert "random" not in {i.why for i in in_order(frame, splits, 0.0, [("doubt", doubt)])}
 
 
 def test_suspected_and_changed_texts_come_forward(workspace: Workspace) -> None:
@@ -239,8 +210,8 @@ def test_suspected_and_changed_texts_come_forward(workspace: Workspace) -> None:
         workspace.add_annotations(rows, 2)
     queue = create_app(
         Workspace.open(workspace.root, ["review.random_share=0", "review.order=[doubt,change,noise]"])
-    ).state.review.desk.queue
-    first = [item for item in queue._view.items if item.why != "anchor"][:3]
+    ).state.review.service.queue
+    first = [place for place in queue.places() if place.why != "anchor"][:3]
     assert [item.why for item in first] == ["doubt", "change", "noise"]
     assert [item.annotation_id for item in first[1:]] == [f"second-{changed['id']}", f"second-{suspect['id']}"]
 
@@ -302,17 +273,17 @@ def test_a_lease_that_ran_out_is_another_persons(ann: Refiner, bob: Refiner, wor
 
 
 def test_a_clock_that_is_set_back(ann: Refiner, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    import human_refine.desk as desk
+    import human_refine.service as service
 
     item = ann.next()
     ann.say(item, "edit", "First.")
 
-    class Back(desk.datetime):  # type: ignore[misc, name-defined]
+    class Back(service.datetime):  # type: ignore[misc, name-defined]
         @classmethod
         def now(cls, tz: object = None) -> object:
-            return desk.datetime(2001, 1, 1, tzinfo=desk.UTC)
+            return service.datetime(2001, 1, 1, tzinfo=service.UTC)
 
-    monkeypatch.setattr(desk, "datetime", Back)
+    monkeypatch.setattr(service, "datetime", Back)
     ann.http.post("/api/undo")
     monkeypatch.undo()
     assert CurrentTexts(workspace).human == {}, "what was taken back is not put before what it takes back"
@@ -423,7 +394,7 @@ def test_what_comes_from_files_while_the_page_is_served(
     file = tmp_path / "c.csv"
     file.write_text("annotation_id,verdict,refiner\n" + "".join(f"{i},accept,bob\n" for i in sorted(ids)[2:]))
     assert import_corrections(workspace, file).added == len(ids) - 2
-    app.state.review.desk.queue._look()  # type: ignore[attr-defined]
+    app.state.review.service.queue._look()  # type: ignore[attr-defined]
     seen = set()
     while (item := ann.next()) is not None:
         seen.add(item["annotation_id"])
@@ -499,7 +470,7 @@ def test_media_is_no_way_to_files(ann: Refiner, path: str) -> None:
 
 def test_a_video_that_is_gone(ann: Refiner, workspace: Workspace) -> None:
     item = ann.next()
-    clip = create_app(workspace).state.review.desk.queue.clip(item["clip_id"])
+    clip = create_app(workspace).state.review.service.queue.clip(item["clip_id"])
     with workspace.database.transaction() as connection:
         connection.execute(sql.text("UPDATE locations SET uri = '/nowhere.mp4'"))
     fresh = TestClient(create_app(workspace), headers={"Authorization": f"Bearer {ann.token}"})

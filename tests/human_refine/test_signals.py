@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from flywheel.rounds.annotate import write_texts
 
 from flywheel.core.types import Correction
 from flywheel.ingest import ingest
 from flywheel.rounds import RoundContext
-from flywheel.rounds.stages.annotate import embed
+from flywheel.rounds.stages import embed
 from flywheel.store import Workspace
 from human_refine.media import Proxies
 from human_refine.queue import Queue
-from human_refine.signals import farthest_first
+from human_refine.signals.novelty import farthest_first
 
 Make = Callable[..., Workspace]
 
@@ -49,25 +50,26 @@ def test_what_is_like_what_people_saw_comes_last(make_workspace: Make, corpus: P
     with w.lock():
         ingest(w, [str(corpus / "corpus")])
         context = RoundContext(w)
-        context.ask(context.split("train"), by=0, round=1)
+        write_texts(context, context.split("train"), by=0, round=1)
         assert embed(context) == len(context.split("train"))
         assert embed(context) == 0, "made once"
     vectors = dict(w.records.read("embeddings").select("clip_id", "vector").iter_rows())
     points = {c: np.array(v, dtype=np.float32) for c, v in vectors.items()}
     assert all(abs(float(np.linalg.norm(p)) - 1) < 1e-5 for p in points.values())
-    first = Queue(w)._view.items
-    assert {i.why for i in first} == {"novelty"}
-    seen = first[0]
+    clip_of = dict(w.annotations(round=1).select("id", "clip_id").iter_rows())
+    first = list(Queue(w).places())
+    assert {place.why for place in first} == {"novelty"}
+    seen = clip_of[first[0].annotation_id]
     w.add_corrections(
         [
             Correction(
-                id="k", annotation_id=seen.annotation_id, clip_id=seen.clip_id, verdict="accept", text="", refiner="r",
+                id="k", annotation_id=first[0].annotation_id, clip_id=seen, verdict="accept", text="", refiner="r",
                 at=datetime(2026, 1, 1, tzinfo=UTC),
             )
         ]
     )  # fmt: skip
-    order = [i.clip_id for i in Queue(w)._view.items if i.clip_id != seen.clip_id]
-    far = max(order, key=lambda c: 1 - float(points[c] @ points[seen.clip_id]))
+    order = [clip for place in Queue(w).places() if (clip := clip_of[place.annotation_id]) != seen]
+    far = max(order, key=lambda c: 1 - float(points[c] @ points[seen]))
     assert order[0] == far
 
 
@@ -80,7 +82,7 @@ def test_the_same_clip_is_the_same_point(make_workspace: Make, corpus: Path) -> 
         ingest(w, [str(corpus / "corpus")])
     context = RoundContext(w)
     vlm = context.load(context.base)
-    pictures = [context.input(c) for c in sorted(context.clips)[:6]]
+    pictures = [context.picture(c) for c in sorted(context.clips)[:6]]
     together = clip_embeddings(vlm, context.builder(vlm.processor), pictures, "What happens?")
     alone = clip_embeddings(vlm, context.builder(vlm.processor), pictures, "What happens?", batch_size=1)
     assert together.shape[0] == 6
@@ -119,7 +121,7 @@ def test_a_queue_without_embeddings_is_random(make_workspace: Make, corpus: Path
     with w.lock():
         ingest(w, [str(corpus / "corpus")])
         context = RoundContext(w)
-        context.ask(context.split("train"), by=0, round=1)
-    items = Queue(w)._view.items
-    assert {i.why for i in items} == {"random"}
-    assert len(items) == w.annotations(round=1).filter(pl.col("kind") == "caption").height
+        write_texts(context, context.split("train"), by=0, round=1)
+    places = list(Queue(w).places())
+    assert {place.why for place in places} == {"random"}
+    assert len(places) == w.annotations(round=1).filter(pl.col("kind") == "caption").height

@@ -270,20 +270,25 @@ def _has_anchor(text: str, entry: _Entry) -> bool:
         # An alias is its anchor's node.
         return True
     start, end = entry.key.start_mark.index, _end(text, entry.value)
-    return any(getattr(event, "anchor", None) and start <= event.start_mark.index < end for event in _events(text))
+    return any(getattr(event, "anchor", None) and start <= _at(event.start_mark) < end for event in _events(text))
 
 
 def _end(text: str, node: yaml.Node) -> int:
     """Where a node's own text ends: blocks claim the comments and blank lines behind them."""
     kinds = (yaml.ScalarEvent, yaml.AliasEvent, yaml.SequenceEndEvent, yaml.MappingEndEvent)
     ends = [
-        event.end_mark.index
+        _at(event.end_mark)
         for event in _events(text)
         if isinstance(event, kinds)
-        and event.start_mark.index < event.end_mark.index
-        and node.start_mark.index <= event.start_mark.index < node.end_mark.index
+        and _at(event.start_mark) < _at(event.end_mark)
+        and _at(node.start_mark) <= _at(event.start_mark) < _at(node.end_mark)
     ]
     return len(text[: max(ends)].rstrip()) if ends else int(node.end_mark.index)
+
+
+def _at(mark: Any) -> int:
+    """The place of a mark in the text; what is parsed from text has one."""
+    return int(mark.index)
 
 
 def _lines(text: str) -> list[str]:

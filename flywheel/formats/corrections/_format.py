@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ class CorrectionFormat:
 
     endings: tuple[str, ...]
     read: Callable[[bytes, str], Iterator[CorrectionRow]]
-    write: Callable[[Sequence[ReviewRow], Path], None]
+    write: Callable[[Iterable[ReviewRow], Path], None]
     texts: bool = True
     cues: bool = False
     plain: bool = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import polars as pl
 
@@ -21,7 +21,7 @@ def blank_row(row: ReviewRow) -> dict[str, str]:
     }
 
 
-def table(rows: Sequence[ReviewRow]) -> pl.DataFrame:
+def table(rows: Iterable[ReviewRow]) -> pl.DataFrame:
     """The texts as a frame; all columns are strings."""
     columns = ("annotation_id", "uri", "model_text", "verdict", "text", "refiner")
     return pl.DataFrame([blank_row(row) for row in rows], schema=dict.fromkeys(columns, pl.String))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from flywheel.formats.corrections._format import CorrectionFormat
@@ -45,7 +45,7 @@ def _row(line: int, header: Sequence[str], cells: Sequence[str]) -> CorrectionRo
     return checked_row(line, dict(zip(header, cells, strict=True)))
 
 
-def _write(rows: Sequence[ReviewRow], out: Path) -> None:
+def _write(rows: Iterable[ReviewRow], out: Path) -> None:
     table(rows).write_csv(out)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -23,7 +23,7 @@ def _read(content: bytes, _: str) -> Iterator[CorrectionRow]:
         yield checked_row(line, {name: value for name, value in row.items() if value is not None})
 
 
-def _write(rows: Sequence[ReviewRow], out: Path) -> None:
+def _write(rows: Iterable[ReviewRow], out: Path) -> None:
     table(rows).write_parquet(out)
 
 

@@ -13,7 +13,7 @@ from flywheel.rounds.figures import names
 from flywheel.rounds.stages._stage import Stage
 from human_refine.effort import effort
 from human_refine.gold import gold_texts
-from human_refine.people import heard
+from human_refine.people import active_corrections
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +37,13 @@ def run(context: RoundContext, round: int) -> ReviewResult:
     have, wanted = num_corrections(context, round), context.config.review.wait_for
     if have < wanted:
         raise Waiting(round, have, wanted)
-    return ReviewResult(num_corrections=have, effort=effort(context.workspace, round))
+    return ReviewResult(num_corrections=have, effort=effort(context.workspace, round).to_json())
 
 
 def num_corrections(context: RoundContext, round: int) -> int:
     """How many corrections of a round's captions stand; gold is not counted."""
     gold = gold_texts(context.workspace)
-    corrections = heard(context.workspace)
+    corrections = active_corrections(context.workspace)
     rows = context.workspace.records.rows("annotations", {c.annotation_id for c in corrections})
     captions = rows.filter(round=round, kind="caption", purpose="learn").select("id", "clip_id")
     ids = {annotation_id for annotation_id, clip_id in captions.iter_rows() if clip_id not in gold}

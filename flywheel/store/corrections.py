@@ -1,0 +1,89 @@
+"""Corrections by text, by person and by id: queries that never read the whole table into objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sql
+
+from flywheel.core.types import Correction, Verdict
+from flywheel.store import schema as db
+from flywheel.store.workspace import Workspace
+
+_KEYS_A_QUERY = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spoken:
+    """How many corrections a person gave, those taken back included but not the taking back."""
+
+    today: int
+    in_all: int
+
+
+def corrections_of(workspace: Workspace, annotation_id: str) -> list[Correction]:
+    """All corrections of one text."""
+    query = sql.select(db.corrections).where(db.corrections.c.annotation_id == annotation_id)
+    with workspace.database.transaction() as connection:
+        rows = [dict(row) for row in connection.execute(query).mappings()]
+    return [Correction(**{**row, "at": datetime.fromisoformat(row["at"])}) for row in rows]
+
+
+def verdicts_by(workspace: Workspace, refiner: str) -> list[tuple[str, Verdict]]:
+    """Text id and verdict of a person's corrections, newest first."""
+    query = sql.select(db.corrections.c.annotation_id, db.corrections.c.verdict)
+    query = query.where(db.corrections.c.refiner == refiner)
+    with workspace.database.transaction() as connection:
+        rows = connection.execute(query.order_by(db.corrections.c.at.desc(), db.corrections.c.id.desc())).all()
+    return [(row.annotation_id, row.verdict) for row in rows]
+
+
+def all_verdicts(workspace: Workspace) -> list[tuple[str, Verdict, str]]:
+    """Text id, verdict and refiner of all corrections, oldest first."""
+    columns = (db.corrections.c.annotation_id, db.corrections.c.verdict, db.corrections.c.refiner)
+    with workspace.database.transaction() as connection:
+        rows = connection.execute(sql.select(*columns).order_by(db.corrections.c.at, db.corrections.c.id))
+        return [(row.annotation_id, row.verdict, row.refiner) for row in rows]
+
+
+def corrected_ids(workspace: Workspace) -> set[str]:
+    """Ids of the texts that somebody said anything about."""
+    with workspace.database.transaction() as connection:
+        return set(connection.execute(sql.select(db.corrections.c.annotation_id).distinct()).scalars())
+
+
+def corrected_clips(workspace: Workspace) -> list[str]:
+    """Ids of the clips with a correction, in the order of their first one."""
+    query = sql.select(db.corrections.c.clip_id).order_by(db.corrections.c.at, db.corrections.c.id)
+    with workspace.database.transaction() as connection:
+        return list(dict.fromkeys(connection.execute(query).scalars()))
+
+
+def known_correction_ids(workspace: Workspace, ids: Iterable[str]) -> set[str]:
+    """Which of these corrections are in the table."""
+    wanted = list(ids)
+    present: set[str] = set()
+    with workspace.database.transaction() as connection:
+        for start in range(0, len(wanted), _KEYS_A_QUERY):
+            some = db.corrections.c.id.in_(wanted[start : start + _KEYS_A_QUERY])
+            present.update(connection.execute(sql.select(db.corrections.c.id).where(some)).scalars())
+    return present
+
+
+def latest_correction_at(workspace: Workspace) -> datetime | None:
+    """The time of the newest correction; None where there is none."""
+    with workspace.database.transaction() as connection:
+        at = connection.execute(sql.select(sql.func.max(db.corrections.c.at))).scalar()
+    return datetime.fromisoformat(at) if at is not None else None
+
+
+def spoken_by(workspace: Workspace, refiner: str, since: str) -> Spoken:
+    """Numbers of a person's corrections, in all and since a day (ISO date, UTC)."""
+    given = (db.corrections.c.refiner == refiner) & (db.corrections.c.verdict != "withdraw")
+    query = sql.select(sql.func.count()).select_from(db.corrections)
+    with workspace.database.transaction() as connection:
+        in_all = connection.execute(query.where(given)).scalar_one()
+        today = connection.execute(query.where(given & (db.corrections.c.at >= since))).scalar_one()
+    return Spoken(today=int(today), in_all=int(in_all))

@@ -1,0 +1,51 @@
+"""Leases: which text lies before whom, and until when. They outlast a process and are the same for all of them."""
+
+from __future__ import annotations
+
+import time
+
+import sqlalchemy as sql
+
+from flywheel.store import schema as db
+from flywheel.store.workspace import Workspace
+
+
+def take_lease(workspace: Workspace, key: str, refiner: str, seconds: float) -> bool:
+    """Takes or renews a lease; returns whether it is this person's now. One statement decides, whichever process asks."""
+    now = time.time()
+    values = {"refiner": refiner, "until": now + seconds}
+    with workspace.database.transaction() as connection:
+        free = (db.leases.c.annotation_id == key) & ((db.leases.c.until <= now) | (db.leases.c.refiner == refiner))
+        if connection.execute(sql.update(db.leases).where(free).values(**values)).rowcount:
+            return True
+        return bool(workspace.database.insert_new(connection, db.leases, [{"annotation_id": key, **values}]))
+
+
+def release_lease(workspace: Workspace, key: str, refiner: str) -> None:
+    """Ends a person's lease, where there is one."""
+    held = (db.leases.c.annotation_id == key) & (db.leases.c.refiner == refiner)
+    with workspace.database.transaction() as connection:
+        connection.execute(sql.delete(db.leases).where(held))
+
+
+def holder_of(workspace: Workspace, key: str) -> str:
+    """Name of the person whose lease runs; empty where none does."""
+    query = sql.select(db.leases.c.refiner).where(db.leases.c.annotation_id == key, db.leases.c.until > time.time())
+    with workspace.database.transaction() as connection:
+        return str(connection.execute(query).scalar() or "")
+
+
+def keys_of(workspace: Workspace, refiner: str) -> set[str]:
+    """Keys of this person's running leases."""
+    return _running(workspace, db.leases.c.refiner == refiner)
+
+
+def keys_of_others(workspace: Workspace, refiner: str) -> set[str]:
+    """Keys of everybody else's running leases."""
+    return _running(workspace, db.leases.c.refiner != refiner)
+
+
+def _running(workspace: Workspace, whose: sql.ColumnElement[bool]) -> set[str]:
+    query = sql.select(db.leases.c.annotation_id).where(whose, db.leases.c.until > time.time())
+    with workspace.database.transaction() as connection:
+        return set(connection.execute(query).scalars())

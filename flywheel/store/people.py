@@ -1,0 +1,74 @@
+"""Who may refine, and whose corrections are left out: the tables of names, roles, token hashes and exclusions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sql
+
+from flywheel.core.types import content_id
+from flywheel.store import schema as db
+from flywheel.store.view import View
+from flywheel.store.workspace import Workspace
+
+
+def put_refiner(workspace: Workspace, name: str, role: str, token_hash: str) -> None:
+    """Writes a name's role and token; an earlier token of the same name ends."""
+    values = {"role": role, "token_hash": token_hash, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+    with workspace.database.transaction() as connection:
+        if not connection.execute(sql.update(db.refiners).where(db.refiners.c.name == name).values(**values)).rowcount:
+            connection.execute(sql.insert(db.refiners).values(name=name, **values))
+
+
+def refiner_with_token(workspace: Workspace, token_hash: str) -> tuple[str, str] | None:
+    """Name and role of the holder of a token; None where nobody holds it."""
+    query = sql.select(db.refiners.c.name, db.refiners.c.role).where(db.refiners.c.token_hash == token_hash)
+    with workspace.database.transaction() as connection:
+        row = connection.execute(query).first()
+    return (row.name, row.role) if row is not None else None
+
+
+def names_with_role(workspace: View, role: str) -> frozenset[str]:
+    """Names of all refiners with this role."""
+    with workspace.database.transaction() as connection:
+        return frozenset(connection.execute(sql.select(db.refiners.c.name).where(db.refiners.c.role == role)).scalars())
+
+
+def is_refiner(workspace: Workspace, name: str) -> bool:
+    """Whether this name was invited, or gave a correction."""
+    spoke = sql.select(db.corrections.c.id).where(db.corrections.c.refiner == name).limit(1)
+    invited = sql.select(db.refiners.c.name).where(db.refiners.c.name == name)
+    with workspace.database.transaction() as connection:
+        return any(connection.execute(query).first() is not None for query in (spoke, invited))
+
+
+def add_exclusion(workspace: Workspace, name: str, *, excluded: bool, reason: str) -> None:
+    """Adds a row that leaves a name out or takes it in again; the newest row of a name counts."""
+    with workspace.database.transaction() as connection:
+        newest = connection.execute(sql.select(sql.func.max(db.exclusions.c.at))).scalar()
+        at = time_after(newest)
+        row = {
+            "id": content_id("exclude", name, not excluded, at),
+            "refiner": name,
+            "excluded": excluded,
+            "reason": reason,
+            "at": at,
+        }
+        connection.execute(sql.insert(db.exclusions).values(**row))
+
+
+def excluded_names(workspace: View) -> frozenset[str]:
+    """Names whose newest exclusion row leaves them out."""
+    columns = (db.exclusions.c.refiner, db.exclusions.c.excluded)
+    query = sql.select(*columns).order_by(db.exclusions.c.at, db.exclusions.c.id)
+    with workspace.database.transaction() as connection:
+        newest = {row.refiner: row.excluded for row in connection.execute(query)}
+    return frozenset(name for name, excluded in newest.items() if excluded)
+
+
+def time_after(newest: str | None) -> str:
+    """The time as ISO text, later than ``newest``: a clock that is set back must not put a row before its past."""
+    now = datetime.now(UTC)
+    if newest is not None:
+        now = max(now, datetime.fromisoformat(newest) + timedelta(microseconds=1))
+    return now.isoformat()

@@ -1,0 +1,61 @@
+"""The bodies that the page's API takes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from flywheel.core.types import Cue
+from human_refine.saving import SaveRequest
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class NextBody(_Body):
+    """``without`` is a text that the person does not want now."""
+
+    without: str = Field("", max_length=64)
+
+
+class LeaseBody(_Body):
+    annotation_id: str = Field(max_length=64)
+
+
+class CueBody(_Body):
+    """Seconds from the clip's start."""
+
+    start_s: float = Field(ge=0, le=1e6, allow_inf_nan=False)
+    end_s: float = Field(ge=0, le=1e6, allow_inf_nan=False)
+    text: str
+
+
+class SaveBody(_Body):
+    """``base`` is the correction that stood when the page was loaded, ``save_id`` is made anew by the page for each saving."""
+
+    annotation_id: str = Field(min_length=1, max_length=64)
+    verdict: Literal["accept", "edit", "reject", "skip", "cant_tell"]
+    text: str = ""
+    cues: list[CueBody] = Field(default_factory=list, max_length=500)
+    reason: str = ""
+    #: A lead's text that is to check others with from now on.
+    gold: bool = False
+    seconds: float = Field(0.0, ge=0, le=86_400, allow_inf_nan=False)
+    base: str = Field("", max_length=64)
+    save_id: str = Field(min_length=8, max_length=64, pattern=r"^[\w\-]+$")
+
+    def request(self) -> SaveRequest:
+        """The same, as the service takes it."""
+        return SaveRequest(
+            annotation_id=self.annotation_id,
+            verdict=self.verdict,
+            text=self.text,
+            reason=self.reason,
+            seconds=self.seconds,
+            base=self.base,
+            save_id=self.save_id,
+            cues=[Cue(start_s=cue.start_s, end_s=cue.end_s, text=cue.text) for cue in self.cues],
+            gold=self.gold,
+        )

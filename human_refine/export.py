@@ -1,0 +1,99 @@
+"""The queue as a file, for people who correct elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from flywheel.core.errors import UserError
+from flywheel.core.types import LEARN, Clip
+from flywheel.formats import corrections as formats
+from flywheel.formats.rows import ReviewRow
+from flywheel.store import Workspace
+from flywheel.store.corrections import corrected_ids
+from flywheel.store.parts import clips_with_ids, in_parts, read_columns, shards_of
+from human_refine.cleaning import cues_of
+from human_refine.items import Item, items_with_ids
+from human_refine.queue import waiting_captions
+
+#: Texts that are in memory at a time.
+_AT_A_TIME = 50_000
+_DENSE = (pl.col("kind") == "dense_caption") & (pl.col("purpose") == LEARN)
+
+
+def export_queue(workspace: Workspace, out: Path, limit: int | None = None, form: str = "jsonl") -> int:
+    """Write the last round's uncorrected texts, in the queue's order, for people to fill in; returns how many.
+
+    ``form`` is the name of one of :mod:`flywheel.formats.corrections`. A format of timed texts gets the round's dense
+    captions; one that takes both gets captions where there are none. Raises UserError where there is nothing to write.
+    """
+    chosen = formats.get(form)
+    dense = _dense_captions(workspace, limit) if chosen.cues else None
+    if dense is None and not chosen.texts:
+        raise UserError(
+            "corrections export: no round has dense captions. Name them in annotate.also and run 'flywheel annotate'."
+        )
+    rows = _Rows(workspace, waiting_captions(workspace, limit) if dense is None else dense)
+    chosen.write(rows, out)
+    return rows.count
+
+
+class _Rows:
+    """The texts with these ids as rows for a file, some in memory at a time; counts those it gave."""
+
+    def __init__(self, workspace: Workspace, ids: Sequence[str]) -> None:
+        self._workspace, self._ids = workspace, ids
+        self.count = 0
+
+    def __iter__(self) -> Iterator[ReviewRow]:
+        for part in _with_clips(self._workspace, self._ids):
+            for item, clip in part:
+                self.count += 1
+                yield _row(item, clip)
+
+
+def _with_clips(workspace: Workspace, ids: Sequence[str]) -> Iterator[list[tuple[Item, Clip]]]:
+    """The texts with these ids and their clips, in order, many at a time."""
+    for start in range(0, len(ids), _AT_A_TIME):
+        part = ids[start : start + _AT_A_TIME]
+        items = items_with_ids(workspace, part)
+        clips = clips_with_ids(workspace, {item.clip_id for item in items.values()})
+        yield [(items[i], clips[items[i].clip_id]) for i in part if i in items]
+
+
+def _row(item: Item, clip: Clip) -> ReviewRow:
+    return ReviewRow(
+        annotation_id=item.annotation_id,
+        uri=clip.uri,
+        text=item.text,
+        round=item.round,
+        start_s=clip.start_s,
+        end_s=clip.end_s,
+        fps=clip.fps,
+        cues=tuple(cues_of(item.payload)),
+    )
+
+
+def _dense_captions(workspace: Workspace, limit: int | None) -> list[str] | None:
+    """Ids of the newest round's dense captions that nobody corrected, the least believed first.
+
+    None where no round has any.
+    """
+    frames: list[pl.DataFrame] = []
+    newest = -1
+    # The newest round first: older ones need not be read where it has some.
+    for part in in_parts(sorted(shards_of(workspace, "annotations"), key=lambda shard: -(shard.round or 0))):
+        if frames and all((shard.round or 0) < newest for shard in part):
+            break
+        names = [shard.name for shard in part]
+        frame = read_columns(workspace, "annotations", names, ["id", "round", "mean_logprob"], _DENSE)
+        if frame.height:
+            newest = max(newest, int(frame["round"].to_numpy().max()))
+            frames.append(frame)
+    if not frames:
+        return None
+    rows = pl.concat(frames).filter(pl.col("round") == newest).sort("mean_logprob", "id")
+    corrected = corrected_ids(workspace)
+    return [i for i in rows["id"] if i not in corrected][:limit]

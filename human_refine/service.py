@@ -1,0 +1,238 @@
+"""What refiners do with texts: take the next, say what they think, take it back. Nothing is overwritten."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from flywheel.core.types import CAPTION, Clip, Correction, content_id, standing
+from flywheel.store import Workspace
+from flywheel.store.corrections import corrections_of, latest_correction_at, spoken_by, verdicts_by
+from human_refine.gold import add_gold
+from human_refine.items import Item
+from human_refine.order import hash_fraction
+from human_refine.queue import Queue
+from human_refine.saving import Checked, SaveRequest, checked
+
+
+class Gone(Exception):
+    """The annotation, or its clip, is not there (any more)."""
+
+
+class Conflict(Exception):
+    """Somebody else, or the same person in another tab, was faster.
+
+    ``other`` is what stands now, None where only the lease is another person's.
+    """
+
+    def __init__(self, message: str, other: dict[str, Any] | None) -> None:
+        super().__init__(message)
+        self.other = other
+
+
+class ReviewService:
+    """The page's actions; one per server. Raises ValueError for what can't be a correction, Gone and Conflict."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.queue = Queue(workspace)
+        self._saving = threading.Lock()
+        self._last_at = latest_correction_at(workspace) or datetime.min.replace(tzinfo=UTC)
+
+    def take(self, refiner: str, *, without: str = "") -> dict[str, Any] | None:
+        """The next text for this person, with all that the page shows; None where there is none."""
+        item = self.queue.next(refiner, without=without)
+        return None if item is None else self.shown(item, refiner)
+
+    def shown(self, item: Item, refiner: str) -> dict[str, Any]:
+        """All that the page shows of a text. Raises Gone where its clip was taken down."""
+        clip = self.queue.clip(item.clip_id)
+        if clip is None:
+            raise Gone("this clip is gone")
+        latest = self._standing(item, corrections_of(self.workspace, item.annotation_id), refiner)
+        last = list(latest.values())[-1] if latest else None
+        edit = latest[refiner] if refiner in latest and latest[refiner].verdict == "edit" else None
+        model_cues = json.loads(item.payload)["cues"] if item.payload else []
+        edited = edit.payload if edit is not None else ""
+        settings = self.workspace.config.review
+        return {
+            "annotation_id": item.annotation_id,
+            **_clip_fields(clip),
+            "round": item.round,
+            "text": item.text,
+            "earlier": [
+                {"round": round, "source": source, "text": text} for round, source, text in self.queue.earlier(item)
+            ],
+            # What this page knows to stand: who saves on top of something newer is told.
+            "base": last.id if last else "",
+            "blind": item.kind == CAPTION and not latest and self._is_blind(item),
+            "mine": edit.text if edit is not None else "",
+            "kind": item.kind,
+            # What a dense caption's cues are to begin with: the person's own, else the model's.
+            "written": json.loads(edited)["cues"] if edited and item.payload else model_cues,
+            "model_cues": model_cues,
+            "max_chars": settings.max_chars,
+            "lease_s": settings.lease_s,
+        }
+
+    def save(self, refiner: str, request: SaveRequest) -> Correction:
+        """Keeps what a person says of a text; the same request again gives the same correction.
+
+        Raises Gone where the text or its clip is no more, ValueError for what can't be a correction, and Conflict where
+        the text was settled meanwhile or lies before another person.
+        """
+        item = self.queue.item(request.annotation_id)
+        clip = self.queue.clip(item.clip_id) if item is not None else None
+        if item is None or clip is None:
+            raise Gone("this text's clip is gone; what you wrote stays in the page until you go on")
+        content = checked(request, item, clip, self.workspace.config.review.max_chars)
+        with self._saving:
+            before = corrections_of(self.workspace, item.annotation_id)
+            key = content_id("page", item.annotation_id, refiner, request.save_id)
+            if (earlier := next((c for c in before if c.id == key), None)) is not None:
+                return earlier
+            self._check_conflict(item, before, refiner, request.base)
+            correction = self._correction(key, item, refiner, content, request.seconds)
+            if request.gold:
+                # First: whoever asks again, not having heard the answer, makes it whole.
+                right_text = content.text if content.verdict == "edit" else " ".join(item.text.split())
+                add_gold(self.workspace, {item.clip_id: right_text}, refiner)
+            self.workspace.add_corrections([correction])
+            self.queue.note(item.annotation_id, content.verdict, refiner)
+        self.queue.release(item.annotation_id, refiner)
+        if request.gold:
+            self.queue.refresh(force=True)
+        return correction
+
+    def _check_conflict(self, item: Item, before: list[Correction], refiner: str, base: str) -> None:
+        """Raises Conflict where another person has the text, or where something newer than ``base`` stands."""
+        holder = self.queue.holder(item.annotation_id)
+        if holder not in ("", refiner):
+            raise Conflict(f"this clip lies before {holder} now, since it was yours too long ago", None)
+        latest = list(self._standing(item, before, refiner).values())
+        if latest and latest[-1].id != base:
+            raise Conflict("this text was settled meanwhile", _record(latest[-1]))
+
+    def _correction(self, key: str, item: Item, refiner: str, content: Checked, seconds: float) -> Correction:
+        is_edit = content.verdict == "edit"
+        return Correction(
+            id=key,
+            annotation_id=item.annotation_id,
+            clip_id=item.clip_id,
+            verdict=content.verdict,
+            text=content.text if is_edit else "",
+            refiner=refiner,
+            reason=content.reason,
+            seconds=seconds,
+            at=self._now(),
+            payload=content.payload if is_edit else "",
+        )
+
+    def undo(self, refiner: str) -> dict[str, Any] | None:
+        """Takes back the last thing that this person said, and lays that text before the person again.
+
+        None where there is nothing to take back.
+        """
+        seen: set[str] = set()
+        for annotation_id, verdict in verdicts_by(self.workspace, refiner):
+            if annotation_id in seen:
+                continue
+            seen.add(annotation_id)
+            if verdict == "withdraw" or (item := self.queue.item(annotation_id)) is None:
+                continue
+            self._withdraw(item, refiner)
+            self.queue.lease(annotation_id, refiner)
+            return self.shown(item, refiner)
+        return None
+
+    def _withdraw(self, item: Item, refiner: str) -> None:
+        with self._saving:
+            correction = Correction(
+                id=content_id("withdraw", item.annotation_id, refiner, str(self._now())),
+                annotation_id=item.annotation_id,
+                clip_id=item.clip_id,
+                verdict="withdraw",
+                text="",
+                refiner=refiner,
+                at=self._now(),
+            )
+            self.workspace.add_corrections([correction])
+            self.queue.note(item.annotation_id, "withdraw", refiner)
+
+    def _standing(self, item: Item, corrections: list[Correction], refiner: str) -> dict[str, Correction]:
+        """What stands of a text for this person: of gold that person's own words alone."""
+        latest = standing(corrections)
+        if not self.queue.is_gold(item.annotation_id):
+            return latest
+        return {name: correction for name, correction in latest.items() if name == refiner}
+
+    def _is_blind(self, item: Item) -> bool:
+        return hash_fraction("blind", item.annotation_id) < self.workspace.config.review.blind_share
+
+    def history(self, annotation_id: str, refiner: str, *, lead: bool) -> list[dict[str, Any]]:
+        """Every correction of a text, oldest first, with the text before and after it.
+
+        Who has not spoken yet is not to be swayed: raises Conflict, but for leads. Raises Gone for an unknown text.
+        """
+        item = self.queue.item(annotation_id)
+        if item is None:
+            raise Gone("no such text")
+        corrections = corrections_of(self.workspace, annotation_id)
+        may_see = not self.queue.is_gold(annotation_id) and any(c.refiner == refiner for c in corrections)
+        if not lead and not may_see:
+            raise Conflict("say what you think first", None)
+        current, rows = item.text, []
+        for correction in sorted(corrections, key=lambda c: (c.at, c.id)):
+            after = {"edit": correction.text, "withdraw": item.text, "reject": ""}.get(correction.verdict, current)
+            rows.append({**_record(correction), "before": current, "after": after})
+            current = after
+        return rows
+
+    def counts(self, refiner: str) -> dict[str, int]:
+        """Progress of the round, and how many corrections this person gave today (UTC) and in all."""
+        settled, num_texts = self.queue.progress()
+        spoken = spoken_by(self.workspace, refiner, datetime.now(UTC).date().isoformat())
+        return {"done": settled, "of": num_texts, "today": spoken.today, "in_all": spoken.in_all}
+
+    def _now(self) -> datetime:
+        """The time, later than any correction's before: a clock that is set back must not put words before their past."""
+        self._last_at = max(datetime.now(UTC), self._last_at + timedelta(microseconds=1))
+        return self._last_at
+
+
+def _clip_fields(clip: Clip) -> dict[str, Any]:
+    """What the page shows of a clip; the cues' times are from its start."""
+    return {
+        "clip_id": clip.id,
+        "media": f"/media/{clip.id}",
+        "start_s": clip.start_s,
+        "end_s": clip.end_s,
+        "fps": clip.fps,
+        "has_audio": clip.has_audio,
+        "transcript": clip.transcript,
+        "sounds": clip.sounds,
+        "cues": [
+            {
+                **asdict(cue),
+                "start_s": max(0.0, cue.start_s - clip.start_s),
+                "end_s": min(clip.duration_s, cue.end_s - clip.start_s),
+            }
+            for cue in clip.cues
+        ],
+    }
+
+
+def _record(correction: Correction) -> dict[str, Any]:
+    return {
+        "id": correction.id,
+        "verdict": correction.verdict,
+        "text": correction.text,
+        "refiner": correction.refiner,
+        "reason": correction.reason,
+        "payload": correction.payload,
+        "seconds": correction.seconds,
+        "at": correction.at.isoformat(),
+    }
