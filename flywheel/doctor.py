@@ -63,9 +63,9 @@ def _gpu() -> dict[str, Any]:
 
 
 def _encoder() -> dict[str, Any]:
-    import av
+    from flywheel.media.encode import missing_encoders
 
-    ok = "libx264" in av.codecs_available and "aac" in av.codecs_available
+    ok = not missing_encoders()
     return {
         "what": "FFmpeg",
         "ok": ok,

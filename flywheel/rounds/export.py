@@ -14,11 +14,11 @@ from flywheel.core.errors import BorderError, MediaError, UserError
 from flywheel.core.progress import say
 from flywheel.core.types import LEARN, MEASURE, Clip, Correction, Cue, standing
 from flywheel.formats.export import WRITERS, Card, ExportRow, describe
+from flywheel.media.encode import write_clip
 from flywheel.rounds.champion import unit
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.texts import Texts
 from flywheel.store import Workspace
-from flywheel.store.media import write_clip
 
 
 def export(

@@ -15,9 +15,9 @@ import yaml
 
 from flywheel.core.errors import MediaError
 from flywheel.core.types import CAPTION, MEASURE
+from flywheel.media.frames import thumbnail
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.plots import measures
-from flywheel.store.media import thumbnail
 
 _NUM_CLIPS = 12
 

@@ -1,4 +1,4 @@
-"""Records, database, media, cache: what touches the disk. :class:`Workspace` is the door."""
+"""Records, database, cache: what is kept on disk. :class:`Workspace` is the door."""
 
 from flywheel.store.workspace import Workspace
 

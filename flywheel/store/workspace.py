@@ -38,6 +38,8 @@ from flywheel.store.cache import FrameCache
 from flywheel.store.records import Records
 
 _GIB = 1 << 30
+#: Key in ``meta``: how many clips there were when the locations were last known to be those of clips.
+_LOCATED = "located_clips"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,21 +232,62 @@ class Workspace:
     def add_clips(self, clips: Iterable[Clip]) -> int:
         return self.records.append("clips", [asdict(clip) for clip in clips])
 
-    def known_contents(self) -> set[str]:
-        """Content hashes of the files that gave clips."""
-        return set(self.records.read("clips").get_column("content_hash"))
+    def known_contents(self, hashes: Iterable[str]) -> set[str]:
+        """Those of these content hashes whose files gave clips; the caller holds the lock."""
+        self._forget_locations_without_clips()
+        with self.database.transaction() as connection:
+            return set(self._locations(connection, list(hashes)))
 
     def locate(self, places: Mapping[str, str]) -> None:
-        """Remember where contents (hash -> path) lie now, except where a place that still exists is known."""
+        """Remembers where contents that gave clips lie now (hash -> path), except where a place still exists."""
+        if not places:
+            return
         with self.database.transaction() as connection:
-            known = {row.content_hash: row.uri for row in connection.execute(sql.select(db.locations))}
-            new = [{"content_hash": h, "uri": uri} for h, uri in places.items() if h not in known]
-            if new:
+            before = self._locations(connection, list(places))
+            if new := [{"content_hash": h, "uri": uri} for h, uri in places.items() if h not in before]:
                 connection.execute(sql.insert(db.locations), new)
             for content_hash, uri in places.items():
-                if content_hash in known and known[content_hash] != uri and not Path(known[content_hash]).exists():
+                if before.get(content_hash, uri) != uri and not Path(before[content_hash]).exists():
                     where = db.locations.c.content_hash == content_hash
                     connection.execute(sql.update(db.locations).where(where).values(uri=uri))
+        if self.meta(_LOCATED) is not None:
+            self.set_meta(_LOCATED, str(self._num_clips()))
+
+    @staticmethod
+    def _locations(connection: sql.Connection, hashes: Sequence[str]) -> dict[str, str]:
+        """Content hash -> path, of those that have a location."""
+        places: dict[str, str] = {}
+        for start in range(0, len(hashes), 500):
+            query = sql.select(db.locations).where(db.locations.c.content_hash.in_(hashes[start : start + 500]))
+            places.update({row.content_hash: row.uri for row in connection.execute(query)})
+        return places
+
+    def _num_clips(self) -> int:
+        query = sql.select(sql.func.coalesce(sql.func.sum(db.shards.c.num_rows), 0)).where(db.shards.c.kind == "clips")
+        with self.database.transaction() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def _forget_locations_without_clips(self) -> None:
+        """Drops locations of contents that no clip has, so that a location means clips.
+
+        The clips are read only where there are fewer than at the last look: after takedowns, and once for workspaces of
+        earlier versions, which noted locations before the clips.
+        """
+        located, num_clips = self.meta(_LOCATED), self._num_clips()
+        if located is not None and int(located) <= num_clips:
+            return
+        contents: set[str] = set()
+        if files := self.records.files("clips"):
+            frame = pl.scan_parquet(files, hive_partitioning=False).select(pl.col("content_hash").unique()).collect()
+            contents = set(frame["content_hash"])
+        with self.database.transaction() as connection:
+            stale = [
+                h for h in connection.execute(sql.select(db.locations.c.content_hash)).scalars() if h not in contents
+            ]
+            for start in range(0, len(stale), 500):
+                some = db.locations.c.content_hash.in_(stale[start : start + 500])
+                connection.execute(sql.delete(db.locations).where(some))
+        self.set_meta(_LOCATED, str(num_clips))
 
     def add_generations(self, generations: Iterable[Generation]) -> int:
         return self.records.append("generations", [dict(vars(generation)) for generation in generations])

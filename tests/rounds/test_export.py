@@ -18,7 +18,7 @@ from flywheel.rounds import RoundContext, champion, stages
 from flywheel.rounds.export import WRITERS, export
 from flywheel.rounds.texts import Texts
 from flywheel.store import Workspace
-from flywheel.store.media import probe
+from flywheel.media.probe import probe
 from human_refine.gold import add_gold
 from tests.rounds.test_champion import context, prepared, says  # noqa: F401
 from tests.rounds.test_rounds import correct

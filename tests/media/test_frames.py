@@ -11,8 +11,10 @@ import pytest
 
 from flywheel.core.errors import MediaError
 from flywheel.core.timing import fps_times, frame_index, uniform_times
-from flywheel.store.cache import FrameCache
-from flywheel.store.media import probe, read_audio, read_frames, transcode, write_clip
+from flywheel.media.audio import read_audio
+from flywheel.media.encode import Quality, transcode, write_clip
+from flywheel.media.frames import read_frames
+from flywheel.media.probe import probe
 
 
 def write_video(
@@ -84,7 +86,7 @@ def test_rotation_is_undone(tmp_path: Path) -> None:
     turned.write_bytes(bytes(data))
     before = read_frames(plain, [0.0])[0]
     after = read_frames(turned, [0.0])[0]
-    transcode(turned, tmp_path / "copy.mp4", crf=20, preset="veryfast")
+    transcode(turned, tmp_path / "copy.mp4", quality=Quality(crf=20, preset="veryfast"))
     assert np.abs(read_frames(tmp_path / "copy.mp4", [0.0])[0].astype(int) - after).mean() < 6, (
         "a copy for browsers stands upright too"
     )
