@@ -34,14 +34,23 @@ def clip_id(content_hash: str, start_s: float, end_s: float) -> str:
     return content_id(content_hash, round(start_s, 4), round(end_s, 4))
 
 
-def asked_clip_id(item: Item, content_hash: str) -> str | None:
-    """The id of the clip that an item asks for, as far as it can be told without its file; None where it can't.
+def asked_clip_id(item: Item, content_hash: str) -> str:
+    """The id of the clip whose times an item names; empty where it does not name its end.
 
-    A clip that is known by this id was within its file. Others may end with the file, where the item ends later.
+    A clip that was taken in under this id lies within its file. A span that is rounded beyond its file's end becomes
+    a clip with another id.
     """
     if item.end_s is None or not math.isfinite(item.end_s) or not math.isfinite(item.start_s or 0.0):
-        return None
+        return ""
     return clip_id(content_hash, item.start_s or 0.0, item.end_s)
+
+
+def words_beside(item: Item, file: File) -> str:
+    """The words of a span that its source or a side-car file gives; empty where there are none, or no end is named."""
+    if item.transcript is not None:
+        return " ".join(item.transcript.split())
+    cues, text = file.side_car() or ([], "")
+    return text_within(cues, item.start_s or 0.0, item.end_s or 0.0) if cues else text
 
 
 def clips_of(item: Item, file: File, corpus: Corpus) -> list[Clip]:

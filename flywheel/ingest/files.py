@@ -41,6 +41,10 @@ class File:
         """(timed cues, text without times) of a side-car file, else of the subtitles inside; one of them is empty."""
         return self._once("transcript", self._read_transcript)
 
+    def side_car(self) -> tuple[list[Cue], str] | None:
+        """As :meth:`transcript`, of the side-car file alone; None where there is none."""
+        return self._once("side-car", self._read_side_car)
+
     def _once(self, name: str, read: Callable[[], _T]) -> _T:
         with self._lock:
             if name not in self._facts:
@@ -60,11 +64,15 @@ class File:
         return info
 
     def _read_transcript(self) -> tuple[list[Cue], str]:
+        if (side_car := self.side_car()) is not None:
+            return side_car
+        subtitles = self.info().subtitles
+        self.num_cues += len(subtitles)
+        return [Cue(start_s=a, end_s=b, text=" ".join(text.split())) for a, b, text in subtitles], ""
+
+    def _read_side_car(self) -> tuple[list[Cue], str] | None:
         side_car = _side_car(self.path)
-        if side_car is None:
-            subtitles = self.info().subtitles
-            side_car = [Cue(start_s=a, end_s=b, text=" ".join(text.split())) for a, b, text in subtitles], ""
-        self.num_cues += len(side_car[0])
+        self.num_cues += len(side_car[0]) if side_car is not None else 0
         return side_car
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 
+from flywheel.core.config import Corpus
 from flywheel.core.errors import MediaError, UserError
 from flywheel.core.progress import progress
 from flywheel.core.types import Annotation, Clip, content_id
-from flywheel.ingest.clips import asked_clip_id, clips_of
+from flywheel.ingest.clips import asked_clip_id, clips_of, words_beside
 from flywheel.ingest.files import File, Files
 from flywheel.ingest.sources import Item, items
 from flywheel.store import Workspace
@@ -36,12 +38,27 @@ class IngestResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Question:
+    """An item, what is known of it before its file is probed, and the reason where it is rejected already."""
+
+    item: Item
+    file: File
+    content_hash: str = ""
+    problem: str = ""
+    #: The clip that the item asks for, where it names one; and whether the clip or the whole file was taken in before.
+    clip_id: str = ""
+    is_known: bool = False
+    has_text: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Outcome:
     """The clips of an item, none where all are known; or the ``problem`` for which it is rejected."""
 
     item: Item
     content_hash: str = ""
     clips: Sequence[Clip] = ()
+    texts: Sequence[Annotation] = ()
     problem: str = ""
 
 
@@ -93,8 +110,9 @@ class _Intake:
         self._workspace, self._pool = workspace, pool
         self._files = Files()
         self._taken_down = workspace.taken_down()
-        #: Clip id -> clip, and content hash -> path, since the last commit.
+        #: Clip id -> clip, text id -> text, and content hash -> path, since the last commit.
         self._clips: dict[str, Clip] = {}
+        self._texts: dict[str, Annotation] = {}
         self._places: dict[str, str] = {}
         #: Contents of waiting clips of earlier batches.
         self._contents: set[str] = set()
@@ -105,7 +123,7 @@ class _Intake:
         for outcome in self._outcomes(batch):
             self._keep(outcome)
             advance()
-            waiting = max(len(self._clips), len(self._places))
+            waiting = max(len(self._clips), len(self._texts), len(self._places))
             if waiting >= _COMMIT_ROWS or time.monotonic() - self._committed_at > _COMMIT_S:
                 self.commit()
         self._contents = {clip.content_hash for clip in self._clips.values()}
@@ -113,47 +131,37 @@ class _Intake:
 
     def commit(self) -> None:
         """Writes the waiting rows, in an order in which a kill loses nothing."""
-        clips = list(self._clips.values())
         # Texts first: a clip is what says that its file was taken in.
-        self._workspace.add_annotations([_given_text(clip) for clip in clips if clip.transcript], round=0)
-        added = self._workspace.add_clips(clips)
+        self._workspace.add_annotations(list(self._texts.values()), round=0)
+        added = self._workspace.add_clips(self._clips.values())
         # Locations last: they are of contents that gave clips.
         self._workspace.locate(self._places)
         self.result.clips += added
-        self.result.known += len(clips) - added
-        self._clips, self._places, self._contents = {}, {}, set()
+        self.result.known += len(self._clips) - added
+        self._clips, self._texts, self._places, self._contents = {}, {}, {}, set()
         self._committed_at = time.monotonic()
 
     def _outcomes(self, batch: Sequence[Item]) -> Iterator[_Outcome]:
-        """What becomes of each item, in order. Files are hashed first: what is known needs nothing more."""
+        """What becomes of each item, in order. Files are hashed first: what is known needs no probe."""
         files = [self._files.get(item.path) for item in batch]
-        hashes = list(self._pool.map(_hash, batch, files))
-        known = self._known(batch, hashes)
-        corpus = self._workspace.config.corpus
+        questions = self._looked_up(list(self._pool.map(_hashed, batch, files)))
+        yield from self._pool.map(partial(_answer, corpus=self._workspace.config.corpus), questions)
 
-        def decide(item: Item, file: File, content_hash: str | MediaError, is_known: bool) -> _Outcome:
-            if item.problem or isinstance(content_hash, MediaError):
-                return _Outcome(item=item, problem=item.problem or str(content_hash))
-            if is_known:
-                return _Outcome(item=item, content_hash=content_hash)
-            try:
-                return _Outcome(item=item, content_hash=content_hash, clips=clips_of(item, file, corpus))
-            except MediaError as error:
-                return _Outcome(item=item, problem=str(error))
-
-        yield from self._pool.map(decide, batch, files, hashes, known)
-
-    def _known(self, batch: Sequence[Item], hashes: Sequence[str | MediaError]) -> list[bool]:
-        """Whether each item was taken in before: a whole file by its content, a span by its clip's id."""
-        read = [None if item.problem or isinstance(h, MediaError) else h for item, h in zip(batch, hashes, strict=True)]
-        whole = {h for item, h in zip(batch, read, strict=True) if h is not None and item.is_whole}
+    def _looked_up(self, questions: Sequence[_Question]) -> list[_Question]:
+        """The questions with what was taken in before: a whole file by its content, a span by its clip's id."""
+        whole = {q.content_hash for q in questions if not q.problem and q.item.is_whole}
         contents = self._workspace.known_contents(whole) | self._contents
-        ids = [None if h is None else asked_clip_id(item, h) for item, h in zip(batch, read, strict=True)]
-        asked = {clip_id for clip_id in ids if clip_id is not None}
-        clips = (self._workspace.records.known("clips", asked) | self._clips.keys()) - self._taken_down.keys()
+        records = self._workspace.records
+        asked = {q.clip_id for q in questions if q.clip_id}
+        clips = (records.known("clips", asked) | (asked & self._clips.keys())) - self._taken_down.keys()
+        texts = records.known("annotations", map(_text_id, clips)) | self._texts.keys()
         return [
-            h in contents if item.is_whole else clip_id in clips
-            for item, h, clip_id in zip(batch, read, ids, strict=True)
+            replace(
+                q,
+                is_known=not q.problem and (q.content_hash in contents if q.item.is_whole else q.clip_id in clips),
+                has_text=_text_id(q.clip_id) in texts,
+            )
+            for q in questions
         ]
 
     def _keep(self, outcome: _Outcome) -> None:
@@ -169,29 +177,52 @@ class _Intake:
         if new or not refused:
             self._places.setdefault(outcome.content_hash, str(outcome.item.path))
         self._clips.update({clip.id: clip for clip in new})
+        for text in [*outcome.texts, *(_given_text(clip.id, clip.transcript) for clip in new if clip.transcript)]:
+            self._texts.setdefault(text.id, text)
 
     def _reject(self, item: Item, reason: str) -> None:
         self._workspace.add_rejected(round=0, stage="ingest", uri=str(item.path), clip_id="", reason=reason)
         self.result.rejected += 1
 
 
-def _hash(item: Item, file: File) -> str | MediaError:
+def _hashed(item: Item, file: File) -> _Question:
     if item.problem:
-        return ""
+        return _Question(item=item, file=file, problem=item.problem)
     try:
-        return file.content_hash()
+        content_hash = file.content_hash()
     except MediaError as error:
-        return error
+        return _Question(item=item, file=file, problem=str(error))
+    return _Question(item=item, file=file, content_hash=content_hash, clip_id=asked_clip_id(item, content_hash))
 
 
-def _given_text(clip: Clip) -> Annotation:
+def _answer(question: _Question, corpus: Corpus) -> _Outcome:
+    item = question.item
+    if question.problem:
+        return _Outcome(item=item, problem=question.problem)
+    if not question.is_known:
+        try:
+            clips = clips_of(item, question.file, corpus)
+        except MediaError as error:
+            return _Outcome(item=item, problem=str(error))
+        return _Outcome(item=item, content_hash=question.content_hash, clips=clips)
+    # A clip that came without words may get them later.
+    words = "" if item.is_whole or question.has_text else words_beside(item, question.file)
+    texts = [_given_text(question.clip_id, words)] if words else []
+    return _Outcome(item=item, content_hash=question.content_hash, texts=texts)
+
+
+def _text_id(clip_id: str) -> str:
+    return content_id(0, "caption", clip_id, "transcript")
+
+
+def _given_text(clip_id: str, words: str) -> Annotation:
     return Annotation(
-        id=content_id(0, "caption", clip.id, "transcript"),
+        id=_text_id(clip_id),
         round=0,
         kind="caption",
-        clip_id=clip.id,
+        clip_id=clip_id,
         generation_id="",
         source="transcript",
-        text=clip.transcript,
+        text=words,
         mean_logprob=0.0,
     )
