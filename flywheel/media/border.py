@@ -70,7 +70,15 @@ def video_stream(container: InputContainer) -> av.VideoStream:
     """The first video stream. Raises MediaError where there is none."""
     if not container.streams.video:
         raise MediaError("holds no video stream")
-    return container.streams.video[0]
+    stream = container.streams.video[0]
+    if not codec_name(stream):
+        raise MediaError("no frame can be decoded")
+    return stream
+
+
+def codec_name(stream: av.stream.Stream) -> str:
+    """FFmpeg's name of a stream's codec; empty where it has none for it."""
+    return stream.codec_context.name if stream.codec_context is not None else ""
 
 
 def origin_s(stream: av.VideoStream) -> float:

@@ -15,8 +15,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
-from flywheel.core.errors import MediaError
-from flywheel.media.border import open_media, origin_s, reading, time_s, writing
+from flywheel.media.border import open_media, origin_s, reading, time_s, video_stream, writing
 from flywheel.media.picture import pixel_aspect
 from flywheel.media.probe import MediaInfo, probe
 from flywheel.media.tracks import AudioTrackWriter, MediaWriter, PictureTrackWriter
@@ -90,9 +89,7 @@ def transcode(
     written.
     """
     with reading("can't be made into a clip"), open_media(source) as original:
-        if not original.streams.video:
-            raise MediaError("holds no video stream")
-        video = original.streams.video[0]
+        video = video_stream(original)
         audio = original.streams.audio[0] if original.streams.audio else None
         length_s = end_s - start_s
         with MediaWriter(out, faststart=True) as copy:

@@ -13,7 +13,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from flywheel.core.errors import MediaError
-from flywheel.media.border import open_media, reading, video_stream
+from flywheel.media.border import codec_name, open_media, reading, video_stream
 from flywheel.media.picture import pixel_aspect, upright
 
 _HASH_CHUNK = 1 << 20
@@ -61,7 +61,7 @@ def codecs(path: Path) -> Codecs:
         return Codecs(
             picture=picture.name,
             pixel_format=picture.pix_fmt or "",
-            sounds=frozenset(stream.codec_context.name for stream in container.streams.audio),
+            sounds=frozenset(codec_name(stream) for stream in container.streams.audio),
         )
 
 
@@ -73,7 +73,7 @@ def probe(path: Path) -> MediaInfo:
         with open_media(path) as container:
             if not container.streams.video:
                 raise MediaError("holds only sound" if container.streams.audio else "holds no video stream")
-            stream = container.streams.video[0]
+            stream = video_stream(container)
             frame = next(container.decode(stream), None)
             if frame is None:
                 raise MediaError("no frame can be decoded")
@@ -133,7 +133,7 @@ def _cues(container: InputContainer, stream: av.subtitles.stream.SubtitleStream)
     for packet in container.demux(stream):
         if packet.pts is None or packet.time_base is None or packet.size == 0:
             continue
-        text = "\n".join(_cue_text(bytes(packet), stream.codec_context.name)).strip()
+        text = "\n".join(_cue_text(bytes(packet), codec_name(stream))).strip()
         start = float(packet.pts * packet.time_base)
         if text:
             yield start, start + float((packet.duration or 0) * packet.time_base), text

@@ -15,7 +15,7 @@ def scene_cuts(path: Path) -> list[float]:
     from scenedetect import AdaptiveDetector, SceneManager, open_video
 
     try:
-        video = open_video(str(path), backend="pyav")
+        video = open_video(str(path), backend="pyav", suppress_output=True)
         manager = SceneManager()
         manager.add_detector(AdaptiveDetector())
         manager.detect_scenes(video)

@@ -177,22 +177,6 @@ def test_time_to_frames() -> None:
     assert len(fps_times(0, 0.1, 2, 8)) == 1
 
 
-def test_the_cache_decodes_once_and_keeps_its_cap(corpus: Path, tmp_path: Path) -> None:
-    path = sorted((corpus / "corpus").glob("*.mp4"))[0]
-    cache = FrameCache(tmp_path / "cache", max_bytes=1 << 30)
-    first = cache.frames(path, "h", [0.1, 0.2], 448)
-    assert np.array_equal(cache.frames(path, "h", [0.1, 0.2], 448), first)
-    assert (cache.decodes, cache.hits) == (1, 1)
-    entry = next((tmp_path / "cache").rglob("*.npy"))
-    entry.write_bytes(b"damaged")
-    assert np.array_equal(cache.frames(path, "h", [0.1, 0.2], 448), first)
-    small = FrameCache(tmp_path / "small", max_bytes=3 * first.nbytes)
-    for i in range(8):
-        small.frames(path, f"h{i}", [0.1, 0.2], 448)
-    small.trim()
-    assert sum(p.stat().st_size for p in (tmp_path / "small").rglob("*.npy")) <= 3 * first.nbytes
-
-
 def test_real_files(real_clips: Path) -> None:
     wanted = {
         "nasa_13013.mp4": (13.0, 25.0, True, 4),
