@@ -14,11 +14,11 @@ import yaml
 from flywheel.core.errors import UserError
 from flywheel.core.types import Cue
 from flywheel.formats.subtitles import parse_subtitles
+from flywheel.media.probe import probe
 from flywheel.rounds import RoundContext, champion, stages
 from flywheel.rounds.export import WRITERS, export
 from flywheel.rounds.texts import Texts
 from flywheel.store import Workspace
-from flywheel.media.probe import probe
 from human_refine.gold import add_gold
 from tests.rounds.test_champion import context, prepared, says  # noqa: F401
 from tests.rounds.test_rounds import correct

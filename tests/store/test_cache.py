@@ -60,24 +60,33 @@ def test_the_least_recently_used_go_first(video: Path, tmp_path: Path) -> None:
     assert small.hits == 1
 
 
-def test_the_cap_is_kept_by_few_looks(video: Path, tmp_path: Path) -> None:
-    one = FrameCache(tmp_path / "one", 1 << 30).frames(video, "h", [0.1], 32).nbytes + 128
-    cache = Watched(tmp_path / "many", max_bytes=100 * one)
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A video for tests that write hundreds of entries: what it shows does not matter to them."""
+    monkeypatch.setattr("flywheel.store.cache.read_frames", lambda *_, **__: np.zeros((1, 16, 32, 3), dtype=np.uint8))
+    return Path("any.mp4")
+
+
+#: Bytes of an entry of that video.
+ONE = 16 * 32 * 3 + 128
+
+
+def test_the_cap_is_kept_by_few_looks(quick: Path, tmp_path: Path) -> None:
+    cache = Watched(tmp_path / "many", max_bytes=100 * ONE)
     for index in range(500):
-        cache.frames(video, f"h{index}", [0.1], 32)
+        cache.frames(quick, f"h{index}", [0.1], 32)
         if index % 25 == 0:
             assert size(cache.folder) <= cache.max_bytes
     assert size(cache.folder) <= cache.max_bytes
     assert 40 <= cache.looks <= 80, "a look for each tenth of the cap, not for each write"
 
 
-def test_what_others_write_counts_too(video: Path, tmp_path: Path) -> None:
-    one = FrameCache(tmp_path / "one", 1 << 30).frames(video, "h", [0.1], 32).nbytes + 128
-    caches = [Watched(tmp_path / "many", max_bytes=100 * one) for _ in range(3)]
+def test_what_others_write_counts_too(quick: Path, tmp_path: Path) -> None:
+    caches = [Watched(tmp_path / "many", max_bytes=100 * ONE) for _ in range(3)]
 
     def write(number: int) -> None:
         for index in range(150):
-            caches[number].frames(video, f"{number} {index}", [0.1], 32)
+            caches[number].frames(quick, f"{number} {index}", [0.1], 32)
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(3)]
     for thread in threads:
@@ -87,10 +96,10 @@ def test_what_others_write_counts_too(video: Path, tmp_path: Path) -> None:
     assert size(tmp_path / "many") <= 1.3 * caches[0].max_bytes, "each may be a tenth over"
 
 
-def test_a_small_job_does_not_look_at_a_large_cache(video: Path, tmp_path: Path) -> None:
+def test_a_small_job_does_not_look_at_a_large_cache(quick: Path, tmp_path: Path) -> None:
     cache = Watched(tmp_path, max_bytes=1 << 30)
     for index in range(255):
-        cache.frames(video, f"h{index}", [0.1], 32)
+        cache.frames(quick, f"h{index}", [0.1], 32)
     assert cache.looks == 0
-    cache.frames(video, "more", [0.1], 32)
+    cache.frames(quick, "more", [0.1], 32)
     assert cache.looks == 1
