@@ -66,9 +66,9 @@ def _gpu() -> Check:
 
 
 def _encoder() -> Check:
-    import av
+    from flywheel.media.encode import missing_encoders
 
-    ok = "libx264" in av.codecs_available and "aac" in av.codecs_available
+    ok = not missing_encoders()
     says = "H.264 and AAC are there" if ok else "PyAV lacks libx264 or AAC. Install PyAV's wheel"
     return Check(what="FFmpeg", ok=ok, needed=True, says=says)
 

@@ -27,7 +27,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from flywheel.models.prompt import Evidence, Prompt
 from flywheel.playground import grammar, noise, scenes, tiny
-from flywheel.store.sound import describe, sound_events
+from flywheel.sound.events import describe, sound_events
 
 NUM_SCENES = 18_000
 NUM_HELD_OUT = 320

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.core.timing import uniform_times
-from flywheel.store.media import iter_frames, read_frames
+from flywheel.media.frames import iter_frames, read_frames
 
 Frames = Iterator[NDArray[np.uint8]]
 

@@ -27,7 +27,7 @@ from flywheel.models.inputs import ClipInput, InputBuilder
 from flywheel.models.load import load_vlm
 from flywheel.models.prompt import Evidence, load_prompt
 from flywheel.playground import grammar, scenes, tiny
-from flywheel.store.sound import describe, sound_events
+from flywheel.sound.events import describe, sound_events
 from noise_control import losses
 from trainers import TrainingPlan, TrainingSet, train
 

@@ -1,4 +1,4 @@
-"""From a video file to clips: probe, hash, transcript, sound events, spans, split."""
+"""Makes clips of a video file: spans, transcript, sound events, split."""
 
 from __future__ import annotations
 
@@ -7,46 +7,64 @@ from pathlib import Path
 
 from flywheel.core.config import Corpus
 from flywheel.core.errors import MediaError
-from flywheel.core.types import Clip, Cue, Split, content_id
-from flywheel.formats.subtitles import cues_within, parse_subtitles, text_within
+from flywheel.core.types import Clip, Split, content_id
+from flywheel.formats.subtitles import cues_within, text_within
+from flywheel.ingest.files import File
 from flywheel.ingest.sources import Item
-from flywheel.store import media
-from flywheel.store.sound import describe, sound_events
+from flywheel.media.audio import read_audio
+from flywheel.media.scenes import scene_cuts
+from flywheel.sound.events import describe, sound_events
 
-#: The ear listens to at most this much of a clip; events of an hour would drown the prompt.
+#: At most this much of a clip's sound is described; events of an hour would drown the prompt.
 _MOST_SOUND_S = 120.0
 #: Ends given by people or other tools are rounded; this much beyond the end is meant as the end.
 _GRACE_S = 0.05
 
 
 def split_of(clip_id: str, corpus: Corpus) -> Split:
-    """Stable: depends on the clip alone, so a clip never changes sides, whatever is added to the corpus later."""
+    """The split of a clip. It depends on the id alone: what is added to the corpus later changes nothing."""
     position = int(content_id("split", clip_id)[:12], 16) / 16**12
     if position < corpus.test_share:
         return "test"
     return "anchor" if position < corpus.test_share + corpus.anchor_share else "train"
 
 
-def clips_of(item: Item, content_hash: str, corpus: Corpus) -> list[Clip]:
-    """The clips of one file. Raises MediaError with the reason where it gives none."""
-    info = media.probe(item.path)
+def clip_id(content_hash: str, start_s: float, end_s: float) -> str:
+    """The id of a span of a content."""
+    return content_id(content_hash, round(start_s, 4), round(end_s, 4))
+
+
+def asked_clip_id(item: Item, content_hash: str) -> str:
+    """The id of the clip whose times an item names; empty where it does not name its end.
+
+    A clip that was taken in under this id lies within its file. A span that is rounded beyond its file's end becomes
+    a clip with another id.
+    """
+    if item.end_s is None or not math.isfinite(item.end_s) or not math.isfinite(item.start_s or 0.0):
+        return ""
+    return clip_id(content_hash, item.start_s or 0.0, item.end_s)
+
+
+def words_beside(item: Item, file: File) -> str:
+    """The words of a span that its source or a side-car file gives; empty where there are none, or no end is named."""
+    if item.transcript is not None:
+        return " ".join(item.transcript.split())
+    cues, text = file.side_car() or ([], "")
+    return text_within(cues, item.start_s or 0.0, item.end_s or 0.0) if cues else text
+
+
+def clips_of(item: Item, file: File, corpus: Corpus) -> list[Clip]:
+    """The clips of an item's file. Raises MediaError with the reason where it gives none."""
+    content_hash, info = file.content_hash(), file.info()
     if info.duration_s <= 0:
         raise MediaError("has no duration: no frame carries a time")
-    cues, text = _transcript(item, info)
+    cues, text = ([], " ".join(item.transcript.split())) if item.transcript is not None else file.transcript()
     clips = []
-    for start_s, end_s in _spans(item, info, corpus):
-        clip_id = content_id(content_hash, round(start_s, 4), round(end_s, 4))
-        sounds = ""
-        if info.has_audio:
-            try:
-                samples = media.read_audio(item.path, start_s, min(end_s, start_s + _MOST_SOUND_S))
-                sounds = describe(sound_events(samples, 16_000))
-            except MediaError:
-                # Damaged sound beside good pictures: the clip is worth keeping, its sound is unknown.
-                sounds = ""
+    for start_s, end_s in _spans(item, info.duration_s, corpus):
+        name = clip_id(content_hash, start_s, end_s)
         clips.append(
             Clip(
-                id=clip_id,
+                id=name,
                 uri=str(item.path),
                 content_hash=content_hash,
                 start_s=start_s,
@@ -56,33 +74,27 @@ def clips_of(item: Item, content_hash: str, corpus: Corpus) -> list[Clip]:
                 height=info.height,
                 has_audio=info.has_audio,
                 transcript=text_within(cues, start_s, end_s) if cues else text,
-                sounds=sounds,
-                split=split_of(clip_id, corpus),
+                sounds=_sounds(item.path, start_s, end_s) if info.has_audio else "",
+                split=split_of(name, corpus),
                 cues=tuple(cues_within(cues, start_s, end_s)),
             )
         )
     return clips
 
 
-def _transcript(item: Item, info: media.MediaInfo) -> tuple[list[Cue], str]:
-    """What the source says, else a side-car file, else the subtitles inside; timed cues where there are times."""
-    if item.transcript is not None:
-        return [], " ".join(item.transcript.split())
-    for suffix in (".vtt", ".srt", ".txt"):
-        for path in (item.path.with_suffix(suffix), item.path.with_name(item.path.name + suffix)):
-            try:
-                text = path.read_text(encoding="utf-8", errors="replace")
-            except OSError:
-                continue
-            if suffix == ".txt":
-                return [], " ".join(text.split())
-            return parse_subtitles(text), ""
-    return [Cue(start_s=a, end_s=b, text=" ".join(t.split())) for a, b, t in info.subtitles], ""
+def _sounds(path: Path, start_s: float, end_s: float) -> str:
+    """The span's sound events as text; empty where the sound is damaged."""
+    try:
+        samples = read_audio(path, start_s, min(end_s, start_s + _MOST_SOUND_S))
+    except MediaError:
+        # Damaged sound beside good pictures: the clip is worth keeping, its sound is unknown.
+        return ""
+    return describe(sound_events(samples, 16_000))
 
 
-def _spans(item: Item, info: media.MediaInfo, corpus: Corpus) -> list[tuple[float, float]]:
-    duration_s = info.duration_s
-    if item.start_s is not None or item.end_s is not None:
+def _spans(item: Item, duration_s: float, corpus: Corpus) -> list[tuple[float, float]]:
+    """(start, end) in seconds of the clips. Raises MediaError for times that the item names and the file lacks."""
+    if not item.is_whole:
         start_s = item.start_s or 0.0
         end_s = duration_s if item.end_s is None else item.end_s
         if not 0 <= start_s < end_s <= duration_s + _GRACE_S or not math.isfinite(start_s + end_s):
@@ -112,20 +124,9 @@ def _equal_parts(start_s: float, end_s: float, most_s: float) -> list[tuple[floa
 
 
 def _scenes(path: Path, duration_s: float, corpus: Corpus) -> list[tuple[float, float]]:
-    """Cuts by scenedetect's adaptive detector; scenes too short join the one before."""
-    from scenedetect import AdaptiveDetector, SceneManager, open_video
-
-    try:
-        video = open_video(str(path), backend="pyav")
-        manager = SceneManager()
-        manager.add_detector(AdaptiveDetector())
-        manager.detect_scenes(video)
-        cuts = [start.seconds for start, _ in manager.get_scene_list()[1:]]
-    except Exception as error:
-        # scenedetect raises what its backend raises; whatever it is, it is about this file.
-        raise MediaError(f"scenes can't be detected ({error})") from error
+    """(start, end) in seconds of the scenes; those too short join the one before."""
     edges = [0.0]
-    for cut in cuts:
+    for cut in scene_cuts(path):
         if cut - edges[-1] >= corpus.min_clip_len_s and duration_s - cut >= corpus.min_clip_len_s:
             edges.append(cut)
     return list(zip(edges, [*edges[1:], duration_s], strict=True))

@@ -40,6 +40,8 @@ VIDEO_SUFFIXES = frozenset(
 )
 _PATH_KEYS = ("video", "uri", "path", "file_name", "file", "video_path")
 _TEXT_KEYS = ("transcript", "text", "caption", "subtitles")
+#: Rows of a Parquet or CSV table that are held at a time.
+_TABLE_ROWS = 10_000
 _START_KEYS, _END_KEYS = ("start_s", "start"), ("end_s", "end")
 
 
@@ -52,6 +54,11 @@ class Item:
     start_s: float | None = None
     end_s: float | None = None
     problem: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the source names no times."""
+        return self.start_s is None and self.end_s is None
 
 
 def items(source: str, media_folder: Path) -> Iterator[Item]:
@@ -83,43 +90,54 @@ def _folder(folder: Path) -> Iterator[Item]:
         problems.append(Item(path=Path(error.filename or folder), problem=f"can't be read ({error.strerror})"))
 
     problems: list[Item] = []
-    found = False
+    any_video = False
     for directory, folders, names in os.walk(folder, onerror=unreadable):
         folders.sort()
         for name in sorted(names):
             if Path(name).suffix.lower() in VIDEO_SUFFIXES:
-                found = True
+                any_video = True
                 yield Item(path=Path(directory, name).resolve())
     yield from problems
-    if not found and not problems:
+    if not any_video and not problems:
         raise UserError(f"{folder}: holds no video files. Known endings: {' '.join(sorted(VIDEO_SUFFIXES))}.")
 
 
 def _table(file: Path, folder: Path) -> Iterator[Item]:
     if file.suffix.lower() == ".jsonl":
-        with open(file, encoding="utf-8", errors="replace") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    yield Item(path=file, problem=f"line {number}: not JSON ({error.msg})")
-                    continue
-                yield _row_item(row, folder, f"line {number}", file)
+        yield from _json_lines(file, folder)
         return
     try:
-        frame = (
-            pl.read_parquet(file) if file.suffix.lower() == ".parquet" else pl.read_csv(file, infer_schema_length=None)
+        table = (
+            pl.scan_parquet(file, hive_partitioning=False)
+            if file.suffix.lower() == ".parquet"
+            else pl.scan_csv(file, infer_schema_length=None)
         )
+        columns = table.collect_schema().names()
+        if not set(columns) & set(_PATH_KEYS):
+            raise UserError(
+                f"{file}: needs a column with the videos' paths, one of {', '.join(_PATH_KEYS)}; "
+                f"has {', '.join(columns)}."
+            )
+        # In parts: a table may be longer than memory holds.
+        parts = table.collect_batches(chunk_size=_TABLE_ROWS, maintain_order=True)
+        rows = (row for part in parts for row in part.iter_rows(named=True))
+        for number, row in enumerate(rows, 1):
+            yield _row_item(row, folder, f"row {number}", file)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{file}: can't be read as a table ({error}).") from error
-    if not set(frame.columns) & set(_PATH_KEYS):
-        raise UserError(
-            f"{file}: needs a column with the videos' paths, one of {', '.join(_PATH_KEYS)}; has {', '.join(frame.columns)}."
-        )
-    for number, row in enumerate(frame.iter_rows(named=True), 1):
-        yield _row_item(row, folder, f"row {number}", file)
+
+
+def _json_lines(file: Path, folder: Path) -> Iterator[Item]:
+    with open(file, encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                yield Item(path=file, problem=f"line {number}: not JSON ({error.msg})")
+                continue
+            yield _row_item(row, folder, f"line {number}", file)
 
 
 def _row_item(row: Any, folder: Path, where: str, file: Path) -> Item:
@@ -173,6 +191,8 @@ def _webdataset(file: Path, media_folder: Path) -> Iterator[Item]:
         with tarfile.open(file) as tar:
             stem, parts = "", dict[str, bytes]()
             for member in tar:
+                # The list of all members is for those who seek in a tar.
+                tar.members.clear()  # type: ignore[attr-defined]
                 if not member.isfile():
                     continue
                 folder, _, name = member.name.rpartition("/")

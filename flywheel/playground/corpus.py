@@ -1,22 +1,22 @@
-"""Writes the playground: real MP4 files with side-car transcripts, and outside of them the oracle that knows the truth."""
+"""Writes the playground: MP4 files with side-car transcripts, and apart from them the oracle with the true texts."""
 
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import polars as pl
 
 from flywheel.core.errors import UserError
 from flywheel.core.progress import progress
+from flywheel.media.encode import Quality, write_video
 from flywheel.playground import noise, scenes
 
 _SIZES = ((192, 96), (224, 112), (256, 128))
 _RATES = (10, 12, 15)
+_QUALITY = Quality(crf=20, preset="ultrafast", threads=1)
 _WORKERS = 2
 #: Scenes of a corpus have seeds of their own range; the bundled model's training uses seeds from fifty million on.
 _SEED_STRIDE = 20_000
@@ -32,9 +32,10 @@ class _Task:
 
 
 def write_playground(folder: Path, *, seed: int, num_clips: int, noise_rate: float) -> None:
-    """``folder/corpus/clip-00000.mp4`` with ``.txt`` beside it, and ``folder/oracle.parquet`` (``file, text, slots``).
+    """Writes ``folder/corpus/clip-00000.mp4`` with ``.txt`` beside it, and ``folder/oracle.parquet``.
 
-    The same arguments give the same corpus; clips that are there already are kept. Raises UserError for values out of range.
+    The oracle's columns are ``file, text, slots``. The same arguments give the same corpus; clips that are there
+    already are kept. Raises UserError for values out of range.
     """
     if not 0 <= noise_rate <= 1:
         raise UserError(f"--noise {noise_rate}: need a share between 0 and 1.")
@@ -88,21 +89,13 @@ def _write_clip(task: _Task) -> None:
 
 
 def encode(scene: scenes.Scene, path: Path, *, width: int, height: int, fps: int) -> None:
-    """H.264 and AAC in MP4, ``scenes.DURATION_S`` long."""
+    """Writes a scene as H.264 and AAC in MP4, ``scenes.DURATION_S`` long; sizes in pixels."""
     count = round(scenes.DURATION_S * fps)
-    frames = scenes.draw(scene, [i / fps for i in range(count)], width=width, height=height)
-    with av.open(str(path), "w", format="mp4") as container:
-        video = container.add_stream("libx264", rate=fps)
-        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
-        video.options = {"preset": "ultrafast", "crf": "20", "threads": "1"}
-        audio = container.add_stream("aac", rate=scenes.SAMPLE_RATE)
-        audio.layout = "mono"
-        for picture in frames:
-            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(video.encode(None))
-        samples = scenes.sound(scene)
-        for start in range(0, len(samples), 1024):
-            block = av.AudioFrame.from_ndarray(samples[None, start : start + 1024], format="fltp", layout="mono")
-            block.sample_rate, block.pts, block.time_base = scenes.SAMPLE_RATE, start, Fraction(1, scenes.SAMPLE_RATE)
-            container.mux(audio.encode(block))
-        container.mux(audio.encode(None))
+    write_video(
+        path,
+        scenes.draw(scene, [i / fps for i in range(count)], width=width, height=height),
+        size=(width, height),
+        fps=fps,
+        quality=_QUALITY,
+        sound=(scenes.sound(scene), scenes.SAMPLE_RATE),
+    )

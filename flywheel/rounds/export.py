@@ -20,11 +20,11 @@ from flywheel.core.types import LEARN, MEASURE, Annotation, Correction, Cue, sta
 from flywheel.formats import export as formats
 from flywheel.formats.card import Card, write_card
 from flywheel.formats.rows import ExportRow
+from flywheel.media.encode import write_clip
 from flywheel.rounds.champion import unit
 from flywheel.rounds.context import CLIPS_PER_LOOKUP, RoundContext
 from flywheel.rounds.texts import CurrentTexts
 from flywheel.store import View, Workspace
-from flywheel.store.media import write_clip
 
 _SPLITS = ("train", "test", "anchor")
 #: Columns of a clip that its row needs.

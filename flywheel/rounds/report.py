@@ -17,11 +17,11 @@ from markupsafe import Markup
 
 from flywheel.core.errors import MediaError
 from flywheel.core.types import CAPTION, MEASURE, Clip, Estimate, RoundReport
+from flywheel.media.frames import thumbnail
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.figures import Figure, figure_of, series
 from flywheel.rounds.plots import svg
 from flywheel.store import Workspace
-from flywheel.store.media import thumbnail
 
 _NUM_CLIPS = 12
 _NUM_REJECTED = 50

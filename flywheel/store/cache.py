@@ -1,12 +1,13 @@
-"""Decode once: frames by content hash, span, sampling and size. Capped in size, safe to delete at any time."""
+"""Keeps decoded frames and sound by content hash, span, sampling and size. Capped, and safe to delete at any time."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import os
+import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,15 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.core.types import content_id
-from flywheel.store.media import read_audio, read_frames
+from flywheel.media.audio import read_audio
+from flywheel.media.frames import read_frames
 
+#: A trim goes down to this share of the cap, so that the next one is far.
 _TRIM_TO = 0.9
-_TRIM_EVERY = 256
+#: Writes after which the folder is looked at for the first time: small jobs need not look at all.
+_FIRST_LOOK = 256
+#: After this share of the cap was written it is looked at again: other processes write as well.
+_LOOK_SHARE = 0.1
 
 
 def _read(file: str) -> NDArray[np.uint8]:
-    """An ``.npy`` file as ``np.save`` writes it. Headers are all but alike and ``np.load`` parses each as Python source, which takes
-    longer than the reading. Raises ValueError where the file is damaged."""
+    """The uint8 array of an ``.npy`` file as ``np.save`` writes it. Raises ValueError where the file is damaged.
+
+    Headers are all but alike, and ``np.load`` parses each as Python source, which takes longer than the reading.
+    """
     with open(file, "rb", buffering=0) as source:
         start = source.read(128)
         length = int.from_bytes(start[8:10], "little") + 10
@@ -44,21 +52,25 @@ def _read(file: str) -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=64)
 def _shape(start: bytes) -> tuple[int, ...]:
-    shape, by_column, dtype = np.lib.format.read_array_header_1_0(io.BytesIO(start[8:]))  # type: ignore[no-untyped-call]
+    header = io.BytesIO(start[8:])
+    shape, by_column, dtype = np.lib.format.read_array_header_1_0(header)  # type: ignore[no-untyped-call]
     if by_column or dtype != np.uint8:
         raise ValueError("not frames")
     return tuple(shape)
 
 
 class FrameCache:
-    """Frames on disk, one file per (content, times, size); the least recently used go first."""
+    """Frames on disk, one file per (content, times, size); above ``max_bytes`` the least recently used go."""
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self.folder = folder
         self.max_bytes = max_bytes
         self.hits = 0
         self.decodes = 0
-        self._written = 0
+        self._lock = threading.Lock()
+        #: Files and bytes written since the folder was last looked at, and after how many bytes it is looked at again.
+        self._files, self._bytes = 0, 0
+        self._room: float | None = None
 
     def frames(self, path: str | Path, content_hash: str, times_s: Sequence[float], max_side: int) -> NDArray[np.uint8]:
         """``(T, H, W, 3)`` uint8 RGB. Raises MediaError as :func:`read_frames` does."""
@@ -72,7 +84,7 @@ class FrameCache:
             return frames
         except FileNotFoundError:
             pass
-        except (ValueError, OSError, EOFError):
+        except (ValueError, OSError):
             # A damaged entry is no reason to fail: what it held can be decoded again.
             with contextlib.suppress(OSError):
                 os.unlink(file)
@@ -91,12 +103,10 @@ class FrameCache:
             kept = _read(file)
             os.utime(file)
             self.hits += 1
-        except (FileNotFoundError, ValueError, OSError, EOFError):
-            samples = np.rint(read_audio(Path(path), start_s, end_s, rate_hz=rate_hz).clip(-1, 1) * 32767).astype(
-                np.int16
-            )
+        except (ValueError, OSError):
+            samples = read_audio(Path(path), start_s, end_s, rate_hz=rate_hz).clip(-1, 1) * 32767
             self.decodes += 1
-            kept = samples.view(np.uint8)
+            kept = np.rint(samples).astype(np.int16).view(np.uint8)
             self._store(Path(file), kept)
         return kept.view(np.int16).astype(np.float32) / np.float32(32767)
 
@@ -112,23 +122,41 @@ class FrameCache:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             return
-        self._written += 1
-        if self._written % _TRIM_EVERY == 0:
+        self._count(frames.nbytes)
+
+    def _count(self, written: int) -> None:
+        """Adds to the running size; looks at the folder where the cap may be passed."""
+        with self._lock:
+            self._files, self._bytes = self._files + 1, self._bytes + written
+            most = _LOOK_SHARE * self.max_bytes if self._room is None else self._room
+            due = self._bytes > most or (self._room is None and self._files >= _FIRST_LOOK)
+            if due:
+                # Others that write meanwhile count from here, and leave this trim to us.
+                self._files, self._bytes = 0, 0
+        if due:
             self.trim()
 
     def trim(self) -> None:
-        """Bring the cache under its cap."""
-        entries = []
-        for path in self.folder.rglob("*.npy"):
-            with contextlib.suppress(OSError):
-                status = path.stat()
-                entries.append((status.st_mtime, status.st_size, path))
+        """Brings the cache under its cap."""
+        entries = list(_entries(self.folder))
         total = sum(size for _, size, _ in entries)
-        if total <= self.max_bytes:
-            return
-        for _, size, path in sorted(entries):
-            with contextlib.suppress(OSError):
-                path.unlink()
-            total -= size
-            if total <= _TRIM_TO * self.max_bytes:
-                return
+        if total > self.max_bytes:
+            for _, size, path in sorted(entries):
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+                total -= size
+                if total <= _TRIM_TO * self.max_bytes:
+                    break
+        self._room = min(self.max_bytes - total, _LOOK_SHARE * self.max_bytes)
+
+
+def _entries(folder: Path) -> Iterator[tuple[float, int, str]]:
+    """(time of the last use, bytes, path) of each kept file."""
+    with contextlib.suppress(OSError), os.scandir(folder) as drawers:
+        for drawer in drawers:
+            with contextlib.suppress(OSError), os.scandir(drawer.path) as files:
+                for file in files:
+                    if file.name.endswith(".npy"):
+                        with contextlib.suppress(OSError):
+                            status = file.stat()
+                            yield status.st_mtime, status.st_size, file.path

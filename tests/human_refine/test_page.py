@@ -479,7 +479,7 @@ def test_a_video_that_is_gone(ann: Refiner, workspace: Workspace) -> None:
 
 
 def test_what_browsers_cannot_play_becomes_what_they_can(real_clips: Path, make_workspace: Make) -> None:
-    from flywheel.store.media import probe
+    from flywheel.media.probe import probe
     from human_refine.media import Proxies, playable
 
     w = make_workspace()

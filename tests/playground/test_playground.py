@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 
 from flywheel.core.errors import UserError
+from flywheel.media.probe import probe
 from flywheel.playground import grammar, noise, scenes, slot_f1, slots, write_playground
-from flywheel.store.media import probe
-from flywheel.store.sound import describe, sound_events
+from flywheel.sound.events import describe, sound_events
 
 
 def test_files_are_real_videos_with_sound(corpus: Path) -> None:

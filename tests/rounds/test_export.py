@@ -16,12 +16,12 @@ from flywheel.core.errors import UserError
 from flywheel.core.types import Cue
 from flywheel.formats import export as formats
 from flywheel.formats.subtitles import parse_subtitles
+from flywheel.media.probe import probe
 from flywheel.rounds import RoundContext, champion
 from flywheel.rounds.export import ExportCounts, _Video, export
 from flywheel.rounds.stages import gate as gate_stage
 from flywheel.rounds.texts import CurrentTexts
 from flywheel.store import Workspace
-from flywheel.store.media import probe
 from human_refine.gold import add_gold
 from tests.rounds.test_champion import context, prepared, says  # noqa: F401
 from tests.rounds.test_rounds import correct

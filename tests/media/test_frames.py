@@ -11,8 +11,10 @@ import pytest
 
 from flywheel.core.errors import MediaError
 from flywheel.core.timing import fps_times, frame_index, uniform_times
-from flywheel.store.cache import FrameCache
-from flywheel.store.media import probe, read_audio, read_frames, transcode, write_clip
+from flywheel.media.audio import read_audio
+from flywheel.media.encode import Quality, transcode, write_clip
+from flywheel.media.frames import read_frames
+from flywheel.media.probe import probe
 
 
 def write_video(
@@ -84,7 +86,7 @@ def test_rotation_is_undone(tmp_path: Path) -> None:
     turned.write_bytes(bytes(data))
     before = read_frames(plain, [0.0])[0]
     after = read_frames(turned, [0.0])[0]
-    transcode(turned, tmp_path / "copy.mp4", crf=20, preset="veryfast")
+    transcode(turned, tmp_path / "copy.mp4", quality=Quality(crf=20, preset="veryfast"))
     assert np.abs(read_frames(tmp_path / "copy.mp4", [0.0])[0].astype(int) - after).mean() < 6, (
         "a copy for browsers stands upright too"
     )
@@ -173,22 +175,6 @@ def test_time_to_frames() -> None:
     assert uniform_times(2.0, 4.0, 4) == [2.25, 2.75, 3.25, 3.75]
     assert len(fps_times(0, 10, 2, 8)) == 8
     assert len(fps_times(0, 0.1, 2, 8)) == 1
-
-
-def test_the_cache_decodes_once_and_keeps_its_cap(corpus: Path, tmp_path: Path) -> None:
-    path = sorted((corpus / "corpus").glob("*.mp4"))[0]
-    cache = FrameCache(tmp_path / "cache", max_bytes=1 << 30)
-    first = cache.frames(path, "h", [0.1, 0.2], 448)
-    assert np.array_equal(cache.frames(path, "h", [0.1, 0.2], 448), first)
-    assert (cache.decodes, cache.hits) == (1, 1)
-    entry = next((tmp_path / "cache").rglob("*.npy"))
-    entry.write_bytes(b"damaged")
-    assert np.array_equal(cache.frames(path, "h", [0.1, 0.2], 448), first)
-    small = FrameCache(tmp_path / "small", max_bytes=3 * first.nbytes)
-    for i in range(8):
-        small.frames(path, f"h{i}", [0.1, 0.2], 448)
-    small.trim()
-    assert sum(p.stat().st_size for p in (tmp_path / "small").rglob("*.npy")) <= 3 * first.nbytes
 
 
 def test_real_files(real_clips: Path) -> None:

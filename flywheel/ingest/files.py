@@ -1,0 +1,113 @@
+"""Facts of files, each read once in a run: hash, probe and transcript."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar, cast
+
+from flywheel.core.errors import MediaError
+from flywheel.core.types import Cue
+from flywheel.formats.subtitles import parse_subtitles
+from flywheel.media.probe import MediaInfo, file_hash, probe
+
+_T = TypeVar("_T")
+#: The memo holds at most so many files, and so many cues of theirs.
+_MOST_FILES = 4096
+_MOST_CUES = 100_000
+
+
+class File:
+    """A file as it was when first asked about. Threads may share it: what one reads, the others wait for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        self._facts: dict[str, object] = {}
+        #: Cues that are held, of the side-car and of the file itself.
+        self.num_cues = 0
+
+    def content_hash(self) -> str:
+        """The SHA-256 of the content. Raises MediaError where the file can't be read."""
+        return self._once("hash", lambda: file_hash(self.path))
+
+    def info(self) -> MediaInfo:
+        """The facts that a probe gives. Raises MediaError where the file holds no video."""
+        return self._once("info", self._probe)
+
+    def transcript(self) -> tuple[list[Cue], str]:
+        """(timed cues, text without times) of a side-car file, else of the subtitles inside; one of them is empty."""
+        return self._once("transcript", self._read_transcript)
+
+    def side_car(self) -> tuple[list[Cue], str] | None:
+        """As :meth:`transcript`, of the side-car file alone; None where there is none."""
+        return self._once("side-car", self._read_side_car)
+
+    def _once(self, name: str, read: Callable[[], _T]) -> _T:
+        with self._lock:
+            if name not in self._facts:
+                try:
+                    self._facts[name] = read()
+                except MediaError as error:
+                    self._facts[name] = MediaError(str(error))
+            fact = self._facts[name]
+        if isinstance(fact, MediaError):
+            # A new one each time: an exception keeps the frames of all its raisings.
+            raise MediaError(str(fact))
+        return cast("_T", fact)
+
+    def _probe(self) -> MediaInfo:
+        info = probe(self.path)
+        self.num_cues += len(info.subtitles)
+        return info
+
+    def _read_transcript(self) -> tuple[list[Cue], str]:
+        if (side_car := self.side_car()) is not None:
+            return side_car
+        subtitles = self.info().subtitles
+        self.num_cues += len(subtitles)
+        return [Cue(start_s=a, end_s=b, text=" ".join(text.split())) for a, b, text in subtitles], ""
+
+    def _read_side_car(self) -> tuple[list[Cue], str] | None:
+        side_car = _side_car(self.path)
+        self.num_cues += len(side_car[0]) if side_car is not None else 0
+        return side_car
+
+
+def _side_car(path: Path) -> tuple[list[Cue], str] | None:
+    for suffix in (".vtt", ".srt", ".txt"):
+        for beside in (path.with_suffix(suffix), path.with_name(path.name + suffix)):
+            try:
+                text = beside.read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                continue
+            return ([], " ".join(text.split())) if suffix == ".txt" else (parse_subtitles(text), "")
+    return None
+
+
+class Files:
+    """The files of a run by path, size and time of change; those not asked about for longest are forgotten."""
+
+    def __init__(self, most_files: int = _MOST_FILES, most_cues: int = _MOST_CUES) -> None:
+        self._most_files, self._most_cues = most_files, most_cues
+        self._files: OrderedDict[tuple[Path, int, int], File] = OrderedDict()
+
+    def get(self, path: Path) -> File:
+        """The file at this path as it is now."""
+        try:
+            status = path.stat()
+        except (OSError, ValueError):
+            # Reading it says what is wrong.
+            return File(path)
+        key = (path, status.st_size, status.st_mtime_ns)
+        file = self._files.setdefault(key, File(path))
+        self._files.move_to_end(key)
+        return file
+
+    def forget(self) -> None:
+        """Lets go of the oldest until the memo is within its bounds."""
+        num_cues = sum(file.num_cues for file in self._files.values())
+        while self._files and (len(self._files) > self._most_files or num_cues > self._most_cues):
+            num_cues -= self._files.popitem(last=False)[1].num_cues

@@ -1,0 +1,228 @@
+"""The run of an ingest: items in batches, each file read once, rows written by time or number.
+
+Nothing here grows with the corpus: what is held is one batch, the rows of the next commit and a bounded memo of files.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+
+from flywheel.core.config import Corpus
+from flywheel.core.errors import MediaError, UserError
+from flywheel.core.progress import progress
+from flywheel.core.types import Annotation, Clip, content_id
+from flywheel.ingest.clips import asked_clip_id, clips_of, words_beside
+from flywheel.ingest.files import File, Files
+from flywheel.ingest.sources import Item, items
+from flywheel.store import Workspace
+
+_BATCH = 128
+_THREADS = 2
+#: Rows are committed when there are so many, or when the last commit is so long ago: few shards, and little to lose.
+_COMMIT_ROWS = 4096
+_COMMIT_S = 20.0
+
+
+@dataclass
+class IngestResult:
+    """Counts of one run. ``known`` are files whose content was taken in before, wherever they lie now."""
+
+    clips: int = 0
+    known: int = 0
+    rejected: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    """An item, what is known of it before its file is probed, and the reason where it is rejected already."""
+
+    item: Item
+    file: File
+    content_hash: str = ""
+    problem: str = ""
+    #: The clip that the item asks for, where it names one; and whether the clip or the whole file was taken in before.
+    clip_id: str = ""
+    is_known: bool = False
+    has_text: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Outcome:
+    """The clips of an item, none where all are known; or the ``problem`` for which it is rejected."""
+
+    item: Item
+    content_hash: str = ""
+    clips: Sequence[Clip] = ()
+    texts: Sequence[Annotation] = ()
+    problem: str = ""
+
+
+def ingest(workspace: Workspace, sources: Sequence[str], *, limit: int | None = None) -> IngestResult:
+    """Takes sources into the workspace; the caller holds its lock. Raises UserError where one is missing or empty."""
+    with progress("ingest", None) as bar, ThreadPoolExecutor(_THREADS) as pool:
+        intake = _Intake(workspace, pool)
+        try:
+            for batch in _batches(islice(_all_items(workspace, sources), limit)):
+                intake.take(batch, bar.advance)
+        finally:
+            intake.commit()
+    return intake.result
+
+
+def _batches(stream: Iterator[Item]) -> Iterator[list[Item]]:
+    """The items in batches; an error of the stream is raised after the items before it."""
+    while True:
+        batch: list[Item] = []
+        try:
+            for item in islice(stream, _BATCH):
+                batch.append(item)  # noqa: PERF402, what came before an error is kept
+        except UserError:
+            if batch:
+                yield batch
+            raise
+        if not batch:
+            return
+        yield batch
+
+
+def _all_items(workspace: Workspace, sources: Sequence[str]) -> Iterator[Item]:
+    problem: UserError | None = None
+    for source in sources:
+        try:
+            yield from items(source, workspace.root / "media")
+        except UserError as error:
+            # The other sources still count; the error is raised when they are through.
+            problem = problem or error
+    if problem is not None:
+        raise problem
+
+
+class _Intake:
+    """What is decided about items, and the rows that wait for the next commit."""
+
+    def __init__(self, workspace: Workspace, pool: ThreadPoolExecutor) -> None:
+        self.result = IngestResult()
+        self._workspace, self._pool = workspace, pool
+        self._files = Files()
+        self._taken_down = workspace.taken_down()
+        #: Clip id -> clip, text id -> text, and content hash -> path, since the last commit.
+        self._clips: dict[str, Clip] = {}
+        self._texts: dict[str, Annotation] = {}
+        self._places: dict[str, str] = {}
+        #: Contents of waiting clips of earlier batches.
+        self._contents: set[str] = set()
+        self._committed_at = time.monotonic()
+
+    def take(self, batch: Sequence[Item], advance: Callable[[], None]) -> None:
+        """Takes in a batch of items: each becomes clips, or is known, or is rejected."""
+        for outcome in self._outcomes(batch):
+            self._keep(outcome)
+            advance()
+            waiting = max(len(self._clips), len(self._texts), len(self._places))
+            if waiting >= _COMMIT_ROWS or time.monotonic() - self._committed_at > _COMMIT_S:
+                self.commit()
+        self._contents = {clip.content_hash for clip in self._clips.values()}
+        self._files.forget()
+
+    def commit(self) -> None:
+        """Writes the waiting rows, in an order in which a kill loses nothing."""
+        # Texts first: a clip is what says that its file was taken in.
+        self._workspace.add_annotations(list(self._texts.values()), round=0)
+        added = self._workspace.add_clips(self._clips.values())
+        # Locations last: they are of contents that gave clips.
+        self._workspace.locate(self._places)
+        self.result.clips += added
+        self.result.known += len(self._clips) - added
+        self._clips, self._texts, self._places, self._contents = {}, {}, {}, set()
+        self._committed_at = time.monotonic()
+
+    def _outcomes(self, batch: Sequence[Item]) -> Iterator[_Outcome]:
+        """What becomes of each item, in order. Files are hashed first: what is known needs no probe."""
+        files = [self._files.get(item.path) for item in batch]
+        questions = self._looked_up(list(self._pool.map(_hashed, batch, files)))
+        yield from self._pool.map(partial(_answer, corpus=self._workspace.config.corpus), questions)
+
+    def _looked_up(self, questions: Sequence[_Question]) -> list[_Question]:
+        """The questions with what was taken in before: a whole file by its content, a span by its clip's id."""
+        whole = {q.content_hash for q in questions if not q.problem and q.item.is_whole}
+        contents = self._workspace.known_contents(whole) | self._contents
+        records = self._workspace.records
+        asked = {q.clip_id for q in questions if q.clip_id}
+        clips = (records.known("clips", asked) | (asked & self._clips.keys())) - self._taken_down.keys()
+        texts = records.known("annotations", map(_text_id, clips)) | self._texts.keys()
+        return [
+            replace(
+                q,
+                is_known=not q.problem and (q.content_hash in contents if q.item.is_whole else q.clip_id in clips),
+                has_text=_text_id(q.clip_id) in texts,
+            )
+            for q in questions
+        ]
+
+    def _keep(self, outcome: _Outcome) -> None:
+        if outcome.problem:
+            self._reject(outcome.item, outcome.problem)
+            return
+        refused = [clip for clip in outcome.clips if clip.id in self._taken_down]
+        for clip in refused:
+            self._reject(outcome.item, f"was taken down: {self._taken_down[clip.id]}")
+        new = [clip for clip in outcome.clips if clip.id not in self._taken_down and clip.id not in self._clips]
+        if not new and not refused:
+            self.result.known += 1
+        if new or not refused:
+            self._places.setdefault(outcome.content_hash, str(outcome.item.path))
+        self._clips.update({clip.id: clip for clip in new})
+        for text in [*outcome.texts, *(_given_text(clip.id, clip.transcript) for clip in new if clip.transcript)]:
+            self._texts.setdefault(text.id, text)
+
+    def _reject(self, item: Item, reason: str) -> None:
+        self._workspace.add_rejected(round=0, stage="ingest", uri=str(item.path), clip_id="", reason=reason)
+        self.result.rejected += 1
+
+
+def _hashed(item: Item, file: File) -> _Question:
+    if item.problem:
+        return _Question(item=item, file=file, problem=item.problem)
+    try:
+        content_hash = file.content_hash()
+    except MediaError as error:
+        return _Question(item=item, file=file, problem=str(error))
+    return _Question(item=item, file=file, content_hash=content_hash, clip_id=asked_clip_id(item, content_hash))
+
+
+def _answer(question: _Question, corpus: Corpus) -> _Outcome:
+    item = question.item
+    if question.problem:
+        return _Outcome(item=item, problem=question.problem)
+    if not question.is_known:
+        try:
+            clips = clips_of(item, question.file, corpus)
+        except MediaError as error:
+            return _Outcome(item=item, problem=str(error))
+        return _Outcome(item=item, content_hash=question.content_hash, clips=clips)
+    # A clip that came without words may get them later.
+    words = "" if item.is_whole or question.has_text else words_beside(item, question.file)
+    texts = [_given_text(question.clip_id, words)] if words else []
+    return _Outcome(item=item, content_hash=question.content_hash, texts=texts)
+
+
+def _text_id(clip_id: str) -> str:
+    return content_id(0, "caption", clip_id, "transcript")
+
+
+def _given_text(clip_id: str, words: str) -> Annotation:
+    return Annotation(
+        id=_text_id(clip_id),
+        round=0,
+        kind="caption",
+        clip_id=clip_id,
+        generation_id="",
+        source="transcript",
+        text=words,
+        mean_logprob=0.0,
+    )

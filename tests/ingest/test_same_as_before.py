@@ -1,0 +1,61 @@
+"""What is taken in is what commit 4262363 took in: clips, texts, rejects and counts, on files of the same bytes.
+
+``before/expected.json`` is what :func:`intake` returned there. The manifest has spans (of some files dozens, over more
+than one batch of 128), whole files twice and after their spans, times that lie outside, and damaged files.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flywheel.ingest import ingest
+from flywheel.store import Workspace
+
+BEFORE = Path(__file__).parent / "before"
+
+
+def intake(workspace: Workspace, folder: Path, source: str) -> dict[str, Any]:
+    """Counts of an ingest and of the same again, and all rows without what is of this machine."""
+
+    def named(uri: str) -> str:
+        return str(Path(uri).relative_to(folder))
+
+    counts = []
+    for _ in range(2):
+        with workspace.lock():
+            counts.append(list(vars(ingest(workspace, [str(folder / source)])).values()))
+    clips = [{**row, "uri": named(row["uri"])} for row in workspace.clips().to_dicts()]
+    texts = workspace.annotations(round=0).select("id", "clip_id", "source", "text").rows()
+    rejected = [[named(r["uri"]), r["stage"], r["reason"]] for r in workspace.rejected().to_dicts()]
+    return {
+        "counts": counts,
+        "clips": [list(clip.values()) for clip in clips],
+        "texts": sorted(map(list, texts)),
+        "rejected": sorted(rejected),
+    }
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    shutil.copytree(BEFORE, tmp_path / "files", ignore=shutil.ignore_patterns("expected.json"))
+    return tmp_path / "files"
+
+
+@pytest.mark.parametrize("source", ["list.jsonl", "."])
+@pytest.mark.parametrize("split_by", ["none", "length", "scene"])
+def test_clips_texts_and_rejects_are_the_same(
+    make_workspace: Callable[..., Workspace], files: Path, source: str, split_by: str
+) -> None:
+    expected = json.loads((BEFORE / "expected.json").read_text())[f"{source} {split_by}"]
+    workspace = make_workspace(f"corpus.split_by={split_by}", "corpus.clip_len_s=2")
+    found = json.loads(json.dumps(intake(workspace, files, source)))
+    assert found["counts"] == expected["counts"]
+    assert found["rejected"] == expected["rejected"]
+    assert found["clips"] == expected["clips"], "in the same order, too"
+    assert found["texts"] == expected["texts"]
