@@ -180,7 +180,8 @@ def pretrain(context: RoundContext, round: int) -> Result:
         )
     sink = context.tracker.sink(round)
     result = trainers.pretrain(
-        vlm, context.builder(vlm.processor), config, _training_set(context, kept), out, sink=sink,
+        vlm, context.builder(vlm.processor), config.pretrain, config.loss, _training_set(context, kept), out,
+        precision=config.pretrain.precision, sink=sink,
         held_out=_training_set(context, held_out) if held_out else None,
         human=_training_set(context, anchors) if anchors else None,
     )  # fmt: skip
@@ -313,7 +314,8 @@ def finetune(context: RoundContext, round: int) -> Result:
     vlm = context.load(context.checkpoint(round)[0])
     sink = context.tracker.sink(round)
     result = trainers.finetune(
-        vlm, context.builder(vlm.processor), config, _training_set(context, tune), out, sink=sink
+        vlm, context.builder(vlm.processor), config.finetune, _training_set(context, tune), out,
+        precision=config.pretrain.precision, sink=sink,
     )
     sink.flush()
     context.unload()
