@@ -4,97 +4,124 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flywheel.core.config import Config
+from flywheel.core.config import Finetune, Loss, Pretrain
 from flywheel.core.types import MetricSink
 from flywheel.models.inputs import InputBuilder
-from flywheel.models.load import Vlm
+from flywheel.models.load import Vlm, chosen_precision
 from noise_control import losses
 from trainers.data import TrainingSet
+from trainers.examples import ExampleTable
 from trainers.training import TrainingPlan, TrainingResult, train
 
-__all__ = ["TrainingPlan", "TrainingResult", "TrainingSet", "finetune", "pretrain", "train"]
+__all__ = ["ExampleTable", "TrainingPlan", "TrainingResult", "TrainingSet", "finetune", "pretrain", "train"]
+
+#: Share of fine-tuning's steps that warm up: twice pretraining's default, since there are few steps, at a high rate.
+_FINETUNE_WARMUP_SHARE = 0.1
 
 
 def pretrain(
-    vlm: Vlm, builder: InputBuilder, config: Config, data: TrainingSet, out: Path, *, sink: MetricSink,
-    held_out: TrainingSet | None, human: TrainingSet | None,
-) -> TrainingResult:  # fmt: skip
-    """Train all weights (the vision tower's on request) with the configured loss; writes a model folder to ``out``."""
-    plan, vision = config.pretrain, _vision_parameters(vlm.model)
-    for parameter in vlm.model.parameters():
-        parameter.requires_grad_(True)
-    if plan.freeze_vision:
-        for parameter in vision:
-            parameter.requires_grad_(False)
+    vlm: Vlm,
+    builder: InputBuilder,
+    plan: Pretrain,
+    loss: Loss,
+    data: TrainingSet,
+    out: Path,
+    *,
+    precision: str,
+    sink: MetricSink,
+    held_out: TrainingSet | None,
+    human: TrainingSet | None,
+) -> TrainingResult:
+    """Train all weights (the vision tower's on request) with the configured loss; write a model folder to ``out``.
+
+    ``precision`` is ``auto``, ``bf16`` or ``fp32``, as :func:`flywheel.models.load.chosen_precision` takes it. Killed
+    and called again it goes on from its last checkpoint, in ``out`` with the ending ``.work``.
+
+    ``human`` and ``held_out`` are as in :func:`trainers.train`. Raises UserError for an unknown loss, ValueError for
+    arguments of the loss out of range, FlywheelError where the loss is not finite.
+    """
+    _set_trainable(vlm.model, vision=not plan.freeze_vision)
+    training_plan = TrainingPlan(
+        num_steps=plan.num_steps,
+        batch_size=plan.batch_size,
+        learning_rate=plan.learning_rate,
+        warmup_share=plan.warmup_share,
+        weight_decay=plan.weight_decay,
+        save_every=plan.save_every,
+        gradient_checkpointing=plan.gradient_checkpointing,
+        bf16=chosen_precision(precision) == "bf16",
+        human_every=loss.human_every,
+        seed=plan.seed,
+    )
+    token_loss = losses.build(loss.name, **loss.arguments)
+    work = out.with_name(out.name + ".work")
     result = train(
-        vlm, builder, data, losses.build(config.loss.name, **config.loss.arguments),
-        TrainingPlan(
-            num_steps=plan.num_steps, batch_size=plan.batch_size, learning_rate=plan.learning_rate,
-            warmup_share=plan.warmup_share, weight_decay=plan.weight_decay, save_every=plan.save_every,
-            gradient_checkpointing=plan.gradient_checkpointing, bf16=_bf16(config.main.precision),
-            human_every=config.loss.human_every, seed=plan.seed,
-        ),
-        out.with_name(out.name + ".work"), sink=sink, label="pretrain", held_out=held_out, human=human,
-    )  # fmt: skip
-    _save_whole(out, lambda folder: (vlm.model.save_pretrained(folder), vlm.processor.save_pretrained(folder)))
+        vlm, builder, data, token_loss, training_plan, work, sink=sink, label="pretrain", held_out=held_out, human=human
+    )
+    _save_whole(out, vlm.model.save_pretrained, vlm.processor.save_pretrained)
     return result
 
 
 def finetune(
-    vlm: Vlm, builder: InputBuilder, config: Config, data: TrainingSet, out: Path, *, sink: MetricSink
+    vlm: Vlm, builder: InputBuilder, plan: Finetune, data: TrainingSet, out: Path, *, precision: str, sink: MetricSink
 ) -> TrainingResult:
-    """LoRA on corrections by plain maximum likelihood, through the model's own class; writes the adapter to ``out``."""
+    """Train a LoRA on corrections by plain maximum likelihood; write the adapter to ``out``.
+
+    With ``plan.merge`` the merged weights are written beside it, to the folder ``merged``. ``precision`` and resuming
+    are as in :func:`pretrain`. Raises FlywheelError where the loss is not finite.
+    """
     from peft import LoraConfig, get_peft_model
 
-    plan = config.finetune
-    model = get_peft_model(
-        vlm.model,
-        LoraConfig(
-            r=plan.lora_rank,
-            lora_alpha=plan.lora_alpha,
-            lora_dropout=plan.lora_dropout,
-            target_modules=plan.target_modules,
-        ),
+    lora = LoraConfig(
+        r=plan.lora_rank,
+        lora_alpha=plan.lora_alpha,
+        lora_dropout=plan.lora_dropout,
+        target_modules=plan.target_modules,
     )
+    model = get_peft_model(vlm.model, lora)
     tuned = Vlm(model=model, processor=vlm.processor, digest=vlm.digest, adapter_digest="")
-    result = train(
-        tuned, builder, data, losses.build("mle"),
-        TrainingPlan(
-            num_steps=plan.num_steps, batch_size=plan.batch_size, learning_rate=plan.learning_rate, seed=plan.seed,
-            bf16=_bf16(config.main.precision), warmup_share=0.1, save_every=max(1, plan.num_steps),
-        ),
-        out.with_name(out.name + ".work"), sink=sink, label="finetune",
-    )  # fmt: skip
-    _save_whole(out, lambda folder: model.save_pretrained(folder, safe_serialization=True))
+    training_plan = TrainingPlan(
+        num_steps=plan.num_steps,
+        batch_size=plan.batch_size,
+        learning_rate=plan.learning_rate,
+        warmup_share=_FINETUNE_WARMUP_SHARE,
+        save_every=max(1, plan.num_steps),
+        bf16=chosen_precision(precision) == "bf16",
+        seed=plan.seed,
+    )
+    work = out.with_name(out.name + ".work")
+    result = train(tuned, builder, data, losses.build("mle"), training_plan, work, sink=sink, label="finetune")
+    _save_whole(out, model.save_pretrained)
     if plan.merge:
         merged = model.merge_and_unload()
-        _save_whole(
-            out.with_name("merged"),
-            lambda folder: (merged.save_pretrained(folder), vlm.processor.save_pretrained(folder)),
-        )
+        _save_whole(out.with_name("merged"), merged.save_pretrained, vlm.processor.save_pretrained)
     return result
 
 
-def _bf16(precision: str) -> bool:
-    import torch
-
-    return precision == "bf16" or (precision == "auto" and torch.cuda.is_available() and torch.cuda.is_bf16_supported())
+def _set_trainable(model: Any, *, vision: bool) -> None:
+    """Let all weights be trained, those of the vision tower only with ``vision``."""
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    for parameter in _vision_parameters(model):
+        parameter.requires_grad_(vision)
 
 
 def _vision_parameters(model: Any) -> list[Any]:
-    """The vision tower with what projects it, by the names that transformers' families use."""
+    """The weights of the vision tower and its projector, by the names that transformers' families use."""
     marks = ("visual.", "vision_tower.", "vision_model.", "multi_modal_projector.", "connector.")
     return [p for name, p in model.named_parameters() if any(f".{mark}" in f".{name}" for mark in marks)]
 
 
-def _save_whole(out: Path, save: Any) -> None:
-    """A model folder appears whole or not at all."""
+def _save_whole(out: Path, *savers: Callable[[Path], Any]) -> None:
+    """Let savers write a folder that appears whole or not at all."""
     temporary = out.with_name(out.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    save(temporary)
+    for save in savers:
+        save(temporary)
     shutil.rmtree(out, ignore_errors=True)
     os.replace(temporary, out)

@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Int
 from torch.utils.data import Dataset, Sampler
 
 from flywheel.core.types import Example
 from flywheel.models.inputs import ClipInput, InputBuilder
 from flywheel.models.prompt import Evidence, Hint, Prompt
+from trainers.examples import columns_of
 
+#: Batches of a block within which rows are sorted by length.
 _MEGABATCH = 32
 
 
@@ -30,10 +32,12 @@ class Clock:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSet:
-    """What a trainer needs of its data, without knowing where it comes from.
+    """The data of a training, without where it comes from.
 
-    ``input`` gives a clip's frames; ``dropout`` says how often a hint is held back. A hint equal to the example's own text
-    is always held back: with the answer in its prompt a model learns to copy.
+    ``examples`` is any sequence; a table (:class:`trainers.ExampleTable`) takes a few bytes of memory per row.
+    ``input`` gives a clip's frames and sound by its id. ``dropout`` says how often (in [0, 1]) a hint is held back.
+
+    A hint equal to the example's own text is always held back: with the answer in its prompt a model learns to copy.
     """
 
     examples: Sequence[Example]
@@ -43,20 +47,24 @@ class TrainingSet:
     seed: int
 
     def prompt_text(self, index: int, epoch: int) -> str:
-        example = self.examples[index]
+        """The prompt of a row in an epoch: a pure function of the seed, the epoch and the row."""
+        return self.prompt_of(self.examples[index], index, epoch)
+
+    def prompt_of(self, example: Example, index: int, epoch: int) -> str:
+        """:meth:`prompt_text` of a row that was read already."""
         rng = np.random.default_rng([self.seed, epoch, index])
         shown: dict[str, str | None] = {}
         for hint, text in example.prompt_texts.items():
             hidden = rng.random() < self.dropout.get(hint, 0.0)  # type: ignore[call-overload]
             shown[hint] = None if hidden or text == example.text else text
-        # The same words with times say the same: held back together.
+        # The same words with times give the same away: held back together.
         if shown.get("transcript") is None:
             shown["timed_transcript"] = None
         return self.prompt.render(Evidence(**shown))
 
 
-class _Rows(Dataset[int]):
-    """Indices; the collator does the work, since it is there that clips become one batch."""
+class Rows(Dataset[int]):
+    """The numbers of rows; the collator does the work, since it is there that clips become one batch."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -69,54 +77,72 @@ class _Rows(Dataset[int]):
 
 
 class BucketSampler(Sampler[int]):
-    """Shuffled, with rows of like length together: sorted within blocks of 32 batches, the batches then shuffled.
+    """Shuffled rows, those of like length together: sorted within blocks of 32 batches, the batches then shuffled.
 
-    An epoch draws one row of each clip by the rows' shares."""
+    An epoch draws one row of each clip, by the rows' shares.
+    """
 
     def __init__(
-        self, examples: Sequence[Example], lengths: Sequence[int], batch_size: int, seed: int, clock: Clock
+        self,
+        examples: Sequence[Example],
+        lengths: Sequence[int] | Int[np.ndarray, " N"],
+        batch_size: int,
+        seed: int,
+        clock: Clock,
     ) -> None:
-        self._lengths, self._batch_size, self._seed, self._clock = np.asarray(lengths), batch_size, seed, clock
-        self._clip = np.unique([e.clip_id for e in examples], return_inverse=True)[1]
-        self._share = np.array([e.share for e in examples])
-        self._count = int(self._clip.max()) + 1 if len(examples) else 0
+        """``lengths`` are the rows' numbers of tokens; ``clock`` is told the epoch."""
+        columns = columns_of(examples)
+        self._clip_N, self._share_N, self._count = columns.clip_N, columns.share_N, columns.num_clips
+        self._length_N, self._batch_size, self._seed, self._clock = np.asarray(lengths), batch_size, seed, clock
+        self._ended = False
 
     def set_epoch(self, epoch: int) -> None:
+        """Say which epoch the next iteration is of."""
         self._clock.epoch = epoch
+
+    def end(self) -> None:
+        """Give no more rows, while the length of an epoch stays: for a training that has all its steps behind it."""
+        self._ended = True
 
     def __len__(self) -> int:
         return self._count
 
-    def _drawn(self) -> NDArray[np.int64]:
-        """A row of each clip, in the order of rows."""
-        if self._count == len(self._lengths):
-            return np.arange(self._count)
-        # An exponential race: of waiting times with rates p the first is row i's with chance p_i / sum(p).
-        times = (
-            np.random.default_rng([self._seed, 37, self._clock.epoch]).exponential(size=len(self._share)) / self._share
-        )
-        order = np.lexsort((times, self._clip))
-        first = np.ones(len(order), dtype=bool)
-        first[1:] = np.diff(self._clip[order]) > 0
-        return np.sort(order[first])
-
     def __iter__(self) -> Iterator[int]:
+        if self._ended:
+            return
         rng = np.random.default_rng([self._seed, 31, self._clock.epoch])
         order = rng.permutation(self._drawn())
         block = _MEGABATCH * self._batch_size
-        batches: list[np.ndarray[Any, Any]] = []
+        batches: list[Int[np.ndarray, " B"]] = []
         for start in range(0, len(order), block):
             part = order[start : start + block]
-            part = part[np.argsort(self._lengths[part], kind="stable")]
+            part = part[np.argsort(self._length_N[part], kind="stable")]
             batches.extend(part[i : i + self._batch_size] for i in range(0, len(part), self._batch_size))
         # The short batch stays last, or it would shift every batch after it.
-        last = [batches.pop()] if batches and len(batches[-1]) < self._batch_size else []
-        for index in [*rng.permutation(len(batches)), *(len(batches) + i for i in range(len(last)))]:
-            yield from (int(row) for row in [*batches, *last][index])
+        last = batches.pop() if batches and len(batches[-1]) < self._batch_size else None
+        for index in rng.permutation(len(batches)):
+            yield from batches[index].tolist()
+        if last is not None:
+            yield from last.tolist()
+
+    def _drawn(self) -> Int[np.ndarray, " clips"]:
+        """A row of each clip, in the order of rows."""
+        if self._count == len(self._length_N):
+            return np.arange(self._count)
+        # An exponential race: of waiting times with rates p the first is row i's with chance p_i / sum(p).
+        rng = np.random.default_rng([self._seed, 37, self._clock.epoch])
+        times = rng.exponential(size=len(self._share_N)) / self._share_N
+        order = np.lexsort((times, self._clip_N))
+        first = np.ones(len(order), dtype=bool)
+        first[1:] = np.diff(self._clip_N[order]) > 0
+        return np.sort(order[first])
 
 
 class Collator:
-    """Indices -> tensors, with the rows' indices, groups and weights beside them."""
+    """Rows to a batch of B: the model's inputs and ``labels``, with ``row``, ``group`` and ``row_weight`` beside, (B,).
+
+    ``groups`` numbers the groups (-1 for people's texts). Without a clock it is always epoch 0.
+    """
 
     def __init__(
         self, data: TrainingSet, builder: InputBuilder, groups: Mapping[str, int], clock: Clock | None
@@ -132,7 +158,7 @@ class Collator:
         examples = [self._data.examples[i] for i in indices]
         batch = self._builder.build(
             [self._data.input(e.clip_id) for e in examples],
-            [self._data.prompt_text(i, epoch) for i in indices],
+            [self._data.prompt_of(e, i, epoch) for e, i in zip(examples, indices, strict=True)],
             [e.text for e in examples],
         )
         batch["row"] = torch.tensor(list(indices))

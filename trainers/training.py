@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
@@ -20,19 +19,25 @@ from flywheel.core.types import HUMAN, MetricSink
 from flywheel.models.inputs import IGNORED, InputBuilder
 from flywheel.models.load import Vlm
 from noise_control import TokenContext, TokenLoss, linear_loss, losses
-from trainers.data import BucketSampler, Clock, Collator, TrainingSet, _Rows
+from trainers import checkpoints
+from trainers.data import BucketSampler, Clock, Collator, Rows, TrainingSet
+from trainers.examples import columns_of, text_lengths
 from trainers.head import OutputHead
+from trainers.ranks import all_reduce, distributed
+from trainers.row_weights import RowWeights
 
-_COMPLETE = "complete"
-#: Texts of people, and as many held-out ones, that an adaptive loss is shown at a time; more would cost a large model more than
-#: they tell.
+#: Texts of people, and as many held-out ones, that an adaptive loss is shown at a time; more would cost a large model
+#: more than they tell.
 _MOST_SHOWN = 128
-_LOSS_STATE = "loss_state.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPlan:
-    """How to train; steps are optimizer steps."""
+    """How to train. Steps are optimizer steps, ``batch_size`` is clips per step and process.
+
+    ``learning_rate`` is the peak, after ``warmup_share`` of the steps; from there it falls as a cosine to a tenth.
+    ``human_every`` is the number of steps between looks of an adaptive loss at people's texts.
+    """
 
     num_steps: int
     batch_size: int
@@ -49,7 +54,12 @@ class TrainingPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """``row_weight`` is the mean token weight at each row's last visit (row -> [0, 1]): low is suspected noise."""
+    """What a training gave; figures are those of all its steps, whether it was interrupted or not.
+
+    ``loss`` is the mean training loss and ``eval_loss`` the held-out texts' likelihood loss, in nats per token.
+    ``row_weight`` is the mean token weight at each row's last visit (row -> [0, 1]): low is suspected noise. In a
+    training on several ranks it is of the rows of all. ``figures`` are the loss's own, by group name.
+    """
 
     steps: int
     loss: float
@@ -62,15 +72,22 @@ class _LossTrainer(Trainer):  # type: ignore[misc]
     """transformers' Trainer with a token loss of ours."""
 
     def __init__(
-        self, *, token_loss: TokenLoss, human: Collator | None, held_out: Collator | None, human_every: int, sampler: BucketSampler,
+        self,
+        *,
+        token_loss: TokenLoss,
+        human: Collator | None,
+        held_out: Collator | None,
+        human_every: int,
+        sampler: BucketSampler,
+        row_weights: RowWeights,
         **arguments: Any,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(**arguments)
         self.model_accepts_loss_kwargs = False
         self._token_loss, self._human, self._held_out = token_loss, human, held_out
         self._human_every, self._sampler = human_every, sampler
         self._head = OutputHead(self.model)
-        self.row_weight: dict[int, float] = {}
+        self._row_weights = row_weights
 
     def _get_train_sampler(self, train_dataset: Any = None) -> BucketSampler:
         return self._sampler
@@ -100,9 +117,15 @@ class _LossTrainer(Trainer):  # type: ignore[misc]
         return (loss, outputs) if return_outputs else loss
 
     def _loss_of(
-        self, model: Any, inputs: dict[str, Any], target_N: Tensor, place: tuple[Tensor, Tensor], row: Tensor, loss: TokenLoss,
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        target_N: Int[Tensor, " N"],
+        place: tuple[Tensor, Tensor],
+        row: Int[Tensor, " B"],
+        loss: TokenLoss,
         context: TokenContext | None,
-    ) -> tuple[Tensor, Any]:  # fmt: skip
+    ) -> tuple[Float[Tensor, ""], Any]:
         """The summed loss of a batch, without its logits where the output layer allows."""
 
         def instead(hidden_BSD: Tensor, weight_VD: Tensor, bias: Tensor | None) -> Tensor:
@@ -181,60 +204,63 @@ class _LossTrainer(Trainer):  # type: ignore[misc]
         else:
             observe_text(model(**batch).logits[place], torch.ones_like(sequence_N, dtype=torch.bool))
 
-    def _note_weights(self, row: torch.Tensor, sequence_N: torch.Tensor) -> None:
+    def _note_weights(self, row: Int[Tensor, " B"], sequence_N: Int[Tensor, " N"]) -> None:
         weight_N = self._token_loss.last_weight_N
         if weight_N is None:
             return
         sums = torch.zeros(len(row), dtype=weight_N.dtype).index_add_(0, sequence_N.cpu(), weight_N.cpu())
         counts = torch.bincount(sequence_N.cpu(), minlength=len(row)).clamp(min=1)
-        self.row_weight.update(zip(row.tolist(), (sums / counts).tolist(), strict=True))
+        self._row_weights.note(row, sums / counts, self.state.global_step)
 
 
-def _supervised(labels_BS: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-    """Of the tokens that count: their targets and which sequence each is of, (N,), and where in (B, S) they are predicted."""
+def _supervised(
+    labels_BS: Int[Tensor, "B S"],
+) -> tuple[Int[Tensor, " N"], Int[Tensor, " N"], tuple[Int[Tensor, " N"], Int[Tensor, " N"]]]:
+    """Of the tokens that count: targets, which sequence each is of, and where in (B, S) they are predicted."""
     targets = labels_BS[:, 1:]
     row_N, column_N = (targets != IGNORED).nonzero(as_tuple=True)
     return targets[row_N, column_N], row_N, (row_N, column_N)
 
 
 class _Keeper(TrainerCallback):  # type: ignore[misc]
-    """Steps the loss, saves its state with each checkpoint, marks whole checkpoints, reports."""
+    """Steps the loss, completes checkpoints and goes on from them, reports."""
 
     def __init__(
-        self, token_loss: TokenLoss, groups: Mapping[str, int], sink: MetricSink, prefix: str, bar: Progress
+        self, token_loss: TokenLoss, row_weights: RowWeights, groups: Mapping[str, int], sink: MetricSink, label: str
     ) -> None:
-        self._loss, self._groups, self._sink, self._prefix, self._bar = token_loss, groups, sink, prefix, bar
+        self._loss, self._row_weights, self._groups = token_loss, row_weights, groups
+        self._sink, self._label = sink, label
+        self._bar: Progress | None = None
+        self._trainer: Any = None
+        self._running_loss: dict[str, Tensor] = {}
+
+    def attach(self, trainer: Any, bar: Progress) -> None:
+        """Say whose training is kept, and where its progress is shown."""
+        self._trainer, self._bar = trainer, bar
+
+    def resume(self, checkpoint: Path, device: str) -> None:
+        """Take over a checkpoint's state before the training goes on."""
+        self._running_loss = checkpoints.load(checkpoint, self._loss, self._row_weights, device)
+        if self._bar is not None:
+            self._bar.advance(checkpoints.step_of(checkpoint))
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        checkpoints.restore_running_loss(self._trainer, self._running_loss)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._loss.step(_all_reduce if torch.distributed.is_initialized() else None)
-        self._bar.advance()
+        self._loss.step(all_reduce if distributed() else None)
+        if self._bar is not None:
+            self._bar.advance()
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        save_file(
-            {name: table.cpu().contiguous() for name, table in self._loss.state_dict().items()}, folder / _LOSS_STATE
-        )
-        # Written last: a checkpoint without it was cut off and is not gone on from.
-        (folder / _COMPLETE).touch()
+        checkpoints.save(folder, self._loss, self._row_weights, self._trainer)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        values = {
-            k: float(v) for k, v in (logs or {}).items() if k in ("loss", "eval_loss", "learning_rate", "grad_norm")
-        }
+        wanted = ("loss", "eval_loss", "learning_rate", "grad_norm")
+        values = {name: float(value) for name, value in (logs or {}).items() if name in wanted}
         values.update(_named(self._loss.figures(), self._groups))
-        self._sink.log({f"{self._prefix}/{name}": value for name, value in values.items()}, state.global_step)
-
-
-def _all_reduce(tensor: torch.Tensor) -> torch.Tensor:
-    # Some rules count on the CPU, where NCCL can't add.
-    device = (
-        torch.device("cuda", torch.cuda.current_device())
-        if torch.distributed.get_backend() == "nccl"
-        else tensor.device
-    )
-    summed = tensor.to(device, copy=True)
-    torch.distributed.all_reduce(summed)
-    return summed.to(tensor.device)
+        self._sink.log({f"{self._label}/{name}": value for name, value in values.items()}, state.global_step)
 
 
 def _named(figures: Mapping[str, float], groups: Mapping[str, int]) -> dict[str, float]:
@@ -245,7 +271,7 @@ def _named(figures: Mapping[str, float], groups: Mapping[str, int]) -> dict[str,
         what, slash, index = name.rpartition("/")
         if not slash:
             out[name] = value
-        elif index in by_index:  # A loss has room for one group at least, and all texts may be people's.
+        elif index in by_index:  # prepare() makes at least one group; with only human texts it has no name.
             out[f"{what}/{by_index[index]}"] = value
     return out
 
@@ -265,17 +291,63 @@ def train(
 ) -> TrainingResult:
     """Train ``vlm.model`` in place, going on from ``work_folder``'s last whole checkpoint where there is one.
 
-    ``human`` are the texts that adaptive losses measure the others against; ``held_out``, texts of the same groups as ``data``
-    that are not trained on, are what is measured, and give the eval loss. Raises FlywheelError where the model's output is not
-    finite.
+    A resumed training gives the same weights, loss and row weights as one that was not interrupted.
+
+    ``human`` are texts that people vouch for, against which adaptive losses measure the others. ``held_out``, texts of
+    the same groups as ``data`` that are not trained on, are what is measured, and give the eval loss. ``label`` is the
+    prefix of the figures that ``sink`` gets.
+
+    Raises FlywheelError where the loss is not finite.
     """
-    seen = [*data.examples, *(held_out.examples if held_out is not None else [])]
-    groups = {name: index for index, name in enumerate(sorted({e.group for e in seen} - {HUMAN}))}
+    parts = [data, *([held_out] if held_out is not None else [])]
+    names = {name for part in parts for name in columns_of(part.examples).groups} - {HUMAN}
+    groups = {name: index for index, name in enumerate(sorted(names))}
     numbers = {**groups, HUMAN: -1}
     token_loss.prepare(num_groups=max(1, len(groups)))
-    clock = Clock()
-    lengths = [len(builder.tokenizer.encode(e.text, add_special_tokens=False)) for e in data.examples]
-    arguments = TrainingArguments(
+    clock, row_weights = Clock(), RowWeights(len(data.examples))
+    lengths = text_lengths(data.examples, builder.tokenizer)
+    sampler = BucketSampler(data.examples, lengths, plan.batch_size, plan.seed, clock)
+    keeper = _Keeper(token_loss, row_weights, groups, sink, label)
+    with progress(label, plan.num_steps) as bar:
+        trainer = _LossTrainer(
+            model=vlm.model,
+            args=_arguments(plan, work_folder),
+            train_dataset=Rows(len(data.examples)),
+            eval_dataset=Rows(len(held_out.examples)) if held_out else None,
+            data_collator=Collator(data, builder, numbers, clock),
+            callbacks=[keeper],
+            token_loss=token_loss,
+            human=Collator(human, builder, dict.fromkeys(columns_of(human.examples).groups, -1), None)
+            if human
+            else None,
+            held_out=Collator(held_out, builder, numbers, None) if held_out else None,
+            human_every=plan.human_every,
+            sampler=sampler,
+            row_weights=row_weights,
+        )
+        trainer.remove_callback(_printer())
+        keeper.attach(trainer, bar)
+        checkpoint = checkpoints.last_checkpoint(work_folder)
+        if checkpoint is not None:
+            keeper.resume(checkpoint, str(vlm.device))
+            if checkpoints.step_of(checkpoint) >= plan.num_steps:
+                # Killed after the last step. transformers would take one more, unless there is nothing to take.
+                sampler.end()
+        output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    eval_loss = trainer.evaluate()["eval_loss"] if held_out is not None and held_out.examples else None
+    vlm.model.eval()
+    return TrainingResult(
+        steps=output.global_step,
+        loss=float(output.training_loss),
+        eval_loss=eval_loss,
+        row_weight=row_weights.gathered(),
+        figures=_named(token_loss.figures(), groups),
+    )
+
+
+def _arguments(plan: TrainingPlan, work_folder: Path) -> TrainingArguments:
+    """The plan in transformers' words."""
+    return TrainingArguments(
         output_dir=str(work_folder),
         max_steps=plan.num_steps,
         per_device_train_batch_size=plan.batch_size,
@@ -301,49 +373,9 @@ def train(
         seed=plan.seed,
         data_seed=plan.seed,
     )
-    with progress(label, plan.num_steps) as bar:
-        trainer = _LossTrainer(
-            model=vlm.model,
-            args=arguments,
-            train_dataset=_Rows(len(data.examples)),
-            eval_dataset=_Rows(len(held_out.examples)) if held_out else None,
-            data_collator=Collator(data, builder, numbers, clock),
-            callbacks=[_Keeper(token_loss, groups, sink, label, bar)],
-            token_loss=token_loss,
-            human=Collator(human, builder, {e.group: -1 for e in human.examples}, None) if human else None,
-            held_out=Collator(held_out, builder, numbers, None) if held_out else None,
-            human_every=plan.human_every,
-            sampler=BucketSampler(data.examples, lengths, plan.batch_size, plan.seed, clock),
-        )
-        trainer.remove_callback(_printer())
-        checkpoint = last_checkpoint(work_folder)
-        if checkpoint is not None:
-            token_loss.load_state_dict(load_file(checkpoint / _LOSS_STATE, device=str(vlm.device)))
-            bar.advance(int(checkpoint.name.rpartition("-")[2]))
-        output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    eval_loss = trainer.evaluate()["eval_loss"] if held_out is not None and held_out.examples else None
-    vlm.model.eval()
-    return TrainingResult(
-        steps=output.global_step,
-        loss=float(output.training_loss),
-        eval_loss=eval_loss,
-        row_weight=trainer.row_weight,
-        figures=_named(token_loss.figures(), groups),
-    )
 
 
 def _printer() -> Any:
     from transformers.trainer_callback import PrinterCallback
 
     return PrinterCallback
-
-
-def last_checkpoint(work_folder: Path) -> Path | None:
-    """The newest whole checkpoint; ones that were cut off are removed."""
-    whole = []
-    for folder in work_folder.glob("checkpoint-*"):
-        if (folder / _COMPLETE).exists():
-            whole.append((int(folder.name.rpartition("-")[2]), folder))
-        else:
-            shutil.rmtree(folder)
-    return max(whole)[1] if whole else None

@@ -112,9 +112,10 @@ def scores_with(context: RoundContext, oracle: Oracle, folder: Path, new: list[s
     trainers.finetune(
         vlm,
         context.builder(vlm.processor),
-        context.config,
+        context.config.finetune,
         training_set(context, tune),
         folder / "adapter",
+        precision=context.config.main.precision,
         sink=Forget(),
     )
     context.unload()

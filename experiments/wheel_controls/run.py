@@ -74,7 +74,13 @@ def lora(wheel: Path, folder: Path, oracle: Oracle) -> list[float]:
         ]
         vlm = context.load(context.base)
         trainers.finetune(
-            vlm, context.builder(vlm.processor), context.config, training_set(context, tune), out, sink=Forget()
+            vlm,
+            context.builder(vlm.processor),
+            context.config.finetune,
+            training_set(context, tune),
+            out,
+            precision=context.config.main.precision,
+            sink=Forget(),
         )
         context.unload()
     return written(context, oracle, 1)
@@ -95,7 +101,14 @@ def transcripts(wheel: Path, folder: Path, oracle: Oracle) -> list[float]:
         ]
         vlm = context.load(context.base)
         trainers.pretrain(
-            vlm, context.builder(vlm.processor), context.config, training_set(context, examples), out, sink=Forget(),
+            vlm,
+            context.builder(vlm.processor),
+            context.config.pretrain,
+            context.config.loss,
+            training_set(context, examples),
+            out,
+            precision=context.config.main.precision,
+            sink=Forget(),
             held_out=None, human=training_set(context, anchors),
         )  # fmt: skip
         context.unload()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 
 from flywheel.core.types import HUMAN, Example, content_id
 from flywheel.rounds.texts import CurrentTexts
@@ -16,7 +18,7 @@ from flywheel.store import Workspace
 from flywheel.store.columns import SCHEMAS
 
 #: Rows that are written, and recorded, at a time.
-_BATCH = 65_536
+_BATCH = 16_384
 
 
 def learned_rows(stage: str, examples: Iterable[Example], texts: CurrentTexts) -> Iterator[dict[str, Any]]:
@@ -65,9 +67,8 @@ def finish(
     workspace: Workspace, out: Path, round: int, record: dict[str, Any], learned: Iterator[dict[str, Any]]
 ) -> None:
     """Keep beside the weights what they learned from, then that they are whole; then the records, if need be again."""
-    schema = {c: t for c, t in SCHEMAS["examples"].items() if c not in ("id", "round")}
     temporary = out / "note.tmp"
-    pl.DataFrame(list(learned), schema=schema).write_parquet(temporary)
+    _write_rows(temporary, learned)
     temporary.replace(out / "examples.parquet")
     temporary.write_text(json.dumps(record))
     temporary.replace(out / "training.json")
@@ -75,8 +76,19 @@ def finish(
     shutil.rmtree(out.with_name(out.name + ".work"), ignore_errors=True)
 
 
+def _write_rows(file: Path, rows: Iterator[dict[str, Any]]) -> None:
+    """Write rows of examples as Parquet, some in memory at a time."""
+    schema = {c: t for c, t in SCHEMAS["examples"].items() if c not in ("id", "round")}
+    table = pl.DataFrame(schema=schema).to_arrow(compat_level=pl.CompatLevel.oldest())
+    with pq.ParquetWriter(file, table.schema) as writer:
+        while some := list(islice(rows, _BATCH)):
+            part = pl.DataFrame(some, schema=schema).to_arrow(compat_level=pl.CompatLevel.oldest())
+            writer.write_table(part)
+
+
 def _record_examples(workspace: Workspace, out: Path, round: int) -> None:
-    if (out / "examples.parquet").exists():
-        frame = pl.read_parquet(out / "examples.parquet")
-        for part in frame.iter_slices(_BATCH):
-            workspace.add_examples(part.to_dicts(), round)
+    file = out / "examples.parquet"
+    if file.exists():
+        with pq.ParquetFile(file) as parquet:
+            for batch in parquet.iter_batches(batch_size=_BATCH):
+                workspace.add_examples(batch.to_pylist(), round)

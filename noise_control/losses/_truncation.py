@@ -1,8 +1,9 @@
-"""What losses that drop the worst share of late share: a threshold, a warm-up without it, and their state."""
+"""The base of losses that drop the worst share of late: a threshold, a warm-up without it, and their state."""
 
 from __future__ import annotations
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from noise_control.interface import AllReduce, TokenLoss, check_shares
@@ -10,7 +11,7 @@ from noise_control.losses._quantile import RunningQuantile
 
 
 class Truncation(TokenLoss):
-    """``share`` is dropped, by the running quantile of values up to ``top``; 0, and the first ``warmup_steps``, drop nothing."""
+    """Drops ``share`` by the running quantile of values up to ``top``; share 0 and the first ``warmup_steps`` drop none."""
 
     def __init__(self, name: str, top: float, share: float, warmup_steps: int, memory_steps: float) -> None:
         check_shares(name, share=share)
@@ -20,14 +21,15 @@ class Truncation(TokenLoss):
         self._quantile = RunningQuantile(top, memory_steps)
         self._steps = 0
 
-    def kept(self, values: Tensor, among: Tensor) -> Tensor | None:
-        """Which of ``values`` stay, (S,) bool, after those ``among`` which they are were counted; None where all do."""
+    def kept(self, values: Float[Tensor, " S"], among: Float[Tensor, " live"]) -> Bool[Tensor, " S"] | None:
+        """Which of ``values`` stay, once the values of ``among`` were counted; None where all do."""
         self._quantile.add(among)
         if self._steps < self.warmup_steps or self.share == 0:
             return None
         return values <= self.threshold()
 
     def threshold(self) -> float:
+        """The highest value that is kept."""
         return self._quantile.threshold(1 - self.share)
 
     def step(self, all_reduce: AllReduce | None = None) -> None:

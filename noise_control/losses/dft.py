@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from noise_control.interface import LOG_FLOOR, TokenContext, TokenLoss, TokenStatistics
 
 
 class _Dft(TokenLoss):
-    def weight(self, statistics: TokenStatistics, target_N: Tensor, context: TokenContext | None) -> Tensor | None:
+    def weight(
+        self, statistics: TokenStatistics, target_N: Int[Tensor, " N"], context: TokenContext | None
+    ) -> Float[Tensor, " N"] | None:
         return torch.exp((-statistics.nll_N).clamp(min=LOG_FLOOR))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from noise_control.interface import IGNORED, TokenContext, TokenLoss, TokenStatistics
@@ -16,7 +17,9 @@ _TOP = math.sqrt(2) * (1 + 2**-11)
 class _ErrorNormTruncation(Truncation):
     wants_sharpness = True
 
-    def weight(self, statistics: TokenStatistics, target_N: Tensor, context: TokenContext | None) -> Tensor | None:
+    def weight(
+        self, statistics: TokenStatistics, target_N: Int[Tensor, " N"], context: TokenContext | None
+    ) -> Float[Tensor, " N"] | None:
         assert statistics.sharpness_N is not None
         q_N = (-statistics.nll_N).exp()
         norm_N = (1 - 2 * q_N + statistics.sharpness_N).clamp(min=0).sqrt()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from noise_control.interface import LOG_FLOOR, TokenContext, TokenLoss, TokenStatistics, check_shares
@@ -12,7 +13,9 @@ class _Gce(TokenLoss):
     def __init__(self, power: float) -> None:
         self.power = power
 
-    def weight(self, statistics: TokenStatistics, target_N: Tensor, context: TokenContext | None) -> Tensor | None:
+    def weight(
+        self, statistics: TokenStatistics, target_N: Int[Tensor, " N"], context: TokenContext | None
+    ) -> Float[Tensor, " N"] | None:
         if self.power == 0:
             return None
         return torch.exp(self.power * (-statistics.nll_N).clamp(min=LOG_FLOOR))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from noise_control.interface import TokenContext, TokenLoss, TokenStatistics, check_shares
@@ -11,7 +12,9 @@ class _LabelSmoothing(TokenLoss):
     def __init__(self, amount: float) -> None:
         self.smoothing = amount
 
-    def weight(self, statistics: TokenStatistics, target_N: Tensor, context: TokenContext | None) -> Tensor | None:
+    def weight(
+        self, statistics: TokenStatistics, target_N: Int[Tensor, " N"], context: TokenContext | None
+    ) -> Float[Tensor, " N"] | None:
         return None
 
 

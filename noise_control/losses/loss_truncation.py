@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from noise_control.interface import IGNORED, TokenContext, TokenLoss, TokenStatistics
@@ -14,7 +15,9 @@ _TOP_NATS = 40.0
 class _LossTruncation(Truncation):
     wants_sequences = True
 
-    def weight(self, statistics: TokenStatistics, target_N: Tensor, context: TokenContext | None) -> Tensor | None:
+    def weight(
+        self, statistics: TokenStatistics, target_N: Int[Tensor, " N"], context: TokenContext | None
+    ) -> Float[Tensor, " N"] | None:
         live_N = target_N != IGNORED
         sequence_N = (
             context.sequence_N

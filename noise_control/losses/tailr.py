@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from noise_control.interface import AllReduce, TokenContext, TokenLoss, TokenStatistics, check_shares, tailr_weight
@@ -13,11 +14,13 @@ class _Tailr(TokenLoss):
         self.gamma, self.floor, self.warmup_steps, self.smoothing = gamma, floor, warmup_steps, smoothing
         self._steps = 0
 
-    def weight(self, statistics: TokenStatistics, target_N: Tensor, context: TokenContext | None) -> Tensor | None:
+    def weight(
+        self, statistics: TokenStatistics, target_N: Int[Tensor, " N"], context: TokenContext | None
+    ) -> Float[Tensor, " N"] | None:
         gamma = self.gamma * min(1.0, self._steps / self.warmup_steps) if self.warmup_steps else self.gamma
         if gamma == 0:
             return None
-        return tailr_weight(-statistics.nll_N, gamma).clamp(min=self.floor)
+        return tailr_weight(-statistics.nll_N, gamma)
 
     def step(self, all_reduce: AllReduce | None = None) -> None:
         self._steps += 1

@@ -1,4 +1,7 @@
-"""How adatailr adapts, by name: one file each, so that another rule (the paper's own, once it is public) is one file."""
+"""Adaptive losses by name, for ``adatailr(rule=NAME)``: one file each.
+
+Another rule (the paper's own, once it is public) is one file more.
+"""
 
 from __future__ import annotations
 
@@ -19,4 +22,5 @@ def build(name: str, /, **arguments: Any) -> AdaptiveRule:
 
 
 def names() -> list[str]:
+    """All names, sorted; nothing is imported."""
     return _registry.names()

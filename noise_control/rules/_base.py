@@ -1,74 +1,42 @@
-"""What an adaptive rule is, and the running sums that most of them live on."""
+"""The base of adaptive losses, and what they share about groups."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from noise_control.interface import IGNORED, AllReduce, TokenContext, TokenStatistics
+from noise_control.interface import IGNORED, TokenContext, TokenLoss
 
 
-class AdaptiveRule:
-    """Weights from what was measured so far. :meth:`weight` counts what it sees, :meth:`step` takes it into account.
+class AdaptiveRule(TokenLoss):
+    """A token loss whose weights follow from noise that it measured.
 
-    Nothing that :meth:`weight` gives may depend on what one rank alone saw since the last :meth:`step`.
+    :meth:`weight` counts what it sees, :meth:`step` takes it into account.
     """
 
-    built_from: tuple[str, dict[str, Any]] = ("", {})
-    wants_sharpness = False
-    wants_sequences = False
+    adapts = True
 
-    def prepare(self, *, num_groups: int) -> None:
-        """Make room for this many groups."""
-
-    def weight(self, statistics: TokenStatistics, target_N: Tensor, context: TokenContext | None) -> Tensor | None:
-        """(N,), in [0, 1]; None for one everywhere. What it gives for ignored targets does not matter."""
-        raise NotImplementedError
-
-    def observe_human(self, logits_NV: Tensor, target_N: Tensor, context: TokenContext | None) -> None:
-        """Count texts that people vouch for."""
-
-    def corrupted(self, target_N: Tensor, context: TokenContext | None) -> list[tuple[int, Tensor]]:
-        """People's texts with noise words of groups in them: what the rule wants scored next."""
-        return []
-
-    def observe_corrupted(self, logits_NV: Tensor, target_N: Tensor, context: TokenContext | None) -> None:
-        """Count what :meth:`corrupted` gave."""
-
-    def observe_source(self, logits_NV: Tensor, target_N: Tensor, context: TokenContext | None) -> None:
-        """Count texts of groups that are held out from training."""
-
-    def step(self, all_reduce: AllReduce | None) -> None:
-        """Take what was counted into account."""
-
-    def noise_rates(self) -> Tensor:
+    def noise_rates(self) -> Float[Tensor, " G"]:
         """The measured share of noise of each group, float64 (G,)."""
         return torch.zeros(0, dtype=torch.float64)
 
     def figures(self) -> dict[str, float]:
         return {f"noise_rate/{g}": rate for g, rate in enumerate(self.noise_rates().tolist())}
 
-    def state_dict(self) -> dict[str, Tensor]:
-        return {}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Go on exactly from a saved state."""
-
-
-def group_of(context: TokenContext | None, target_N: Tensor) -> Tensor:
-    """Group of each token, (N,); all of them group 0 where nobody said."""
+def group_of(context: TokenContext | None, target_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
+    """Group of each token, (N,); group 0 for all of them where the context names none."""
     if context is None or context.group_N is None:
         return torch.zeros_like(target_N)
     return context.group_N.to(target_N.device)
 
 
-def doubtful(context: TokenContext | None, target_N: Tensor) -> Tensor:
+def doubtful(context: TokenContext | None, target_N: Int[Tensor, " N"]) -> Bool[Tensor, " N"]:
     """Tokens that count and that nobody vouches for, (N,) bool."""
     return (target_N != IGNORED) & (group_of(context, target_N) >= 0)
 
 
-def grown(table: Tensor, size: int) -> Tensor:
+def grown(table: Float[Tensor, "rows ..."], size: int) -> Float[Tensor, "more_rows ..."]:
     """``table`` with at least ``size`` rows, new ones zero."""
     return torch.cat([table, table.new_zeros(size - len(table), *table.shape[1:])]) if size > len(table) else table

@@ -6,6 +6,7 @@ Derivation in ``docs/theory.md``, section 3.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from noise_control.interface import (
@@ -23,7 +24,7 @@ from noise_control.rules._base import AdaptiveRule, doubtful, group_of, grown
 _GAMMA_FLOOR = 1e-9
 
 
-def target_gamma(noise_rate: Tensor, sharpness: Tensor) -> Tensor:
+def target_gamma(noise_rate: Float[Tensor, "*#N"], sharpness: Float[Tensor, "*#N"]) -> Float[Tensor, "*#N"]:
     r"""$\gamma(\epsilon, c) = \epsilon^2 c / (1 - c + 2 \epsilon c)$: the proxy's best gamma at the clean fit (ours).
 
     ``sharpness`` is $c = \sum_v q_v^2$. 0 at noise rate 0, towards $\epsilon/2$ as c goes to 1; increasing in both.
@@ -47,7 +48,9 @@ class Sharpness(AdaptiveRule):
     def prepare(self, *, num_groups: int) -> None:
         self._pending = grown(self._pending, num_groups)
 
-    def weight(self, statistics: TokenStatistics, target_N: Tensor, context: TokenContext | None) -> Tensor | None:
+    def weight(
+        self, statistics: TokenStatistics, target_N: Int[Tensor, " N"], context: TokenContext | None
+    ) -> Float[Tensor, " N"] | None:
         assert statistics.sharpness_N is not None
         c_N, nll_N, group_N = statistics.sharpness_N, statistics.nll_N, group_of(context, target_N)
         live = doubtful(context, target_N)
@@ -60,16 +63,18 @@ class Sharpness(AdaptiveRule):
         # A clean group is plain cross-entropy, to the bit: the floor of gamma may not touch it.
         return torch.where(live & (rate_N > 0), tailr_weight(-nll_N, gamma_N), torch.ones_like(nll_N))
 
-    def _count(self, group: Tensor, q: Tensor, c: Tensor) -> None:
+    def _count(self, group: Int[Tensor, " live"], q: Float[Tensor, " live"], c: Float[Tensor, " live"]) -> None:
         if not len(group):
             return
         self._pending = grown(self._pending, int(group.max()) + 1)
         values = torch.stack([q, c, torch.ones_like(q)], dim=1).double().cpu()
         self._pending.index_add_(0, group.cpu(), values)
 
-    def noise_rates(self) -> Tensor:
-        r"""$\hat\epsilon = \mathrm{clip}(1 - (a_s/c_s)/(a_h/c_h), 0, \epsilon_{max})$ of each group, float64 (G,); 0 during
-        warm-up and where nothing was seen."""
+    def noise_rates(self) -> Float[Tensor, " G"]:
+        r"""$\hat\epsilon = \mathrm{clip}(1 - (a_s/c_s)/(a_h/c_h), 0, \epsilon_{max})$ of each group, float64 (G,).
+
+        0 during warm-up and where nothing was seen.
+        """
         rates = torch.zeros(max(len(self._sums), len(self._pending)), dtype=torch.float64)
         a_h, c_h, n_h = self._human.tolist()
         if self._steps < self.warmup_steps or n_h == 0 or a_h <= 0:
@@ -80,16 +85,18 @@ class Sharpness(AdaptiveRule):
         rates[: len(ratio)] = (1 - ratio).clamp(0, self.noise_max)
         return rates
 
-    def observe_human(self, logits_NV: Tensor, target_N: Tensor, context: TokenContext | None) -> None:
+    def observe_human(
+        self, logits_NV: Float[Tensor, "N V"], target_N: Int[Tensor, " N"], context: TokenContext | None = None
+    ) -> None:
         live = target_N != IGNORED
-        logits = widened(logits_NV[live])
+        logits = widened(logits_NV[live].detach())
         q = logits.log_softmax(-1).gather(1, target_N[live, None])[:, 0].exp()
         values = torch.stack([q.sum(), sharpness_of(logits).sum(), q.new_tensor(float(len(q)))])
         # The same decay per step as the groups', whatever the distance between looks: then its bias cancels in the ratio.
         self._human = self._human * self.decay ** (self._steps - self._human_step) + values.double().cpu()
         self._human_step = self._steps
 
-    def step(self, all_reduce: AllReduce | None) -> None:
+    def step(self, all_reduce: AllReduce | None = None) -> None:
         # Sums and counts are what is added over ranks; ratios are made after.
         pending = all_reduce(self._pending) if all_reduce is not None else self._pending
         self._sums = grown(self._sums, len(pending)) * self.decay + pending
@@ -112,8 +119,9 @@ class Sharpness(AdaptiveRule):
 
 
 def sharpness(noise_max: float = 0.9, decay: float = 0.98, warmup_steps: int = 25) -> AdaptiveRule:
-    r"""$\gamma_t = \hat\epsilon_g^2 c_t / (1 - c_t + 2 \hat\epsilon_g c_t)$ per token, with $\hat\epsilon_g$ from people's tokens.
+    r"""$\gamma_t = \hat\epsilon_g^2 c_t / (1 - c_t + 2 \hat\epsilon_g c_t)$ per token (ours).
 
+    $\hat\epsilon_g$ is the group's noise rate, measured against people's tokens.
     ``noise_max`` bounds the rate, ``decay`` is the sums' memory per step; for the first ``warmup_steps`` the rate is 0.
     Raises ValueError for values out of range.
     """

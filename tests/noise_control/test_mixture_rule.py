@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 import torch
 
 from noise_control import IGNORED, TokenContext, losses
-from noise_control.losses.adatailr import AdaTailr
+from noise_control.rules.mixture import Mixture
 
 WORDS, LENGTH, CLIPS = 24, 5, 12
 
@@ -44,11 +45,11 @@ def look(loss: Any, logits: torch.Tensor, target: torch.Tensor, sequence: torch.
 
 def taught(
     kind: str, rate: float, *, steps: int = 200, people: bool = True, groups: int = 1, seed: int = 1, **arguments: Any
-) -> tuple[AdaTailr, torch.Tensor]:
+) -> tuple[Mixture, torch.Tensor]:
     """A table taught by adatailr; the loss, and the table's distance to the truth. With two groups, the second is clean."""
     generator, p = torch.Generator().manual_seed(seed), clean()
     loss = losses.build("adatailr", buckets=1 << 12, **arguments)
-    assert isinstance(loss, AdaTailr)
+    assert isinstance(loss, Mixture)
     loss.prepare(num_groups=groups)
     table = torch.zeros(CLIPS * LENGTH, WORDS, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.Adam([table], lr=0.1)
@@ -206,8 +207,7 @@ def test_ranks_agree_with_one_process() -> None:
         torch.testing.assert_close(torch.cat(halves), whole.last_weight_N, rtol=1e-6, atol=1e-9)
         sent: list[torch.Tensor] = []
         for loss in ranks:
-            loss.rule._pending = {k: v.clone() for k, v in loss.rule._pending.items()}
-            sent.append(torch.cat([v.flatten() for v in loss.rule._pending.values()]))
+            copy.deepcopy(loss).step(lambda counts, sent=sent: sent.append(counts) or counts)  # type: ignore[func-returns-value]
         total = sent[0] + sent[1]
         whole.step()
         for loss in ranks:
@@ -235,6 +235,34 @@ def test_a_resumed_loss_goes_on_exactly() -> None:
             second.load_state_dict({name: table.clone() for name, table in first.state_dict().items()})
     assert second is not None
     assert first.figures() == second.figures()
+
+
+def test_checkpoints_keep_their_names_and_columns() -> None:
+    """What older versions saved is what this one reads: keys, and the columns that several figures share."""
+    loss = losses.build("adatailr", warmup_steps=0, buckets=1 << 10)
+    loss.prepare(num_groups=2)
+    for index, batch in enumerate(batches(9)):
+        if index % 4 == 0:
+            loss.observe_human(*people_of(batch, index))
+        show(loss, batch)
+        loss.step()
+    state = loss.state_dict()
+    counts = ["words", "before", "bigrams", "places", "placed", "visits", "repeats", "suspected", "agreement", "scores"]
+    measured = ["noise", "word_rate", "text_rate", "error", "centre", "right", "wrong", "trials"]
+    assert set(state) == {
+        "steps",
+        *(f"counts.{name}" for name in counts),
+        *(f"human.{name}" for name in ("agreement", "scores", "corrupted", "repeats")),
+        *(f"held.{name}" for name in ("agreement", "scores")),
+        *(f"last.{name}" for name in ("agreement", "scores", "corrupted")),
+        *(f"stretches.{n}" for n in ("agreement", "scores", "human_agreement", "human_scores", "corrupted")),
+        *(f"found.{name}" for name in (*measured, "repeated_rate", "repeated", "total")),
+    }
+    shapes = {"counts.agreement": 3, "last.agreement": 4, "last.scores": 2, "last.corrupted": 4, "found.right": 2}
+    assert {name: tuple(state[name].shape) for name in shapes} == {name: (2, size) for name, size in shapes.items()}
+    texts = state["last.agreement"][:, 3]
+    assert texts.tolist() == [1.0, 1.0], "the last column of people's agreement is their number"
+    assert (state["found.noise"].sum(1) - 1).abs().max() < 1e-9
 
 
 def test_padding_touches_nothing_and_the_vocabulary_must_stay() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 
 from noise_control import IGNORED, TokenContext, losses
-from noise_control.losses.adatailr import AdaTailr
 from noise_control.rules.sharpness import Sharpness, target_gamma
 
 
@@ -15,20 +14,19 @@ def draw(n: int = 7, v: int = 11, seed: int = 0) -> tuple[torch.Tensor, torch.Te
     return logits.requires_grad_(), torch.randint(0, v, (n,), generator=generator)
 
 
-def built(**arguments: object) -> tuple[AdaTailr, Sharpness]:
+def built(**arguments: object) -> Sharpness:
     loss = losses.build("adatailr", rule="sharpness", **arguments)
-    assert isinstance(loss, AdaTailr)
-    assert isinstance(loss.rule, Sharpness)
-    return loss, loss.rule
+    assert isinstance(loss, Sharpness)
+    return loss
 
 
-def adapted(noise_rate: float, groups: int = 1) -> tuple[AdaTailr, Sharpness]:
+def adapted(noise_rate: float, groups: int = 1) -> Sharpness:
     """One whose groups all have this noise rate: people's tokens are certain, the groups' are not."""
-    loss, rule = built(warmup_steps=0)
+    rule = built(warmup_steps=0)
     rule._sums = torch.tensor([[1 - noise_rate, 1.0, 1.0]] * groups, dtype=torch.float64)
     rule._pending = torch.zeros_like(rule._sums)
     rule._human = torch.ones(3, dtype=torch.float64)
-    return loss, rule
+    return rule
 
 
 def test_target_gamma_is_the_optimum_on_disjoint_supports() -> None:
@@ -62,7 +60,7 @@ def test_noise_rate_identities() -> None:
     for eta in (0.0, 0.1, 0.2):
         q = (1 - eta) * p + eta * n
         data = (1 - eps) * p + eps * n
-        _, loss = built(warmup_steps=0)
+        loss = built(warmup_steps=0)
         c = (q**2).sum()
         loss._sums = torch.stack([(data * q).sum(), c, torch.ones((), dtype=torch.float64)])[None]
         loss._pending = torch.zeros_like(loss._sums)
@@ -79,8 +77,8 @@ def test_adatailr_without_noise_is_cross_entropy_to_the_bit() -> None:
     assert torch.equal(losses.build("adatailr", rule="sharpness")(logits, target), plain)
     assert torch.equal(losses.build("mle")(logits, target), plain)
     context = TokenContext(group_N=torch.tensor([0, 0, 0, 1, 1, 1, 1]))
-    loss, rule = adapted(0.5, groups=2)
-    rule._sums[0] = 1.0
+    loss = adapted(0.5, groups=2)
+    loss._sums[0] = 1.0
     mixed = loss(logits, target, context)
     assert torch.equal(mixed[:3], plain[:3]), "a clean group beside a noisy one stays cross-entropy"
     assert (mixed[3:] < plain[3:]).all()
@@ -102,7 +100,7 @@ def test_adatailr_counts_neither_padding_nor_prompt() -> None:
 
 def test_no_gradient_through_what_adapts() -> None:
     logits, target = draw()
-    loss, _ = adapted(0.4)
+    loss = adapted(0.4)
     loss(logits, target).sum().backward()
     q = logits.detach().softmax(-1)
     onehot = torch.nn.functional.one_hot(target, 11)
@@ -123,7 +121,7 @@ def test_state_is_summed_over_ranks_and_resumed_exactly() -> None:
         for rank, loss in enumerate(parts):
             half = slice(rank * 10, rank * 10 + 10)
             loss(logits[half], target[half], TokenContext(group_N=groups[half]))
-        total = sum(loss.rule._pending for loss in parts)  # type: ignore[attr-defined,misc]
+        total = sum(loss._pending for loss in parts)  # type: ignore[attr-defined,misc]
         whole.step()
         for loss in parts:
             loss.step(lambda _, total=total: total)  # type: ignore[misc]

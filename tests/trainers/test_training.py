@@ -8,125 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from training_bed import PROMPT, Sink, data, fresh, picture, weights
 
 import trainers
 from flywheel.core.config import parse_config
 from flywheel.core.errors import FlywheelError
 from flywheel.core.types import Example
-from flywheel.models.inputs import ClipInput, InputBuilder
-from flywheel.models.load import Vlm, load_vlm
-from flywheel.models.prompt import Prompt
+from flywheel.models.load import load_vlm
 from flywheel.models.score import mean_logprobs
 from flywheel.playground import scenes
 from flywheel.playground.tiny import bundled_model
 from noise_control import TokenContext, losses
 from trainers.data import BucketSampler, Clock, TrainingSet
-from trainers.training import TrainingPlan, last_checkpoint, train
-
-PROMPT = Prompt(
-    name="p",
-    version=1,
-    kind="caption",
-    instruction="Describe.",
-    hints={"transcript": "T: {text}", "previous": "P: {text}"},
-)
-
-
-class Sink:
-    def __init__(self) -> None:
-        self.logged: list[tuple[dict[str, float], int]] = []
-
-    def log(self, values: dict[str, float], step: int) -> None:
-        self.logged.append((dict(values), step))
-
-
-def picture(clip_id: str) -> ClipInput:
-    times = tuple(0.2 + 0.4 * i for i in range(8))
-    return ClipInput(
-        key=clip_id,
-        frames_THWC=scenes.draw(scenes.sample_scene(int(clip_id)), times),
-        times_s=times,
-        duration_s=3.2,
-        fps=10.0,
-    )
-
-
-def data(count: int = 12, dropout: float = 0.5, group: str = "g") -> TrainingSet:
-    examples = [
-        Example(
-            clip_id=str(i),
-            text=scenes.sample_scene(i).caption(),
-            prompt_texts={"transcript": f"words {i}", "previous": None},
-            group=group,
-        )
-        for i in range(count)
-    ]
-    return TrainingSet(examples=examples, input=picture, prompt=PROMPT, dropout={"transcript": dropout}, seed=0)
-
-
-def fresh() -> tuple[Vlm, InputBuilder]:
-    vlm = load_vlm(bundled_model())
-    return vlm, InputBuilder(vlm.processor)
-
-
-def weights(vlm: Vlm) -> dict[str, torch.Tensor]:
-    return {name: p.detach().clone() for name, p in vlm.model.named_parameters()}
-
-
-def run(
-    folder: Path, steps: int, stop: int | None = None
-) -> tuple[dict[str, torch.Tensor], Sink, trainers.TrainingResult | None]:
-    """``steps`` steps with adatailr; killed (an exception) in step ``stop`` where that is given."""
-    vlm, builder = fresh()
-    loss = losses.build("adatailr", warmup_steps=1)
-    if stop is not None:
-        original, calls = loss.step, Counter[str]()
-
-        def step(*arguments: object) -> None:
-            calls["n"] += 1
-            if calls["n"] == stop:
-                raise KeyboardInterrupt
-            original(*arguments)  # type: ignore[arg-type]
-
-        loss.step = step  # type: ignore[method-assign]
-    sink, result = Sink(), None
-    plan = TrainingPlan(num_steps=steps, batch_size=5, learning_rate=1e-3, save_every=2, human_every=2, log_every=1)
-    try:
-        result = train(
-            vlm,
-            builder,
-            data(),
-            loss,
-            plan,
-            folder,
-            sink=sink,
-            label="t",
-            human=data(4, 0.0, "human"),
-            held_out=data(3),
-        )
-    except KeyboardInterrupt:
-        assert stop is not None
-    return weights(vlm), sink, result
-
-
-@pytest.mark.slow
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
-    whole, whole_sink, whole_result = run(tmp_path / "whole", 7)
-    run(tmp_path / "cut", 7, stop=6)
-    assert last_checkpoint(tmp_path / "cut") is not None
-    (tmp_path / "cut" / "checkpoint-5").mkdir()
-    resumed, sink, result = run(tmp_path / "cut", 7)
-    assert not (tmp_path / "cut" / "checkpoint-5").exists(), "a checkpoint that was cut off is not gone on from"
-    for name, value in whole.items():
-        assert torch.equal(resumed[name], value), name
-    steps = [step for _, step in sink.logged if _.get("t/loss")]
-    assert steps == [5, 6, 7]
-    assert {s: v["t/loss"] for v, s in whole_sink.logged if "t/loss" in v}[7] == {
-        s: v["t/loss"] for v, s in sink.logged if "t/loss" in v
-    }[7]
-    assert result is not None
-    assert whole_result is not None
-    assert result.figures == whole_result.figures
+from trainers.training import TrainingPlan, train
 
 
 def test_hints_are_held_back_as_often_as_asked_and_never_give_the_answer_away() -> None:
@@ -178,8 +72,9 @@ def test_pretraining_leaves_the_vision_tower_alone(tmp_path: Path) -> None:
     before = weights(vlm)
     config = parse_config({"pretrain": {"num_steps": 2, "batch_size": 4}})
     result = trainers.pretrain(
-        vlm, builder, config, data(), tmp_path / "model", sink=Sink(), held_out=data(3), human=data(2, group="human")
-    )
+        vlm, builder, config.pretrain, config.loss, data(), tmp_path / "model",
+        precision="auto", sink=Sink(), held_out=data(3), human=data(2, group="human"),
+    )  # fmt: skip
     after = weights(vlm)
     assert all(torch.equal(before[n], after[n]) for n in before if ".visual." in n)
     assert any(not torch.equal(before[n], after[n]) for n in before if ".visual." not in n)
@@ -196,7 +91,7 @@ def test_adapter_acts_comes_back_and_merges(tmp_path: Path) -> None:
     pictures, prompts = [picture("1"), picture("2")], ["Describe."] * 2
     texts = [scenes.sample_scene(i).caption() for i in (1, 2)]
     base = mean_logprobs(vlm, builder, pictures, prompts, texts)
-    trainers.finetune(vlm, builder, config, data(), tmp_path / "adapter", sink=Sink())
+    trainers.finetune(vlm, builder, config.finetune, data(), tmp_path / "adapter", precision="auto", sink=Sink())
     assert {p.name for p in (tmp_path / "adapter").iterdir()} >= {"adapter_config.json", "adapter_model.safetensors"}
     adapted = mean_logprobs(load_vlm(bundled_model(), tmp_path / "adapter"), builder, pictures, prompts, texts)
     merged = mean_logprobs(load_vlm(tmp_path / "merged"), builder, pictures, prompts, texts)

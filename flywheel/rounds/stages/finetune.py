@@ -55,7 +55,13 @@ def run(context: RoundContext, round: int) -> FinetuneResult:
     vlm = context.load(context.checkpoint(round)[0])
     sink = context.tracker.sink(round)
     trained = trainers.finetune(
-        vlm, context.builder(vlm.processor), config, training_set(context, examples), out, sink=sink
+        vlm,
+        context.builder(vlm.processor),
+        config.finetune,
+        training_set(context, examples),
+        out,
+        precision=config.main.precision,
+        sink=sink,
     )
     sink.flush()
     context.unload()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flywheel.core.config import Config
 from flywheel.core.progress import say
 from flywheel.core.types import HUMAN, Example, NoiseSignal
 from flywheel.rounds import traces
@@ -72,10 +74,9 @@ def run(context: RoundContext, round: int) -> PretrainResult:
         return PretrainResult.from_record(record)
     texts = context.texts()
     choice = texts.choose(round, config.gate.min_anchors, config.pretrain.texts)
-    examples = list(training_examples(context, texts, choice, round))
-    if not examples:
+    kept, held_out = _examples(out.with_name("model.work"), training_examples(context, texts, choice, round), config)
+    if not kept:
         return PretrainResult(skipped="no clip of the train split has a text")
-    kept, held_out = hold_out(examples, config.pretrain.eval_share)
     anchors = _anchor_examples(context, texts, round)
     falls_back = context.loss().adapts and not anchors
     if falls_back:
@@ -92,9 +93,11 @@ def run(context: RoundContext, round: int) -> PretrainResult:
     trained = trainers.pretrain(
         vlm,
         context.builder(vlm.processor),
-        config,
+        config.pretrain,
+        config.loss,
         training_set(context, kept),
         out,
+        precision=config.main.precision,
         sink=sink,
         held_out=training_set(context, held_out) if held_out else None,
         human=training_set(context, anchors) if anchors else None,
@@ -134,17 +137,36 @@ def _result(
     )
 
 
-def hold_out(examples: Sequence[Example], share: float) -> tuple[list[Example], list[Example]]:
-    """Examples to learn from, and those of some clips for the eval loss and to measure noise on.
+def _examples(folder: Path, examples: Iterable[Example], config: Config) -> tuple[Sequence[Example], Sequence[Example]]:
+    """Examples to learn from, and the few that are held out; in files, of which a few bytes a row are in memory."""
+    import trainers
 
-    People's texts are too dear to be held out.
+    folder.mkdir(parents=True, exist_ok=True)
+    everything = trainers.ExampleTable.write(folder / "all.arrow", examples)
+    held = held_out_clips(everything, config.pretrain.eval_share)
+    kept = trainers.ExampleTable.write(folder / "kept.arrow", (e for e in everything if e.clip_id not in held))
+    held_out = [example for example in everything if example.clip_id in held] if held else []
+    everything.file.unlink()
+    return kept, held_out
+
+
+def held_out_clips(examples: Iterable[Example], share: float) -> set[str]:
+    """Clips whose texts give the eval loss and measure noise, and are not learned.
+
+    People's texts are too dear to be held out. ``share`` of the others is, in a small corpus more.
     """
-    clips = {e.clip_id for e in examples}
-    machine = list(dict.fromkeys(e.clip_id for e in examples if e.group != HUMAN))
+    num_clips, last, machine = 0, "", list[str]()
+    for example in examples:
+        # A clip's examples stand together.
+        num_clips += example.clip_id != last
+        last = example.clip_id
+        if example.group != HUMAN and (not machine or machine[-1] != last):
+            machine.append(last)
+    if not share:
+        return set()
     least = min(_LEAST_HELD_OUT, int(_MOST_HELD_OUT_SHARE * len(machine)))
-    count = min(max(int(share * len(machine)), least), _MOST_HELD_OUT) if share else 0
-    held = {machine[i] for i in np.random.default_rng(len(clips)).permutation(len(machine))[:count]}
-    return [e for e in examples if e.clip_id not in held], [e for e in examples if e.clip_id in held]
+    count = min(max(int(share * len(machine)), least), _MOST_HELD_OUT)
+    return {machine[i] for i in np.random.default_rng(num_clips).permutation(len(machine))[:count]}
 
 
 def record_noise_signals(

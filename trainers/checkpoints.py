@@ -1,0 +1,87 @@
+"""What a checkpoint holds beside transformers' own files: the loss's state, the rows' weights, the running loss.
+
+All that a training keeps in memory and that decides on its result is here, so that a resumed run ends as one that was
+not interrupted.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from noise_control import TokenLoss
+from trainers.ranks import all_reduce, distributed
+from trainers.row_weights import RowWeights
+
+_COMPLETE = "complete"
+_LOSS_STATE = "loss_state.safetensors"
+_ROW_WEIGHTS = "row_weights.safetensors"
+_RUNNING_LOSS = "running_loss.safetensors"
+
+
+def save(folder: Path, token_loss: TokenLoss, row_weights: RowWeights, trainer: Any) -> None:
+    """Add our files to a checkpoint that transformers wrote, the mark that it is whole last. Every rank must ask."""
+    weights, running = row_weights.gathered(), _running_loss(trainer)
+    # To gather took all ranks: by now each has written its part.
+    if not trainer.is_world_process_zero():
+        return
+    state = {name: table.cpu().contiguous() for name, table in token_loss.state_dict().items()}
+    save_file(state, folder / _LOSS_STATE)
+    save_file(weights.state_dict(), folder / _ROW_WEIGHTS)
+    save_file(running, folder / _RUNNING_LOSS)
+    # Written last: a checkpoint without it was cut off and is not gone on from.
+    (folder / _COMPLETE).touch()
+
+
+def load(folder: Path, token_loss: TokenLoss, row_weights: RowWeights, device: str) -> dict[str, torch.Tensor]:
+    """Take over a checkpoint's state; returns the running loss, for :func:`restore_running_loss`.
+
+    Checkpoints of versions before row weights were kept lack them: then only rows visited from now on have some.
+    """
+    token_loss.load_state_dict(load_file(folder / _LOSS_STATE, device=device))
+    if (folder / _ROW_WEIGHTS).exists():
+        row_weights.load_state_dict(load_file(folder / _ROW_WEIGHTS))
+    return load_file(folder / _RUNNING_LOSS) if (folder / _RUNNING_LOSS).exists() else {}
+
+
+def _running_loss(trainer: Any) -> dict[str, torch.Tensor]:
+    """transformers' sums behind the mean loss of the training and of the log's next line."""
+    pending = trainer._tr_loss.detach().cpu()
+    if distributed():
+        pending = all_reduce(pending) / torch.distributed.get_world_size()
+    return {
+        "total": torch.tensor(trainer._total_loss_scalar, dtype=torch.float64),
+        "pending": pending.clone(),
+        "last_logged": torch.tensor(trainer._globalstep_last_logged),
+    }
+
+
+def restore_running_loss(trainer: Any, running: dict[str, torch.Tensor]) -> None:
+    """Let the mean loss be that of all steps: transformers' own is of those since the resume."""
+    if not running:
+        return
+    trainer._total_loss_scalar = float(running["total"])
+    trainer._tr_loss.copy_(running["pending"])
+    trainer._globalstep_last_logged = int(running["last_logged"])
+    trainer._initial_global_step = 0
+
+
+def step_of(checkpoint: Path) -> int:
+    """The optimizer steps that a checkpoint has behind it."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def last_checkpoint(work_folder: Path) -> Path | None:
+    """The newest whole checkpoint; ones that were cut off are removed."""
+    whole = []
+    for folder in work_folder.glob("checkpoint-*"):
+        if (folder / _COMPLETE).exists():
+            whole.append(folder)
+        else:
+            # Of several ranks another may have been first.
+            shutil.rmtree(folder, ignore_errors=True)
+    return max(whole, key=step_of, default=None)
