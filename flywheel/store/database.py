@@ -5,10 +5,10 @@ SQLite in WAL mode by default, PostgreSQL by its URL.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -73,6 +73,19 @@ class Database:
             connection.execute(sql.insert(schema.meta).values(key=schema.VERSION_KEY, value=str(schema.VERSION)))
         if before is not None and before < schema.VERSION:
             say(f"{self.name}: brought to layout {schema.VERSION}")
+            self._shrink()
+
+    def _shrink(self) -> None:
+        """Give back the room that a migration freed in SQLite's file, where there is room to do it."""
+        if not self.is_sqlite:
+            return
+        # Another process may read, or the disk be full: then the room is used by the next rows instead.
+        with (
+            contextlib.suppress(SQLAlchemyError, sqlite3.Error),
+            self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+        ):
+            connection.execute(sql.text("VACUUM"))
+            connection.execute(sql.text("PRAGMA wal_checkpoint(TRUNCATE)"))
 
     def _layout(self, connection: sql.Connection) -> int | None:
         """Number of the database's layout; None for one without tables."""
@@ -90,7 +103,7 @@ class Database:
             )
         return int(value)
 
-    @contextmanager
+    @contextlib.contextmanager
     def transaction(self) -> Iterator[sql.Connection]:
         """A connection whose changes are committed at the end, or rolled back.
 
@@ -129,7 +142,7 @@ class Database:
         changed = {name: value for name, value in row.items() if name not in names}
         connection.execute(insert.values(**row).on_conflict_do_update(index_elements=names, set_=changed))
 
-    @contextmanager
+    @contextlib.contextmanager
     def exclusive(self) -> Iterator[bool]:
         """Whether this process alone may write while the context lasts.
 

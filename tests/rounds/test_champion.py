@@ -204,8 +204,8 @@ def test_only_what_is_better_takes_the_place_and_back_again(context: RoundContex
     assert again.verdict in ("refused", "undecided")
     assert (w.champion(), w.lineage()) == (1, [0, 1])
     assert champion.promote(context, 2) is not None, "asked once more it says the same"
-    assert (w.champion(), json.loads(w.meta("looks:1") or "[]")[0][0]) == (1, 2)
-    assert len(json.loads(w.meta("looks:1") or "[]")) == 1, "which is no second look"
+    assert (w.champion(), w.ledger.looks(1)[0][0]) == (1, 2)
+    assert len(w.ledger.looks(1)) == 1, "which is no second look"
     assert champion.promote(context, 2, "for the demo of friday") is None
     row = w.champions()[-1]
     assert (w.champion(), row["reason"], row["forced"]) == (2, "forced: for the demo of friday", True)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-import polars as pl
 import pytest
+import sqlalchemy as sql
 import yaml
 
 from flywheel.core.errors import UserError
@@ -22,6 +22,7 @@ from flywheel.rounds.export import ExportCounts, _Video, export
 from flywheel.rounds.stages import gate as gate_stage
 from flywheel.rounds.texts import CurrentTexts
 from flywheel.store import Workspace
+from flywheel.store.schema import locations
 from human_refine.gold import add_gold
 from tests.rounds.test_champion import context, prepared, says  # noqa: F401
 from tests.rounds.test_rounds import correct
@@ -242,15 +243,12 @@ def test_a_file_that_is_gone_or_broken_costs_one_clip(
     data = (elsewhere / Path(broken.uri).name).read_bytes()
     (elsewhere / Path(broken.uri).name).write_bytes(data[:200])
     (elsewhere / Path(gone.uri).name).unlink()
-    places = {c.id: str(elsewhere / Path(c.uri).name) for c in (gone, broken)}
-    original = Workspace.clips
-
-    def moved(self: Workspace) -> pl.DataFrame:
-        return original(self).with_columns(uri=pl.col("id").replace_strict(places, default=pl.col("uri")))
-
-    monkeypatch.setattr(Workspace, "clips", moved)
+    wheel.workspace.as_of(1)
+    with wheel.workspace.database.transaction() as connection:
+        for clip in (gone, broken):
+            here = sql.update(locations).where(locations.c.content_hash == clip.content_hash)
+            connection.execute(here.values(uri=str(elsewhere / Path(clip.uri).name)))
     result = export(wheel, tmp_path / "out", "hf")
-    monkeypatch.undo()
     assert result.clips == len(wanted(wheel)) - 2
     assert result.left_out["whose file is gone"] == result.left_out["whose video can't be read"] == 1
     lines = (tmp_path / "out" / "metadata.jsonl").read_text().splitlines()
