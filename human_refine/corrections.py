@@ -191,8 +191,8 @@ def _correction(
 def export_queue(workspace: Workspace, out: Path, limit: int | None = None, form: str = "jsonl") -> int:
     """Write the last round's uncorrected texts, in the queue's order, for people to fill in; returns how many.
 
-    ``form`` is the name of one of :mod:`flywheel.formats.corrections`. A format of timed texts gets the round's dense captions; one that takes
-    both gets captions where there are none. Raises UserError where there is nothing to write.
+    ``form`` is the name of one of :mod:`flywheel.formats.corrections`. A format of timed texts gets the round's dense
+    captions; one that takes both gets captions where there are none. Raises UserError where there is nothing to write.
     """
     chosen = corrections.get(form)
     dense = workspace.annotations(kind="dense_caption") if chosen.cues else pl.DataFrame()
