@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -65,7 +66,7 @@ class DatasetRows:
     def __init__(
         self, context: RoundContext, round: int, splits: tuple[str, ...], counts: ExportCounts, *, with_cues: bool
     ) -> None:
-        self._workspace, self._round, self._counts = context.workspace, round, counts
+        self._round, self._counts = round, counts
         self._texts = Texts(context.workspace)
         newest = max([r for r in context.workspace.rounds() if self._texts.captions(r)], default=0)
         best = self._texts.choose(newest, context.config.gate.min_anchors, context.config.pretrain.texts).round
@@ -81,7 +82,7 @@ class DatasetRows:
             text = self._text(clip)
             if isinstance(text, str):
                 self._counts.left_out[text] += 1
-            elif not Path(clip["uri"]).is_file():
+            elif not os.path.isfile(clip["uri"]):
                 self._counts.left_out["whose file is gone"] += 1
                 say(f"export: {clip['uri']} is gone; its clip is left out")
             else:
@@ -113,7 +114,7 @@ class DatasetRows:
             round=text.round,
             annotation_id=text.annotation_id,
             cues=self._cues(clip),
-            video=ClipVideo(Path(clip["uri"]), clip["start_s"], clip["end_s"], text.source, self._counts),
+            video=ClipVideo(clip["uri"], clip["start_s"], clip["end_s"], text.source, self._counts),
         )
 
     def _cues(self, clip: dict[str, Any]) -> tuple[Cue, ...]:
@@ -127,7 +128,7 @@ class DatasetRows:
 class ClipVideo:
     """Writes a row's clip. One broken file costs one clip, however often a format asks for it."""
 
-    def __init__(self, uri: Path, start_s: float, end_s: float, source: str, counts: ExportCounts) -> None:
+    def __init__(self, uri: str, start_s: float, end_s: float, source: str, counts: ExportCounts) -> None:
         self._uri, self._start_s, self._end_s, self._source, self._counts = uri, start_s, end_s, source, counts
         self._broken = False
 
@@ -135,7 +136,7 @@ class ClipVideo:
         if self._broken:
             return ""
         try:
-            return write_clip(self._uri, self._start_s, self._end_s, out)
+            return write_clip(Path(self._uri), self._start_s, self._end_s, out)
         except MediaError as error:
             say(f"export: {self._uri}: {error}; its clip is left out")
             self._broken = True

@@ -193,7 +193,7 @@ def test_a_broken_video_is_counted_once_however_often_it_is_asked_for(tmp_path: 
     counts = ExportCounts()
     counts.keep("model", 36.0)
     counts.keep("human", 36.0)
-    video = ClipVideo(broken, 0.0, 36.0, "model", counts)
+    video = ClipVideo(str(broken), 0.0, 36.0, "model", counts)
     assert [video(tmp_path / "out") for _ in range(3)] == [""] * 3
     assert (counts.clips, counts.sources, counts.left_out.total()) == (1, {"model": 0, "human": 1}, 1)
     assert counts.hours == pytest.approx(0.01)
