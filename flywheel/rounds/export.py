@@ -46,7 +46,7 @@ def export(
         raise UserError(f"export: split '{unknown[0]}' is unknown. There are train, test and anchor.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: holds something already. Name a new folder with --out.")
-    frozen, round = _frozen(context, round)
+    view, round = _frozen(context.workspace, round)
     counts = ExportCounts()
     temporary = out.with_name(f".{out.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -54,9 +54,9 @@ def export(
         temporary.mkdir(parents=True)
         # A file and not a list: a dataset may have more clips than memory has room for.
         with tempfile.TemporaryFile("w+", dir=temporary.parent, encoding="utf-8") as ids:
-            rows = DatasetRows(frozen, round, splits, counts, with_cues=chosen.cues)
+            rows = DatasetRows(view, context.config, round, splits, counts, with_cues=chosen.cues)
             chosen.write(_noting(rows, ids), temporary)
-            write_card(_card(frozen, round, form, counts), temporary, loading=chosen.loading)
+            write_card(_card(context, view, round, form, counts), temporary, loading=chosen.loading)
             if out.exists():
                 out.rmdir()
             # Recorded before it appears: when a clip must go, every dataset that holds it must be on record.
@@ -77,17 +77,17 @@ def export(
     )
 
 
-def _frozen(context: RoundContext, round: int | None) -> tuple[RoundContext, int]:
-    """The context of a round's data as it was at the round's gate, and the round.
+def _frozen(workspace: Workspace, round: int | None) -> tuple[Workspace, int]:
+    """A round's data as it was at the round's gate, and the round.
 
     Round 0 has no gate: its data is today's.
     """
-    workspace = context.workspace
     chosen = workspace.champion() if round is None else round
-    view = workspace.as_of(chosen) if chosen and workspace.frozen(chosen) is not None else workspace
-    if round and view is workspace:
+    if chosen and workspace.frozen(chosen) is not None:
+        return workspace.as_of(chosen), chosen
+    if round:
         raise UserError(f"export: round {round} never came to its gate, so there is no data of it as it was.")
-    return RoundContext(view, context.tracker), chosen
+    return workspace, chosen
 
 
 def _noting(rows: Iterable[ExportRow], ids: IO[str]) -> Iterator[ExportRow]:
@@ -97,11 +97,11 @@ def _noting(rows: Iterable[ExportRow], ids: IO[str]) -> Iterator[ExportRow]:
         yield row
 
 
-def _card(context: RoundContext, round: int, form: str, counts: ExportCounts) -> Card:
+def _card(context: RoundContext, view: Workspace, round: int, form: str, counts: ExportCounts) -> Card:
     workspace = context.workspace
     since = next((row["at"] for row in workspace.champions() if row["round"] == round), "")
     hashes = unit(context, round)
-    refiners = workspace.corrections()["refiner"]
+    refiners = view.corrections()["refiner"]
     return Card(
         name=workspace.root.name,
         form=form,

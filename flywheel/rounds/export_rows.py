@@ -13,11 +13,11 @@ from typing import Any
 import polars as pl
 
 from flywheel import kinds
+from flywheel.core.config import Config
 from flywheel.core.errors import MediaError, UserError
 from flywheel.core.progress import say
 from flywheel.core.types import CAPTION, LEARN, MEASURE, Correction, Cue, standing
 from flywheel.formats.rows import ExportRow
-from flywheel.rounds.context import RoundContext
 from flywheel.rounds.texts import Texts
 from flywheel.store import Workspace
 from flywheel.store.media import write_clip
@@ -64,18 +64,25 @@ class DatasetRows:
     """Rows of a dataset in the order of clip ids, made one at a time; counts what is kept and what is left out."""
 
     def __init__(
-        self, context: RoundContext, round: int, splits: tuple[str, ...], counts: ExportCounts, *, with_cues: bool
+        self,
+        view: Workspace,
+        config: Config,
+        round: int,
+        splits: tuple[str, ...],
+        counts: ExportCounts,
+        *,
+        with_cues: bool,
     ) -> None:
         self._round, self._counts = round, counts
-        self._texts = Texts(context.workspace)
-        newest = max([r for r in context.workspace.rounds() if self._texts.captions(r)], default=0)
-        best = self._texts.choose(newest, context.config.gate.min_anchors, context.config.pretrain.texts).round
+        self._texts = Texts(view)
+        newest = max([r for r in view.rounds() if self._texts.captions(r)], default=0)
+        best = self._texts.choose(newest, config.gate.min_anchors, config.pretrain.texts).round
         #: Rounds whose captions are used, the preferred first.
         self._rounds = tuple(dict.fromkeys([best, *range(newest, -1, -1)]))
-        self._clips = _clips(context.workspace, round, splits)
+        self._clips = _clips(view, round, splits)
         self._corrected: dict[str, str] = {}
         if with_cues:
-            self._clips, self._corrected = _with_cues(context.workspace, self._clips)
+            self._clips, self._corrected = _with_cues(view, self._clips)
 
     def __iter__(self) -> Iterator[ExportRow]:
         for clip in self._clips.iter_rows(named=True):
