@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from flywheel.formats.corrections._format import CorrectionFormat
-from flywheel.formats.corrections._table import table
+from flywheel.formats.corrections._table import tables
 from flywheel.formats.rows import REQUIRED, CorrectionRow, ReviewRow, checked_row
 
 
@@ -45,8 +45,10 @@ def _row(line: int, header: Sequence[str], cells: Sequence[str]) -> CorrectionRo
     return checked_row(line, dict(zip(header, cells, strict=True)))
 
 
-def _write(rows: Sequence[ReviewRow], out: Path) -> None:
-    table(rows).write_csv(out)
+def _write(rows: Iterable[ReviewRow], out: Path) -> None:
+    with open(out, "wb") as file:
+        for number, frame in enumerate(tables(rows)):
+            frame.write_csv(file, include_header=number == 0)
 
 
 FORMAT = CorrectionFormat(endings=(".csv",), read=_read, write=_write)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from flywheel.formats.corrections._format import CorrectionFormat
@@ -34,7 +34,7 @@ def _row(line: int, raw: bytes) -> CorrectionRow:
     return checked_row(line, values)
 
 
-def _write(rows: Sequence[ReviewRow], out: Path) -> None:
+def _write(rows: Iterable[ReviewRow], out: Path) -> None:
     with open(out, "w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(blank_row(row)) + "\n")

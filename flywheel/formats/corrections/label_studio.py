@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ def _refiner(user: Any) -> str:
     return f"label-studio-{user}" if user else ""
 
 
-def _write(rows: Sequence[ReviewRow], out: Path) -> None:
+def _write(rows: Iterable[ReviewRow], out: Path) -> None:
     tasks = [
         task(
             annotation_id=row.annotation_id,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import polars as pl
 
 from flywheel.core.errors import first_line
 from flywheel.formats.corrections._format import CorrectionFormat
-from flywheel.formats.corrections._table import table
+from flywheel.formats.corrections._table import tables
 from flywheel.formats.rows import CorrectionRow, ReviewRow, checked_row
 
 
@@ -23,8 +23,8 @@ def _read(content: bytes, _: str) -> Iterator[CorrectionRow]:
         yield checked_row(line, {name: value for name, value in row.items() if value is not None})
 
 
-def _write(rows: Sequence[ReviewRow], out: Path) -> None:
-    table(rows).write_parquet(out)
+def _write(rows: Iterable[ReviewRow], out: Path) -> None:
+    pl.concat(list(tables(rows))).write_parquet(out)
 
 
 # A column of one value, a billion times, weighs nothing.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from flywheel.formats.corrections._format import CorrectionFormat
@@ -11,7 +11,7 @@ from flywheel.formats.rows import ReviewRow
 from flywheel.formats.subtitles import webvtt
 
 
-def _write(rows: Sequence[ReviewRow], out: Path) -> None:
+def _write(rows: Iterable[ReviewRow], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for row in rows:
         content = webvtt(row.cues, note=f"annotation {row.annotation_id}")
