@@ -38,8 +38,10 @@ def small(folder: Path, name: str = "dense_caption", /, **changes: object) -> Pa
     """The bundled prompt with a form that a model which knows no JSON can fill within a hundred tokens."""
     raw = yaml.safe_load(prompt_file(name, folder).read_text())
     cue = {
-        "start_s": {"enum": [0, 0.5, 1]}, "end_s": {"enum": [2, 2.5]}, "text": {"type": "string", "minLength": 4, "maxLength": 16}
-    }  # fmt: skip
+        "start_s": {"enum": [0, 0.5, 1]},
+        "end_s": {"enum": [2, 2.5]},
+        "text": {"type": "string", "minLength": 4, "maxLength": 16},
+    }
     if name == "dense_caption":
         items = raw["json_schema"]["properties"]["cues"]
         items["maxItems"], items["items"]["properties"] = 2, cue
@@ -60,9 +62,9 @@ def small(folder: Path, name: str = "dense_caption", /, **changes: object) -> Pa
     ],
 )
 def test_faults_of_structured_replies(text: str, finish: str, name: str) -> None:
-    with pytest.raises(Unhealthy) as found:
+    with pytest.raises(Unhealthy) as error:
         check(result(text, finish), kind="tags", script="LATIN")
-    assert found.value.name == name
+    assert error.value.name == name
 
 
 def test_bundled_prompts_and_their_digests(tmp_path: Path) -> None:
@@ -87,10 +89,10 @@ def test_bundled_prompts_and_their_digests(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_prompt_file_is_one_line(tmp_path: Path, kind: str, changes: dict[str, object], reason: str) -> None:
-    with pytest.raises(UserError, match=reason) as found:
+    with pytest.raises(UserError, match=reason) as error:
         load_prompt(small(tmp_path, kind, **changes))
-    assert "\n" not in str(found.value)
-    assert str(tmp_path) in str(found.value)
+    assert "\n" not in str(error.value)
+    assert str(tmp_path) in str(error.value)
 
 
 def test_a_clip_has_one_text_of_each_kind(make_workspace: Make, tmp_path: Path) -> None:
@@ -111,23 +113,23 @@ def test_a_schema_that_cannot_be_compiled_is_one_line() -> None:
     schema = json.dumps(
         {"type": "object", "properties": {"tags": {"type": "string", "pattern": "(?<=x)y"}}, "required": ["tags"]}
     )
-    with pytest.raises(UserError, match=r"json_schema can't be compiled") as found:
+    with pytest.raises(UserError, match=r"json_schema can't be compiled") as error:
         list(engine.generate(requests(1), Sampling(max_new_tokens=4, schema=schema)))
-    assert "\n" not in str(found.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.slow
 @guided
 def test_timed_cues_by_the_tiny_model(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
-    """The model knows no JSON: that every reply has the form is the guide's doing. The captions beside it are not touched by it."""
+    """The model writes no JSON by itself: the guide gives every reply its form, and leaves the captions alone."""
     file = small(tmp_path)
     context = filled(
         make_workspace, corpus, f"annotate.also=[{file}]", "annotate.max_new_tokens=48", "corpus.test_share=0.6"
     )
-    found = to_record(write(context, 1, limit=4))
-    assert found["written"] == 4
-    assert found["also"]["dense_caption"]["written"] == 4, found["also"]
-    assert found["also"]["dense_caption"]["decodes"] == 0, "pictures are decoded once for all kinds"
+    counts = to_record(write(context, 1, limit=4))
+    assert counts["written"] == 4
+    assert counts["also"]["dense_caption"]["written"] == 4, counts["also"]
+    assert counts["also"]["dense_caption"]["decodes"] == 0, "pictures are decoded once for all kinds"
     dense = context.workspace.annotations(round=1, kind="dense_caption")
     for row in dense.iter_rows(named=True):
         cues = json.loads(row["payload"])["cues"]
@@ -135,7 +137,7 @@ def test_timed_cues_by_the_tiny_model(make_workspace: Make, corpus: Path, tmp_pa
         assert all(0 <= c["start_s"] < c["end_s"] <= 3.3 for c in cues)
         assert row["text"] == " ".join(c["text"] for c in cues)
     assert dense["clip_id"].n_unique() == 4
-    report = RoundReport(round=1, num_corrections=0, details={"annotate": found})
+    report = RoundReport(round=1, num_corrections=0, details={"annotate": counts})
     assert flatten(report)["annotate/dense_caption/tokens_out_per_kept_row"] > 10
     assert context.workspace.annotations(round=1, kind="caption")["payload"].unique().to_list() == [""]
     again = to_record(write(context, 1, limit=4))
@@ -147,14 +149,17 @@ def test_timed_cues_by_the_tiny_model(make_workspace: Make, corpus: Path, tmp_pa
 def test_one_kind_that_fails_leaves_the_other(
     make_workspace: Make, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The fake engine knows no JSON: its tags are rejected with their reason, its captions stand; tried again, they are tags' alone."""
+    """The fake engine writes no JSON: its tags are rejected with their reason, its captions stand.
+
+    What is tried again are tags alone.
+    """
     from annotators.engines import fake
 
     context = filled(make_workspace, corpus, "annotate.engine=fake", "annotate.also=[tags]")
-    found = to_record(write(context, 1))
-    count = found["written"]
-    assert found["also"]["tags"]["rejected"] == count
-    assert found["also"]["tags"]["unhealthy"] == {"schema": 2 * count}
+    counts = to_record(write(context, 1))
+    count = counts["written"]
+    assert counts["also"]["tags"]["rejected"] == count
+    assert counts["also"]["tags"]["unhealthy"] == {"schema": 2 * count}
     rejected = context.workspace.rejected(open_only=True)
     assert rejected["kind"].unique().to_list() == ["tags"]
     assert rejected["reason"].str.starts_with("the reply is not JSON").all()

@@ -519,7 +519,7 @@ def test_upload_with_a_preview_and_bad_rows(ann: Refiner, workspace: Workspace) 
 @pytest.mark.parametrize(
     ("name", "content", "status", "reason"),
     [
-        ("c.zip", b"PK\x03\x04" + b"\0" * 100, 415, ".jsonl, .csv"),
+        ("c.zip", b"PK\x03\x04" + b"\0" * 100, 415, ".csv, .json, .jsonl"),
         ("c.csv", b"\0" * 100, 422, "needs the column"),
         ("c.csv", b"annotation_id,verdict\n" + b'"' + b"x" * 300_000 + b'",accept\n', 200, "not CSV"),
         ("../../c.jsonl", b"{}", 200, "needs 'annotation_id'"),

@@ -13,7 +13,9 @@ from flywheel.kinds import BrokenReply, read
 
 REPLIES = {
     "caption": " A man  enters. ",
-    "dense_caption": '{"cues": [{"start_s": 1.5, "end_s": 3, "text": "a bell"}, {"start_s": 0, "end_s": 1, "text": "A"}]}',
+    "dense_caption": """
+        {"cues": [{"start_s": 1.5, "end_s": 3, "text": "a bell"}, {"start_s": 0, "end_s": 1, "text": "A"}]}
+    """,
     "qa": '{"pairs": [{"question": "Who?", "answer": "A man."}]}',
     "tags": '{"tags": ["Dog", "bell ", "dog"]}',
 }

@@ -13,7 +13,9 @@ from flywheel.models.prompt import load_prompt
 
 
 def test_what_a_reply_says() -> None:
-    cues = '{"cues": [{"start_s": 1.5, "end_s": 3.3, "text": " a bell\\n rings"}, {"start_s": 0, "end_s": 1.5, "text": "A man enters."}]}'
+    cues = r"""{"cues": [
+        {"start_s": 1.5, "end_s": 3.3, "text": " a bell\n rings"}, {"start_s": 0, "end_s": 1.5, "text": "A man enters."}
+    ]}"""
     dense = read("dense_caption", cues, duration_s=3.2)
     assert dense.text == "A man enters. a bell rings"
     assert json.loads(dense.payload) == {

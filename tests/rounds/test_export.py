@@ -18,7 +18,8 @@ from flywheel.formats import export as formats
 from flywheel.formats.subtitles import parse_subtitles
 from flywheel.media.probe import probe
 from flywheel.rounds import RoundContext, champion
-from flywheel.rounds.export import ExportCounts, _Video, export
+from flywheel.rounds.export import export
+from flywheel.rounds.export_rows import ClipVideo, ExportCounts
 from flywheel.rounds.stages import gate as gate_stage
 from flywheel.rounds.texts import CurrentTexts
 from flywheel.store import Workspace
@@ -32,7 +33,7 @@ Make = Callable[..., Workspace]
 
 @pytest.fixture
 def wheel(context: RoundContext) -> RoundContext:  # noqa: F811
-    """A champion of round 1, whose train clips have texts of a person, of a model, a rejected one, and a dense caption."""
+    """A champion of round 1 whose train clips have a person's text, a model's, a rejected one, and a dense caption."""
     w = context.workspace
     edited, rejected, gold, *_ = sorted(context.split("train"), key=lambda c: c.id)
     correct(context, edited.id, 'A person\'s "text", with <marks> & 日本.')
@@ -194,7 +195,7 @@ def test_a_broken_video_is_counted_once_however_often_it_is_asked_for(tmp_path: 
     counts = ExportCounts()
     counts.keep("model", 36.0)
     counts.keep("human", 36.0)
-    video = _Video(broken, 0.0, 36.0, "model", counts)
+    video = ClipVideo(str(broken), 0.0, 36.0, "model", counts)
     assert [video(tmp_path / "out") for _ in range(3)] == [""] * 3
     assert (counts.clips, counts.sources, counts.left_out.total()) == (1, {"model": 0, "human": 1}, 1)
     assert counts.hours == pytest.approx(0.01)

@@ -16,7 +16,7 @@ class CorrectionFormat:
     ``endings``  Endings of its files, with the dot, in lower case.
     ``read``     ``(content, stem) -> rows``: reads the bytes of a file, whose name without ending is ``stem``.
                  Raises ValueError where the file as a whole can't be read.
-    ``write``    ``(rows, out)``: writes waiting texts into the file (or new folder) ``out``.
+    ``write``    ``(rows, out)``: writes waiting texts into the file (or new folder) ``out``. Rows may be a stream.
     ``texts``    It can write texts without times.
     ``cues``     It can write timed texts.
     ``plain``    A file can't hold more than it weighs, so anybody may send one.

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import polars as pl
 
 from flywheel.formats.rows import ReviewRow
+
+_COLUMNS = ("annotation_id", "uri", "model_text", "verdict", "text", "refiner")
+#: Texts that are in memory at a time.
+_AT_A_TIME = 10_000
 
 
 def blank_row(row: ReviewRow) -> dict[str, str]:
@@ -21,7 +26,14 @@ def blank_row(row: ReviewRow) -> dict[str, str]:
     }
 
 
-def table(rows: Iterable[ReviewRow]) -> pl.DataFrame:
-    """The texts as a frame; all columns are strings."""
-    columns = ("annotation_id", "uri", "model_text", "verdict", "text", "refiner")
-    return pl.DataFrame([blank_row(row) for row in rows], schema=dict.fromkeys(columns, pl.String))
+def tables(rows: Iterable[ReviewRow]) -> Iterator[pl.DataFrame]:
+    """The texts as frames, many at a time; one at least. All columns are strings."""
+    stream = iter(rows)
+    part = list(islice(stream, _AT_A_TIME))
+    yield _table(part)
+    while part := list(islice(stream, _AT_A_TIME)):
+        yield _table(part)
+
+
+def _table(rows: Iterable[ReviewRow]) -> pl.DataFrame:
+    return pl.DataFrame([blank_row(row) for row in rows], schema=dict.fromkeys(_COLUMNS, pl.String))

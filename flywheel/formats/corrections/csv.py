@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from flywheel.formats.corrections._format import CorrectionFormat
-from flywheel.formats.corrections._table import table
+from flywheel.formats.corrections._table import tables
 from flywheel.formats.rows import REQUIRED, CorrectionRow, ReviewRow, checked_row
 
 
@@ -46,7 +46,9 @@ def _row(line: int, header: Sequence[str], cells: Sequence[str]) -> CorrectionRo
 
 
 def _write(rows: Iterable[ReviewRow], out: Path) -> None:
-    table(rows).write_csv(out)
+    with open(out, "wb") as file:
+        for number, frame in enumerate(tables(rows)):
+            frame.write_csv(file, include_header=number == 0)
 
 
 FORMAT = CorrectionFormat(endings=(".csv",), read=_read, write=_write)

@@ -10,7 +10,7 @@ import polars as pl
 
 from flywheel.core.errors import first_line
 from flywheel.formats.corrections._format import CorrectionFormat
-from flywheel.formats.corrections._table import table
+from flywheel.formats.corrections._table import tables
 from flywheel.formats.rows import CorrectionRow, ReviewRow, checked_row
 
 
@@ -24,7 +24,7 @@ def _read(content: bytes, _: str) -> Iterator[CorrectionRow]:
 
 
 def _write(rows: Iterable[ReviewRow], out: Path) -> None:
-    table(rows).write_parquet(out)
+    pl.concat(list(tables(rows))).write_parquet(out)
 
 
 # A column of one value, a billion times, weighs nothing.

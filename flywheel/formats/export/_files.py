@@ -13,6 +13,8 @@ from flywheel.formats.rows import ExportRow
 QUESTION = "Describe the video."
 #: The folder of clips, within the dataset's.
 VIDEOS = "videos"
+#: One for all rows: json.dumps would make one for each.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True)
 
 
 def write_video(row: ExportRow, out: Path) -> str:
@@ -39,4 +41,4 @@ def write_list(items: Iterable[Any], file: Path) -> None:
 
 def as_json(values: Any) -> str:
     """JSON in one line, keys sorted."""
-    return json.dumps(values, ensure_ascii=False, sort_keys=True)
+    return _ENCODER.encode(values)

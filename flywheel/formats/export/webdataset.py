@@ -1,4 +1,4 @@
-"""WebDataset's tars, ``clips-000000.tar`` and on: of each clip its video, ``.txt`` with its text, ``.json`` with the rest."""
+"""WebDataset's tars, ``clips-000000.tar`` and on: a clip's video, its text (``.txt``), and the rest (``.json``)."""
 
 from __future__ import annotations
 

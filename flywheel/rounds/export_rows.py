@@ -1,0 +1,206 @@
+"""Rows of a dataset: which text each clip is exported with, one clip at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from flywheel import kinds
+from flywheel.core.config import Config
+from flywheel.core.errors import MediaError, UserError
+from flywheel.core.progress import say
+from flywheel.core.types import LEARN, MEASURE, Annotation, Correction, Cue, standing
+from flywheel.formats.rows import ExportRow
+from flywheel.media.encode import write_clip
+from flywheel.rounds.texts import CurrentTexts
+from flywheel.store import View
+
+#: Columns of a clip that its row needs.
+_CLIP = ("id", "uri", "start_s", "end_s", "fps", "split")
+#: Clips whose captions are looked up together.
+_AT_A_TIME = 16_384
+
+
+@dataclass(kw_only=True)
+class ExportCounts:
+    """Counts that grow while rows are written; ``hours`` are of the clips that are kept."""
+
+    sources: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    hours: float = 0.0
+
+    @property
+    def clips(self) -> int:
+        return sum(self.sources.values())
+
+    def keep(self, source: str, duration_s: float) -> None:
+        """Count a clip that is handed to the writer."""
+        self.sources[source] += 1
+        self.hours += duration_s / 3600
+
+    def drop(self, source: str, duration_s: float, reason: str) -> None:
+        """Take back a clip that was kept and can't be written."""
+        self.sources[source] -= 1
+        self.hours -= duration_s / 3600
+        self.left_out[reason] += 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Text:
+    """The text that a clip is exported with."""
+
+    text: str
+    source: str
+    round: int
+    annotation_id: str
+
+
+class DatasetRows:
+    """Rows of a dataset in the order of clip ids, made one at a time; counts what is kept and what is left out."""
+
+    def __init__(
+        self,
+        view: View,
+        config: Config,
+        round: int,
+        splits: tuple[str, ...],
+        counts: ExportCounts,
+        *,
+        with_cues: bool,
+    ) -> None:
+        self._round, self._counts = round, counts
+        self._texts = CurrentTexts(view)
+        newest = max(self._texts.rounds, default=0)
+        best = self._texts.choose(newest, config.gate.min_anchors, config.pretrain.texts).round
+        #: Rounds whose captions are used, the preferred first.
+        self._rounds = tuple(dict.fromkeys([best, *range(newest, -1, -1)]))
+        self._clips = _clips(view, round, splits)
+        self._corrected: dict[str, str] = {}
+        if with_cues:
+            self._clips, self._corrected = _with_cues(view, self._clips)
+
+    def __iter__(self) -> Iterator[ExportRow]:
+        for part in self._clips.iter_slices(_AT_A_TIME):
+            captions = [self._texts.of(r, part["id"]) for r in self._rounds]
+            yield from self._rows(part, captions)
+
+    def _rows(self, clips: pl.DataFrame, captions: Sequence[Mapping[str, Annotation]]) -> Iterator[ExportRow]:
+        """Rows of some clips; ``captions`` are theirs by round, the preferred round's first."""
+        for clip in clips.iter_rows(named=True):
+            text = self._text(clip, captions)
+            if isinstance(text, str):
+                self._counts.left_out[text] += 1
+            elif not os.path.isfile(clip["uri"]):
+                self._counts.left_out["whose file is gone"] += 1
+                say(f"export: {clip['uri']} is gone; its clip is left out")
+            else:
+                self._counts.keep(text.source, clip["end_s"] - clip["start_s"])
+                yield self._row(clip, text)
+
+    def _text(self, clip: dict[str, Any], captions: Sequence[Mapping[str, Annotation]]) -> _Text | str:
+        """The clip's text, or the reason why there is none: people's words first, then the best model's."""
+        human = self._texts.human.get(clip["id"])
+        newest = next((of_round[clip["id"]] for of_round in captions if clip["id"] in of_round), None)
+        if clip["id"] in self._texts.gold:
+            return "gold, which checks refiners"
+        if human is not None and human.text is not None:
+            return _Text(text=human.text, source="human", round=self._round, annotation_id=human.annotation_id)
+        if human is not None and (newest is None or human.annotation_id == newest.id):
+            return "whose text people rejected"
+        if clip["measured"] is not None:
+            return _Text(text=clip["measured"], source="model", round=self._round, annotation_id="")
+        if newest is None:
+            return "without a text"
+        return _Text(text=newest.text, source=newest.source, round=newest.round, annotation_id=newest.id)
+
+    def _row(self, clip: dict[str, Any], text: _Text) -> ExportRow:
+        return ExportRow(
+            **{name: clip[name] for name in _CLIP},
+            text=text.text,
+            source=text.source,
+            round=text.round,
+            annotation_id=text.annotation_id,
+            cues=self._cues(clip),
+            video=ClipVideo(clip["uri"], clip["start_s"], clip["end_s"], text.source, self._counts),
+        )
+
+    def _cues(self, clip: dict[str, Any]) -> tuple[Cue, ...]:
+        if clip.get("timed_id") is None:
+            return ()
+        payload = self._corrected.get(clip["timed_id"]) or clip["payload"]
+        read = kinds.get(clip["kind"]).cues
+        return read(json.loads(payload)) if read is not None and payload else ()
+
+
+class ClipVideo:
+    """Writes a row's clip. One broken file costs one clip, however often a format asks for it."""
+
+    def __init__(self, uri: str, start_s: float, end_s: float, source: str, counts: ExportCounts) -> None:
+        self._uri, self._start_s, self._end_s, self._source, self._counts = uri, start_s, end_s, source, counts
+        self._broken = False
+
+    def __call__(self, out: Path) -> str:
+        if self._broken:
+            return ""
+        try:
+            return write_clip(Path(self._uri), self._start_s, self._end_s, out)
+        except MediaError as error:
+            say(f"export: {self._uri}: {error}; its clip is left out")
+            self._broken = True
+            self._counts.drop(self._source, self._end_s - self._start_s, "whose video can't be read")
+            return ""
+
+
+def _clips(workspace: View, round: int, splits: tuple[str, ...]) -> pl.DataFrame:
+    """Clips of these splits by id; ``measured`` is what the round's model wrote of a test clip.
+
+    Columns and not objects: at a million clips these are a hundred megabytes and not gigabytes.
+    """
+    if not workspace.count("clips"):
+        raise UserError(f"{workspace.root}: holds no clips. Take videos in with 'flywheel ingest FOLDER'.")
+    clips = pl.concat(part.filter(pl.col("split").is_in(splits)) for part in workspace.clip_batches(_CLIP))
+    measured = (
+        workspace.texts(round, MEASURE, "clip_id", "text")
+        .unique("clip_id", keep="last", maintain_order=True)
+        .rename({"text": "measured"})
+    )
+    is_test = pl.col("split") == "test"
+    return (
+        clips.join(measured, left_on="id", right_on="clip_id", how="left")
+        .with_columns(measured=pl.when(is_test).then("measured"))
+        .sort("id")
+    )
+
+
+def _with_cues(workspace: View, clips: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, str]]:
+    """The clips with their newest timed text (``timed_id``, ``kind``, ``payload``), and people's payloads by id."""
+    timed = [name for name in kinds.names() if kinds.get(name).cues is not None]
+    texts = pl.concat([workspace.annotations(kind=name, purpose=LEARN) for name in timed])
+    newest = (
+        texts.sort("round", "kind")
+        .unique("clip_id", keep="last", maintain_order=True)
+        .select("clip_id", "kind", "payload", pl.col("id").alias("timed_id"))
+    )
+    joined = clips.join(newest, left_on="id", right_on="clip_id", how="left").sort("id")
+    return joined, _corrected_payloads(workspace, set(newest["timed_id"]))
+
+
+def _corrected_payloads(workspace: View, ids: set[str]) -> dict[str, str]:
+    """Annotation id -> the newest payload that people gave it."""
+    corrections: dict[str, list[Correction]] = {}
+    for correction in workspace.correction_records() if ids else []:
+        if correction.annotation_id in ids:
+            corrections.setdefault(correction.annotation_id, []).append(correction)
+    payloads = {}
+    for annotation_id, of_text in corrections.items():
+        given = [c.payload for c in standing(of_text).values() if c.payload]
+        if given:
+            payloads[annotation_id] = given[-1]
+    return payloads
