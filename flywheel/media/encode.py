@@ -155,7 +155,7 @@ def write_video(
     with reading("can't be encoded"), MediaWriter(out) as file:
         video = file.container.add_stream("libx264", rate=fps)
         video.width, video.height = size
-        video.pix_fmt, video.options = "yuv420p", quality.options()
+        video.pix_fmt, video.options = "yuv420p", {**quality.options()}
         audio = file.container.add_stream("aac", rate=rate_hz)
         audio.layout = "mono"
         for picture in pictures:

@@ -32,7 +32,7 @@ class MediaWriter:
             options = {"movflags": "faststart"} if faststart else {}
             self.container = av.open(str(out), "w", format="mp4", options=options)
 
-    def mux(self, packets: list[Packet]) -> None:
+    def mux(self, packets: list[Packet[Any]]) -> None:
         """Writes encoded packets."""
         with writing(self._out):
             self.container.mux(packets)
