@@ -93,7 +93,7 @@ class Waveforms:
         self._peaks: OrderedDict[tuple[str, int], list[float]] = OrderedDict()
 
     def peaks(self, clip: Clip, count: int = 400) -> list[float]:
-        """``count`` peaks over the clip's span; empty where it has no sound. Raises MediaError where it can't be read."""
+        """``count`` peaks over the clip's span; empty without sound. Raises MediaError where it can't be read."""
         if not clip.has_audio:
             return []
         with self._lock:

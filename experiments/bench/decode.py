@@ -2,9 +2,11 @@
 
     python experiments/bench/decode.py [--repeats 7]
 
-Two files are made: 10 s of 640x360 and 60 s of 1280x720, 25 fps, x264's own defaults (a key frame every 250), moving shapes over
-noise. Wanted are 8 uniform frames, and all of them one by one (looked at, not kept), as RGB in full size. Equal frames are checked
-first (mean difference under 3 of 255: the libraries turn YUV into RGB by other rounding); the ways take turns. One JSON line per way.
+Two files are made: 10 s of 640x360 and 60 s of 1280x720, 25 fps, x264's own defaults (a key frame every 250), moving
+shapes over noise. Wanted are 8 uniform frames, and all of them one by one (looked at, not kept), as RGB in full size.
+
+Equal frames are checked first (mean difference under 3 of 255: the libraries turn YUV into RGB by other rounding); the
+ways take turns. One JSON line per way.
 """
 
 from __future__ import annotations
@@ -68,12 +70,12 @@ def pyav_seeking(path: Path, times: list[float], fps: int) -> Frames:
         stream.thread_type = "AUTO"
         for t in times:
             container.seek(int(t / stream.time_base), stream=stream)
-            found = None
+            shown = None
             for frame in container.decode(stream):
                 if frame.time > t + 1e-6:
                     break
-                found = frame
-            yield found.to_ndarray(format="rgb24")
+                shown = frame
+            yield shown.to_ndarray(format="rgb24")
 
 
 def torchcodec(threads: int) -> Callable[[Path, list[float], int], Frames]:
@@ -111,9 +113,13 @@ def ours(path: Path, times: list[float], fps: int) -> Frames:
 
 
 WAYS: dict[str, Callable[[Path, list[float], int], Frames]] = {
-    "ours": ours, "PyAV in order": pyav, "PyAV seeking": pyav_seeking, "torchcodec, 1 thread": torchcodec(1),
-    "torchcodec, own choice of threads": torchcodec(0), "OpenCV": opencv,
-}  # fmt: skip
+    "ours": ours,
+    "PyAV in order": pyav,
+    "PyAV seeking": pyav_seeking,
+    "torchcodec, 1 thread": torchcodec(1),
+    "torchcodec, own choice of threads": torchcodec(0),
+    "OpenCV": opencv,
+}
 
 
 def main() -> None:
@@ -139,12 +145,12 @@ def figures(what: str, path: Path, times: list[float], fps: int, repeats: int, m
     for name in list(ways):
         try:
             # Of many the first are compared: they are the same frames by number.
-            found = [frame.copy() for frame, _ in zip(ways[name](path, times, fps), range(8), strict=False)]
+            first = [frame.copy() for frame, _ in zip(ways[name](path, times, fps), range(8), strict=False)]
         except (ImportError, OSError, RuntimeError) as error:
             missing[name] = str(error).splitlines()[0]
             del ways[name]
             continue
-        apart = max(float(np.abs(a.astype(int) - b.astype(int)).mean()) for a, b in zip(found, reference, strict=True))
+        apart = max(float(np.abs(a.astype(int) - b.astype(int)).mean()) for a, b in zip(first, reference, strict=True))
         if apart > 3:
             raise SystemExit(f"{what}: {name} gives other frames ({apart:.1f})")
     seconds: dict[str, list[float]] = {name: [] for name in ways}
@@ -158,15 +164,16 @@ def figures(what: str, path: Path, times: list[float], fps: int, repeats: int, m
     fastest = min(median(values) for name, values in seconds.items() if name != "ours")
     for name, values in seconds.items():
         low, high = np.quantile(values, [0.25, 0.75])
-        print(
-            json.dumps(
-                {
-                    "what": what, "way": name, "seconds": round(median(values), 4), "quartiles": [round(low, 4), round(high, 4)],
-                    "n": repeats, "time / fastest peer": round(median(values) / fastest, 3), **machine,
-                }
-            ),
-            flush=True,
-        )  # fmt: skip
+        line = {
+            "what": what,
+            "way": name,
+            "seconds": round(median(values), 4),
+            "quartiles": [round(low, 4), round(high, 4)],
+            "n": repeats,
+            "time / fastest peer": round(median(values) / fastest, 3),
+            **machine,
+        }
+        print(json.dumps(line), flush=True)
     for name, why in missing.items():
         print(json.dumps({"what": what, "way": name, "not_measured": why[:200], **machine}), flush=True)
 

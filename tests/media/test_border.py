@@ -1,4 +1,4 @@
-"""Whatever is wrong with a file comes out of ``flywheel.media`` as MediaError, in one line. Files are really damaged."""
+"""Whatever is wrong with a file comes out of ``flywheel.media`` as MediaError, in one line; with damaged files."""
 
 from __future__ import annotations
 
