@@ -13,16 +13,20 @@ from pathlib import Path
 
 import pytest
 
+from flywheel.core.errors import UserError
 from flywheel.rounds import RoundContext, run_round
 from flywheel.store import Workspace
+from flywheel.store.dashboard import open_dashboard
 from flywheel.store.tracking import Tracker
 from tests.human_refine.test_browser import CHROMIUM, FLAGS
 from tests.rounds.test_rounds import context_of, correct
 
 Make = Callable[..., Workspace]
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_the_rounds_stand_compared_as_it_opens(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
     sync_api = pytest.importorskip("playwright.sync_api")
@@ -70,6 +74,43 @@ def test_the_rounds_stand_compared_as_it_opens(make_workspace: Make, corpus: Pat
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(30)
+
+
+def test_a_tracking_servers_pages_are_named(make_workspace: Make) -> None:
+    w = make_workspace("tracking.uri=http://mlflow.example:5000/")
+    assert open_dashboard(w, "127.0.0.1", 5000) == ["http://mlflow.example:5000/"], "nothing to compare yet"
+    w.set_meta("mlflow_experiment", "3")
+    w.set_meta("mlflow_view", "key")
+    figures, texts = open_dashboard(w, "127.0.0.1", 5000)
+    address = "http://mlflow.example:5000/#/experiments/3/runs?compareRunsMode="
+    assert figures == f"{address}CHART&viewStateShareKey=key"
+    assert texts == f"{address}ARTIFACT&viewStateShareKey=key-texts"
+
+
+def test_of_its_own_database_the_process_becomes_mlflows_server(
+    make_workspace: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    w = make_workspace()
+    with pytest.raises(UserError, match=r"no tracked round yet. Run 'flywheel round' first"):
+        open_dashboard(w, "127.0.0.1", 5000)
+    (w.root / "mlflow.db").touch()
+    w.set_meta("mlflow_experiment", "3")
+    w.set_meta("mlflow_view", "key")
+    asked: list[list[str]] = []
+
+    def become(_: str, arguments: list[str], environment: dict[str, str]) -> None:
+        asked.append(arguments)
+        raise SystemExit
+
+    monkeypatch.setattr(os, "execve", become)
+    with pytest.raises(SystemExit):
+        open_dashboard(w, "0.0.0.0", 5001)
+    command = " ".join(asked[0])
+    assert "-m mlflow server" in command
+    assert f"--backend-store-uri sqlite:///{w.root}/mlflow.db" in command
+    assert command.endswith("--host 0.0.0.0 --port 5001")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[0] for line in lines] == ["The rounds compared", "Their texts side by side"]
 
 
 def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
