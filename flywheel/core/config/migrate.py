@@ -224,8 +224,8 @@ def _move(text: str, source: str, target: str | None) -> str:
         moving = [f"{name}: {_flow(entry.value)}{_newline(text)}"]
     else:
         first, last = _lines_of(text, entry)
-        without, column = _cut_lines(text, entry, first, last), entry.key.start_mark.column
-        moving = _renamed(_lines(text)[first : last + 1], _line(text, entry.key.start_mark) - first, entry.key, name)
+        without, column = _cut_lines(text, entry, first, last), _column(entry.key)
+        moving = _renamed(_lines(text)[first : last + 1], _line_at(text, _start(entry.key)) - first, entry.key, name)
         moving[-1] = moving[-1].rstrip("\r\n") + _newline(text)
     if target is None:
         return without
@@ -266,29 +266,22 @@ def _find(text: str, path: str) -> _Entry:
 
 
 def _has_anchor(text: str, entry: _Entry) -> bool:
-    if entry.value.start_mark.index < entry.key.start_mark.index:
+    if _start(entry.value) < _start(entry.key):
         # An alias is its anchor's node.
         return True
-    start, end = entry.key.start_mark.index, _end(text, entry.value)
-    return any(getattr(event, "anchor", None) and start <= _at(event.start_mark) < end for event in _events(text))
+    start, end = _start(entry.key), _end(text, entry.value)
+    return any(getattr(event, "anchor", None) and start <= _start(event) < end for event in _events(text))
 
 
 def _end(text: str, node: yaml.Node) -> int:
     """Where a node's own text ends: blocks claim the comments and blank lines behind them."""
     kinds = (yaml.ScalarEvent, yaml.AliasEvent, yaml.SequenceEndEvent, yaml.MappingEndEvent)
     ends = [
-        _at(event.end_mark)
+        _stop(event)
         for event in _events(text)
-        if isinstance(event, kinds)
-        and _at(event.start_mark) < _at(event.end_mark)
-        and _at(node.start_mark) <= _at(event.start_mark) < _at(node.end_mark)
+        if isinstance(event, kinds) and _start(event) < _stop(event) and _start(node) <= _start(event) < _stop(node)
     ]
-    return len(text[: max(ends)].rstrip()) if ends else int(node.end_mark.index)
-
-
-def _at(mark: Any) -> int:
-    """The place of a mark in the text; what is parsed from text has one."""
-    return int(mark.index)
+    return len(text[: max(ends)].rstrip()) if ends else _stop(node)
 
 
 def _lines(text: str) -> list[str]:
@@ -296,8 +289,18 @@ def _lines(text: str) -> list[str]:
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
-def _line(text: str, mark: yaml.Mark) -> int:
-    return _line_at(text, mark.index)
+def _start(node: Any) -> int:
+    """Where a node or event begins: the characters before it."""
+    return int(node.start_mark.index)
+
+
+def _stop(node: Any) -> int:
+    """Where a node or event ends by its mark: the characters up to there."""
+    return int(node.end_mark.index)
+
+
+def _column(node: Any) -> int:
+    return int(node.start_mark.column)
 
 
 def _line_at(text: str, index: int) -> int:
@@ -307,11 +310,11 @@ def _line_at(text: str, index: int) -> int:
 def _lines_of(text: str, entry: _Entry) -> tuple[int, int]:
     """First and last line of a key in a block: its comment lines above, its value, the comment behind it."""
     lines = _lines(text)
-    first = key_line = _line_at(text, entry.key.start_mark.index)
-    column = entry.key.start_mark.column
+    first = key_line = _line_at(text, _start(entry.key))
+    column = _column(entry.key)
     if lines[key_line][:column].strip():
         raise _CannotMove("it does not begin its line")
-    last = _line_at(text, max(_end(text, entry.value), entry.key.end_mark.index))
+    last = _line_at(text, max(_end(text, entry.value), _stop(entry.key)))
     while first > 0 and lines[first - 1].startswith(" " * column + "#"):
         first -= 1
     return first, last
@@ -322,14 +325,14 @@ def _cut_lines(text: str, entry: _Entry, first: int, last: int) -> str:
     if len(entry.section.value) == 1:
         # Nothing under a key would be null, which no section may be.
         header = next(key for key, value in _pairs(_root(text)) if _is_at(value, entry.section))
-        number = _line(text, header.start_mark)
-        colon = lines[number].index(":", header.end_mark.column) + 1
+        number = _line_at(text, _start(header))
+        colon = lines[number].index(":", _column(header) + _stop(header) - _start(header)) + 1
         lines[number] = f"{lines[number][:colon]} {{}}{lines[number][colon:]}"
     return "".join(lines[:first] + lines[last + 1 :])
 
 
 def _is_at(node: yaml.Node, other: yaml.Node) -> bool:
-    return isinstance(node, yaml.MappingNode) and bool(node.start_mark.index == other.start_mark.index)
+    return isinstance(node, yaml.MappingNode) and _start(node) == _start(other)
 
 
 def _pairs(node: yaml.Node | None) -> Iterator[tuple[yaml.Node, yaml.Node]]:
@@ -342,13 +345,13 @@ def _pairs(node: yaml.Node | None) -> Iterator[tuple[yaml.Node, yaml.Node]]:
 
 def _cut_from_braces(text: str, entry: _Entry) -> str:
     pairs = entry.section.value
-    start, end = entry.key.start_mark.index, _end(text, entry.value)
+    start, end = _start(entry.key), _end(text, entry.value)
     if entry.index + 1 < len(pairs):
-        cut = start, pairs[entry.index + 1][0].start_mark.index
+        cut = start, _start(pairs[entry.index + 1][0])
     elif entry.index:
         cut = _end(text, pairs[entry.index - 1][1]), end
     else:
-        cut = entry.section.start_mark.index + 1, entry.section.end_mark.index - 1
+        cut = _start(entry.section) + 1, _stop(entry.section) - 1
     if "#" in text[cut[0] : start] + text[end : cut[1]]:
         raise _CannotMove("there are comments inside its braces")
     return text[: cut[0]] + text[cut[1] :]
@@ -364,7 +367,7 @@ def _flow(node: yaml.Node) -> str:
 def _renamed(lines: list[str], number: int, key: yaml.Node, name: str) -> list[str]:
     """The lines of a key, which stands on the line of this number, under another name."""
     line = lines[number]
-    lines[number] = line[: key.start_mark.column] + name + line[key.end_mark.column :]
+    lines[number] = line[: _column(key)] + name + line[_column(key) + _stop(key) - _start(key) :]
     return lines
 
 
@@ -387,11 +390,11 @@ def _insert(text: str, target: str, lines: list[str], column: int, flow: str, af
     if isinstance(node, yaml.MappingNode) and node.flow_style:
         return _into_braces(text, node, [*missing, name], flow)
     if isinstance(node, yaml.MappingNode):
-        indentation, line = node.start_mark.column, _line_at(text, _end(text, node))
+        indentation, line = _column(node), _line_at(text, _end(text, node))
         if depth == 0:
             line = _section_end(text, node, after)
     elif key is not None and isinstance(node, yaml.ScalarNode) and node.value == "":
-        indentation, line = key.start_mark.column + 2, _line(text, key.end_mark)
+        indentation, line = _column(key) + 2, _line_at(text, _stop(key))
     elif node is None:
         indentation, line = 0, -1
     else:
@@ -416,5 +419,5 @@ def _section_end(text: str, root: yaml.MappingNode, name: str) -> int:
 def _into_braces(text: str, node: yaml.MappingNode, names: list[str], flow: str) -> str:
     *sections, name = names
     added = "".join(f"{section}: {{" for section in sections) + f"{name}: {flow}" + "}" * len(sections)
-    brace = node.start_mark.index + 1
+    brace = _start(node) + 1
     return text[:brace] + added + (", " if node.value else "") + text[brace:]

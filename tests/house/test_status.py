@@ -1,0 +1,214 @@
+"""Where a workspace stands and a clip's history: the right figures, from no more rows than they need."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+import pytest
+
+from flywheel.core.errors import UserError
+from flywheel.core.types import Annotation, Clip, Correction, Generation, Split
+from flywheel.status import history_of, status_of, uses_of
+from flywheel.store import Workspace
+from flywheel.store.records import Records
+
+Make = Callable[..., Workspace]
+SPLITS: tuple[Split, ...] = ("train", "train", "test", "anchor")
+
+
+def filled(make: Make, num_clips: int = 8) -> Workspace:
+    """A workspace whose clips have a caption and an evaluation text each, in one round."""
+    w = make()
+    w.add_clips(
+        [
+            Clip(
+                id=f"{i:02d}clip", uri=f"/videos/{i}.mp4", content_hash=f"h{i}", start_s=0.0, end_s=2.0, fps=24.0, width=8,
+                height=8, has_audio=False, transcript="words", sounds="", split=SPLITS[i % 4],
+            )
+            for i in range(num_clips)
+        ]
+    )  # fmt: skip
+    w.locate({"h1": "/elsewhere/1.mp4"})
+    w.add_generations(
+        [
+            Generation(
+                id=f"g{i}", clip_id=f"{i:02d}clip", prompt="p", model="m", adapter="a" * (i % 2), sampling="s", candidate=0,
+                text=f"text {i}", token_ids=(1, 2), logprobs=(-0.5, -0.5), tokens_in=9, tokens_out=2, seconds=0.1, finish="stop",
+            )
+            for i in range(num_clips)
+        ]
+    )  # fmt: skip
+    w.add_annotations(
+        [
+            Annotation(
+                id=f"a{i}{purpose}", round=1, kind="caption", clip_id=f"{i:02d}clip", generation_id=f"g{i}",
+                source="model", text=f"text {i}", mean_logprob=-0.5, purpose=purpose,
+            )
+            for i in range(num_clips)
+            for purpose in ("learn", "measure")
+        ],
+        round=1,
+    )  # type: ignore[arg-type]  # fmt: skip
+    w.add_corrections(
+        [
+            Correction(
+                id="c1", annotation_id="a1learn", clip_id="01clip", verdict="edit", text="better", refiner="Ann",
+                at=datetime(2026, 1, 1, tzinfo=UTC),
+            ),
+            Correction(
+                id="c2", annotation_id="a2learn", clip_id="02clip", verdict="accept", text="", refiner="Bob",
+                at=datetime(2026, 1, 2, tzinfo=UTC),
+            ),
+        ]
+    )  # fmt: skip
+    use = {
+        "stage": "finetune",
+        "source": "human",
+        "use": "learned",
+        "weight": 1.0,
+        "text_hash": "t",
+        "corrections": ["c1"],
+    }
+    w.add_examples([{**use, "clip_id": "01clip", "annotation_id": "a1learn"}], round=1)
+    return w
+
+
+def reject(w: Workspace, clip_id: str, reason: str, round: int = 1) -> None:
+    w.add_rejected(round=round, stage="annotate", uri=f"/videos/{clip_id}", clip_id=clip_id, reason=reason)
+
+
+def test_status_has_all_its_fields(make_workspace: Make) -> None:
+    w = filled(make_workspace)
+    reject(w, "07clip", "a loop", round=2)
+    reject(w, "06clip", "a loop", round=2)
+    reject(w, "05clip", "cut off", round=2)
+    reject(w, "04clip", "cut off, and then written", round=1)
+    w.add_rejected(round=0, stage="ingest", uri="/videos/broken.mp4", clip_id="", reason="no video stream")
+    w.add_rejected(round=0, stage="ingest", uri="/elsewhere/1.mp4", clip_id="", reason="taken in since")
+    w.set_stage(1, "annotate", "done", {})
+    w.set_stage(1, "review", "waiting", {"message": "round 1 waits"})
+    assert status_of(w).to_json() == {
+        "round": 1,
+        "stage": "review",
+        "state": "waiting",
+        "message": "round 1 waits",
+        "schedule": None,
+        "champion": {"round": 0},
+        "clips": {"anchor": 2, "test": 2, "train": 4},
+        "annotations": 16,
+        "generations": 8,
+        "corrections": 2,
+        "open_rejects": 4,
+        "reject_reasons": [
+            {"stage": "annotate", "reason": "a loop", "rows": 2},
+            {"stage": "annotate", "reason": "cut off", "rows": 1},
+            {"stage": "ingest", "reason": "no video stream", "rows": 1},
+        ],
+    }
+    assert list(status_of(w).to_json())[:6] == ["round", "stage", "state", "message", "schedule", "champion"]
+    text = str(status_of(w))
+    assert text.startswith(
+        "round 1: review is waiting (round 1 waits)\nchampion: the base model\nclips: 2 anchor, 2 test"
+    )
+    assert "open rejects: 4\n  2 x annotate: a loop\n" in text
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        status_of(w).round = 2  # type: ignore[misc]
+
+
+def test_an_empty_workspace_has_a_status(make_workspace: Make) -> None:
+    status = status_of(make_workspace())
+    assert (status.round, status.stage, status.clips, status.open_rejects) == (1, "annotate", {}, 0)
+    assert "clips: none" in str(status)
+
+
+def test_status_opens_no_texts_to_count_them(make_workspace: Make) -> None:
+    """Counts come from the ledger: a shard that can't be read is counted as well as any other."""
+    w = filled(make_workspace)
+    for kind in ("generations", "annotations", "examples"):
+        for shard in w.records.files(kind):
+            shard.write_bytes(b"not to be opened")
+    status = status_of(w)
+    assert (status.generations, status.annotations) == (8, 16)
+
+
+def test_status_counts_what_a_takedown_left(make_workspace: Make) -> None:
+    w = filled(make_workspace)
+    w.records.remove({"generations": pl.col("clip_id") == "03clip", "annotations": pl.col("clip_id") == "03clip"})
+    status = status_of(w)
+    assert (status.generations, status.annotations) == (7, 14)
+
+
+def test_status_loads_no_heavy_library(make_workspace: Make) -> None:
+    root = filled(make_workspace).root
+    heavy = ("torch", "transformers", "mlflow", "scipy", "matplotlib", "apscheduler")
+    code = (
+        "import sys\nfrom flywheel.status import status_of\nfrom flywheel.store import Workspace\n"
+        f"status_of(Workspace.open(sys.argv[1]))\nprint([m for m in {heavy} if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_a_clip_s_history_is_all_that_is_on_record_of_it(make_workspace: Make) -> None:
+    w = filled(make_workspace)
+    reject(w, "01clip", "a loop")
+    history = history_of(w, "01")
+    values = json.loads(json.dumps(history.to_json()))
+    assert (values["clip"]["id"], values["clip"]["uri"], values["gold"]) == ("01clip", "/elsewhere/1.mp4", "")
+    assert [(t["id"], t["purpose"]) for t in values["texts"]] == [("a1learn", "learn"), ("a1measure", "measure")]
+    text = values["texts"][0]
+    assert text["generation"]["id"] == "g1"
+    assert not {"token_ids", "logprobs"} & set(text["generation"])
+    assert [c["id"] for c in text["corrections"]] == ["c1"]
+    use = {"round": 1, "stage": "finetune", "source": "human", "use": "learned", "weight": 1.0, "corrections": ["c1"]}
+    assert text["uses"] == [use]
+    assert [r["reason"] for r in values["rejected"]] == ["a loop"]
+    lines = str(history).splitlines()
+    assert lines[0] == "01clip /elsewhere/1.mp4 0.00 to 2.00 s, train"
+    assert "round 1 caption by model m + adapter a: text 1" in lines
+    assert "  M1 learned it in finetune, weight 1" in lines
+    assert [line for line in lines if line.startswith("  edit by Ann at 2026-01-01")]
+
+
+@pytest.mark.parametrize(("digits", "message"), [("0", "names 8 clips"), ("zz", "names no clips")])
+def test_digits_that_name_none_or_several_are_refused(make_workspace: Make, digits: str, message: str) -> None:
+    with pytest.raises(UserError, match=f"show {digits}: {message}. Give the id"):
+        history_of(filled(make_workspace), digits)
+
+
+def test_a_history_reads_its_clip_s_rows_alone(make_workspace: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    w = filled(make_workspace)
+    frames: list[pl.DataFrame] = []
+    scan = Records._scan
+
+    def watched(*arguments: Any) -> pl.DataFrame:
+        frames.append(scan(*arguments))
+        return frames[-1]
+
+    monkeypatch.setattr(Records, "_scan", watched)
+    history_of(w, "03")
+    rows = [frame for frame in frames if frame.height]
+    assert len(rows) >= 3
+    for frame in rows:
+        key = "clip_id" if "clip_id" in frame.columns else "id"
+        assert set(frame[key]) == {"03clip"}
+
+
+def test_uses_name_who_learned_from_what(make_workspace: Make) -> None:
+    w = filled(make_workspace)
+    learned, unused = uses_of(w)
+    assert (learned.id, learned.round, learned.stage, learned.weight) == ("c1", 1, "finetune", 1.0)
+    assert str(learned) == "c1 edit by Ann of clip 01clip: learned, M1 finetune, weight 1"
+    assert (unused.id, unused.round) == ("c2", None)
+    assert str(unused) == "c2 accept by Bob of clip 02clip: not used yet"
+    assert [use.id for use in uses_of(w, 1)] == ["c1"]
+    assert uses_of(w, 2) == []
+    fields = ["id", "clip_id", "annotation_id", "verdict", "refiner", "at", "round", "stage", "use", "weight"]
+    assert list(learned.to_json()) == fields
