@@ -22,6 +22,8 @@ from flywheel.store.workspace import Workspace, clip_of
 _ROWS_A_PART = 65_536
 _SHARDS_A_PART = 512
 _KEYS_A_QUERY = 500
+#: Up to so many keys are looked for in each file by itself.
+_FEW_KEYS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,7 @@ def read_columns(
     Raises BorderError where a shard is missing or damaged.
     """
     schema = pl.Schema(SCHEMAS[kind])
-    frames = [pl.DataFrame(schema={name: schema[name] for name in columns})]
+    frames = []
     folder = workspace.records.root
     try:
         for start in range(0, len(names), _SHARDS_A_PART):
@@ -102,7 +104,12 @@ def read_columns(
         raise BorderError(
             f"{folder / kind}: a committed shard is missing or damaged ({error}). Restore it from a backup."
         ) from error
-    return pl.concat(frames)
+    return _together(frames, kind, columns)
+
+
+def _together(frames: Sequence[pl.DataFrame], kind: str, columns: Sequence[str]) -> pl.DataFrame:
+    schema = pl.Schema(SCHEMAS[kind])
+    return pl.concat(frames) if frames else pl.DataFrame(schema={name: schema[name] for name in columns})
 
 
 def read_rows(
@@ -110,15 +117,32 @@ def read_rows(
 ) -> pl.DataFrame:
     """Columns of the rows with these keys; only the shards that hold them are opened, some at a time."""
     wanted = list(keys)
-    names: set[str] = set()
+    key = next(iter(SCHEMAS[kind]))
+    is_wanted = pl.col(key).is_in(wanted)
+    condition = is_wanted if where is None else is_wanted & where
+    frames = []
+    for part in in_parts(_shards_with(workspace, kind, wanted)):
+        names = [shard.name for shard in part]
+        if len(part) == 1 or len(wanted) <= _FEW_KEYS:
+            frames.append(read_columns(workspace, kind, names, columns, condition))
+            continue
+        # Of many keys a set would be made anew for each file: read the part, and look them up once.
+        rows = read_columns(workspace, kind, names, list(dict.fromkeys([key, *columns])), where)
+        frames.append(rows.filter(is_wanted).select(columns))
+    return _together(frames, kind, columns)
+
+
+def _shards_with(workspace: Workspace, kind: str, keys: Sequence[str]) -> list[Shard]:
+    """The shards that hold rows with these keys, in the order of their commits."""
+    shards: dict[str, tuple[int, Shard]] = {}
+    columns = (db.shards.c.position, db.shards.c.name, db.shards.c.round, db.shards.c.num_rows)
+    query = sql.select(*columns).join(db.keys, db.keys.c.shard == db.shards.c.name).distinct()
     with workspace.database.transaction() as connection:
-        for start in range(0, len(wanted), _KEYS_A_QUERY):
-            some = db.keys.c.key.in_(wanted[start : start + _KEYS_A_QUERY])
-            names.update(
-                connection.execute(sql.select(db.keys.c.shard).where(db.keys.c.kind == kind, some).distinct()).scalars()
-            )
-    key = pl.col(next(iter(SCHEMAS[kind]))).is_in(wanted)
-    return read_columns(workspace, kind, sorted(names), columns, key if where is None else key & where)
+        for start in range(0, len(keys), _KEYS_A_QUERY):
+            some = (db.keys.c.kind == kind) & db.keys.c.key.in_(keys[start : start + _KEYS_A_QUERY])
+            for row in connection.execute(query.where(some)):
+                shards[row.name] = (row.position, Shard(name=row.name, round=row.round, num_rows=row.num_rows))
+    return [shard for _, shard in sorted(shards.values(), key=lambda entry: (entry[0], entry[1].name))]
 
 
 def committed_shards(workspace: Workspace, names: Iterable[str]) -> list[str]:
