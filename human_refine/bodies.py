@@ -15,17 +15,19 @@ class _Body(BaseModel):
 
 
 class NextBody(_Body):
-    """``without`` is a text that the person does not want now."""
+    """Asks for the next text; ``without`` is one that the person does not want now."""
 
     without: str = Field("", max_length=64)
 
 
 class LeaseBody(_Body):
+    """Asks to keep a text that is open in the page."""
+
     annotation_id: str = Field(max_length=64)
 
 
 class CueBody(_Body):
-    """Seconds from the clip's start."""
+    """One cue; times are in seconds from the clip's start."""
 
     start_s: float = Field(ge=0, le=1e6, allow_inf_nan=False)
     end_s: float = Field(ge=0, le=1e6, allow_inf_nan=False)
@@ -33,14 +35,13 @@ class CueBody(_Body):
 
 
 class SaveBody(_Body):
-    """``base`` is the correction that stood when the page was loaded, ``save_id`` is made anew by the page for each saving."""
+    """What a person says of a text; the fields are those of :class:`SaveRequest`."""
 
     annotation_id: str = Field(min_length=1, max_length=64)
     verdict: Literal["accept", "edit", "reject", "skip", "cant_tell"]
     text: str = ""
     cues: list[CueBody] = Field(default_factory=list, max_length=500)
     reason: str = ""
-    #: A lead's text that is to check others with from now on.
     gold: bool = False
     seconds: float = Field(0.0, ge=0, le=86_400, allow_inf_nan=False)
     base: str = Field("", max_length=64)

@@ -10,7 +10,9 @@ from fastapi.responses import JSONResponse
 _MOST_BODY = 1 << 20
 _HEADERS = {
     # Nothing from elsewhere, nothing inline: a text that became markup could still do nothing.
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+    ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     # The invite link holds a token.

@@ -59,7 +59,7 @@ class Queue:
     # Looks at the records.
 
     def refresh(self, *, force: bool = False) -> None:
-        """Takes in what was committed where there is nothing to show, or where it is forced; else :meth:`watch` does."""
+        """Takes in what was committed, where there is nothing to show or it is forced; else :meth:`watch` does."""
         if force or not self._view.num_texts:
             self._look(force=force)
 

@@ -84,7 +84,7 @@ def _conflict(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(error), "other": error.other}, 409)
 
 
-# -- who ---------------------------------------------------------------------------------------------------------------
+# Who asks.
 
 
 def _review(request: Request) -> _Review:
@@ -140,7 +140,7 @@ Leading = Annotated[Person, Depends(leading)]
 _routes = APIRouter()
 
 
-# -- pages --------------------------------------------------------------------------------------------------------------
+# Pages.
 
 
 @_routes.get("/invite/{token}", include_in_schema=False)
@@ -178,7 +178,7 @@ def lead_page(person: Leading, review: Review) -> HTMLResponse:
     )
 
 
-# -- clips --------------------------------------------------------------------------------------------------------------
+# Clips.
 
 
 @_routes.get("/media/{clip_id}")
@@ -199,7 +199,7 @@ def waveform(clip_id: Id, _: SignedIn, review: Review) -> dict[str, list[float]]
     return {"peaks": review.waveforms.peaks(clip)}
 
 
-# -- texts --------------------------------------------------------------------------------------------------------------
+# Texts.
 
 
 @_routes.post("/api/next")

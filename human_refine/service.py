@@ -198,7 +198,10 @@ class ReviewService:
         return {"done": settled, "of": num_texts, "today": spoken.today, "in_all": spoken.in_all}
 
     def _now(self) -> datetime:
-        """The time, later than any correction's before: a clock that is set back must not put words before their past."""
+        """The time, later than any correction's before.
+
+        A clock that is set back must not put words before their past.
+        """
         self._last_at = max(datetime.now(UTC), self._last_at + timedelta(microseconds=1))
         return self._last_at
 

@@ -107,7 +107,7 @@ class _Splits:
 
 @dataclass(frozen=True, kw_only=True)
 class TextIndex:
-    """Which texts there are: those of the newest round as rows, those of all rounds by clip. Never changed once made."""
+    """The texts there are: those of the newest round as rows, those of all rounds by clip. Never changed once made."""
 
     workspace: Workspace
     #: Names of ``review.order``; only lasting ones have values here.

@@ -2,9 +2,10 @@
 
     python experiments/review_load/growth.py --folder /tmp/growth [--sizes 2000 20000 200000 1000000] [--turns 100]
 
-For each size a workspace is written as ingest and annotation do, in shards of 128 rows: clips are spans of 20 files that nobody opens, each with one text of round 1. It is kept in ``--folder`` and used
-again. The real server is a process of its own on loopback; each command of the CLI is one, too. Prints one JSON line
-per size: seconds and milliseconds as measured, CPU seconds, memory in MiB.
+For each size a workspace is written as ingest and annotation do, in shards of 128 rows: clips are spans of 20 files
+that nobody opens, each with one text of round 1. It is kept in ``--folder`` and used again. The real server is a
+process of its own on loopback; each command of the CLI is one, too. Prints one JSON line per size: seconds and
+milliseconds as measured, CPU seconds of the process, memory in MiB.
 """
 
 from __future__ import annotations
@@ -193,54 +194,78 @@ def milliseconds(seconds: list[float]) -> dict[str, float]:
     return {"p50": round(float(p50), 1), "p95": round(float(p95), 1), "most": round(max(seconds) * 1000, 1)}
 
 
+class Server:
+    """The review page as a process of its own; what was asked of it is measured in seconds and in its CPU seconds."""
+
+    def __init__(self, root: Path) -> None:
+        began = time.perf_counter()
+        command = [sys.executable, "-m", "flywheel.cli", "review", "--config", str(root), "--port", "0"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.url = self.process.stdout.readline().split()[0]
+        self.start = {"s": round(time.perf_counter() - began, 1), "CPU s": cpu_s(self.process.pid)}
+
+    def asked(self, work: Callable[[], Any]) -> dict[str, float]:
+        before = cpu_s(self.process.pid)
+        seconds, _ = timed(work)
+        return {"s": round(seconds, 3), "CPU s": round(cpu_s(self.process.pid) - before, 2)}
+
+    def memory_mib(self, name: str) -> float:
+        return memory_mib(self.process.pid, name)
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait()
+
+
 def page(workspace: Workspace, size: int, turns: int) -> dict[str, Any]:
-    began = time.perf_counter()
-    server = subprocess.Popen(
-        [sys.executable, "-m", "flywheel.cli", "review", "--config", str(workspace.root), "--port", "0"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert server.stdout is not None
-    url = server.stdout.readline().split()[0]
-    result: dict[str, Any] = {"start, s": round(time.perf_counter() - began, 1), "start, CPU s": cpu_s(server.pid)}
+    server = Server(workspace.root)
     try:
-        refiner, lead = (Person(url, workspace, role, role) for role in ("refiner", "lead"))
-        result["first page, ms"] = round(1000 * timed(lambda: refiner.http.get("/"))[0], 1)
-        result["RSS after start"] = memory_mib(server.pid, "VmRSS")
-        result["first next, ms"] = round(1000 * timed(refiner.next)[0], 1)
-        nexts, saves = [], []
-        for _ in range(turns):
-            waited, item = timed(refiner.next)
-            nexts.append(waited)
-            saves.append(timed(lambda item=item: refiner.save(item))[0])
+        refiner, lead = (Person(server.url, workspace, role, role) for role in ("refiner", "lead"))
+        result: dict[str, Any] = {
+            "start": server.start,
+            "first page": server.asked(lambda: refiner.http.get("/")),
+            "RSS after start": server.memory_mib("VmRSS"),
+            "first next": server.asked(refiner.next),
+        }
+        nexts: list[float] = []
+        saves: list[float] = []
+        used = server.asked(lambda: work(refiner, turns, nexts, saves))
         result |= {"next, ms": milliseconds(nexts), "save, ms": milliseconds(saves)}
-        result["lead's page, s"] = round(timed(lambda: lead.http.get("/lead"))[0], 2)
-        result["upload of one bad row, s"] = round(timed(refiner.upload)[0], 2)
+        result["next and save, CPU ms"] = round(1000 * used["CPU s"] / turns, 1)
+        result["lead's page"] = server.asked(lambda: lead.http.get("/lead"))
+        result["upload of one bad row"] = server.asked(refiner.upload)
         item = lead.next()
         while workspace.records.rows("clips", [item["clip_id"]])["split"][0] != "train":
             lead.save(item)
             item = lead.next()
-        result["a lead's gold text, s"] = round(timed(lambda: lead.save(item, gold=True))[0], 2)
-        result["next after it, ms"] = round(1000 * timed(refiner.next)[0], 1)
-        result["new texts are seen, s"], result["next meanwhile, ms"] = refreshed(workspace, size, refiner)
-        result |= {"RSS at the end": memory_mib(server.pid, "VmRSS"), "peak": memory_mib(server.pid, "VmHWM")}
+        result["a lead's gold text"] = server.asked(lambda: lead.save(item, gold=True))
+        result["next after it"] = server.asked(refiner.next)
+        waits: list[float] = []
+        result["128 new texts are seen"] = server.asked(lambda: refresh(workspace, size, refiner, waits))
+        result["next meanwhile, ms"] = milliseconds(waits or [0.0])
+        result |= {"RSS at the end": server.memory_mib("VmRSS"), "peak": server.memory_mib("VmHWM")}
     finally:
-        server.send_signal(signal.SIGINT)
-        server.wait()
+        server.stop()
     return result
 
 
-def refreshed(workspace: Workspace, size: int, refiner: Person) -> tuple[float, dict[str, float]]:
-    """Seconds from the commit of 128 new texts until the page counts them, and how long its next takes meanwhile."""
-    numbers = range(size + time.time_ns() % 10**9 * 1000, size + time.time_ns() % 10**9 * 1000 + BATCH)
+def work(refiner: Person, turns: int, nexts: list[float], saves: list[float]) -> None:
+    for _ in range(turns):
+        waited, item = timed(refiner.next)
+        nexts.append(waited)
+        saves.append(timed(lambda item=item: refiner.save(item))[0])
+
+
+def refresh(workspace: Workspace, size: int, refiner: Person, waits: list[float]) -> None:
+    """Commits 128 new texts and takes texts until the page counts the new ones."""
+    first = size + BATCH * (1 + time.time_ns() // 10**6)
     before = refiner.http.get("/api/progress").json()["of"]
     with workspace.lock():
-        write(workspace, numbers)
-    began, waits = time.perf_counter(), []
+        write(workspace, range(first, first + BATCH))
     while refiner.http.get("/api/progress").json()["of"] == before:
         waits.append(timed(refiner.next)[0])
         time.sleep(0.05)
-    return round(time.perf_counter() - began, 1), milliseconds(waits or [0.0])
 
 
 def files(workspace: Workspace, size: int) -> dict[str, Any]:

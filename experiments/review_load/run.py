@@ -1,10 +1,11 @@
-"""Fifty refiners at once on ten thousand clips: how long does a refiner wait, and is any correction lost, also under ``kill -9``?
+"""Fifty refiners at once on ten thousand clips: how long does a refiner wait, and is any correction lost?
 
     python experiments/review_load/run.py [--refiners 50] [--clips 10000] [--minutes 3] [--pause 5] [--kills 3]
 
-The real server over a real workspace on loopback. Each refiner takes the next clip, thinks for ``--pause`` seconds (0.5 to 1.5 times) and
-saves an edit; then the server is killed and started again ``--kills`` times under load. One JSON line: waiting times of next and save (quartiles,
-95th and 99th percentile), corrections that the server acknowledged, and of those lost, or given to two people.
+The real server over a real workspace on loopback. Each refiner takes the next clip, thinks for ``--pause`` seconds
+(0.5 to 1.5 times) and saves an edit; then the server is killed with SIGKILL and started again ``--kills`` times under
+load. One JSON line: waiting times of next and save (quartiles, 95th and 99th percentile), corrections that the server
+acknowledged, and of those lost, or given to two people.
 """
 
 from __future__ import annotations
@@ -49,13 +50,23 @@ def prepare(root: Path, clips: int) -> Workspace:
             clip = videos[index % len(videos)]
             start_s = clip.start_s + 0.0005 * (1 + index // len(videos))
             split = "anchor" if index % 10 == 0 else "train"
-            made.append(replace(clip, id=content_id(clip.id, start_s), start_s=start_s, split=split))  # type: ignore[arg-type]
+            made.append(
+                replace(clip, id=content_id(clip.id, start_s), start_s=start_s, split=split)  # type: ignore[arg-type]
+            )
         workspace.add_clips(made)
         texts = [
-            Annotation(id=content_id("a", c.id), round=1, kind="caption", clip_id=c.id, generation_id="", source="model",
-                       text=f"A clip that shows number {i}.", mean_logprob=-(i % 97) / 97)
+            Annotation(
+                id=content_id("a", c.id),
+                round=1,
+                kind="caption",
+                clip_id=c.id,
+                generation_id="",
+                source="model",
+                text=f"A clip that shows number {i}.",
+                mean_logprob=-(i % 97) / 97,
+            )
             for i, c in enumerate([*videos, *made])
-        ]  # fmt: skip
+        ]
         workspace.add_annotations(texts, 1)
     return workspace
 
@@ -104,9 +115,13 @@ def work(number: int, url: str, token: str, pause: float, until: float, out: dic
             out["shown"].append(item["annotation_id"])
             time.sleep(rng.uniform(0.5, 1.5) * pause)
             body = {
-                "annotation_id": item["annotation_id"], "verdict": "edit", "text": f"Seen by {number}: {rng.random()}", "seconds": pause,
-                "base": item["base"], "save_id": f"{number:04d}-{len(out['shown']):08d}",
-            }  # fmt: skip
+                "annotation_id": item["annotation_id"],
+                "verdict": "edit",
+                "text": f"Seen by {number}: {rng.random()}",
+                "seconds": pause,
+                "base": item["base"],
+                "save_id": f"{number:04d}-{len(out['shown']):08d}",
+            }
             while True:
                 began = time.perf_counter()
                 try:
@@ -167,9 +182,12 @@ def main() -> None:
             for thread in threads:
                 thread.join()
             result[phase] = {
-                "next, ms": percentiles([v for o in outs for v in o["next"]]), "save, ms": percentiles([v for o in outs for v in o["save"]]),
-                "saved": sum(len(o["kept"]) for o in outs), "refused": dict(sum((o["refused"] for o in outs), Counter())), "kills": kills,
-            }  # fmt: skip
+                "next, ms": percentiles([v for o in outs for v in o["next"]]),
+                "save, ms": percentiles([v for o in outs for v in o["save"]]),
+                "saved": sum(len(o["kept"]) for o in outs),
+                "refused": dict(sum((o["refused"] for o in outs), Counter())),
+                "kills": kills,
+            }
             for o in outs:
                 kept |= o["kept"]
                 shown += o["shown"]

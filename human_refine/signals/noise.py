@@ -19,7 +19,7 @@ def noise(batch: TextBatch) -> Values:
     by_clip = suspected.join(clips.rename({"id": "annotation_id"}), on="annotation_id", maintain_order="left")
     by_clip = by_clip.with_columns(clip=pl.Series(clip_keys(by_clip["clip_id"])))
     by_clip = by_clip.unique("clip", keep="last", maintain_order=True).select("clip", "value")
-    found = batch.rows.select("clip").join(by_clip, on="clip", how="left", maintain_order="left")["value"]
-    values[:] = found.fill_null(float("nan")).to_numpy()
+    value = batch.rows.select("clip").join(by_clip, on="clip", how="left", maintain_order="left")["value"]
+    values[:] = value.fill_null(float("nan")).to_numpy()
     values[~(values > 0)] = np.nan
     return values

@@ -30,9 +30,13 @@ def test_no_request_makes_it_fail_inside(
         found = operation.ok()
 
         @settings(
-            max_examples=40, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck),
+            max_examples=40,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
             phases=[Phase.explicit, Phase.generate],
-        )  # fmt: skip
+        )
         @given(case=found.as_strategy())
         def send(case: object) -> None:
             answer = case.call(headers=headers)  # type: ignore[attr-defined]

@@ -1,4 +1,5 @@
-"""The review page in real Chromium, served by the real command: watch, edit, accept, reject, undo, all from the keyboard."""
+"""The review page in real Chromium, served by the real command: watch, edit, accept, reject, undo, all from the
+keyboard."""
 
 from __future__ import annotations
 
@@ -30,9 +31,14 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
 ]
 FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
     "--autoplay-policy=no-user-gesture-required",
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +67,22 @@ class Served:
 
     def start(self, *settings: str, port: str = "0") -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "flywheel.cli", "review", "--config", str(self.root), "--port", port, "--set=review.max_chars=300", "--set=review.overlap_share=0", *settings],
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "flywheel.cli",
+                "review",
+                "--config",
+                str(self.root),
+                "--port",
+                port,
+                "--set=review.max_chars=300",
+                "--set=review.overlap_share=0",
+                *settings,
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().split()[0]
 
@@ -144,7 +163,8 @@ def test_watch_and_listen(browser: Any, served: Served) -> None:
         page.keyboard.press(key)
         assert page.text_content("#speed") == speed
     drawn = page.evaluate(
-        "c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let n = 0; for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n }",
+        "c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+        " let n = 0; for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n }",
         page.query_selector("#wave"),
     )
     assert drawn > 500, "the waveform is there"
@@ -273,8 +293,11 @@ def test_upload_with_bad_rows(browser: Any, served: Served, tmp_path: Path) -> N
     ids = sorted(served.workspace.annotations(round=1)["id"])
     file = tmp_path / "mine.jsonl"
     file.write_text(
-        json.dumps({"annotation_id": ids[0], "verdict": "edit", "text": "Uploaded text."}) + "\n" + json.dumps({"annotation_id": "none", "verdict": "accept"}) + "\n"
-    )  # fmt: skip
+        json.dumps({"annotation_id": ids[0], "verdict": "edit", "text": "Uploaded text."})
+        + "\n"
+        + json.dumps({"annotation_id": "none", "verdict": "accept"})
+        + "\n"
+    )
     page.click("#open-upload")
     page.set_input_files("#file", str(file))
     until(page, "document.getElementById('upload-report').textContent.includes('Would be added: 1')")
@@ -294,9 +317,21 @@ def test_timed_cues_are_nudged_dragged_added_and_kept(browser: Any, served: Serv
     ]
     with served.workspace.lock():
         served.workspace.add_annotations(
-            [Annotation(id="dense", round=1, kind="dense_caption", clip_id=clip, generation_id="", source="model",
-                        text="A bell rings. A dog barks.", mean_logprob=-99.0, payload=json.dumps({"cues": cues}))], 1,
-        )  # fmt: skip
+            [
+                Annotation(
+                    id="dense",
+                    round=1,
+                    kind="dense_caption",
+                    clip_id=clip,
+                    generation_id="",
+                    source="model",
+                    text="A bell rings. A dog barks.",
+                    mean_logprob=-99.0,
+                    payload=json.dumps({"cues": cues}),
+                )
+            ],
+            1,
+        )
     served.stop()
     served.start()
     page = opened(browser, served.link("ann"))
@@ -380,7 +415,9 @@ def test_a_phone_and_contrast(browser: Any, served: Served, scheme: str) -> None
     poor = [(what, round(_contrast(front, back), 2)) for what, front, back in pairs if _contrast(front, back) < 4.5]
     assert poor == []
     unnamed = page.evaluate(
-        "Array.from(document.querySelectorAll('button, input, textarea')).filter(e => !(e.textContent.trim() || e.getAttribute('aria-label') || (e.labels && e.labels.length))).map(e => e.id)"
+        "Array.from(document.querySelectorAll('button, input, textarea'))"
+        ".filter(e => !(e.textContent.trim() || e.getAttribute('aria-label') || (e.labels && e.labels.length)))"
+        ".map(e => e.id)"
     )
     assert unnamed == []
     page.keyboard.press("Tab")
@@ -391,8 +428,15 @@ def test_a_phone_and_contrast(browser: Any, served: Served, scheme: str) -> None
 
 #: Every element with text of its own: what it is, its colour, and the ground below it.
 _COLOURS = """() => {
-  const solid = (e) => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor; if (!c.endsWith(', 0)') && c !== 'transparent') return c; } return getComputedStyle(document.body).backgroundColor; };
-  return Array.from(document.querySelectorAll('body *')).filter((e) => e.offsetParent && Array.from(e.childNodes).some((n) => n.nodeType === 3 && n.textContent.trim()))
+  const solid = (e) => {
+    for (; e; e = e.parentElement) {
+      const c = getComputedStyle(e).backgroundColor;
+      if (!c.endsWith(', 0)') && c !== 'transparent') return c;
+    }
+    return getComputedStyle(document.body).backgroundColor;
+  };
+  const shown = Array.from(document.querySelectorAll('body *')).filter((e) => e.offsetParent);
+  return shown.filter((e) => Array.from(e.childNodes).some((n) => n.nodeType === 3 && n.textContent.trim()))
     .map((e) => [e.tagName + '#' + e.id, getComputedStyle(e).color, solid(e)]);
 }"""
 

@@ -1,4 +1,5 @@
-"""Two rounds whose corrections all come through the page: a scripted refiner in Chromium who knows the truth, then the rounds learn."""
+"""Two rounds whose corrections all come through the page: a scripted refiner in Chromium who knows the truth, then the
+rounds learn."""
 
 from __future__ import annotations
 

@@ -77,7 +77,8 @@ def test_jsonl(workspace: Workspace, tmp_path: Path) -> None:
 def test_csv(workspace: Workspace, tmp_path: Path) -> None:
     file = tmp_path / "c.csv"
     file.write_bytes(
-        '\ufeffannotation_id,verdict,text\r\na0,edit,"two\r\nlines, and a comma"\r\n\r\na1,edit,gr\u00fcn\r\na2,edit\r\n'.encode()
+        '\ufeffannotation_id,verdict,text\r\na0,edit,"two\r\nlines, and a comma"\r\n\r\n'.encode()
+        + "a1,edit,gr\u00fcn\r\na2,edit\r\n".encode()
         + b"a3,edit,\xff\xfe\r\na4,accept,\r\n"
     )
     report = import_corrections(workspace, file)

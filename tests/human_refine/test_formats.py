@@ -1,4 +1,5 @@
-"""Corrections as files: what goes out comes back, exact to the millisecond or within one frame; what is wrong is named."""
+"""Corrections as files: what goes out comes back, exact to the millisecond or within one frame; what is wrong is
+named."""
 
 from __future__ import annotations
 
@@ -29,21 +30,43 @@ def workspace(make_workspace: Callable[..., Workspace]) -> Workspace:
     """Three clips in the middle of a long file, each with a caption and a dense caption."""
     w = make_workspace()
     clips = [
-        Clip(id=f"c{i}", uri=f"/videos/{i}.mp4", content_hash=f"h{i}", start_s=600.0 + i, end_s=4600.0, fps=FPS, width=64, height=64,
-             has_audio=True, transcript="", sounds="", split="train")
+        Clip(
+            id=f"c{i}",
+            uri=f"/videos/{i}.mp4",
+            content_hash=f"h{i}",
+            start_s=600.0 + i,
+            end_s=4600.0,
+            fps=FPS,
+            width=64,
+            height=64,
+            has_audio=True,
+            transcript="",
+            sounds="",
+            split="train",
+        )
         for i in range(3)
-    ]  # fmt: skip
+    ]
     with w.lock():
         w.add_clips(clips)
         payload = json.dumps({"cues": [vars(c) for c in CUES]})
         w.add_annotations(
             [
-                Annotation(id=f"{kind[0]}{i}", round=1, kind=kind, clip_id=f"c{i}", generation_id="", source="model", text=f"A caption {i}.",
-                           mean_logprob=-i, payload=payload if kind == "dense_caption" else "")
-                for i in range(3) for kind in ("caption", "dense_caption")
+                Annotation(
+                    id=f"{kind[0]}{i}",
+                    round=1,
+                    kind=kind,
+                    clip_id=f"c{i}",
+                    generation_id="",
+                    source="model",
+                    text=f"A caption {i}.",
+                    mean_logprob=-i,
+                    payload=payload if kind == "dense_caption" else "",
+                )
+                for i in range(3)
+                for kind in ("caption", "dense_caption")
             ],
             1,
-        )  # fmt: skip
+        )
     return w
 
 
@@ -81,7 +104,8 @@ def test_subtitles_go_out_and_come_back(workspace: Workspace, tmp_path: Path, fo
 
 
 def changed_in_label_studio(tasks: list[dict], shift: int) -> list[dict]:  # type: ignore[type-arg]
-    """What Label Studio's export makes of tasks whose predictions a person took over, with the first cue's end moved."""
+    """What Label Studio's export makes of tasks whose predictions a person took over, with the first cue's end
+    moved."""
     out = []
     for number, found in enumerate(tasks):
         result = json.loads(json.dumps(found["predictions"][0]["result"]))
@@ -90,10 +114,17 @@ def changed_in_label_studio(tasks: list[dict], shift: int) -> list[dict]:  # typ
         if shift:
             result[0]["value"]["ranges"][0]["end"] += shift
         annotation = {
-            "id": number, "completed_by": {"id": 1, "email": "ann@example.org"}, "result": result, "was_cancelled": False,
-            "ground_truth": False, "created_at": "2026-10-01T12:00:00.000000Z", "updated_at": "2026-10-01T12:00:05.000000Z",
-            "lead_time": 7.5, "prediction": {}, "result_count": 0,
-        }  # fmt: skip
+            "id": number,
+            "completed_by": {"id": 1, "email": "ann@example.org"},
+            "result": result,
+            "was_cancelled": False,
+            "ground_truth": False,
+            "created_at": "2026-10-01T12:00:00.000000Z",
+            "updated_at": "2026-10-01T12:00:05.000000Z",
+            "lead_time": 7.5,
+            "prediction": {},
+            "result_count": 0,
+        }
         out.append(
             {
                 "id": number,
@@ -159,7 +190,8 @@ def test_label_studio_with_captions(
 def test_tables_go_out_and_come_back(workspace: Workspace, tmp_path: Path, form: str) -> None:
     file = tmp_path / f"queue.{form}"
     assert export_queue(workspace, file, form=form) == 3
-    frame = {"jsonl": pl.read_ndjson, "csv": pl.read_csv, "parquet": pl.read_parquet}[form](file)  # type: ignore[operator]
+    read = {"jsonl": pl.read_ndjson, "csv": pl.read_csv, "parquet": pl.read_parquet}[form]
+    frame = read(file)  # type: ignore[operator]
     frame = frame.with_columns(verdict=pl.lit("edit"), text=pl.lit("What is right."), refiner=pl.lit("ann"))
     {"jsonl": frame.write_ndjson, "csv": frame.write_csv, "parquet": frame.write_parquet}[form](file)
     report = import_corrections(workspace, file)
@@ -184,9 +216,12 @@ def test_cues_that_cannot_be(spans: list[tuple[float, float]], reason: str) -> N
 
 def test_files_that_are_no_corrections(workspace: Workspace, tmp_path: Path) -> None:
     for name, content, reason in (
-        ("a.json", b"{}", "must be a list"), ("a.json", b"[", "not Label Studio"), ("a.json", b"[" * 99999, "not Label Studio"),
-        ("a.parquet", b"PAR1", "can't be read as Parquet"), ("a.xml", b"", "unknown ending"),
-    ):  # fmt: skip
+        ("a.json", b"{}", "must be a list"),
+        ("a.json", b"[", "not Label Studio"),
+        ("a.json", b"[" * 99999, "not Label Studio"),
+        ("a.parquet", b"PAR1", "can't be read as Parquet"),
+        ("a.xml", b"", "unknown ending"),
+    ):
         file = tmp_path / name
         file.write_bytes(content)
         with pytest.raises(UserError, match=reason):

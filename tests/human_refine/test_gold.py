@@ -43,7 +43,8 @@ def _all_of(person: Refiner, say: Callable[[dict], tuple[str, str]]) -> list[dic
 
 
 def test_gold_names_who_does_not_look(half_gold: Workspace, corpus: Path) -> None:
-    """One refiner writes what is true, one accepts whatever is shown: gold tells them apart, and nothing of it is learned."""
+    """One refiner writes what is true, one accepts whatever is shown: gold tells them apart, and nothing of it is
+    learned."""
     page, oracle, gold = create_app(half_gold), Oracle(corpus / "oracle.parquet"), gold_texts(half_gold)
     uris = dict(half_gold.clips().select("id", "uri").iter_rows())
     careful, lazy = Refiner(page, half_gold, "careful"), Refiner(page, half_gold, "lazy")
@@ -137,8 +138,11 @@ def test_gold_from_a_file(workspace: Workspace, tmp_path: Path) -> None:  # noqa
     def write(*lines: dict[str, str]) -> None:
         file.write_text("\n".join(json.dumps(line) for line in lines))
 
-    write({"annotation_id": train["id"], "verdict": "edit", "text": "What is there."},
-          {"annotation_id": anchor["id"], "verdict": "accept"}, {"annotation_id": train["id"], "verdict": "skip"})  # fmt: skip
+    write(
+        {"annotation_id": train["id"], "verdict": "edit", "text": "What is there."},
+        {"annotation_id": anchor["id"], "verdict": "accept"},
+        {"annotation_id": train["id"], "verdict": "skip"},
+    )
     report = import_gold(workspace, file, "boss")
     assert (report.added, report.known, len(report.refused)) == (1, 0, 2)
     assert "only train clips" in report.refused[0]

@@ -1,4 +1,5 @@
-"""The review page's API: who may, what is kept, what is refused. Real database, real videos; the browser's tests are beside it."""
+"""The review page's API: who may, what is kept, what is refused. Real database, real videos; the browser's tests are
+beside it."""
 
 from __future__ import annotations
 
@@ -49,9 +50,14 @@ class Refiner:
     def say(self, item: dict, verdict: str, text: str = "", **more: object):  # type: ignore[no-untyped-def, type-arg]
         self.saves += 1
         body = {
-            "annotation_id": item["annotation_id"], "verdict": verdict, "text": text, "seconds": 2.5, "base": item["base"],
-            "save_id": f"save-{self.name}-{self.saves:04d}", **more,
-        }  # fmt: skip
+            "annotation_id": item["annotation_id"],
+            "verdict": verdict,
+            "text": text,
+            "seconds": 2.5,
+            "base": item["base"],
+            "save_id": f"save-{self.name}-{self.saves:04d}",
+            **more,
+        }
         return self.http.post("/api/corrections", json=body)
 
 
@@ -130,14 +136,24 @@ def test_edits_accepts_rejects_and_what_a_round_makes_of_them(ann: Refiner, work
 
 
 def test_timed_cues(ann: Refiner, workspace: Workspace, app: object) -> None:
-    """A dense caption is a text of its own: its cues come back as they were put right, what can't be is said, and an untouched one is an accept."""
+    """A dense caption is a text of its own: its cues come back as they were put right, what can't be is said, and an
+    untouched one is an accept."""
     train = sorted(workspace.clips("train")["id"])[:2]
     cues = [{"start_s": 0.2, "end_s": 1.0, "text": "A bell."}, {"start_s": 1.0, "end_s": 2.5, "text": "A dog."}]
     rows = [
-        Annotation(id=f"d{i}", round=1, kind="dense_caption", clip_id=clip, generation_id="", source="model", text="A bell. A dog.",
-                   mean_logprob=-9.0, payload=json.dumps({"cues": cues}))
+        Annotation(
+            id=f"d{i}",
+            round=1,
+            kind="dense_caption",
+            clip_id=clip,
+            generation_id="",
+            source="model",
+            text="A bell. A dog.",
+            mean_logprob=-9.0,
+            payload=json.dumps({"cues": cues}),
+        )
         for i, clip in enumerate(train)
-    ]  # fmt: skip
+    ]
     with workspace.lock():
         workspace.add_annotations(rows, 1)
     app.state.review.service.queue.refresh(force=True)  # type: ignore[attr-defined]
@@ -201,12 +217,17 @@ def test_suspected_and_changed_texts_come_forward(workspace: Workspace) -> None:
         workspace.add_noise_signals([NoiseSignal(annotation_id=suspect["id"], origin="adatailr", value=0.9)], 1)
         # By doubt alone these two would come last.
         rows = [
-            Annotation(**{
-                **row, "id": f"second-{row['id']}", "round": 2, "mean_logprob": -1.0 + i / 100,
-                "text": "Quite another text." if row["clip_id"] == changed["clip_id"] else row["text"],
-            })
+            Annotation(
+                **{
+                    **row,
+                    "id": f"second-{row['id']}",
+                    "round": 2,
+                    "mean_logprob": -1.0 + i / 100,
+                    "text": "Quite another text." if row["clip_id"] == changed["clip_id"] else row["text"],
+                }
+            )
             for i, row in enumerate(captions.iter_rows(named=True))
-        ]  # fmt: skip
+        ]
         workspace.add_annotations(rows, 2)
     queue = create_app(
         Workspace.open(workspace.root, ["review.random_share=0", "review.order=[doubt,change,noise]"])
@@ -292,9 +313,12 @@ def test_a_clock_that_is_set_back(ann: Refiner, workspace: Workspace, monkeypatc
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("a\x00b", "NUL"), ("x" * 201, "201 characters, at most 200"), ("  ", "this one is empty"), ("a\u202egnp.b", "U\\+202E"),
+        ("a\x00b", "NUL"),
+        ("x" * 201, "201 characters, at most 200"),
+        ("  ", "this one is empty"),
+        ("a\u202egnp.b", "U\\+202E"),
     ],
-)  # fmt: skip
+)
 def test_texts_that_are_refused(ann: Refiner, workspace: Workspace, text: str, reason: str) -> None:
     answer = ann.say(ann.next(), "edit", text)
     assert answer.status_code == 422
@@ -304,7 +328,8 @@ def test_texts_that_are_refused(ann: Refiner, workspace: Workspace, text: str, r
 
 @pytest.mark.skipif(ON_POSTGRESQL, reason="tells SQLite itself to be full")
 def test_a_full_disk_is_said_and_nothing_is_half_kept(ann: Refiner, workspace: Workspace) -> None:
-    """SQLite itself is told that there is no more room; with room again, what was written is saved as if nothing had been."""
+    """SQLite itself is told that there is no more room; with room again, what was written is saved as if nothing had
+    been."""
     with workspace.database.engine.connect() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
 
@@ -330,7 +355,7 @@ def test_a_full_disk_is_said_and_nothing_is_half_kept(ann: Refiner, workspace: W
     assert workspace.corrections().height == len(statuses)
 
 
-# -- who may -------------------------------------------------------------------------------------------------------------------------
+# Who may.
 
 
 def test_no_action_without_a_token(app: object, workspace: Workspace, ann: Refiner) -> None:
@@ -440,7 +465,7 @@ def test_names_and_texts_are_never_markup(app: object, workspace: Workspace, ann
     assert (Path(__file__).parents[2] / "human_refine" / "static" / "review.js").read_text().count("innerHTML") == 0
 
 
-# -- media ---------------------------------------------------------------------------------------------------------------------------
+# Media.
 
 
 def test_media_by_range(ann: Refiner) -> None:
@@ -494,14 +519,15 @@ def test_what_browsers_cannot_play_becomes_what_they_can(real_clips: Path, make_
         assert abs(probe(file).duration_s - probe(Path(clip.uri)).duration_s) < 0.2, clip.uri
 
 
-# -- files ---------------------------------------------------------------------------------------------------------------------------
+# Files.
 
 
 def test_upload_with_a_preview_and_bad_rows(ann: Refiner, workspace: Workspace) -> None:
     ids = sorted(workspace.annotations(round=1, kind="caption")["id"])
     rows = (
         f'{{"annotation_id": "{ids[0]}", "verdict": "edit", "text": "From a file.", "refiner": "bob"}}\n'
-        f'{{"annotation_id": "nope", "verdict": "accept"}}\n{{"annotation_id": "{ids[1]}", "verdict": "accept"}}\nnot json\n'
+        f'{{"annotation_id": "nope", "verdict": "accept"}}\n'
+        f'{{"annotation_id": "{ids[1]}", "verdict": "accept"}}\nnot json\n'
     ).encode()
     for preview, kept in ((True, 0), (False, 2), (False, 2)):
         answer = ann.http.post(
@@ -544,7 +570,8 @@ def test_a_paste_of_ten_megabytes(ann: Refiner, workspace: Workspace) -> None:
 
 
 def test_overlap_and_agreement(annotated: Path, tmp_path: Path, make_workspace: Make) -> None:
-    """Every text lies before two people and no third; how far they agree is measured, and goes into the round's report."""
+    """Every text lies before two people and no third; how far they agree is measured, and goes into the round's
+    report."""
     from flywheel.rounds.stages import review, to_record
 
     shutil.copytree(annotated, tmp_path / "w", ignore=shutil.ignore_patterns("cache"))

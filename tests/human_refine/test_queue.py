@@ -38,9 +38,19 @@ WORDS = ["a", "red", "ball", "rolls", "dog", "barks"]
 def clip(number: int) -> Clip:
     split = "test" if number % 5 == 0 else "anchor" if number % 5 == 1 else "train"
     return Clip(
-        id=f"c{number}", uri=f"/v/{number}.mp4", content_hash=f"h{number}", start_s=0.0, end_s=4.0, fps=25.0, width=64,
-        height=64, has_audio=False, transcript="", sounds="", split=split,  # type: ignore[arg-type]
-    )  # fmt: skip
+        id=f"c{number}",
+        uri=f"/v/{number}.mp4",
+        content_hash=f"h{number}",
+        start_s=0.0,
+        end_s=4.0,
+        fps=25.0,
+        width=64,
+        height=64,
+        has_audio=False,
+        transcript="",
+        sounds="",
+        split=split,  # type: ignore[arg-type]
+    )
 
 
 def text(number: int, round: int, kind: str = "caption") -> Annotation:
@@ -48,9 +58,16 @@ def text(number: int, round: int, kind: str = "caption") -> Annotation:
     words = " ".join(rng.choices(WORDS, k=4)) if number % 4 else "always the same"
     payload = json.dumps({"cues": [{"start_s": 0, "end_s": 1, "text": words}]}) if kind == "dense_caption" else ""
     return Annotation(
-        id=f"{kind[0]}{round}-{number}", round=round, kind=kind, clip_id=f"c{number}", generation_id="", source="model",
-        text=words, mean_logprob=-rng.choice([0.25, 0.5, rng.random()]), payload=payload,
-    )  # fmt: skip
+        id=f"{kind[0]}{round}-{number}",
+        round=round,
+        kind=kind,
+        clip_id=f"c{number}",
+        generation_id="",
+        source="model",
+        text=words,
+        mean_logprob=-rng.choice([0.25, 0.5, rng.random()]),
+        payload=payload,
+    )
 
 
 def write(workspace: Workspace, numbers: range, round: int) -> None:
@@ -140,7 +157,8 @@ def shards_read(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, int
 
 
 def test_a_look_gives_what_a_new_start_gives(workspace: Workspace) -> None:
-    """New texts of the round and of the next, words in any round, gold, exclusions and a takedown, one after another."""
+    """New texts of the round and of the next, words in any round, gold, exclusions and a takedown, one after
+    another."""
     gold: set[str] = set()
     left_out: set[str] = set()
     queue = Queue(workspace)
@@ -231,9 +249,7 @@ def test_effort_reads_corrected_texts_alone(workspace: Workspace, shards_read: l
     rows = {row.pop("refiner"): row for row in found.to_json()["refiners"]}
     assert set(rows) == {"ann", "bob"}
     assert rows["ann"].pop("last")
-    assert rows["ann"] == {
-        "said": 1, "seconds": 0.0, "accept": 1, "gold": None, "seconds_each": 0.0, "edit_rate": 0.0
-    }  # fmt: skip
+    assert rows["ann"] == {"said": 1, "seconds": 0.0, "accept": 1, "gold": None, "seconds_each": 0.0, "edit_rate": 0.0}
     assert set(found.to_json()) == {"texts", "overlap", "refiners", "seconds_each", "edit_rate"}, "None is left out"
 
 

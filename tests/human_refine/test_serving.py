@@ -38,8 +38,12 @@ def test_many_at_once_get_each_text_once(app: object, workspace: Workspace) -> N
     )
 
 
-def test_the_address_it_prints_can_be_reached_at_once(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
-    """A proxy or a script that reads the line comes before the server's first turn: it must wait there, not be refused."""
+def test_the_address_it_prints_can_be_reached_at_once(
+    workspace: Workspace,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A proxy or a script that reads the line comes before the server's first turn: it must wait there, not be
+    refused."""
 
     def nobody_serves_yet(self: uvicorn.Server, sockets: list[socket.socket]) -> None:
         with socket.create_connection(sockets[0].getsockname(), timeout=5):

@@ -63,11 +63,16 @@ def test_what_is_like_what_people_saw_comes_last(make_workspace: Make, corpus: P
     w.add_corrections(
         [
             Correction(
-                id="k", annotation_id=first[0].annotation_id, clip_id=seen, verdict="accept", text="", refiner="r",
+                id="k",
+                annotation_id=first[0].annotation_id,
+                clip_id=seen,
+                verdict="accept",
+                text="",
+                refiner="r",
                 at=datetime(2026, 1, 1, tzinfo=UTC),
             )
         ]
-    )  # fmt: skip
+    )
     order = [clip for place in Queue(w).places() if (clip := clip_of[place.annotation_id]) != seen]
     far = max(order, key=lambda c: 1 - float(points[c] @ points[seen]))
     assert order[0] == far
