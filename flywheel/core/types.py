@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 Split = Literal["train", "test", "anchor"]
 Verdict = Literal["accept", "edit", "reject", "skip", "cant_tell", "withdraw"]
@@ -202,6 +202,7 @@ class RoundReport:
     watch: Mapping[str, EstimateRecord] = field(default_factory=dict)
 
 
+@runtime_checkable
 class MetricSink(Protocol):
     """Where trainers report to, without knowing of a tracker."""
 
