@@ -11,10 +11,16 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sql
+from jaxtyping import install_import_hook
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+# Before the packages are imported: their functions then check, whenever a test calls them, that arrays have the shapes and
+# arguments the types that they say. Only with FLYWHEEL_TEST_TYPES=1.
+if os.environ.get("FLYWHEEL_TEST_TYPES", "0") != "0":
+    install_import_hook(["noise_control", "trainers", "flywheel.metrics", "flywheel.models"], "type_checks.checked")
 
 from flywheel.core.config import template
 from flywheel.playground import write_playground

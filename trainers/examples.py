@@ -22,8 +22,9 @@ from flywheel.core.types import Example
 
 #: Rows of a record batch, and of what is tokenized together.
 _BATCH_ROWS = 4096
-#: Rows that are read before the pages they came from are given back. Each can map 64 KiB of the file around it.
-_READS_PER_RELEASE = 256
+#: Rows that are read before the pages they came from are given back. Each reads some fourteen places of the file, and
+#: each place maps 64 KiB around it.
+_READS_PER_RELEASE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ class ExampleTable(Sequence[Example]):
             self._mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
         reader = pa.ipc.open_file(pa.py_buffer(self._mapped))
         self._batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
-        self._count = sum(batch.num_rows for batch in self._batches)
+        self._count: int = sum(batch.num_rows for batch in self._batches)
         self._reads = 0
         self.file = file
         self.columns = self._scanned()

@@ -6,11 +6,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 _LINE_EVERY_S = 10.0
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Counts finished items."""
 

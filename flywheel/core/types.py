@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 Split = Literal["train", "test", "anchor"]
 Verdict = Literal["accept", "edit", "reject", "skip", "cant_tell", "withdraw"]
@@ -205,6 +205,7 @@ class RoundReport:
         return record if self.extra else {name: value for name, value in record.items() if name != "extra"}
 
 
+@runtime_checkable
 class MetricSink(Protocol):
     """Where trainers report to, without knowing of a tracker."""
 

@@ -72,9 +72,9 @@ def corpus_figures(
     count, tokens, hours = 0, 0, 0.0
     wanted = dict(where or {})
     for frame in _chunks(files, [c for c in ("id", "text", seconds, score, *wanted) if c], chunk):
-        frame = frame.filter(pl.col(name) == value for name, value in wanted.items() if name in frame.columns).sort(
-            "id"
-        )
+        for name in wanted.keys() & set(frame.columns):
+            frame = frame.filter(pl.col(name) == wanted[name])
+        frame = frame.sort("id")
         count += frame.height
         texts.append(frame["text"].hash(0).to_numpy())
         if seconds:

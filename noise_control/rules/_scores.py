@@ -92,7 +92,7 @@ def bin_of(score_S: Float[Tensor, " S"]) -> Int[Tensor, " S"]:
 
 
 def posterior(
-    score: Float[Tensor, "*S"], rate: Float[Tensor, "*S"], right: tuple[Tensor, Tensor], wrong: tuple[Tensor, Tensor]
+    score: Float[Tensor, "*S"], rate: Float[Tensor, "*#S"], right: tuple[Tensor, Tensor], wrong: tuple[Tensor, Tensor]
 ) -> Float[Tensor, "*S"]:
     """P(right | score) of two normals; outside their means it stays what it is there, so that it never falls."""
     inner = torch.minimum(torch.maximum(score, wrong[0]), right[0])

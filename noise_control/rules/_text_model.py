@@ -82,14 +82,14 @@ class Words:
 class TextCounts(Tables):
     """Counts of words, of words by the word before and by place, of visits of rows and texts, and of suspected words."""
 
-    words: Float[Tensor, "G V"] = field(metadata=saved("words", "vocabulary"))
-    before: Float[Tensor, "G V+1"] = field(metadata=saved("before", "contexts"))
-    bigrams: Float[Tensor, "G B"] = field(metadata=saved("bigrams", "buckets"))
-    places: Float[Tensor, "G places"] = field(metadata=saved("places", _PLACES))
-    placed: Float[Tensor, "G B"] = field(metadata=saved("placed", "buckets"))
-    visits: Float[Tensor, "G R"] = field(metadata=saved("visits", ROWS))
-    repeats: Float[Tensor, "G R"] = field(metadata=saved("repeats", ROWS))
-    suspected: Float[Tensor, "G V"] = field(metadata=saved("suspected", "vocabulary"))
+    words: Float[Tensor, "*G V"] = field(metadata=saved("words", "vocabulary"))
+    before: Float[Tensor, "*G V+1"] = field(metadata=saved("before", "contexts"))
+    bigrams: Float[Tensor, "*G B"] = field(metadata=saved("bigrams", "buckets"))
+    places: Float[Tensor, "*G places"] = field(metadata=saved("places", _PLACES))
+    placed: Float[Tensor, "*G B"] = field(metadata=saved("placed", "buckets"))
+    visits: Float[Tensor, "*G R"] = field(metadata=saved("visits", ROWS))
+    repeats: Float[Tensor, "*G R"] = field(metadata=saved("repeats", ROWS))
+    suspected: Float[Tensor, "*G V"] = field(metadata=saved("suspected", "vocabulary"))
 
 
 class TextModel:
