@@ -33,6 +33,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -69,7 +70,7 @@ NEEDS = {
 }
 #: The bars: growth of time per clip from 20 k clips on, bytes of peak memory per clip, peak memory at a million clips.
 BARS = {"time_growth": 1.3, "bytes_per_clip": 200.0, "rss_mib": 1536.0}
-#: CPU seconds that a process of the same work varies by; less growth than this is not told from none.
+#: CPU seconds that processes of the same work vary by.
 NOISE_S = 0.5
 
 
@@ -354,7 +355,7 @@ def table(figures: Sequence[Mapping[str, Any]]) -> str:
     sizes = sorted({size for _, size in newest})
     head = " / ".join(f"{size:,}" for size in sizes)
     lines = [
-        f"| command | CPU s: {head} | peak MiB: {head} | ms a clip, growth from 20 k on | bytes a clip |",
+        f"| command | CPU s: {head} | peak MiB: {head} | ms a clip, its growth | bytes a clip |",
         "|---|---|---|---|---|",
     ]
     for command in COMMANDS:
@@ -381,25 +382,21 @@ def _cell(row: Mapping[str, Any] | None, name: str) -> str:
 
 
 def time_growth(cpu_s: Mapping[int, float]) -> tuple[float, float] | None:
-    """Seconds a clip at 20 k, and how many times that at the worst larger size, start-up taken off; None where none is told.
+    """Seconds a clip at the largest size, and the most that time per clip grows between two sizes from 20 k on.
 
-    Start-up is where the line through 2 k and 20 k meets no clips at all.
+    What 2 k clips take counts as start-up. Sizes that take hardly more than that are left out, for a process varies by as
+    much; None where fewer than two are left.
     """
-    if not {2_000, 20_000} <= cpu_s.keys():
+    start_s = cpu_s.get(2_000, 0.0)
+    per_clip = {
+        size: (seconds - start_s) / (size - 2_000)
+        for size, seconds in sorted(cpu_s.items())
+        if size >= 20_000 and seconds - start_s >= NOISE_S
+    }
+    if 2_000 not in cpu_s or len(per_clip) < 2:
         return None
-    slope = (cpu_s[20_000] - cpu_s[2_000]) / 18_000
-    start_s = cpu_s[2_000] - 2_000 * slope
-    larger = {size: seconds for size, seconds in cpu_s.items() if size > 20_000}
-    if not larger or slope <= 0:
-        return None
-    # Where 20 k clips cost less than a process varies by, the next size says what a clip costs.
-    if 18_000 * slope < NOISE_S:
-        smallest, *rest = sorted(larger)
-        slope = (larger[smallest] - start_s) / smallest
-        larger = {size: larger[size] for size in rest}
-        if not larger or slope <= 0:
-            return None
-    return slope, max((seconds - start_s) / size / slope for size, seconds in larger.items())
+    growth = max(per_clip[large] / per_clip[small] for small, large in combinations(per_clip, 2))
+    return per_clip[max(per_clip)], growth
 
 
 def _growth(rows: Mapping[int, Mapping[str, Any]]) -> str:
