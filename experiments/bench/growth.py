@@ -68,8 +68,9 @@ NEEDS = {
     "export": ("annotate", "round", "promote"),
     "annotate-2": ("annotate", "round"),
 }
-#: The bars: growth of time per clip from 20 k clips on, bytes of peak memory per clip, peak memory at a million clips.
-BARS = {"time_growth": 1.3, "bytes_per_clip": 200.0, "rss_mib": 1536.0}
+#: The bars: growth of time per clip from 20 k clips on, bytes of peak memory per clip, and at a million clips the peak memory
+#: of each command, seconds of ``status``, and milliseconds until the review page's next clip.
+BARS = {"time_growth": 1.3, "bytes_per_clip": 200.0, "rss_mib": 1536.0, "status_s": 2.0, "next_ms": 150.0}
 #: CPU seconds that processes of the same work vary by.
 NOISE_S = 0.5
 
@@ -362,7 +363,7 @@ def table(figures: Sequence[Mapping[str, Any]]) -> str:
         rows = {size: newest[command, size] for size in sizes if (command, size) in newest}
         if rows:
             cpu, rss = (" / ".join(_cell(rows.get(s), name) for s in sizes) for name in ("cpu_s", "peak_rss_mib"))
-            lines.append(f"| {command} | {cpu} | {rss} | {_growth(rows)} | {_bytes_per_clip(rows)} |")
+            lines.append(f"| {command} | {cpu} | {rss} | {_growth(rows)} | {_bytes(rows)} |")
     pages = {size: newest["review", size] for size in sizes if ("review", size) in newest}
     if pages:
         lines += ["", f"| review page | {' | '.join(f'{size:,}' for size in pages)} |", "|---|" + "---|" * len(pages)]
@@ -399,23 +400,42 @@ def time_growth(cpu_s: Mapping[int, float]) -> tuple[float, float] | None:
     return per_clip[max(per_clip)], growth
 
 
-def _growth(rows: Mapping[int, Mapping[str, Any]]) -> str:
-    found = time_growth({size: row["cpu_s"] for size, row in rows.items()})
-    if found is None:
-        return "–"
-    per_clip, growth = found
-    return f"{1000 * per_clip:.2g}, x {growth:.2f}" + (" **over**" if growth > BARS["time_growth"] else "")
-
-
-def _bytes_per_clip(rows: Mapping[int, Mapping[str, Any]]) -> str:
-    """Of peak memory, between the two largest sizes from 20 k on."""
+def bytes_per_clip(rows: Mapping[int, Mapping[str, Any]]) -> float | None:
+    """By how much peak memory grows, between the two largest sizes from 20 k on."""
     sizes = [size for size in sorted(rows) if size >= 20_000][-2:]
     if len(sizes) < 2:
-        return "–"
+        return None
     grown = (rows[sizes[1]]["peak_rss_mib"] - rows[sizes[0]]["peak_rss_mib"]) * 2**20
-    per_clip = grown / (sizes[1] - sizes[0])
-    large = sizes[1] >= 1_000_000 and rows[sizes[1]]["peak_rss_mib"] > BARS["rss_mib"]
-    return f"{per_clip:,.0f}" + (" **over**" if per_clip > BARS["bytes_per_clip"] or large else "")
+    return float(grown / (sizes[1] - sizes[0]))
+
+
+def _growth(rows: Mapping[int, Mapping[str, Any]]) -> str:
+    found = time_growth({size: row["cpu_s"] for size, row in rows.items()})
+    return "–" if found is None else f"{1000 * found[0]:.2g}, x {found[1]:.2f}"
+
+
+def _bytes(rows: Mapping[int, Mapping[str, Any]]) -> str:
+    grown = bytes_per_clip(rows)
+    return "–" if grown is None else f"{grown:,.0f}"
+
+
+def missed(figures: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each bar that is missed."""
+    newest = {(f["command"], f["size"]): f for f in figures}
+    lines = []
+    for command in COMMANDS:
+        rows = {size: row for (name, size), row in newest.items() if name == command}
+        growth, per_clip = time_growth({size: row["cpu_s"] for size, row in rows.items()}), bytes_per_clip(rows)
+        large = rows.get(1_000_000, {})
+        values = {
+            "time_growth": growth[1] if growth else 0.0,
+            "bytes_per_clip": per_clip or 0.0,
+            "rss_mib": large.get("peak_rss_mib", 0.0),
+            "status_s": large.get("wall_s", 0.0) if command == "status" else 0.0,
+            "next_ms": large.get("next_p95_ms", 0.0),
+        }
+        lines += [f"{command}: {name} {v:.4g}, at most {BARS[name]:g}" for name, v in values.items() if v > BARS[name]]
+    return lines
 
 
 def write_table(page: Path, label: str, text: str) -> None:
@@ -449,7 +469,9 @@ def main() -> None:
         return
     if chosen.table:
         lines = [json.loads(line) for line in chosen.out.read_text().splitlines()]
-        write_table(chosen.table, chosen.label, table([line for line in lines if line["label"] == chosen.label]))
+        figures = [line for line in lines if line["label"] == chosen.label]
+        write_table(chosen.table, chosen.label, table(figures))
+        print("\n".join(missed(figures)) or "no bar is missed")
         return
     asked = chosen.commands.split(",")
     if unknown := set(asked) - set(COMMANDS):
