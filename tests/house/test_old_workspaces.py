@@ -89,7 +89,6 @@ def test_an_old_workspace_is_brought_to_the_new_layout_once(name: str, tmp_path:
     assert layout_of(folder) == first, "the second opening changed the tables again"
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in TRAINED else n for n in RECIPES])
 def test_an_old_workspace_ends_its_round_as_its_own_code_did(name: str, tmp_path: Path) -> None:
     folder, want = unpack(name, tmp_path), expected(name)
