@@ -38,6 +38,8 @@ from flywheel.store.cache import FrameCache
 from flywheel.store.records import Records
 
 _GIB = 1 << 30
+#: Values that a query names one by one; for more the whole table is read.
+_FEW = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,14 +169,28 @@ class Workspace:
         frame = self._located(self.records.read("clips"))
         return frame if split is None else frame.filter(pl.col("split") == split)
 
+    def _clips_at(self, uris: list[str]) -> pl.DataFrame:
+        """``content_hash`` and ``uri`` of all clips that may lie at these places now."""
+        columns = ("content_hash", "uri")
+        if len(uris) > _FEW:
+            return self._located(self.records.read("clips", columns=columns))
+        query = sql.select(db.locations.c.content_hash).where(db.locations.c.uri.in_(uris))
+        with self.database.transaction() as connection:
+            hashes = list(connection.execute(query).scalars())
+        where = pl.col("uri").is_in(uris) | pl.col("content_hash").is_in(hashes)
+        return self._located(self.records.read("clips", columns=columns, where=where))
+
     def clip_rows(self, ids: Iterable[str]) -> pl.DataFrame:
         """The clips with these ids, ``uri`` being where the file was last seen; only their shards are opened."""
         return self._located(self.records.rows("clips", ids))
 
     def _located(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Rows of clips with the place where their content (``content_hash``) was last seen as ``uri``."""
+        query = sql.select(db.locations)
+        if frame.height <= _FEW:
+            query = query.where(db.locations.c.content_hash.in_(frame.get_column("content_hash").unique().to_list()))
         with self.database.transaction() as connection:
-            moved = [tuple(row) for row in connection.execute(sql.select(db.locations))]
+            moved = [tuple(row) for row in connection.execute(query)]
         seen = pl.DataFrame(moved, schema={"content_hash": pl.String, "seen": pl.String}, orient="row")
         frame = frame.join(seen, on="content_hash", how="left", maintain_order="left")
         return frame.with_columns(uri=pl.coalesce("seen", "uri")).drop("seen")
@@ -212,7 +228,7 @@ class Workspace:
             .with_columns(stage=pl.lit("annotate"))
             .unique()
         )
-        clips = self._located(self.records.read("clips", columns=("content_hash", "uri")))
+        clips = self._clips_at(frame.filter(pl.col("stage") == "ingest").get_column("uri").unique().to_list())
         clips = clips.select("uri").with_columns(stage=pl.lit("ingest")).unique()
         frame = frame.join(written, on=["clip_id", "round", "stage", "kind", "purpose"], how="anti")
         return frame.join(clips, on=["uri", "stage"], how="anti").unique(
