@@ -1,13 +1,17 @@
-"""Quantity, diversity and quality of millions of annotations: one pass over Parquet, in memory that does not grow with them but for eight bytes each.
+"""Quantity, diversity and quality of millions of annotations, in memory that grows by eight bytes each.
 
-The figures are those of :mod:`flywheel.metrics.trinity`, with two differences that make one pass enough: segments follow the order of the annotations' ids within each
-chunk of rows (ids are hashes, so that is a random order), and intervals are the normal's (there are thousands of segments).
+The figures are those of :mod:`flywheel.metrics.trinity`, with two differences that make one pass enough: segments follow
+the order of the annotations' ids within each chunk of rows (ids are hashes, so that is a random order), and intervals are
+the normal's (there are thousands of segments).
+
+Which rows make a chunk depends on the files. :func:`in_order_of_ids` writes files whose chunks depend on the rows alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,10 +63,10 @@ def corpus_figures(
     files: Sequence[Path], *, segment_tokens: int = 2000, seconds: str | None = None, score: str | None = None, chunk: int = CHUNK,
     where: Mapping[str, str] | None = None,
 ) -> CorpusFigures:  # fmt: skip
-    """Figures of all rows of these Parquet files, which have ``id`` (a hash), ``text``, and where they are named columns of ``seconds`` and of a ``score``;
-    ``where`` (column -> value) leaves out the others; a file without such a column has it everywhere.
+    """Figures of all rows of these Parquet files.
 
-    Raises ValueError for a segment of fewer than three tokens.
+    They have columns ``id`` (a hash) and ``text``, and where they are named columns of ``seconds`` and of a ``score``.
+    ``where`` (column -> value) leaves out the others; a file without such a column has it everywhere. Raises ValueError for a segment of fewer than three tokens.
     """
     if segment_tokens < 3:
         raise ValueError(f"corpus_figures: a segment needs at least 3 tokens, got {segment_tokens}")
@@ -111,6 +115,27 @@ def corpus_figures(
         },
         quality={score: quality.estimate()} if score else {},
     )  # fmt: skip
+
+
+def in_order_of_ids(frames: Iterable[pl.DataFrame], count: int, folder: Path, *, rows: int = CHUNK) -> list[Path]:
+    """Write frames with an ``id`` as files that are the same for the same rows, however these were spread before.
+
+    ``count`` is the number of rows in all; each file holds about ``rows`` of them, in the order of their ids.
+    """
+    num_parts = max(1, math.ceil(count / rows))
+    parts = [folder / f"part-{number:05d}" for number in range(num_parts)]
+    for place, frame in enumerate(frames):
+        part_of = frame.with_columns(part=pl.col("id").hash(11) % num_parts)
+        for (number,), some in part_of.partition_by("part", as_dict=True, include_key=False).items():
+            parts[int(number)].mkdir(parents=True, exist_ok=True)
+            some.write_parquet(parts[int(number)] / f"{place:06d}.parquet")
+    files = []
+    for part in parts:
+        if part.exists():
+            pl.read_parquet(part / "*.parquet").sort("id").write_parquet(part.with_suffix(".parquet"))
+            files.append(part.with_suffix(".parquet"))
+            shutil.rmtree(part)
+    return files
 
 
 def _chunks(files: Sequence[Path], columns: list[str], size: int) -> Iterator[pl.DataFrame]:

@@ -17,6 +17,7 @@ from flywheel.core.errors import ProofFailed, UserError, first_line
 from flywheel.playground.tiny import bundled_model
 
 _CHUNK = 1 << 22
+_PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
 #: Code of the error of a model that does not take an input.
 NO_INPUT = "no_input"
 
@@ -61,7 +62,7 @@ def check_folder(folder: Path, inputs: Collection[str] = ("frames",)) -> None:
                 f"{folder}: its weights are pickled ({pickles[0]}), which can run code. Convert them to safetensors."
             )
         raise UserError(f"{folder}: has no weights (*.safetensors).")
-    names = ["processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json"]
+    names = [*_PROCESSOR_FILES]
     if not inputs:
         names += ["tokenizer_config.json", "tokenizer.json"]
     if not any((folder / name).exists() for name in names):
@@ -84,10 +85,12 @@ def load_processor(folder: Path, inputs: Collection[str] = ("frames",)) -> Any:
     """
     check_folder(folder, inputs)
     from safetensors import SafetensorError
-    from transformers import AutoProcessor
+    from transformers import AutoProcessor, AutoTokenizer
 
+    # A text model has a tokenizer and no processor.
+    auto = AutoProcessor if any((folder / name).exists() for name in _PROCESSOR_FILES) else AutoTokenizer
     try:
-        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+        processor = auto.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise _unloadable(folder, error) from error
     if missing := sorted(set(inputs) - inputs_of(processor)):

@@ -137,7 +137,7 @@ class ClipView(Sequence[Clip]):
 
     def with_ids(self, clip_ids: Iterable[str]) -> ClipView:
         """Those of these clips that have one of these ids, in their order."""
-        wanted = self.columns("id")["id"].is_in(pl.Series(clip_ids, dtype=pl.String).implode())
+        wanted = self.columns("id")["id"].is_in(pl.Series(list(clip_ids), dtype=pl.String).implode())
         return ClipView(self._index, self._rows[wanted.to_numpy()])
 
     def by_id(self) -> ClipView:

@@ -248,7 +248,7 @@ def test_frames_travel_without_loss_near_and_far() -> None:
     picture = requests(1)[0].clip
     sizes = []
     for packed in (False, True):
-        url, kwargs = _encoded(picture, packed=packed)
+        url, kwargs = _encoded(picture, picture.frames_THWC, packed=packed)
         parts = url.removeprefix("data:video/jpeg;base64,").split(",")
         frames = np.stack([np.asarray(Image.open(io.BytesIO(base64.b64decode(part)))) for part in parts])
         np.testing.assert_array_equal(frames, picture.frames_THWC)

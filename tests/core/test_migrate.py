@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flywheel.core.config import MOVED, template
+from flywheel.core.config import MOVED
 from flywheel.core.config.migrate import migrate_file, moved
 from flywheel.core.errors import UserError
 
@@ -54,9 +54,11 @@ JSON = '{"annotate": {"servers": ["a", "b"], "seed": 1}, "corpus": {"model": "x"
 BLOCKS = "annotate:\n  engine: |\n    two\n    lines\n  serve: >-\n    folded\n    text\n  tolerance:\n  seed: 1\n"
 DOCUMENT = "%YAML 1.1\n---\npretrain:\n  precision: bf16\n...\n"
 
+#: What 'flywheel init' wrote before keys moved.
+BEFORE = Path(__file__).parent / "before"
 FILES = {
-    "template": template(),
-    "template of a preset": template("qwen3-vl-8b"),
+    "template": (BEFORE / "playground.yaml").read_text(),
+    "template of a preset": (BEFORE / "qwen3-vl-8b.yaml").read_text(),
     "by hand": BY_HAND,
     "no newline at the end": NO_NEWLINE,
     "half moved": HALF_MOVED,

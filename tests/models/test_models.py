@@ -223,8 +223,8 @@ def test_prompts(tmp_path: Path) -> None:
     assert prompt.render(Evidence(transcript="a", sounds="x").without("transcript")) == "S: x\nSay."
     assert prompt.digest != prompt.model_copy(update={"instruction": "Say it."}).digest
     file = tmp_path / "p.yaml"
-    file.write_text("name: p\nversion: 1\nkind: caption\ninstruction: x\nhints: {}\nmodel: gpt\n")
-    with pytest.raises(UserError, match="model: Extra inputs"):
+    file.write_text("name: p\nversion: 1\nkind: caption\ninstruction: x\nhints: {}\nmodle: gpt\n")
+    with pytest.raises(UserError, match="modle: Extra inputs"):
         load_prompt(file)
     with pytest.raises(UserError, match="can't be read"):
         load_prompt(tmp_path / "gone.yaml")

@@ -14,9 +14,9 @@ from flywheel.core.types import Clip, Estimate, RoundReport
 from flywheel.metrics.collapse import Rule
 from flywheel.rounds import RoundContext, champion, figures, run_round
 from flywheel.rounds import report as report_page
-from flywheel.rounds.figures import GROUPS, TABLE, Figure, charts, figure_of, flatten, series, watch_rules, watch_words
+from flywheel.rounds.figures import GROUPS, TABLE, Figure, charts, figure_of, series, watch_rules, watch_words
 from flywheel.rounds.plots import draw, svg, write_plots
-from flywheel.rounds.publish import report_of
+from flywheel.rounds.publish import flatten, report_of
 from flywheel.rounds.report import texts_of, write_report
 from flywheel.rounds.watch import Alarm, alarms_of, rounds_without_promotion
 from flywheel.store import Workspace

@@ -10,7 +10,8 @@ import pytest
 from flywheel.core.errors import UserError
 from flywheel.ingest import ingest
 from flywheel.rounds import RoundContext, run_round
-from flywheel.rounds.conductor import current_stage, order_of, result_of
+from flywheel.rounds.conductor import result_of
+from flywheel.rounds.progress import current_stage, order_of
 from flywheel.store import Workspace
 from tests.house.plugin import installed
 
@@ -77,12 +78,12 @@ def test_a_stage_is_a_file_its_name_and_a_section(make_workspace: Make, corpus: 
         context = RoundContext(filled(make_workspace, corpus, order, "curate.least=1"))
         w = context.workspace
         assert run_round(context, until="curate")["state"] == "stopped"
-        assert current_stage(context, 1) == "review"
+        assert current_stage(context.workspace, 1) == "review"
         assert run_round(context)["state"] == "done"
         kept = sum(bool(clip.transcript) for clip in context.split("train"))
         assert w.stage(1, "curate") == ("done", {"kept": kept})
         assert result_of(w, 1, "curate").kept == kept
-        assert order_of(context, 1)[1] == "curate"
+        assert order_of(context.workspace, 1)[1] == "curate"
         with pytest.raises(UserError, match=r"curate\.leest: extra inputs are not permitted"):
             run_round(RoundContext(filled(make_workspace, corpus, order, "curate.leest=1")))
 
@@ -96,7 +97,7 @@ def test_a_stage_of_later_is_not_pending_behind_an_old_round(
     order = "rounds.stages=[annotate, curate, review, pretrain, finetune, evaluate, gate]"
     with installed(tmp_path, "acme_curation", STAGE, {"flywheel.stages:curate": "acme_curation:STAGE"}):
         context = RoundContext(filled(make_workspace, corpus, order))
-        assert current_stage(context, 1) == "pretrain"
+        assert current_stage(context.workspace, 1) == "pretrain"
         assert run_round(context)["state"] == "done"
         assert context.workspace.stage(1, "curate")[0] == "pending"
         run_round(context, until="curate")

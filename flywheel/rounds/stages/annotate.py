@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from annotators.asking import AskResult, costs_of
 from flywheel.core.errors import MediaError
 from flywheel.core.types import CAPTION, LEARN, Clip, Estimate, content_id
-from flywheel.metrics.scale import corpus_figures
+from flywheel.metrics.scale import corpus_figures, in_order_of_ids
 from flywheel.models.embed import clip_embeddings
 from flywheel.models.inputs import ClipInput
 from flywheel.models.prompt import Evidence, Prompt
@@ -80,12 +82,15 @@ def _by_engine(context: RoundContext) -> list[list[Prompt]]:
 
 def _corpus(context: RoundContext, round: int) -> dict[str, Any]:
     """Quantity, diversity and confidence of all captions of the round."""
-    whole = corpus_figures(
-        context.workspace.records.files("annotations", round=round),
-        segment_tokens=context.config.evaluate.diversity_tokens,
-        where={"kind": CAPTION, "purpose": LEARN},
-        score="mean_logprob",
-    )
+    workspace, columns = context.workspace, ["id", "text", "mean_logprob"]
+    frames = workspace.annotation_batches(columns, round=round, kind=CAPTION, purpose=LEARN)
+    # In an order that does not depend on when the pass committed: the same texts give the same figures.
+    with tempfile.TemporaryDirectory(dir=workspace.root / "cache") as folder:
+        whole = corpus_figures(
+            in_order_of_ids(frames, workspace.count_texts(round), Path(folder)),
+            segment_tokens=context.config.evaluate.diversity_tokens,
+            score="mean_logprob",
+        )
     quantity = {name: value for name, value in whole.quantity.items() if name != "hours"}
     return {**quantity, **{name: asdict(value) for name, value in (whole.diversity | whole.quality).items()}}
 

@@ -11,7 +11,7 @@ from flywheel.rounds import traces
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.mix import human_example
 from flywheel.rounds.stages._stage import Stage
-from flywheel.rounds.stages._training import training_set
+from flywheel.rounds.stages._training import take_random_state, training_set
 from flywheel.rounds.texts import CurrentTexts
 
 
@@ -52,7 +52,9 @@ def run(context: RoundContext, round: int) -> FinetuneResult:
         reason = f"{len(examples)} tune corrections, {config.finetune.min_corrections} needed"
         return FinetuneResult(skipped=reason, examples=len(examples))
     context.unload()
-    vlm = context.load(context.checkpoint(round)[0])
+    model = context.checkpoint(round)[0]
+    vlm = context.load(model)
+    take_random_state(model, config.finetune.seed)
     sink = context.tracker.sink(round)
     trained = trainers.finetune(
         vlm,

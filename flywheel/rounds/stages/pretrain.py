@@ -16,7 +16,7 @@ from flywheel.rounds import traces
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.mix import older_rounds, training_examples
 from flywheel.rounds.stages._stage import Stage
-from flywheel.rounds.stages._training import training_set
+from flywheel.rounds.stages._training import keep_random_state, training_set
 from flywheel.rounds.texts import CurrentTexts, SourceChoice
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def run(context: RoundContext, round: int) -> PretrainResult:
     )
     sink.flush()
     context.unload()
+    keep_random_state(out)
     record_noise_signals(context, round, kept, trained.row_weight)
     result = _result(trained, choice, older_rounds(choice, config.pretrain), len(kept), falls_back)
     traces.finish(workspace, out, round, result.to_record(), traces.learned_rows("pretrain", kept, texts))
