@@ -1,4 +1,4 @@
-"""Tables, verdicts and plots of the study, from the result files: what stands in README.md beside this file comes from here.
+"""Tables, verdicts and plots of the study, from the result files; README.md beside this file quotes them.
 
 python experiments/noise_grid/report.py
 """
