@@ -42,8 +42,8 @@ def linear_loss(
 
     ``none`` returns (N,), in nats; ``mean`` divides the sum by the number of targets that count.
 
-    ``soft_cap`` s bounds logits to (-s, s) by ``s * tanh(z / s)``. ``chunk_rows`` sets the tokens per chunk. A loss that
-    wants whole sequences gets chunks that end with one; where a sequence is longer than a chunk it costs a fourth
+    ``soft_cap`` s bounds logits to (-s, s) by ``s * tanh(z / s)``. ``chunk_rows`` sets the tokens per chunk. A loss
+    that wants whole sequences gets chunks that end with one; where a sequence is longer than a chunk it costs a fourth
     matrix product. Half-precision products are summed in float32, the weight's gradient too.
 
     Raises ValueError for another reduction or shapes that do not fit.

@@ -3,10 +3,11 @@
     python experiments/bench/loss.py [--sizes 1024,512,65536] [--repeats 9] [--device cpu]
 
 One JSON line per figure: median and spread of forward plus backward in seconds, peak memory over what was there before,
-and both as ratios to the naive way in the same run. Versions and hardware stand in each line. Every way runs in a process
-of its own; ways that can't run here are listed with the reason.
+and both as ratios to the naive way in the same run. Versions and hardware stand in each line. Every way runs in a
+process of its own; ways that can't run here are listed with the reason.
 
-"ours" is mean-reduced, "ours unreduced" gives each token's loss, "ours adatailr" is the default loss with measured noise.
+"ours" is mean-reduced, "ours unreduced" gives each token's loss, "ours adatailr" is the default loss with measured
+noise.
 """
 
 from __future__ import annotations

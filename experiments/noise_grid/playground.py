@@ -2,8 +2,8 @@
 
     python experiments/noise_grid/playground.py --out experiments/noise_grid/results/playground.jsonl [--part 0/2]
 
-One JSON line per cell, loss and seed, with the scores of each test clip, so that differences are paired by clip. What is
-there already is not run again. ``--part i/n`` takes every n-th run, for n processes side by side.
+One JSON line per cell, loss and seed, with the scores of each test clip, so that differences are paired by clip. What
+is there already is not run again. ``--part i/n`` takes every n-th run, for n processes side by side.
 """
 
 from __future__ import annotations
@@ -54,7 +54,10 @@ STEPS, BATCH, RATE = 150, 16, 1e-3
 
 
 def noisy(captions: list[str], kind: str, rate: float, rng: np.random.Generator) -> list[str]:
-    """Captions with noise: whole captions at ``rate``, or single words for ``substitution``; ``mixed`` draws a kind each."""
+    """Captions with noise: whole captions at ``rate``, or single words for ``substitution``.
+
+    ``mixed`` draws a kind each.
+    """
     words = sorted({w for text in captions for w in text.strip(".").split()})
     other = [captions[i] for i in rng.permutation(len(captions))]
     out = []

@@ -2,9 +2,9 @@
 
     python experiments/noise_grid/tabular.py --out experiments/noise_grid/results/tabular.jsonl
 
-Seeds 0 to 19 are reported; 200 to 204 only choose the best hand-set gamma of each cell. One JSON line per cell, loss and
-seed; what is there already is not run again. ``--anchors`` adds how the noise rate's interval depends on the number of
-anchors.
+Seeds 0 to 19 are reported; 200 to 204 only choose the best hand-set gamma of each cell. One JSON line per cell, loss
+and seed; what is there already is not run again. ``--anchors`` adds how the noise rate's interval depends on the number
+of anchors.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Is one model better than another on the same items: an exact test, its level over many looks, and how many items it needs."""
+"""Is one model better than another on the same items.
+
+An exact test, its level over many looks, and how many items it needs.
+"""
 
 from __future__ import annotations
 
@@ -44,8 +47,8 @@ def paired_test(
     Exact where there are few patterns of signs; else 9,999 are drawn, and the observed one counted among them, so that
     p is never below its truth.
 
-    Items of one group (clips of one video) are not independent: their differences are averaged first, and signs flip by group.
-    Raises ValueError where the lengths differ.
+    Items of one group (clips of one video) are not independent: their differences are averaged first, and signs flip by
+    group. Raises ValueError where the lengths differ.
     """
     if len(after) != len(before):
         raise ValueError(f"paired_test: need equally many items, got {len(after)} and {len(before)}")

@@ -1,8 +1,8 @@
 """Quantity, diversity and quality of millions of annotations: one pass over Parquet, eight bytes of memory for each.
 
-The figures are those of :mod:`flywheel.metrics.trinity`, with two differences that make one pass enough. Segments follow
-the order of the annotations' ids within each chunk of rows (ids are hashes, so that is a random order). Intervals are
-the normal's (there are thousands of segments).
+The figures are those of :mod:`flywheel.metrics.trinity`, with two differences that make one pass enough. Segments
+follow the order of the annotations' ids within each chunk of rows (ids are hashes, so that is a random order).
+Intervals are the normal's (there are thousands of segments).
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class _Mean:
 class CorpusFigures:
     """The figures of a corpus.
 
-    ``quantity`` holds annotations, hours and tokens. ``diversity`` holds distinct-1, distinct-3, vocabulary per segment,
-    and the share of different texts. ``quality`` holds the mean of the score column, where one was named.
+    ``quantity`` holds annotations, hours and tokens. ``diversity`` holds distinct-1, distinct-3, vocabulary per
+    segment, and the share of different texts. ``quality`` holds the mean of the score column, where one was named.
     """
 
     quantity: dict[str, float]

@@ -1,4 +1,7 @@
-"""Scores of one text against another, and of how varied many texts are. Words are lower-case runs of letters and digits."""
+"""Scores of one text against another, and of how varied many texts are.
+
+Words are lower-case runs of letters and digits.
+"""
 
 from __future__ import annotations
 
