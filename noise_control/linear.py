@@ -1,8 +1,9 @@
-"""Losses straight from hidden states: logits live for one chunk of tokens at a time, and their gradient takes their place.
+"""Losses straight from hidden states: logits live for one chunk of tokens at a time.
 
-Reduced, the gradients are made in the forward pass, while a chunk's logits are there: three matrix products, as with full
-logits. Unreduced, the backward pass makes the logits again: four. Shape suffixes: N tokens, D hidden, V vocabulary, C tokens
-of a chunk.
+Reduced, the gradients are made in the forward pass, in place of a chunk's logits: three matrix products, as with full
+logits. Unreduced, the backward pass makes the logits again: four.
+
+Shape suffixes: N tokens, D hidden, V vocabulary, C tokens of a chunk.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from torch.autograd.function import once_differentiable
 
 from noise_control.interface import IGNORED, TokenContext, TokenLoss, TokenStatistics, widened
 
-#: Logits of a chunk take at most this, in float32; a GPU wants larger products. On the CPU it is over glibc's highest mmap
-#: threshold, so that what is freed goes back at once.
+#: Logits of a chunk take at most this, in float32; a GPU wants larger products. On the CPU it is over glibc's highest
+#: mmap threshold, so that what is freed goes back at once.
 _CHUNK_BYTES = {"cpu": 40 << 20, "cuda": 256 << 20}
 #: Products of fewer rows than these waste the machine.
 _LEAST_ROWS = 16
@@ -39,10 +40,13 @@ def linear_loss(
 ) -> Tensor:
     """``token_loss`` of ``hidden @ weight.T + bias``: the same values and gradients, the logits never held.
 
-    ``soft_cap`` s bounds logits to (-s, s) by ``s * tanh(z / s)``. ``none`` returns (N,), ``mean`` divides the sum by the
-    number of targets that count. ``chunk_rows`` sets the tokens per chunk; a loss that wants whole sequences gets chunks that
-    end with one, and where a sequence is longer than a chunk it costs a fourth matrix product. Half-precision products are
-    summed in float32, the weight's gradient too. Raises ValueError for another reduction or shapes that do not fit.
+    ``none`` returns (N,), in nats; ``mean`` divides the sum by the number of targets that count.
+
+    ``soft_cap`` s bounds logits to (-s, s) by ``s * tanh(z / s)``. ``chunk_rows`` sets the tokens per chunk. A loss
+    that wants whole sequences gets chunks that end with one; where a sequence is longer than a chunk it costs a fourth
+    matrix product. Half-precision products are summed in float32, the weight's gradient too.
+
+    Raises ValueError for another reduction or shapes that do not fit.
     """
     if reduction not in ("none", "sum", "mean"):
         raise ValueError(f"linear_loss: reduction must be 'none', 'sum' or 'mean', got {reduction!r}")
@@ -108,27 +112,27 @@ class _LinearLoss(torch.autograd.Function):
         count = max(1, int((job.target_N != IGNORED).sum())) if job.reduction == "mean" else 1
         weights_N = None
         if not whole:
-            statistics = _joined([head.statistics(head.logits(hidden[s]), job.target_N[s]) for s in spans])
-            job.loss.weigh(statistics, job.target_N, job.context)
+            joined = _joined([head.statistics(head.logits(hidden[s]), job.target_N[s]) for s in spans])
+            job.loss.weigh(joined, job.target_N, job.context)
             weights_N = job.loss.last_weight_N
         gradients = _Gradients(hidden, weight, bias, needs) if job.reduction != "none" and any(needs) else None
         parts, weight_parts = [], []
         for span in spans:
             logits_CV, target_C = head.logits(hidden[span]), job.target_N[span]
-            found = head.statistics(logits_CV, target_C)
+            statistics = head.statistics(logits_CV, target_C)
             if whole:
-                job.loss.weigh(_plain(found), target_C, job.part(span))
+                job.loss.weigh(_plain(statistics), target_C, job.part(span))
                 weight_C = job.loss.last_weight_N
             else:
                 assert weights_N is not None
                 weight_C = weights_N[span]
             assert weight_C is not None
             scale_C = _scale(job, span)
-            parts.append(head.value(found, weight_C, scale_C))
+            parts.append(head.value(statistics, weight_C, scale_C))
             weight_parts.append(weight_C)
             if gradients is not None:
                 scale = torch.ones_like(weight_C) if scale_C is None else scale_C.to(weight_C)
-                gradients.add(span, head.slope(logits_CV, found, target_C, weight_C, scale / count), hidden[span])
+                gradients.add(span, head.slope(logits_CV, statistics, target_C, weight_C, scale / count), hidden[span])
         empty = widened(hidden.new_zeros(0))
         loss_N = torch.cat(parts) if parts else empty
         weight_N = torch.cat(weight_parts) if weight_parts else empty
@@ -152,13 +156,13 @@ class _LinearLoss(torch.autograd.Function):
             scale_C, factor = _scale(job, span), upstream[span].to(weight_N)
             factor = factor if scale_C is None else factor * scale_C.to(factor)
             logits_CV, target_C = head.logits(hidden[span]), job.target_N[span]
-            found = head.statistics(logits_CV, target_C)
-            gradients.add(span, head.slope(logits_CV, found, target_C, weight_N[span], factor), hidden[span])
+            statistics = head.statistics(logits_CV, target_C)
+            gradients.add(span, head.slope(logits_CV, statistics, target_C, weight_N[span], factor), hidden[span])
         return (*gradients.scaled(None), None)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Found(TokenStatistics):
+class _ChunkStatistics(TokenStatistics):
     total: Tensor
     uniform_nll: Tensor | None
     possible: Tensor | None
@@ -182,10 +186,10 @@ class _Head:
         logits = widened(logits)
         return logits if self._cap is None else logits.div_(self._cap).tanh_().mul_(self._cap)
 
-    def statistics(self, logits_CV: Tensor, target_C: Tensor) -> _Found:
-        """What weights need. Leaves $e^{z - \\max z}$ where the logits were, so that the slope needs no second exponential."""
+    def statistics(self, logits_CV: Tensor, target_C: Tensor) -> _ChunkStatistics:
+        r"""The figures that weights need; leaves $e^{z - \max z}$ where the logits were, for the slope."""
         live = target_C != IGNORED
-        own = logits_CV.gather(1, target_C.clamp(min=0)[:, None])[:, 0]
+        target_logit = logits_CV.gather(1, target_C.clamp(min=0)[:, None])[:, 0]
         possible = mean = capped = None
         if self._loss.smoothing:
             possible = logits_CV != -torch.inf
@@ -199,39 +203,49 @@ class _Head:
         if self._loss.wants_sharpness:
             sharpness = (torch.linalg.vector_norm(logits_CV, dim=-1) / total).square().clamp(max=1.0)
         uniform = None if mean is None else torch.where(live, lse - mean, torch.zeros_like(lse))
-        return _Found(
-            nll_N=torch.where(live, lse - own, torch.zeros_like(lse)), vocabulary=logits_CV.shape[1], sharpness_N=sharpness,
-            total=total, uniform_nll=uniform, possible=possible, capped=capped,
-        )  # fmt: skip
+        return _ChunkStatistics(
+            nll_N=torch.where(live, lse - target_logit, torch.zeros_like(lse)),
+            vocabulary=logits_CV.shape[1],
+            sharpness_N=sharpness,
+            total=total,
+            uniform_nll=uniform,
+            possible=possible,
+            capped=capped,
+        )
 
-    def value(self, found: _Found, weight_C: Tensor, scale_C: Tensor | None) -> Tensor:
-        nll = found.nll_N
+    def value(self, statistics: _ChunkStatistics, weight_C: Tensor, scale_C: Tensor | None) -> Tensor:
+        nll = statistics.nll_N
         # A weight of one keeps an infinite loss; any other takes it out, as TokenLoss does.
         loss = torch.where(nll.isinf() & (weight_C != 1), torch.zeros_like(nll), weight_C * nll)
-        if found.uniform_nll is not None:
-            loss = (1 - self._loss.smoothing) * loss + self._loss.smoothing * found.uniform_nll
+        if statistics.uniform_nll is not None:
+            loss = (1 - self._loss.smoothing) * loss + self._loss.smoothing * statistics.uniform_nll
         return loss if scale_C is None else loss * scale_C
 
     def slope(
-        self, exponentials_CV: Tensor, found: _Found, target_C: Tensor, weight_C: Tensor, factor_C: Tensor
+        self,
+        exponentials_CV: Tensor,
+        statistics: _ChunkStatistics,
+        target_C: Tensor,
+        weight_C: Tensor,
+        factor_C: Tensor,
     ) -> Tensor:
         """The loss's gradient on what the output layer gives, times ``factor_C``; in place of the exponentials."""
         live, smoothing = target_C != IGNORED, self._loss.smoothing
-        own = torch.where(live, factor_C * weight_C * (1 - smoothing), torch.zeros_like(weight_C))
+        weighted = torch.where(live, factor_C * weight_C * (1 - smoothing), torch.zeros_like(weight_C))
         even = torch.where(live, factor_C * smoothing, torch.zeros_like(weight_C))
-        slope = exponentials_CV.mul_(((own + even) / found.total)[:, None])
-        if found.possible is not None:
-            slope -= found.possible * (even / found.possible.sum(-1).clamp(min=1))[:, None]
-        slope.scatter_add_(1, target_C.clamp(min=0)[:, None], -own[:, None])
-        return slope if found.capped is None else slope.mul_(found.capped)
+        slope = exponentials_CV.mul_(((weighted + even) / statistics.total)[:, None])
+        if statistics.possible is not None:
+            slope -= statistics.possible * (even / statistics.possible.sum(-1).clamp(min=1))[:, None]
+        slope.scatter_add_(1, target_C.clamp(min=0)[:, None], -weighted[:, None])
+        return slope if statistics.capped is None else slope.mul_(statistics.capped)
 
 
 class _Gradients:
-    """Sums of what chunks give to hidden states, weight and bias; only what somebody wants."""
+    """Sums of the chunks' gradients on hidden states, weight and bias; only those that are needed."""
 
     def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, needs: tuple[bool, bool, bool]) -> None:
         self._hidden = torch.empty_like(hidden) if needs[0] else None
-        self._given = False
+        self._taken = False
         self._dtypes = (weight.dtype, None if bias is None else bias.dtype)
         self._weight_VD = weight
         self._weight = torch.zeros_like(weight, dtype=widened(weight[:0]).dtype) if needs[1] else None
@@ -251,9 +265,9 @@ class _Gradients:
 
     def scaled(self, by: Tensor | None) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """The gradients, given away: were they held here too, autograd would copy the weight's."""
-        if self._given:
+        if self._taken:
             raise RuntimeError("linear_loss: a reduced loss goes backward once; use reduction='none' to go back again")
-        self._given = True
+        self._taken = True
         tables = [self._hidden, self._weight, self._bias]
         out: list[Tensor | None] = []
         self._hidden = self._weight = self._bias = None
@@ -273,11 +287,11 @@ def _scale(job: _Job, span: slice) -> Tensor | None:
     return None if job.context is None or job.context.scale_N is None else job.context.scale_N[span]
 
 
-def _plain(found: _Found) -> TokenStatistics:
-    return TokenStatistics(nll_N=found.nll_N, vocabulary=found.vocabulary, sharpness_N=found.sharpness_N)
+def _plain(statistics: _ChunkStatistics) -> TokenStatistics:
+    return TokenStatistics(nll_N=statistics.nll_N, vocabulary=statistics.vocabulary, sharpness_N=statistics.sharpness_N)
 
 
-def _joined(parts: list[_Found]) -> TokenStatistics:
+def _joined(parts: list[_ChunkStatistics]) -> TokenStatistics:
     sharp = [part.sharpness_N for part in parts if part.sharpness_N is not None]
     return TokenStatistics(
         nll_N=torch.cat([part.nll_N for part in parts]),

@@ -17,8 +17,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
-# Before the packages are imported: their functions then check, whenever a test calls them, that arrays have the shapes and
-# arguments the types that they say. Only with FLYWHEEL_TEST_TYPES=1.
+# Before the packages are imported: their functions then check, whenever a test calls them, that arrays have the shapes
+# and arguments the types that they say. Only with FLYWHEEL_TEST_TYPES=1.
 if os.environ.get("FLYWHEEL_TEST_TYPES", "0") != "0":
     install_import_hook(["noise_control", "trainers", "flywheel.metrics", "flywheel.models"], "type_checks.checked")
 
@@ -61,8 +61,10 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[]
         )
 
     # As servers are often set up: not by bytes, which is where orders differ.
-    run(str(tools / "initdb"), "-D", f"{folder}/data", "-A", "trust", "-U", "postgres", "--no-sync", "--locale-provider=icu", "--icu-locale=en", "--encoding=UTF8")  # fmt: skip
-    run(str(tools / "pg_ctl"), "-D", f"{folder}/data", "-w", "-l", f"{folder}/log", "-o", f"-c listen_addresses='' -k {folder} -c fsync=off", "start")  # fmt: skip
+    locale = ("--locale-provider=icu", "--icu-locale=en", "--encoding=UTF8")
+    run(str(tools / "initdb"), "-D", f"{folder}/data", "-A", "trust", "-U", "postgres", "--no-sync", *locale)
+    options = f"-c listen_addresses='' -k {folder} -c fsync=off"
+    run(str(tools / "pg_ctl"), "-D", f"{folder}/data", "-w", "-l", f"{folder}/log", "-o", options, "start")
 
     def new() -> str:
         name = f"flywheel_{uuid.uuid4().hex[:12]}"
@@ -83,8 +85,11 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[]
 
 @pytest.fixture
 def make_workspace(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Workspace]]:
-    """Makes workspaces under the test's folder; overrides as on the command line. With FLYWHEEL_TEST_DATABASE=postgresql their
-    database is one of PostgreSQL's, also of those that were copied from elsewhere."""
+    """Makes workspaces under the test's folder; overrides as on the command line.
+
+    With FLYWHEEL_TEST_DATABASE=postgresql their database is one of PostgreSQL's, also of those that were copied from
+    elsewhere.
+    """
     opened: list[Workspace] = []
     new_url = request.getfixturevalue("postgresql") if ON_POSTGRESQL else None
 

@@ -134,7 +134,8 @@ class ExampleTable(Sequence[Example]):
             shares.append(batch.column("share").to_numpy(zero_copy_only=False).copy())
             groups.update(batch.column("group").unique().to_pylist())
             self._release()
-        # Of ten million clips two share a hash of 64 bits with a chance of 3 in a million; an epoch would show one of them.
+        # Of ten million clips two share a hash of 64 bits with a chance of 3 in a million; an epoch would show one of
+        # them.
         codes = np.unique(np.array(hashes, dtype=np.uint64), return_inverse=True)[1]
         return ExampleColumns(
             clip_N=codes.astype(np.int32), share_N=np.concatenate(shares), groups=tuple(sorted(groups))

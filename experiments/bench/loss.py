@@ -1,11 +1,13 @@
-"""Losses from hidden states against full logits and against other fused cross-entropies: equality, then time and peak memory.
+"""Losses from hidden states against full logits and other fused cross-entropies: equality, then time and memory.
 
     python experiments/bench/loss.py [--sizes 1024,512,65536] [--repeats 9] [--device cpu]
 
-One JSON line per figure: median and spread of forward plus backward in seconds, peak memory over what was there before, and
-both as ratios to the naive way in the same run; versions and hardware stand in each line. Every way runs in a process of its own.
-Ways that can't run here are listed with the reason. "ours" is mean-reduced, "ours unreduced" gives each token's loss, "ours
-adatailr" is the default loss with measured noise.
+One JSON line per figure: median and spread of forward plus backward in seconds, peak memory over what was there before,
+and both as ratios to the naive way in the same run. Versions and hardware stand in each line. Every way runs in a
+process of its own; ways that can't run here are listed with the reason.
+
+"ours" is mean-reduced, "ours unreduced" gives each token's loss, "ours adatailr" is the default loss with measured
+noise.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ def inputs(size: tuple[int, int, int], device: str) -> tuple[torch.Tensor, torch
 
 
 def way(name: str, target: torch.Tensor) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """A function of hidden states and head weight that returns the mean loss. Raises ImportError where it can't be had."""
+    """The mean loss as a function of hidden states and head weight. Raises ImportError where a library is missing."""
 
     def naive(h: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.cross_entropy((h @ w.T).float(), target)
@@ -140,9 +142,10 @@ def hardware(device: str) -> dict[str, Any]:
 
     return {
         "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(), "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
         "versions": {p: has(p) for p in ("torch", "liger-kernel", "cut-cross-entropy", "triton")},
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -181,31 +184,34 @@ def main() -> None:
                     [sys.executable, __file__, *arguments], capture_output=True, text=True, env=os.environ, check=False
                 )
                 last = done.stdout.strip().splitlines()[-1:] or [json.dumps({"reason": done.stderr.strip()[-160:]})]
-                found = json.loads(last[0])
-                if name in gathered and "seconds" in found and "seconds" in gathered[name]:
-                    gathered[name]["seconds"] += found["seconds"]
+                result = json.loads(last[0])
+                if name in gathered and "seconds" in result and "seconds" in gathered[name]:
+                    gathered[name]["seconds"] += result["seconds"]
                 else:
-                    gathered[name] = found
+                    gathered[name] = result
         naive = gathered["naive"]
         head_gradient = size[1] * size[2] * (4 if options.device == "cpu" else 2)
-        for name, found in gathered.items():
+        for name, result in gathered.items():
             line: dict[str, Any] = {"way": name, "tokens,hidden,vocabulary": size}
-            if "reason" in found:
-                print(json.dumps({**line, "not measured": found["reason"], **hardware(options.device)}), flush=True)
+            if "reason" in result:
+                print(json.dumps({**line, "not measured": result["reason"], **hardware(options.device)}), flush=True)
                 continue
             tolerance = 1e-4 if options.device == "cpu" else 2e-2
             equal = all(
                 abs(a - b) <= tolerance * max(abs(b), 1e-6) + 1e-9
-                for a, b in zip(found["sums"], naive["sums"], strict=True)
+                for a, b in zip(result["sums"], naive["sums"], strict=True)
             )
-            low, _, high = quantiles(found["seconds"], n=4)
+            low, _, high = quantiles(result["seconds"], n=4)
             line |= {
-                "equal to naive": equal, "seconds": round(median(found["seconds"]), 4), "quartiles": [round(low, 4), round(high, 4)],
-                "n": len(found["seconds"]), "peak MiB": round(found["memory"] / 2**20, 1),
-                "peak MiB without the head's gradient": round((found["memory"] - head_gradient) / 2**20, 1),
-                "time ratio": round(median(found["seconds"]) / median(naive["seconds"]), 3),
-                "memory ratio": round((found["memory"] - head_gradient) / (naive["memory"] - head_gradient), 4),
-            }  # fmt: skip
+                "equal to naive": equal,
+                "seconds": round(median(result["seconds"]), 4),
+                "quartiles": [round(low, 4), round(high, 4)],
+                "n": len(result["seconds"]),
+                "peak MiB": round(result["memory"] / 2**20, 1),
+                "peak MiB without the head's gradient": round((result["memory"] - head_gradient) / 2**20, 1),
+                "time ratio": round(median(result["seconds"]) / median(naive["seconds"]), 3),
+                "memory ratio": round((result["memory"] - head_gradient) / (naive["memory"] - head_gradient), 4),
+            }
             print(json.dumps({**line, **hardware(options.device)}), flush=True)
 
 

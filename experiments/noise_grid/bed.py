@@ -1,8 +1,9 @@
-"""The tabular bed: captions whose clean conditional is known exactly, noise planted on them, and a softmax table that learns.
+"""The tabular bed: captions of an exactly known clean conditional, planted noise, and a softmax table that learns.
 
-A caption has 6 words of 32; each is drawn on its own, given the clip (32 of them) and the position. The first position is a
-function word (the same for every clip), the next ones are sharp and the last ones open, as words of real captions are. A
-"clip" is seen some 400 times, so that what remains of total variation is the loss's doing more than the sample's.
+A caption has 6 words of 32; each is drawn on its own, given the clip (32 of them) and the position. The first position
+is a function word (the same for every clip), the next ones are sharp and the last ones open, as words of real captions
+are. A "clip" is seen some 400 times, so that what remains of total variation is the loss's doing more than the
+sample's.
 
 Shape suffixes: X clips, T positions, V words, M captions, N tokens.
 """
@@ -63,7 +64,10 @@ def _drawn(p_MTV: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _with_noise(caption_MT: Tensor, kind: str, rate: float, seed: int) -> Tensor:
-    """Noise of a kind at a rate: per caption, or per word for ``substitution``; ``mixed`` is each caption's own kind."""
+    """Noise of a kind at a rate: per caption, or per word for ``substitution``.
+
+    ``mixed`` is each caption's own kind.
+    """
     generator, count = _generator(seed, 3), len(caption_MT)
     phrase_T = torch.randint(0, WORDS, (POSITIONS,), generator=generator)
     chatter_TV = (2 * torch.randn(POSITIONS, WORDS, generator=generator, dtype=torch.float64)).softmax(-1)
@@ -102,14 +106,22 @@ def make(kind: str, rate: float, seed: int, *, num_captions: int = 12_800, num_a
 
 
 def learn(
-    datas: Sequence[Data], seeds: Sequence[int], loss: str, arguments: dict[str, Any], *, num_steps: int = 500, batch_size: int = 128,
-    rate: float = 0.1, look_every: int = 25,
-) -> tuple[list[float], dict[str, float]]:  # fmt: skip
-    """Train a table per seed with a loss; total variation distance of each to its clean conditional, averaged over clips and
-    positions, and the loss's figures.
+    datas: Sequence[Data],
+    seeds: Sequence[int],
+    loss: str,
+    arguments: dict[str, Any],
+    *,
+    num_steps: int = 500,
+    batch_size: int = 128,
+    rate: float = 0.1,
+    look_every: int = 25,
+) -> tuple[list[float], dict[str, float]]:
+    """Train a table per seed with a loss; returns distances to the clean conditionals, and the loss's figures.
 
-    Losses without a state of their own may learn several seeds side by side, which changes nothing but the time. The tables
-    of the last 30 % of the steps are averaged, so that the last batches do not blur small differences.
+    The distance is the total variation, averaged over clips and positions. Losses without a state of their own may
+    learn several seeds side by side, which changes nothing but the time. The tables of the last 30 % of the steps are
+    averaged, so that the last batches do not blur small differences. Raises ValueError for several seeds of a loss with
+    a state.
     """
     token_loss = losses.build(loss, **arguments)
     if len(datas) > 1 and set(token_loss.state_dict()) - {"steps"}:

@@ -1,9 +1,9 @@
-"""The playground bed: the bundled VLM learns captions with planted noise; slot F1 of what it then writes for other clips.
+"""The playground bed: the bundled VLM learns captions with planted noise; slot F1 of its captions of other clips.
 
     python experiments/noise_grid/playground.py --out experiments/noise_grid/results/playground.jsonl [--part 0/2]
 
-One JSON line per cell, loss and seed, with the scores of each test clip, so that differences are paired by clip. What is
-there already is not run again. ``--part i/n`` takes every n-th run, for n processes side by side.
+One JSON line per cell, loss and seed, with the scores of each test clip, so that differences are paired by clip. What
+is there already is not run again. ``--part i/n`` takes every n-th run, for n processes side by side.
 """
 
 from __future__ import annotations
@@ -54,7 +54,10 @@ STEPS, BATCH, RATE = 150, 16, 1e-3
 
 
 def noisy(captions: list[str], kind: str, rate: float, rng: np.random.Generator) -> list[str]:
-    """Captions with noise: whole captions at ``rate``, or single words for ``substitution``; ``mixed`` draws a kind each."""
+    """Captions with noise: whole captions at ``rate``, or single words for ``substitution``.
+
+    ``mixed`` draws a kind each.
+    """
     words = sorted({w for text in captions for w in text.strip(".").split()})
     other = [captions[i] for i in rng.permutation(len(captions))]
     out = []
@@ -159,13 +162,25 @@ def run(kind: str, rate: float, loss: str, arguments: dict[str, Any], seed: int)
     work = Path(tempfile.mkdtemp())
     try:
         result = train(
-            vlm, builder, training_set(HELD_OUT, texts[HELD_OUT:], "planted"), losses.build(loss, **arguments),
+            vlm,
+            builder,
+            training_set(HELD_OUT, texts[HELD_OUT:], "planted"),
+            losses.build(loss, **arguments),
             TrainingPlan(
-                num_steps=STEPS, batch_size=BATCH, learning_rate=RATE, weight_decay=0.01, save_every=10_000, human_every=15, seed=seed
+                num_steps=STEPS,
+                batch_size=BATCH,
+                learning_rate=RATE,
+                weight_decay=0.01,
+                save_every=10_000,
+                human_every=15,
+                seed=seed,
             ),
-            work, sink=Forget(), label=f"{kind} {rate} {loss}",
-            held_out=training_set(0, texts[:HELD_OUT], "planted"), human=training_set(TRAIN, clean[TRAIN : TRAIN + ANCHORS], "human"),
-        )  # fmt: skip
+            work,
+            sink=Forget(),
+            label=f"{kind} {rate} {loss}",
+            held_out=training_set(0, texts[:HELD_OUT], "planted"),
+            human=training_set(TRAIN, clean[TRAIN : TRAIN + ANCHORS], "human"),
+        )
     finally:
         shutil.rmtree(work)
     engine = build("transformers", vlm=vlm, builder=builder)
@@ -180,11 +195,17 @@ def run(kind: str, rate: float, loss: str, arguments: dict[str, Any], seed: int)
         scores[name] = [round(grammar.slot_f1(r.text, bed.scenes[int(r.key)].slots()), 4) for r in said]
     planted = float(np.mean([a != b for a, b in zip(texts, clean[:TRAIN], strict=True)]))
     return {
-        "kind": kind, "rate": rate, "loss": loss, "arguments": arguments, "seed": seed, "planted_texts": planted,
+        "kind": kind,
+        "rate": rate,
+        "loss": loss,
+        "arguments": arguments,
+        "seed": seed,
+        "planted_texts": planted,
         "mean": {name: round(float(np.mean(values)), 4) for name, values in scores.items()},
-        "figures": {k: round(v, 4) for k, v in result.figures.items()}, "seconds": round(time.perf_counter() - started, 1),
+        "figures": {k: round(v, 4) for k, v in result.figures.items()},
+        "seconds": round(time.perf_counter() - started, 1),
         "scores": scores,
-    }  # fmt: skip
+    }
 
 
 def main() -> None:

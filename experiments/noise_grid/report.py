@@ -1,4 +1,4 @@
-"""Tables, verdicts and plots of the study, from the result files: what stands in README.md beside this file comes from here.
+"""Tables, verdicts and plots of the study, from the result files; README.md beside this file quotes them.
 
 python experiments/noise_grid/report.py
 """
@@ -59,7 +59,8 @@ def tabular() -> None:
         shown = [("**%.3f**" if means[n] == least else "%.3f") % means[n] if n in means else "" for n in names]
         print(f"| {kind} | {rate} | {'yes' if (kind, rate) in DESIGNED_ON else 'no'} | " + " | ".join(shown) + " |")
     print(
-        "\n| noise | rate | seen in design | best γ (other seeds) | adatailr − best γ | non-inferior by .01 | adatailr − mle | beats mle |"
+        "\n| noise | rate | seen in design | best γ (other seeds) | adatailr − best γ | non-inferior by .01 "
+        "| adatailr − mle | beats mle |"
     )
     print("|---|---|---|---|---|---|---|---|")
     verdicts = []
@@ -73,12 +74,17 @@ def tabular() -> None:
         over_mle = interval(cell["adatailr"][s] - cell["mle"][s] for s in seeds)
         verdicts.append((kind, rate, against[2] < MARGIN, over_mle))
         beats = "non-inferior" if rate == 0 and over_mle[2] < MARGIN else "yes" if over_mle[2] < 0 else "no"
-        print(f"| {kind} | {rate} | {'yes' if (kind, rate) in DESIGNED_ON else 'no'} | {best} | {said(against)} | "
-              f"{'yes' if against[2] < MARGIN else 'no'} | {said(over_mle)} | {beats} |")  # fmt: skip
+        print(
+            f"| {kind} | {rate} | {'yes' if (kind, rate) in DESIGNED_ON else 'no'} | {best} | {said(against)} | "
+            f"{'yes' if against[2] < MARGIN else 'no'} | {said(over_mle)} | {beats} |"
+        )
     for name, chosen in (("all", lambda k, r: True), ("kept aside", lambda k, r: (k, r) not in DESIGNED_ON)):
         noisy = [v for v in verdicts if v[1] > 0 and chosen(v[0], v[1])]
-        print(f"\n{name}: non-inferior to the best hand-set γ in {sum(v[2] for v in noisy)} of {len(noisy)} noisy cells; "
-              f"beats mle in {sum(v[3][2] < 0 for v in noisy)} of {len(noisy)}.")  # fmt: skip
+        print(
+            f"\n{name}: non-inferior to the best hand-set γ in {sum(v[2] for v in noisy)} of {len(noisy)} "
+            f"noisy cells; "
+            f"beats mle in {sum(v[3][2] < 0 for v in noisy)} of {len(noisy)}."
+        )
 
 
 def anchors() -> None:
@@ -94,8 +100,11 @@ def anchors() -> None:
     for (kind, rate, count), cell in sorted(groups.items()):
         rates = [r["figures"]["noise_rate/0"] for r in cell]
         low, high = np.quantile(rates, [0.025, 0.975])
-        print(f"| {kind} | {count} | {rate} | {np.mean(rates):.3f} ({low:.3f} to {high:.3f}) | "
-              f"{np.mean([r['figures']['noise_rate_error/0'] for r in cell]):.3f} | {np.mean([r['tvd'] for r in cell]):.3f} |")  # fmt: skip
+        print(
+            f"| {kind} | {count} | {rate} | {np.mean(rates):.3f} ({low:.3f} to {high:.3f}) | "
+            f"{np.mean([r['figures']['noise_rate_error/0'] for r in cell]):.3f} | "
+            f"{np.mean([r['tvd'] for r in cell]):.3f} |"
+        )
 
 
 def playground() -> None:
@@ -120,7 +129,8 @@ def playground() -> None:
             )
         print(f"| {kind} | {rate} | {sorted(cell['adatailr'])} | " + " | ".join(shown) + " |")
     print(
-        "\n| noise | rate | adatailr − mle, greedy | sampled | adatailr − best γ, greedy | sampled | wrong texts, noise words found |"
+        "\n| noise | rate | adatailr − mle, greedy | sampled | adatailr − best γ, greedy | sampled "
+        "| wrong texts, noise words found |"
     )
     print("|---|---|---|---|---|---|---|")
     for (kind, rate), cell in found.items():

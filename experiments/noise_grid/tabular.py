@@ -2,8 +2,9 @@
 
     python experiments/noise_grid/tabular.py --out experiments/noise_grid/results/tabular.jsonl
 
-Seeds 0 to 19 are reported; 200 to 204 only choose the best hand-set gamma of each cell. One JSON line per cell, loss and seed;
-what is there already is not run again. ``--anchors`` adds how the noise rate's interval depends on the number of anchors.
+Seeds 0 to 19 are reported; 200 to 204 only choose the best hand-set gamma of each cell. One JSON line per cell, loss
+and seed; what is there already is not run again. ``--anchors`` adds how the noise rate's interval depends on the number
+of anchors.
 """
 
 from __future__ import annotations
@@ -52,13 +53,19 @@ def main() -> None:
     have = {(r["kind"], r["rate"], r["loss"], json.dumps(r["arguments"]), r["anchors"], r["seed"]) for r in done}
     # One setting after another over all cells, so that a part of the study is a part of each cell.
     if options.anchors:
-        jobs = [(kind, rate, "adatailr", ADATAILR, anchors, seed)
-                for anchors in (8, 15, 30, 60, 120, 240) for seed in SEEDS
-                for kind, rate in (("clean", 0.0), ("other clip", 0.3), ("substitution", 0.3))]  # fmt: skip
+        jobs = [
+            (kind, rate, "adatailr", ADATAILR, anchors, seed)
+            for anchors in (8, 15, 30, 60, 120, 240)
+            for seed in SEEDS
+            for kind, rate in (("clean", 0.0), ("other clip", 0.3), ("substitution", 0.3))
+        ]
     else:
-        jobs = [(kind, rate, loss, arguments, 60, seed)
-                for loss, arguments in LOSSES for kind, rate in CELLS
-                for seed in (*(CHOOSING_SEEDS if loss == "tailr" else ()), *SEEDS)]  # fmt: skip
+        jobs = [
+            (kind, rate, loss, arguments, 60, seed)
+            for loss, arguments in LOSSES
+            for kind, rate in CELLS
+            for seed in (*(CHOOSING_SEEDS if loss == "tailr" else ()), *SEEDS)
+        ]
     jobs = [job for job in jobs if (*job[:3], json.dumps(job[3]), *job[4:]) not in have]
     while jobs:
         kind, rate, loss, arguments, anchors, _ = jobs[0]
@@ -72,11 +79,22 @@ def main() -> None:
         distances, figures = bed.learn(
             [bed.make(kind, rate, s, num_anchors=anchors) for s in seeds], seeds, loss, arguments
         )
-        write(options.out, [
-            {"kind": kind, "rate": rate, "loss": loss, "arguments": arguments, "anchors": anchors, "seed": seed, "tvd": round(d, 5),
-             "figures": {k: round(v, 5) for k, v in figures.items()} if len(seeds) == 1 else {}}
-            for seed, d in zip(seeds, distances, strict=True)
-        ])  # fmt: skip
+        write(
+            options.out,
+            [
+                {
+                    "kind": kind,
+                    "rate": rate,
+                    "loss": loss,
+                    "arguments": arguments,
+                    "anchors": anchors,
+                    "seed": seed,
+                    "tvd": round(d, 5),
+                    "figures": {k: round(v, 5) for k, v in figures.items()} if len(seeds) == 1 else {},
+                }
+                for seed, d in zip(seeds, distances, strict=True)
+            ],
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How far people agree, and how much they change."""
+"""Agreement of people on the same things, and the amount of their changes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_PAIRS = 20_000
 
 
 def text_distance(a: str | None, b: str | None) -> float:
-    """One minus the words' F1, in [0, 1]; None (rejected) is as far from every text as can be."""
+    """One minus the words' F1, in [0, 1]; None (a rejected text) has distance 1 from every text."""
     if a is None or b is None:
         return float(a is not b)
     return 1.0 - token_f1(a, b)
@@ -27,11 +27,14 @@ def text_distance(a: str | None, b: str | None) -> float:
 def krippendorff_alpha(
     units: Mapping[str, Sequence[Value]], distance: Callable[[Value, Value], float], *, seed: int = 0
 ) -> float:
-    """Krippendorff's alpha, 1 - D_o / D_e (Krippendorff 2011): 1 is agreement, 0 what chance gives, below 0 is worse than chance.
+    """Krippendorff's alpha, 1 - D_o / D_e (Krippendorff 2011).
 
-    ``units`` are the values that different people gave each thing; those with one value say nothing. ``distance`` takes the place of
-    the squared difference function. D_e is over all pairs of values of all units, or, of many, over 20,000 pairs drawn with ``seed``.
-    nan where no two people looked at the same thing, or all values are one.
+    1 is agreement, 0 what chance gives, below 0 is worse than chance. nan where no two people looked at the same thing,
+    or all values are one.
+
+    ``units`` are the values that different people gave each thing; things with one value do not count. ``distance``
+    takes the place of the squared difference function. D_e is over all pairs of values of all units, or, of many, over
+    20,000 pairs drawn with ``seed``.
     """
     paired = [list(values) for values in units.values() if len(values) > 1]
     pool = [value for values in paired for value in values]
@@ -56,9 +59,10 @@ def krippendorff_alpha(
 
 
 def boundary_iou(a: Sequence[Cue], b: Sequence[Cue]) -> float:
-    """Mean intersection over union (in time) of cues that are matched one to one for the best sum; a cue without a partner counts 0.
+    """Mean intersection over union (in time) of cues that are matched one to one for the best sum.
 
-    In [0, 1]; 1 where both have none. Ours: detection's IoU, matched as in Kuhn 1955.
+    In [0, 1]; a cue without a partner counts 0, and 1 is given where both have none. Ours: detection's IoU, matched as
+    in Kuhn 1955.
     """
     if not a or not b:
         return float(not a and not b)
@@ -70,7 +74,10 @@ def boundary_iou(a: Sequence[Cue], b: Sequence[Cue]) -> float:
 
 
 def edit_rate(before: str, after: str) -> float:
-    """Words inserted, deleted or replaced per word of the result (translation edit rate without shifts, Snover et al. 2006)."""
+    """Words inserted, deleted or replaced, per word of the result.
+
+    The translation edit rate without shifts (Snover et al. 2006); above 1 where more was deleted than is left.
+    """
     old, new = words(before), words(after)
     row = list(range(len(new) + 1))
     for i, word in enumerate(old, 1):

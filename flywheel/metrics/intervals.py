@@ -6,16 +6,16 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Real
 from scipy import stats
 
 from flywheel.core.types import Estimate
 
 
 def mean_estimate(
-    values: Sequence[float] | NDArray[np.float64], *, resamples: int = 2000, seed: int = 0, level: float = 0.95
+    values: Sequence[float] | Real[np.ndarray, " N"], *, resamples: int = 2000, seed: int = 0, level: float = 0.95
 ) -> Estimate:
-    """The mean with its percentile bootstrap interval; value nan where there are no values."""
+    """The mean of N values with its percentile bootstrap interval; nan where there are no values."""
     array = np.asarray(values, dtype=np.float64)
     if not len(array):
         return Estimate(value=float("nan"), low=float("nan"), high=float("nan"), n=0)
@@ -24,17 +24,15 @@ def mean_estimate(
         return Estimate(value=mean, low=mean, high=mean, n=len(array))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        found = stats.bootstrap(
+        interval = stats.bootstrap(
             (array,),
             np.mean,
             n_resamples=resamples,
             confidence_level=level,
             method="percentile",
             rng=np.random.default_rng(seed),
-        )
-    return Estimate(
-        value=mean, low=float(found.confidence_interval.low), high=float(found.confidence_interval.high), n=len(array)
-    )
+        ).confidence_interval
+    return Estimate(value=mean, low=float(interval.low), high=float(interval.high), n=len(array))
 
 
 def paired_difference(

@@ -1,4 +1,7 @@
-"""Is one model better than another on the same items: an exact test, its level over many looks, and how many items it needs."""
+"""Is one model better than another on the same items.
+
+An exact test, its level over many looks, and how many items it needs.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float
 from scipy import stats
 
 from flywheel.core.types import Estimate
@@ -19,8 +22,11 @@ _RESAMPLES = 9_999
 
 @dataclass(frozen=True, kw_only=True)
 class PairedTest:
-    """``p_better`` and ``p_worse`` are one-sided; ``spread`` is the standard deviation of the differences (of groups, where items come in groups);
-    ``difference`` has the 95 % bootstrap interval."""
+    """The result of a test of paired differences.
+
+    ``difference`` has the 95 % bootstrap interval. ``p_better`` and ``p_worse`` are one-sided. ``spread`` is the
+    standard deviation of the differences (of groups, where items come in groups).
+    """
 
     difference: Estimate
     p_better: float
@@ -36,11 +42,13 @@ def paired_test(
     resamples: int = 2000,
     seed: int = 0,
 ) -> PairedTest:
-    """Test of ``after - before`` item by item: sign flips of the differences (Fisher 1935; exact where there are few, else 9,999 drawn, the
-    observed one counted among them, so that p is never below its truth).
+    """Test of ``after - before`` item by item, by sign flips of the differences (Fisher 1935).
 
-    Items of one group (clips of one video) are not independent: their differences are averaged first, and signs flip by group.
-    Raises ValueError where the lengths differ.
+    Exact where there are few patterns of signs; else 9,999 are drawn, and the observed one counted among them, so that
+    p is never below its truth.
+
+    Items of one group (clips of one video) are not independent: their differences are averaged first, and signs flip by
+    group. Raises ValueError where the lengths differ.
     """
     if len(after) != len(before):
         raise ValueError(f"paired_test: need equally many items, got {len(after)} and {len(before)}")
@@ -54,11 +62,17 @@ def paired_test(
         # scipy wants two.
         null = np.array([moved[0], -moved[0]])
     else:
-        found = stats.permutation_test(
-            (moved, np.zeros_like(moved)), lambda x, y, axis: np.mean(x - y, axis=axis), permutation_type="samples", vectorized=True,
-            n_resamples=_RESAMPLES, alternative="greater", rng=np.random.default_rng(seed), batch=500,
-        )  # fmt: skip
-        null = np.asarray(found.null_distribution)
+        flips = stats.permutation_test(
+            (moved, np.zeros_like(moved)),
+            lambda x, y, axis: np.mean(x - y, axis=axis),
+            permutation_type="samples",
+            vectorized=True,
+            n_resamples=_RESAMPLES,
+            alternative="greater",
+            rng=np.random.default_rng(seed),
+            batch=500,
+        )
+        null = np.asarray(flips.null_distribution)
     total = float(moved.mean())
     extra = 0 if len(null) == 2 ** len(moved) else 1
     tolerance = 1e-12 * max(1.0, abs(total))
@@ -72,7 +86,7 @@ def paired_test(
     )
 
 
-def grouped(values: NDArray[np.float64], groups: Sequence[Hashable] | None) -> NDArray[np.float64]:
+def grouped(values: Float[np.ndarray, " items"], groups: Sequence[Hashable] | None) -> Float[np.ndarray, " groups"]:
     """The mean of each group, in the order in which groups first come; the values themselves without groups."""
     if groups is None:
         return values
@@ -83,10 +97,11 @@ def grouped(values: NDArray[np.float64], groups: Sequence[Hashable] | None) -> N
 
 
 def level_of_look(alpha: float, look: int) -> float:
-    """What the ``look``-th test (from 1 on) against the same champion may spend of ``alpha``: alpha / (look (look + 1)), whose sum over all looks is alpha.
+    """The level of the ``look``-th test (from 1 on) against the same champion: alpha / (look (look + 1)).
 
-    So, however many candidates come, the chance that one no better ever takes a champion's place is at most alpha (Bonferroni over looks; it asks
-    nothing of how they depend on each other). The first look has alpha / 2.
+    The levels of all looks add up to alpha. So, however many candidates come, the chance that one no better ever takes
+    a champion's place is at most alpha (Bonferroni over looks; it asks nothing of how they depend on each other). The
+    first look has alpha / 2.
     """
     if look < 1:
         raise ValueError(f"level_of_look: looks count from 1 on, got {look}")
@@ -94,14 +109,19 @@ def level_of_look(alpha: float, look: int) -> float:
 
 
 def spread_at_most(spread: float, count: int) -> float:
-    """What the true standard deviation is below with 80 % certainty, where ``count`` normal values have this one: planning with the value itself would fall short in
-    half of all cases (Browne 1995)."""
+    """The 80 % upper bound of the true standard deviation, where ``count`` normal values have ``spread``.
+
+    Planning with the value itself would fall short in half of all cases (Browne 1995).
+    """
     return spread * math.sqrt((count - 1) / float(stats.chi2.ppf(0.2, count - 1))) if count > 1 else spread
 
 
 def items_needed(effect: float, spread: float, level: float, power: float) -> int:
-    """The least number of items with which a one-sided paired test at ``level`` finds a mean difference ``effect`` with ``power``, where single
-    differences have the standard deviation ``spread``: by the noncentral t, which sign flips of a mean approach."""
+    """The least number of items with which a one-sided paired test finds a mean difference ``effect``.
+
+    ``level`` is the test's, ``power`` the chance to find it, ``spread`` the standard deviation of single differences.
+    By the noncentral t, which sign flips of a mean approach. Raises ValueError for an effect or spread of 0 or below.
+    """
     if effect <= 0 or spread <= 0:
         raise ValueError(f"items_needed: need an effect and a spread above 0, got {effect} and {spread}")
 

@@ -1,10 +1,10 @@
-"""Quantity, diversity and quality of millions of annotations, in memory that grows by eight bytes each.
+"""Quantity, diversity and quality of millions of annotations: one pass over Parquet, eight bytes of memory for each.
 
-The figures are those of :mod:`flywheel.metrics.trinity`, with two differences that make one pass enough: segments follow
-the order of the annotations' ids within each chunk of rows (ids are hashes, so that is a random order), and intervals are
-the normal's (there are thousands of segments).
+The figures are those of :mod:`flywheel.metrics.trinity`, with two differences that make one pass enough. Segments
+follow the order of the annotations' ids within each chunk of rows (ids are hashes, so that is a random order).
+Intervals are the normal's (there are thousands of segments).
 
-Which rows make a chunk depends on the files. :func:`in_order_of_ids` writes files whose chunks depend on the rows alone.
+Which rows make a chunk depends on the files: :func:`in_order_of_ids` writes files whose chunks depend on the rows alone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from jaxtyping import Float, UInt
 from numpy.typing import NDArray
 
 from flywheel.core.types import Estimate
@@ -33,7 +34,7 @@ class _Mean:
     mean: float = 0.0
     squares: float = 0.0
 
-    def add(self, values: NDArray[np.float64]) -> None:
+    def add(self, values: Float[np.ndarray, " N"]) -> None:
         if not len(values):
             return
         n, mean = len(values), float(values.mean())
@@ -51,8 +52,11 @@ class _Mean:
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusFigures:
-    """``quantity`` holds annotations, hours and tokens; ``diversity`` distinct-1, distinct-3, vocabulary per segment, and the share of different texts;
-    ``quality`` the mean of the score column, where one was named."""
+    """The figures of a corpus.
+
+    ``quantity`` holds annotations, hours and tokens. ``diversity`` holds distinct-1, distinct-3, vocabulary per
+    segment, and the share of different texts. ``quality`` holds the mean of the score column, where one was named.
+    """
 
     quantity: dict[str, float]
     diversity: dict[str, Estimate]
@@ -60,13 +64,20 @@ class CorpusFigures:
 
 
 def corpus_figures(
-    files: Sequence[Path], *, segment_tokens: int = 2000, seconds: str | None = None, score: str | None = None, chunk: int = CHUNK,
+    files: Sequence[Path],
+    *,
+    segment_tokens: int = 2000,
+    seconds: str | None = None,
+    score: str | None = None,
+    chunk: int = CHUNK,
     where: Mapping[str, str] | None = None,
-) -> CorpusFigures:  # fmt: skip
+) -> CorpusFigures:
     """Figures of all rows of these Parquet files.
 
-    They have columns ``id`` (a hash) and ``text``, and where they are named columns of ``seconds`` and of a ``score``.
-    ``where`` (column -> value) leaves out the others; a file without such a column has it everywhere. Raises ValueError for a segment of fewer than three tokens.
+    The files have columns ``id`` (a hash) and ``text``; ``seconds`` and ``score`` name further ones. ``where``
+    (column -> value) leaves out the other rows; a file without such a column has the value everywhere.
+
+    Raises ValueError for a segment of fewer than three tokens.
     """
     if segment_tokens < 3:
         raise ValueError(f"corpus_figures: a segment needs at least 3 tokens, got {segment_tokens}")
@@ -110,11 +121,13 @@ def corpus_figures(
     return CorpusFigures(
         quantity={"annotations": float(count), "hours": hours, "tokens": float(tokens)},
         diversity={
-            "distinct_1": distinct_1.estimate(), "distinct_3": distinct_3.estimate(), "vocabulary": vocabulary.estimate(),
+            "distinct_1": distinct_1.estimate(),
+            "distinct_3": distinct_3.estimate(),
+            "vocabulary": vocabulary.estimate(),
             "unique": Estimate(value=different, low=different - error, high=different + error, n=count),
         },
         quality={score: quality.estimate()} if score else {},
-    )  # fmt: skip
+    )
 
 
 def in_order_of_ids(frames: Iterable[pl.DataFrame], count: int, folder: Path, *, rows: int = CHUNK) -> list[Path]:
@@ -145,12 +158,12 @@ def _chunks(files: Sequence[Path], columns: list[str], size: int) -> Iterator[pl
         with pq.ParquetFile(file) as parquet:
             present = [column for column in columns if column in parquet.schema_arrow.names]
             for batch in parquet.iter_batches(batch_size=size, columns=present):
-                found = pl.from_arrow(batch)
-                assert isinstance(found, pl.DataFrame)
-                yield found
+                frame = pl.from_arrow(batch)
+                assert isinstance(frame, pl.DataFrame)
+                yield frame
 
 
-def _triples(segments: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _triples(segments: UInt[np.ndarray, "S T"]) -> UInt[np.ndarray, "S T-2"]:
     """A number for each three words in a row; equal ones for equal words, different ones but for a chance of 2^-64."""
     with np.errstate(over="ignore"):
         a, b, c = segments[:, :-2], segments[:, 1:-1], segments[:, 2:]
@@ -158,7 +171,7 @@ def _triples(segments: NDArray[np.uint64]) -> NDArray[np.uint64]:
         return mixed * np.uint64(0x94D049BB133111EB)
 
 
-def _different(rows: NDArray[np.uint64]) -> NDArray[np.float64]:
+def _different(rows: UInt[np.ndarray, "S T"]) -> Float[np.ndarray, " S"]:
     """How many different values each row has."""
     if not rows.size:
         return np.zeros(len(rows))

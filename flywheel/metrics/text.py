@@ -1,4 +1,7 @@
-"""Scores of one text against another, and of how varied many texts are. Words are lower-case runs of letters and digits."""
+"""Scores of one text against another, and of how varied many texts are.
+
+Words are lower-case runs of letters and digits.
+"""
 
 from __future__ import annotations
 
@@ -7,41 +10,45 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float
 
 _WORD = re.compile(r"[^\W_]+")
 
 
 def words(text: str) -> list[str]:
+    """The words of a text, in lower case."""
     return _WORD.findall(text.lower())
 
 
 def token_f1(text: str, reference: str) -> float:
     """F1 of the two bags of words, in [0, 1]; 1 where both are empty (as in SQuAD, Rajpurkar et al. 2016)."""
-    said, meant = Counter(words(text)), Counter(words(reference))
-    if not said or not meant:
-        return float(said == meant)
-    hits = (said & meant).total()
-    return 2.0 * hits / (said.total() + meant.total())
+    written, wanted = Counter(words(text)), Counter(words(reference))
+    if not written or not wanted:
+        return float(written == wanted)
+    hits = (written & wanted).total()
+    return 2.0 * hits / (written.total() + wanted.total())
 
 
 def rouge_l(text: str, reference: str) -> float:
     """F1 of the longest common subsequence of words (Lin 2004, ROUGE-L with beta 1), in [0, 1]."""
-    said, meant = words(text), words(reference)
-    if not said or not meant:
-        return float(said == meant)
-    best = [0] * (len(meant) + 1)
-    for word in said:
+    written, wanted = words(text), words(reference)
+    if not written or not wanted:
+        return float(written == wanted)
+    best = [0] * (len(wanted) + 1)
+    for word in written:
         diagonal = 0
-        for index, other in enumerate(meant, 1):
+        for index, other in enumerate(wanted, 1):
             above = best[index]
             best[index] = diagonal + 1 if word == other else max(above, best[index - 1])
             diagonal = above
-    return 2.0 * best[-1] / (len(said) + len(meant))
+    return 2.0 * best[-1] / (len(written) + len(wanted))
 
 
 def segments(texts: Sequence[str], size: int, seed: int) -> list[list[str]]:
-    """All words in a shuffled order of the texts, cut into segments of ``size``; a shorter rest is left out, unless it is all."""
+    """All words in a shuffled order of the texts, cut into segments of ``size``.
+
+    A shorter rest is left out, unless it is all.
+    """
     order = np.random.default_rng(seed).permutation(len(texts))
     stream = [word for index in order for word in words(texts[index])]
     whole = [stream[start : start + size] for start in range(0, len(stream) - size + 1, size)]
@@ -54,7 +61,7 @@ def distinct(segment: Sequence[str], n: int) -> float:
     return len(set(grams)) / len(grams) if grams else 0.0
 
 
-def uniqueness(texts: Sequence[str]) -> NDArray[np.float64]:
-    """For each text one over how often it stands there; the mean is the share of different texts."""
+def uniqueness(texts: Sequence[str]) -> Float[np.ndarray, " N"]:
+    """One over each text's number of occurrences, (N,); the mean is the share of different texts."""
     counts = Counter(texts)
     return np.array([1.0 / counts[text] for text in texts], dtype=np.float64)

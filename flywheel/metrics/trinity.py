@@ -42,7 +42,7 @@ def diversity(
 def reference_quality(
     texts: Sequence[str], references: Sequence[str], *, resamples: int = 2000, seed: int = 0
 ) -> dict[str, Estimate]:
-    """token F1 and ROUGE-L of each text against what people made of it."""
+    """Mean token F1 and ROUGE-L of texts against people's versions of them. Raises ValueError for unequal lengths."""
     pairs = list(zip(texts, references, strict=True))
     return {
         "token_f1": mean_estimate([token_f1(a, b) for a, b in pairs], resamples=resamples, seed=seed),

@@ -11,7 +11,10 @@ from noise_control.losses._quantile import RunningQuantile
 
 
 class Truncation(TokenLoss):
-    """Drops ``share`` by the running quantile of values up to ``top``; share 0 and the first ``warmup_steps`` drop none."""
+    """Drops ``share`` by the running quantile of values up to ``top``.
+
+    Share 0 and the first ``warmup_steps`` drop none.
+    """
 
     def __init__(self, name: str, top: float, share: float, warmup_steps: int, memory_steps: float) -> None:
         check_shares(name, share=share)

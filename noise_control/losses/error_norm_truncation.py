@@ -28,8 +28,9 @@ class _ErrorNormTruncation(Truncation):
 
 
 def error_norm_truncation(share: float = 0.1, warmup_steps: int = 50, memory_steps: float = 50.0) -> TokenLoss:
-    r"""Weight 0 on tokens whose $\lVert q - e_w \rVert_2 = \sqrt{1 - 2 q_w + \sum_v q_v^2}$ is among the ``share`` highest of
-    late, 1 on others (Li et al. 2023).
+    r"""Weight 0 on tokens whose error norm is among the ``share`` highest of late, 1 on others (Li et al. 2023).
+
+    The norm is $\lVert q - e_w \rVert_2 = \sqrt{1 - 2 q_w + \sum_v q_v^2}$.
 
     A token is dropped where the model is both wrong and sure, not where it is merely unsure. ``share`` 0 is maximum
     likelihood, as are the first ``warmup_steps``. Returns ``(N,)``, unreduced. Raises ValueError outside [0, 1].

@@ -24,7 +24,7 @@ class _Gce(TokenLoss):
 def gce(power: float = 0.7) -> TokenLoss:
     r"""Weight $q_w^k$ on $-\log q_w$, detached: the gradient of $(1 - q_w^k)/k$ (Zhang and Sabuncu 2018, their L_q).
 
-    The value is the weighted likelihood, not theirs; the gradient is. k -> 0 is maximum likelihood, k = 1 the one-hot total
+    The gradient is theirs; the value is the weighted likelihood. k -> 0 is maximum likelihood, k = 1 the one-hot total
     variation. Returns ``(N,)``, unreduced. Raises ValueError outside [0, 1].
     """
     check_shares("gce", power=power)

@@ -19,9 +19,10 @@ class _LabelSmoothing(TokenLoss):
 
 
 def label_smoothing(amount: float = 0.1) -> TokenLoss:
-    r"""$(1-s)(-\log q_w) + \frac{s}{V}\sum_v (-\log q_v)$, over the words that are not masked out (Szegedy et al. 2016).
+    r"""$(1-s)(-\log q_w) + \frac{s}{V}\sum_v (-\log q_v)$, over words not masked out (Szegedy et al. 2016).
 
-    0 is cross-entropy; 1 asks for the uniform distribution. Returns ``(N,)``, unreduced. Raises ValueError outside [0, 1].
+    0 is cross-entropy; 1 asks for the uniform distribution. Returns ``(N,)``, unreduced. Raises ValueError for
+    an amount outside [0, 1].
     """
     check_shares("label_smoothing", amount=amount)
     return _LabelSmoothing(amount)

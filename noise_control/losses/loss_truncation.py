@@ -42,10 +42,11 @@ class _LossTruncation(Truncation):
 
 
 def loss_truncation(share: float = 0.3, warmup_steps: int = 50, memory_steps: float = 50.0) -> TokenLoss:
-    r"""Weight 0 on sequences whose mean $-\log q$ is among the ``share`` highest of late, 1 on others (Kang and Hashimoto
-    2020; the released code's ring buffer is a decayed histogram here, which ranks can add up).
+    r"""Weight 0 on sequences whose mean $-\log q$ is among the ``share`` highest of late, 1 on others.
 
-    ``share`` is the noise rate, which this loss must be told; 0 is maximum likelihood, as are the first ``warmup_steps``.
+    Kang and Hashimoto 2020; the released code's ring buffer is a decayed histogram here, which ranks can add up.
+
+    ``share`` is the noise rate, which somebody must set; 0 is maximum likelihood, as are the first ``warmup_steps``.
     Returns ``(N,)``, unreduced. Raises ValueError outside [0, 1].
     """
     return _LossTruncation("loss_truncation", _TOP_NATS, share, warmup_steps, memory_steps)

@@ -35,9 +35,9 @@ class _Tailr(TokenLoss):
 def tailr(gamma: float, floor: float = 0.0, warmup_steps: int = 0, smoothing: float = 0.0) -> TokenLoss:
     r"""Weight $w = \max(m, q / (\gamma + (1-\gamma) q))$ on each token's $-\log q$, w detached (Ji et al. 2023, code).
 
-    gamma -> 0 is maximum likelihood, gamma = 1 with m = 0 is total variation; ``floor`` is m. Over ``warmup_steps`` gamma
-    rises linearly from 0. ``smoothing`` is the unweighted share of the uniform distribution. Returns ``(N,)``, unreduced.
-    Raises ValueError outside [0, 1].
+    gamma -> 0 is maximum likelihood, gamma = 1 with m = 0 is total variation; ``floor`` is m. Over ``warmup_steps``
+    gamma rises linearly from 0. ``smoothing`` is the unweighted share of the uniform distribution. Returns ``(N,)``,
+    unreduced. Raises ValueError outside [0, 1].
     """
     check_shares("tailr", gamma=gamma, floor=floor, smoothing=smoothing)
     if warmup_steps < 0:

@@ -1,9 +1,10 @@
-"""Texts that stand too often: what a source repeats and people do not. Shape suffix: K kinds of text."""
+"""Texts that stand too often: those that a source repeats and people do not. Shape suffix: K kinds of text."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from scipy.stats import beta
 from torch import Tensor
 
@@ -11,11 +12,13 @@ from torch import Tensor
 _LEVEL = 1e-3
 
 
-def too_often(source_K: Tensor, num_rows: float, people_K: Tensor) -> Tensor:
+def too_often(source_K: Float[Tensor, " K"], num_rows: float, people_K: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
     r"""The share of each text's occurrences that is too much, (K,) in [0, 1]; ours, ``docs/theory.md`` 4.6.
 
-    ``source_K`` are counts of a source's texts (any scale), made of ``num_rows`` rows; ``people_K`` people's, of as many texts as
-    they add up to. 0 unless the lower Clopper-Pearson bound of the source's share is above the upper one of people's; then
+    ``source_K`` are counts of a source's texts (any scale), made of ``num_rows`` rows. ``people_K`` are people's, of as
+    many texts as they add up to.
+
+    0 unless the lower Clopper-Pearson bound of the source's share is above the upper one of people's. Then
     $1 - \hat h/\hat s$ with $\hat h = (k + 1/2)/(H + 1)$, H the number of people's texts.
     """
     out, num_people = torch.zeros_like(source_K), float(people_K.sum())

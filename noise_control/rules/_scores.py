@@ -28,8 +28,8 @@ LEAST_RATE = 0.02
 #: Shares of the noise that may be in words rather than in whole texts.
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 #: Nats per text by which wrong texts must explain the scores better than noise words do, for what fitting alone gains:
-#: a part for the normals' misfit, and a little for each part in words, so that of equal explanations the simple one wins.
-#: A third part, for the chance in people's texts, is the caller's.
+#: a part for the normals' misfit, and a little for each part in words, so that of equal explanations the simple one
+#: wins. A third part, for the chance in people's texts, is the caller's.
 _PRICE, _SHARE_PRICE = 0.05, 0.01
 #: The first part grows with the rate that words alone would have to explain, up to here: without noise there is no
 #: misfit of it.
@@ -134,7 +134,7 @@ def explanations(
     price = chance + _PRICE * min(1.0, total / _FULL_PRICE_RATE)
     for share in shares:
         right = people.normal(share * total)
-        # EM goes where it starts: from wrong texts far off, and from each rate that would move the mean as far as it is.
+        # EM goes where it starts: from wrong texts far off, and from each rate that would move the mean as far.
         moved = right[0] - float((scores_K * CENTRES).sum() / scores_K.sum())
         starts = [(0.3, right[0] - 2 * right[1])]
         starts += [(rate, right[0] - moved / rate) for rate in _START_RATES if moved > 0]

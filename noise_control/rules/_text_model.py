@@ -80,7 +80,7 @@ class Words:
 
 @dataclass(frozen=True, kw_only=True)
 class TextCounts(Tables):
-    """Counts of words, of words by the word before and by place, of visits of rows and texts, and of suspected words."""
+    """Counts of words, of words by the word before and by place, of visits of rows and texts, of suspected words."""
 
     words: Float[Tensor, "*G V"] = field(metadata=saved("words", "vocabulary"))
     before: Float[Tensor, "*G V+1"] = field(metadata=saved("before", "contexts"))

@@ -1,4 +1,4 @@
-r"""Whole captions that are wrong, and wrong words within right ones: a two-level mixture measured against people's texts.
+r"""Wrong captions, and wrong words within right ones: a two-level mixture measured against people's texts.
 
 Ours; derivation, guarantees and limits in ``docs/theory.md``, sections 4 to 6. Symbols: q the model, w the target, m a
 text-only bigram model of the group's texts, n the group's noise words, $\epsilon$ the share of noise words in right
@@ -288,8 +288,9 @@ def mixture(
     r"""Trust in a word times trust in its text: $\omega_t = r_i\, q_t/(q_t + a_t)$ (ours).
 
     $a_t = \epsilon n_w/(1-\epsilon)$ comes from the group's measured noise words. $r_i$ is the posterior that the text
-    belongs to its picture, from its mean evidence for the picture against a text-only model. $\epsilon$, n and the share
-    of wrong texts are measured against people's texts; they are zero before two looks at them and for ``warmup_steps``.
+    belongs to its picture, from its mean evidence for the picture against a text-only model. $\epsilon$, n and the
+    share of wrong texts are measured against people's texts; they are zero before two looks at them and for
+    ``warmup_steps``.
 
     ``decay`` is the counts' memory per step, ``noise_max`` bounds both rates, ``levels`` is ``both``, ``words`` or
     ``texts``, ``buckets`` the slots of the text-only model's tables (8 bytes each, per group).

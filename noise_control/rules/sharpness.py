@@ -33,7 +33,11 @@ def target_gamma(noise_rate: Float[Tensor, "*#N"], sharpness: Float[Tensor, "*#N
 
 
 class Sharpness(AdaptiveRule):
-    """State: for each group and for people's tokens the decayed sums of q and c, and their count (float64, on the CPU)."""
+    """TaiLr with a gamma per token, from the group's noise rate and the model's sharpness.
+
+    Its state are the decayed sums of q and c and their count, of each group and of people's tokens (float64, on the
+    CPU).
+    """
 
     wants_sharpness = True
 
@@ -92,7 +96,8 @@ class Sharpness(AdaptiveRule):
         logits = widened(logits_NV[live].detach())
         q = logits.log_softmax(-1).gather(1, target_N[live, None])[:, 0].exp()
         values = torch.stack([q.sum(), sharpness_of(logits).sum(), q.new_tensor(float(len(q)))])
-        # The same decay per step as the groups', whatever the distance between looks: then its bias cancels in the ratio.
+        # The same decay per step as the groups', whatever the distance between looks: then its bias cancels in the
+        # ratio.
         self._human = self._human * self.decay ** (self._steps - self._human_step) + values.double().cpu()
         self._human_step = self._steps
 

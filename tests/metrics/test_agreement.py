@@ -16,7 +16,10 @@ def different(a: object, b: object) -> float:
 
 
 def test_alpha_of_krippendorffs_own_example() -> None:
-    """Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", example C, nominal: .743 (12 units, 4 observers, gaps)."""
+    """Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", example C, nominal.
+
+    .743 (12 units, 4 observers, gaps).
+    """
     table = [
         [1, 2, 3, 3, 2, 1, 4, 1, 2, None, None, None],
         [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, None, 3],

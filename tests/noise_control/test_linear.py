@@ -89,9 +89,13 @@ def test_chunks_end_with_sequences_where_they_fit() -> None:
     def spans(lengths: list[int], rows: int) -> tuple[list[tuple[int, int]], bool]:
         sequence = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
         job = _Job(
-            target_N=torch.zeros(len(sequence), dtype=torch.long), loss=losses.build("adatailr"), soft_cap=None,
-            context=TokenContext(sequence_N=sequence), rows=rows, reduction="sum",
-        )  # fmt: skip
+            target_N=torch.zeros(len(sequence), dtype=torch.long),
+            loss=losses.build("adatailr"),
+            soft_cap=None,
+            context=TokenContext(sequence_N=sequence),
+            rows=rows,
+            reduction="sum",
+        )
         found, whole = job.spans()
         return [(s.start, s.stop) for s in found], whole
 

@@ -232,10 +232,18 @@ def test_error_norm_truncation_keeps_the_unsure_and_drops_the_wrong_and_sure() -
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("gce", {"power": 1.2}), ("label_smoothing", {"amount": -0.1}), ("loss_truncation", {"share": float("nan")}),
-     ("error_norm_truncation", {"warmup_steps": -1}), ("adatailr", {"floor": -0.2}), ("adatailr", {"noise_max": 2.0}),
-     ("adatailr", {"warmup_steps": -1}), ("adatailr", {"levels": "some"}), ("adatailr", {"rule": "sharpness", "decay": 1.5})],
-)  # fmt: skip
+    [
+        ("gce", {"power": 1.2}),
+        ("label_smoothing", {"amount": -0.1}),
+        ("loss_truncation", {"share": float("nan")}),
+        ("error_norm_truncation", {"warmup_steps": -1}),
+        ("adatailr", {"floor": -0.2}),
+        ("adatailr", {"noise_max": 2.0}),
+        ("adatailr", {"warmup_steps": -1}),
+        ("adatailr", {"levels": "some"}),
+        ("adatailr", {"rule": "sharpness", "decay": 1.5}),
+    ],
+)
 def test_values_out_of_range(name: str, arguments: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"need|must be"):
         losses.build(name, **arguments)

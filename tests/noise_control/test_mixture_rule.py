@@ -35,7 +35,10 @@ def noisy(texts: torch.Tensor, kind: str, rate: float, generator: torch.Generato
 
 
 def look(loss: Any, logits: torch.Tensor, target: torch.Tensor, sequence: torch.Tensor) -> None:
-    """Show people's texts, and the same with noise words in them; the logits of this table do not depend on earlier words."""
+    """Show people's texts, and the same with noise words in them.
+
+    The logits of this table do not depend on earlier words.
+    """
     loss.observe_human(logits, target, TokenContext(sequence_N=sequence))
     for group, replaced in loss.corrupted(target, TokenContext(sequence_N=sequence)):
         loss.observe_corrupted(
@@ -46,7 +49,10 @@ def look(loss: Any, logits: torch.Tensor, target: torch.Tensor, sequence: torch.
 def taught(
     kind: str, rate: float, *, steps: int = 200, people: bool = True, groups: int = 1, seed: int = 1, **arguments: Any
 ) -> tuple[Mixture, torch.Tensor]:
-    """A table taught by adatailr; the loss, and the table's distance to the truth. With two groups, the second is clean."""
+    """A table taught by adatailr; the loss, and the table's distance to the truth.
+
+    With two groups, the second is clean.
+    """
     generator, p = torch.Generator().manual_seed(seed), clean()
     loss = losses.build("adatailr", buckets=1 << 12, **arguments)
     assert isinstance(loss, Mixture)

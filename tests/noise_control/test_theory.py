@@ -59,7 +59,10 @@ def test_sequence_bound() -> None:
 
 
 def test_l2_decomposition_and_bounds() -> None:
-    """1.3 over 3,000 draws: identity, the best gamma against a grid, the Brier identity, the linear bound; pooled too."""
+    """1.3 over 3,000 draws: identity, the best gamma against a grid, the Brier identity, the linear bound.
+
+    Pooled too.
+    """
     p, q = dirichlet(3000, 6), dirichlet(3000, 6)
     onehot, grid = torch.eye(6, dtype=torch.float64), torch.linspace(0, 1, 101, dtype=torch.float64)
     b, v = ((q - p) ** 2).sum(-1), 1 - (p**2).sum(-1)
@@ -107,7 +110,10 @@ def test_robustness_bound() -> None:
 
 
 def test_posterior_weights_are_exact_for_any_noise() -> None:
-    """4.1: with the true rate and noise words the gradient vanishes at the clean conditional, overlapping noise or not."""
+    """4.1.
+
+    With the true rate and noise words the gradient vanishes at the clean conditional, overlapping noise or not.
+    """
     for _ in range(200):
         p, n = dirichlet(8), dirichlet(8)
         rate = 0.9 * torch.rand((), generator=GENERATOR, dtype=torch.float64)
@@ -142,7 +148,10 @@ def test_total_rate_is_exact_at_any_model() -> None:
 
 
 def test_corrupted_moments() -> None:
-    """4.3: what is put on people's texts is the group's noise at its rate; between none and that rate moments go in proportion."""
+    """4.3: what is put on people's texts is the group's noise at its rate.
+
+    Between none and that rate moments go in proportion.
+    """
     loss = losses.build("adatailr", warmup_steps=0, buckets=1 << 10)
     noise = torch.tensor([0.5, 0.3, 0.2, 0, 0, 0, 0, 0], dtype=torch.float64)
     sequence = torch.arange(500).repeat_interleave(8)
@@ -164,8 +173,10 @@ def test_corrupted_moments() -> None:
 
 
 def test_right_texts_are_rarely_held_to_stand_too_often() -> None:
-    """4.6: of the texts of a source that says what people say, in how many of 400 draws any is doubted; and the share of a phrase
-    that people never say."""
+    """4.6: of a source that says what people say, in how many of 400 draws any text is doubted.
+
+    And the share of a phrase that people never say.
+    """
     share = torch.tensor([0.3, 0.2, 0.15, 0.1, *[0.25 / 40] * 40], dtype=torch.float64)
     doubted = 0
     for _ in range(400):
@@ -184,7 +195,10 @@ def test_right_texts_are_rarely_held_to_stand_too_often() -> None:
 
 
 def test_a_steady_rise_is_no_noise() -> None:
-    """4.5: clean texts under a model that grows surer at every step; set against the last look alone they would look noisy."""
+    """4.5: clean texts under a model that grows surer at every step.
+
+    Set against the last look alone they would look noisy.
+    """
     generator = torch.Generator().manual_seed(3)
     words = torch.randn(10, 20, generator=generator, dtype=torch.float64) * 3
     loss = losses.build("adatailr", warmup_steps=0, buckets=1 << 10)

@@ -145,8 +145,11 @@ def test_an_epoch_over_many_rows_takes_few_bytes_of_each(tmp_path: Path) -> None
     for count in (50_000, 250_000):
         done = subprocess.run(
             [sys.executable, "-c", EPOCH, str(tmp_path / "examples.arrow"), str(count)],
-            capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
         bytes_of.append([int(number) for number in done.stdout.split()])
     during, peak = ((more - few) / 200_000 for few, more in zip(*bytes_of, strict=True))
     assert during <= 100, bytes_of

@@ -144,7 +144,8 @@ if way == "ddp":
     weight = model.head.weight.detach()
 else:
     import deepspeed
-    config = {"train_micro_batch_size_per_gpu": 3, "zero_optimization": {"stage": int(way), "stage3_param_persistence_threshold": 0},
+    zero = {"stage": int(way), "stage3_param_persistence_threshold": 0}
+    config = {"train_micro_batch_size_per_gpu": 3, "zero_optimization": zero,
               "zero_allow_untested_optimizer": True}
     engine, *_ = deepspeed.initialize(model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.5), config=config)
     for _ in range(3):
@@ -171,10 +172,29 @@ def test_two_ranks_train_as_one(way: str, tmp_path: Path) -> None:
     worker.write_text(WORKER)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0", "--rdzv_backend", "c10d",
-         "--rdzv_endpoint", "localhost:0", str(worker), way, str(Path(__file__).parent), str(tmp_path / "weight.pt")],
-        env=environment, capture_output=True, text=True, timeout=500, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--nproc_per_node",
+            "2",
+            "--master_port",
+            "0",
+            "--rdzv_backend",
+            "c10d",
+            "--rdzv_endpoint",
+            "localhost:0",
+            str(worker),
+            way,
+            str(Path(__file__).parent),
+            str(tmp_path / "weight.pt"),
+        ],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     model = Tiny()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)

@@ -68,9 +68,17 @@ def test_two_steps_with_a_loss_from_an_entry_point(tmp_path: Path) -> None:
     vlm, builder = fresh()
     sink = Sink()
     result = trainers.pretrain(
-        vlm, builder, config.pretrain, config.loss, data(), tmp_path / "model",
-        precision="auto", sink=sink, held_out=None, human=None,
-    )  # fmt: skip
+        vlm,
+        builder,
+        config.pretrain,
+        config.loss,
+        data(),
+        tmp_path / "model",
+        precision="auto",
+        sink=sink,
+        held_out=None,
+        human=None,
+    )
     assert result.steps == 2
     assert result.figures == {"calls": 2.0, "steps": 2.0}
     assert len(result.row_weight) == 8

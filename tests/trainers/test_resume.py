@@ -1,4 +1,7 @@
-"""Killed and resumed, a training ends as one that was not: weights, loss, and the weights of rows that become signals."""
+"""Killed and resumed, a training ends as one that was not.
+
+Weights, loss, and the weights of rows that become signals.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,10 @@ def stop() -> None:
 
 
 def test_rows_seen_before_a_kill_keep_their_weights(tmp_path: Path) -> None:
-    """Twenty rows, four steps of five: each row is seen once, half of them before the checkpoint that is gone on from."""
+    """Twenty rows, four steps of five.
+
+    Each row is seen once, half of them before the checkpoint that is gone on from.
+    """
     rows = examples(20, "g")
     whole, _, wanted = trained(tmp_path / "whole", losses.build("dft"), 4, rows)
     with pytest.raises(Killed):

@@ -29,9 +29,14 @@ def test_hints_are_held_back_as_often_as_asked_and_never_give_the_answer_away() 
     assert shown == pytest.approx(0.7, abs=0.05)
     assert many.prompt_text(3, 1) == many.prompt_text(3, 1)
     leaking = TrainingSet(
-        examples=[Example(clip_id="1", text="the answer", prompt_texts={"transcript": "the answer", "previous": "other"})],
-        input=picture, prompt=PROMPT, dropout={}, seed=0,
-    )  # fmt: skip
+        examples=[
+            Example(clip_id="1", text="the answer", prompt_texts={"transcript": "the answer", "previous": "other"})
+        ],
+        input=picture,
+        prompt=PROMPT,
+        dropout={},
+        seed=0,
+    )
     assert leaking.prompt_text(0, 0) == "P: other\nDescribe."
 
 
@@ -72,9 +77,17 @@ def test_pretraining_leaves_the_vision_tower_alone(tmp_path: Path) -> None:
     before = weights(vlm)
     config = parse_config({"pretrain": {"num_steps": 2, "batch_size": 4}})
     result = trainers.pretrain(
-        vlm, builder, config.pretrain, config.loss, data(), tmp_path / "model",
-        precision="auto", sink=Sink(), held_out=data(3), human=data(2, group="human"),
-    )  # fmt: skip
+        vlm,
+        builder,
+        config.pretrain,
+        config.loss,
+        data(),
+        tmp_path / "model",
+        precision="auto",
+        sink=Sink(),
+        held_out=data(3),
+        human=data(2, group="human"),
+    )
     after = weights(vlm)
     assert all(torch.equal(before[n], after[n]) for n in before if ".visual." in n)
     assert any(not torch.equal(before[n], after[n]) for n in before if ".visual." not in n)
@@ -122,7 +135,10 @@ def test_gradient_checkpointing_changes_no_number(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_look_shows_peoples_texts_noise_on_them_and_held_out_ones(tmp_path: Path) -> None:
-    """In eval mode, in this order; noise stands in the input as it does in the targets, or a wrong word would confuse nobody."""
+    """In eval mode, in this order.
+
+    Noise stands in the input as it does in the targets, or a wrong word would confuse nobody.
+    """
     vlm, builder = fresh()
     loss, seen = losses.build("adatailr", warmup_steps=0), Counter[str]()
     inputs: list[torch.Tensor] = []
@@ -149,7 +165,7 @@ def test_a_look_shows_peoples_texts_noise_on_them_and_held_out_ones(tmp_path: Pa
     sink = Sink()
     result = train(
         vlm, builder, data(), loss, plan, tmp_path, sink=sink, label="t", human=data(4, 0.0, "human"), held_out=data(3)
-    )  # fmt: skip
+    )
     # Before the first step no word of the group is known.
     assert (seen["observe_human"], seen["observe_source"]) == (12, 9)
     assert seen["observe_corrupted"] in (4, 8), "at the second look; at the third if noise was found"
