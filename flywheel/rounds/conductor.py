@@ -24,12 +24,12 @@ def run_round(context: RoundContext, *, until: str | None = None) -> dict[str, A
     the state has beside: ``verdict`` and ``alarms``, or ``stage``. ``waiting`` is ``{"round", "have", "wanted"}`` in that
     state. Raises UserError for an unknown stage.
     """
-    _check_before(context)
-    baseline(context)
     round = current_round(context.workspace)
     order = order_of(context.workspace, round)
     if until is not None and until not in order:
         raise UserError(f"--until {until}: unknown stage. There are {', '.join(order)}.")
+    _check_before(context)
+    baseline(context)
     context.workspace.begin_round(round, order)
     for stage in order[: order.index(until) + 1 if until else None]:
         if context.workspace.stage(round, stage)[0] == DONE:

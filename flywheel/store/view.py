@@ -187,6 +187,8 @@ class View:
 
     def stamp(self) -> tuple[object, ...]:
         """Numbers that change with whatever decides on the current texts: records, corrections, gold, people."""
+        if self.snapshot is not None:
+            return (self.snapshot.round, self.snapshot.position, self.snapshot.corrections_sha256)
         tables = (schema.shards, schema.corrections, schema.gold, schema.exclusions, schema.champions, schema.takedowns)
         queries: list[sql.Select[Any]] = [sql.select(sql.func.count()).select_from(table) for table in tables]
         queries += [

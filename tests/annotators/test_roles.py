@@ -67,7 +67,7 @@ def test_a_text_model_is_asked_about_texts(make_workspace: Make, corpus: Path, t
     file = prompt_file(tmp_path, "judge", "inputs: []\nmodel: judge")
     context = filled(make_workspace, corpus, f"models.judge.folder={folder}", f"annotate.also=[{file}]")
     prompt = context.extra_prompts[0]
-    clips = list(context.split("train"))[:3]
+    clips = list(context.split("test"))[:3]
     tasks = [Task(clip_id=c.id, uri=c.uri, prompt=f"{c.transcript} {prompt.instruction}") for c in clips]
     asking = Asking.of(context.config.annotate, prompt, keep_unhealthy=True)
     before = context.workspace.cache.decodes

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 from flywheel.cli import app
 from flywheel.core.errors import GateRefused
 from flywheel.store import Workspace
-from flywheel.store.database import SCHEMA_VERSION
+from flywheel.store.schema import VERSION
 from tests.fixtures.old_workspaces import (
     ARCHIVES,
     RECIPES,
@@ -81,7 +81,7 @@ def test_an_old_workspace_is_brought_to_the_new_layout_once(name: str, tmp_path:
     assert layout_of(folder)[0] == expected(name)["layout"] == 3
     Workspace.open(folder).database.close()
     first = layout_of(folder)
-    assert first[0] == SCHEMA_VERSION
+    assert first[0] == VERSION
     workspace = Workspace.open(folder)
     assert workspace.clips().height == len(expected(name)["clips"])
     assert all(Path(uri).exists() for uri in workspace.clips()["uri"])

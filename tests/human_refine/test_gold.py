@@ -10,8 +10,9 @@ import pytest
 
 from flywheel.demo import Oracle
 from flywheel.rounds import RoundContext
-from flywheel.rounds.stages import num_corrections, training_examples
-from flywheel.rounds.texts import SourceChoice, Texts
+from flywheel.rounds.mix import training_examples
+from flywheel.rounds.stages.review import num_corrections
+from flywheel.rounds.texts import CurrentTexts, SourceChoice
 from flywheel.store import Workspace
 from human_refine import import_gold
 from human_refine.effort import effort
@@ -68,7 +69,7 @@ def test_gold_names_who_does_not_look(half_gold: Workspace, corpus: Path) -> Non
     assert scores["lazy"].right == 0, "the fake engine's texts are wrong"
     assert scores["lazy"].high < 1
     assert scores["lazy"].f1 == scores["lazy"].f1_before < 0.7
-    texts = Texts(half_gold)
+    texts = CurrentTexts(half_gold)
     assert not set(texts.human) & set(gold)
     assert not {
         e.clip_id

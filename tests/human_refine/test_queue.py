@@ -17,10 +17,9 @@ import pytest
 from flywheel.core.registry import Registry
 from flywheel.core.types import Annotation, Clip, Correction, Verdict, content_id, standing
 from flywheel.metrics import token_f1
-from flywheel.rounds import RoundContext
 from flywheel.rounds.takedown import take_down
 from flywheel.store import Workspace, parts
-from flywheel.store.records import SCHEMAS
+from flywheel.store.columns import SCHEMAS
 from human_refine import export_queue, import_corrections, import_gold, signals
 from human_refine.effort import effort
 from human_refine.gold import add_gold
@@ -174,7 +173,7 @@ def test_a_look_gives_what_a_new_start_gives(workspace: Workspace) -> None:
 
     def take_away() -> None:
         with workspace.lock():
-            take_down(RoundContext(workspace), ["c8"], "asked for")
+            take_down(workspace, ["c8"], "asked for", rewrite=lambda: None)
 
     steps: list[Callable[[], None]] = [
         lambda: None,
@@ -261,7 +260,7 @@ def test_a_text_that_is_taken_down_is_gone_at_once(workspace: Workspace) -> None
     waits = order_of(service.queue)[1][0]
     clips = [shown["clip_id"], f"c{waits.split('-')[1]}"]
     with workspace.lock():
-        take_down(RoundContext(workspace), clips, "asked for")
+        take_down(workspace, clips, "asked for", rewrite=lambda: None)
     request = SaveRequest(annotation_id=shown["annotation_id"], verdict="accept", save_id="0123456789", base="")
     with pytest.raises(Gone):
         service.save("ann", request)

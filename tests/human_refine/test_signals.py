@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from flywheel.rounds.annotate import write_texts
 
 from flywheel.core.types import Correction
 from flywheel.ingest import ingest
 from flywheel.rounds import RoundContext
-from flywheel.rounds.stages import embed
+from flywheel.rounds.stages.annotate import embed
 from flywheel.store import Workspace
 from human_refine.media import Proxies
 from human_refine.queue import Queue
@@ -50,7 +49,7 @@ def test_what_is_like_what_people_saw_comes_last(make_workspace: Make, corpus: P
     with w.lock():
         ingest(w, [str(corpus / "corpus")])
         context = RoundContext(w)
-        write_texts(context, context.split("train"), by=0, round=1)
+        context.ask(context.split("train"), by=0, round=1)
         assert embed(context) == len(context.split("train"))
         assert embed(context) == 0, "made once"
     vectors = dict(w.records.read("embeddings").select("clip_id", "vector").iter_rows())
@@ -87,7 +86,7 @@ def test_the_same_clip_is_the_same_point(make_workspace: Make, corpus: Path) -> 
         ingest(w, [str(corpus / "corpus")])
     context = RoundContext(w)
     vlm = context.load(context.base)
-    pictures = [context.picture(c) for c in sorted(context.clips)[:6]]
+    pictures = [context.input(c) for c in sorted(context.clips)[:6]]
     together = clip_embeddings(vlm, context.builder(vlm.processor), pictures, "What happens?")
     alone = clip_embeddings(vlm, context.builder(vlm.processor), pictures, "What happens?", batch_size=1)
     assert together.shape[0] == 6
@@ -126,7 +125,7 @@ def test_a_queue_without_embeddings_is_random(make_workspace: Make, corpus: Path
     with w.lock():
         ingest(w, [str(corpus / "corpus")])
         context = RoundContext(w)
-        write_texts(context, context.split("train"), by=0, round=1)
+        context.ask(context.split("train"), by=0, round=1)
     places = list(Queue(w).places())
     assert {place.why for place in places} == {"random"}
     assert len(places) == w.annotations(round=1).filter(pl.col("kind") == "caption").height

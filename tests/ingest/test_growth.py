@@ -18,8 +18,9 @@ from flywheel.ingest import files as reads
 from flywheel.ingest import ingest, intake, sources
 from flywheel.ingest.files import Files
 from flywheel.ingest.sources import items
+from flywheel.rounds.takedown import take_down
 from flywheel.store import Workspace
-from flywheel.store import database as db
+from flywheel.store import schema as db
 
 Make = Callable[..., Workspace]
 FILES = Path(__file__).parent / "before"
@@ -182,12 +183,9 @@ def taken_in(make_workspace: Make, folder: Path) -> Workspace:
 def test_contents_whose_clips_were_taken_down_are_not_known(taken_in: Workspace, folder: Path) -> None:
     still = taken_in.clips().filter(pl.col("uri").str.ends_with("still.mp4")).row(0, named=True)
     with taken_in.lock():
-        taken_in.records.remove({"clips": pl.col("id") == still["id"]})
-    with taken_in.database.transaction() as connection:
-        values = {"clip_id": still["id"], "reason": "asked", "at": "2026-01-01", "usage": "{}"}
-        connection.execute(sql.insert(db.takedowns).values(**values))
-    hashes = set(taken_in.clips()["content_hash"]) | {still["content_hash"]}
-    assert taken_in.known_contents([*hashes, "other"]) == hashes - {still["content_hash"]}
+        take_down(taken_in, [still["id"]], "asked", rewrite=lambda: None)
+    left = set(taken_in.clips()["content_hash"])
+    assert taken_in.known_contents([*left, still["content_hash"], "other"]) == left
     assert take(taken_in, str(folder / "still.mp4"), str(folder / "tone.mp4")) == (0, 1, 1)
     assert taken_in.rejected()["reason"].to_list() == ["was taken down: asked"]
     assert take(taken_in, str(folder / "still.mp4")) == (0, 0, 1)
@@ -199,7 +197,7 @@ def test_locations_without_clips_of_earlier_versions_are_not_believed(taken_in: 
     with taken_in.lock():
         taken_in.records.remove({"clips": pl.col("id") == still["id"]})
     with taken_in.database.transaction() as connection:
-        connection.execute(sql.delete(db.meta).where(db.meta.c.key == "located_clips"))
+        connection.execute(sql.update(db.locations).values(ingested=None))
     assert take(taken_in, str(folder / "still.mp4")) == (1, 0, 0)
 
 

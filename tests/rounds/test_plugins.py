@@ -109,7 +109,8 @@ def test_an_engine_is_a_file(make_workspace: Make, corpus: Path, tmp_path: Path)
         context = RoundContext(filled(make_workspace, corpus, "models.main.engine=echo"))
         assert run_round(context)["state"] == "done"
         assert set(context.workspace.annotations(round=1, kind="caption")["text"]) == {"A clip of 8 frames."}
-        bad = filled(make_workspace, corpus, "models.main.engine=echo", "models.main.options.loud=true")
+        options = ("models.main.engine=echo", "models.main.options.loud=true", "annotate.max_new_tokens=9")
+        bad = filled(make_workspace, corpus, *options)
         context = RoundContext(bad)
         with bad.lock(), pytest.raises(UserError, match=r"models\.main\.options\.loud: engine 'echo' takes no such"):
             context.ask(context.split("train"), by=0, round=7)

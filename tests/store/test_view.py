@@ -53,6 +53,7 @@ def everything(view: View) -> dict[str, object]:
         "clips_by_id": lambda: view.clips_by_id(["c0", "c7"]).rows(),
         "correction_records": view.correction_records,
         "corrections": lambda: view.corrections().rows(),
+        "count_texts": lambda: [view.count_texts(round) for round in (0, 1, 2)],
         "count": lambda: [view.count(kind) for kind in ("clips", "annotations", "rejected", "examples")],
         "examples": lambda: view.examples().rows(),
         "find_clips": lambda: view.find_clips("c").rows(),
@@ -61,6 +62,8 @@ def everything(view: View) -> dict[str, object]:
         "rejected": lambda: (view.rejected().rows(), view.rejected(open_only=True).rows()),
         "retired": view.retired,
         "rounds": view.rounds,
+        "stamp": lambda: view.stamp() if view.snapshot is not None else None,
+        "texts": lambda: [view.texts(round, "learn", "id", "text").rows() for round in (0, 1, 2)],
         "writers": view.writers,
     }
     told = {name for name in dir(View) if not name.startswith("_")}
