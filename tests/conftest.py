@@ -9,18 +9,20 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import sqlalchemy as sql
-from jaxtyping import install_import_hook
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 # Before the packages are imported: their functions then check, whenever a test calls them, that arrays have the shapes
-# and arguments the types that they say. Only with FLYWHEEL_TEST_TYPES=1.
-if os.environ.get("FLYWHEEL_TEST_TYPES", "0") != "0":
-    install_import_hook(["noise_control", "trainers", "flywheel.metrics", "flywheel.models"], "type_checks.checked")
+# and arguments the types that they say. FLYWHEEL_TEST_TYPES=0 leaves it out.
+if os.environ.get("FLYWHEEL_TEST_TYPES", "1") != "0":
+    jaxtyping.install_import_hook(
+        ["noise_control", "trainers", "flywheel.metrics", "flywheel.models"], "type_checks.checked"
+    )
 
 from flywheel.core.config import template
 from flywheel.playground import write_playground
@@ -28,6 +30,15 @@ from flywheel.store import Workspace
 from tests.plugins import commandline, ingested, plugin, six_clips  # noqa: F401  (fixtures)
 
 ON_POSTGRESQL = os.environ.get("FLYWHEEL_TEST_DATABASE") == "postgresql"
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves the checks of shapes and types out: of simulations, which call the same few functions thousands of times.
+
+    And of tests of our own errors for wrong shapes, which users meet without the checks.
+    """
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture(scope="session")

@@ -149,7 +149,10 @@ class _LossTrainer(Trainer):  # type: ignore[misc]
         return total, outputs
 
     def _look(self, model: Any) -> None:
-        """Score people's texts and held-out ones, a different part of them each time where there are many."""
+        """Show the loss people's texts, the same with noise words, and held-out ones.
+
+        All in eval mode; a different part of them each time where there are many.
+        """
         assert self._human is not None
         model.eval()
         with torch.no_grad():
@@ -162,6 +165,7 @@ class _LossTrainer(Trainer):  # type: ignore[misc]
         model.train()
 
     def _shown(self, collator: Collator | None) -> Iterator[dict[str, Any]]:
+        """Batches of the texts to show at this step; none without a collator."""
         if collator is None:
             return
         rows = list(range(len(collator)))
@@ -174,7 +178,7 @@ class _LossTrainer(Trainer):  # type: ignore[misc]
             yield self._prepare_inputs(collator(rows[start : start + size]))
 
     def _corrupted(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """People's texts with noise words that the loss chose in place of some of theirs, as inputs and as targets."""
+        """The batch with noise words in place of some of its own, as inputs and as targets; the loss chooses them."""
         target_N, sequence_N, (row_N, column_N) = _supervised(batch["labels"])
         for number, replaced_N in self._token_loss.corrupted(target_N, TokenContext(sequence_N=sequence_N)):
             out = {**batch, "input_ids": batch["input_ids"].clone(), "labels": batch["labels"].clone()}
@@ -187,15 +191,15 @@ class _LossTrainer(Trainer):  # type: ignore[misc]
         group, labels_BS, *_ = (batch.pop(name) for name in ("group", "labels", "row", "row_weight"))
         target_N, sequence_N, place = _supervised(labels_BS)
 
-        def observe_text(logits_NV: Tensor, own_N: Tensor) -> None:
-            sequence = sequence_N[own_N]
-            observe(logits_NV, target_N[own_N], TokenContext(sequence_N=sequence, group_N=group[sequence]))
+        def observe_text(logits_NV: Tensor, text_N: Tensor) -> None:
+            sequence = sequence_N[text_N]
+            observe(logits_NV, target_N[text_N], TokenContext(sequence_N=sequence, group_N=group[sequence]))
 
         def instead(hidden_BSD: Tensor, weight_VD: Tensor, bias: Tensor | None) -> Tensor:
             # Text by text: the logits of one are all that is held.
             for index in torch.unique(sequence_N):
-                own_N = sequence_N == index
-                observe_text(torch.nn.functional.linear(hidden_BSD[place][own_N], weight_VD, bias), own_N)
+                text_N = sequence_N == index
+                observe_text(torch.nn.functional.linear(hidden_BSD[place][text_N], weight_VD, bias), text_N)
             return hidden_BSD.new_zeros(())
 
         if self._head.replaceable:

@@ -163,7 +163,7 @@ def test_compiles_around_it() -> None:
     torch.testing.assert_close(torch.autograd.grad(compiled(h, w), (h, w)), torch.autograd.grad(call(h, w), (h, w)))
 
 
-def test_nothing_and_nonsense() -> None:
+def test_nothing_to_learn_from() -> None:
     h, w, _, target = parts()
     empty = linear_loss(h[:0], w, target[:0], losses.build("mle"), reduction="sum")
     assert empty == 0
@@ -174,6 +174,11 @@ def test_nothing_and_nonsense() -> None:
     ignored.backward()
     assert ignored == 0
     assert (h.grad == 0).all()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_shapes_that_do_not_fit() -> None:
+    h, w, _, target = parts()
     with pytest.raises(ValueError, match="reduction must be"):
         linear_loss(h, w, target, losses.build("mle"), reduction="average")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"need hidden \(N, D\) and weight \(V, D\)"):

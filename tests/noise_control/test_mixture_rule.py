@@ -81,6 +81,7 @@ def taught(
     return loss, 0.5 * (learned - p).abs().sum(-1).mean()
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("kind", ["other clip", pytest.param("fixed phrase", marks=pytest.mark.slow)])
 def test_wrong_texts_are_found_and_not_learned(kind: str) -> None:
     loss, distance = taught(kind, 0.4)
@@ -91,6 +92,7 @@ def test_wrong_texts_are_found_and_not_learned(kind: str) -> None:
     assert distance < 0.5 * plain, (distance, plain)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.slow
 def test_noise_words_are_found_and_not_learned() -> None:
     loss, distance = taught("substitution", 0.4)
@@ -102,6 +104,7 @@ def test_noise_words_are_found_and_not_learned() -> None:
     assert distance < 0.75 * plain, (distance, plain)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_nothing_is_found_where_nothing_is() -> None:
     loss, distance = taught("clean", 0.0)
     assert float(loss.noise_rates()[0]) < 0.06
@@ -109,6 +112,7 @@ def test_nothing_is_found_where_nothing_is() -> None:
     assert distance < plain + 0.01
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.slow
 def test_each_group_has_its_own_rate() -> None:
     loss, _ = taught("other clip", 0.4, groups=2)
@@ -152,6 +156,7 @@ def test_what_was_learned_by_heart_is_seen_in_texts_that_were_held_out() -> None
     assert found[1] == pytest.approx(0.4, abs=0.12)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_without_people_it_is_cross_entropy_to_the_bit() -> None:
     loss, _ = taught("other clip", 0.4, people=False, steps=60)
     generator = torch.Generator().manual_seed(0)
@@ -162,6 +167,7 @@ def test_without_people_it_is_cross_entropy_to_the_bit() -> None:
     assert loss.noise_rates().tolist() == [0.0]
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.slow
 def test_floor_and_levels() -> None:
     loss, _ = taught("other clip", 0.4, floor=0.2)
@@ -294,6 +300,7 @@ def test_padding_touches_nothing_and_the_vocabulary_must_stay() -> None:
         first(torch.randn(2, 9), torch.tensor([1, 2]))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_no_gradient_through_what_adapts() -> None:
     loss, _ = taught("other clip", 0.4, steps=120)
     logits, target, _ = batches(1)[0]

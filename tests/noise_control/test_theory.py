@@ -14,6 +14,8 @@ from noise_control.rules._repeats import too_often
 from noise_control.rules._scores import PeopleScores
 from noise_control.rules.mixture import Mixture
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 GENERATOR = torch.Generator().manual_seed(7)
 
 
