@@ -6,6 +6,7 @@ import importlib
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from textwrap import dedent
 
@@ -22,6 +23,38 @@ Command = Callable[..., int]
 _PACKAGES = ("flywheel", "annotators", "noise_control", "trainers", "human_refine")
 
 
+def write_package(site: Path, module: str, source: str, points: dict[str, str], package: str = "") -> None:
+    """A distribution of one module in a folder, as pip leaves it; ``points`` are ``group:name`` -> ``module:object``."""
+    package = package or module
+    information = site / f"{package.replace('-', '_')}-1.0.dist-info"
+    information.mkdir(parents=True)
+    (site / f"{module}.py").write_text(dedent(source))
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    groups: dict[str, list[str]] = {}
+    for point, value in points.items():
+        group, _, name = point.partition(":")
+        groups.setdefault(group, []).append(f"{name} = {value}")
+    sections = ("\n".join([f"[{group}]", *entries]) for group, entries in groups.items())
+    (information / "entry_points.txt").write_text("\n".join(sections) + "\n")
+
+
+@contextmanager
+def installed(folder: Path, module: str, source: str, points: dict[str, str], package: str = "") -> Iterator[Path]:
+    """Within this, the distribution is on the path and the registries know of it; gives the folder it lies in."""
+    site = folder / f"site-{package or module}"
+    write_package(site, module, source, points, package)
+    sys.path.insert(0, str(site))
+    importlib.invalidate_caches()
+    _forget()
+    try:
+        yield site
+    finally:
+        sys.path.remove(str(site))
+        sys.modules.pop(module, None)
+        importlib.invalidate_caches()
+        _forget()
+
+
 def _forget() -> None:
     """Registries scan the installed packages once; this makes them scan again."""
     ours = [module for name, module in list(sys.modules.items()) if name.split(".")[0] in _PACKAGES]
@@ -30,28 +63,15 @@ def _forget() -> None:
 
 
 @pytest.fixture
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plugin]:
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(folder)
-    modules: list[str] = []
+def plugin(tmp_path: Path) -> Iterator[Plugin]:
+    with ExitStack() as packages:
 
-    def install(group: str, entry: str, code: str, package: str = "other_people") -> None:
-        module = entry.partition("=")[2].strip().partition(":")[0]
-        modules.append(module)
-        (folder / f"{module}.py").write_text(dedent(code))
-        info = folder / f"{package}-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[{group}]\n{entry}\n")
-        importlib.invalidate_caches()
-        _forget()
+        def install(group: str, entry: str, code: str, package: str = "other_people") -> None:
+            name, _, value = entry.partition(" = ")
+            module = value.partition(":")[0]
+            packages.enter_context(installed(tmp_path, module, code, {f"{group}:{name}": value}, package))
 
-    yield install
-    for module in modules:
-        sys.modules.pop(module, None)
-    monkeypatch.undo()
-    _forget()
+        yield install
 
 
 @pytest.fixture

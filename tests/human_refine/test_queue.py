@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,7 +13,6 @@ from typing import Any
 import polars as pl
 import pytest
 
-from flywheel.core.registry import Registry
 from flywheel.core.types import Annotation, Clip, Correction, Verdict, content_id, standing
 from flywheel.metrics import token_f1
 from flywheel.rounds.takedown import take_down
@@ -29,6 +27,7 @@ from human_refine.saving import SaveRequest
 from human_refine.service import Gone, ReviewService
 from human_refine.texts import TextIndex
 from tests.human_refine.test_order import by_the_rule
+from tests.plugins import installed
 
 Make = Callable[..., Workspace]
 WORDS = ["a", "red", "ball", "rolls", "dog", "barks"]
@@ -317,24 +316,23 @@ def test_a_limited_export_is_the_front_of_the_whole(workspace: Workspace, tmp_pa
     assert ids == captions[1:]
 
 
-def test_a_signal_of_another_package(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+LONGEST = """
+from human_refine.signals import lasting
+
+
+@lasting
+def longest(batch):
+    return batch.read_texts().str.len_chars().to_numpy().astype(float)
+"""
+
+
+def test_a_signal_of_another_package(workspace: Workspace, tmp_path: Path) -> None:
     """One file and an entry point: the queue asks it of each text once, as it says that its values last."""
-    package = tmp_path / "site"
-    (package / "longest_signal-1.dist-info").mkdir(parents=True)
-    (package / "longest_signal-1.dist-info" / "METADATA").write_text("Name: longest-signal\nVersion: 1\n")
-    points = "[flywheel.human_refine.signals]\nlongest = longest_signal:longest\n"
-    (package / "longest_signal-1.dist-info" / "entry_points.txt").write_text(points)
-    (package / "longest_signal.py").write_text(
-        "from human_refine.signals import lasting\n\n"
-        "@lasting\ndef longest(batch):\n    return batch.read_texts().str.len_chars().to_numpy().astype(float)\n"
-    )
-    monkeypatch.syspath_prepend(str(package))
-    registry = Registry("human_refine.signals", what="review signal")
-    monkeypatch.setattr(signals, "SIGNALS", registry)
-    assert registry.names() == ["change", "doubt", "longest", "noise", "novelty"]
-    index = TextIndex(workspace=workspace, signals=("longest",)).refreshed()
+    point = {"flywheel.human_refine.signals:longest": "longest_signal:longest"}
+    with installed(tmp_path, "longest_signal", LONGEST, point):
+        assert signals.SIGNALS.names() == ["change", "doubt", "longest", "noise", "novelty"]
+        index = TextIndex(workspace=workspace, signals=("longest",)).refreshed()
     texts = dict(workspace.annotations(round=1).select("id", "text").iter_rows())
     lengths = dict(zip(index.current.ids, index.current.values["longest"], strict=True))
     assert lengths == {i: len(texts[i]) for i in lengths}
     assert len(lengths) == 40 + 14
-    del sys.modules["longest_signal"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import polars as pl
@@ -21,6 +22,7 @@ from flywheel.rounds.report import texts_of, write_report
 from flywheel.rounds.watch import Alarm, alarms_of, rounds_without_promotion
 from flywheel.store import Workspace
 from flywheel.store._mlflow import _view
+from tests.plugins import installed
 from tests.rounds.test_rounds import context_of
 
 Make = Callable[..., Workspace]
@@ -192,26 +194,18 @@ FIGURE = Figure(label="words per text", unit="words", good="down", headline="Qua
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str, str], Path]]:
+def install(tmp_path: Path) -> Iterator[Callable[[str, str, str], Path]]:
     """Installs a package of one file with an entry point: (entry's name, module's name, source)."""
+    with ExitStack() as packages:
+        packages.callback(figures.plugins.cache_clear)
 
-    def forget() -> None:
-        figures.plugins.cache_clear()
-        figures._PLUGINS.__dict__.pop("_foreign", None)
+        def put(entry: str, module: str, source: str) -> Path:
+            point = {f"flywheel.figures:{entry}": f"{module}:FIGURE"}
+            site = packages.enter_context(installed(tmp_path, module, source, point))
+            figures.plugins.cache_clear()
+            return site
 
-    def put(entry: str, module: str, source: str) -> Path:
-        site = tmp_path / "site"
-        info = site / f"{module}-1.0.dist-info"
-        info.mkdir(parents=True)
-        (site / f"{module}.py").write_text(source)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[flywheel.figures]\n{entry} = {module}:FIGURE\n")
-        monkeypatch.syspath_prepend(str(site))
-        forget()
-        return site
-
-    yield put
-    forget()
+        yield put
 
 
 def test_another_packages_file_is_measured_recorded_and_shown(

@@ -13,7 +13,7 @@ from flywheel.rounds import RoundContext, run_round
 from flywheel.rounds.conductor import result_of
 from flywheel.rounds.progress import current_stage, order_of
 from flywheel.store import Workspace
-from tests.house.plugin import installed
+from tests.plugins import installed
 
 Make = Callable[..., Workspace]
 
@@ -137,7 +137,7 @@ def test_broken_and_contradicting_plugins(make_workspace: Make, corpus: Path, tm
     point = {"flywheel.annotators.engines:echo": "acme_echo:echo"}
     with installed(tmp_path, "acme_echo", "import not_there", point):
         context = RoundContext(filled(make_workspace, corpus, "models.main.engine=echo"))
-        with context.workspace.lock(), pytest.raises(UserError, match=r"package 'acme-echo' .* can't be imported"):
+        with context.workspace.lock(), pytest.raises(UserError, match=r"package 'acme_echo' .* can't be imported"):
             run_round(context)
         with (
             installed(tmp_path, "other_echo", ENGINE, {"flywheel.annotators.engines:echo": "other_echo:echo"}),
@@ -146,6 +146,6 @@ def test_broken_and_contradicting_plugins(make_workspace: Make, corpus: Path, tm
             RoundContext(filled(make_workspace, corpus, "models.main.engine=echo"))
     with (
         installed(tmp_path, "acme_fake", ENGINE, {"flywheel.annotators.engines:fake": "acme_fake:echo"}),
-        pytest.raises(UserError, match=r"'fake': this package and package 'acme-fake'"),
+        pytest.raises(UserError, match=r"'fake': this package and package 'acme_fake'"),
     ):
         RoundContext(filled(make_workspace, corpus))

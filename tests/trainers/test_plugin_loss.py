@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import trainers
 from flywheel.core.config import parse_config
 from flywheel.core.errors import UserError
 from noise_control import losses
+from tests.plugins import installed
 
 MODULE = '''
 """Half of every token's loss."""
@@ -42,24 +42,14 @@ def halved(factor: float = 0.5) -> TokenLoss:
 
 
 @pytest.fixture
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An installed distribution: a module, and the metadata that pip leaves beside it."""
-    (tmp_path / "their_losses.py").write_text(MODULE)
-    information = tmp_path / "their_losses-1.0.dist-info"
-    information.mkdir()
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: their-losses\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text(
-        "[flywheel.noise_control.losses]\nhalved = their_losses:halved\nbroken = their_losses:nothing\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    importlib.invalidate_caches()
-    # The registry reads entry points once in a process.
-    losses._registry.__dict__.pop("_foreign", None)
-    yield
-    losses._registry.__dict__.pop("_foreign", None)
+def their_losses(tmp_path: Path) -> Iterator[None]:
+    group = "flywheel.noise_control.losses"
+    points = {f"{group}:halved": "their_losses:halved", f"{group}:broken": "their_losses:nothing"}
+    with installed(tmp_path, "their_losses", MODULE, points):
+        yield
 
 
-@pytest.mark.usefixtures("plugin")
+@pytest.mark.usefixtures("their_losses")
 def test_two_steps_with_a_loss_from_an_entry_point(tmp_path: Path) -> None:
     assert "halved" in losses.names()
     config = parse_config(
@@ -86,7 +76,7 @@ def test_two_steps_with_a_loss_from_an_entry_point(tmp_path: Path) -> None:
     assert (tmp_path / "model" / "config.json").exists()
 
 
-@pytest.mark.usefixtures("plugin")
+@pytest.mark.usefixtures("their_losses")
 def test_a_plugin_that_is_not_there_is_named() -> None:
     with pytest.raises(UserError, match=r"loss 'broken': .*their-losses.* can't be imported"):
         losses.build("broken")
