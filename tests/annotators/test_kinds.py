@@ -140,10 +140,11 @@ def test_timed_cues_by_the_tiny_model(make_workspace: Make, corpus: Path, tmp_pa
     report = RoundReport(round=1, num_corrections=0, details={"annotate": counts})
     assert flatten(report)["annotate/dense_caption/tokens_out_per_kept_row"] > 10
     assert context.workspace.annotations(round=1, kind="caption")["payload"].unique().to_list() == [""]
+    # How many the split leaves for training hangs on the bytes that this machine's encoder wrote.
+    rest = min(len(context.split("train")) - 4, 4)
     again = to_record(write(context, 1, limit=4))
-    assert (again["written"], again["also"]["dense_caption"]["generated"]) == (3, 3), (
-        "the seven's rest, none of the first anew"
-    )
+    assert rest > 0
+    assert (again["written"], again["also"]["dense_caption"]["generated"]) == (rest, rest), "none of the first anew"
 
 
 def test_one_kind_that_fails_leaves_the_other(
