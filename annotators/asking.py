@@ -46,9 +46,9 @@ _RETRY_TEMPERATURE = 0.7
 class Task:
     """One clip to be asked about.
 
-    ``key_parts`` are what decides on the answer beside clip, prompt, model and sampling (such as which frames are shown).
-    ``prompt`` is the text after the media, ``media`` gives these when they are needed (None: text alone) and raises
-    MediaError where it can't. ``uri`` names the file in rejects, ``duration_s`` bounds the times of a reply.
+    ``key_parts`` are what decides on the answer beside clip, prompt, model and sampling (such as which frames are
+    shown). ``prompt`` is the text after the media, ``media`` gives these when they are needed (None: text alone) and
+    raises MediaError where it can't. ``uri`` names the file in rejects, ``duration_s`` bounds the times of a reply.
     """
 
     clip_id: str
@@ -105,8 +105,8 @@ class AskResult:
 
     ``written``: annotations written now; ``generated`` and ``reused``: generations made now and found from before;
     ``rejected``: clips; ``unhealthy``: texts by kind of fault (each try counts). Tokens and seconds are the engine's;
-    ``busy_share`` is the share of the pass in which the engine waited neither for inputs nor for the store; ``money`` is
-    by the model's prices.
+    ``busy_share`` is the share of the pass in which the engine waited neither for inputs nor for the store; ``money``
+    is by the model's prices.
     """
 
     written: int = 0
@@ -140,10 +140,10 @@ def ask(
 ) -> AskResult:
     """Write a text of the prompt's kind for each task's clip that has none in the round; the caller holds the lock.
 
-    A generation whose key exists (same clip, media, prompt with its hints, model, adapter, sampling) is used, never made
-    again. Clips that were rejected are left out, or with ``retry`` are the only ones asked about. ``total`` is how many
-    tasks there are, for the progress bar. Raises ProofFailed, before a text is kept, where the adapter can't be proven
-    to write.
+    A generation whose key exists (same clip, media, prompt with its hints, model, adapter, sampling) is used, never
+    made again. Clips that were rejected are left out, or with ``retry`` are the only ones asked about. ``total`` is how
+    many tasks there are, for the progress bar. Raises ProofFailed, before a text is kept, where the adapter can't be
+    proven to write.
     """
     asked = _Pass(workspace, writer, prompt, round=round, purpose=purpose, asking=asking)
     return asked.run(islice(asked.unanswered(tasks, retry=retry), limit), total if limit is None else limit)

@@ -14,8 +14,8 @@ from flywheel.models.inputs import ClipInput
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How tokens are chosen. ``temperature`` 0 is greedy; ``seed`` counts only above it; ``schema`` is a JSON schema (text, empty for
-    none) that the reply is held to."""
+    """How tokens are chosen. ``temperature`` 0 is greedy; ``seed`` counts only above it; ``schema`` is a JSON schema
+    (text, empty for none) that the reply is held to."""
 
     max_new_tokens: int
     temperature: float = 0.0
@@ -53,11 +53,11 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One text written. ``logprobs`` are the model's own at temperature 1, one per token of ``token_ids``; under a schema, among the
-    tokens that it allows.
+    """One text written. ``logprobs`` are the model's own at temperature 1, one per token of ``token_ids``;
+    under a schema, among the tokens that it allows.
 
-    ``finish`` is ``stop`` where the model ended its text, ``length`` where it was cut off, ``error`` where this request can't be
-    answered (``text`` then says why; others go on). ``seconds`` is the request's share of the engine's time.
+    ``finish`` is ``stop`` where the model ended its text, ``length`` where it was cut off, ``error`` where this request
+    can't be answered (``text`` then says why; others go on). ``seconds`` is the request's share of the engine's time.
     """
 
     key: str
@@ -77,7 +77,8 @@ class Engine(Protocol):
         ...
 
     def parts(self) -> Sequence[Engine]:
-        """What writes on its own, each of which is to be proven: the engine itself, or the servers of a pool one by one."""
+        """What writes on its own, each of which is to be proven:
+        the engine itself, or the servers of a pool one by one."""
         ...
 
     def close(self) -> None:

@@ -1,5 +1,5 @@
-"""Proof that the adapter which is to write did write: before a row is kept, what the engine says of canary prompts is compared
-with what transformers and PEFT say, with and without the adapter."""
+"""Proof that the adapter which is to write did write: before a row is kept, what the engine says of canary prompts is
+compared with what transformers and PEFT say, with and without the adapter."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ _LEAST_COMPARED = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Canary:
-    """What transformers writes for a request with the adapter, and the log-probs (nats) of these tokens with it and without."""
+    """What transformers writes for a request with the adapter,
+    and the log-probs (nats) of these tokens with it and without."""
 
     request: Request
     token_ids: tuple[int, ...]
@@ -35,7 +36,8 @@ class Canary:
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """Mean absolute differences of log-probs (nats): engine to adapter, engine to base, adapter to base; over ``tokens``."""
+    """Mean absolute differences of log-probs (nats): engine to adapter, engine to base, adapter to base;
+    over ``tokens``."""
 
     canaries: int
     tokens: int
@@ -84,20 +86,25 @@ def prove(engine: Engine, known: Sequence[Canary], tolerance: float) -> Proof:
     adapter_to_base = _mean_difference([a for c in known for a in c.adapted], [b for c in known for b in c.base])
     if adapter_to_base <= _NEARER * tolerance:
         raise ProofFailed(
-            f"the adapter changes the canaries' log-probs by {adapter_to_base:.2g} nats only: whether it or the base writes "
-            f"can't be told (needed: more than {_NEARER * tolerance:.2g})."
+            f"the adapter changes the canaries' log-probs by {adapter_to_base:.2g} nats only: "
+            f"whether it or the base writes can't be told (needed: more than {_NEARER * tolerance:.2g})."
         )
     to_adapter = float((values[:, 0] - values[:, 1]).abs().mean()) if len(rows) else float("inf")
     to_base = float((values[:, 0] - values[:, 2]).abs().mean()) if len(rows) else 0.0
     if len(rows) < _LEAST_COMPARED * expected or to_adapter > tolerance or to_adapter * _NEARER > to_base:
         raise ProofFailed(
-            f"the engine does not write what the adapter writes: {len(rows)} of {expected} canary tokens alike, log-probs {to_adapter:.2g} "
-            f"nats from the adapter's and {to_base:.2g} from the base's (tolerance {tolerance:.2g}). No text was kept."
+            f"the engine does not write what the adapter writes: {len(rows)} of {expected} canary tokens alike, "
+            f"log-probs {to_adapter:.2g} nats from the adapter's and {to_base:.2g} from the base's "
+            f"(tolerance {tolerance:.2g}). No text was kept."
         )
     return Proof(
-        canaries=len(known), tokens=len(rows), to_adapter=to_adapter, to_base=to_base, adapter_to_base=adapter_to_base,
+        canaries=len(known),
+        tokens=len(rows),
+        to_adapter=to_adapter,
+        to_base=to_base,
+        adapter_to_base=adapter_to_base,
         tolerance=tolerance,
-    )  # fmt: skip
+    )
 
 
 def _mean_difference(a: Sequence[float], b: Sequence[float]) -> float:

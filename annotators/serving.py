@@ -43,11 +43,19 @@ class LocalServer:
 
 
 def start(
-    model: Path, workspace: Path, *, port: int = 0, host: str = "127.0.0.1", max_lora_rank: int = 64, options: dict[str, Any] | None = None,
-    wait_s: float = 600.0, inputs: Collection[str] = ("frames",),
-) -> LocalServer:  # fmt: skip
-    """Serve a model folder on ``host``; adapters are loaded on request. A server that a killed process left behind in this workspace
-    is ended first. Returns when it answers. Raises UserError for a port that is taken, BorderError where it does not come up."""
+    model: Path,
+    workspace: Path,
+    *,
+    port: int = 0,
+    host: str = "127.0.0.1",
+    max_lora_rank: int = 64,
+    options: dict[str, Any] | None = None,
+    wait_s: float = 600.0,
+    inputs: Collection[str] = ("frames",),
+) -> LocalServer:
+    """Serve a model folder on ``host``; adapters are loaded on request. A server that a killed process left behind in
+    this workspace is ended first. Returns when it answers. Raises UserError for a port that is taken, BorderError where
+    it does not come up."""
     note = workspace / "serve.json"
     reap(note)
     port = port or _free_port(host)
@@ -62,10 +70,17 @@ def start(
     # Requests say what their frames are of (times, fps): without that vLLM takes them for one a second.
     # The name is the content's: a server that comes back with another model does not answer to it.
     settings = {
-        "host": host, "port": port, "served-model-name": folder_digest(model), "trust-request-mm-kwargs": True,
-        "structured-outputs-config": json.dumps({"backend": "xgrammar", "disable_any_whitespace": True}), "enable-lora": True, "max-loras": 2, "max-lora-rank": max_lora_rank,
-        "limit-mm-per-prompt": json.dumps(media_limits(inputs)), **(options or {}),
-    }  # fmt: skip
+        "host": host,
+        "port": port,
+        "served-model-name": folder_digest(model),
+        "trust-request-mm-kwargs": True,
+        "structured-outputs-config": json.dumps({"backend": "xgrammar", "disable_any_whitespace": True}),
+        "enable-lora": True,
+        "max-loras": 2,
+        "max-lora-rank": max_lora_rank,
+        "limit-mm-per-prompt": json.dumps(media_limits(inputs)),
+        **(options or {}),
+    }
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
     for name, value in settings.items():
         flag = "--" + name.replace("_", "-")
@@ -73,9 +88,13 @@ def start(
     log = workspace / "serve.log"
     with open(log, "wb") as out:
         process = subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_end_with_parent,
+            command,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,
             env={**os.environ, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"},
-        )  # fmt: skip
+        )
     note.write_text(json.dumps({"pid": process.pid, "began": _began(process.pid), "url": f"http://{host}:{port}"}))
     server = LocalServer(f"http://{host}:{port}", process, note)
     gives_up = time.monotonic() + wait_s

@@ -1,4 +1,5 @@
-"""The engine of one model: started at the first text that is to be made, proven, and ended with the pass or the stage."""
+"""The engine of one model: started at the first text that is to be made, proven,
+and ended with the pass or the stage."""
 
 from __future__ import annotations
 
@@ -50,7 +51,8 @@ class AskedModel:
 
 
 class Writer:
-    """A model behind its engine. Passes of one stage share it, so a large model is loaded once for all kinds of text."""
+    """A model behind its engine. Passes of one stage share it,
+    so a large model is loaded once for all kinds of text."""
 
     def __init__(self, model: AskedModel, loader: Loader, *, batch_size: int) -> None:
         self.model = model
@@ -134,8 +136,8 @@ class Writer:
             named = [n for n, p in takes.items() if p.kind is not p.VAR_KEYWORD]
             if unknown := sorted(set(settings.options) - set(named)):
                 raise UserError(
-                    f"models.{self.model.role}.options.{unknown[0]}: engine '{settings.engine}' takes no such argument. "
-                    f"It takes {', '.join(named) or 'none'}."
+                    f"models.{self.model.role}.options.{unknown[0]}: engine '{settings.engine}' takes no such "
+                    f"argument. It takes {', '.join(named) or 'none'}."
                 )
             arguments |= settings.options
         engine: Engine = build(**arguments)

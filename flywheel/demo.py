@@ -1,7 +1,7 @@
 """The wheel on the playground: renders the corpus, turns the rounds with a simulated refiner, says what came of it.
 
-Only this module reads the oracle: to measure, and to let the refiner, who stands in for a person watching the clip, write
-what is true. The rounds see videos and transcripts alone.
+Only this module reads the oracle: to measure, and to let the refiner, who stands in for a person watching the clip,
+write what is true. The rounds see videos and transcripts alone.
 """
 
 from __future__ import annotations
@@ -229,7 +229,8 @@ def _line(name: str, figures: Mapping[str, Any], change: str, corrections: str) 
     found = figures.get("oracle", {}).get("slot_f1")
     f1 = f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]" if found else "1.000"
     varied = figures["diversity"]
-    return f"{name:14} {f1:>22} {change:>26} {varied['distinct_1']['value']:>11.3f} {varied['distinct_3']['value']:>11.3f} {corrections:>12}"
+    distinct_1, distinct_3 = varied["distinct_1"]["value"], varied["distinct_3"]["value"]
+    return f"{name:14} {f1:>22} {change:>26} {distinct_1:>11.3f} {distinct_3:>11.3f} {corrections:>12}"
 
 
 def where(summary: Mapping[str, Any], out: Path) -> str:

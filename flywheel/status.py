@@ -19,9 +19,19 @@ from flywheel.store import Workspace
 _MOST_REASONS = 20
 #: Columns of a clip's generation that 'show' gives: all but its tokens and their log-probs.
 _GENERATION_COLUMNS = (
-    "id", "clip_id", "prompt", "model", "adapter", "sampling", "candidate", "text", "tokens_in", "tokens_out",
-    "seconds", "finish",
-)  # fmt: skip
+    "id",
+    "clip_id",
+    "prompt",
+    "model",
+    "adapter",
+    "sampling",
+    "candidate",
+    "text",
+    "tokens_in",
+    "tokens_out",
+    "seconds",
+    "finish",
+)
 _USE_COLUMNS = ("round", "stage", "source", "use", "weight", "corrections")
 
 

@@ -39,13 +39,14 @@ class Guide:
 
 @lru_cache(maxsize=8)
 def compiled(schema: str, tokenizer: Any, vocabulary: int) -> Any | None:
-    """The schema as a grammar over the tokenizer's tokens; None where xgrammar is not installed: replies are then only checked.
-    Raises UserError where it can't be compiled."""
+    """The schema as a grammar over the tokenizer's tokens; None where xgrammar is not installed: replies are then only
+    checked. Raises UserError where it can't be compiled."""
     try:
         import xgrammar
     except ImportError:
         say(
-            "annotate: xgrammar is not installed, so the model is not held to the prompt's schema; replies that break it are rejected."
+            "annotate: xgrammar is not installed, so the model is not held to the prompt's schema; "
+            "replies that break it are rejected."
         )
         return None
     try:

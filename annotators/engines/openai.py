@@ -1,4 +1,5 @@
-"""A pool of OpenAI-compatible servers (vLLM's): least-loaded routing, retries with jitter, servers that fail left alone for a while."""
+"""A pool of OpenAI-compatible servers (vLLM's):
+least-loaded routing, retries with jitter, servers that fail left alone for a while."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ _MOST_TRIES = 4
 
 
 class _ServerFailed(Exception):
-    """This try failed. ``answered`` where the server was there and failed at this request, which may be the request's fault."""
+    """This try failed. ``answered`` where the server was there and failed at this request,
+    which may be the request's fault."""
 
     def __init__(self, why: str, *, answered: bool = False) -> None:
         super().__init__(why)
@@ -60,8 +62,15 @@ class _Server:
 
 class _Engine:
     def __init__(
-        self, model: Path, adapter: Path | None, name: str, servers: Sequence[str], concurrency: int, timeout_s: float, patience_s: float
-    ) -> None:  # fmt: skip
+        self,
+        model: Path,
+        adapter: Path | None,
+        name: str,
+        servers: Sequence[str],
+        concurrency: int,
+        timeout_s: float,
+        patience_s: float,
+    ) -> None:
         if not servers:
             raise UserError(
                 "engine 'openai': models.main.servers names none. Start one with 'flywheel serve' and name its URL."
@@ -84,10 +93,11 @@ class _Engine:
         if not self._servers:
             raise BorderError(f"no server answers: {'; '.join(f'{s.url} ({s.last_error})' for s in asked)}.")
 
-    # -- servers ---------------------------------------------------------------------------------------------------------
+    # -- servers -------------------------------------------------------------------------------------------------------
 
     def _prepared(self, server: _Server) -> bool:
-        """Whether the server is there, serves the model, and has the adapter, under the name that is its content's digest."""
+        """Whether the server is there, serves the model, and has the adapter,
+        under the name that is its content's digest."""
         try:
             answer = server.client.get(f"{server.url}/v1/models")
             answer.raise_for_status()
@@ -114,7 +124,8 @@ class _Engine:
             )
             if answer.status_code >= 400:
                 raise BorderError(
-                    f"{server.url}: does not load the adapter ({_said(answer)}). Was it started with 'flywheel serve', and does it see {path}?"
+                    f"{server.url}: does not load the adapter ({_said(answer)}). "
+                    f"Was it started with 'flywheel serve', and does it see {path}?"
                 )
         return True
 
@@ -127,7 +138,8 @@ class _Engine:
             say(f"annotate: {server.url} fails ({why}).")
 
     def _take(self) -> _Server:
-        """The least loaded server that is well, as soon as it has room. Raises BorderError where none was well for too long."""
+        """The least loaded server that is well, as soon as it has room.
+        Raises BorderError where none was well for too long."""
         gives_up = time.monotonic() + self._patience_s
         with self._lock:
             while not self._closed:
@@ -142,7 +154,8 @@ class _Engine:
                     gives_up = now + self._patience_s
                 elif now > gives_up:
                     raise BorderError(
-                        f"no server answers for {self._patience_s:.0f} s: {'; '.join(f'{s.url} ({s.last_error})' for s in self._servers)}. "
+                        f"no server answers for {self._patience_s:.0f} s: "
+                        f"{'; '.join(f'{s.url} ({s.last_error})' for s in self._servers)}. "
                         "Mend them and run the same command: what is committed stands."
                     )
                 self._lock.wait(timeout=0.2)
@@ -153,7 +166,7 @@ class _Engine:
             server.at_work -= 1
             self._lock.notify_all()
 
-    # -- requests --------------------------------------------------------------------------------------------------------
+    # -- requests ------------------------------------------------------------------------------------------------------
 
     def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Result]:
         most = int(self._concurrency * len(self._servers) * (1 + _WAITING))
@@ -256,10 +269,14 @@ class _Engine:
             choice = answer["choices"][0]
             logprobs = tuple(float(entry["logprob"]) for entry in choice["logprobs"]["content"])
             return Result(
-                key=request.key, text=choice["message"]["content"] or "", token_ids=tuple(choice["token_ids"]),
-                logprobs=logprobs, tokens_in=int(answer["usage"]["prompt_tokens"]),
-                finish="stop" if choice["finish_reason"] == "stop" else "length", seconds=seconds / self._concurrency,
-            )  # fmt: skip
+                key=request.key,
+                text=choice["message"]["content"] or "",
+                token_ids=tuple(choice["token_ids"]),
+                logprobs=logprobs,
+                tokens_in=int(answer["usage"]["prompt_tokens"]),
+                finish="stop" if choice["finish_reason"] == "stop" else "length",
+                seconds=seconds / self._concurrency,
+            )
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise _ServerFailed(f"an answer without {error}", answered=True) from error
 
@@ -294,8 +311,9 @@ def _content(request: Request, *, packed: bool) -> tuple[list[dict[str, Any]], d
 
 
 def _encoded(clip: ClipInput, frames_THWC: NDArray[np.uint8], *, packed: bool) -> tuple[str, dict[str, Any]]:
-    """Frames as a data URL, without loss (under the name that vLLM gives to frame sequences, whatever they are), and what they are
-    of. ``packed`` is PNG, a third of the bytes for seven times the work; else BMP, for servers on this machine."""
+    """Frames as a data URL, without loss (under the name that vLLM gives to frame sequences, whatever they are), and
+    what they are of. ``packed`` is PNG, a third of the bytes for seven times the work; else BMP, for servers on this
+    machine."""
     parts = []
     for frame in frames_THWC:
         out = io.BytesIO()
@@ -329,10 +347,16 @@ def _said(answer: httpx.Response) -> str:
 
 
 def openai(
-    model: Path, adapter: Path | None, servers: Sequence[str], name: str = "adapter", concurrency: int = 16, timeout_s: float = 120.0,
-    patience_s: float = 60.0, **_: Any,
-) -> _Engine:  # fmt: skip
-    """Asks servers at ``servers`` (URLs without ``/v1``), at most ``concurrency`` requests each at a time. An answer that takes over
-    ``timeout_s`` counts as a failure of its server; where none was well for ``patience_s``, the engine gives up (BorderError). Raises
-    UserError where a server serves another model than the folder ``model``."""
+    model: Path,
+    adapter: Path | None,
+    servers: Sequence[str],
+    name: str = "adapter",
+    concurrency: int = 16,
+    timeout_s: float = 120.0,
+    patience_s: float = 60.0,
+    **_: Any,
+) -> _Engine:
+    """Asks servers at ``servers`` (URLs without ``/v1``), at most ``concurrency`` requests each at a time. An answer
+    that takes over ``timeout_s`` counts as a failure of its server; where none was well for ``patience_s``, the engine
+    gives up (BorderError). Raises UserError where a server serves another model than the folder ``model``."""
     return _Engine(model, adapter, name, servers, concurrency, timeout_s, patience_s)

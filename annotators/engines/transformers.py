@@ -21,9 +21,9 @@ from flywheel.models.load import Vlm
 class _Choice(LogitsProcessor):  # type: ignore[misc]
     """Chooses tokens itself, and notes each one's own log-probability before the distribution is changed for sampling.
 
-    Sampling is the argmax of log-probabilities plus Gumbel noise (Gumbel 1954; exact), each row with a generator of its own: what
-    is written for a request does not depend on what it is batched with. Keeps one step's logits at a time; asking generate for
-    all of them would hold (steps, B, V).
+    Sampling is the argmax of log-probabilities plus Gumbel noise (Gumbel 1954; exact), each row with a generator of its
+    own: what is written for a request does not depend on what it is batched with. Keeps one step's logits at a time;
+    asking generate for all of them would hold (steps, B, V).
     """
 
     def __init__(
@@ -143,5 +143,6 @@ class _Engine:
 
 
 def transformers(vlm: Vlm, builder: InputBuilder, batch_size: int = 64, **_: Any) -> _Engine:
-    """``generate`` on the loaded model, ``batch_size`` clips at a time; log-probs of the chosen tokens at temperature 1."""
+    """``generate`` on the loaded model, ``batch_size`` clips at a time;
+    log-probs of the chosen tokens at temperature 1."""
     return _Engine(vlm, builder, batch_size)

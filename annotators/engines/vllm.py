@@ -53,7 +53,7 @@ class _Engine:
             # vLLM keeps the old weights where an id comes again with another path: the id is the content's.
             self._lora = LoRARequest(f"{name}-{digest}", int(digest[:7], 16) + 1, str(adapter))
             rank = json.loads((adapter / "adapter_config.json").read_text())["r"]
-            # Two slots: vLLM's CPU build gives base requests the last adapter's weights where there is no slot to spare.
+            # Two slots: vLLM's CPU build gives base requests the last adapter's weights where no slot is to spare.
             settings |= {"enable_lora": True, "max_loras": 2, "max_lora_rank": max(8, 1 << (rank - 1).bit_length())}
         self._most = int(settings["max_num_seqs"] * (1 + _WAITING))
         try:
@@ -87,9 +87,13 @@ class _Engine:
         from vllm import SamplingParams
 
         parameters = SamplingParams(
-            max_tokens=sampling.max_new_tokens, temperature=sampling.temperature, top_p=sampling.top_p,
-            seed=seed_of(sampling, request.key) if sampling.temperature > 0 else None, logprobs=0, skip_special_tokens=True,
-        )  # fmt: skip
+            max_tokens=sampling.max_new_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            seed=seed_of(sampling, request.key) if sampling.temperature > 0 else None,
+            logprobs=0,
+            skip_special_tokens=True,
+        )
         if sampling.schema:
             from vllm.sampling_params import StructuredOutputsParams
 
@@ -137,7 +141,8 @@ class _Engine:
         return [self]
 
     def close(self) -> None:
-        """Raises BorderError where the GPU's memory is not free again: a trainer that starts now would run out of it."""
+        """Raises BorderError where the GPU's memory is not free again:
+        a trainer that starts now would run out of it."""
         if self._llm is None:
             return
         self._llm.llm_engine.engine_core.shutdown()
@@ -148,7 +153,8 @@ class _Engine:
             held = self._free - torch.cuda.mem_get_info()[0]
             if held > 0.05 * torch.cuda.mem_get_info()[1]:
                 raise BorderError(
-                    f"vLLM: {held / 2**30:.1f} GiB of GPU memory are still held. Run the same command: it goes on from here."
+                    f"vLLM: {held / 2**30:.1f} GiB of GPU memory are still held. "
+                    "Run the same command: it goes on from here."
                 )
 
 
@@ -180,8 +186,8 @@ def vllm(
 ) -> _Engine:
     """An engine on the folder ``model``, with the adapter of folder ``adapter`` on every request.
 
-    ``options`` are vLLM's engine arguments, ``inputs`` the media that requests bring. Log-probs of the chosen tokens are
-    the model's own at temperature 1. Raises UserError where vLLM is not installed, BorderError where it can't serve the
-    model.
+    ``options`` are vLLM's engine arguments, ``inputs`` the media that requests bring. Log-probs of the chosen tokens
+    are the model's own at temperature 1. Raises UserError where vLLM is not installed, BorderError where it can't serve
+    the model.
     """
     return _Engine(model, adapter, builder, name, dict(options or {}), inputs)

@@ -1,9 +1,11 @@
-"""``kill -9`` at random moments while texts are written: is every committed row kept, is none there twice, does the rest follow?
+"""``kill -9`` at random moments while texts are written:
+is every committed row kept, is none there twice, does the rest follow?
 
-    python experiments/annotate_kills/run.py --kills 100 --clips 2000                       # fake engine with real delays
-    python experiments/annotate_kills/run.py --kills 10 --clips 256 --engine vllm           # real vLLM
+    python experiments/annotate_kills/run.py --kills 100 --clips 2000                 # fake engine with real delays
+    python experiments/annotate_kills/run.py --kills 10 --clips 256 --engine vllm     # real vLLM
 
-Real videos, real decoding, the real store and the real command; one JSON line on stdout. A clip is a span of one of 20 videos.
+Real videos, real decoding, the real store and the real command; one JSON line on stdout.
+A clip is a span of one of 20 videos.
 """
 
 from __future__ import annotations
@@ -31,11 +33,15 @@ SPEED = {
     # Four texts in 50 ms: 2,000 take 25 seconds.
     "fake": {"annotate.engine": "fake", "annotate.options.seconds_per_batch": "0.05", "annotate.batch_size": "4"},
     "vllm": {
-        "annotate.engine": "vllm", "annotate.options.enforce_eager": "true", "annotate.options.max_model_len": "512",
-        "annotate.options.max_num_seqs": "4", "annotate.options.max_num_batched_tokens": "2048",
-        "annotate.options.kv_cache_memory_bytes": str(64 << 20), "annotate.max_new_tokens": "40",
+        "annotate.engine": "vllm",
+        "annotate.options.enforce_eager": "true",
+        "annotate.options.max_model_len": "512",
+        "annotate.options.max_num_seqs": "4",
+        "annotate.options.max_num_batched_tokens": "2048",
+        "annotate.options.kv_cache_memory_bytes": str(64 << 20),
+        "annotate.max_new_tokens": "40",
     },
-}  # fmt: skip
+}
 
 
 def prepare(root: Path, clips: int) -> Workspace:
@@ -79,9 +85,13 @@ def main() -> None:
     options = parser.parse_args()
     rng, began = random.Random(options.seed), time.monotonic()
     environment = {
-        **os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1", "TORCHDYNAMO_DISABLE": "1", "HF_HUB_OFFLINE": "1",
+        **os.environ,
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "OMP_NUM_THREADS": "1",
+        "TORCHDYNAMO_DISABLE": "1",
+        "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
-    }  # fmt: skip
+    }
     with tempfile.TemporaryDirectory() as folder:
         workspace = prepare(Path(folder), options.clips)
         total = workspace.clips().filter(workspace.clips()["split"] != "test").height
@@ -137,9 +147,16 @@ def main() -> None:
                 command[command.index("--config") + 1] = str(workspace.root)
                 have = rows(workspace)[0]
     result = {
-        "engine": options.engine, "clips": total, "kills": kills, "kills during start-up": before_first, "starts": starts,
-        "rows lost": lost, "rows doubled": doubled, "seed": options.seed, "seconds": round(time.monotonic() - began),
-    }  # fmt: skip
+        "engine": options.engine,
+        "clips": total,
+        "kills": kills,
+        "kills during start-up": before_first,
+        "starts": starts,
+        "rows lost": lost,
+        "rows doubled": doubled,
+        "seed": options.seed,
+        "seconds": round(time.monotonic() - began),
+    }
     print(json.dumps(result))
     sys.exit(bool(lost or doubled))
 

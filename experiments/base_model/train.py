@@ -3,9 +3,9 @@
     python experiments/base_model/train.py --out flywheel/playground/base_vlm --minutes 20
 
 The distribution (``scenes.BASE``) is not the playground's: a third of the (colour, shape) pairs never occur, nor do the
-sounds `tick` and `whistle`; pictures have flat backgrounds without texture and are never compressed; the words for shapes, motions
-and sounds, and the sentence, are the base dialect's. Transcripts in the prompt are in that dialect too, half of them
-noisy, so that the model learns to weigh what it reads against what it sees.
+sounds `tick` and `whistle`; pictures have flat backgrounds without texture and are never compressed; the words for
+shapes, motions and sounds, and the sentence, are the base dialect's. Transcripts in the prompt are in that dialect too,
+half of them noisy, so that the model learns to weigh what it reads against what it sees.
 """
 
 from __future__ import annotations
@@ -38,10 +38,12 @@ PROMPT = Prompt.model_validate(yaml.safe_load(Path("annotators/prompts/caption.y
 # Plain English for the tokenizer, so that text about other things is not spelled letter by letter.
 ENGLISH = """
 A person walks along the street while music plays. Two people are talking in a room. The camera moves slowly over a
-mountain, a wall and a river. A telescope stands in a clean room where engineers work. Someone is cooking in a kitchen and
+mountain, a wall and a river. A telescope stands in a clean room where engineers work. Someone is cooking in a kitchen \
+and
 explains what to do next. The dog runs across the grass and a bird flies away. In this video we will show you how it is
 made. There is no speech, only the sound of wind and water. The man in the black shirt opens the door and looks outside.
-A woman holds a phone near the window. Children play with a ball. A car turns at the corner and stops. What happens at the
+A woman holds a phone near the window. Children play with a ball. A car turns at the corner and stops. What happens at \
+the
 end of the clip? First, then, after that, before, during, between, above, below, behind, in front of. The light changes
 from dark to bright. The screen shows text and numbers. This is the first time that the mirror has been seen like this.
 """
@@ -54,7 +56,8 @@ def render(seed: int) -> tuple[NDArray[np.uint8], str]:
 
 
 def tokenizer_texts() -> list[str]:
-    """What a general tokenizer would know: words of both dialects, numbers, marks. The model itself never reads the corpus dialect."""
+    """What a general tokenizer would know: words of both dialects, numbers, marks.
+    The model itself never reads the corpus dialect."""
     lines = [scenes.sample_scene(FIRST_SEED + i, scenes.BASE).base_caption() for i in range(400)]
     lines += [
         " " + " ".join((*grammar.SIZES, *grammar.COLOURS, *grammar.SHAPES, *grammar.MOTIONS, *grammar.SOUNDS))
@@ -80,10 +83,21 @@ class Stream:
         self.noise = torch.randn(8, 1, tiny.FRAMES, 64, 128, 3, generator=torch.Generator().manual_seed(seed))
         self.pad_id = processor.tokenizer.convert_tokens_to_ids("<|video_pad|>")
         # The processor does the same work ten times slower, clip by clip; once is enough to hold us to its numbers.
-        metadata = {"fps": 10.0, "duration": scenes.DURATION_S, "total_num_frames": 32, "width": 128, "height": 64,
-                        "frames_indices": [int(t * 10) for t in TIMES]}  # fmt: skip
-        wanted = processor(text=["<|video_pad|>"], videos=[pictures[0][0]], video_metadata=[metadata],
-                           do_sample_frames=False, return_tensors="pt")  # fmt: skip
+        metadata = {
+            "fps": 10.0,
+            "duration": scenes.DURATION_S,
+            "total_num_frames": 32,
+            "width": 128,
+            "height": 64,
+            "frames_indices": [int(t * 10) for t in TIMES],
+        }
+        wanted = processor(
+            text=["<|video_pad|>"],
+            videos=[pictures[0][0]],
+            video_metadata=[metadata],
+            do_sample_frames=False,
+            return_tensors="pt",
+        )
         self.span = processor.tokenizer.decode(wanted["input_ids"][0])
         ours, grid = patchify(torch.from_numpy(pictures[0][0]).float()[None])
         torch.testing.assert_close(ours, wanted["pixel_values_videos"])
@@ -157,7 +171,8 @@ def patchify(videos: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 class Eyes(torch.nn.Module):
-    """Readers of the vision tower's tokens, for training only: what and where is the thing in each half, at each moment?
+    """Readers of the vision tower's tokens, for training only:
+    what and where is the thing in each half, at each moment?
 
     Through the words alone the tower learns shapes slowly; asked directly it learns them in minutes.
     """
@@ -183,7 +198,8 @@ class Eyes(torch.nn.Module):
 
 
 def truth_of(seeds: list[int]) -> dict[str, torch.Tensor]:
-    """What :class:`Eyes` are asked: indices of the values, (B, 2), and per moment the places in both frames, (B, 4, 2, 6)."""
+    """What :class:`Eyes` are asked: indices of the values, (B, 2), and per moment the places in both frames,
+    (B, 4, 2, 6)."""
     values = {"size": grammar.SIZES, "colour": grammar.COLOURS, "shape": grammar.SHAPES}
     found = [scenes.sample_scene(s, scenes.BASE) for s in seeds]
     out = {n: torch.tensor([[v.index(getattr(t, n)) for t in s.things] for s in found]) for n, v in values.items()}
@@ -200,8 +216,10 @@ def truth_of(seeds: list[int]) -> dict[str, torch.Tensor]:
                 dy = {"rises": -7.0, "sinks": 7.0}.get(thing.motion, 0.0) * moved
                 grown = 1 + 0.22 * moved * (thing.motion == "grows")
                 place[i, j // 2, k, 3 * (j % 2) : 3 * (j % 2) + 3] = (
-                    (thing.x + dx - 64 * k - 32) / 10, (thing.y + dy - 32) / 10, (thing.radius * grown - 11) / 4 if shown else -3,
-                )  # fmt: skip
+                    (thing.x + dx - 64 * k - 32) / 10,
+                    (thing.y + dy - 32) / 10,
+                    (thing.radius * grown - 11) / 4 if shown else -3,
+                )
                 visible[i, j // 2, k] |= shown
     return {**out, "place": torch.from_numpy(place), "visible": torch.from_numpy(visible)}
 
@@ -214,7 +232,8 @@ def chat(processor: object, prompt: str, target: str | None) -> str:
 
 
 def linear_patches(model: torch.nn.Module) -> None:
-    """The patch embedding is a convolution whose kernel is its stride: the same numbers as a linear layer, 4x faster here."""
+    """The patch embedding is a convolution whose kernel is its stride:
+    the same numbers as a linear layer, 4x faster here."""
     patch = model.model.visual.patch_embed
     patch.forward = lambda x: torch.nn.functional.linear(
         x.view(-1, patch.proj.weight[0].numel()), patch.proj.weight.flatten(1), patch.proj.bias

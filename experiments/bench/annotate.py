@@ -1,10 +1,13 @@
-"""What our annotation costs beside the engine: tokens a second against the engine's own, and time per row without a model.
+"""What our annotation costs beside the engine:
+tokens a second against the engine's own, and time per row without a model.
 
-    VLLM_ENABLE_V1_MULTIPROCESSING=0 OMP_NUM_THREADS=1 TORCHDYNAMO_DISABLE=1 python experiments/bench/annotate.py [--clips 128]
+    VLLM_ENABLE_V1_MULTIPROCESSING=0 OMP_NUM_THREADS=1 TORCHDYNAMO_DISABLE=1 \
+        python experiments/bench/annotate.py [--clips 128]
 
-One JSON line per figure, with versions and hardware. "vllm" is real vLLM in process with the bundled model on pre-decoded frames:
-its own ``LLM.generate`` on all requests, ours streaming, ours row by row; equal texts are checked first, the ways take turns.
-"overhead" is the whole pass over clips whose frames are cached, with an engine that answers at once.
+One JSON line per figure, with versions and hardware. "vllm" is real vLLM in process with the bundled model on
+pre-decoded frames: its own ``LLM.generate`` on all requests, ours streaming, ours row by row; equal texts are checked
+first, the ways take turns. "overhead" is the whole pass over clips whose frames are cached, with an engine that answers
+at once.
 """
 
 from __future__ import annotations
@@ -47,13 +50,18 @@ def requests(count: int) -> list[Request]:
     times = tuple(0.2 + 0.4 * i for i in range(8))
     return [
         Request(
-            key=str(i), prompt="Describe what is seen and heard.",
+            key=str(i),
+            prompt="Describe what is seen and heard.",
             clip=ClipInput(
-                key=str(i), frames_THWC=scenes.draw(scenes.sample_scene(i), times), times_s=times, duration_s=3.2, fps=10.0
+                key=str(i),
+                frames_THWC=scenes.draw(scenes.sample_scene(i), times),
+                times_s=times,
+                duration_s=3.2,
+                fps=10.0,
             ),
         )
         for i in range(count)
-    ]  # fmt: skip
+    ]
 
 
 def throughput(clips: int, repeats: int) -> None:
@@ -62,15 +70,28 @@ def throughput(clips: int, repeats: int) -> None:
     asked, sampling = requests(clips), Sampling(max_new_tokens=24)
     builder = InputBuilder(load_vlm(bundled_model()).processor)
     options = {
-        "dtype": "float32", "enforce_eager": True, "max_model_len": 512, "max_num_seqs": 16, "max_num_batched_tokens": 2048,
-        "kv_cache_memory_bytes": 64 << 20, "mm_processor_cache_gb": 0, "enable_prefix_caching": False,
-    }  # fmt: skip
+        "dtype": "float32",
+        "enforce_eager": True,
+        "max_model_len": 512,
+        "max_num_seqs": 16,
+        "max_num_batched_tokens": 2048,
+        "kv_cache_memory_bytes": 64 << 20,
+        "mm_processor_cache_gb": 0,
+        "enable_prefix_caching": False,
+    }
     engine = build("vllm", model=bundled_model(), adapter=None, builder=builder, options=options)
     inputs = [
-        {"prompt": builder.chat(r.prompt),
-         "multi_modal_data": {"video": (r.clip.frames_THWC, {**r.clip.metadata(), "video_backend": "opencv", "do_sample_frames": False})}}
+        {
+            "prompt": builder.chat(r.prompt),
+            "multi_modal_data": {
+                "video": (
+                    r.clip.frames_THWC,
+                    {**r.clip.metadata(), "video_backend": "opencv", "do_sample_frames": False},
+                )
+            },
+        }
         for r in asked
-    ]  # fmt: skip
+    ]
     own = SamplingParams(temperature=0, max_tokens=24, logprobs=0)
 
     def engines_own() -> dict[str, tuple[int, ...]]:
@@ -101,14 +122,22 @@ def throughput(clips: int, repeats: int) -> None:
     for name, values in rates.items():
         ratios = [value / base for value, base in zip(values, rates["engine's own"], strict=True)]
         say(
-            what="output tokens per second", way=name, clips=clips, repeats=repeats, median=round(median(values), 1),
-            ratio_to_engines_own=round(median(ratios), 3), ratios=[round(r, 3) for r in ratios], texts_alike=alike, vllm=version("vllm"),
-        )  # fmt: skip
+            what="output tokens per second",
+            way=name,
+            clips=clips,
+            repeats=repeats,
+            median=round(median(values), 1),
+            ratio_to_engines_own=round(median(ratios), 3),
+            ratios=[round(r, 3) for r in ratios],
+            texts_alike=alike,
+            vllm=version("vllm"),
+        )
     engine.close()
 
 
 def pool(clips: int, repeats: int) -> None:
-    """Ours against a plain client with as many connections that sends the same requests, written out beforehand, to the same server."""
+    """Ours against a plain client with as many connections that sends the same requests, written out beforehand,
+    to the same server."""
     import httpx
 
     from annotators import serving
@@ -116,9 +145,15 @@ def pool(clips: int, repeats: int) -> None:
     asked, sampling, at_once = requests(clips), Sampling(max_new_tokens=24), 16
     with tempfile.TemporaryDirectory() as folder:
         options = {
-            "dtype": "float32", "enforce_eager": True, "max_model_len": 512, "max_num_seqs": 16, "max_num_batched_tokens": 2048,
-            "kv_cache_memory_bytes": 64 << 20, "mm_processor_cache_gb": 0, "enable_prefix_caching": False,
-        }  # fmt: skip
+            "dtype": "float32",
+            "enforce_eager": True,
+            "max_model_len": 512,
+            "max_num_seqs": 16,
+            "max_num_batched_tokens": 2048,
+            "kv_cache_memory_bytes": 64 << 20,
+            "mm_processor_cache_gb": 0,
+            "enable_prefix_caching": False,
+        }
         server = serving.start(bundled_model(), Path(folder), options=options)
         try:
             engine = build("openai", model=bundled_model(), adapter=None, servers=[server.url], concurrency=at_once)
@@ -149,9 +184,15 @@ def pool(clips: int, repeats: int) -> None:
                 ratios.append(seconds[0] / seconds[1])
                 rates.append(tokens / seconds[1])
             say(
-                what="output tokens per second through a server", way="ours", clips=clips, repeats=repeats, median=round(median(rates), 1),
-                ratio_to_a_plain_client=round(median(ratios), 3), ratios=[round(r, 3) for r in ratios], vllm=version("vllm"),
-            )  # fmt: skip
+                what="output tokens per second through a server",
+                way="ours",
+                clips=clips,
+                repeats=repeats,
+                median=round(median(rates), 1),
+                ratio_to_a_plain_client=round(median(ratios), 3),
+                ratios=[round(r, 3) for r in ratios],
+                vllm=version("vllm"),
+            )
         finally:
             server.stop()
 
@@ -167,8 +208,9 @@ def overhead(clips: int, repeats: int) -> None:
             videos = [clip_of(row) for row in workspace.clips().iter_rows(named=True)]
             made = [
                 replace(clip, id=content_id(clip.id, i), start_s=clip.start_s + 1e-4 * i, split="train")
-                for i in range(clips // len(videos)) for clip in videos
-            ]  # fmt: skip
+                for i in range(clips // len(videos))
+                for clip in videos
+            ]
             workspace.add_clips(made)
             context = RoundContext(workspace)
             seconds = []
@@ -183,9 +225,14 @@ def overhead(clips: int, repeats: int) -> None:
                 if number:
                     assert result.decodes == 0, result
             say(
-                what="seconds per row without a model", rows=len(made), repeats=repeats, median=round(median(seconds[1:]), 6),
-                least=round(min(seconds[1:]), 6), first_pass_with_decoding=round(seconds[0], 6), decodes_in_later_passes=0,
-            )  # fmt: skip
+                what="seconds per row without a model",
+                rows=len(made),
+                repeats=repeats,
+                median=round(median(seconds[1:]), 6),
+                least=round(min(seconds[1:]), 6),
+                first_pass_with_decoding=round(seconds[0], 6),
+                decodes_in_later_passes=0,
+            )
 
 
 def main() -> None:

@@ -1,19 +1,22 @@
-"""How time and memory of each command grow with the corpus: 2 k, 20 k, 200 k and 1 M clips, each command a process of its own.
+"""How time and memory of each command grow with the corpus:
+2 k, 20 k, 200 k and 1 M clips, each command a process of its own.
 
-    python experiments/bench/growth.py --out figures.jsonl [--sizes 2000,20000] [--commands ingest,annotate,status] [--src TREE]
+    python experiments/bench/growth.py --out figures.jsonl [--sizes 2000,20000]
+        [--commands ingest,annotate,status] [--src TREE]
     python experiments/bench/growth.py --table docs/scale.md --out figures.jsonl --label NAME
 
-One JSON line per figure, added to ``--out``: CPU seconds (user and system) and peak memory as the kernel counts them for the
-process and what it waited for, wall seconds, and milliseconds for the review page. ``--src`` measures another tree.
+One JSON line per figure, added to ``--out``: CPU seconds (user and system) and peak memory as the kernel counts them
+for the process and what it waited for, wall seconds, and milliseconds for the review page. ``--src`` measures another
+tree.
 
 Clips are spans of 20 silent videos of 64 x 64, with a transcript of eleven words each; 20 % test, 10 % anchors.
 
 - ``ingest`` is the real command on a JSONL of N different spans, ``ingest-again`` the same once more.
-- All else is measured on a workspace whose clips the store's own writer wrote, in ingest's batches. There all clips of a video
-  share one span, so that decoding, which no command does twice, is not what is measured.
+- All else is measured on a workspace whose clips the store's own writer wrote, in ingest's batches. There all clips of
+  a video share one span, so that decoding, which no command does twice, is not what is measured.
 - ``annotate`` is round 1 with the base's evaluation, by the fake engine; ``annotate-2`` round 2 with new texts.
-- ``round`` is what is left of round 1 (review, pretrain, evaluate, gate) with one training step on two clips and nothing held
-  out: its time is what the stages do before and after training.
+- ``round`` is what is left of round 1 (review, pretrain, evaluate, gate) with one training step on two clips and
+  nothing held out: its time is what the stages do before and after training.
 - ``review`` is the real server: until it answers, the first next, and 200 more over HTTP with a token.
 """
 
@@ -51,11 +54,23 @@ CONFIG: dict[str, Any] = {
     "evaluate": {"agreement_pairs": 0, "resamples": 200},
     "tracking": {"enabled": False},
 }
-#: In the order in which they can be measured on one workspace. Those in brackets prepare others, and are measured as well.
+#: In the order in which they can be measured on one workspace.
+#: Those in brackets prepare others, and are measured as well.
 COMMANDS = (
-    "ingest", "ingest-again", "annotate", "status", "show", "corrections-export", "corrections-import", "review", "round",
-    "promote", "export", "annotate-2", "takedown",
-)  # fmt: skip
+    "ingest",
+    "ingest-again",
+    "annotate",
+    "status",
+    "show",
+    "corrections-export",
+    "corrections-import",
+    "review",
+    "round",
+    "promote",
+    "export",
+    "annotate-2",
+    "takedown",
+)
 #: What stands in the way of a command that is asked for, and is then run before it.
 NEEDS = {
     "ingest-again": ("ingest",),
@@ -68,14 +83,14 @@ NEEDS = {
     "export": ("annotate", "round", "promote"),
     "annotate-2": ("annotate", "round"),
 }
-#: The bars: growth of time per clip from 20 k clips on, bytes of peak memory per clip, and at a million clips the peak memory
-#: of each command, seconds of ``status``, and milliseconds until the review page's next clip.
+#: The bars: growth of time per clip from 20 k clips on, bytes of peak memory per clip, and at a million clips the peak
+#: memory of each command, seconds of ``status``, and milliseconds until the review page's next clip.
 BARS = {"time_growth": 1.3, "bytes_per_clip": 200.0, "rss_mib": 1536.0, "status_s": 2.0, "next_ms": 150.0}
 #: CPU seconds that processes of the same work vary by.
 NOISE_S = 0.5
 
 
-# -- measuring one process ----------------------------------------------------------------------------------------------
+# -- measuring one process ---------------------------------------------------------------------------------------------
 
 
 class Measured:
@@ -115,7 +130,7 @@ class Measured:
         return {"cpu_s": (int(fields[11]) + int(fields[12])) / ticks, "rss_mib": round(int(resident[1]) / 1024, 1)}
 
 
-# -- a workspace of a size ----------------------------------------------------------------------------------------------
+# -- a workspace of a size ---------------------------------------------------------------------------------------------
 
 
 def write_videos(folder: Path) -> list[Path]:
@@ -157,7 +172,8 @@ def spans(videos: Sequence[Path], count: int) -> Iterator[dict[str, Any]]:
 
 
 def build(root: Path, size: int) -> None:
-    """Write a workspace's clips and the texts that came with them, in ingest's batches. Runs in the tree that is measured."""
+    """Write a workspace's clips and the texts that came with them, in ingest's batches.
+    Runs in the tree that is measured."""
     ingest = importlib.import_module("flywheel.ingest")
     from flywheel.core.types import Annotation, Clip, Cue, content_id
     from flywheel.ingest.clips import split_of
@@ -208,7 +224,7 @@ def new_workspace(folder: Path) -> Path:
     return folder
 
 
-# -- the commands -------------------------------------------------------------------------------------------------------
+# -- the commands ------------------------------------------------------------------------------------------------------
 
 
 class Bench:
@@ -316,10 +332,14 @@ class Bench:
             figures = server.end()
         cuts = quantiles(waits[1:], n=20)
         self.note(
-            "review", **{**figures, "cpu_s": ready["cpu_s"], "wall_s": ready["wall_s"]}, rss_ready_mib=ready["rss_mib"],
-            start_s=round(started_s, 2), first_next_ms=round(waits[0], 1), next_p50_ms=round(cuts[9], 1),
+            "review",
+            **{**figures, "cpu_s": ready["cpu_s"], "wall_s": ready["wall_s"]},
+            rss_ready_mib=ready["rss_mib"],
+            start_s=round(started_s, 2),
+            first_next_ms=round(waits[0], 1),
+            next_p50_ms=round(cuts[9], 1),
             next_p95_ms=round(cuts[18], 1),
-        )  # fmt: skip
+        )
 
     def a_clip(self) -> str:
         """The id of a clip in the middle of the corpus."""
@@ -347,7 +367,7 @@ def measure(src: Path, work: Path, size: int, asked: Sequence[str], out: Path, l
     shutil.rmtree(bench.folder)
 
 
-# -- what the figures say -----------------------------------------------------------------------------------------------
+# -- what the figures say ----------------------------------------------------------------------------------------------
 
 
 def table(figures: Sequence[Mapping[str, Any]]) -> str:
@@ -385,8 +405,8 @@ def _cell(row: Mapping[str, Any] | None, name: str) -> str:
 def time_growth(cpu_s: Mapping[int, float]) -> tuple[float, float] | None:
     """Seconds a clip at the largest size, and the most that time per clip grows between two sizes from 20 k on.
 
-    What 2 k clips take counts as start-up. Sizes that take hardly more than that are left out, for a process varies by as
-    much; None where fewer than two are left.
+    What 2 k clips take counts as start-up. Sizes that take hardly more than that are left out, for a process varies by
+    as much; None where fewer than two are left.
     """
     start_s = cpu_s.get(2_000, 0.0)
     per_clip = {

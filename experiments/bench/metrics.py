@@ -1,9 +1,10 @@
-"""Quantity and diversity of 100 k, 1 M and 10 M captions: time and peak memory; against plain Python at 100 k and pandas at 1 M, equal figures first.
+"""Quantity and diversity of 100 k, 1 M and 10 M captions: time and peak memory;
+against plain Python at 100 k and pandas at 1 M, equal figures first.
 
     python experiments/bench/metrics.py --out /tmp/metrics
 
-Captions are drawn from 20,000 words by Zipf's law, 6 to 18 words each, a tenth of them said before. Each way runs in a process of its own, three times where it is short, and the
-fastest counts.
+Captions are drawn from 20,000 words by Zipf's law, 6 to 18 words each, a tenth of them said before. Each way runs in a
+process of its own, three times where it is short, and the fastest counts.
 """
 
 from __future__ import annotations
@@ -81,9 +82,14 @@ def python(files: list[Path]) -> dict[str, float]:
                 ones.append(distinct(segment, 1))
                 threes.append(distinct(segment, 3))
     return {
-        "annotations": count, "hours": seconds / 3600, "tokens": tokens, "distinct_1": float(np.mean(ones)), "distinct_3": float(np.mean(threes)),
-        "vocabulary": float(np.mean(ones)) * SEGMENT, "unique": len(different) / count,
-    }  # fmt: skip
+        "annotations": count,
+        "hours": seconds / 3600,
+        "tokens": tokens,
+        "distinct_1": float(np.mean(ones)),
+        "distinct_3": float(np.mean(threes)),
+        "vocabulary": float(np.mean(ones)) * SEGMENT,
+        "unique": len(different) / count,
+    }
 
 
 def pandas(files: list[Path]) -> dict[str, float]:
@@ -106,9 +112,14 @@ def pandas(files: list[Path]) -> dict[str, float]:
     triple = (cut * 40_000 + cut.shift(-1, fill_value=0)) * 40_000 + cut.shift(-2, fill_value=0)
     threes = triple[inside].groupby(segment[inside]).nunique() / (SEGMENT - 2)
     return {
-        "annotations": len(frame), "hours": float(frame["seconds"].sum()) / 3600, "tokens": len(stream), "distinct_1": float(ones.mean()),
-        "distinct_3": float(threes.mean()), "vocabulary": float(ones.mean()) * SEGMENT, "unique": frame["text"].nunique() / len(frame),
-    }  # fmt: skip
+        "annotations": len(frame),
+        "hours": float(frame["seconds"].sum()) / 3600,
+        "tokens": len(stream),
+        "distinct_1": float(ones.mean()),
+        "distinct_3": float(threes.mean()),
+        "vocabulary": float(ones.mean()) * SEGMENT,
+        "unique": frame["text"].nunique() / len(frame),
+    }
 
 
 WAYS = {"ours": ours, "python": python, "pandas": pandas}

@@ -7,12 +7,13 @@
     python experiments/bench/same_results.py vllm --src TREE --out old.json [--clips 24]
     python experiments/bench/same_results.py compare old.json new.json
 
-``compare`` takes workspace folders, or files that ``record`` or ``vllm`` wrote. It reads Parquet, SQLite and ``summary.json``
-without any code of ours, so neither workspace is changed, whatever its layout. It exits 1 where something differs. Words that
-people read (the gate's reason) may differ, and are counted apart; so are figures that only the newer side has.
+``compare`` takes workspace folders, or files that ``record`` or ``vllm`` wrote. It reads Parquet, SQLite and
+``summary.json`` without any code of ours, so neither workspace is changed, whatever its layout. It exits 1 where
+something differs. Words that people read (the gate's reason) may differ, and are counted apart; so are figures that
+only the newer side has.
 
-``vllm`` runs a whole round with real vLLM in process, the bundled model and a small adapter: base's evaluation, annotate,
-corrections from the oracle, fine-tuning, evaluation with the adapter (proven first), gate.
+``vllm`` runs a whole round with real vLLM in process, the bundled model and a small adapter: base's evaluation,
+annotate, corrections from the oracle, fine-tuning, evaluation with the adapter (proven first), gate.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ TIMES = frozenset(("wall_s", "peak_rss_gib", "stages_s"))
 WORDS = frozenset(("reason", "message"))
 
 
-# -- what a workspace holds ---------------------------------------------------------------------------------------------
+# -- what a workspace holds --------------------------------------------------------------------------------------------
 
 
 def record(root: Path) -> dict[str, Any]:
@@ -114,7 +115,7 @@ def gate_of(root: Path) -> dict[str, Any]:
     return {**{name: report[name] for name in groups}, "gate": report["details"]["gate"]}
 
 
-# -- comparing ----------------------------------------------------------------------------------------------------------
+# -- comparing ---------------------------------------------------------------------------------------------------------
 
 
 def compare(old: Mapping[str, Any], new: Mapping[str, Any], tolerance: float, shown: int) -> bool:
@@ -150,7 +151,8 @@ def equal_figures(old: Any, new: Any, tolerance: float, shown: int) -> bool:
         "figures", before, {path: value for path, value in after.items() if path in before}, tolerance, shown
     )
     print(
-        f"  {reworded} of {len(words)} reasons are worded otherwise; {len(after.keys() - before.keys())} figures are new"
+        f"  {reworded} of {len(words)} reasons are worded otherwise; "
+        f"{len(after.keys() - before.keys())} figures are new"
     )
     return same
 
@@ -183,7 +185,7 @@ def largest(old: Mapping[str, Any], new: Mapping[str, Any]) -> float:
     return max((abs(a - b) for a, b in pairs if math.isfinite(a - b)), default=0.0)
 
 
-# -- a round through vLLM -----------------------------------------------------------------------------------------------
+# -- a round through vLLM ----------------------------------------------------------------------------------------------
 
 
 def vllm_round(src: Path, clips: int) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""Draws what run.py printed: python experiments/collapse/plot.py experiments/collapse/results.jsonl --out experiments/collapse/curves.png"""
+"""Draws what run.py printed:
+python experiments/collapse/plot.py experiments/collapse/results.jsonl --out experiments/collapse/curves.png"""
 
 from __future__ import annotations
 
@@ -10,9 +11,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 FIGURES = {
-    "slot_f1": "slot F1, test clips (oracle)", "unknown": "words that nobody else said", "from_origin": "divergence from the transcripts",
+    "slot_f1": "slot F1, test clips (oracle)",
+    "unknown": "words that nobody else said",
+    "from_origin": "divergence from the transcripts",
     "vendi": "Vendi score, per text",
-}  # fmt: skip
+}
 
 
 def main() -> None:

@@ -2,11 +2,13 @@
 
     python experiments/collapse/run.py --out /tmp/collapse --seed 204 --rounds 8
 
-``default`` is the demo's wheel on 400 clips, with people, for so many rounds. ``good`` is its first three rounds with weights merged; from its last model as their base,
-and on 2,000 other clips of which half are the test split (the watch reads at most 1,000 texts), two wheels without people go on: ``collapsing`` learns the newest machine
-texts alone, sampled at temperature 1.2, by small steps from the model before it, without transcripts, human rows or a noise-robust loss, and every round is promoted;
-``kept`` differs from it in policy alone: each round starts from the base, and older texts and transcripts stay in the mix. Prints for each round slot F1 on the test
-split (the oracle's, which the watch does not see), the watch's figures and its alarms; ``plot.py`` draws them.
+``default`` is the demo's wheel on 400 clips, with people, for so many rounds. ``good`` is its first three rounds with
+weights merged; from its last model as their base, and on 2,000 other clips of which half are the test split (the watch
+reads at most 1,000 texts), two wheels without people go on: ``collapsing`` learns the newest machine texts alone,
+sampled at temperature 1.2, by small steps from the model before it, without transcripts, human rows or a noise-robust
+loss, and every round is promoted; ``kept`` differs from it in policy alone: each round starts from the base, and older
+texts and transcripts stay in the mix. Prints for each round slot F1 on the test split (the oracle's, which the watch
+does not see), the watch's figures and its alarms; ``plot.py`` draws them.
 """
 
 from __future__ import annotations
@@ -84,11 +86,15 @@ def _print(name: str, seed: int, folder: Path) -> None:
     for round in workspace.rounds():
         series.append(collapse_figures_of(context, Texts(workspace), round))
         line = {
-            "wheel": name, "seed": seed, "round": round, "slot_f1": mean_estimate(test_scores(workspace, oracle, round)).value,
-            "verdict": workspace.stage(round, "gate")[1].get("verdict"), "alarms": [a.reason for a in alarms_of(series)],
+            "wheel": name,
+            "seed": seed,
+            "round": round,
+            "slot_f1": mean_estimate(test_scores(workspace, oracle, round)).value,
+            "verdict": workspace.stage(round, "gate")[1].get("verdict"),
+            "alarms": [a.reason for a in alarms_of(series)],
             "older_rounds": workspace.stage(round, "pretrain")[1].get("older_rounds"),
             **{k: round_(v.value) for k, v in series[-1].items()},
-        }  # fmt: skip
+        }
         print(json.dumps(line), flush=True)
 
 

@@ -2,13 +2,15 @@
 
     python experiments/gate/simulate.py --sims 4000 --seed 6
 
-A clip has twelve facts. The champion gets each right with the clip's own chance (Beta(6, 2)), the candidate the same way with that chance moved by
-what is simulated; of a fact both agree on by copying with chance 1/2, as two models from one base do. A score is the share of facts right. Kinds:
+A clip has twelve facts. The champion gets each right with the clip's own chance (Beta(6, 2)), the candidate the same
+way with that chance moved by what is simulated; of a fact both agree on by copying with chance 1/2, as two models from
+one base do. A score is the share of facts right. Kinds:
 
-- ``equal``: the same chances; ``lopsided``: the mean is equal, but the candidate is a little better on nine clips of ten and much worse on the tenth;
+- ``equal``: the same chances; ``lopsided``: the mean is equal, but the candidate is a little better on nine clips of
+  ten and much worse on the tenth;
 - ``clustered``: equal, four clips to a video with a common quirk of the candidate; the gate is told the videos;
-- ``worse``: by half of ``gate.effect``; ``better``: by ``gate.effect``, with the number of anchors that the gate itself asked for (by the spread that a
-  first 40 anchors show);
+- ``worse``: by half of ``gate.effect``; ``better``: by ``gate.effect``, with the number of anchors that the gate itself
+  asked for (by the spread that a first 40 anchors show);
 - ``thirty equal``: thirty equal candidates one after the other against one champion on the same anchors: any promoted?
 - ``peeking``: one equal candidate asked of again after each ten new anchors, from 40 to 200: ever promoted?
 
@@ -44,8 +46,8 @@ def champion_facts(rng: np.random.Generator, p: NDArray[np.float64]) -> NDArray[
 def candidate_scores(
     rng: np.random.Generator, p: NDArray[np.float64], facts: NDArray[np.bool_], shift: NDArray[np.float64] | float
 ) -> NDArray[np.float64]:
-    """Half the facts copied, half drawn with the chance moved by twice ``shift``, so that the mean moves by ``shift`` (chances stay within [0, 1], so
-    a little less of it at the ends)."""
+    """Half the facts copied, half drawn with the chance moved by twice ``shift``, so that the mean moves by ``shift``
+    (chances stay within [0, 1], so a little less of it at the ends)."""
     own = rng.random(facts.shape) < np.clip(p + 2 * np.asarray(shift), 0, 1)[:, None]
     return np.where(rng.random(facts.shape) < 0.5, facts, own).mean(1)
 
@@ -127,9 +129,13 @@ def main() -> None:
             count = sum(yes for yes, _ in found)
             interval = binomtest(count, sims).proportion_ci(method="exact")
             line = {
-                "kind": kind, "sims": sims, "promoted": count / sims, "low": float(interval.low), "high": float(interval.high),
+                "kind": kind,
+                "sims": sims,
+                "promoted": count / sims,
+                "low": float(interval.low),
+                "high": float(interval.high),
                 "anchors": float(np.mean([n for _, n in found])),
-            }  # fmt: skip
+            }
             print(json.dumps(line), flush=True)
 
 

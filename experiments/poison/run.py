@@ -2,14 +2,17 @@
 
     python experiments/poison/run.py --out /tmp/poison --seeds 111 112
 
-A wheel of 400 clips turns one clean round (40 corrections: 16 anchors, 24 train clips). Its second round is turned four times:
+A wheel of 400 clips turns one clean round (40 corrections: 16 anchors, 24 train clips). Its second round is turned
+four times:
 
 - ``clean``: corrections are true;
 - ``train``: three of ten corrections of train clips are another clip's text, those of anchors are true;
-- ``gold``: four refiners; what one of them, Eve, says of any clip, anchors and gold among them, is another clip's text; each judged six gold items;
+- ``gold``: four refiners; what one of them, Eve, says of any clip, anchors and gold among them, is another clip's text;
+  each judged six gold items;
 - ``overlap``: the same without gold, but every anchor was seen by two of the four.
 
-Prints for each the gate's verdict and reason, and the oracle's slot F1 of the second model against the first on the test split, which the gate does not see.
+Prints for each the gate's verdict and reason, and the oracle's slot F1 of the second model against the first on the
+test split, which the gate does not see.
 """
 
 from __future__ import annotations
@@ -95,10 +98,15 @@ def say(context: RoundContext, oracle: Oracle, seed: int, kind: str, round: int,
     def add(row: dict[str, str], refiner: str, text: str) -> None:
         said.append(
             Correction(
-                id=content_id(row["id"], refiner), annotation_id=row["id"], clip_id=row["clip_id"], verdict="edit", text=text, refiner=refiner,
+                id=content_id(row["id"], refiner),
+                annotation_id=row["id"],
+                clip_id=row["clip_id"],
+                verdict="edit",
+                text=text,
+                refiner=refiner,
                 at=datetime(2026, 1, 2, tzinfo=UTC),
             )
-        )  # fmt: skip
+        )
 
     lies: Callable[[str], bool] = lambda name: kind in ("gold", "overlap") and name == "eve"  # noqa: E731
     pairs = itertools.cycle(itertools.combinations(PEOPLE, 2))

@@ -35,8 +35,10 @@ def main() -> None:
         repaired = mean_estimate(each)
         times = [np.mean([v for line in found[s] for v in line["repaired_each"]]) / random_repaired[s] for s in seeds]
         print(
-            f"| {name} | {repaired.value:.3f} [{repaired.low:.3f}, {repaired.high:.3f}] | x {np.mean(times):.2f} ({', '.join(f'{t:.2f}' for t in times)}) | "
-            f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] | {ahead.value:+.3f} [{ahead.low:+.3f}, {ahead.high:+.3f}] ({per_seed}) |"
+            f"| {name} | {repaired.value:.3f} [{repaired.low:.3f}, {repaired.high:.3f}] | "
+            f"x {np.mean(times):.2f} ({', '.join(f'{t:.2f}' for t in times)}) | "
+            f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] | "
+            f"{ahead.value:+.3f} [{ahead.low:+.3f}, {ahead.high:+.3f}] ({per_seed}) |"
         )
 
 

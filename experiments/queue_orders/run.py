@@ -2,13 +2,15 @@
 
     python experiments/queue_orders/run.py --out /tmp/orders --seeds 81 82 83
 
-For each seed a wheel turns one whole round (800 clips, 40 corrections, as the demo's), then its second round's texts are written and its
-second model is pretrained. From there each order names the 24 train clips whose texts people see next: all by that order, or ``mixed``, the
-queue as it is configured by default (half random). All are corrected truly. Two things are measured:
+For each seed a wheel turns one whole round (800 clips, 40 corrections, as the demo's), then its second round's texts
+are written and its second model is pretrained. From there each order names the 24 train clips whose texts people see
+next: all by that order, or ``mixed``, the queue as it is configured by default (half random). All are corrected truly.
+Two things are measured:
 
 - ``repaired``: slot F1 that these corrections put right in the texts themselves, per correction (no training in it);
-- ``gain``: slot F1 on the test split of the pretrained model with LoRA on the first round's corrections and these, minus that with LoRA on the
-  first round's alone. One pretraining per seed, which knew none of the new corrections, lies under all of them.
+- ``gain``: slot F1 on the test split of the pretrained model with LoRA on the first round's corrections and these,
+  minus that with LoRA on the first round's alone. One pretraining per seed, which knew none of the new corrections,
+  lies under all of them.
 
 Random is drawn three times, so that its own spread is seen. Prints one JSON line per seed and order.
 """
@@ -155,9 +157,15 @@ def main() -> None:
             after = scores_with(context, oracle, folder / "orders" / name.replace(" ", "-"), ids)
             wrong = [1 - oracle.f1(context.clips[rows[i]["clip_id"]].uri, rows[i]["text"]) for i in ids]
             line = {
-                "seed": seed, "order": name, "corrections": len(ids), "repaired": asdict(mean_estimate(wrong)),
-                "gain": asdict(paired_difference(after, before)), "repaired_each": wrong, "scores": after, "before": before,
-            }  # fmt: skip
+                "seed": seed,
+                "order": name,
+                "corrections": len(ids),
+                "repaired": asdict(mean_estimate(wrong)),
+                "gain": asdict(paired_difference(after, before)),
+                "repaired_each": wrong,
+                "scores": after,
+                "before": before,
+            }
             print(json.dumps(line), flush=True)
 
 

@@ -2,9 +2,10 @@
 
     python experiments/review_rounds/run.py --out /tmp/review_rounds --seed 91
 
-800 clips, the demo's settings and number of corrections (40 a round); which texts, the page's own queue says. The refiner knows the truth, as a
-person who watches the clip does, accepts what is right, and types what is not. Every word goes through keys, the page's script, HTTP and the
-database; then the round trains on it. Prints slot F1 of base and rounds, and how many corrections each adapter's record names.
+800 clips, the demo's settings and number of corrections (40 a round); which texts, the page's own queue says. The
+refiner knows the truth, as a person who watches the clip does, accepts what is right, and types what is not. Every word
+goes through keys, the page's script, HTTP and the database; then the round trains on it. Prints slot F1 of base and
+rounds, and how many corrections each adapter's record names.
 """
 
 from __future__ import annotations
@@ -108,10 +109,15 @@ def main() -> None:
         learned = json.loads((workspace.model_folder(round) / "adapter" / "training.json").read_text())["corrections"]
         mine = set(workspace.corrections().filter(refiner=f"refiner {round}")["id"])
         line = {
-            "round": round, "slot_f1": asdict(mean_estimate(scores[round])), "gate": workspace.stage(round, "gate")[1].get("reason"),
-            "change": asdict(paired_difference(scores[round], scores[round - 1])), "given": len(mine), "edits": edits.get(round),
-            "seconds": seconds.get(round), "learned_by_the_adapter": len(mine & set(learned)),
-        }  # fmt: skip
+            "round": round,
+            "slot_f1": asdict(mean_estimate(scores[round])),
+            "gate": workspace.stage(round, "gate")[1].get("reason"),
+            "change": asdict(paired_difference(scores[round], scores[round - 1])),
+            "given": len(mine),
+            "edits": edits.get(round),
+            "seconds": seconds.get(round),
+            "learned_by_the_adapter": len(mine & set(learned)),
+        }
         print(json.dumps(line))
 
 

@@ -1,4 +1,5 @@
-"""Pictures of MLflow on a demo's workspace, as `flywheel dashboard` names its pages: the rounds' figures, and their texts side by side.
+"""Pictures of MLflow on a demo's workspace, as `flywheel dashboard` names its pages:
+the rounds' figures, and their texts side by side.
 
 python experiments/screenshots/dashboard.py flywheel-demo       # writes docs/images/dashboard-*.png
 """
@@ -38,8 +39,10 @@ def main() -> None:
         port = free.getsockname()[1]
     server = subprocess.Popen(
         [sys.executable, "-m", "flywheel.cli", "dashboard", "--config", str(root), "--port", str(port)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     base = f"http://127.0.0.1:{port}"
     try:
         for _ in range(120):

@@ -2,18 +2,19 @@
 
     python experiments/wheel_controls/run.py --out /tmp/controls --seeds 21 22 --noises 0.35 0.5 0.65
 
-Runs the demo once per seed and noise (or takes one that is there), then on the same corpus, with the same settings and steps:
+Runs the demo once per seed and noise (or takes one that is there), then on the same corpus, with the same settings and
+steps:
 
 - ``lora``: the base with LoRA on all corrections of all rounds, and nothing else;
 - ``transcripts``: the base pretrained once on the transcripts, and nothing else;
 - ``no people``: the wheel without corrections (so without anchors, adapters, and a noise rate to adapt to);
-- ``no people, transcripts first``: the same, helped: its first round learns from the transcripts, which without anchors it
-  could not have known to be better than what the base wrote;
+- ``no people, transcripts first``: the same, helped: its first round learns from the transcripts, which without anchors
+  it could not have known to be better than what the base wrote;
 - ``mle``: the wheel with plain maximum likelihood, corrections and all;
 - ``dropout 0``: the wheel with transcripts always in the prompt.
 
-Prints one JSON line per seed, noise and control: slot F1 on the test split and the wheel's paired advantage with its 95 %
-interval. Results are gathered in README.md beside this file.
+Prints one JSON line per seed, noise and control: slot F1 on the test split and the wheel's paired advantage with its
+95 % interval. Results are gathered in README.md beside this file.
 """
 
 from __future__ import annotations
@@ -109,8 +110,9 @@ def transcripts(wheel: Path, folder: Path, oracle: Oracle) -> list[float]:
             out,
             precision=context.config.main.precision,
             sink=Forget(),
-            held_out=None, human=training_set(context, anchors),
-        )  # fmt: skip
+            held_out=None,
+            human=training_set(context, anchors),
+        )
         context.unload()
     return written(context, oracle, 1)
 
@@ -183,9 +185,12 @@ def main() -> None:
                     case _:
                         raise SystemExit(f"unknown control {name}")
                 line = {
-                    "seed": seed, "noise": noise, "control": name, "slot_f1": asdict(mean_estimate(scores)),
+                    "seed": seed,
+                    "noise": noise,
+                    "control": name,
+                    "slot_f1": asdict(mean_estimate(scores)),
                     "wheel_ahead": asdict(paired_difference(own, scores)),
-                }  # fmt: skip
+                }
                 print(json.dumps(line), flush=True)
 
 

@@ -90,8 +90,8 @@ class Registry:
         except Exception as error:
             # Other people's code: whatever it raises, it is this plug-in that is broken, and not the run.
             raise UserError(
-                f"{self.what} '{name}': {_owner(point)} can't be imported ({type(error).__name__}: {first_line(error)}). "
-                "Mend or uninstall it."
+                f"{self.what} '{name}': {_owner(point)} can't be imported "
+                f"({type(error).__name__}: {first_line(error)}). Mend or uninstall it."
             ) from error
 
     def fetch(self, name: str, of: type[T]) -> T:
@@ -108,7 +108,8 @@ class Registry:
         return thing
 
     def build(self, name: str, /, **arguments: Any) -> Any:
-        """Build by name. Raises UserError for an unknown name or argument, ValueError from the builder for bad values."""
+        """Build by name. Raises UserError for an unknown name or argument,
+        ValueError from the builder for bad values."""
         builder = self.builder(name)
         known = inspect.signature(builder).parameters
         for argument in arguments:

@@ -6,7 +6,8 @@ import math
 
 
 def frame_index(time_s: float, fps: float) -> int:
-    """The frame on screen at ``time_s`` in a stream of constant ``fps``: floor, with a nanosecond's grace for rounding."""
+    """The frame on screen at ``time_s`` in a stream of constant ``fps``:
+    floor, with a nanosecond's grace for rounding."""
     return math.floor((time_s + 1e-9) * fps)
 
 

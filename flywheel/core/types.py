@@ -45,7 +45,8 @@ def content_id(*parts: object) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Cue:
-    """A text with its span, in seconds (of the file in a :class:`Clip`, from the clip's start in an annotation's payload)."""
+    """A text with its span, in seconds
+    (of the file in a :class:`Clip`, from the clip's start in an annotation's payload)."""
 
     start_s: float
     end_s: float
@@ -56,8 +57,8 @@ class Cue:
 class Clip:
     """A span of a video. ``id`` hashes the file's content and the span, so a file that moved is the same clip.
 
-    ``start_s``/``end_s`` in seconds of the file; ``fps`` the stream's mean rate; ``transcript`` what came with the video
-    (round 0's text), ``cues`` the same with times where the source had them, ``sounds`` its sound events as text.
+    ``start_s``/``end_s`` in seconds of the file; ``fps`` the stream's mean rate; ``transcript`` what came with the
+    video (round 0's text), ``cues`` the same with times where the source had them, ``sounds`` its sound events as text.
     """
 
     id: str
@@ -83,8 +84,8 @@ class Clip:
 class Generation:
     """One text that a model wrote. ``id`` is its key: clip, inputs, prompt, sampling, model, adapter, candidate.
 
-    ``token_ids`` and ``logprobs`` (natural log, the model's own probabilities at temperature 1) have one entry per token
-    written, the end mark included. ``seconds`` is this row's share of the batch's wall time.
+    ``token_ids`` and ``logprobs`` (natural log, the model's own probabilities at temperature 1) have one entry per
+    token written, the end mark included. ``seconds`` is this row's share of the batch's wall time.
     """
 
     id: str
@@ -111,9 +112,9 @@ class Generation:
 class Annotation:
     """A text of a clip in a round: made by a generation, or what came with the video (round 0, ``source`` says what).
 
-    ``payload`` is the structure of a kind that has one, as JSON: ``{"cues": [{"start_s", "end_s", "text"}]}`` (seconds from the clip's
-    start), ``{"pairs": [{"question", "answer"}]}`` or ``{"tags": [...]}``; ``text`` holds its words. ``kind`` is the form, ``purpose`` what
-    it was written for.
+    ``payload`` is the structure of a kind that has one, as JSON: ``{"cues": [{"start_s", "end_s", "text"}]}`` (seconds
+    from the clip's start), ``{"pairs": [{"question", "answer"}]}`` or ``{"tags": [...]}``; ``text`` holds its words.
+    ``kind`` is the form, ``purpose`` what it was written for.
     """
 
     id: str
@@ -130,8 +131,9 @@ class Annotation:
 
 @dataclass(frozen=True, kw_only=True)
 class Correction:
-    """What a person said of an annotation; ``withdraw`` takes back what the same person said of it before. ``seconds`` is the time spent on it, ``at`` when it was given (UTC); ``payload`` as in
-    :class:`Annotation`, for an edit of a kind that has one."""
+    """What a person said of an annotation; ``withdraw`` takes back what the same person said of it before. ``seconds``
+    is the time spent on it, ``at`` when it was given (UTC); ``payload`` as in :class:`Annotation`, for an edit of a
+    kind that has one."""
 
     id: str
     annotation_id: str
@@ -237,8 +239,9 @@ def corrected(
 
 
 def agreement(annotation: Annotation, corrections: Sequence[Correction], leads: frozenset[str] = frozenset()) -> float:
-    """How far the refiners of a text stand behind what :func:`corrected` made of it: the mean word overlap (Jaccard) of their texts with it, its
-    own giver's included, a reject counting 0; in (0, 1], and 1 where a lead decided or one person alone spoke. Ours: the weight of the text in training."""
+    """How far the refiners of a text stand behind what :func:`corrected` made of it: the mean word overlap (Jaccard) of
+    their texts with it, its own giver's included, a reject counting 0; in (0, 1], and 1 where a lead decided or one
+    person alone spoke. Ours: the weight of the text in training."""
     latest = standing([c for c in corrections if c.annotation_id == annotation.id])
     text = corrected(annotation, corrections, leads)
     if len(latest) < 2 or text is None or any(c.refiner in leads for c in latest.values()):
@@ -248,8 +251,8 @@ def agreement(annotation: Annotation, corrections: Sequence[Correction], leads: 
 
 
 def standing(corrections: Sequence[Correction]) -> dict[str, Correction]:
-    """Refiner -> that person's latest word on one annotation, in the order of time. Skips and can't-tells say nothing, what was
-    withdrawn is not said."""
+    """Refiner -> that person's latest word on one annotation, in the order of time.
+    Skips and can't-tells say nothing, what was withdrawn is not said."""
     latest: dict[str, Correction] = {}
     for correction in sorted(corrections, key=lambda c: (c.at, c.id)):
         if correction.verdict not in ("skip", "cant_tell"):

@@ -4,7 +4,8 @@ The figures are those of :mod:`flywheel.metrics.trinity`, with two differences t
 follow the order of the annotations' ids within each chunk of rows (ids are hashes, so that is a random order).
 Intervals are the normal's (there are thousands of segments).
 
-Which rows make a chunk depends on the files: :func:`in_order_of_ids` writes files whose chunks depend on the rows alone.
+Which rows make a chunk depends on the files:
+:func:`in_order_of_ids` writes files whose chunks depend on the rows alone.
 """
 
 from __future__ import annotations

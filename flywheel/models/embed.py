@@ -10,14 +10,16 @@ from numpy.typing import NDArray
 from flywheel.models.inputs import ClipInput, InputBuilder
 from flywheel.models.load import Vlm
 
-#: Most numbers that a clip's point has: wider ones are projected, which keeps distances (Johnson & Lindenstrauss 1984) to some tenth at 256.
+#: Most numbers that a clip's point has: wider ones are projected, which keeps distances (Johnson & Lindenstrauss 1984)
+#: to some tenth at 256.
 WIDTH = 256
 
 
 def clip_embeddings(
     vlm: Vlm, builder: InputBuilder, clips: Sequence[ClipInput], prompt: str, *, batch_size: int = 16
 ) -> NDArray[np.float32]:
-    """Unit vectors (n, at most :data:`WIDTH`): the mean over all tokens of the last hidden layer, for each clip with the same prompt."""
+    """Unit vectors (n, at most :data:`WIDTH`):
+    the mean over all tokens of the last hidden layer, for each clip with the same prompt."""
     import torch
 
     rows = []

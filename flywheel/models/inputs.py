@@ -25,8 +25,8 @@ SOUND_RATE_HZ = 16_000
 class ClipInput:
     """A clip as a model gets it: frames, sound, both, or neither for a question about text alone.
 
-    ``frames_THWC`` is uint8 RGB, with the times (seconds from the clip's start) of each; ``sound`` float32 mono samples in
-    [-1, 1] at :data:`SOUND_RATE_HZ`. ``duration_s`` in seconds, ``fps`` the video's mean rate.
+    ``frames_THWC`` is uint8 RGB, with the times (seconds from the clip's start) of each; ``sound`` float32 mono samples
+    in [-1, 1] at :data:`SOUND_RATE_HZ`. ``duration_s`` in seconds, ``fps`` the video's mean rate.
     """
 
     key: str
@@ -126,7 +126,8 @@ class InputBuilder:
     def build(
         self, clips: Sequence[ClipInput | None], prompts: Sequence[str], targets: Sequence[str] | None = None
     ) -> dict[str, Any]:
-        """Tensors for B clips: ``input_ids`` (B, S) and the rest; with ``targets`` also ``labels`` (B, S), -100 elsewhere.
+        """Tensors for B clips: ``input_ids`` (B, S) and the rest;
+        with ``targets`` also ``labels`` (B, S), -100 elsewhere.
 
         Padded left for generation (no targets), right for training. The inputs of a batch are of one form.
         """

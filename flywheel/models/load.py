@@ -51,7 +51,8 @@ def check_folder(folder: Path, inputs: Collection[str] = ("frames",)) -> None:
     """
     if not folder.is_dir():
         raise UserError(
-            f"{folder}: no such model folder. Set models.main.folder to a folder with config, processor and safetensors."
+            f"{folder}: no such model folder. "
+            "Set models.main.folder to a folder with config, processor and safetensors."
         )
     if not (folder / "config.json").exists():
         raise UserError(f"{folder}: has no config.json, so it is no transformers model folder.")
@@ -120,8 +121,8 @@ def load_vlm(
 ) -> Vlm:
     """Load a model, and an adapter onto it.
 
-    ``precision``: ``auto`` is bf16 on an accelerator that has it, else fp32. Raises UserError naming the folder and what
-    is wrong with it, ProofFailed where the adapter can't act on the model.
+    ``precision``: ``auto`` is bf16 on an accelerator that has it, else fp32. Raises UserError naming the folder and
+    what is wrong with it, ProofFailed where the adapter can't act on the model.
     """
     processor = load_processor(folder, inputs)
     import torch
@@ -171,8 +172,8 @@ def _model_class(folder: Path) -> Any:
 
 
 def check_adapter(adapter: Path, model: Any) -> int:
-    """The number of adapted layers. Raises ProofFailed where a key of the adapter fits no layer of the model, where a layer's
-    pair is not whole, or where the adapter is all zeros and so changes nothing."""
+    """The number of adapted layers. Raises ProofFailed where a key of the adapter fits no layer of the model, where a
+    layer's pair is not whole, or where the adapter is all zeros and so changes nothing."""
     from safetensors import safe_open
 
     modules = {name for name, _ in model.named_modules()}

@@ -39,8 +39,8 @@ class Evidence(BaseModel):
 
 
 class Prompt(BaseModel):
-    """A prompt file. ``hints`` maps a hint to its line, in which ``{text}`` stands for the hint's text; ``json_schema`` is the form of
-    the reply, which engines that can are held to."""
+    """A prompt file. ``hints`` maps a hint to its line, in which ``{text}`` stands for the hint's text; ``json_schema``
+    is the form of the reply, which engines that can are held to."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,4 +1,5 @@
-"""The bundled corpus: renderer, words, noise and the tiny model. Its faces: ``slots``, ``slot_f1``, ``write_playground``."""
+"""The bundled corpus: renderer, words, noise and the tiny model.
+Its faces: ``slots``, ``slot_f1``, ``write_playground``."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The words of the playground: attribute values, the captions made of them, and the parser back into slots.
 
-Two dialects exist. The *corpus* dialect is what transcripts, refiners and the oracle use. The *base* dialect is what the
-bundled tiny model was trained to speak; it shares the words for size and colour and nothing else, so that the shipped
-model starts with good eyes and the wrong words. :func:`slots` accepts the corpus dialect only, the way an annotation
-guideline with a controlled vocabulary would.
+Two dialects exist. The *corpus* dialect is what transcripts, refiners and the oracle use. The *base* dialect is what
+the bundled tiny model was trained to speak; it shares the words for size and colour and nothing else, so that the
+shipped model starts with good eyes and the wrong words. :func:`slots` accepts the corpus dialect only, the way an
+annotation guideline with a controlled vocabulary would.
 """
 
 from __future__ import annotations
@@ -33,12 +33,23 @@ _SOUND_PHRASES: Final = {
 }
 
 _BASE_SHAPES: Final = {
-    "circle": "disc", "square": "box", "triangle": "wedge", "star": "spark", "cross": "plus", "ring": "hoop",
-}  # fmt: skip
+    "circle": "disc",
+    "square": "box",
+    "triangle": "wedge",
+    "star": "spark",
+    "cross": "plus",
+    "ring": "hoop",
+}
 _BASE_MOTIONS: Final = {
-    "rises": "going up", "sinks": "going down", "drifts left": "heading west", "drifts right": "heading east",
-    "spins": "turning around", "blinks": "flashing", "grows": "swelling", "shakes": "trembling",
-}  # fmt: skip
+    "rises": "going up",
+    "sinks": "going down",
+    "drifts left": "heading west",
+    "drifts right": "heading east",
+    "spins": "turning around",
+    "blinks": "flashing",
+    "grows": "swelling",
+    "shakes": "trembling",
+}
 _BASE_SOUNDS: Final = {"beep": "pips", "hum": "a drone", "hiss": "static", "tick": "taps", "whistle": "a siren"}
 
 CHATTER: Final = (
@@ -98,8 +109,14 @@ def _stems() -> dict[str, tuple[str, str]]:
     for side in ("left", "right"):
         for verb in ("drifts", "drift", "drifting", "drifted"):
             table[f"{verb} {side}"] = ("motion", f"drifts {side}")
-    for word, value in (("beeping", "beep"), ("humming", "hum"), ("hisses", "hiss"), ("hissing", "hiss"),
-                        ("ticking", "tick"), ("whistling", "whistle")):  # fmt: skip
+    for word, value in (
+        ("beeping", "beep"),
+        ("humming", "hum"),
+        ("hisses", "hiss"),
+        ("hissing", "hiss"),
+        ("ticking", "tick"),
+        ("whistling", "whistle"),
+    ):
         table[word] = ("sound", value)
     return table
 
@@ -111,8 +128,8 @@ _WORD: Final = re.compile(r"[a-z]+")
 def slots(text: str) -> frozenset[str]:
     """The facts that a text states, as strings such as ``0.colour=red`` and ``sound=beep``.
 
-    Any text is accepted; words outside the corpus dialect state nothing. A new object begins where an attribute does not
-    come after the last one in the order size, colour, shape, motion; objects beyond the second count too, so that
+    Any text is accepted; words outside the corpus dialect state nothing. A new object begins where an attribute does
+    not come after the last one in the order size, colour, shape, motion; objects beyond the second count too, so that
     inventing a third costs precision.
     """
     words = _WORD.findall(text.lower())

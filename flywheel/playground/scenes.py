@@ -251,7 +251,8 @@ def _distance(shape: str, u: FloatArray, v: FloatArray, r: float) -> FloatArray:
 
 
 def sound(scene: Scene) -> NDArray[np.float32]:
-    """Mono samples in [-1, 1] at ``SAMPLE_RATE`` of the scene's first half: silence, then the sound from ``start_s`` on."""
+    """Mono samples in [-1, 1] at ``SAMPLE_RATE`` of the scene's first half:
+    silence, then the sound from ``start_s`` on."""
     rng = np.random.default_rng([scene.seed, 15485863])
     samples = np.arange(int(DURATION_S * SAMPLE_RATE)) / SAMPLE_RATE
     t = samples - scene.start_s

@@ -1,6 +1,8 @@
-"""Who is in force: testing a round's model against the champion, putting it in its place, going back, setting rounds side by side.
+"""Who is in force: testing a round's model against the champion, putting it in its place, going back,
+setting rounds side by side.
 
-A champion is a unit: a round's model and adapter by their hashes, its configuration, and the data of its round as it was.
+A champion is a unit: a round's model and adapter by their hashes, its configuration,
+and the data of its round as it was.
 """
 
 from __future__ import annotations
@@ -51,14 +53,15 @@ def verify(context: RoundContext) -> None:
             folder = context.workspace.model_folder(round) / what
             state = "is gone" if not folder.is_dir() and row[what] else "changed since it was promoted"
             raise BorderError(
-                f"{folder}: the champion's {what} {state} (hash {now[what] or 'none'}, promoted {row[what] or 'none'}). "
+                f"{folder}: the champion's {what} {state} "
+                f"(hash {now[what] or 'none'}, promoted {row[what] or 'none'}). "
                 "Restore it, or go back with 'flywheel rollback'."
             )
 
 
 def writer_of(context: RoundContext) -> int:
-    """Whose model writes this round's texts: the champion's, or the one that ``annotate.by`` names. Raises UserError where there is no such model, BorderError where its files
-    are gone or are not those that wrote before."""
+    """Whose model writes this round's texts: the champion's, or the one that ``annotate.by`` names. Raises UserError
+    where there is no such model, BorderError where its files are gone or are not those that wrote before."""
     by = context.config.annotate.by
     if by == "champion":
         verify(context)
@@ -71,13 +74,15 @@ def writer_of(context: RoundContext) -> int:
         raise UserError(f"annotate.by: round {by} was taken back, and what it writes is not used. Name another round.")
     if stale := _stale(context, by):
         raise BorderError(
-            f"{context.workspace.model_folder(by)}: its {stale} is gone or not what wrote round {by}'s texts. Restore it, or change annotate.by."
+            f"{context.workspace.model_folder(by)}: its {stale} is gone or not what wrote round {by}'s texts. "
+            "Restore it, or change annotate.by."
         )
     return by
 
 
 def candidate_of(context: RoundContext, round: int) -> Candidate:
-    """A round's model beside the champion on today's anchors; the champion's texts of them are written where they are missing."""
+    """A round's model beside the champion on today's anchors;
+    the champion's texts of them are written where they are missing."""
     workspace, settings = context.workspace, context.config
     champion, texts = workspace.champion(), context.texts()
     anchors = dict(sorted(texts.anchors().items()))
@@ -97,16 +102,24 @@ def candidate_of(context: RoundContext, round: int) -> Candidate:
     )
     names = {c.id: c.refiner for c in workspace.correction_records()}
     return Candidate(
-        after=scores[0], before=scores[1], groups=[c.content_hash for c in clips],
+        after=scores[0],
+        before=scores[1],
+        groups=[c.content_hash for c in clips],
         refiners=frozenset(names[i] for c in anchors for i in texts.human[c].corrections if i in names),
         diversity=diversity_change(
-            both[0], both[1], segment_tokens=settings.evaluate.diversity_tokens, resamples=settings.evaluate.resamples,
+            both[0],
+            both[1],
+            segment_tokens=settings.evaluate.diversity_tokens,
+            resamples=settings.evaluate.resamples,
             seed=settings.evaluate.seed,
-        ) if both[0] else None,
+        )
+        if both[0]
+        else None,
         rejected=failed["clip_id"].n_unique() / asked if asked else 0.0,
         cost=spent[0] / spent[1] if all(spent) else 1.0,
-        stale=_stale(context, round), suspects=suspects(workspace, settings.gate.min_gold_accuracy),
-    )  # fmt: skip
+        stale=_stale(context, round),
+        suspects=suspects(workspace, settings.gate.min_gold_accuracy),
+    )
 
 
 def _evaluations(workspace: Workspace, round: int) -> dict[str, str]:
@@ -114,7 +127,8 @@ def _evaluations(workspace: Workspace, round: int) -> dict[str, str]:
 
 
 def _stale(context: RoundContext, round: int) -> str:
-    """Which of a round's files is no longer what wrote its texts; empty where all are, and where a fake engine wrote."""
+    """Which of a round's files is no longer what wrote its texts;
+    empty where all are, and where a fake engine wrote."""
     written = context.workspace.texts(round, MEASURE, "generation_id")["generation_id"]
     made = context.workspace.records.rows("generations", written).select("model", "adapter").unique()
     if made.is_empty() or "fake" in set(made["model"]):
@@ -124,8 +138,9 @@ def _stale(context: RoundContext, round: int) -> str:
 
 
 def suspects(workspace: Workspace, least: float) -> dict[str, str]:
-    """Refiner -> why that one is not to be trusted: surely (95 %, exact) less right on gold than ``least`` and on the mean no nearer to it than what was shown, or agreeing with the others far less (by .2 of word F1,
-    and at a hundredth over all refiners) than they do among themselves. Who is excluded is not asked of."""
+    """Refiner -> why that one is not to be trusted: surely (95 %, exact) less right on gold than ``least`` and on the
+    mean no nearer to it than what was shown, or agreeing with the others far less (by .2 of word F1, and at a hundredth
+    over all refiners) than they do among themselves. Who is excluded is not asked of."""
     found = {}
     rows = effort(workspace).refiners
     for row in rows:
@@ -136,17 +151,20 @@ def suspects(workspace: Workspace, least: float) -> dict[str, str]:
                 f"the others among themselves by {peers.others:.2f} "
                 f"('flywheel exclude {row.refiner}' leaves that one's words out)"
             )
-        # Who words it otherwise than the lead still comes nearer to gold than what was shown; who does not look does not.
+        # Who words it otherwise than the lead still comes nearer to gold than what was shown;
+        # who does not look does not.
         if gold is not None and gold.high < least and (gold.f1 or 0.0) <= gold.f1_before:
             found[row.refiner] = (
                 f"had {gold.right} of {gold.seen} gold items right, at most {gold.high:.0%} by the 95 % interval, "
-                f"{least:.0%} are asked for (gate.min_gold_accuracy; 'flywheel exclude {row.refiner}' leaves that one's words out)"
+                f"{least:.0%} are asked for (gate.min_gold_accuracy; "
+                f"'flywheel exclude {row.refiner}' leaves that one's words out)"
             )
     return found
 
 
 def tested(context: RoundContext, round: int) -> Judgement:
-    """The gate's judgement of a round today. The same candidate on the same anchors is one look, however often it is asked of."""
+    """The gate's judgement of a round today.
+    The same candidate on the same anchors is one look, however often it is asked of."""
     workspace, settings = context.workspace, context.config
     candidate = candidate_of(context, round)
     # By the champion, also one that came back by a rollback: its budget is spent once.
@@ -171,7 +189,8 @@ def put_in_force(context: RoundContext, round: int, reason: str, action: str = "
 
 
 def promote(context: RoundContext, round: int, force: str = "") -> Judgement | None:
-    """Promote a round that passes the gate today, or with a reason ``force`` whatever the gate would say; the caller holds the lock.
+    """Promote a round that passes the gate today, or with a reason ``force`` whatever the gate would say;
+    the caller holds the lock.
 
     Returns the gate's judgement (None when forced). Raises UserError for a round that can't be champion.
     """
@@ -182,7 +201,8 @@ def promote(context: RoundContext, round: int, force: str = "") -> Judgement | N
         raise UserError(f"promote {round}: it is the champion already.")
     if stale := _stale(context, round):
         raise UserError(
-            f"promote {round}: its {stale} is gone or not what wrote its texts. Restore {workspace.model_folder(round)}."
+            f"promote {round}: its {stale} is gone or not what wrote its texts. "
+            f"Restore {workspace.model_folder(round)}."
         )
     freeze(context, round)
     if force:
@@ -195,7 +215,8 @@ def promote(context: RoundContext, round: int, force: str = "") -> Judgement | N
 
 
 def rollback(context: RoundContext, reason: str = "", to: int | None = None) -> int:
-    """Put the champion before this one, or round ``to`` of those that were, in force again; returns it. The caller holds the lock.
+    """Put the champion before this one, or round ``to`` of those that were, in force again; returns it.
+    The caller holds the lock.
 
     Raises UserError where there is none, or its files are not what they were.
     """
@@ -212,15 +233,17 @@ def rollback(context: RoundContext, reason: str = "", to: int | None = None) -> 
     now = unit(context, target)
     if target and was is not None and any(now[what] != was[what] for what in ("model", "adapter")):
         raise UserError(
-            f"rollback: the files of round {target} are gone or changed since it was promoted. Restore {workspace.model_folder(target)}."
+            f"rollback: the files of round {target} are gone or changed since it was promoted. "
+            f"Restore {workspace.model_folder(target)}."
         )
     put_in_force(context, target, reason or f"back from round {lineage[-1]}", "rollback")
     return target
 
 
 def prune(context: RoundContext, keep: int, *, dry_run: bool = False) -> list[int]:
-    """Delete the weights of old rounds, their records never: kept are the champion, the model that ``annotate.by`` names, the ``keep`` before it that a rollback could go to, and the last ``keep``
-    rounds; returns whose weights went. The caller holds the lock."""
+    """Delete the weights of old rounds, their records never: kept are the champion, the model that ``annotate.by``
+    names, the ``keep`` before it that a rollback could go to, and the last ``keep`` rounds; returns whose weights went.
+    The caller holds the lock."""
     workspace = context.workspace
     lineage = [r for r in workspace.lineage() if r]
     last = [r for r in workspace.rounds() if r][-keep:] if keep else []
@@ -241,7 +264,8 @@ def prune(context: RoundContext, keep: int, *, dry_run: bool = False) -> list[in
 
 
 def compare(context: RoundContext, a: int, b: int) -> dict[str, Any]:
-    """Rounds ``a`` and ``b`` side by side: each figure with its interval, anchors and, clip by clip, the texts that differ most."""
+    """Rounds ``a`` and ``b`` side by side:
+    each figure with its interval, anchors and, clip by clip, the texts that differ most."""
     workspace = context.workspace
     for round in (a, b):
         if workspace.stage(round, "evaluate")[0] != "done":
@@ -260,8 +284,17 @@ def compare(context: RoundContext, a: int, b: int) -> dict[str, Any]:
     test = paired_test(scores[b], scores[a], [context.clips[c].content_hash for c in anchors]) if anchors else None
     shared = sorted((c for c in said[a] if c in said[b]), key=lambda c: (token_f1(said[a][c], said[b][c]), c))
     return {
-        "a": a, "b": b, "champion": workspace.champion(), "figures": figures,
-        "anchors": None if test is None else asdict(test), "num_anchors": len(anchors),
-        "texts": [{"clip": c, "uri": context.clips[c].uri, "a": said[a][c], "b": said[b][c]} for c in shared[:12] if said[a][c] != said[b][c]],
-        "equal_texts": sum(said[a][c] == said[b][c] for c in shared), "shared_texts": len(shared),
-    }  # fmt: skip
+        "a": a,
+        "b": b,
+        "champion": workspace.champion(),
+        "figures": figures,
+        "anchors": None if test is None else asdict(test),
+        "num_anchors": len(anchors),
+        "texts": [
+            {"clip": c, "uri": context.clips[c].uri, "a": said[a][c], "b": said[b][c]}
+            for c in shared[:12]
+            if said[a][c] != said[b][c]
+        ],
+        "equal_texts": sum(said[a][c] == said[b][c] for c in shared),
+        "shared_texts": len(shared),
+    }

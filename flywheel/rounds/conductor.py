@@ -21,8 +21,8 @@ def run_round(context: RoundContext, *, until: str | None = None) -> dict[str, A
     """Run or resume the current round, up to and with ``until``; the caller holds the lock.
 
     Returns ``{"round", "state": done | waiting | stopped, "code": gate | waiting | "", "waiting", "message"}`` and what
-    the state has beside: ``verdict`` and ``alarms``, or ``stage``. ``waiting`` is ``{"round", "have", "wanted"}`` in that
-    state. Raises UserError for an unknown stage.
+    the state has beside: ``verdict`` and ``alarms``, or ``stage``. ``waiting`` is ``{"round", "have", "wanted"}`` in
+    that state. Raises UserError for an unknown stage.
     """
     round = current_round(context.workspace)
     order = order_of(context.workspace, round)

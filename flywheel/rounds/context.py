@@ -59,7 +59,8 @@ class RoundContext:
         self._texts: tuple[object, CurrentTexts] | None = None
 
     def _check_names(self) -> None:
-        """Check what the configuration names against what there is. Raises UserError with the key and the nearest name."""
+        """Check what the configuration names against what there is.
+        Raises UserError with the key and the nearest name."""
         config = self.config
         for role, model in config.models.items():
             try:
@@ -87,8 +88,8 @@ class RoundContext:
             )
         if unasked := sorted(config.models.keys() - asked - {MAIN} - self._roles_of_stages()):
             raise UserError(
-                f"models.{unasked[0]}: no prompt in annotate.prompt or annotate.also asks for it (`model: {unasked[0]}`). "
-                "Name such a prompt, or remove the model."
+                f"models.{unasked[0]}: no prompt in annotate.prompt or annotate.also asks for it "
+                f"(`model: {unasked[0]}`). Name such a prompt, or remove the model."
             )
 
     def _roles_of_stages(self) -> set[str]:
@@ -247,7 +248,8 @@ class RoundContext:
         limit: int | None = None,
         retry: int = 0,
     ) -> AskResult:
-        """M_``by`` writes texts of the prompt's kind (the caption's if left out) for the clips that have none in the round.
+        """M_``by`` writes texts of the prompt's kind (the caption's if left out)
+        for the clips that have none in the round.
 
         ``writer`` is its engine where passes share one; ``retry`` above 0 asks about rejected clips alone, for the
         ``retry``-th time. The caller holds the lock. See :func:`annotators.asking.ask`.

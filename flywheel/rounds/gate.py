@@ -1,4 +1,5 @@
-"""The gate: whether a candidate may take the champion's place. A pure judgement of figures; the stage gathers them and acts on it."""
+"""The gate: whether a candidate may take the champion's place.
+A pure judgement of figures; the stage gathers them and acts on it."""
 
 from __future__ import annotations
 
@@ -22,9 +23,10 @@ _USUAL_SPREAD = 0.15
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """What is known of a candidate beside the champion. ``after`` and ``before`` are its and the champion's scores on the anchors, ``groups`` which
-    video each anchor is of, ``refiners`` who gave the anchors' texts. ``rejected`` is the share of clips that it could not write of, ``cost``
-    its tokens per text over the champion's; ``stale`` is what of its files is no longer what wrote its texts."""
+    """What is known of a candidate beside the champion. ``after`` and ``before`` are its and the champion's scores on
+    the anchors, ``groups`` which video each anchor is of, ``refiners`` who gave the anchors' texts. ``rejected`` is the
+    share of clips that it could not write of, ``cost`` its tokens per text over the champion's; ``stale`` is what of
+    its files is no longer what wrote its texts."""
 
     after: Sequence[float]
     before: Sequence[float]
@@ -40,7 +42,8 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """``reason`` is a line for people; ``missing`` is how many more anchors (videos with one, to be exact) the wished power asks for."""
+    """``reason`` is a line for people;
+    ``missing`` is how many more anchors (videos with one, to be exact) the wished power asks for."""
 
     verdict: Verdict
     reason: str
@@ -79,18 +82,21 @@ def judge(candidate: Candidate, settings: Gate, look: int, *, resamples: int = 2
     if candidate.rejected > settings.max_reject_share:
         return said(
             "refused",
-            f"{candidate.rejected:.1%} of its texts were rejected, {settings.max_reject_share:.1%} are allowed (gate.max_reject_share)",
+            f"{candidate.rejected:.1%} of its texts were rejected, {settings.max_reject_share:.1%} are allowed "
+            "(gate.max_reject_share)",
         )
     if candidate.cost > settings.max_cost_ratio:
         return said(
             "refused",
-            f"its texts cost {candidate.cost:.2f} times the champion's tokens, {settings.max_cost_ratio:g} are allowed (gate.max_cost_ratio)",
+            f"its texts cost {candidate.cost:.2f} times the champion's tokens, "
+            f"{settings.max_cost_ratio:g} are allowed (gate.max_cost_ratio)",
         )
     if len(candidate.refiners) < settings.min_refiners and count:
         who = ", ".join(sorted(candidate.refiners)) or "nobody"
         return said(
             "undecided",
-            f"the anchors' texts come from {who} alone, {settings.min_refiners} refiners are asked for (gate.min_refiners)",
+            f"the anchors' texts come from {who} alone, {settings.min_refiners} refiners are asked for "
+            "(gate.min_refiners)",
         )
     more = f"{needed} anchors are needed to find a gain of {settings.effect:g} with power {settings.power:g}"
     if test is None or count < settings.min_anchors:
@@ -101,7 +107,10 @@ def judge(candidate: Candidate, settings: Gate, look: int, *, resamples: int = 2
             + (", promoted untested" if verdict == "promoted" else ""),
         )
     d = test.difference
-    figures = f"on {count} anchors: token F1 {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}], exact p {test.p_better:.2g}, level {level:.2g} of look {look}"
+    figures = (
+        f"on {count} anchors: token F1 {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}], "
+        f"exact p {test.p_better:.2g}, level {level:.2g} of look {look}"
+    )
     if (
         candidate.diversity is not None
         and candidate.diversity.n >= _LEAST_SEGMENTS
@@ -110,7 +119,8 @@ def judge(candidate: Candidate, settings: Gate, look: int, *, resamples: int = 2
         v = candidate.diversity
         return said(
             "refused",
-            f"its texts are less diverse: distinct-3 {v.value:+.1%} [{v.low:+.1%}, {v.high:+.1%}] against the champion's, {-settings.diversity_margin:.0%} is allowed",
+            f"its texts are less diverse: distinct-3 {v.value:+.1%} [{v.low:+.1%}, {v.high:+.1%}] "
+            f"against the champion's, {-settings.diversity_margin:.0%} is allowed",
         )
     if test.p_better <= level and d.low > 0:
         return said("promoted", f"better {figures}")
@@ -126,8 +136,9 @@ def judge(candidate: Candidate, settings: Gate, look: int, *, resamples: int = 2
 def diversity_change(
     after: Sequence[str], before: Sequence[str], *, segment_tokens: int, resamples: int = 2000, seed: int = 0
 ) -> Estimate:
-    """distinct-3 of the candidate's texts of the same clips relative to the champion's, minus one, with its interval (segments of a fixed number
-    of words, as :func:`flywheel.metrics.diversity` has them; their means are compared, since segments of two models hold other clips)."""
+    """distinct-3 of the candidate's texts of the same clips relative to the champion's, minus one, with its interval
+    (segments of a fixed number of words, as :func:`flywheel.metrics.diversity` has them; their means are compared,
+    since segments of two models hold other clips)."""
     both = [
         diversity(texts, segment_tokens=segment_tokens, resamples=resamples, seed=seed)["distinct_3"]
         for texts in (after, before)

@@ -1,4 +1,5 @@
-"""What a training learned from, on record: each example with the corrections behind it, and the texts it must not say."""
+"""What a training learned from, on record:
+each example with the corrections behind it, and the texts it must not say."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ from flywheel.store.workspace import Workspace
 
 
 def take_lease(workspace: Workspace, key: str, refiner: str, seconds: float) -> bool:
-    """Takes or renews a lease; returns whether it is this person's now. One statement decides, whichever process asks."""
+    """Takes or renews a lease; returns whether it is this person's now.
+    One statement decides, whichever process asks."""
     now = time.time()
     values = {"refiner": refiner, "until": now + seconds}
     with workspace.database.transaction() as connection:

@@ -83,7 +83,8 @@ class RecordReader:
         return _twice(attempt)
 
     def of_clips(self, kind: str, clip_ids: Collection[str], columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """The committed rows of these clips. In all shards the column of ids is searched, the rest is read where it fits."""
+        """The committed rows of these clips.
+        In all shards the column of ids is searched, the rest is read where it fits."""
         if kind == "clips":
             return self.rows(kind, clip_ids, columns)
         return self.read(kind, columns=columns, where=pl.col("clip_id").is_in(sorted(clip_ids)))

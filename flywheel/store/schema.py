@@ -22,7 +22,8 @@ VERSION_KEY = "schema_version"
 #: Where :data:`meta` of a database that was moved keeps its new address.
 MOVED_TO = "moved_to"
 
-#: Text that sorts byte by byte, which PostgreSQL does not do of itself: times, and keys that are looked up by beginning.
+#: Text that sorts byte by byte, which PostgreSQL does not do of itself:
+#: times, and keys that are looked up by beginning.
 _BYTES = sql.String().with_variant(sql.String(collation="C"), "postgresql")
 
 #: What a workspace remembers that has no table of its own, by name.

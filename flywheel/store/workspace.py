@@ -82,7 +82,8 @@ class Workspace(WritableView):
             with self.database.exclusive() as alone:
                 if not alone:
                     raise UserError(
-                        f"{self.root}: in use by a flywheel process on another machine. Wait for it to end, or stop it.",
+                        f"{self.root}: in use by a flywheel process on another machine. "
+                        "Wait for it to end, or stop it.",
                         code="busy",
                     )
                 self.records.sweep()

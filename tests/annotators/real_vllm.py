@@ -1,4 +1,5 @@
-"""What the tests ask of real vLLM, in a process of its own (after an engine's exception vLLM can hang): prints one JSON line.
+"""What the tests ask of real vLLM, in a process of its own (after an engine's exception vLLM can hang):
+prints one JSON line.
 
     python -m tests.annotators.real_vllm FOLDER
 
@@ -24,9 +25,14 @@ from flywheel.playground.tiny import bundled_model
 from tests.annotators.test_annotate import requests
 
 OPTIONS = {
-    "dtype": "float32", "enforce_eager": True, "max_model_len": 512, "max_num_seqs": 16, "max_num_batched_tokens": 2048,
-    "kv_cache_memory_bytes": 64 << 20, "disable_log_stats": True,
-}  # fmt: skip
+    "dtype": "float32",
+    "enforce_eager": True,
+    "max_model_len": 512,
+    "max_num_seqs": 16,
+    "max_num_batched_tokens": 2048,
+    "kv_cache_memory_bytes": 64 << 20,
+    "disable_log_stats": True,
+}
 
 
 #: A form that a model which knows no JSON fills within some hundred tokens.
@@ -35,20 +41,25 @@ SCHEMA = json.dumps(
         "type": "object",
         "properties": {
             "cues": {
-                "type": "array", "minItems": 1, "maxItems": 2,
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 2,
                 "items": {
                     "type": "object",
                     "properties": {
-                        "start_s": {"enum": [0, 0.5, 1]}, "end_s": {"enum": [2, 2.5]},
+                        "start_s": {"enum": [0, 0.5, 1]},
+                        "end_s": {"enum": [2, 2.5]},
                         "text": {"type": "string", "minLength": 4, "maxLength": 16},
                     },
-                    "required": ["start_s", "end_s", "text"], "additionalProperties": False,
+                    "required": ["start_s", "end_s", "text"],
+                    "additionalProperties": False,
                 },
             }
         },
-        "required": ["cues"], "additionalProperties": False,
+        "required": ["cues"],
+        "additionalProperties": False,
     }
-)  # fmt: skip
+)
 
 
 def fits(text: str) -> bool:

@@ -318,9 +318,21 @@ def test_minimum_bayes_risk_takes_the_text_nearest_to_the_others() -> None:
 
     def made(text: str, logprob: float) -> tuple[Generation, Reply]:
         generation = Generation(
-            id=text, clip_id="c", prompt="p", model="m", adapter="", sampling="", candidate=0, text=text, token_ids=(1,),
-            logprobs=(logprob,), tokens_in=1, tokens_out=1, seconds=0.0, finish="stop",
-        )  # fmt: skip
+            id=text,
+            clip_id="c",
+            prompt="p",
+            model="m",
+            adapter="",
+            sampling="",
+            candidate=0,
+            text=text,
+            token_ids=(1,),
+            logprobs=(logprob,),
+            tokens_in=1,
+            tokens_out=1,
+            seconds=0.0,
+            finish="stop",
+        )
         return generation, Reply(text=text)
 
     texts = [made("a cat sleeps", -0.1), made("a red ball rolls left", -0.5), made("a red ball rolls", -0.9)]
@@ -329,7 +341,8 @@ def test_minimum_bayes_risk_takes_the_text_nearest_to_the_others() -> None:
 
 
 def test_decoders_work_while_the_engine_takes_what_lies_ready(make_workspace: Make, corpus: Path) -> None:
-    """Small batches too: when the engine gets its first picture, the next ones are being decoded already, and never too many."""
+    """Small batches too: when the engine gets its first picture, the next ones are being decoded already,
+    and never too many."""
     context = filled(make_workspace, corpus, "annotate.engine=fake", "annotate.batch_size=1", "annotate.decoders=2")
     asked: list[str] = []
     original, most = context.input, 0

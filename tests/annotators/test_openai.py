@@ -1,4 +1,5 @@
-"""The pool against servers that misbehave (real HTTP on loopback; what they write is made up), and a local server's end."""
+"""The pool against servers that misbehave (real HTTP on loopback; what they write is made up),
+and a local server's end."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ SAMPLING = Sampling(max_new_tokens=8)
 
 
 class Server:
-    """Answers like vLLM, as slowly and as badly as it is told to: ``behave(number of the call, body)`` may return a status."""
+    """Answers like vLLM, as slowly and as badly as it is told to:
+    ``behave(number of the call, body)`` may return a status."""
 
     def __init__(self, root: Path) -> None:
         self.calls, self.bodies, self.root = Counter[str](), list[dict[str, Any]](), root
@@ -68,9 +70,11 @@ class Server:
                 elif status == 200:
                     text = body["messages"][0]["content"][1]["text"][:20]
                     choice = {
-                        "message": {"content": f"seen: {text}"}, "finish_reason": "stop", "token_ids": [1, 2],
+                        "message": {"content": f"seen: {text}"},
+                        "finish_reason": "stop",
+                        "token_ids": [1, 2],
                         "logprobs": {"content": [{"logprob": -0.1}, {"logprob": -0.2}]},
-                    }  # fmt: skip
+                    }
                     self.say(200, {"choices": [choice], "usage": {"prompt_tokens": 7}})
                 elif status == 299:
                     self.say(200, b"<html>")

@@ -1,4 +1,5 @@
-"""The proof that an adapter writes: what fits passes, what doesn't is refused before a text is kept. Real model, real adapters."""
+"""The proof that an adapter writes: what fits passes, what doesn't is refused before a text is kept.
+Real model, real adapters."""
 
 from __future__ import annotations
 

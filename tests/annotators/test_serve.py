@@ -1,4 +1,5 @@
-"""``flywheel serve`` with real vLLM on loopback: the pool writes what transformers writes, with a proven adapter; nothing outlives it."""
+"""``flywheel serve`` with real vLLM on loopback: the pool writes what transformers writes, with a proven adapter;
+nothing outlives it."""
 
 from __future__ import annotations
 
@@ -33,9 +34,13 @@ pytestmark = [
 ]
 
 OPTIONS = {
-    "dtype": "float32", "enforce_eager": True, "max_model_len": 512, "max_num_seqs": 16, "max_num_batched_tokens": 2048,
+    "dtype": "float32",
+    "enforce_eager": True,
+    "max_model_len": 512,
+    "max_num_seqs": 16,
+    "max_num_batched_tokens": 2048,
     "kv_cache_memory_bytes": 64 << 20,
-}  # fmt: skip
+}
 
 
 def test_serve_end_to_end(tmp_path: Path) -> None:
@@ -44,9 +49,13 @@ def test_serve_end_to_end(tmp_path: Path) -> None:
     Workspace.create(root, template())
     options = [f"--set=annotate.options.{name}={json.dumps(value)}" for name, value in OPTIONS.items()]
     environment = {
-        **os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1", "TORCHDYNAMO_DISABLE": "1", "HF_HUB_OFFLINE": "1",
+        **os.environ,
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "OMP_NUM_THREADS": "1",
+        "TORCHDYNAMO_DISABLE": "1",
+        "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
-    }  # fmt: skip
+    }
     serve = subprocess.Popen(
         [sys.executable, "-m", "flywheel.cli", "serve", "--config", str(root), *options],
         stdout=subprocess.PIPE,

@@ -1,4 +1,5 @@
-"""The bundled model in real vLLM: the same greedy text and log-probs as transformers, with an adapter and without, and the proof."""
+"""The bundled model in real vLLM: the same greedy text and log-probs as transformers, with an adapter and without,
+and the proof."""
 
 from __future__ import annotations
 
@@ -27,9 +28,13 @@ pytestmark = [
 ]
 
 ENVIRONMENT = {
-    **os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1", "TORCHDYNAMO_DISABLE": "1", "HF_HUB_OFFLINE": "1",
+    **os.environ,
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "OMP_NUM_THREADS": "1",
+    "TORCHDYNAMO_DISABLE": "1",
+    "HF_HUB_OFFLINE": "1",
     "VLLM_NO_USAGE_STATS": "1",
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +43,14 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     for seed, name in ((1, "new"), (2, "old")):
         adapter_of(folder / name, seed)
     done = subprocess.run(
-        [sys.executable, "-m", "tests.annotators.real_vllm", str(folder)], capture_output=True, text=True, timeout=540,
-        env=ENVIRONMENT, check=False, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
+        [sys.executable, "-m", "tests.annotators.real_vllm", str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=540,
+        env=ENVIRONMENT,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
     assert lines, done.stderr[-3000:]
     answer: dict[str, Any] = json.loads(lines[0].removeprefix("RESULT"))
@@ -90,7 +100,8 @@ def test_a_schema_that_vllm_cannot_compile_is_one_line_and_ends_no_engine(found:
 
 
 def rounds_of_adapters(root: Path, corpus: Path, engine: str, *settings: str) -> tuple[Workspace, list[str]]:
-    """A workspace whose round 1 made an adapter that is champion, and the command that writes round 2's texts with it."""
+    """A workspace whose round 1 made an adapter that is champion,
+    and the command that writes round 2's texts with it."""
     Workspace.create(root, template())
     workspace = Workspace.open(root)
     with workspace.lock():
@@ -98,12 +109,36 @@ def rounds_of_adapters(root: Path, corpus: Path, engine: str, *settings: str) ->
         adapter_of(workspace.model_folder(1) / "adapter", 1)
         workspace.promote(1, "for the test")
     prompt = root / "cues.yaml"
-    prompt.write_text(yaml.safe_dump({"name": "cues", "version": 1, "kind": "dense_caption", "instruction": "List what happens.",
-        "hints": {"timed_transcript": "Transcript: {text}"}, "json_schema": json.loads(SCHEMA), "max_new_tokens": 160}))  # fmt: skip
+    prompt.write_text(
+        yaml.safe_dump(
+            {
+                "name": "cues",
+                "version": 1,
+                "kind": "dense_caption",
+                "instruction": "List what happens.",
+                "hints": {"timed_transcript": "Transcript: {text}"},
+                "json_schema": json.loads(SCHEMA),
+                "max_new_tokens": 160,
+            }
+        )
+    )
     options = [f"--set=annotate.options.{name}={json.dumps(value)}" for name, value in OPTIONS.items()]
-    command = [sys.executable, "-m", "flywheel.cli", "annotate", "--config", str(root), "--json", "--limit", "8",
-        f"--set=annotate.engine={engine}", f"--set=annotate.also=[{prompt}]", "--set=annotate.max_tries=1", *options,
-        *(f"--set={s}" for s in settings)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "flywheel.cli",
+        "annotate",
+        "--config",
+        str(root),
+        "--json",
+        "--limit",
+        "8",
+        f"--set=annotate.engine={engine}",
+        f"--set=annotate.also=[{prompt}]",
+        "--set=annotate.max_tries=1",
+        *options,
+        *(f"--set={s}" for s in settings),
+    ]
     return workspace, command
 
 
@@ -140,8 +175,10 @@ def test_a_round_is_written_by_a_pool(tmp_path: Path, few: Path) -> None:
     options = [part for part in command if part.startswith("--set=annotate.options")]
     serve = subprocess.Popen(
         [sys.executable, "-m", "flywheel.cli", "serve", "--config", str(workspace.root), *options],
-        stdout=subprocess.PIPE, text=True, env=ENVIRONMENT,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    )
     assert serve.stdout is not None
     try:
         url = serve.stdout.readline().split()[0]
@@ -154,7 +191,14 @@ def test_a_round_is_written_by_a_pool(tmp_path: Path, few: Path) -> None:
             "pattern": "(?<=x)y",
         }
         (workspace.root / "cues.yaml").write_text(yaml.safe_dump(impossible))
-        done = subprocess.run([*command, f"--set=annotate.servers=[{url}]"], capture_output=True, text=True, timeout=300, env=ENVIRONMENT, check=False)  # fmt: skip
+        done = subprocess.run(
+            [*command, f"--set=annotate.servers=[{url}]"],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env=ENVIRONMENT,
+            check=False,
+        )
         assert done.returncode == 2, done.stderr[-2000:]
         assert "json_schema" in done.stderr.strip().splitlines()[-1]
     finally:

@@ -28,9 +28,14 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 def said(verdict: Verdict, text: str = "", refiner: str = "r1", minute: int = 0, annotation: str = "a") -> Correction:
     return Correction(
-        id=content_id(verdict, text, refiner, minute), annotation_id=annotation, clip_id="c", verdict=verdict, text=text,
-        refiner=refiner, at=START + timedelta(minutes=minute),
-    )  # fmt: skip
+        id=content_id(verdict, text, refiner, minute),
+        annotation_id=annotation,
+        clip_id="c",
+        verdict=verdict,
+        text=text,
+        refiner=refiner,
+        at=START + timedelta(minutes=minute),
+    )
 
 
 @pytest.mark.parametrize(

@@ -82,10 +82,34 @@ def test_every_command_has_its_help_and_one_place() -> None:
         return re.findall(r"^  ([a-z][a-z-]*)  ", text.split("Commands:")[1], re.M)
 
     assert commands() == [
-        "init", "doctor", "ingest", "annotate", "serve", "review", "invite", "round", "run", "promote", "rollback", "compare",
-        "prune", "gold", "exclude", "export", "takedown", "move-database", "status", "show", "report", "dashboard",
-        "playground", "demo", "corrections", "config", "schedule",
-    ]  # fmt: skip
+        "init",
+        "doctor",
+        "ingest",
+        "annotate",
+        "serve",
+        "review",
+        "invite",
+        "round",
+        "run",
+        "promote",
+        "rollback",
+        "compare",
+        "prune",
+        "gold",
+        "exclude",
+        "export",
+        "takedown",
+        "move-database",
+        "status",
+        "show",
+        "report",
+        "dashboard",
+        "playground",
+        "demo",
+        "corrections",
+        "config",
+        "schedule",
+    ]
     assert commands("corrections") == ["import", "export", "uses"]
     assert commands("config") == ["template", "validate", "schema", "show", "losses", "migrate"]
     assert commands("schedule") == ["start", "write"]

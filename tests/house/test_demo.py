@@ -88,9 +88,24 @@ def test_killed_twenty_times_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
 def test_the_demo_in_full(tmp_path: Path) -> None:
     """What the demo promises, on a seed that nothing was tuned on."""
     done = subprocess.run(
-        [sys.executable, "-m", "flywheel.cli", "demo", "--out", str(tmp_path / "d"), "--seed", "71", "--noise", "0.5", "--json"],
-        capture_output=True, text=True, timeout=1400, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "flywheel.cli",
+            "demo",
+            "--out",
+            str(tmp_path / "d"),
+            "--seed",
+            "71",
+            "--noise",
+            "0.5",
+            "--json",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=1400,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     summary = json.loads(done.stdout)
     print(json.dumps({k: summary[k] for k in ("wall_s", "peak_rss_gib")}))
@@ -113,7 +128,8 @@ def test_the_demo_in_full(tmp_path: Path) -> None:
 
 
 def check_tracking(out: Path) -> None:
-    """One parent run, a child per round, a grandchild per stage, metrics with step = round, datasets, report and table."""
+    """One parent run, a child per round, a grandchild per stage, metrics with step = round, datasets,
+    report and table."""
     import mlflow
 
     client = mlflow.MlflowClient(f"sqlite:///{out / 'mlflow.db'}")

@@ -1,4 +1,5 @@
-"""The house itself: what ships is what is on disk, names are ours, the loop never opens the oracle, no secrets on record."""
+"""The house itself: what ships is what is on disk, names are ours, the loop never opens the oracle,
+no secrets on record."""
 
 from __future__ import annotations
 

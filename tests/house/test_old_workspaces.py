@@ -3,11 +3,12 @@
 Each is unpacked, opened (which brings it to today's layout, once), and its round is run to its end. The keys of all
 records and all texts must be those that the old code ended with; floating point figures may differ by 1e-4.
 
-One kind of key holds floating point: that of a text whose model was trained after the unpacking, since the digest of its
-weights is part of it. Of those the clip and the number are compared, not the key.
+One kind of key holds floating point: that of a text whose model was trained after the unpacking, since the digest of
+its weights is part of it. Of those the clip and the number are compared, not the key.
 
-Where the process that ends the round begins with fine-tuning, the old code's adapter was another one each time. Of the texts
-that it wrote the test holds that each is there once, or its reject is; what else such a round has on record is compared.
+Where the process that ends the round begins with fine-tuning, the old code's adapter was another one each time. Of the
+texts that it wrote the test holds that each is there once, or its reject is; what else such a round has on record is
+compared.
 """
 
 from __future__ import annotations

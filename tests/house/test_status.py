@@ -29,45 +29,84 @@ def filled(make: Make, num_clips: int = 8) -> Workspace:
     w.add_clips(
         [
             Clip(
-                id=f"{i:02d}clip", uri=f"/videos/{i}.mp4", content_hash=f"h{i}", start_s=0.0, end_s=2.0, fps=24.0, width=8,
-                height=8, has_audio=False, transcript="words", sounds="", split=SPLITS[i % 4],
+                id=f"{i:02d}clip",
+                uri=f"/videos/{i}.mp4",
+                content_hash=f"h{i}",
+                start_s=0.0,
+                end_s=2.0,
+                fps=24.0,
+                width=8,
+                height=8,
+                has_audio=False,
+                transcript="words",
+                sounds="",
+                split=SPLITS[i % 4],
             )
             for i in range(num_clips)
         ]
-    )  # fmt: skip
+    )
     w.locate({"h1": "/elsewhere/1.mp4"})
     w.add_generations(
         [
             Generation(
-                id=f"g{i}", clip_id=f"{i:02d}clip", prompt="p", model="m", adapter="a" * (i % 2), sampling="s", candidate=0,
-                text=f"text {i}", token_ids=(1, 2), logprobs=(-0.5, -0.5), tokens_in=9, tokens_out=2, seconds=0.1, finish="stop",
+                id=f"g{i}",
+                clip_id=f"{i:02d}clip",
+                prompt="p",
+                model="m",
+                adapter="a" * (i % 2),
+                sampling="s",
+                candidate=0,
+                text=f"text {i}",
+                token_ids=(1, 2),
+                logprobs=(-0.5, -0.5),
+                tokens_in=9,
+                tokens_out=2,
+                seconds=0.1,
+                finish="stop",
             )
             for i in range(num_clips)
         ]
-    )  # fmt: skip
+    )
     w.add_annotations(
         [
             Annotation(
-                id=f"a{i}{purpose}", round=1, kind="caption", clip_id=f"{i:02d}clip", generation_id=f"g{i}",
-                source="model", text=f"text {i}", mean_logprob=-0.5, purpose=purpose,
+                id=f"a{i}{purpose}",
+                round=1,
+                kind="caption",
+                clip_id=f"{i:02d}clip",
+                generation_id=f"g{i}",
+                source="model",
+                text=f"text {i}",
+                mean_logprob=-0.5,
+                purpose=purpose,
             )
             for i in range(num_clips)
             for purpose in ("learn", "measure")
         ],
         round=1,
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # type: ignore[arg-type]
     w.add_corrections(
         [
             Correction(
-                id="c1", annotation_id="a1learn", clip_id="01clip", verdict="edit", text="better", refiner="Ann",
+                id="c1",
+                annotation_id="a1learn",
+                clip_id="01clip",
+                verdict="edit",
+                text="better",
+                refiner="Ann",
                 at=datetime(2026, 1, 1, tzinfo=UTC),
             ),
             Correction(
-                id="c2", annotation_id="a2learn", clip_id="02clip", verdict="accept", text="", refiner="Bob",
+                id="c2",
+                annotation_id="a2learn",
+                clip_id="02clip",
+                verdict="accept",
+                text="",
+                refiner="Bob",
                 at=datetime(2026, 1, 2, tzinfo=UTC),
             ),
         ]
-    )  # fmt: skip
+    )
     use = {
         "stage": "finetune",
         "source": "human",

@@ -1,4 +1,5 @@
-"""A model that hears: the clip's sound reaches it from the file, and changes what it says. A model without ears is said so at once."""
+"""A model that hears: the clip's sound reaches it from the file, and changes what it says.
+A model without ears is said so at once."""
 
 from __future__ import annotations
 

@@ -38,12 +38,19 @@ from tests.rounds.test_rounds import correct
 
 Make = Callable[..., Workspace]
 SETTINGS = (
-    "annotate.engine=fake", "pretrain.num_steps=0", "finetune.num_steps=0", "evaluate.agreement_pairs=0", "evaluate.resamples=100",
-    "corpus.anchor_share=0.5", "corpus.test_share=0.1", "gate.min_anchors=8", "tracking.enabled=false",
-)  # fmt: skip
+    "annotate.engine=fake",
+    "pretrain.num_steps=0",
+    "finetune.num_steps=0",
+    "evaluate.agreement_pairs=0",
+    "evaluate.resamples=100",
+    "corpus.anchor_share=0.5",
+    "corpus.test_share=0.1",
+    "gate.min_anchors=8",
+    "tracking.enabled=false",
+)
 
 
-# -- figures ---------------------------------------------------------------------------------------------------------------------------
+# -- figures -----------------------------------------------------------------------------------------------------------
 
 
 def test_few_items_are_tested_exactly() -> None:
@@ -125,7 +132,7 @@ def figures(after: float, before: float, n: int = 40, **more: Any) -> Candidate:
         (figures(0.8, 0.7, diversity=Estimate(value=-0.2, low=-0.25, high=-0.15, n=20)), {}, "refused", "less diverse"),
         (figures(0.8, 0.7, diversity=Estimate(value=-0.2, low=-0.25, high=-0.15, n=3)), {}, "promoted", "better"),
     ],
-)  # fmt: skip
+)
 def test_judgement(candidate: Candidate, settings: dict[str, Any], verdict: str, says: str) -> None:
     found = judge(candidate, Gate(**settings), 1)
     assert (found.verdict, says in found.reason) == (verdict, True), found.reason
@@ -140,12 +147,13 @@ def test_a_later_look_needs_more() -> None:
     assert judge(candidate, Gate(), 9).verdict != "promoted"
 
 
-# -- a workspace ------------------------------------------------------------------------------------------------------------------------
+# -- a workspace -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
-    """A wheel of the fake engine whose first round has texts, with anchors that a person has put right; each test works on a copy."""
+    """A wheel of the fake engine whose first round has texts, with anchors that a person has put right;
+    each test works on a copy."""
     folder = tmp_path_factory.mktemp("prepared") / "w"
     Workspace.create(folder, template())
     w = Workspace.open(folder, [*SETTINGS])
@@ -308,10 +316,18 @@ def test_who_fails_on_gold_stops_the_round_until_left_out(context: RoundContext)
     add_gold(w, {train[0].id: "What is truly there."}, "lead")
     w.add_corrections(
         [
-            Correction(id=f"e{i}", annotation_id=f"g{i}", clip_id=train[0].id, verdict="edit", text="spam", refiner="eve", at=datetime(2026, 2, 1, tzinfo=UTC))
+            Correction(
+                id=f"e{i}",
+                annotation_id=f"g{i}",
+                clip_id=train[0].id,
+                verdict="edit",
+                text="spam",
+                refiner="eve",
+                at=datetime(2026, 2, 1, tzinfo=UTC),
+            )
             for i in range(6)
         ]
-    )  # fmt: skip
+    )
     found = gate_stage.run(context, 1)
     assert found.verdict == "undecided"
     assert "eve had 0 of 6 gold items right" in found.reason
@@ -339,7 +355,17 @@ def test_who_agrees_with_nobody_stops_the_round(context: RoundContext) -> None:
                 if name == "eve"
                 else f"A red ball rolls to the left of box {i}" + " slowly" * (name == "bob")
             )
-            said.append(Correction(id=f"{i}{name}", annotation_id=f"o{i}", clip_id=one.clip_id, verdict="edit", text=text, refiner=name, at=datetime(2026, 2, 1, tzinfo=UTC)))  # fmt: skip
+            said.append(
+                Correction(
+                    id=f"{i}{name}",
+                    annotation_id=f"o{i}",
+                    clip_id=one.clip_id,
+                    verdict="edit",
+                    text=text,
+                    refiner=name,
+                    at=datetime(2026, 2, 1, tzinfo=UTC),
+                )
+            )
     w.add_corrections(said)
     found = gate_stage.run(context, 1)
     assert found.verdict == "undecided"
@@ -401,7 +427,8 @@ def test_rounds_side_by_side(context: RoundContext) -> None:
 
 @pytest.mark.slow
 def test_killed_at_any_moment_there_is_one_champion(context: RoundContext) -> None:
-    """Twenty kill -9 over promotions and rollbacks of the real command: old or new, and the command goes through after."""
+    """Twenty kill -9 over promotions and rollbacks of the real command:
+    old or new, and the command goes through after."""
     w = context.workspace
     for round in (1, 2):
         says(context, round, 0.5)
@@ -411,9 +438,20 @@ def test_killed_at_any_moment_there_is_one_champion(context: RoundContext) -> No
 
     def start(*arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [*command, *arguments, "--config", str(w.root), "--set", "tracking.enabled=false", "--set", "gate.min_anchors=8"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment,
-        )  # fmt: skip
+            [
+                *command,
+                *arguments,
+                "--config",
+                str(w.root),
+                "--set",
+                "tracking.enabled=false",
+                "--set",
+                "gate.min_anchors=8",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=environment,
+        )
 
     began = time.monotonic()
     assert start("promote", "1", "--force", "x").wait(120) == 0

@@ -1,4 +1,5 @@
-"""What another package adds by one file: a stage with its place and its section, and an engine. And those that are broken."""
+"""What another package adds by one file: a stage with its place and its section, and an engine.
+And those that are broken."""
 
 from __future__ import annotations
 
@@ -51,7 +52,9 @@ class Echo:
     def generate(self, requests, sampling):
         for request in requests:
             text = f"A clip of {len(request.clip.frames_THWC)} frames."
-            yield Result(key=request.key, text=text, token_ids=(1,), logprobs=(-0.1,), tokens_in=1, finish="stop", seconds=0.0)
+            yield Result(
+                key=request.key, text=text, token_ids=(1,), logprobs=(-0.1,), tokens_in=1, finish="stop", seconds=0.0
+            )
 
     def parts(self):
         return [self]

@@ -33,9 +33,14 @@ Make = Callable[..., Workspace]
 
 def context_of(make: Make, corpus: Path, *overrides: str) -> RoundContext:
     w = make(
-        "annotate.engine=fake", "pretrain.num_steps=0", "finetune.num_steps=0", "evaluate.agreement_pairs=0",
-        "evaluate.resamples=100", "gate.min_anchors=2", *overrides,
-    )  # fmt: skip
+        "annotate.engine=fake",
+        "pretrain.num_steps=0",
+        "finetune.num_steps=0",
+        "evaluate.agreement_pairs=0",
+        "evaluate.resamples=100",
+        "gate.min_anchors=2",
+        *overrides,
+    )
     if w.clips().is_empty():
         with w.lock():
             ingest(w, [str(corpus / "corpus")])
@@ -47,11 +52,16 @@ def correct(context: RoundContext, clip_id: str, text: str, round: int = 1, verd
     context.workspace.add_corrections(
         [
             Correction(
-                id=content_id(annotation.id, text, verdict), annotation_id=annotation.id, clip_id=clip_id, verdict=verdict, text=text,  # type: ignore[arg-type]
-                refiner="r", at=datetime(2026, 1, round, tzinfo=UTC),
+                id=content_id(annotation.id, text, verdict),
+                annotation_id=annotation.id,
+                clip_id=clip_id,
+                verdict=verdict,
+                text=text,  # type: ignore[arg-type]
+                refiner="r",
+                at=datetime(2026, 1, round, tzinfo=UTC),
             )
         ]
-    )  # fmt: skip
+    )
 
 
 def test_a_loss_that_cannot_be_built_is_said_before_anything_is_done(make_workspace: Make, corpus: Path) -> None:
@@ -155,9 +165,14 @@ def test_older_texts_stay_in_the_mix_and_peoples_in_every_one(make_workspace: Ma
 @pytest.mark.parametrize(
     ("older", "most", "kept"),
     [
-        ((0, 1, 2), 4, (0, 1, 2)), ((0, 1, 2, 3, 4), 4, (0, 2, 3, 4)), ((1, 2, 3, 4, 5), 4, (2, 3, 4, 5)), ((0, 5, 6), 1, (0,)), ((5, 6), 1, (6,)), ((), 4, ()),
+        ((0, 1, 2), 4, (0, 1, 2)),
+        ((0, 1, 2, 3, 4), 4, (0, 2, 3, 4)),
+        ((1, 2, 3, 4, 5), 4, (2, 3, 4, 5)),
+        ((0, 5, 6), 1, (0,)),
+        ((5, 6), 1, (6,)),
+        ((), 4, ()),
     ],
-)  # fmt: skip
+)
 def test_so_many_older_sources_and_no_more(older: tuple[int, ...], most: int, kept: tuple[int, ...]) -> None:
     choice = SourceChoice(round=9, older=older, anchor_f1={}, num_anchors=0)
     assert older_rounds(choice, Pretrain(older_rounds=most)) == kept
@@ -282,7 +297,8 @@ def test_interrupted_stage_time_adds_up(make_workspace: Make, corpus: Path, monk
 
 @pytest.mark.slow
 def test_the_loop_turns_without_an_oracle(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
-    """Videos and transcripts are all it needs; and while it turns, no file named oracle is opened by Python or by polars."""
+    """Videos and transcripts are all it needs;
+    and while it turns, no file named oracle is opened by Python or by polars."""
     import shutil
     import sys
 

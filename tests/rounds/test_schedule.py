@@ -1,4 +1,5 @@
-"""The schedule: thirty days on a clock of the test's own, with crashes, overlaps, missed runs and changes of the clock; and the real command."""
+"""The schedule: thirty days on a clock of the test's own, with crashes, overlaps,
+missed runs and changes of the clock; and the real command."""
 
 from __future__ import annotations
 
@@ -302,9 +303,15 @@ def test_a_workspace_in_use_is_come_back_to(make_workspace: Make, corpus: Path) 
 def test_budgets_stop_a_run(make_workspace: Make, corpus: Path) -> None:
     start = datetime(2026, 6, 1, 12, tzinfo=BERLIN)
     w = world(
-        make_workspace, corpus, start, "0 2 * * *", "schedule.max_hours=3", "schedule.max_money=10", lasts=timedelta(hours=12),
+        make_workspace,
+        corpus,
+        start,
+        "0 2 * * *",
+        "schedule.max_hours=3",
+        "schedule.max_money=10",
+        lasts=timedelta(hours=12),
         outcome=Outcome(event="failed", message="interrupted"),
-    )  # fmt: skip
+    )
     w.until(start + timedelta(days=1))
     assert w.told == ["failed"]
     assert timedelta(hours=3) < w.runs[0].ended - w.runs[0].began < timedelta(hours=3, minutes=2)
@@ -322,9 +329,15 @@ def test_budgets_stop_a_run(make_workspace: Make, corpus: Path) -> None:
 def test_training_costs_by_the_hour_while_it_runs(make_workspace: Make, corpus: Path) -> None:
     start = datetime(2026, 6, 1, 12, tzinfo=BERLIN)
     w = world(
-        make_workspace, corpus, start, "0 2 * * *", "schedule.max_money=10", "annotate.price_per_hour=2", lasts=timedelta(hours=12),
+        make_workspace,
+        corpus,
+        start,
+        "0 2 * * *",
+        "schedule.max_money=10",
+        "annotate.price_per_hour=2",
+        lasts=timedelta(hours=12),
         outcome=Outcome(event="failed", message="interrupted"),
-    )  # fmt: skip
+    )
     workspace = w.context.workspace
     workspace.ledger.set_cost(1, "caption", "learn", {"money": 3.0})
     workspace.set_stage(1, "pretrain", "done", {}, 1800.0)
@@ -338,10 +351,13 @@ def test_training_costs_by_the_hour_while_it_runs(make_workspace: Make, corpus: 
 @pytest.mark.parametrize(
     ("cron", "says"),
     [
-        ("0 2 * *", "has 4 fields"), ("61 * * * *", "is no cron line"), ("0 0 31 2 *", "never comes"), ("0 2 * * 9", "is no cron line"),
+        ("0 2 * *", "has 4 fields"),
+        ("61 * * * *", "is no cron line"),
+        ("0 0 31 2 *", "never comes"),
+        ("0 2 * * 9", "is no cron line"),
         ("a b c d e", "is no cron line"),
     ],
-)  # fmt: skip
+)
 def test_lines_that_are_none(cron: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
         Times(cron, UTC)
@@ -350,11 +366,17 @@ def test_lines_that_are_none(cron: str, says: str) -> None:
 @pytest.mark.parametrize(
     ("cron", "days"),
     [
-        ("0 2 * * 0", "06 13 20 27"), ("0 2 * * 7", "06 13 20 27"), ("0 2 * * 1-3", "01 02 07 08 09 14 15 16 21 22 23 28 29 30"),
-        ("0 2 * * 5-7", "04 05 06 11 12 13 18 19 20 25 26 27"), ("0 2 * * sat,sun", "05 06 12 13 19 20 26 27"), ("0 2 1 * 1", "01 07 14 21 28"),
-        ("0 2 */10 * *", "01 11 21"), ("0 2 * * */3", "02 05 06 09 12 13 16 19 20 23 26 27 30"), ("0 2 10 9 *", "10"),
+        ("0 2 * * 0", "06 13 20 27"),
+        ("0 2 * * 7", "06 13 20 27"),
+        ("0 2 * * 1-3", "01 02 07 08 09 14 15 16 21 22 23 28 29 30"),
+        ("0 2 * * 5-7", "04 05 06 11 12 13 18 19 20 25 26 27"),
+        ("0 2 * * sat,sun", "05 06 12 13 19 20 26 27"),
+        ("0 2 1 * 1", "01 07 14 21 28"),
+        ("0 2 */10 * *", "01 11 21"),
+        ("0 2 * * */3", "02 05 06 09 12 13 16 19 20 23 26 27 30"),
+        ("0 2 10 9 *", "10"),
     ],
-)  # fmt: skip
+)
 def test_days_are_cron_s(cron: str, days: str) -> None:
     """In September 2026, which begins on a Tuesday; both days given mean either."""
     times, found, at = Times(cron, UTC), [], datetime(2026, 8, 31, 23, tzinfo=UTC)
@@ -366,11 +388,16 @@ def test_days_are_cron_s(cron: str, days: str) -> None:
 @pytest.mark.parametrize(
     ("cron", "wanted"),
     [
-        ("0 2 * * *", ["*-*-* 2:0:00"]), ("*/15 1-5 * * *", ["*-*-* 1..5:0/15:00"]), ("0 2 * * 1-5", ["Mon..Fri *-*-* 2:0:00"]),
-        ("0 2 * * 0,6", ["Sun,Sat *-*-* 2:0:00"]), ("0 2 1 */3 *", ["*-1/3-1 2:0:00"]), ("5 4 1 * sun", ["*-*-1 4:5:00", "Sun *-*-* 4:5:00"]),
-        ("0 2 * jan,jul *", ["*-1,7-* 2:0:00"]), ("0 2 * * 0-2", ["Sun,Mon..Tue *-*-* 2:0:00"]),
+        ("0 2 * * *", ["*-*-* 2:0:00"]),
+        ("*/15 1-5 * * *", ["*-*-* 1..5:0/15:00"]),
+        ("0 2 * * 1-5", ["Mon..Fri *-*-* 2:0:00"]),
+        ("0 2 * * 0,6", ["Sun,Sat *-*-* 2:0:00"]),
+        ("0 2 1 */3 *", ["*-1/3-1 2:0:00"]),
+        ("5 4 1 * sun", ["*-*-1 4:5:00", "Sun *-*-* 4:5:00"]),
+        ("0 2 * jan,jul *", ["*-1,7-* 2:0:00"]),
+        ("0 2 * * 0-2", ["Sun,Mon..Tue *-*-* 2:0:00"]),
     ],
-)  # fmt: skip
+)
 def test_systemd_s_calendar(cron: str, wanted: list[str]) -> None:
     assert on_calendar(cron) == wanted
 

@@ -86,9 +86,11 @@ def test_nothing_of_it_stays_and_nothing_else_goes(context: RoundContext, tmp_pa
     database.close()
     assert holding == {"takedowns"}
     assert {k: w.records.read(k).height for k in others} == {
-        "clips": others["clips"] - 1, "annotations": others["annotations"] - mine, "generations": others["generations"] - 1,
+        "clips": others["clips"] - 1,
+        "annotations": others["annotations"] - mine,
+        "generations": others["generations"] - 1,
         "examples": others["examples"] - 1,
-    }  # fmt: skip
+    }
     corpus, before = w.config.corpus, w.cache.decodes
     w.cache.frames(
         clip.uri, clip.content_hash, clip_times(clip, corpus.frames, corpus.sampling, corpus.fps), corpus.max_side

@@ -1,4 +1,5 @@
-"""The database on PostgreSQL, and the way there: what SQLite never meets. Its other tests run on both (`make test-postgres`)."""
+"""The database on PostgreSQL, and the way there: what SQLite never meets.
+Its other tests run on both (`make test-postgres`)."""
 
 from __future__ import annotations
 
@@ -25,14 +26,32 @@ def _filled(folder: Path) -> Workspace:
         w.add_annotations(
             [
                 Annotation(
-                    id=f"a{round}{i}", round=round, kind="caption", clip_id=f"c{i}", generation_id="", source="model", text=f"text {i}",
+                    id=f"a{round}{i}",
+                    round=round,
+                    kind="caption",
+                    clip_id=f"c{i}",
+                    generation_id="",
+                    source="model",
+                    text=f"text {i}",
                     mean_logprob=-1.0,
                 )
                 for i in range(3)
             ],
             round,
-        )  # fmt: skip
-    w.add_corrections([Correction(id="k", annotation_id="a10", clip_id="c0", verdict="edit", text="ein Hündchen", refiner="r", at=datetime(2026, 1, 2, tzinfo=UTC))])  # fmt: skip
+        )
+    w.add_corrections(
+        [
+            Correction(
+                id="k",
+                annotation_id="a10",
+                clip_id="c0",
+                verdict="edit",
+                text="ein Hündchen",
+                refiner="r",
+                at=datetime(2026, 1, 2, tzinfo=UTC),
+            )
+        ]
+    )
     w.set_stage(1, "annotate", "done", {"by": 0}, 2.5)
     w.promote(1, "better")
     return w

@@ -28,10 +28,32 @@ SNAPSHOT = Snapshot(round=3, position=1, corrections_sha256="x", gold={}, writer
 WITHOUT_SQL = {"Database.close", "Database.is_sqlite", "Workspace.create", "Workspace.open", "Workspace.model_folder"}
 WITHOUT_SQL |= {"Workspace.report_folder", "Database.insert_new", "Database.replace", "Database.exclusive"}
 #: Methods that write.
-WRITERS = {"append", "remove", "begin_round", "set_stage", "set_cost", "add_look", "promote", "set_snapshot", "add_export",
-           "forget_export", "set_meta", "note", "remove_records", "remove_clips", "forget_people", "locate", "freeze",
-           "add_clips", "add_generations", "add_annotations", "add_noise_signals", "add_examples", "add_rejected",
-           "add_corrections"}  # fmt: skip
+WRITERS = {
+    "append",
+    "remove",
+    "begin_round",
+    "set_stage",
+    "set_cost",
+    "add_look",
+    "promote",
+    "set_snapshot",
+    "add_export",
+    "forget_export",
+    "set_meta",
+    "note",
+    "remove_records",
+    "remove_clips",
+    "forget_people",
+    "locate",
+    "freeze",
+    "add_clips",
+    "add_generations",
+    "add_annotations",
+    "add_noise_signals",
+    "add_examples",
+    "add_rejected",
+    "add_corrections",
+}
 
 
 def calls(w: Workspace, tmp_path: Path) -> dict[str, Callable[[], object]]:

@@ -138,8 +138,12 @@ def test_open_rejects_are_those_without_a_later_success(make_workspace: Make) ->
     w = make_workspace()
     w.add_clips([clip(0)])
     fill(w, 1)
-    for round, number, kind, purpose in ((1, 0, "caption", "learn"), (2, 0, "caption", "learn"), (1, 1, "tags", "learn"),
-                                         (1, 1, "caption", "measure")):  # fmt: skip
+    for round, number, kind, purpose in (
+        (1, 0, "caption", "learn"),
+        (2, 0, "caption", "learn"),
+        (1, 1, "tags", "learn"),
+        (1, 1, "caption", "measure"),
+    ):
         w.add_rejected(
             round=round, stage="annotate", uri="u", clip_id=f"c{number}", reason="x", kind=kind, purpose=purpose
         )

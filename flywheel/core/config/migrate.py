@@ -88,8 +88,8 @@ def moved(text: str, moves: Mapping[str, str]) -> tuple[str, list[str]]:
     """The text with its keys at their new places, and a line for each key that stood at an old one.
 
     ``moves`` maps dotted keys. A key goes with its value, the comment behind it and the comment lines right above it.
-    Where the new place is taken, that value stays and the old key goes. Raises UserError for a tab in an indentation and
-    for text that is no YAML mapping.
+    Where the new place is taken, that value stays and the old key goes. Raises UserError for a tab in an indentation
+    and for text that is no YAML mapping.
     """
     _check_indentation(text)
     values = _parsed(text)

@@ -98,12 +98,18 @@ class Rounds(Section):
 class Annotate(Section):
     by: Literal["champion"] | int = Field(
         "champion",
-        description="whose model writes: the champion's, or always this round's (0 is the base), which nothing that it wrote can change",
+        description=(
+            "whose model writes: the champion's, or always this round's (0 is the base), "
+            "which nothing that it wrote can change"
+        ),
     )
     prompt: str = Field("caption", description="name of a bundled prompt, or a path to a prompt file")
     also: tuple[str, ...] = Field(
         (),
-        description="further prompts whose texts are written in the same stage: dense_caption, qa, tags, or paths to prompt files",
+        description=(
+            "further prompts whose texts are written in the same stage: "
+            "dense_caption, qa, tags, or paths to prompt files"
+        ),
     )
     hints: tuple[str, ...] = Field(
         ("transcript", "sounds"), description="what the prompt shows beside the frames, where the clip has it"
@@ -142,11 +148,16 @@ class Pretrain(Section):
     )
     texts: Literal["best", "newest"] = Field(
         "best",
-        description="which text of a clip to learn: of the rounds so far the one whose text anchors find best, or always the newest",
+        description=(
+            "which text of a clip to learn: "
+            "of the rounds so far the one whose text anchors find best, or always the newest"
+        ),
     )
     mix: Literal["accumulate", "replace"] = Field(
         "accumulate",
-        description="whether older texts of a clip stay beside that one; a wheel that only ever learns its newest narrows",
+        description=(
+            "whether older texts of a clip stay beside that one; a wheel that only ever learns its newest narrows"
+        ),
     )
     older_share: float = Field(
         0.25, ge=0, lt=1, description="how often `accumulate` shows one of a clip's older texts instead"
@@ -177,7 +188,10 @@ class Pretrain(Section):
         0.05,
         ge=0,
         lt=0.5,
-        description="share of the training texts held out for the eval loss and to measure noise on; of a small corpus more (64, within 15 %), never over 512; 0 holds out none",
+        description=(
+            "share of the training texts held out for the eval loss and to measure noise on; of a small corpus more "
+            "(64, within 15 %), never over 512; 0 holds out none"
+        ),
     )
     seed: int = 0
 
@@ -217,7 +231,10 @@ class Review(Section):
     order: tuple[str, ...] = Field(
         ("doubt", "change"),
         min_length=1,
-        description="what brings the others forward, in turns: the model's doubt (log-prob), change since the last round's text, noise suspected in training, novelty (far from what people saw, by the base model's embedding)",
+        description=(
+            "what brings the others forward, in turns: the model's doubt (log-prob), change since the last round's "
+            "text, noise suspected in training, novelty (far from what people saw, by the base model's embedding)"
+        ),
     )
     overlap_share: float = Field(
         0.05, ge=0, le=1, description="share of texts that the page shows to two people, to measure how far they agree"
@@ -226,13 +243,18 @@ class Review(Section):
         0.05,
         ge=0,
         lt=1,
-        description="share of what a refiner sees that is gold, where there is any (`flywheel gold`): its right text is known",
+        description=(
+            "share of what a refiner sees that is gold, where there is any (`flywheel gold`): its right text is known"
+        ),
     )
     gold_right_f1: float = Field(
         0.7,
         gt=0,
         le=1,
-        description="word F1 with gold from which on a refiner's text counts as right; of free text lower than of a fixed wording",
+        description=(
+            "word F1 with gold from which on a refiner's text counts as right; "
+            "of free text lower than of a fixed wording"
+        ),
     )
     blind_share: float = Field(
         0.0,
@@ -259,14 +281,20 @@ class Evaluate(Section):
 class Gate(Section):
     require: Literal["better", "not_worse"] = Field(
         "better",
-        description="what a candidate must be shown to be on the anchors; `not_worse` by more than `margin`, with the anchors that power asks for",
+        description=(
+            "what a candidate must be shown to be on the anchors; "
+            "`not_worse` by more than `margin`, with the anchors that power asks for"
+        ),
     )
     margin: float = Field(0.0, ge=0, description="loss of anchor quality (token F1) that `not_worse` tolerates")
     alpha: float = Field(
         0.05,
         gt=0,
         lt=0.5,
-        description="chance that a candidate no better ever takes a champion's place, over all that try: the j-th may spend alpha / (j (j + 1))",
+        description=(
+            "chance that a candidate no better ever takes a champion's place, over all that try: "
+            "the j-th may spend alpha / (j (j + 1))"
+        ),
     )
     effect: float = Field(0.05, gt=0, le=1, description="gain in token F1 that is worth finding")
     power: float = Field(0.9, gt=0, lt=1, description="chance to find it, which says how many anchors are needed")
@@ -279,7 +307,9 @@ class Gate(Section):
         0.5,
         ge=0,
         le=1,
-        description="a refiner whose accuracy on gold is surely below this (95 %) stops the round; see `flywheel exclude`",
+        description=(
+            "a refiner whose accuracy on gold is surely below this (95 %) stops the round; see `flywheel exclude`"
+        ),
     )
     on_alarm: Literal["warn", "refuse"] = Field(
         "warn", description="what becomes of a round of whose texts the collapse watch gives an alarm"
@@ -310,7 +340,10 @@ class Schedule(Section):
     patience_hours: float = Field(
         0.0,
         ge=0,
-        description="hours that a round waits for `review.wait_for` corrections before it goes on without; 0 waits for as long as it takes",
+        description=(
+            "hours that a round waits for `review.wait_for` corrections before it goes on without; "
+            "0 waits for as long as it takes"
+        ),
     )
     max_hours: float = Field(
         0.0, ge=0, description="a run that takes longer is stopped, and goes on the next time; 0 is no limit"
@@ -318,7 +351,10 @@ class Schedule(Section):
     max_money: float = Field(
         0.0,
         ge=0,
-        description="a round whose texts (by annotate's prices) and training (by its price per hour) cost more is stopped; 0 is no limit",
+        description=(
+            "a round whose texts (by annotate's prices) and training (by its price per hour) cost more is stopped; 0 "
+            "is no limit"
+        ),
     )
     hook: str = Field(
         "",
@@ -329,7 +365,10 @@ class Schedule(Section):
 class Store(Section):
     database: str = Field(
         "",
-        description="SQLAlchemy URL of a PostgreSQL database (`postgresql://user@host/name`, `$VARIABLES` are filled in); empty is flywheel.db in the workspace",
+        description=(
+            "SQLAlchemy URL of a PostgreSQL database (`postgresql://user@host/name`, `$VARIABLES` are filled in); "
+            "empty is flywheel.db in the workspace"
+        ),
     )
 
 

@@ -69,8 +69,8 @@ class Job(Protocol):
 class Scheduler:
     """Runs the rounds of a workspace; call :meth:`tick` again and again. One per workspace and machine.
 
-    ``launch`` starts ``flywheel`` with these arguments, ``notify`` is told of events, and ``num_corrections`` counts the
-    corrections of a round.
+    ``launch`` starts ``flywheel`` with these arguments, ``notify`` is told of events, and ``num_corrections`` counts
+    the corrections of a round.
     """
 
     def __init__(

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 class Stage:
     """One stage, as its file registers it under the name ``STAGE``.
 
-    ``run(context, round)`` does the work and returns an instance of ``result``, a frozen dataclass; killed at any moment
-    and called again it goes on. ``figures(result)`` are the numbers that the tracker and the report get, by name.
-    ``roles`` are the models beside the prompts' that it asks, ``settings`` the section that another package's stage has
-    in the configuration, under the stage's name.
+    ``run(context, round)`` does the work and returns an instance of ``result``, a frozen dataclass; killed at any
+    moment and called again it goes on. ``figures(result)`` are the numbers that the tracker and the report get, by
+    name. ``roles`` are the models beside the prompts' that it asks, ``settings`` the section that another package's
+    stage has in the configuration, under the stage's name.
     """
 
     run: Callable[[RoundContext, int], Any]

@@ -18,7 +18,8 @@ from flywheel.rounds.watch import collapse_figures_of
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateResult:
-    """Figures of the texts, by group and name; a value with an interval is a mapping (``value``, ``low``, ``high``, ``n``).
+    """Figures of the texts, by group and name;
+    a value with an interval is a mapping (``value``, ``low``, ``high``, ``n``).
 
     ``oracle`` is filled where the truth is known (the playground), ``extra`` are other packages' figures.
     """
