@@ -24,7 +24,7 @@ _PACKAGES = ("flywheel", "annotators", "noise_control", "trainers", "human_refin
 
 
 def write_package(site: Path, module: str, source: str, points: dict[str, str], package: str = "") -> None:
-    """A distribution of one module in a folder, as pip leaves it; ``points`` are ``group:name`` -> ``module:object``."""
+    """A distribution of one module, as pip leaves it; ``points`` are ``group:name`` -> ``module:object``."""
     package = package or module
     information = site / f"{package.replace('-', '_')}-1.0.dist-info"
     information.mkdir(parents=True)
