@@ -12,6 +12,7 @@ from pathlib import Path
 import jaxtyping
 import pytest
 import sqlalchemy as sql
+import type_checks
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -20,9 +21,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 # Before the packages are imported: their functions then check, whenever a test calls them, that arrays have the shapes
 # and arguments the types that they say. FLYWHEEL_TEST_TYPES=0 leaves it out.
 if os.environ.get("FLYWHEEL_TEST_TYPES", "1") != "0":
-    jaxtyping.install_import_hook(
-        ["noise_control", "trainers", "flywheel.metrics", "flywheel.models"], "type_checks.checked"
-    )
+    type_checks.install("noise_control", "trainers", "flywheel.metrics", "flywheel.models")
 
 from flywheel.core.config import template
 from flywheel.playground import write_playground
