@@ -4,7 +4,7 @@ and ended with the pass or the stage."""
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -70,6 +70,15 @@ class Writer:
             self._engine.close()
             self._engine = None
 
+    def check(self) -> None:
+        """Find what is wrong with the engine and what the model is to be given; loads a processor and no weights.
+
+        Raises UserError.
+        """
+        self._check_options()
+        if takes_a_model(self.model.settings.engine):
+            self._check_inputs()
+
     def engine(self, canary_requests: Callable[[], Sequence[Request]]) -> Engine:
         """The engine, started at the first call and, where it has an adapter, proven on these requests.
 
@@ -128,20 +137,25 @@ class Writer:
     def _built(self) -> Engine:
         """The engine by its name, with those arguments of ours that it takes."""
         settings = self.model.settings
-        build = builder_of(settings.engine)
-        takes = inspect.signature(build).parameters
+        takes = self._check_options()
         arguments = self._arguments(takes)
         if "options" not in takes:
             # An engine's own arguments, for one that takes them one by one.
-            named = [n for n, p in takes.items() if p.kind is not p.VAR_KEYWORD]
-            if unknown := sorted(set(settings.options) - set(named)):
-                raise UserError(
-                    f"models.{self.model.role}.options.{unknown[0]}: engine '{settings.engine}' takes no such "
-                    f"argument. It takes {', '.join(named) or 'none'}."
-                )
             arguments |= settings.options
-        engine: Engine = build(**arguments)
+        engine: Engine = builder_of(settings.engine)(**arguments)
         return engine
+
+    def _check_options(self) -> Mapping[str, inspect.Parameter]:
+        """The arguments that the engine takes. Raises UserError for options that it does not take."""
+        settings = self.model.settings
+        takes = inspect.signature(builder_of(settings.engine)).parameters
+        named = [n for n, p in takes.items() if p.kind is not p.VAR_KEYWORD]
+        if "options" not in takes and (unknown := sorted(set(settings.options) - set(named))):
+            raise UserError(
+                f"models.{self.model.role}.options.{unknown[0]}: engine '{settings.engine}' takes no such "
+                f"argument. It takes {', '.join(named) or 'none'}."
+            )
+        return takes
 
     def _arguments(self, takes: Any) -> dict[str, Any]:
         model, settings = self.model, self.model.settings

@@ -11,7 +11,7 @@ import random
 import threading
 import time
 import wave
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -354,9 +354,11 @@ def openai(
     concurrency: int = 16,
     timeout_s: float = 120.0,
     patience_s: float = 60.0,
-    **_: Any,
+    options: Mapping[str, Any] | None = None,
 ) -> _Engine:
     """Asks servers at ``servers`` (URLs without ``/v1``), at most ``concurrency`` requests each at a time. An answer
     that takes over ``timeout_s`` counts as a failure of its server; where none was well for ``patience_s``, the engine
-    gives up (BorderError). Raises UserError where a server serves another model than the folder ``model``."""
+    gives up (BorderError). Raises UserError where a server serves another model than the folder ``model``.
+
+    ``options`` are for the server that ``flywheel serve`` starts from the same configuration; none is used here."""
     return _Engine(model, adapter, name, servers, concurrency, timeout_s, patience_s)

@@ -18,10 +18,14 @@ def template(preset: Annotated[str, typer.Option()] = "playground") -> None:
 
 
 def validate(config: Config = HERE, set_: Set = None) -> None:
-    """Check a config; exit 2 and one line where it is wrong."""
+    """Check a config and the names in it; exit 2 and one line where it is wrong."""
     from flywheel.core.config import load_config
+    from flywheel.rounds.names import check_names, loss_of, prompts_of
 
-    load_config(config_file(config), set_)
+    file = config_file(config)
+    values = load_config(file, set_)
+    check_names(values, prompts_of(values, file.parent))
+    loss_of(values)
     print_text("valid")
 
 

@@ -46,11 +46,14 @@ def report(
     json_: Json = False,
 ) -> None:
     """Write the round's report page and print where it is."""
+    from flywheel.rounds.figures import plugins
     from flywheel.rounds.publish import reports_until
     from flywheel.rounds.report import write_report
 
     workspace = open_workspace(config)
     context = context_of(workspace)
+    # A broken figure is said before a file is written.
+    plugins()
     rounds = workspace.rounds()
     if round is not None and round not in rounds:
         raise UserError(f"report: round {round} never began. There are {', '.join(map(str, rounds)) or 'none'}.")

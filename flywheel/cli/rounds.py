@@ -35,7 +35,7 @@ def annotate(
     ] = False,
 ) -> None:
     """Run or resume the annotation of the current round."""
-    from flywheel.rounds.conductor import run_round
+    from flywheel.rounds.conductor import check_before, run_round
     from flywheel.rounds.progress import current_round
     from flywheel.rounds.stages import to_record
     from flywheel.rounds.stages.annotate import write
@@ -45,6 +45,8 @@ def annotate(
     with workspace.lock():
         round = current_round(workspace)
         todo = len(context.split("train", "anchor")) - workspace.count_texts(round)
+        if dry_run or limit is not None or retry_failed:
+            check_before(context)
         if dry_run:
             print_result({"round": round, "todo": todo}, json_, f"round {round}: {todo} clips to annotate")
             return
@@ -119,10 +121,12 @@ def _run_rounds(
     config: Path, overrides: list[str] | None, count: int, until: str | None, dry_run: bool, as_json: bool
 ) -> None:
     from flywheel.rounds import run_round
+    from flywheel.rounds.conductor import check_before
     from flywheel.rounds.progress import current_round, current_stage
 
     context = open_context(config, overrides)
     if dry_run:
+        check_before(context)
         round = current_round(context.workspace)
         stage = current_stage(context.workspace, round)
         print_result({"round": round, "stage": stage}, as_json, f"would run round {round} from {stage} on")

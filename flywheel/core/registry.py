@@ -86,13 +86,19 @@ class Registry:
             return getattr(importlib.import_module(f"{self.package}.{module}"), self._attribute or module)  # type: ignore[no-any-return]
         point = self._foreign[name][0]
         try:
-            return point.load()  # type: ignore[no-any-return]
-        except Exception as error:
+            thing = point.load()
+        except (Exception, SystemExit) as error:
             # Other people's code: whatever it raises, it is this plug-in that is broken, and not the run.
             raise UserError(
                 f"{self.what} '{name}': {_owner(point)} can't be imported "
                 f"({type(error).__name__}: {first_line(error)}). Mend or uninstall it."
             ) from error
+        if not self._attribute and not callable(thing):
+            raise UserError(
+                f"{self.what} '{name}': {_owner(point)} brings no function but a {type(thing).__name__}. "
+                "Mend or uninstall it."
+            )
+        return thing  # type: ignore[no-any-return]
 
     def fetch(self, name: str, of: type[T]) -> T:
         """The object of this class behind a name.

@@ -116,7 +116,7 @@ def load_prompt(path: Path) -> Prompt:
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror}). Name an existing prompt file.") from error
     except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML ({error}).") from error
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}).") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"

@@ -28,7 +28,7 @@ def run_round(context: RoundContext, *, until: str | None = None) -> dict[str, A
     order = order_of(context.workspace, round)
     if until is not None and until not in order:
         raise UserError(f"--until {until}: unknown stage. There are {', '.join(order)}.")
-    _check_before(context)
+    check_before(context)
     baseline(context)
     context.workspace.begin_round(round, order)
     for stage in order[: order.index(until) + 1 if until else None]:
@@ -45,8 +45,11 @@ def run_round(context: RoundContext, *, until: str | None = None) -> dict[str, A
     return _finished(context, round)
 
 
-def _check_before(context: RoundContext) -> None:
-    """Find what is wrong with the loss, a figure or a stage before a night of annotation. Raises UserError."""
+def check_before(context: RoundContext) -> None:
+    """Find what is wrong with models, loss, figures and stages before a night of annotation. Raises UserError."""
+    _ = context.clips
+    for prompt in (context.prompt, *context.extra_prompts):
+        context.writer(prompt, 0).check()
     context.loss()
     plugins()
     for name in context.config.rounds.stages:

@@ -9,9 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from annotators import engines, prompt_file
 from annotators.asking import Asking, AskResult, Task, ask
-from annotators.selection import SELECTIONS
 from annotators.writer import AskedModel, Writer
 from flywheel.core.config import MAIN
 from flywheel.core.errors import UserError
@@ -19,12 +17,12 @@ from flywheel.core.types import LEARN, Clip, Purpose
 from flywheel.models.inputs import ClipInput, InputBuilder, clip_input, clip_times
 from flywheel.models.load import Vlm, model_folder
 from flywheel.models.loader import Loader
-from flywheel.models.prompt import HINTS, Evidence, Prompt, load_prompt
+from flywheel.models.prompt import Evidence, Prompt
+from flywheel.rounds.names import check_names, loss_of, prompts_of
 from flywheel.rounds.texts import CurrentTexts
 from flywheel.store import Workspace
 from flywheel.store.clip_index import ClipIndex, ClipView
 from flywheel.store.tracking import Tracker
-from human_refine import signals
 
 if TYPE_CHECKING:
     from noise_control import TokenLoss
@@ -41,65 +39,10 @@ class RoundContext:
         self.config = workspace.config
         self.tracker = tracker or Tracker(workspace)
         self.loader = Loader()
-        self.prompt = self.load_prompt(self.config.annotate.prompt)
-        if self.prompt.kind != "caption":
-            raise UserError(
-                f"annotate.prompt: '{self.prompt.name}' asks for {self.prompt.kind}, not a caption. "
-                "Name it in annotate.also."
-            )
-        self.extra_prompts = [self.load_prompt(name) for name in self.config.annotate.also]
-        kinds = [self.prompt.kind, *(prompt.kind for prompt in self.extra_prompts)]
-        if len(set(kinds)) < len(kinds):
-            raise UserError(
-                f"annotate.also: two prompts of one kind ({', '.join(kinds)}). "
-                "A clip has one text of each kind in a round."
-            )
-        self._check_names()
+        self.prompt, *self.extra_prompts = prompts_of(self.config, workspace.root)
+        check_names(self.config, (self.prompt, *self.extra_prompts))
         self.base = self.model_folder(MAIN)
         self._texts: tuple[object, CurrentTexts] | None = None
-
-    def _check_names(self) -> None:
-        """Check what the configuration names against what there is.
-        Raises UserError with the key and the nearest name."""
-        config = self.config
-        for role, model in config.models.items():
-            try:
-                engines.check(model.engine)
-            except UserError as error:
-                raise UserError(f"models.{role}.engine: {error}") from error
-        hints = [hint for hint in HINTS if hint != "timed_transcript"]
-        for key, names, known in (
-            ("annotate.hints", config.annotate.hints, hints),
-            ("annotate.select", (config.annotate.select,), list(SELECTIONS)),
-        ):
-            for name in names:
-                if name not in known:
-                    raise UserError(f"{key}: '{name}' is unknown. There are {', '.join(known)}.")
-        for name in config.review.order:
-            try:
-                signals.SIGNALS.check(name)
-            except UserError as error:
-                raise UserError(f"review.order: {error}") from error
-        asked = {prompt.role for prompt in (self.prompt, *self.extra_prompts)}
-        for role in sorted(asked - config.models.keys()):
-            names_ = ", ".join(prompt.name for prompt in (self.prompt, *self.extra_prompts) if prompt.role == role)
-            raise UserError(
-                f"models.{role}: is missing, and prompt {names_} asks for it. Name its folder and engine there."
-            )
-        if unasked := sorted(config.models.keys() - asked - {MAIN} - self._roles_of_stages()):
-            raise UserError(
-                f"models.{unasked[0]}: no prompt in annotate.prompt or annotate.also asks for it "
-                f"(`model: {unasked[0]}`). Name such a prompt, or remove the model."
-            )
-
-    def _roles_of_stages(self) -> set[str]:
-        from flywheel.rounds import stages
-
-        return {role for name in self.config.rounds.stages for role in stages.stage_of(name).roles}
-
-    def load_prompt(self, name: str) -> Prompt:
-        """A bundled prompt, or the file that the name is."""
-        return load_prompt(prompt_file(name, self.workspace.root))
 
     # Clips.
 
@@ -285,12 +228,7 @@ class RoundContext:
 
     def loss(self) -> TokenLoss:
         """The configured loss of pretraining, new. Raises UserError for an unknown one and for values out of range."""
-        from noise_control import losses
-
-        try:
-            return losses.build(self.config.loss.name, **self.config.loss.arguments)
-        except ValueError as error:
-            raise UserError(f"loss.arguments: {error}") from error
+        return loss_of(self.config)
 
 
 def _timed(clip: Clip) -> str:

@@ -95,6 +95,10 @@ class Database:
         value = connection.execute(query).scalar()
         if value is None:
             return None
+        if not value.isdecimal():
+            raise UserError(
+                f"{self.name}: layout '{value}', which no version wrote. Bring back a copy of the database."
+            )
         if int(value) > schema.VERSION:
             raise UserError(
                 f"{self.name}: layout {value}, this version reads layout {schema.VERSION}. "

@@ -55,7 +55,13 @@ class Workspace(WritableView):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with open(file, "x", encoding="utf-8") as out:
-                out.write(text)
+                try:
+                    out.write(text)
+                    out.flush()
+                except OSError:
+                    # A disk that is full: half a config would be in the way of the next try.
+                    file.unlink(missing_ok=True)
+                    raise
         except FileExistsError as error:
             raise UserError(f"{file}: exists already. Edit it, or name another folder.") from error
         except OSError as error:

@@ -33,6 +33,14 @@ def test_old_keys_are_understood_and_named_once(tmp_path: Path, capsys: pytest.C
     assert not capsys.readouterr().err, "once a process is enough"
 
 
+def test_old_keys_beside_new_ones_and_after_set_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = written(tmp_path, "annotate: {engine: fake}\nmodels: {main: {engine: vllm}}")
+    assert load_config(file, ["annotate.options.seed=1"]).main.engine == "vllm"
+    in_file, after_set = capsys.readouterr().err.splitlines()
+    assert "models.main.engine (which is there too: annotate.engine is ignored)" in in_file
+    assert after_set == "--set: old keys: annotate.options.seed is models.main.options.seed now."
+
+
 def test_every_old_key_has_a_place(tmp_path: Path) -> None:
     for new in MOVED.values():
         key = new.rpartition(".")[2]

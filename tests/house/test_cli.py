@@ -121,7 +121,7 @@ def test_every_command_has_its_help_and_one_place() -> None:
         (("status", "--config", "nowhere"), "", 2),
         (("show", "zz", "--config", "w"), "", 2),
         (("ingest", "gone", "--config", "w"), "", 2),
-        (("round", "--config", "w", "--set", "corpus.model=nowhere"), "", 2),
+        (("round", "--config", "w", "--set", "models.main.folder=nowhere"), "", 2),
         (("promote", "4", "--config", "w"), "", 2),
     ],
 )
@@ -246,6 +246,9 @@ def test_init_ingest_status_show(corpus: Path, tmp_path: Path) -> None:
     again = flywheel("init", "w", cwd=tmp_path)
     assert (again.returncode, "exists already" in again.stderr, again.stdout) == (2, True, "")
     assert flywheel("config", "validate", cwd=w).stdout == "valid\n"
+    wrong = flywheel("config", "validate", "--set", "models.main.engine=vlllm", cwd=w)
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+    assert "Did you mean 'vllm'?" in wrong.stderr
     taken = flywheel("ingest", str(corpus / "corpus"), "--json", cwd=w)
     assert json.loads(taken.stdout) == {"clips": 20, "known": 0, "rejected": 0}
     found = json.loads(flywheel("status", "--json", cwd=w).stdout)
@@ -284,7 +287,7 @@ def test_init_ingest_status_show(corpus: Path, tmp_path: Path) -> None:
         (("ingest", "x", "--config", "w/flywheel.yaml", "--set", "corpus.frame=1"), "Did you mean 'frames'?"),
         (("ingest", "gone", "--config", "w"), "gone: no such file or folder"),
         (("annotate", "--config", "w"), "holds no clips"),
-        (("round", "--config", "w", "--set", "corpus.model=nowhere"), "no such model folder"),
+        (("round", "--config", "w", "--set", "models.main.folder=nowhere"), "no such model folder"),
         (("round", "--config", "w", "--until", "lunch"), "unknown stage"),
         (("report", "7", "--config", "w"), "round 7 never began"),
         (("dashboard", "--config", "w"), "no tracked round yet"),

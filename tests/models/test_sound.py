@@ -69,7 +69,7 @@ def pair(make_workspace: Make, corpus: Path, tmp_path: Path, omni: Path) -> Roun
 
 @pytest.mark.slow
 def test_muted_and_unmuted_give_different_inputs(pair: RoundContext, omni: Path) -> None:
-    loud, mute = (pair.clip(c.id) for c in sorted(pair.clips.values(), key=lambda c: c.uri))
+    loud, mute = (pair.input(c.id) for c in sorted(pair.clips.values(), key=lambda c: c.uri))
     np.testing.assert_array_equal(loud.frames_THWC, mute.frames_THWC)
     assert loud.sound is not None
     assert mute.sound is not None
@@ -85,7 +85,7 @@ def test_muted_and_unmuted_give_different_inputs(pair: RoundContext, omni: Path)
     assert float((logits[0] - logits[1]).abs().max()) > 1e-2, "what it hears must move what it says"
     # Cached: the second look decodes neither pictures nor sound.
     before = pair.workspace.cache.decodes
-    again = pair.clip(next(c.id for c in pair.clips.values() if c.uri.endswith("loud.mp4")))
+    again = pair.input(next(c.id for c in pair.clips.values() if c.uri.endswith("loud.mp4")))
     np.testing.assert_array_equal(again.sound, loud.sound)
     assert pair.workspace.cache.decodes == before
 

@@ -136,6 +136,36 @@ def test_names_that_there_are_not(make_workspace: Make, corpus: Path, overrides:
         RoundContext(Workspace.open(w.root, [*SMALL, "tracking.enabled=false", *overrides]))
 
 
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import sys; sys.exit(7)", r"package 'acme_echo' .* can't be imported \(SystemExit: 7\)"),
+        ("echo = 3", r"package 'acme_echo' .* brings no function but a int"),
+    ],
+)
+def test_a_broken_engine_is_one_line_before_a_round_begins(
+    make_workspace: Make, corpus: Path, tmp_path: Path, source: str, message: str
+) -> None:
+    with installed(tmp_path, "acme_echo", source, {"flywheel.annotators.engines:echo": "acme_echo:echo"}):
+        context = RoundContext(filled(make_workspace, corpus, "models.main.engine=echo"))
+        with pytest.raises(UserError, match=message):
+            run_round(context)
+        assert context.workspace.rounds() == []
+
+
+def test_a_prompt_that_its_model_cannot_take_is_one_line_before_a_round_begins(
+    make_workspace: Make, corpus: Path, tmp_path: Path
+) -> None:
+    prompt = tmp_path / "heard.yaml"
+    prompt.write_text("{name: heard, version: 1, kind: tags, instruction: Say what is heard., inputs: [sound]}")
+    context = RoundContext(
+        filled(make_workspace, corpus, "models.main.engine=transformers", f"annotate.also=[{prompt}]")
+    )
+    with pytest.raises(UserError, match=r"prompt 'heard' \(models.main\): .* takes no audio"):
+        run_round(context)
+    assert context.workspace.rounds() == []
+
+
 def test_broken_and_contradicting_plugins(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
     point = {"flywheel.annotators.engines:echo": "acme_echo:echo"}
     with installed(tmp_path, "acme_echo", "import not_there", point):

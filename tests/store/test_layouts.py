@@ -124,11 +124,18 @@ def test_a_key_without_its_shard_is_not_dropped_in_silence(tmp_path: Path) -> No
     assert contents(root) == before
 
 
-def test_a_newer_layout_is_refused_and_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [
+        ("99", r"layout 99, this version reads layout 4. Use the version that made it."),
+        ("abc", r"layout 'abc', which no version wrote."),
+    ],
+)
+def test_a_layout_of_no_version_before_is_refused_and_left_alone(tmp_path: Path, layout: str, message: str) -> None:
     root = old_workspace(tmp_path / "w")
-    Workspace.open(root).set_meta("schema_version", "99")
+    Workspace.open(root).set_meta("schema_version", layout)
     before = contents(root)
-    with pytest.raises(UserError, match=r"layout 99, this version reads layout 4. Use the version that made it."):
+    with pytest.raises(UserError, match=message):
         Workspace.open(root)
     assert contents(root) == before
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,7 +16,7 @@ from flywheel.core.errors import UserError
 from flywheel.core.progress import say
 
 FILE_NAME = "flywheel.yaml"
-#: Files whose old keys were named already: once a process is enough.
+#: Files, and keys after --set, whose old names were said already: once a process is enough.
 _named: set[str] = set()
 
 
@@ -30,11 +30,20 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     for override in overrides or []:
         _apply(raw, override)
     config = parse_config(raw, path.name)
+    _name_old_keys(path, moved, overrides or [])
+    return config
+
+
+def _name_old_keys(path: Path, moved: Mapping[str, str], overrides: Iterable[str]) -> None:
     if moved and str(path) not in _named:
-        _named.add(str(path))
         names = ", ".join(f"{old} is {new}" for old, new in moved.items())
         say(f"{path.name}: old keys: {names} now. 'flywheel config migrate' rewrites the file.")
-    return config
+        _named.add(str(path))
+    given = [override.partition("=")[0] for override in overrides]
+    old = {key: new_key(key) for key in given if new_key(key) != key}
+    if old.keys() - _named:
+        say(f"--set: old keys: {', '.join(f'{key} is {new}' for key, new in old.items())} now.")
+        _named.update(old)
 
 
 def read_raw(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ which that can't be done (anchors, aliases, a key that stands twice) is left whe
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import difflib
 import functools
@@ -71,7 +72,9 @@ def _replace(file: Path, text: str) -> Path:
         shutil.copymode(file, temporary)
         os.replace(temporary, file)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        for unfinished in (temporary, backup):
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
         raise UserError(f"{file}: can't be written ({error.strerror}). Check the folder and its disk.") from error
     return backup
 

@@ -36,7 +36,10 @@ def new_key(key: str) -> str:
 
 
 def move(raw: dict[str, Any]) -> dict[str, str]:
-    """Move old keys of a parsed file to their new places; returns which were moved. A new key wins over an old one."""
+    """Move old keys of a parsed file to their new places; returns what to say of each.
+
+    A new key wins over an old one, which is then said to be ignored.
+    """
     moved = {}
     for old, new in MOVED.items():
         section, _, key = old.partition(".")
@@ -44,9 +47,11 @@ def move(raw: dict[str, Any]) -> dict[str, str]:
         if not isinstance(values, dict) or key not in values:
             continue
         value = values.pop(key)
-        if (target := _section(raw, new.split(".")[:-1])) is not None:
-            target.setdefault(new.rpartition(".")[2], value)
         moved[old] = new
+        if (target := _section(raw, new.split(".")[:-1])) is not None:
+            there = target.setdefault(new.rpartition(".")[2], value)
+            if there != value:
+                moved[old] = f"{new} (which is there too: {old} is ignored)"
     return moved
 
 

@@ -1,0 +1,100 @@
+"""What a configuration names, against what there is: prompts, models, engines, stages, hints, signals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from annotators import engines, prompt_file
+from annotators.selection import SELECTIONS
+from flywheel.core.config import MAIN, Config
+from flywheel.core.config.sections import Rounds
+from flywheel.core.errors import UserError
+from flywheel.models.prompt import HINTS, Prompt, load_prompt
+from human_refine import signals
+
+if TYPE_CHECKING:
+    from noise_control import TokenLoss
+
+
+def prompts_of(config: Config, root: Path) -> list[Prompt]:
+    """The prompts of a round, the caption's first; files are looked for below ``root``.
+
+    Raises UserError for a file that is no prompt, a first one that asks for no caption, and two of one kind.
+    """
+    prompts = [load_prompt(prompt_file(name, root)) for name in (config.annotate.prompt, *config.annotate.also)]
+    if prompts[0].kind != "caption":
+        raise UserError(
+            f"annotate.prompt: '{prompts[0].name}' asks for {prompts[0].kind}, not a caption. Name it in annotate.also."
+        )
+    kinds = [prompt.kind for prompt in prompts]
+    if len(set(kinds)) < len(kinds):
+        raise UserError(
+            f"annotate.also: two prompts of one kind ({', '.join(kinds)}). A clip has one text of each kind in a round."
+        )
+    return prompts
+
+
+def check_names(config: Config, prompts: Sequence[Prompt]) -> None:
+    """Check what the configuration names against what there is; only stages are imported.
+
+    Raises UserError with the key and the nearest name.
+    """
+    for role, model in config.models.items():
+        _check(f"models.{role}.engine", engines.check, [model.engine])
+    _check("review.order", signals.SIGNALS.check, config.review.order)
+    hints = [hint for hint in HINTS if hint != "timed_transcript"]
+    for key, names, known in (
+        ("annotate.hints", config.annotate.hints, hints),
+        ("annotate.select", (config.annotate.select,), list(SELECTIONS)),
+    ):
+        for name in names:
+            if name not in known:
+                raise UserError(f"{key}: '{name}' is unknown. There are {', '.join(known)}.")
+    _check_stages(config)
+    _check_roles(config, prompts)
+
+
+def loss_of(config: Config) -> TokenLoss:
+    """The configured loss of pretraining, new. Raises UserError for an unknown one and for values out of range."""
+    from noise_control import losses
+
+    try:
+        return losses.build(config.loss.name, **config.loss.arguments)
+    except ValueError as error:
+        raise UserError(f"loss.arguments: {error}") from error
+
+
+def _check(key: str, check: Callable[[str], None], names: Iterable[str]) -> None:
+    for name in names:
+        try:
+            check(name)
+        except UserError as error:
+            raise UserError(f"{key}: {error}") from error
+
+
+def _check_stages(config: Config) -> None:
+    """Another package's stage has a section of its own name, so it can't have one of ours."""
+    for name in config.rounds.stages:
+        if name in Config.model_fields and name not in Rounds().stages:
+            raise UserError(f"rounds.stages: '{name}' is a section of the configuration. Give the stage another name.")
+
+
+def _check_roles(config: Config, prompts: Sequence[Prompt]) -> None:
+    asked = {prompt.role for prompt in prompts}
+    for role in sorted(asked - config.models.keys()):
+        names = ", ".join(prompt.name for prompt in prompts if prompt.role == role)
+        raise UserError(f"models.{role}: is missing, and prompt {names} asks for it. Name its folder and engine there.")
+    if unasked := sorted(config.models.keys() - asked - {MAIN} - _roles_of_stages(config)):
+        raise UserError(
+            f"models.{unasked[0]}: no prompt in annotate.prompt or annotate.also asks for it "
+            f"(`model: {unasked[0]}`). Name such a prompt, or remove the model."
+        )
+
+
+def _roles_of_stages(config: Config) -> set[str]:
+    # Stages know the context, which checks names.
+    from flywheel.rounds import stages
+
+    return {role for name in config.rounds.stages for role in stages.stage_of(name).roles}
