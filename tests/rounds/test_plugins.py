@@ -157,7 +157,9 @@ def test_a_prompt_that_its_model_cannot_take_is_one_line_before_a_round_begins(
     make_workspace: Make, corpus: Path, tmp_path: Path
 ) -> None:
     prompt = tmp_path / "heard.yaml"
-    prompt.write_text("{name: heard, version: 1, kind: tags, instruction: Say what is heard., inputs: [sound]}")
+    prompt.write_text(
+        "{name: heard, version: 1, kind: tags, hints: {}, instruction: Say what is heard., inputs: [sound]}"
+    )
     context = RoundContext(
         filled(make_workspace, corpus, "models.main.engine=transformers", f"annotate.also=[{prompt}]")
     )
