@@ -213,9 +213,9 @@ class _Pass:
     def _job(self, task: Task) -> _Job:
         sampling = self._asking.sampling.canonical()
         names = (self._prompt_name, task.prompt, self._model, self._adapter, sampling)
-        candidates = range(self._asking.num_candidates)
+        numbers = range(self._asking.num_candidates)
         return _Job(
-            task=task, keys=tuple(content_id(task.clip_id, *task.key_parts, *names, number) for number in candidates)
+            task=task, keys=tuple(content_id(task.clip_id, *task.key_parts, *names, number) for number in numbers)
         )
 
     # The pass.
@@ -356,7 +356,7 @@ class _Pass:
                 yield Request(key=key, clip=clip, prompt=job.task.prompt)
 
     def _load(self, tasks: Iterable[Task]) -> dict[str, ClipInput | MediaError | None]:
-        """Media by clip id; candidates of a clip stand together and share them."""
+        """Media by clip id; candidate replies of a clip stand together and share them."""
         inputs: dict[str, ClipInput | MediaError | None] = {}
         for task in tasks:
             if task.clip_id in inputs:
@@ -444,7 +444,7 @@ class _Pass:
         )
 
     def _annotation(self, job: _Job) -> Annotation | str:
-        """The best of a job's healthy candidates, or why there is none."""
+        """The best of a job's healthy replies, or why there is none."""
         healthy = [outcome for outcome in job.outcome.values() if not isinstance(outcome, str)]
         if not healthy:
             return next((outcome for outcome in reversed(job.outcome.values()) if isinstance(outcome, str)), "")

@@ -75,7 +75,7 @@ TABLE: tuple[Figure, ...] = (
     Figure(name="oracle/slot_f1", label="slot F1, test clips (oracle)", good="up", headline=_QUALITY),
     Figure(name="quality/anchor_token_f1", label="token F1 with people, anchors", good="up", headline=_QUALITY),
     Figure(name="quality/anchor_rouge_l", label="ROUGE-L with people, anchors", good="up"),
-    Figure(name="quality/agreement", label="video-text agreement", unit="nats per token", good="up", headline=_QUALITY),
+    Figure(name="quality/agreement", label="video-text margin", unit="nats per token", good="up", headline=_QUALITY),
     Figure(name="diversity/distinct_1", label="distinct-1", good="up", headline=_DIVERSITY),
     Figure(name="diversity/distinct_3", label="distinct-3", good="up", headline=_DIVERSITY),
     Figure(name="diversity/vocabulary", label="different words", unit="per segment", good="up"),

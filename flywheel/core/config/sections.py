@@ -125,7 +125,7 @@ class Annotate(Section):
     )
     select: str = Field(
         "logprob",
-        description="of several candidates: the best mean log-prob, or minimum Bayes risk (nearest to the others)",
+        description="of several candidate replies: best mean log-prob, or minimum Bayes risk (nearest to the others)",
     )
     max_tries: int = Field(
         2, ge=1, description="tries before a clip is rejected, the later ones sampled at temperature 0.7"
@@ -138,7 +138,7 @@ class Annotate(Section):
     @model_validator(mode="after")
     def _candidates_differ(self) -> Annotate:
         if self.num_candidates > 1 and self.temperature == 0:
-            raise ValueError("num_candidates > 1 needs a temperature above 0, or all candidates are the same")
+            raise ValueError("num_candidates > 1 needs a temperature above 0, or all candidate replies are the same")
         return self
 
 
@@ -274,7 +274,7 @@ class Review(Section):
 class Evaluate(Section):
     resamples: int = Field(2000, ge=100, description="bootstrap resamples")
     diversity_tokens: int = Field(2000, ge=10, description="size of the token sample that distinct-n is counted on")
-    agreement_pairs: int = Field(64, ge=0, description="clips for the video-text agreement; 0 leaves it out")
+    agreement_pairs: int = Field(64, ge=0, description="clips for the video-text margin; 0 leaves it out")
     seed: int = 0
 
 

@@ -50,7 +50,7 @@ def run(context: RoundContext, round: int) -> EvaluateResult:
     quality = _anchor_quality(context, written, anchors)
     if context.config.evaluate.agreement_pairs and texts:
         pairs = [context.clips[c] for c in test["id"][: context.config.evaluate.agreement_pairs]]
-        quality["agreement"] = _agreement(context, pairs, written)
+        quality["agreement"] = _video_text_margin(context, pairs, written)
     return EvaluateResult(
         quantity=amounts,
         diversity={name: asdict(value) for name, value in varied.items()},
@@ -86,8 +86,8 @@ def _anchor_quality(
     return {f"anchor_{name}": value for name, value in measured.items()}
 
 
-def _agreement(context: RoundContext, clips: Sequence[Clip], written: Mapping[str, str]) -> Estimate:
-    """Video-text agreement: how much likelier a text is with its own clip than with another's, nats per token.
+def _video_text_margin(context: RoundContext, clips: Sequence[Clip], written: Mapping[str, str]) -> Estimate:
+    """Video-text margin: how much likelier a text is with its own clip than with another's, nats per token.
 
     Mean log-likelihood under the base model, without hints.
     """
