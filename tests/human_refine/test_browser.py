@@ -50,6 +50,14 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
+@pytest.fixture(autouse=True)
+def _pages_closed(browser: Any) -> Iterator[None]:
+    """Pages that stay open go on playing their videos beside the next test."""
+    yield
+    for context in browser.contexts:
+        context.close()
+
+
 class Served:
     """A workspace of 24 clips with texts, and the page over it."""
 
