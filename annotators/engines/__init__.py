@@ -21,7 +21,7 @@ def build(name: str, /, **arguments: Any) -> Engine:
 
 def builder_of(name: str) -> Callable[..., Engine]:
     """The function that builds the engine of this name. Raises UserError for an unknown or broken one."""
-    return _registry.builder(name)
+    return _registry.function(name)
 
 
 def check(name: str) -> None:

@@ -86,19 +86,23 @@ class Registry:
             return getattr(importlib.import_module(f"{self.package}.{module}"), self._attribute or module)  # type: ignore[no-any-return]
         point = self._foreign[name][0]
         try:
-            thing = point.load()
+            return point.load()  # type: ignore[no-any-return]
         except (Exception, SystemExit) as error:
             # Other people's code: whatever it raises, it is this plug-in that is broken, and not the run.
             raise UserError(
                 f"{self.what} '{name}': {_owner(point)} can't be imported "
                 f"({type(error).__name__}: {first_line(error)}). Mend or uninstall it."
             ) from error
-        if not self._attribute and not callable(thing):
+
+    def function(self, name: str) -> Callable[..., Any]:
+        """What builds the thing of this name. Raises UserError as :meth:`builder` does, and for no function."""
+        thing = self.builder(name)
+        if not callable(thing):
             raise UserError(
-                f"{self.what} '{name}': {_owner(point)} brings no function but a {type(thing).__name__}. "
-                "Mend or uninstall it."
+                f"{self.what} '{name}': {_owner(self._foreign[name][0])} brings no function but a "
+                f"{type(thing).__name__}. Mend or uninstall it."
             )
-        return thing  # type: ignore[no-any-return]
+        return thing
 
     def fetch(self, name: str, of: type[T]) -> T:
         """The object of this class behind a name.
@@ -116,7 +120,7 @@ class Registry:
     def build(self, name: str, /, **arguments: Any) -> Any:
         """Build by name. Raises UserError for an unknown name or argument,
         ValueError from the builder for bad values."""
-        builder = self.builder(name)
+        builder = self.function(name)
         known = inspect.signature(builder).parameters
         for argument in arguments:
             if argument not in known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):

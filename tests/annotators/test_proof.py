@@ -94,6 +94,7 @@ def test_keys(adapters: tuple[Path, Path], tmp_path: Path) -> None:
             check_adapter(folder, model)
 
 
+@pytest.mark.slow
 def test_no_proof_no_text(make_workspace: Make, corpus: Path, adapters: tuple[Path, Path]) -> None:
     """A round whose adapter has other keys stops with one line, and nothing is written; mended, it goes on."""
     context = filled(make_workspace, corpus, "annotate.max_new_tokens=16")

@@ -43,6 +43,7 @@ def _all_of(person: Refiner, say: Callable[[dict], tuple[str, str]]) -> list[dic
     return seen
 
 
+@pytest.mark.slow
 def test_gold_names_who_does_not_look(half_gold: Workspace, corpus: Path) -> None:
     """One refiner writes what is true, one accepts whatever is shown: gold tells them apart, and nothing of it is
     learned."""

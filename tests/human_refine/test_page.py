@@ -96,6 +96,7 @@ def bob(app: object, workspace: Workspace) -> Refiner:
     return Refiner(app, workspace, "bob")
 
 
+@pytest.mark.slow
 def test_every_text_lies_before_one_person_once(ann: Refiner, bob: Refiner, workspace: Workspace) -> None:
     seen: list[str] = []
     for person in [ann, bob] * 20:
@@ -503,6 +504,7 @@ def test_a_video_that_is_gone(ann: Refiner, workspace: Workspace) -> None:
     assert (answer.status_code, answer.json()["detail"]) == (404, "the file is gone")
 
 
+@pytest.mark.slow
 def test_what_browsers_cannot_play_becomes_what_they_can(real_clips: Path, make_workspace: Make) -> None:
     from flywheel.media.probe import probe
     from human_refine.media import Proxies, playable
@@ -569,6 +571,7 @@ def test_a_paste_of_ten_megabytes(ann: Refiner, workspace: Workspace) -> None:
     assert ann.next() is not None
 
 
+@pytest.mark.slow
 def test_overlap_and_agreement(annotated: Path, tmp_path: Path, make_workspace: Make) -> None:
     """Every text lies before two people and no third; how far they agree is measured, and goes into the round's
     report."""

@@ -67,6 +67,7 @@ def test_divergence() -> None:
     assert math.isnan(jensen_shannon({}, {"a": 1}))
 
 
+@pytest.mark.slow
 def test_figures_do_not_depend_on_how_many_texts_there_are_beyond_the_sample() -> None:
     rng = np.random.default_rng(0)
     many = texts(rng, 4000)
@@ -84,6 +85,7 @@ def series(rng: np.random.Generator, vocabularies: list[int]) -> list[dict[str, 
     return [collapse_figures(texts(rng, 300, v), origin=human, human=human, most=300) for v in vocabularies]
 
 
+@pytest.mark.slow
 def test_a_narrowing_series_gives_alarms_and_names_them() -> None:
     changed = changes(series(np.random.default_rng(1), [300, 300, 280, 300, 150]), RULES)
     assert {"distinct_1", "vocabulary", "from_human"} <= set(changed)
@@ -101,6 +103,7 @@ def test_a_steady_series_gives_none() -> None:
     assert changes(rounds[:2], RULES) == {}
 
 
+@pytest.mark.slow
 def test_words_that_nobody_said_are_seen_at_once_and_a_few_are_none() -> None:
     rng = np.random.default_rng(4)
     human = texts(rng, 300)

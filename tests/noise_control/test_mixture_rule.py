@@ -105,6 +105,7 @@ def test_noise_words_are_found_and_not_learned() -> None:
 
 
 @pytest.mark.usefixtures("unchecked")
+@pytest.mark.slow
 def test_nothing_is_found_where_nothing_is() -> None:
     loss, distance = taught("clean", 0.0)
     assert float(loss.noise_rates()[0]) < 0.06
@@ -121,6 +122,7 @@ def test_each_group_has_its_own_rate() -> None:
     assert clean_rate < 0.06
 
 
+@pytest.mark.slow
 def test_what_was_learned_by_heart_is_seen_in_texts_that_were_held_out() -> None:
     """A model that has memorized its training texts scores wrong ones above people's: only held-out texts tell."""
     p, found = clean(), []

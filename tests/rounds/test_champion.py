@@ -56,7 +56,7 @@ SETTINGS = (
 def test_few_items_are_tested_exactly() -> None:
     rng = np.random.default_rng(0)
     d = rng.normal(0.3, 1, 9)
-    found = paired_test(d, np.zeros(9))
+    found = paired_test(d.tolist(), [0.0] * 9)
     null = [float(np.mean(d * signs)) for signs in itertools.product((1, -1), repeat=9)]
     assert found.p_better == pytest.approx(np.mean([v >= d.mean() - 1e-12 for v in null]))
     assert found.p_worse == pytest.approx(np.mean([v <= d.mean() + 1e-12 for v in null]))

@@ -158,6 +158,7 @@ def test_the_card_says_what_it_is(wheel: RoundContext, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", formats.names())
+@pytest.mark.slow
 def test_a_rollback_gives_back_the_same_bytes(wheel: RoundContext, tmp_path: Path, form: str) -> None:
     w = wheel.workspace
     export(wheel, tmp_path / "before", form, splits=("train", "anchor", "test"))

@@ -134,6 +134,7 @@ def test_a_report_is_typed_and_its_json_plain() -> None:
     assert with_extra.to_json()["extra"]["x"]["n"] == 9
 
 
+@pytest.mark.slow
 def test_the_page_reads_the_texts_of_the_shown_clips_alone(
     make_workspace: Make, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

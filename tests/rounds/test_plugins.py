@@ -91,6 +91,7 @@ def test_a_stage_is_a_file_its_name_and_a_section(make_workspace: Make, corpus: 
             run_round(RoundContext(filled(make_workspace, corpus, order, "curate.leest=1")))
 
 
+@pytest.mark.slow
 def test_a_stage_of_later_is_not_pending_behind_an_old_round(
     make_workspace: Make, corpus: Path, tmp_path: Path
 ) -> None:

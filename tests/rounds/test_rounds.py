@@ -89,6 +89,7 @@ def test_a_round_goes_through_its_stages_and_the_next_begins(make_workspace: Mak
     )
 
 
+@pytest.mark.slow
 def test_review_waits_and_goes_on(make_workspace: Make, corpus: Path) -> None:
     context = context_of(make_workspace, corpus, "review.wait_for=1")
     result = run_round(context)
@@ -179,6 +180,7 @@ def test_so_many_older_sources_and_no_more(older: tuple[int, ...], most: int, ke
     assert older_rounds(choice, Pretrain(mix="replace")) == ()
 
 
+@pytest.mark.slow
 def test_older_texts_that_anchors_find_worse_leave_the_mix(make_workspace: Make, corpus: Path) -> None:
     context = context_of(make_workspace, corpus, "corpus.anchor_share=0.5")
     w = context.workspace
@@ -260,6 +262,7 @@ def test_anchors_choose_the_source(make_workspace: Make, corpus: Path) -> None:
     assert CurrentTexts(context.workspace).choose(1, 1000, "best").round == 1
 
 
+@pytest.mark.slow
 def test_report_holds_everything_in_itself(make_workspace: Make, corpus: Path) -> None:
     context = context_of(make_workspace, corpus)
     context.workspace.add_rejected(round=0, stage="ingest", uri="/x/<b>.mp4", clip_id="", reason="holds <script> only")

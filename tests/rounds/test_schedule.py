@@ -191,6 +191,7 @@ def test_a_clock_that_is_set_back_runs_nothing_twice(make_workspace: Make, corpu
     assert len(w.runs) == 3
 
 
+@pytest.mark.slow
 def test_it_waits_for_corrections_and_goes_on_when_they_are_there(make_workspace: Make, corpus: Path) -> None:
     start = datetime(2026, 6, 1, 12, tzinfo=BERLIN)
     w = world(make_workspace, corpus, start, "0 2 * * *", "review.wait_for=1", outcome=WAITS)
@@ -210,6 +211,7 @@ def test_it_waits_for_corrections_and_goes_on_when_they_are_there(make_workspace
     assert "review.wait_for=0" not in w.runs[1].arguments
 
 
+@pytest.mark.slow
 def test_patience_ends(make_workspace: Make, corpus: Path) -> None:
     start = datetime(2026, 6, 1, 12, tzinfo=BERLIN)
     w = world(
@@ -230,6 +232,7 @@ def test_patience_ends(make_workspace: Make, corpus: Path) -> None:
     assert w.told == ["waiting", "done"]
 
 
+@pytest.mark.slow
 def test_patience_counts_on_from_what_earlier_versions_wrote(make_workspace: Make, corpus: Path) -> None:
     """Their state had a field more, and their key the words of a message."""
     start = datetime(2026, 6, 1, 12, tzinfo=BERLIN)

@@ -63,6 +63,7 @@ def traces(root: Path, *words: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_nothing_of_it_stays_and_nothing_else_goes(context: RoundContext, tmp_path: Path) -> None:  # noqa: F811
     w = context.workspace
     clip_id = used(context, tmp_path)
@@ -107,6 +108,7 @@ def test_nothing_of_it_stays_and_nothing_else_goes(context: RoundContext, tmp_pa
         take(context, ["abcdef"], "x")
 
 
+@pytest.mark.slow
 def test_by_path_and_exports_may_stay(context: RoundContext, tmp_path: Path) -> None:  # noqa: F811
     w = context.workspace
     clip_id = used(context, tmp_path)

@@ -38,6 +38,7 @@ def rows(count: int) -> list[Example]:
     return out
 
 
+@pytest.mark.slow
 def test_every_row_comes_back_as_it_was(tmp_path: Path) -> None:
     wanted = rows(9_000)
     table = ExampleTable.write(tmp_path / "examples.arrow", iter(wanted))

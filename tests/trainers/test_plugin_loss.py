@@ -78,7 +78,7 @@ def test_two_steps_with_a_loss_from_an_entry_point(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("their_losses")
 def test_a_plugin_that_is_not_there_is_named() -> None:
-    with pytest.raises(UserError, match=r"loss 'broken': .*their-losses.* can't be imported"):
+    with pytest.raises(UserError, match=r"loss 'broken': .*their_losses.* can't be imported"):
         losses.build("broken")
     with pytest.raises(UserError, match=r"unknown argument 'factr'\. Did you mean 'factor'"):
         losses.build("halved", factr=1.0)

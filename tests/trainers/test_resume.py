@@ -45,6 +45,7 @@ def stop() -> None:
     raise Killed
 
 
+@pytest.mark.slow
 def test_rows_seen_before_a_kill_keep_their_weights(tmp_path: Path) -> None:
     """Twenty rows, four steps of five.
 
@@ -62,6 +63,7 @@ def test_rows_seen_before_a_kill_keep_their_weights(tmp_path: Path) -> None:
     assert all(torch.equal(resumed[name], value) for name, value in whole.items())
 
 
+@pytest.mark.slow
 def test_killed_after_the_last_step_nothing_is_trained_again(tmp_path: Path) -> None:
     """Five steps are no whole number of epochs of twelve rows: transformers alone would take a sixth."""
     whole, _, wanted = trained(tmp_path, losses.build("dft"), 5)
