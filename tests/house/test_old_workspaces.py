@@ -90,7 +90,11 @@ def test_an_old_workspace_is_brought_to_the_new_layout_once(name: str, tmp_path:
     assert layout_of(folder) == first, "the second opening changed the tables again"
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in TRAINED else n for n in RECIPES])
+#: Checked with the unit tests; all others with the slow ones.
+QUICK = ("rest", "gate")
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in RECIPES])
 def test_an_old_workspace_ends_its_round_as_its_own_code_did(name: str, tmp_path: Path) -> None:
     folder, want = unpack(name, tmp_path), expected(name)
     workspace = Workspace.open(folder)

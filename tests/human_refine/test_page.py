@@ -136,6 +136,7 @@ def test_edits_accepts_rejects_and_what_a_round_makes_of_them(ann: Refiner, work
     assert ann.say(item, "edit", item["text"] + "  ").json()["verdict"] == "accept"
 
 
+@pytest.mark.slow
 def test_timed_cues(ann: Refiner, workspace: Workspace, app: object) -> None:
     """A dense caption is a text of its own: its cues come back as they were put right, what can't be is said, and an
     untouched one is an accept."""
@@ -189,6 +190,7 @@ def test_timed_cues(ann: Refiner, workspace: Workspace, app: object) -> None:
     )
 
 
+@pytest.mark.slow
 def test_who_spoke_is_not_asked_again_in_the_next_round(ann: Refiner, workspace: Workspace, app: object) -> None:
     first, second = ann.next(), None
     ann.say(first, "edit", "What is right.")

@@ -207,6 +207,7 @@ def people_of(
     return batch[0], target, TokenContext(sequence_N=torch.arange(40).repeat_interleave(LENGTH))
 
 
+@pytest.mark.slow
 def test_ranks_agree_with_one_process() -> None:
     """Two ranks with half a batch each measure what one process with the whole measures, to rounding."""
     whole, *ranks = (losses.build("adatailr", warmup_steps=0, buckets=1 << 10) for _ in range(3))

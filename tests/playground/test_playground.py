@@ -109,6 +109,7 @@ class _Serial:
         return map(work, tasks)
 
 
+@pytest.mark.slow
 def test_same_seed_same_corpus(corpus: Path, tmp_path: Path) -> None:
     write_playground(tmp_path, seed=5, num_clips=20, noise_rate=0.5)
     for name in ("clip-00000.mp4", "clip-00007.txt"):

@@ -202,6 +202,7 @@ def says(context: RoundContext, round: int, right: float) -> None:
         w.set_stage(round, stage, "done", {"by": w.champion()} if stage == "annotate" else {})
 
 
+@pytest.mark.slow
 def test_only_what_is_better_takes_the_place_and_back_again(context: RoundContext) -> None:
     w = context.workspace
     says(context, 0, 0.2)

@@ -125,6 +125,7 @@ def test_what_people_said_comes_first(make_workspace: Make, corpus: Path) -> Non
     assert set(examples) <= {c.id for c in context.split("train")}, "anchors and test clips are never trained on"
 
 
+@pytest.mark.slow
 def test_older_texts_stay_in_the_mix_and_peoples_in_every_one(make_workspace: Make, corpus: Path) -> None:
     context = context_of(make_workspace, corpus)
     w = context.workspace
@@ -243,6 +244,7 @@ def test_what_was_learned_from_which_correction_is_on_record_both_ways(make_work
     assert w.examples().sort("id").equals(before)
 
 
+@pytest.mark.slow
 def test_anchors_choose_the_source(make_workspace: Make, corpus: Path) -> None:
     """A model that writes worse than what came with the videos does not replace it."""
     context = context_of(make_workspace, corpus, "corpus.anchor_share=0.5")

@@ -98,6 +98,7 @@ def test_pretraining_leaves_the_vision_tower_alone(tmp_path: Path) -> None:
     assert not [p for p in (tmp_path / "model").iterdir() if p.suffix in (".bin", ".pt")]
 
 
+@pytest.mark.slow
 def test_adapter_acts_comes_back_and_merges(tmp_path: Path) -> None:
     vlm, builder = fresh()
     config = parse_config({"finetune": {"num_steps": 3, "batch_size": 4, "merge": True}})
