@@ -1,5 +1,4 @@
-"""The engine of one model: started at the first text that is to be made, proven,
-and ended with the pass or the stage."""
+"""The engine of one model: started when it is first needed, proven, and ended with the pass or the stage."""
 
 from __future__ import annotations
 
@@ -51,8 +50,10 @@ class AskedModel:
 
 
 class Writer:
-    """A model behind its engine. Passes of one stage share it,
-    so a large model is loaded once for all kinds of text."""
+    """A model behind its engine.
+
+    Passes of one stage share it, so a large model is loaded once for all kinds of text.
+    """
 
     def __init__(self, model: AskedModel, loader: Loader, *, batch_size: int) -> None:
         self.model = model
@@ -112,7 +113,7 @@ class Writer:
             raise
 
     def _canaries(self, canary_requests: Callable[[], Sequence[Request]]) -> list[Canary]:
-        """What transformers and PEFT write with the adapter, and how likely it is with and without."""
+        """Texts that transformers and PEFT write with the adapter, with their log-probs with and without it."""
         from annotators import proof
 
         model = self.model

@@ -35,5 +35,5 @@ def names() -> list[str]:
 
 
 def takes_a_model(name: str) -> bool:
-    """Whether the engine runs a model's files; a builder with ``needs_model = False`` says that it does not."""
+    """True where the engine runs a model's files: not where its builder has ``needs_model = False``."""
     return bool(getattr(builder_of(name), "needs_model", True))
