@@ -187,6 +187,7 @@ def media(clip_id: Id, _: SignedIn, review: Review) -> FileResponse:
     clip = review.service.queue.clip(clip_id)
     if clip is None:
         raise HTTPException(404, "no such clip")
+    review.workspace.originals.check(clip.uri, clip.content_hash)
     return FileResponse(review.proxies.file(clip), headers={"Cache-Control": "private, max-age=3600"})
 
 
@@ -196,6 +197,7 @@ def waveform(clip_id: Id, _: SignedIn, review: Review) -> dict[str, list[float]]
     clip = review.service.queue.clip(clip_id)
     if clip is None:
         raise HTTPException(404, "no such clip")
+    review.workspace.originals.check(clip.uri, clip.content_hash)
     return {"peaks": review.waveforms.peaks(clip)}
 
 

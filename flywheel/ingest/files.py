@@ -22,8 +22,10 @@ _MOST_CUES = 100_000
 class File:
     """A file as it was when first asked about. Threads may share it: what one reads, the others wait for."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, stamp: tuple[int, int] | None = None) -> None:
+        """``stamp`` is the file's size in bytes and its time of change in ns, where it could be asked."""
         self.path = path
+        self.stamp = stamp
         self._lock = threading.RLock()
         self._facts: dict[str, object] = {}
         #: Cues that are held, of the side-car and of the file itself.
@@ -101,8 +103,9 @@ class Files:
         except (OSError, ValueError):
             # Reading it says what is wrong.
             return File(path)
-        key = (path, status.st_size, status.st_mtime_ns)
-        file = self._files.setdefault(key, File(path))
+        stamp = (status.st_size, status.st_mtime_ns)
+        key = (path, *stamp)
+        file = self._files.setdefault(key, File(path, stamp))
         self._files.move_to_end(key)
         return file
 

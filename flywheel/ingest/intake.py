@@ -60,6 +60,8 @@ class _Outcome:
     clips: Sequence[Clip] = ()
     texts: Sequence[Annotation] = ()
     problem: str = ""
+    #: Of the file whose content was read.
+    stamp: tuple[int, int] | None = None
 
 
 def ingest(workspace: Workspace, sources: Sequence[str], *, limit: int | None = None) -> IngestResult:
@@ -114,6 +116,8 @@ class _Intake:
         self._clips: dict[str, Clip] = {}
         self._texts: dict[str, Annotation] = {}
         self._places: dict[str, str] = {}
+        #: Content hash -> bytes and time of change (ns) of the file there.
+        self._stamps: dict[str, tuple[int, int]] = {}
         #: Contents of waiting clips of earlier batches.
         self._contents: set[str] = set()
         self._committed_at = time.monotonic()
@@ -135,10 +139,10 @@ class _Intake:
         self._workspace.add_annotations(list(self._texts.values()), round=0)
         added = self._workspace.add_clips(self._clips.values())
         # Locations last: they are of contents that gave clips.
-        self._workspace.locate(self._places)
+        self._workspace.locate(self._places, self._stamps)
         self.result.clips += added
         self.result.known += len(self._clips) - added
-        self._clips, self._texts, self._places, self._contents = {}, {}, {}, set()
+        self._clips, self._texts, self._places, self._stamps, self._contents = {}, {}, {}, {}, set()
         self._committed_at = time.monotonic()
 
     def _outcomes(self, batch: Sequence[Item]) -> Iterator[_Outcome]:
@@ -174,8 +178,9 @@ class _Intake:
         new = [clip for clip in outcome.clips if clip.id not in self._taken_down and clip.id not in self._clips]
         if not new and not refused:
             self.result.known += 1
-        if new or not refused:
-            self._places.setdefault(outcome.content_hash, str(outcome.item.path))
+        if (new or not refused) and outcome.content_hash not in self._places:
+            self._places[outcome.content_hash] = str(outcome.item.path)
+            self._stamps |= {outcome.content_hash: outcome.stamp} if outcome.stamp is not None else {}
         self._clips.update({clip.id: clip for clip in new})
         for text in [*outcome.texts, *(_given_text(clip.id, clip.transcript) for clip in new if clip.transcript)]:
             self._texts.setdefault(text.id, text)
@@ -204,11 +209,11 @@ def _answer(question: _Question, corpus: Corpus) -> _Outcome:
             clips = clips_of(item, question.file, corpus)
         except MediaError as error:
             return _Outcome(item=item, problem=str(error))
-        return _Outcome(item=item, content_hash=question.content_hash, clips=clips)
+        return _Outcome(item=item, content_hash=question.content_hash, clips=clips, stamp=question.file.stamp)
     # A clip that came without words may get them later.
     words = "" if item.is_whole or question.has_text else words_beside(item, question.file)
     texts = [_given_text(question.clip_id, words)] if words else []
-    return _Outcome(item=item, content_hash=question.content_hash, texts=texts)
+    return _Outcome(item=item, content_hash=question.content_hash, texts=texts, stamp=question.file.stamp)
 
 
 def _text_id(clip_id: str) -> str:

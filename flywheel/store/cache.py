@@ -7,7 +7,7 @@ import io
 import os
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -60,10 +60,17 @@ def _shape(start: bytes) -> tuple[int, ...]:
 
 
 class FrameCache:
-    """Frames on disk, one file per (content, times, size); above ``max_bytes`` the least recently used go."""
+    """Frames on disk, one file per (content, times, size); above ``max_bytes`` the least recently used go.
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
+    ``check`` is asked before and after a file is read whether it holds the content of this hash, and raises MediaError
+    where it does not: what another video showed is not kept, nor given.
+    """
+
+    def __init__(
+        self, folder: Path, max_bytes: int, *, check: Callable[[str | Path, str], None] = lambda path, content: None
+    ) -> None:
         self.folder = folder
+        self._check = check
         self.max_bytes = max_bytes
         self.hits = 0
         self.decodes = 0
@@ -88,7 +95,9 @@ class FrameCache:
             # A damaged entry is no reason to fail: what it held can be decoded again.
             with contextlib.suppress(OSError):
                 os.unlink(file)
+        self._check(path, content_hash)
         frames = read_frames(Path(path), times_s, max_side=max_side)
+        self._check(path, content_hash)
         self.decodes += 1
         self._store(Path(file), frames)
         return frames
@@ -104,7 +113,9 @@ class FrameCache:
             os.utime(file)
             self.hits += 1
         except (ValueError, OSError):
+            self._check(path, content_hash)
             samples = read_audio(Path(path), start_s, end_s, rate_hz=rate_hz).clip(-1, 1) * 32767
+            self._check(path, content_hash)
             self.decodes += 1
             kept = np.rint(samples).astype(np.int16).view(np.uint8)
             self._store(Path(file), kept)

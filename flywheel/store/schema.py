@@ -16,7 +16,7 @@ from flywheel.core.types import CAPTION, LEARN, MEASURE
 metadata = sql.MetaData()
 
 #: Layout of the database; a later layout brings its migration.
-VERSION = 4
+VERSION = 5
 #: Where :data:`meta` keeps the layout's number.
 VERSION_KEY = "schema_version"
 #: Where :data:`meta` of a database that was moved keeps its new address.
@@ -76,6 +76,9 @@ locations = sql.Table(
     sql.Column("uri", sql.Text, nullable=False),
     #: Whether the content gave clips; NULL in rows of layouts that did not note it, until somebody asks.
     sql.Column("ingested", sql.Boolean),
+    #: The file when its content was last read: one that has another size or time now is read before it is believed.
+    sql.Column("num_bytes", sql.BigInteger),
+    sql.Column("mtime_ns", sql.BigInteger),
 )
 
 corrections = sql.Table(
@@ -331,4 +334,8 @@ MIGRATIONS: Mapping[int, Callable[[sql.Connection], None]] = {
         "ALTER TABLE champions ADD COLUMN details TEXT NOT NULL DEFAULT '{}'",
     ),
     3: _to_4,
+    4: _run(
+        "ALTER TABLE locations ADD COLUMN num_bytes BIGINT",
+        "ALTER TABLE locations ADD COLUMN mtime_ns BIGINT",
+    ),
 }

@@ -16,6 +16,7 @@ from flywheel.store import schema
 from flywheel.store.cache import FrameCache
 from flywheel.store.database import Database, parts
 from flywheel.store.ledger import Ledger, Snapshot
+from flywheel.store.originals import Originals
 from flywheel.store.reading import BATCH_ROWS, RecordReader
 
 _GIB = 1 << 30
@@ -36,7 +37,9 @@ class View:
         self.database = database
         self.snapshot = snapshot
         self.records = RecordReader(root, database, None if snapshot is None else snapshot.position)
-        self.cache = FrameCache(root / "cache" / "frames", int(config.corpus.cache_gib * _GIB))
+        self.originals = Originals(database)
+        most_bytes = int(config.corpus.cache_gib * _GIB)
+        self.cache = FrameCache(root / "cache" / "frames", most_bytes, check=self.originals.check)
         self._ledger = Ledger(database)
 
     # Records, as polars frames, empty with the right columns where there is nothing.

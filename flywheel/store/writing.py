@@ -55,8 +55,11 @@ class WritableView(View):
             states = self._ingested(wanted)
         return {content_hash for content_hash, ingested in states.items() if ingested}
 
-    def locate(self, places: Mapping[str, str]) -> None:
-        """Remember where contents (hash -> path) lie now, unless the place on record still exists."""
+    def locate(self, places: Mapping[str, str], stamps: Mapping[str, tuple[int, int]] | None = None) -> None:
+        """Remember where contents (hash -> path) lie now, unless the place on record still exists.
+
+        ``stamps`` are bytes and time of change (ns) of the files at these paths when their contents were read.
+        """
         locations = schema.locations
         query = sql.select(locations.c.content_hash, locations.c.uri)
         with self.database.transaction() as connection:
@@ -65,11 +68,17 @@ class WritableView(View):
                 before.update(connection.execute(query.where(locations.c.content_hash.in_(part))).all())
             new = [{"content_hash": h, "uri": uri, "ingested": False} for h, uri in places.items() if h not in before]
             self.database.insert_new(connection, locations, new)
-            for content_hash, uri in places.items():
-                old = before.get(content_hash, uri)
-                if old != uri and not Path(old).exists():
-                    where = locations.c.content_hash == content_hash
-                    connection.execute(sql.update(locations).where(where).values(uri=uri))
+            here = {h for h, uri in places.items() if before.get(h, uri) == uri or not Path(before[h]).exists()}
+            moved = [h for h in here if before.get(h, places[h]) != places[h]]
+            for content_hash in moved:
+                where = locations.c.content_hash == content_hash
+                values = {"uri": places[content_hash], "num_bytes": None, "mtime_ns": None}
+                connection.execute(sql.update(locations).where(where).values(values))
+            rows = [{"hash": h, "size": size, "at": at} for h, (size, at) in (stamps or {}).items() if h in here]
+            if rows:
+                update = sql.update(locations).where(locations.c.content_hash == sql.bindparam("hash"))
+                update = update.values(num_bytes=sql.bindparam("size"), mtime_ns=sql.bindparam("at"))
+                connection.execute(update, rows)
 
     def add_generations(self, generations: Iterable[Generation]) -> int:
         """Add models' replies; returns how many were new."""

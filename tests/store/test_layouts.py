@@ -78,7 +78,7 @@ def test_an_old_workspace_is_brought_to_this_layout_once(
 ) -> None:
     root = old_workspace(tmp_path / "w", layout)
     w = opened(root)
-    assert capsys.readouterr().err == "flywheel.db: brought to layout 4\n"
+    assert capsys.readouterr().err == f"flywheel.db: brought to layout {schema.VERSION}\n"
     if layout == 3:
         is_whole(w)
     else:
@@ -127,7 +127,7 @@ def test_a_key_without_its_shard_is_not_dropped_in_silence(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("layout", "message"),
     [
-        ("99", r"layout 99, this version reads layout 4. Use the version that made it."),
+        ("99", rf"layout 99, this version reads layout {schema.VERSION}. Use the version that made it."),
         ("abc", r"layout 'abc', which no version wrote."),
     ],
 )
@@ -161,7 +161,7 @@ def test_killed_at_any_moment_the_old_layout_is_whole_or_the_new_one(
     assert states.count("3") >= 3, "most kills came before the commit"
     full = (root / "flywheel.db").stat().st_size
     w = opened(root)
-    assert layout_of(root) == "4"
+    assert layout_of(root) == str(schema.VERSION)
     if states[-1] == "3":
         assert (root / "flywheel.db").stat().st_size < full / 2, "keys take less room, and it is given back"
     assert w.clips().height == 6
@@ -177,7 +177,7 @@ def test_of_two_that_open_it_at_once_one_migrates(tmp_path: Path, opened: Callab
     processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     said = [process.communicate(timeout=120)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0]
-    assert "".join(said) == "flywheel.db: brought to layout 4\n"
+    assert "".join(said) == f"flywheel.db: brought to layout {schema.VERSION}\n"
     w = opened(root)
     assert w.count("annotations") == 22
 
@@ -211,7 +211,7 @@ def test_on_a_full_disk_nothing_is_lost_and_the_next_opening_finishes(
     ballast.unlink()
     assert contents(root) == before
     w = opened(root)
-    assert layout_of(root) == "4"
+    assert layout_of(root) == str(schema.VERSION)
     assert w.count("annotations") == 22
     w.database.close()
 

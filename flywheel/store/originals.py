@@ -1,0 +1,86 @@
+"""Whether a path still holds the content that clips were cut from: files are replaced under their names."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections import OrderedDict
+from pathlib import Path
+
+import sqlalchemy as sql
+
+from flywheel.core.errors import BorderError, MediaError
+from flywheel.media.probe import file_hash
+from flywheel.store import schema
+from flywheel.store.database import Database
+
+#: Files whose content is remembered, by path, size and time of change.
+_MOST_FILES = 4096
+#: What was found is written down when there is so much of it, or when the last time is so long ago.
+_PENDING, _PENDING_S = 64, 5.0
+
+
+class Originals:
+    """The files of a workspace against what they were when they were taken in; threads may share it.
+
+    A file of the size and time of change on record is believed to be the same. Another is read whole, once, and its
+    new size and time go on record where its content is the old one.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        self._lock = threading.Lock()
+        self._contents: OrderedDict[tuple[str, int, int], str] = OrderedDict()
+        self._pending: list[dict[str, str | int]] = []
+        self._noted_at = 0.0
+
+    def check(self, path: str | Path, content_hash: str) -> None:
+        """Raises MediaError where the file is gone, or holds another content than this (a SHA-256)."""
+        place = str(path)
+        try:
+            status = os.stat(place)
+        except (OSError, ValueError) as error:
+            raise MediaError("the file is gone") from error
+        key = (place, status.st_size, status.st_mtime_ns)
+        with self._lock:
+            found = self._contents.get(key)
+            if found is None:
+                found = content_hash if self._on_record(key, content_hash) else self._read(key, content_hash)
+                self._contents[key] = found
+                while len(self._contents) > _MOST_FILES:
+                    self._contents.popitem(last=False)
+        if found != content_hash:
+            raise MediaError(
+                "the file holds another video than when it was taken in; "
+                "put the old one back, or take the new one in with 'flywheel ingest'"
+            )
+
+    def _on_record(self, key: tuple[str, int, int], content_hash: str) -> bool:
+        places = schema.locations.c
+        query = sql.select(places.uri, places.num_bytes, places.mtime_ns).where(places.content_hash == content_hash)
+        with self._db.transaction() as connection:
+            row = connection.execute(query).first()
+        return row is not None and tuple(row) == key
+
+    def _read(self, key: tuple[str, int, int], content_hash: str) -> str:
+        found = file_hash(Path(key[0]))
+        if found == content_hash:
+            names = ("place", "size", "changed")
+            self._pending.append({"hash": content_hash, **dict(zip(names, key, strict=True))})
+            if len(self._pending) >= _PENDING or time.monotonic() - self._noted_at > _PENDING_S:
+                self._note()
+        return found
+
+    def _note(self) -> None:
+        """Write down what was found; where that can't be, the files are read again another time."""
+        places = schema.locations.c
+        update = (
+            sql.update(schema.locations)
+            .where(places.content_hash == sql.bindparam("hash"), places.uri == sql.bindparam("place"))
+            .values(num_bytes=sql.bindparam("size"), mtime_ns=sql.bindparam("changed"))
+        )
+        with contextlib.suppress(BorderError), self._db.transaction() as connection:
+            connection.execute(update, self._pending)
+        self._pending, self._noted_at = [], time.monotonic()
