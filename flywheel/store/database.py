@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from flywheel.core.errors import BorderError, FlywheelError, UserError
 from flywheel.core.progress import say
 from flywheel.store import schema
+from flywheel.store.mark import Home
 
 T = TypeVar("T")
 #: How long a writer waits for another one, in milliseconds (SQLite).
@@ -34,8 +36,13 @@ _OPENING, _WRITING = 7021996, 7021997
 class Database:
     """One engine, translated errors, and the transaction as the only way in."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, home: Home | None = None) -> None:
+        """Open a database, make its tables if it is new, migrate it if it is old.
+
+        ``home`` is the folder whose records it knows: then DatabaseLost is raised where it does not.
+        """
         self.engine = _engine(url)
+        self.home = home
         #: What errors name: the URL without its password.
         self.name = "flywheel.db" if self.is_sqlite else self.engine.url.render_as_string(hide_password=True)
         if self.engine.dialect.name not in ("sqlite", "postgresql"):
@@ -44,7 +51,11 @@ class Database:
             )
         if self.is_sqlite:
             sql.event.listen(self.engine, "connect", _set_up_sqlite)
+            if home is not None:
+                home.refuse_missing(Path(str(self.engine.url.database)))
         self._bring_to_layout()
+        if home is not None:
+            home.check(self.name, *self.state())
 
     @property
     def is_sqlite(self) -> bool:
@@ -65,12 +76,15 @@ class Database:
             else:
                 connection.execute(sql.text(f"SELECT pg_advisory_xact_lock({_OPENING})"))
             layout = before = self._layout(connection)
+            if layout is None and self.home is not None:
+                self.home.refuse_new(self.name, "holds no tables")
             while layout is not None and layout < schema.VERSION:
                 schema.MIGRATIONS[layout](connection)
                 layout += 1
             schema.metadata.create_all(connection)
             connection.execute(sql.delete(schema.meta).where(schema.meta.c.key == schema.VERSION_KEY))
-            connection.execute(sql.insert(schema.meta).values(key=schema.VERSION_KEY, value=str(schema.VERSION)))
+            values = {schema.VERSION_KEY: str(schema.VERSION), schema.IDENTITY: uuid.uuid4().hex, schema.NUMBER: "0"}
+            self.insert_new(connection, schema.meta, [{"key": key, "value": value} for key, value in values.items()])
         if before is not None and before < schema.VERSION:
             say(f"{self.name}: brought to layout {schema.VERSION}")
             self._shrink()
@@ -118,6 +132,44 @@ class Database:
                 yield connection
         except (SQLAlchemyError, sqlite3.Error) as error:
             raise self._translated(error) from error
+
+    @contextlib.contextmanager
+    def change(self, count: int = 1) -> Iterator[tuple[sql.Connection, int]]:
+        """A transaction of ``count`` numbers of its own; yields the connection and the first of them.
+
+        Numbers grow in the order of commits, whatever the clock says. The first statement takes the lock of writing,
+        so of two that change something one waits. Afterwards the mark in the home folder is renewed.
+        Raises UserError in a database that was moved meanwhile.
+        """
+        with self.transaction() as connection:
+            last = self._next_number(connection, count)
+            yield connection, last - count + 1
+            identity = self._meta(connection, schema.IDENTITY)
+        if self.home is not None and identity is not None:
+            self.home.set_mark(identity, last)
+
+    def _next_number(self, connection: sql.Connection, count: int) -> int:
+        value = schema.meta.c.value
+        insert = sqlite.insert(schema.meta) if self.is_sqlite else postgresql.insert(schema.meta)
+        later = sql.cast(sql.cast(value, sql.BigInteger) + count, sql.Text)
+        statement = insert.values(key=schema.NUMBER, value=str(count)).on_conflict_do_update(
+            index_elements=["key"], set_={"value": later}
+        )
+        number = int(connection.execute(statement.returning(value)).scalar_one())
+        if moved := self._meta(connection, schema.MOVED_TO):
+            raise UserError(f"{self.name}: was moved to {moved}. Nothing was written here.", code="moved")
+        return number
+
+    def state(self) -> tuple[str, int]:
+        """The database's identity, and the number of its last change."""
+        with self.transaction() as connection:
+            identity, number = (self._meta(connection, key) for key in (schema.IDENTITY, schema.NUMBER))
+        return identity or "", int(number or 0)
+
+    @staticmethod
+    def _meta(connection: sql.Connection, key: str) -> str | None:
+        value = connection.execute(sql.select(schema.meta.c.value).where(schema.meta.c.key == key)).scalar()
+        return None if value is None else str(value)
 
     def _translated(self, error: Exception) -> FlywheelError:
         text = " ".join(str(getattr(error, "orig", None) or error).split())

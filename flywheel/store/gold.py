@@ -23,7 +23,7 @@ def gold_texts(workspace: View) -> dict[str, str]:
 
 def add_gold(workspace: Workspace, texts: Mapping[str, str], by: str) -> int:
     """Adds a row for each clip (id -> right text); returns how many were new."""
-    with workspace.database.transaction() as connection:
+    with workspace.database.change() as (connection, _):
         at = time_after(connection.execute(sql.select(sql.func.max(db.gold.c.at))).scalar())
         rows = [
             {"id": content_id("gold", clip_id, text, by, at), "clip_id": clip_id, "text": text, "by": by, "at": at}

@@ -56,7 +56,7 @@ class Ledger:
     def begin_round(self, round: int, stages: Sequence[str]) -> None:
         """Record the stages that a round goes through, in order. A round that began keeps those it began with."""
         row = {"round": round, "stages": json.dumps(list(stages)), "began_at": _now()}
-        with self._db.transaction() as connection:
+        with self._db.change() as (connection, _):
             self._db.insert_new(connection, schema.rounds, [row])
 
     def order(self, round: int) -> tuple[str, ...] | None:
@@ -78,7 +78,7 @@ class Ledger:
     def set_stage(self, round: int, stage: str, state: str, result: Mapping[str, Any], seconds: float = 0.0) -> None:
         """Record a stage's state and result. Seconds add up over interrupted tries."""
         where = (schema.stages.c.round == round, schema.stages.c.stage == stage)
-        with self._db.transaction() as connection:
+        with self._db.change() as (connection, _):
             before = connection.execute(sql.select(schema.stages.c.seconds).where(*where)).scalar() or 0.0
             values = {"state": state, "result": json.dumps(dict(result)), "seconds": before + seconds}
             self._db.replace(connection, schema.stages, {"round": round, "stage": stage, **values})
@@ -140,7 +140,7 @@ class Ledger:
         if (round, digest) in looks:
             return looks.index((round, digest)) + 1
         row = {"champion": champion, "number": len(looks) + 1, "round": round, "digest": digest}
-        with self._db.transaction() as connection:
+        with self._db.change() as (connection, _):
             connection.execute(sql.insert(schema.looks).values(row))
         return len(looks) + 1
 
@@ -179,7 +179,7 @@ class Ledger:
     ) -> None:
         """Put a round's model in force: one row, so that every reader sees the champion before or after."""
         row = {"round": round, "reason": reason, "at": _now(), "action": action}
-        with self._db.transaction() as connection:
+        with self._db.change() as (connection, _):
             connection.execute(sql.insert(schema.champions).values(**row, details=json.dumps(dict(details or {}))))
 
     # Snapshots.
@@ -207,7 +207,7 @@ class Ledger:
         """Record a snapshot in place of the round's one before."""
         values = asdict(snapshot)
         row = {name: values.pop(name) for name in _COLUMNS}
-        with self._db.transaction() as connection:
+        with self._db.change() as (connection, _):
             self._db.replace(connection, schema.snapshots, {**row, "frozen": json.dumps(values)})
 
     def last_position(self) -> int:

@@ -15,7 +15,7 @@ from flywheel.store.workspace import Workspace
 def put_refiner(workspace: Workspace, name: str, role: str, token_hash: str) -> None:
     """Writes a name's role and token; an earlier token of the same name ends."""
     values = {"role": role, "token_hash": token_hash, "at": datetime.now(UTC).isoformat(timespec="seconds")}
-    with workspace.database.transaction() as connection:
+    with workspace.database.change() as (connection, _):
         if not connection.execute(sql.update(db.refiners).where(db.refiners.c.name == name).values(**values)).rowcount:
             connection.execute(sql.insert(db.refiners).values(name=name, **values))
 
@@ -44,7 +44,7 @@ def is_refiner(workspace: Workspace, name: str) -> bool:
 
 def add_exclusion(workspace: Workspace, name: str, *, excluded: bool, reason: str) -> None:
     """Adds a row that leaves a name out or takes it in again; the newest row of a name counts."""
-    with workspace.database.transaction() as connection:
+    with workspace.database.change() as (connection, _):
         newest = connection.execute(sql.select(sql.func.max(db.exclusions.c.at))).scalar()
         at = time_after(newest)
         row = {

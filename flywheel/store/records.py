@@ -1,8 +1,8 @@
 """Append-only records: Parquet shards that become visible whole, and a ledger that lets no key in twice.
 
 A shard is written to a temporary file, synced, renamed, and then committed to the database together with its keys in
-one transaction. Killed before the commit, its rows do not exist and the file is swept at the next opening for writing;
-killed after, they do. Readers read the shards that the database names and nothing else.
+one transaction. Killed before the commit, its rows do not exist and the file is moved aside at the next opening for
+writing; killed after, they do. Readers read the shards that the database names and nothing else.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sqlalchemy as sql
 from flywheel.core.errors import BorderError
 from flywheel.store.columns import BY_ROUND, MENDS, SCHEMAS, key_column
 from flywheel.store.database import parts
+from flywheel.store.lost import remove_lost, set_aside
 from flywheel.store.reading import RecordReader
 from flywheel.store.schema import keys as key_rows
 from flywheel.store.schema import shards as shard_rows
@@ -49,7 +50,7 @@ class Records(RecordReader):
             shard = self._new_name(kind, round)
             write_shard(frame, self.root / shard)
             written.append((shard, [row[key] for row in part]))
-        with self._db.transaction() as connection:
+        with self._db.change() as (connection, _):
             position = _last_position(connection)
             for shard, ids in written:
                 position += 1
@@ -63,11 +64,13 @@ class Records(RecordReader):
         """Remove rows (kind -> which) for good; returns how many of each kind.
 
         A shard is written anew without them and takes the old one's place in one transaction, and only then the old
-        file goes: killed between, the rows are all there or all gone.
+        file goes: killed between, the rows are all there or all gone. They go from files that were moved aside too.
         """
         removed = {
             kind: sum(self._without(s, which) for s in self._matching(kind, which)) for kind, which in what.items()
         }
+        for kind, which in what.items():
+            remove_lost(self.root, kind, which)
         self._purge_superseded()
         return removed
 
@@ -86,22 +89,37 @@ class Records(RecordReader):
         return count
 
     def sweep(self) -> int:
-        """Remove files that no commit names: those of a killed writer, and those that were merged some time ago."""
+        """Tidy up the folders; returns how many files went.
+
+        Removed are half-written files, and those that were merged some time ago. What no commit names is moved aside.
+        Raises BorderError where a committed shard is gone: before anything is touched.
+        """
         now = time.time()
         with self._db.transaction() as connection:
             committed = set(connection.execute(sql.select(shard_rows.c.name)).scalars())
             merged = connection.execute(sql.select(superseded.c.name, superseded.c.at)).all()
+        there = {str(path.relative_to(self.root)) for kind in SCHEMAS for path in (self.root / kind).rglob("part-*")}
+        self._refuse_gone(committed - there, there - committed)
         # A clock that was set back must not keep them for ever.
         fresh = {name for name, at in merged if abs(now - at) < _GRACE_S}
-        removed = 0
-        for kind in SCHEMAS:
-            for path in (self.root / kind).rglob("part-*"):
-                name = str(path.relative_to(self.root))
-                if path.is_file() and name not in committed and name not in fresh:
-                    path.unlink()
-                    removed += 1
-        self._forget_superseded({name for name, _ in merged} - fresh)
-        return removed
+        old = {name for name, _ in merged} - fresh
+        rest = there - committed - fresh
+        halves = {name for name in rest if name.endswith(".tmp")}
+        done = (old & there) | halves
+        for name in done:
+            (self.root / name).unlink(missing_ok=True)
+        self._forget_superseded(old)
+        return len(done) + set_aside(self.root, sorted(rest - done))
+
+    def _refuse_gone(self, gone: Collection[str], unknown: Collection[str]) -> None:
+        if not gone:
+            return
+        beside = f", and {len(unknown)} files are there that it does not name" if unknown else ""
+        raise BorderError(
+            f"{self._db.name}: names {len(gone)} shards that are gone, such as {self.root / min(gone)}{beside}. "
+            "Nothing was changed. Bring them back from a backup, or see what 'flywheel doctor' says.",
+            code="shard",
+        )
 
     def _new_name(self, kind: str, round: int | None) -> str:
         folder = Path(kind) / f"round={round:03d}" if kind in BY_ROUND else Path(kind)
@@ -126,7 +144,7 @@ class Records(RecordReader):
         if kept.height:
             write_shard(kept, self.root / name)
         this = shard_rows.c.name == shard.name
-        with self._db.transaction() as connection:
+        with self._db.change() as (connection, _):
             if kept.height:
                 connection.execute(sql.update(shard_rows).where(this).values(name=name, num_rows=kept.height))
             else:
@@ -134,7 +152,8 @@ class Records(RecordReader):
             for part in parts(gone[key_column(shard.kind)]):
                 these = (key_rows.c.kind == shard.kind) & key_rows.c.key.in_(part)
                 connection.execute(sql.delete(key_rows).where(these))
-        (self.root / shard.name).unlink(missing_ok=True)
+            # On record: killed before the file goes, it is known for what it is, and nobody keeps it as lost.
+            connection.execute(sql.insert(superseded), [{"name": shard.name, "at": 0.0}])
         return gone.height
 
     def _merge(self, kind: str, run: Sequence[Shard]) -> None:
@@ -154,7 +173,7 @@ class Records(RecordReader):
             position=last.position,
         )
         write_shard(frame, self.root / merged.name)
-        with self._db.transaction() as connection:
+        with self._db.change() as (connection, _):
             for part in parts(names):
                 connection.execute(sql.delete(shard_rows).where(shard_rows.c.name.in_(part)))
             connection.execute(sql.insert(shard_rows).values(**vars(merged)))
@@ -162,7 +181,7 @@ class Records(RecordReader):
             connection.execute(sql.insert(superseded), [{"name": name, "at": now} for name in names])
 
     def _purge_superseded(self) -> None:
-        """Remove merged shards' files at once: they may hold what must go."""
+        """Remove files that others took the place of at once: they may hold what must go."""
         with self._db.transaction() as connection:
             names = set(connection.execute(sql.select(superseded.c.name)).scalars())
         for name in names:

@@ -21,6 +21,8 @@ VERSION = 5
 VERSION_KEY = "schema_version"
 #: Where :data:`meta` of a database that was moved keeps its new address.
 MOVED_TO = "moved_to"
+#: Where :data:`meta` keeps the database's identity, and the number of its last change: every change has one.
+IDENTITY, NUMBER = "database_id", "changes"
 
 #: Text that sorts byte by byte, which PostgreSQL does not do of itself:
 #: times, and keys that are looked up by beginning.
@@ -59,7 +61,8 @@ keys = sql.Table(
     sqlite_with_rowid=False,
 )
 
-#: Files whose rows a merged shard holds now. They stay for a while, for readers that have just listed them.
+#: Files whose rows another shard holds now, or nobody should. Merged ones stay for a while, for readers that have just
+#: listed them.
 superseded = sql.Table(
     "superseded",
     metadata,
@@ -334,6 +337,7 @@ MIGRATIONS: Mapping[int, Callable[[sql.Connection], None]] = {
         "ALTER TABLE champions ADD COLUMN details TEXT NOT NULL DEFAULT '{}'",
     ),
     3: _to_4,
+    # Identity and number of changes come with the first opening.
     4: _run(
         "ALTER TABLE locations ADD COLUMN num_bytes BIGINT",
         "ALTER TABLE locations ADD COLUMN mtime_ns BIGINT",

@@ -40,7 +40,7 @@ class Takedowns:
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "usage": json.dumps(dict(usage)),
         }
-        with self._db.transaction() as connection:
+        with self._db.change() as (connection, _):
             self._db.insert_new(connection, schema.takedowns, [{"clip_id": i, **row} for i in sorted(clip_ids)])
 
     def usage(self, clip_ids: Collection[str]) -> dict[str, Any] | None:
@@ -71,7 +71,7 @@ class Takedowns:
         others = pl.col("content_hash").is_in(sorted(hashes)) & ~pl.col("id").is_in(sorted(clip_ids))
         kept = set(self._records.read("clips", columns=["content_hash"], where=others)["content_hash"])
         # Before the clips: a file that comes again must not be taken for one that is in.
-        with self._db.transaction() as connection:
+        with self._db.change() as (connection, _):
             for part in parts(sorted(hashes - kept)):
                 where = schema.locations.c.content_hash.in_(part)
                 connection.execute(sql.delete(schema.locations).where(where))
@@ -81,7 +81,7 @@ class Takedowns:
         """Remove people's words of these clips, from the snapshots too; returns how many corrections of today."""
         ids = sorted(clip_ids)
         corrections, gold, leases = schema.corrections, schema.gold, schema.leases
-        with self._db.transaction() as connection:
+        with self._db.change() as (connection, _):
             texts = sql.select(corrections.c.annotation_id).where(corrections.c.clip_id.in_(ids)).distinct()
             for annotation_id in connection.execute(texts).scalars().all():
                 connection.execute(sql.delete(leases).where(leases.c.annotation_id.startswith(annotation_id)))

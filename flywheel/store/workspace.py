@@ -17,6 +17,7 @@ from flywheel.core.progress import say
 from flywheel.store.columns import SCHEMAS
 from flywheel.store.database import Database, public_url, sqlite_url
 from flywheel.store.ledger import Ledger, Snapshot
+from flywheel.store.mark import DatabaseLost, Home
 from flywheel.store.schema import MOVED_TO
 from flywheel.store.takedowns import Takedowns
 from flywheel.store.view import View, snapshot_file
@@ -32,18 +33,29 @@ class Workspace(WritableView):
         self.takedowns = Takedowns(root, database, self.records, self.ledger)
 
     @classmethod
-    def open(cls, path: str | Path, overrides: list[str] | None = None) -> Workspace:
-        """Open a workspace folder or its ``flywheel.yaml``. Raises UserError where there is none."""
+    def open(cls, path: str | Path, overrides: list[str] | None = None, *, check: bool = True) -> Workspace:
+        """Open a workspace folder or its ``flywheel.yaml``. Raises UserError where there is none.
+
+        Raises DatabaseLost where there are records that the database does not know; without ``check``, which is for
+        repairs, a new database is made.
+        """
         root = Path(path)
         file = root / configuration.FILE_NAME if root.is_dir() else root
         config = configuration.load_config(file, overrides)
         root = file.parent.resolve()
         local = root / "flywheel.db"
+        home = Home(root) if check else None
         if config.store.database:
-            workspace = cls(root, config, Database(os.path.expandvars(config.store.database)))
+            url = os.path.expandvars(config.store.database)
+            try:
+                workspace = cls(root, config, Database(url, home))
+            except DatabaseLost as error:
+                if local.exists() and not _is_empty(local):
+                    raise _not_moved(public_url(url), local) from error
+                raise
             workspace._check_owner(local)
             return workspace
-        workspace = cls(root, config, Database(sqlite_url(local)))
+        workspace = cls(root, config, Database(sqlite_url(local), home))
         if moved := workspace.meta(MOVED_TO):
             raise UserError(f"{local}: was moved to {moved}. Write store.database: {moved} into {file.name}.")
         return workspace
@@ -74,7 +86,8 @@ class Workspace(WritableView):
     def lock(self) -> Iterator[Workspace]:
         """Hold the workspace for writing. Raises UserError while another process holds it.
 
-        Sweeps what a killed writer left, and merges small shards at the end.
+        Moves aside what a killed writer left, and merges small shards at the end. Raises BorderError where a committed
+        shard is gone.
         """
         with self._lock_file() as descriptor:
             if not _try_flock(descriptor):
@@ -117,6 +130,9 @@ class Workspace(WritableView):
 
     def _compact(self) -> None:
         """Merge small shards. What the command did is done: if this fails, the next command does it."""
+        if self.meta(MOVED_TO):
+            # Not these, then, but those of the database that they are in now.
+            return
         try:
             for kind in SCHEMAS:
                 self.records.compact(kind)
@@ -150,10 +166,7 @@ class Workspace(WritableView):
         mark = self.meta("workspace")
         if mark is None:
             if local.exists() and not _is_empty(local):
-                raise UserError(
-                    f"store.database: {self.database.name} is empty, and {local} is not. "
-                    "Take its rows along with 'flywheel move-database URL'."
-                )
+                raise _not_moved(self.database.name, local)
             mark = uuid.uuid4().hex
             self.set_meta("workspace", mark)
             file.write_text(mark)
@@ -266,6 +279,12 @@ class Workspace(WritableView):
     def set_meta(self, key: str, value: str) -> None:
         """Remember a value by its name."""
         self.ledger.set_meta(key, value)
+
+
+def _not_moved(name: str, local: Path) -> UserError:
+    return UserError(
+        f"store.database: {name} is empty, and {local} is not. Take its rows along with 'flywheel move-database URL'."
+    )
 
 
 def _try_flock(descriptor: int) -> bool:

@@ -131,7 +131,7 @@ class WritableView(View):
     def add_corrections(self, corrections: Sequence[Correction]) -> int:
         """Add all corrections that are new, in one transaction; returns how many were."""
         rows = [{**asdict(c), "at": c.at.astimezone(UTC).isoformat()} for c in corrections]
-        with self.database.transaction() as connection:
+        with self.database.change() as (connection, _):
             return self.database.insert_new(connection, schema.corrections, rows)
 
     def _ingested(self, hashes: Iterable[str]) -> dict[str, bool | None]:

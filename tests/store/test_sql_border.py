@@ -66,14 +66,20 @@ def calls(w: Workspace, tmp_path: Path) -> dict[str, Callable[[], object]]:
         with d.transaction() as connection:
             connection.execute(sql.select(schema.keys))
 
+    def change() -> None:
+        with d.change():
+            pass
+
     def lock() -> None:
         with w.lock():
             pass
 
     return {
+        "Database.change": change,
         "Database.copy_to": lambda: d.copy_to(target),
         "Database.is_empty": d.is_empty,
         "Database.scrub": d.scrub,
+        "Database.state": d.state,
         "Database.transaction": transaction,
         "Ledger.add_export": lambda: e.add_export(tmp_path, 1, ["c1"]),
         "Ledger.add_look": lambda: e.add_look(7, 1, "x"),
@@ -157,7 +163,6 @@ def calls(w: Workspace, tmp_path: Path) -> dict[str, Callable[[], object]]:
         "Workspace.lock": lock,
         "Workspace.meta": lambda: w.meta("x"),
         "Workspace.money": lambda: w.money(1),
-        "Workspace.move_database": lambda: w.move_database(sqlite_url(tmp_path / "third.db")),
         "Workspace.num_corrections": w.num_corrections,
         "Workspace.order": lambda: w.order(1),
         "Workspace.promote": lambda: w.promote(1, "x"),
@@ -172,6 +177,8 @@ def calls(w: Workspace, tmp_path: Path) -> dict[str, Callable[[], object]]:
         "Workspace.taken_down": w.taken_down,
         "Workspace.texts": lambda: w.texts(1, "learn", "text"),
         "Workspace.writers": w.writers,
+        # Last: what was moved takes nothing any more.
+        "Workspace.move_database": lambda: w.move_database(sqlite_url(tmp_path / "third.db")),
     }
 
 
