@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -89,7 +89,7 @@ def _workspace(config: Path) -> list[Check]:
     tracker = Check(what="tracker", ok=True, needed=False, says=loaded.tracking.uri or f"sqlite in {root}")
     return [
         _tried("model", lambda: _model(loaded, root)),
-        _tried("database", lambda: _database(config)),
+        *_records(config),
         tracker,
     ]
 
@@ -109,11 +109,54 @@ def _model(config: Config, root: Path) -> str:
     return str(folder)
 
 
-def _database(config: Path) -> str:
+def _records(config: Path) -> list[Check]:
+    """Checks of the database, and of every shard of records beside it."""
     from flywheel.store import Workspace
+    from flywheel.store.health import given_up, health_of, lost_in
+
+    try:
+        workspace = Workspace.open(config)
+    except FlywheelError as error:
+        return [Check(what="database", ok=False, needed=True, says=str(error))]
+    try:
+        database = _tried("database", lambda: f"{workspace.count('clips')} clips")
+        health = health_of(workspace)
+        says = "; ".join(fault.says for fault in health.faults) or f"{health.shards} shards, as they were written"
+        checks = [database, Check(what="records", ok=not health.faults, needed=True, says=says)]
+        if aside := "; ".join(lost_in(workspace.root)):
+            mend = "Killed commands leave such; 'flywheel doctor --repair' takes in what is on record nowhere else"
+            checks.append(Check(what="lost", ok=True, needed=False, says=f"{aside}. {mend}"))
+        if gone := "; ".join(given_up(workspace)):
+            checks.append(Check(what="given up", ok=True, needed=False, says=gone))
+        return checks
+    except FlywheelError as error:
+        return [Check(what="database", ok=False, needed=True, says=str(error))]
+    finally:
+        workspace.database.close()
+
+
+def repair(config: Path) -> list[str]:
+    """Bring the database to what the records say; returns what was done, in lines."""
+    from flywheel.store.repair import repair_database
+
+    return repair_database(config).lines
+
+
+def give_up(config: Path, names: Sequence[str]) -> list[str]:
+    """Go on without the rows of these damaged shards; returns a line for each.
+
+    Raises UserError for one that is none, or whole.
+    """
+    from flywheel.store import Workspace
+    from flywheel.store.health import give_up
 
     workspace = Workspace.open(config)
     try:
-        return f"{workspace.count('clips')} clips"
+        with workspace.lock(tidy=False):
+            shards = [give_up(workspace, name) for name in names]
     finally:
         workspace.database.close()
+    again = "Run the command that made them again"
+    return [
+        f"{s.name}: given up, {s.num_rows} {s.kind}; what is left of it is in lost/damaged/. {again}." for s in shards
+    ]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
-from flywheel.core.errors import UserError
+from flywheel.core.errors import BorderError, UserError
 from flywheel.core.types import Stage
 from flywheel.rounds.progress import current_round, current_stage
 from flywheel.rounds.schedule.state import state_of
@@ -71,6 +71,8 @@ class Status:
     corrections: int
     open_rejects: int
     reject_reasons: Sequence[RejectReason]
+    #: What can't be read; then clips are not told apart, and rejects not counted.
+    damage: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain values; ``champion`` is ``{"round"}``."""
@@ -89,6 +91,7 @@ class Status:
         if plan := self.schedule:
             lines.append(f"schedule '{plan.cron}': {plan.phase}{_in_brackets(plan.message)}, next {plan.next}")
         lines += [f"  {r.rows} x {r.stage}: {r.reason}" for r in self.reject_reasons[:_MOST_REASONS]]
+        lines += [self.damage] if self.damage else []
         return "\n".join(lines)
 
 
@@ -97,9 +100,16 @@ def status_of(workspace: Workspace) -> Status:
     round = current_round(workspace)
     stage = current_stage(workspace, round)
     state, result = workspace.stage(round, stage)
-    rejects = workspace.rejected(open_only=True)
-    reasons = rejects.group_by("stage", "reason").len().sort("len", "reason", descending=[True, False])
-    clips = workspace.records.read("clips", columns=("split",)).group_by("split").len().sort("split")
+    damage: list[str] = []
+    rejects = _readable(lambda: workspace.rejected(open_only=True), damage)
+    clips = _readable(lambda: workspace.records.read("clips", columns=("split",)), damage)
+    reasons: list[tuple[str, str, int]] = []
+    if rejects is not None:
+        counts = rejects.group_by("stage", "reason").len()
+        reasons = counts.sort("len", "reason", descending=[True, False]).rows()
+    splits = {"unread": workspace.count("clips")}
+    if clips is not None:
+        splits = dict(clips.group_by("split").len().sort("split").iter_rows())
     return Status(
         round=round,
         stage=stage,
@@ -107,13 +117,25 @@ def status_of(workspace: Workspace) -> Status:
         message=result.get("message", ""),
         schedule=_schedule_of(workspace),
         champion=workspace.champion(),
-        clips=dict(clips.iter_rows()),
+        clips=splits,
         annotations=workspace.count("annotations"),
         generations=workspace.count("generations"),
         corrections=workspace.num_corrections(),
-        open_rejects=rejects.height,
-        reject_reasons=tuple(RejectReason(stage=s, reason=r, rows=n) for s, r, n in reasons.iter_rows()),
+        open_rejects=0 if rejects is None else rejects.height,
+        reject_reasons=tuple(RejectReason(stage=s, reason=r, rows=n) for s, r, n in reasons),
+        damage="; ".join(dict.fromkeys(damage)),
     )
+
+
+def _readable(read: Callable[[], pl.DataFrame], damage: list[str]) -> pl.DataFrame | None:
+    """What is read; None where a shard is damaged, and then what is wrong is added: the rest can still be said."""
+    try:
+        return read()
+    except BorderError as error:
+        if error.code != "shard":
+            raise
+        damage.append(str(error))
+        return None
 
 
 def _schedule_of(workspace: Workspace) -> ScheduleStatus | None:

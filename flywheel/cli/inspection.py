@@ -10,11 +10,25 @@ from flywheel.cli._shared import HERE, Config, Json, Set, context_of, open_works
 from flywheel.core.errors import UserError
 
 
-def doctor(config: Config = HERE, json_: Json = False) -> None:
-    """Check GPU, libraries, database, tracker and disk: what is missing, and the mend."""
-    from flywheel.doctor import checks
+def doctor(
+    config: Config = HERE,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Make the database again from the records, as far as they tell.")
+    ] = False,
+    give_up: Annotated[
+        list[str] | None, typer.Option("--give-up", help="A damaged shard to go on without. May be repeated.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Check GPU, libraries, database, records, tracker and disk: what is missing or damaged, and the mend."""
+    from flywheel import doctor as work
 
-    results = checks(config if config.exists() else None)
+    if repair or give_up:
+        lines = work.repair(config) if repair else []
+        lines += work.give_up(config, give_up) if give_up else []
+        print_result(lines, json_, "\n".join(lines))
+        return
+    results = work.checks(config if config.exists() else None)
     print_result([check.to_json() for check in results], json_, "\n".join(map(str, results)))
     if any(check.needed and not check.ok for check in results):
         raise typer.Exit(1)

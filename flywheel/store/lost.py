@@ -14,9 +14,11 @@ import polars as pl
 
 from flywheel.core.progress import say
 from flywheel.store.columns import SCHEMAS
-from flywheel.store.shards import write_shard
+from flywheel.store.shards import POLARS_ERRORS, write_shard
 
 FOLDER = "lost"
+#: Where damaged files go, of which nothing is taken in again.
+DAMAGED = f"{FOLDER}/damaged"
 
 
 def set_aside(root: Path, names: Iterable[str]) -> int:
@@ -24,13 +26,7 @@ def set_aside(root: Path, names: Iterable[str]) -> int:
 
     One that can't be moved stays where it is, where nobody reads it.
     """
-    moved = 0
-    for name in names:
-        target = root / FOLDER / name
-        with contextlib.suppress(OSError):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(root / name, target)
-            moved += 1
+    moved = sum(move(root, name) for name in names)
     if moved:
         say(
             f"records: {moved} shard{'s' * (moved != 1)} that no commit names, such as a killed command leaves, "
@@ -39,9 +35,20 @@ def set_aside(root: Path, names: Iterable[str]) -> int:
     return moved
 
 
+def move(root: Path, name: str, folder: str = FOLDER) -> bool:
+    """Move a file of the workspace into a folder, under its name; returns whether it was there and is moved."""
+    target = root / folder / name
+    with contextlib.suppress(OSError):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(root / name, target)
+        return True
+    return False
+
+
 def lost_files(root: Path, kind: str) -> Iterator[Path]:
-    """The shards of a kind that were moved aside."""
-    return (root / FOLDER / kind).rglob("part-*.parquet")
+    """The shards of a kind that were moved aside, damaged ones too."""
+    for folder in (FOLDER, DAMAGED):
+        yield from (root / folder / kind).rglob("part-*.parquet")
 
 
 def remove_lost(root: Path, kind: str, which: pl.Expr) -> None:
@@ -53,7 +60,7 @@ def remove_lost(root: Path, kind: str, which: pl.Expr) -> None:
         try:
             frame = pl.read_parquet(file, hive_partitioning=False)
             gone = frame.filter(which)
-        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        except (OSError, *POLARS_ERRORS):
             say(f"{file}: can't be read, and may hold what was taken down. Delete it if it must be nowhere.")
             continue
         if gone.height == frame.height:

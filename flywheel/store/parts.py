@@ -85,7 +85,7 @@ def read_columns(
     frames = [pl.DataFrame(schema={name: dtypes[name] for name in columns})]
     folder = workspace.records.root
     for start in range(0, len(names), _SHARDS):
-        files = [folder / name for name in names[start : start + _SHARDS]]
+        files = workspace.records.checked(names[start : start + _SHARDS])
         # What older shards lack is filled in first: ``where`` may ask for it.
         rows = scan(files, SCHEMAS[kind], MENDS.get(kind, {}))
         chosen = rows if where is None else rows.filter(where)

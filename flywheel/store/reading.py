@@ -14,7 +14,7 @@ from flywheel.store.columns import MENDS, SCHEMAS, key_column
 from flywheel.store.database import Database, parts
 from flywheel.store.schema import keys as key_rows
 from flywheel.store.schema import shards as shard_rows
-from flywheel.store.shards import Shard, ShardGone, collect, groups, scan
+from flywheel.store.shards import Checksums, Shard, ShardGone, collect, groups, scan
 
 T = TypeVar("T")
 #: Rows of a frame of :meth:`RecordReader.batches` at most.
@@ -30,6 +30,7 @@ class RecordReader:
         self.root = root
         self.until = until
         self._db = database
+        self._checksums = Checksums(root)
 
     def count(self, kind: str, *, round: int | None = None) -> int:
         """Number of committed rows, from the database alone."""
@@ -103,6 +104,13 @@ class RecordReader:
             frame = self._scan(kind, group, where, columns)
             yield from (part for part in frame.iter_slices(rows) if part.height)
 
+    def checked(self, names: Iterable[str]) -> list[Path]:
+        """The files of committed shards, whose checksums are right.
+
+        Raises ShardGone where one is not there, ShardDamaged where one is not what was written.
+        """
+        return self._checksums.paths(names)
+
     def files(self, kind: str, *, round: int | None = None) -> list[Path]:
         """The committed shards, in the order of their commits."""
         return [self.root / shard.name for shard in self._shards(kind, round)]
@@ -111,7 +119,10 @@ class RecordReader:
         """The committed shards that this reader sees, in the order of their commits."""
         query = self._seen(sql.select(shard_rows), kind, round)
         with self._db.transaction() as connection:
-            return [Shard(**row) for row in connection.execute(query.order_by(shard_rows.c.position)).mappings()]
+            rows = connection.execute(query.order_by(shard_rows.c.position)).mappings().all()
+        shards = [Shard(**row) for row in rows]
+        self._checksums.know(shards)
+        return shards
 
     def _seen(self, query: sql.Select[Any], kind: str, round: int | None) -> sql.Select[Any]:
         query = query.where(shard_rows.c.kind == kind)
@@ -148,7 +159,7 @@ class RecordReader:
         if not shards:
             frame = pl.DataFrame(schema=pl.Schema(SCHEMAS[kind]))
             return frame if columns is None else frame.select(columns)
-        paths = [self.root / shard.name for shard in shards]
+        paths = self.checked(shard.name for shard in shards)
         rows = scan(paths, SCHEMAS[kind], MENDS.get(kind, {}))
         if where is not None:
             rows = rows.filter(where)

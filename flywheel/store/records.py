@@ -43,19 +43,22 @@ class Records(RecordReader):
         fresh = [row for row in rows if row[key] not in known and unique.pop(row[key], None) is not None]
         if not fresh:
             return 0
-        written: list[tuple[str, list[str]]] = []
+        written: list[tuple[str, int, list[str]]] = []
+        with self._db.transaction() as connection:
+            expected = last_position(connection)
         for part in parts(fresh, SHARD_ROWS):
+            expected += 1
             # By column, which is several times faster than by row.
             frame = pl.DataFrame({name: [row[name] for row in part] for name in columns}, schema=columns)
             shard = self._new_name(kind, round)
-            write_shard(frame, self.root / shard)
-            written.append((shard, [row[key] for row in part]))
+            crc32 = write_shard(frame, self.root / shard, (expected, expected))
+            written.append((shard, crc32, [row[key] for row in part]))
         with self._db.change() as (connection, _):
-            position = _last_position(connection)
-            for shard, ids in written:
+            position = last_position(connection)
+            for name, crc32, ids in written:
                 position += 1
                 values = {"kind": kind, "round": round, "num_rows": len(ids), "first": position, "position": position}
-                connection.execute(sql.insert(shard_rows).values(name=shard, **values))
+                connection.execute(sql.insert(shard_rows).values(name=name, crc32=crc32, **values))
                 keys = [{"kind": kind, "key": i, "position": position} for i in ids]
                 connection.execute(sql.insert(key_rows), keys)
         return len(fresh)
@@ -130,7 +133,7 @@ class Records(RecordReader):
         shards = self._shards(kind)
         found: list[Shard] = []
         for group in parts(shards, _FILES):
-            paths = [self.root / shard.name for shard in group]
+            paths = self.checked(shard.name for shard in group)
             frame = scan(paths, SCHEMAS[kind], MENDS.get(kind, {}), file="__file").filter(which).select("__file")
             names = set(collect(frame.unique(), paths, self.root / kind)["__file"])
             found += [shard for shard, path in zip(group, paths, strict=True) if str(path) in names]
@@ -141,12 +144,13 @@ class Records(RecordReader):
         frame = self._scan(shard.kind, [shard])
         gone, kept = frame.filter(which), frame.filter(~which)
         name = str(Path(shard.name).with_name(f"part-{uuid.uuid4().hex}.parquet"))
+        values: dict[str, object] = {"name": name, "num_rows": kept.height}
         if kept.height:
-            write_shard(kept, self.root / name)
+            values["crc32"] = write_shard(kept, self.root / name, (shard.first, shard.position))
         this = shard_rows.c.name == shard.name
         with self._db.change() as (connection, _):
             if kept.height:
-                connection.execute(sql.update(shard_rows).where(this).values(name=name, num_rows=kept.height))
+                connection.execute(sql.update(shard_rows).where(this).values(values))
             else:
                 connection.execute(sql.delete(shard_rows).where(this))
             for part in parts(gone[key_column(shard.kind)]):
@@ -164,15 +168,16 @@ class Records(RecordReader):
                 f"{self.root / kind}: {frame.height} rows in shards that had {rows}. Restore them from a backup."
             )
         last = run[-1]
+        name = str(Path(last.name).with_name(f"part-{uuid.uuid4().hex}.parquet"))
         merged = Shard(
-            name=str(Path(last.name).with_name(f"part-{uuid.uuid4().hex}.parquet")),
+            name=name,
+            crc32=write_shard(frame, self.root / name, (run[0].first, last.position)),
             kind=kind,
             round=last.round,
             num_rows=rows,
             first=run[0].first,
             position=last.position,
         )
-        write_shard(frame, self.root / merged.name)
         with self._db.change() as (connection, _):
             for part in parts(names):
                 connection.execute(sql.delete(shard_rows).where(shard_rows.c.name.in_(part)))
@@ -194,7 +199,7 @@ class Records(RecordReader):
                 connection.execute(sql.delete(superseded).where(superseded.c.name.in_(part)))
 
 
-def _last_position(connection: sql.Connection) -> int:
+def last_position(connection: sql.Connection) -> int:
     """Number of the last commit. A frozen one counts where its rows were taken down: it must not be given again."""
     columns = (shard_rows.c.position, snapshots.c.position)
     return max(int(connection.execute(sql.select(sql.func.max(c))).scalar() or 0) for c in columns)

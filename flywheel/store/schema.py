@@ -47,6 +47,20 @@ shards = sql.Table(
     #: The shard holds the commits ``first`` to ``position`` of its kind: several, once small shards were merged.
     sql.Column("first", sql.Integer, nullable=False),
     sql.Column("position", sql.Integer, nullable=False),
+    #: Checksum of the file; NULL in rows of layouts that kept none, until 'flywheel doctor' notes it.
+    sql.Column("crc32", sql.BigInteger),
+)
+
+#: Shards that somebody gave up, since they were damaged or gone: what they were, and when.
+given_up = sql.Table(
+    "given_up",
+    metadata,
+    sql.Column("name", sql.String, primary_key=True),
+    sql.Column("kind", sql.String, nullable=False),
+    sql.Column("round", sql.Integer),
+    sql.Column("num_rows", sql.Integer, nullable=False),
+    sql.Column("why", sql.Text, nullable=False),
+    sql.Column("at", sql.String, nullable=False),
 )
 
 #: The unique keys: a record that exists can't be written again, whoever tries.
@@ -96,7 +110,8 @@ corrections = sql.Table(
     sql.Column("reason", sql.Text, nullable=False),
     sql.Column("seconds", sql.Float, nullable=False),
     sql.Column("payload", sql.Text, nullable=False, server_default=""),
-    sql.Column("at", _BYTES, nullable=False),
+    #: What is said now is later than all before, whatever the clock says: its order is this one.
+    sql.Column("at", _BYTES, nullable=False, index=True),
 )
 
 #: Who may refine. The token itself is nowhere: only its hash.
@@ -341,5 +356,7 @@ MIGRATIONS: Mapping[int, Callable[[sql.Connection], None]] = {
     4: _run(
         "ALTER TABLE locations ADD COLUMN num_bytes BIGINT",
         "ALTER TABLE locations ADD COLUMN mtime_ns BIGINT",
+        "ALTER TABLE shards ADD COLUMN crc32 BIGINT",
+        "CREATE INDEX IF NOT EXISTS ix_corrections_at ON corrections (at)",
     ),
 }

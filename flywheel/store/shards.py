@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +24,24 @@ SHARD_BYTES = 32 << 20
 _FEW = 8
 
 Schema = Mapping[str, Any]
+#: What polars raises for a file that is not what it should be. Its panic is no Exception, and would pass every handler.
+POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+
+
+#: Key of a file's own metadata: the first and last commit that it holds, as they were expected when it was written.
+COMMITS = "flywheel.commits"
 
 
 class ShardGone(BorderError):
     """A shard that the database named a moment ago is not there."""
+
+    code = "shard"
+
+
+class ShardDamaged(BorderError):
+    """A shard is not what was written."""
+
+    code = "shard"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,20 +54,28 @@ class Shard:
     num_rows: int
     first: int
     position: int
+    #: Checksum of the file; None where none was kept.
+    crc32: int | None = None
 
 
-def write_shard(frame: pl.DataFrame, path: Path) -> None:
-    """Write a file that appears whole or not at all, and survives a power cut. Raises BorderError where it can't."""
+def write_shard(frame: pl.DataFrame, path: Path, commits: tuple[int, int] | None = None) -> int:
+    """Write a file that appears whole or not at all, and survives a power cut; returns its checksum (CRC-32).
+
+    ``commits`` are the first and last one that it will hold. Raises BorderError where it can't be written.
+    """
     temporary = path.with_name(path.name + ".tmp")
+    # In memory first: the checksum is that of what was meant, not of what a disk made of it.
+    content = io.BytesIO()
+    frame.write_parquet(content, metadata={COMMITS: f"{commits[0]} {commits[1]}"} if commits else None)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
-            frame.write_parquet(file)
+            file.write(content.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
         sync_folder(path.parent)
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
@@ -59,6 +83,7 @@ def write_shard(frame: pl.DataFrame, path: Path) -> None:
         if full:
             mend = "Free space on the disk and run the same command; nothing written before is lost."
         raise BorderError(f"{path}: can't write ({error}). {mend}") from error
+    return zlib.crc32(content.getbuffer())
 
 
 def sync_folder(folder: Path) -> None:
@@ -85,14 +110,64 @@ def scan(paths: Sequence[Path], columns: Schema, mends: Mapping[str, pl.Expr], f
     return frame.with_columns(mend.alias(name) for name, mend in mends.items())
 
 
+class Checksums:
+    """Checks each shard's checksum when it is first read, and again after the file changed."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        #: Name -> checksum, of shards that have one; and name -> (bytes, time of change) of those that were right.
+        self._known: dict[str, int] = {}
+        self._right: dict[str, tuple[int, int]] = {}
+
+    def know(self, shards: Iterable[Shard]) -> None:
+        """Take note of these shards' checksums."""
+        self._known.update({shard.name: shard.crc32 for shard in shards if shard.crc32 is not None})
+
+    def paths(self, names: Iterable[str]) -> list[Path]:
+        """The files of these shards.
+
+        Raises ShardGone where one is not there, ShardDamaged where one is not what was written.
+        """
+        return [self._checked(name) for name in names]
+
+    def _checked(self, name: str) -> Path:
+        path = self._root / name
+        try:
+            found = path.stat()
+            state = (found.st_size, found.st_mtime_ns)
+            if self._right.get(name) == state or name not in self._known:
+                return path
+            if crc32_of(path) != self._known[name]:
+                raise ShardDamaged(f"{path}: damaged (its checksum is another). {_mend(name)}")
+        except FileNotFoundError as error:
+            raise ShardGone(f"{path}: a committed shard is missing. {_mend(name)}") from error
+        except OSError as error:
+            raise ShardDamaged(f"{path}: can't be read ({error.strerror}). {_mend(name)}") from error
+        self._right[name] = state
+        return path
+
+
+def crc32_of(path: Path) -> int:
+    """The checksum of a file. Raises OSError where it can't be read."""
+    checksum = 0
+    with open(path, "rb", buffering=0) as file:
+        while part := file.read(1 << 20):
+            checksum = zlib.crc32(part, checksum)
+    return checksum
+
+
+def _mend(name: str) -> str:
+    return f"Restore it from a backup, or give it up and go on without its rows: flywheel doctor --give-up {name}"
+
+
 def collect(frame: pl.LazyFrame, paths: Sequence[Path], folder: Path) -> pl.DataFrame:
     """The frame's rows. Raises ShardGone where a file is missing, BorderError where one is damaged."""
     try:
         return frame.collect()
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, *POLARS_ERRORS) as error:
         text = " ".join(str(error).split())
-        what = f"{folder}: a committed shard is missing or damaged ({text}). Restore it from a backup."
-        raise (BorderError if all(path.exists() for path in paths) else ShardGone)(what) from error
+        what = f"{folder}: a committed shard is missing or damaged ({text}). 'flywheel doctor' says which."
+        raise (ShardDamaged if all(path.exists() for path in paths) else ShardGone)(what) from error
 
 
 def groups(shards: Sequence[Shard], rows: int) -> Iterator[list[Shard]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import uuid
@@ -17,6 +16,7 @@ from flywheel.core.progress import say
 from flywheel.store.columns import SCHEMAS
 from flywheel.store.database import Database, public_url, sqlite_url
 from flywheel.store.ledger import Ledger, Snapshot
+from flywheel.store.locking import hold_folder, is_held
 from flywheel.store.mark import DatabaseLost, Home
 from flywheel.store.schema import MOVED_TO
 from flywheel.store.takedowns import Takedowns
@@ -83,50 +83,30 @@ class Workspace(WritableView):
     # The lock.
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[Workspace]:
+    def lock(self, *, tidy: bool = True) -> Iterator[Workspace]:
         """Hold the workspace for writing. Raises UserError while another process holds it.
 
         Moves aside what a killed writer left, and merges small shards at the end. Raises BorderError where a committed
-        shard is gone.
+        shard is gone. Without ``tidy``, which is for repairs, all files stay where they are.
         """
-        with self._lock_file() as descriptor:
-            if not _try_flock(descriptor):
-                holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+        with hold_folder(self.root), self.database.exclusive() as alone:
+            if not alone:
                 raise UserError(
-                    f"{self.root}: in use by another flywheel process (pid {holder}). Wait for it to end, or stop it.",
+                    f"{self.root}: in use by a flywheel process on another machine. Wait for it to end, or stop it.",
                     code="busy",
                 )
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-            with self.database.exclusive() as alone:
-                if not alone:
-                    raise UserError(
-                        f"{self.root}: in use by a flywheel process on another machine. "
-                        "Wait for it to end, or stop it.",
-                        code="busy",
-                    )
+            if tidy:
                 self.records.sweep()
-                yield self
+            yield self
+            if tidy:
                 self._compact()
 
     def is_locked(self) -> bool:
         """Whether another process holds the workspace for writing now."""
-        with self._lock_file() as descriptor:
-            if not _try_flock(descriptor):
-                return True
+        if is_held(self.root):
+            return True
         with self.database.exclusive() as alone:
             return not alone
-
-    @contextlib.contextmanager
-    def _lock_file(self) -> Iterator[int]:
-        try:
-            descriptor = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise BorderError(f"{self.root}: can't be written ({error.strerror}). Check the folder.") from error
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
 
     def _compact(self) -> None:
         """Merge small shards. What the command did is done: if this fails, the next command does it."""
@@ -285,15 +265,6 @@ def _not_moved(name: str, local: Path) -> UserError:
     return UserError(
         f"store.database: {name} is empty, and {local} is not. Take its rows along with 'flywheel move-database URL'."
     )
-
-
-def _try_flock(descriptor: int) -> bool:
-    """Take the lock of an open file if no other process has it; returns whether it was taken."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def _is_empty(file: Path) -> bool:

@@ -51,7 +51,7 @@ class WritableView(View):
         wanted = list(hashes)
         states = self._ingested(wanted)
         if None in states.values():
-            self._settle_ingested()
+            self.settle_ingested()
             states = self._ingested(wanted)
         return {content_hash for content_hash, ingested in states.items() if ingested}
 
@@ -153,7 +153,7 @@ class WritableView(View):
                 where = locations.c.content_hash.in_(part)
                 connection.execute(sql.update(locations).where(where).values(ingested=True))
 
-    def _settle_ingested(self) -> None:
+    def settle_ingested(self) -> None:
         """Note of all contents whether they gave clips: workspaces of older layouts did not."""
         for frame in self.records.batches("clips", columns=["content_hash", "uri"]):
             first = frame.unique("content_hash", keep="first", maintain_order=True)

@@ -150,6 +150,7 @@ def test_status_has_all_its_fields(make_workspace: Make) -> None:
             {"stage": "annotate", "reason": "cut off", "rows": 1},
             {"stage": "ingest", "reason": "no video stream", "rows": 1},
         ],
+        "damage": "",
     }
     assert list(status_of(w).to_json())[:6] == ["round", "stage", "state", "message", "schedule", "champion"]
     text = str(status_of(w))

@@ -26,7 +26,13 @@ from tests.store.test_view import clip, correction
 SNAPSHOT = Snapshot(round=3, position=1, corrections_sha256="x", gold={}, writers={})
 #: Methods that ask no database.
 WITHOUT_SQL = {"Database.close", "Database.is_sqlite", "Workspace.create", "Workspace.open", "Workspace.model_folder"}
-WITHOUT_SQL |= {"Workspace.report_folder", "Database.insert_new", "Database.replace", "Database.exclusive"}
+WITHOUT_SQL |= {
+    "Workspace.report_folder",
+    "Database.insert_new",
+    "Database.replace",
+    "Database.exclusive",
+    "Records.checked",
+}
 #: Methods that write.
 WRITERS = {
     "append",
@@ -169,6 +175,7 @@ def calls(w: Workspace, tmp_path: Path) -> dict[str, Callable[[], object]]:
         "Workspace.rejected": lambda: w.rejected(open_only=True),
         "Workspace.retired": w.retired,
         "Workspace.rounds": w.rounds,
+        "Workspace.settle_ingested": w.settle_ingested,
         "Workspace.set_meta": lambda: w.set_meta("x", "y"),
         "Workspace.set_stage": lambda: w.set_stage(1, "gate", "done", {}),
         "Workspace.stage": lambda: w.stage(1, "gate"),

@@ -1,0 +1,53 @@
+"""The lock of a workspace's folder: one process writes at a time, and a killed one holds it no longer."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from flywheel.core.errors import BorderError, UserError
+
+
+@contextlib.contextmanager
+def hold_folder(root: Path) -> Iterator[None]:
+    """Hold the folder for writing. Raises UserError while another process does."""
+    with _lock_file(root) as descriptor:
+        if not _try_flock(descriptor):
+            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+            raise UserError(
+                f"{root}: in use by another flywheel process (pid {holder}). Wait for it to end, or stop it.",
+                code="busy",
+            )
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield
+
+
+def is_held(root: Path) -> bool:
+    """Whether another process holds the folder for writing now."""
+    with _lock_file(root) as descriptor:
+        return not _try_flock(descriptor)
+
+
+@contextlib.contextmanager
+def _lock_file(root: Path) -> Iterator[int]:
+    try:
+        descriptor = os.open(root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise BorderError(f"{root}: can't be written ({error.strerror}). Check the folder.") from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _try_flock(descriptor: int) -> bool:
+    """Take the lock of an open file if no other process has it; returns whether it was taken."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
