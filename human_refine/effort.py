@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from scipy import stats
+import scipy
 
 from flywheel.core.types import Correction, Cue, Verdict, standing
 from flywheel.metrics import token_f1
@@ -230,7 +230,7 @@ def _with_others(name: str, pairs: Sequence[tuple[str, str, float]]) -> PeerAgre
     without = [v for a, b, v in pairs if name not in (a, b)]
     if len(with_person) < _LEAST_PAIRS or len(without) < _LEAST_PAIRS:
         return None
-    p_value = float(stats.mannwhitneyu(with_person, without, alternative="less").pvalue)
+    p_value = float(scipy.stats.mannwhitneyu(with_person, without, alternative="less").pvalue)
     return PeerAgreement(shared=len(with_person), value=_mean(with_person), others=_mean(without), p_value=p_value)
 
 

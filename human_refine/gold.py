@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
-from scipy.stats import binomtest
+import scipy
 
 from flywheel.core.errors import UserError
 from flywheel.core.types import CAPTION, Correction, standing
@@ -95,7 +95,7 @@ class _Tally:
         self.right += after >= right_f1
 
     def score(self) -> GoldScore:
-        interval = binomtest(self.right, self.seen).proportion_ci(method="exact")
+        interval = scipy.stats.binomtest(self.right, self.seen).proportion_ci(method="exact")
         return GoldScore(
             seen=self.seen,
             right=self.right,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+import scipy
 
 from flywheel.core.types import Cue
 from flywheel.metrics.text import token_f1, words
@@ -69,7 +69,7 @@ def boundary_iou(a: Sequence[Cue], b: Sequence[Cue]) -> float:
     overlap = np.array([[max(0.0, min(x.end_s, y.end_s) - max(x.start_s, y.start_s)) for y in b] for x in a])
     union = np.array([[max(x.end_s, y.end_s) - min(x.start_s, y.start_s) for y in b] for x in a])
     iou = np.where(overlap > 0, overlap / np.maximum(union, 1e-9), 0.0)
-    rows, columns = linear_sum_assignment(-iou)
+    rows, columns = scipy.optimize.linear_sum_assignment(-iou)
     return float(iou[rows, columns].sum() / max(len(a), len(b)))
 
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import linalg, spatial
 
 from flywheel.core.types import Estimate
 from flywheel.metrics.text import distinct, words
@@ -124,7 +124,7 @@ def vendi_and_spread(points: NDArray[np.float32]) -> tuple[float, float]:
     """
     kernel = points @ points.T
     n = len(points)
-    values = np.clip(linalg.eigvalsh(kernel.astype(np.float64) / n), 0, None)
+    values = np.clip(scipy.linalg.eigvalsh(kernel.astype(np.float64) / n), 0, None)
     values = values[values > 1e-12]
     spread = 1.0 - float((kernel.sum() - np.trace(kernel)) / (n * (n - 1)))
     return float(np.exp(-(values * np.log(values)).sum())) / n, spread
@@ -144,7 +144,7 @@ def jensen_shannon(a: Mapping[str, int], b: Mapping[str, int]) -> float:
     both = [np.array([c.get(name, 0) for name in names], dtype=np.float64) for c in (a, b)]
     if not all(x.sum() for x in both):
         return float("nan")
-    return float(spatial.distance.jensenshannon(*both, base=2)) ** 2
+    return float(scipy.spatial.distance.jensenshannon(*both, base=2)) ** 2
 
 
 def _unigrams(texts: Tokens) -> Counter[str]:

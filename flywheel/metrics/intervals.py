@@ -6,8 +6,8 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
+import scipy
 from jaxtyping import Real
-from scipy import stats
 
 from flywheel.core.types import Estimate
 
@@ -23,8 +23,8 @@ def mean_estimate(
     if len(array) < 2 or np.ptp(array) == 0:
         return Estimate(value=mean, low=mean, high=mean, n=len(array))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        interval = stats.bootstrap(
+        warnings.simplefilter("ignore", scipy.stats.DegenerateDataWarning)
+        interval = scipy.stats.bootstrap(
             (array,),
             np.mean,
             n_resamples=resamples,

@@ -10,8 +10,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy import stats
 
 from flywheel.core.types import Estimate
 from flywheel.metrics.intervals import mean_estimate
@@ -62,7 +62,7 @@ def paired_test(
         # scipy wants two.
         null = np.array([moved[0], -moved[0]])
     else:
-        flips = stats.permutation_test(
+        flips = scipy.stats.permutation_test(
             (moved, np.zeros_like(moved)),
             lambda x, y, axis: np.mean(x - y, axis=axis),
             permutation_type="samples",
@@ -113,7 +113,7 @@ def spread_at_most(spread: float, count: int) -> float:
 
     Planning with the value itself would fall short in half of all cases (Browne 1995).
     """
-    return spread * math.sqrt((count - 1) / float(stats.chi2.ppf(0.2, count - 1))) if count > 1 else spread
+    return spread * math.sqrt((count - 1) / float(scipy.stats.chi2.ppf(0.2, count - 1))) if count > 1 else spread
 
 
 def items_needed(effect: float, spread: float, level: float, power: float) -> int:
@@ -128,9 +128,9 @@ def items_needed(effect: float, spread: float, level: float, power: float) -> in
     def reached(n: int) -> bool:
         shift = effect * math.sqrt(n) / spread
         # Far out the noncentral t runs out of digits, and the power is 1.
-        return shift > 30 or bool(stats.nct.sf(stats.t.isf(level, n - 1), n - 1, shift) >= power)
+        return shift > 30 or bool(scipy.stats.nct.sf(scipy.stats.t.isf(level, n - 1), n - 1, shift) >= power)
 
-    z = float(stats.norm.isf(level) + stats.norm.isf(1 - power))
+    z = float(scipy.stats.norm.isf(level) + scipy.stats.norm.isf(1 - power))
     # The normal's answer is a few below; from there up and down to the least.
     n = max(2, math.ceil((z * spread / effect) ** 2))
     while not reached(n):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
-from scipy import stats
+import scipy
 
 from flywheel.core.types import HUMAN, LEARN, MEASURE, Estimate
 from flywheel.metrics import token_f1
@@ -73,7 +73,7 @@ def _calibration(measured: pl.DataFrame, anchors: Mapping[str, str]) -> Estimate
     logprobs, scores = [p for p, _ in pairs], [f for _, f in pairs]
     if len(pairs) < _LEAST_ANCHORS or len(set(logprobs)) < 2 or len(set(scores)) < 2:
         return None
-    rho = float(stats.spearmanr(logprobs, scores).statistic)
+    rho = float(scipy.stats.spearmanr(logprobs, scores).statistic)
     low, high = _fisher(rho, len(pairs))
     return Estimate(value=rho, low=low, high=high, n=len(pairs))
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import signal
 
 Kind = Literal["tone", "sweep up", "sweep down", "noise", "click", "speech-like"]
 
@@ -77,7 +77,7 @@ def sound_events(samples: NDArray[np.float32], rate_hz: int) -> list[SoundEvent]
     window, hop = int(_WINDOW_S * rate_hz), int(_HOP_S * rate_hz)
     if len(samples) < window:
         return []
-    frequencies, _, spectrum = signal.stft(
+    frequencies, _, spectrum = scipy.signal.stft(
         samples, fs=rate_hz, nperseg=window, noverlap=window - hop, boundary=None, padded=False
     )
     power = np.abs(spectrum) ** 2 + 1e-14

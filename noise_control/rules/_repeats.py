@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 import torch
 from jaxtyping import Float
-from scipy.stats import beta
 from torch import Tensor
 
 #: The level of each of the two bounds that must part before a text is held to stand too often.
@@ -28,8 +28,8 @@ def too_often(source_K: Float[Tensor, " K"], num_rows: float, people_K: Float[Te
     if not num_people or not len(can):
         return out
     s, k = (table[can].cpu().numpy() for table in (share, people_K))
-    low = beta.ppf(_LEVEL, s * num_rows, num_rows - s * num_rows + 1)
-    high = np.where(k < num_people, beta.ppf(1 - _LEVEL, k + 1, np.maximum(num_people - k, 1e-9)), 1.0)
+    low = scipy.stats.beta.ppf(_LEVEL, s * num_rows, num_rows - s * num_rows + 1)
+    high = np.where(k < num_people, scipy.stats.beta.ppf(1 - _LEVEL, k + 1, np.maximum(num_people - k, 1e-9)), 1.0)
     excess = np.clip(1 - (k + 0.5) / (num_people + 1) / s, 0, 1)
     out[can] = torch.from_numpy(np.where(low > high, excess, 0.0)).to(out)
     return out
