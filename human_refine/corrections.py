@@ -57,6 +57,7 @@ def import_corrections(workspace: Workspace, path: Path, *, refiner: str = "", p
     existing = known_correction_ids(workspace, {c.id for c in read if isinstance(c, Correction)})
     report = ImportReport()
     good: dict[str, Correction] = {}
+    said_now: list[str] = []
     for row, result in zip(rows, read, strict=True):
         if isinstance(result, str):
             report.refused.append(_line(path, row, result))
@@ -66,6 +67,8 @@ def import_corrections(workspace: Workspace, path: Path, *, refiner: str = "", p
             report.refused.append(_line(path, row, "the same as an earlier line of this file"))
         else:
             good[result.id] = result
+            if not row.values.get("at"):
+                said_now.append(result.id)
     report.changes = [
         {
             "annotation_id": c.annotation_id,
@@ -76,7 +79,7 @@ def import_corrections(workspace: Workspace, path: Path, *, refiner: str = "", p
         }
         for c in good.values()
     ]
-    report.added = len(good) if preview else workspace.add_corrections(list(good.values()))
+    report.added = len(good) if preview else workspace.add_corrections(list(good.values()), said_now=said_now)
     return report
 
 

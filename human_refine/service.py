@@ -100,7 +100,7 @@ class ReviewService:
                 # First: whoever asks again, not having heard the answer, makes it whole.
                 right_text = content.text if content.verdict == "edit" else " ".join(item.text.split())
                 add_gold(self.workspace, {item.clip_id: right_text}, refiner)
-            self.workspace.add_corrections([correction])
+            self.workspace.add_corrections([correction], said_now=[correction.id])
             self.queue.note(item.annotation_id, content.verdict, refiner)
         self.queue.release(item.annotation_id, refiner)
         if request.gold:
@@ -159,7 +159,7 @@ class ReviewService:
                 refiner=refiner,
                 at=self._now(),
             )
-            self.workspace.add_corrections([correction])
+            self.workspace.add_corrections([correction], said_now=[correction.id])
             self.queue.note(item.annotation_id, "withdraw", refiner)
 
     def _standing(self, item: Item, corrections: list[Correction], refiner: str) -> dict[str, Correction]:

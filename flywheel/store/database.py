@@ -139,7 +139,7 @@ class Database:
 
         Numbers grow in the order of commits, whatever the clock says. The first statement takes the lock of writing,
         so of two that change something one waits. Afterwards the mark in the home folder is renewed.
-        Raises UserError in a database that was moved meanwhile.
+        Raises BorderError in a database that was moved meanwhile: what it takes would be lost.
         """
         with self.transaction() as connection:
             last = self._next_number(connection, count)
@@ -157,7 +157,7 @@ class Database:
         )
         number = int(connection.execute(statement.returning(value)).scalar_one())
         if moved := self._meta(connection, schema.MOVED_TO):
-            raise UserError(f"{self.name}: was moved to {moved}. Nothing was written here.", code="moved")
+            raise BorderError(f"{self.name}: was moved to {moved}. Nothing was written; use it there.", code="moved")
         return number
 
     def state(self) -> tuple[str, int]:
@@ -225,33 +225,36 @@ class Database:
         with self.transaction() as connection:
             return not any(connection.execute(sql.select(table).limit(1)).first() for table in tables)
 
-    def copy_to(self, other: Database) -> int:
-        """Copy all rows into an empty database, in one transaction; returns how many.
+    def move_to(self, other: Database, address: str, owner: str) -> int:
+        """Copy all rows into an empty database and mark this one as moved to ``address``; returns how many rows.
 
-        Raises UserError where the other holds something.
+        ``owner`` is the mark of the folder, for the other. While it lasts nobody can change anything here, and
+        afterwards neither. Killed in between, the other is whole and this one is not marked: the same again finishes
+        it. Raises UserError where the other holds something else.
         """
-        if not other.is_empty():
-            raise UserError(f"{other.name}: holds rows already. Name an empty database.")
-        count = 0
-        with self.transaction() as source, other.transaction() as target:
-            target.execute(sql.delete(schema.meta))
-            for table in schema.metadata.sorted_tables:
-                for part in source.execute(sql.select(table)).mappings().partitions(5_000):
-                    target.execute(sql.insert(table), [dict(row) for row in part])
-                    count += len(part)
-                total = sql.select(sql.func.count()).select_from(table)
-                before, after = source.execute(total).scalar_one(), target.execute(total).scalar_one()
-                if before != after:
-                    raise BorderError(
-                        f"{other.name}: {after} of {before} rows of {table.name} came over. "
-                        "Nothing was kept; try again."
-                    )
-            last = target.execute(sql.select(sql.func.max(schema.champions.c.id))).scalar()
-            if last and not other.is_sqlite:
-                # Rows that came with their ids leave the sequence where it was.
-                sequence = "SELECT setval(pg_get_serial_sequence('champions', 'id'), :last)"
-                target.execute(sql.text(sequence), {"last": last})
+        with self.change() as (source, number):
+            if not other.is_empty():
+                self._check_half_moved(source, number, other)
+            with other.transaction() as target:
+                count = sum(_copy_table(source, target, table, other.name) for table in schema.metadata.sorted_tables)
+                other.replace(target, schema.meta, {"key": schema.OWNER, "value": owner})
+                last = target.execute(sql.select(sql.func.max(schema.champions.c.id))).scalar()
+                if last and not other.is_sqlite:
+                    # Rows that came with their ids leave the sequence where it was.
+                    sequence = "SELECT setval(pg_get_serial_sequence('champions', 'id'), :last)"
+                    target.execute(sql.text(sequence), {"last": last})
+            self.replace(source, schema.meta, {"key": schema.MOVED_TO, "value": address})
         return count
+
+    def _check_half_moved(self, source: sql.Connection, number: int, other: Database) -> None:
+        """Raise UserError where the other database is not what a killed try of this move left."""
+        identity, there = other.state()
+        if identity != self._meta(source, schema.IDENTITY):
+            raise UserError(f"{other.name}: holds rows already. Name an empty database.")
+        if there != number:
+            raise UserError(
+                f"{other.name}: holds a copy of this one from before later changes. Name an empty database."
+            )
 
     def scrub(self) -> None:
         """Empty SQLite's log, which holds deleted rows; PostgreSQL's vacuum does its part in time."""
@@ -266,6 +269,20 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+def _copy_table(source: sql.Connection, target: sql.Connection, table: sql.Table, name: str) -> int:
+    """Put all rows of a table in place of those of another database; returns how many."""
+    target.execute(sql.delete(table))
+    count = 0
+    for part in source.execute(sql.select(table)).mappings().partitions(5_000):
+        target.execute(sql.insert(table), [dict(row) for row in part])
+        count += len(part)
+    total = sql.select(sql.func.count()).select_from(table)
+    before, after = source.execute(total).scalar_one(), target.execute(total).scalar_one()
+    if before != after:
+        raise BorderError(f"{name}: {after} of {before} rows of {table.name} came over. Nothing was kept; try again.")
+    return count
 
 
 def sqlite_url(path: Path) -> str:

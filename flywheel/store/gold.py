@@ -8,7 +8,7 @@ import sqlalchemy as sql
 
 from flywheel.core.types import content_id
 from flywheel.store import schema as db
-from flywheel.store.people import time_after
+from flywheel.store.times import time_after
 from flywheel.store.view import View
 from flywheel.store.workspace import Workspace
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import sqlalchemy as sql
 
 from flywheel.core.types import content_id
 from flywheel.store import schema as db
+from flywheel.store.times import time_after
 from flywheel.store.view import View
 from flywheel.store.workspace import Workspace
 
@@ -64,11 +65,3 @@ def excluded_names(workspace: View) -> frozenset[str]:
     with workspace.database.transaction() as connection:
         newest = {row.refiner: row.excluded for row in connection.execute(query)}
     return frozenset(name for name, excluded in newest.items() if excluded)
-
-
-def time_after(newest: str | None) -> str:
-    """The time as ISO text, later than ``newest``: a clock that is set back must not put a row before its past."""
-    now = datetime.now(UTC)
-    if newest is not None:
-        now = max(now, datetime.fromisoformat(newest) + timedelta(microseconds=1))
-    return now.isoformat()

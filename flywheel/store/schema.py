@@ -23,6 +23,8 @@ VERSION_KEY = "schema_version"
 MOVED_TO = "moved_to"
 #: Where :data:`meta` keeps the database's identity, and the number of its last change: every change has one.
 IDENTITY, NUMBER = "database_id", "changes"
+#: Where :data:`meta` of a database elsewhere keeps the mark of the folder that it belongs to.
+OWNER = "workspace"
 
 #: Text that sorts byte by byte, which PostgreSQL does not do of itself:
 #: times, and keys that are looked up by beginning.

@@ -18,7 +18,7 @@ from flywheel.store.database import Database, public_url, sqlite_url
 from flywheel.store.ledger import Ledger, Snapshot
 from flywheel.store.locking import hold_folder, is_held
 from flywheel.store.mark import DatabaseLost, Home
-from flywheel.store.schema import MOVED_TO
+from flywheel.store.schema import MOVED_TO, OWNER
 from flywheel.store.takedowns import Takedowns
 from flywheel.store.view import View, snapshot_file
 from flywheel.store.writing import WritableView
@@ -130,25 +130,27 @@ class Workspace(WritableView):
         return self.root / "reports" / f"round={round:03d}"
 
     def move_database(self, url: str) -> int:
-        """Copy all rows to an empty database and mark this one; returns how many. The caller holds the lock."""
+        """Copy all rows to an empty database and mark this one; returns how many. The caller holds the lock.
+
+        The same again finishes a move that was killed. Raises UserError where the other holds something else.
+        """
         other = Database(os.path.expandvars(url))
-        count = self.database.copy_to(other)
-        mark = uuid.uuid4().hex
-        (self.root / ".workspace").write_text(mark)
-        Ledger(other).set_meta("workspace", mark)
-        self.set_meta(MOVED_TO, public_url(url))
-        other.close()
-        return count
+        try:
+            owner = uuid.uuid4().hex
+            (self.root / ".workspace").write_text(owner)
+            return self.database.move_to(other, public_url(url), owner)
+        finally:
+            other.close()
 
     def _check_owner(self, local: Path) -> None:
         """Raise UserError where a database elsewhere is another folder's, or empty while this folder's own is not."""
         file = self.root / ".workspace"
-        mark = self.meta("workspace")
+        mark = self.meta(OWNER)
         if mark is None:
             if local.exists() and not _is_empty(local):
                 raise _not_moved(self.database.name, local)
             mark = uuid.uuid4().hex
-            self.set_meta("workspace", mark)
+            self.set_meta(OWNER, mark)
             file.write_text(mark)
         if not file.exists() or file.read_text().strip() != mark:
             raise UserError(

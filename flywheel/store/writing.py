@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from flywheel.core.types import (
 from flywheel.store import schema
 from flywheel.store.database import Database, parts
 from flywheel.store.records import Records
+from flywheel.store.times import time_after
 from flywheel.store.view import View
 
 
@@ -128,10 +129,20 @@ class WritableView(View):
         }
         return self.records.append("rejected", [row], round=round)
 
-    def add_corrections(self, corrections: Sequence[Correction]) -> int:
-        """Add all corrections that are new, in one transaction; returns how many were."""
-        rows = [{**asdict(c), "at": c.at.astimezone(UTC).isoformat()} for c in corrections]
+    def add_corrections(self, corrections: Sequence[Correction], *, said_now: Collection[str] = ()) -> int:
+        """Add all corrections that are new, in one transaction; returns how many were.
+
+        Those with the ids ``said_now`` get this time, in their order, and later than all that was said before: the time
+        is what they are ordered by, and clocks are set back.
+        """
         with self.database.change() as (connection, _):
+            newest = connection.execute(sql.select(sql.func.max(schema.corrections.c.at))).scalar()
+            rows = []
+            for correction in corrections:
+                at = correction.at.astimezone(UTC).isoformat()
+                if correction.id in said_now:
+                    at = newest = time_after(newest)
+                rows.append({**asdict(correction), "at": at})
             return self.database.insert_new(connection, schema.corrections, rows)
 
     def _ingested(self, hashes: Iterable[str]) -> dict[str, bool | None]:

@@ -103,3 +103,29 @@ def test_files_that_are_no_corrections(workspace: Workspace, tmp_path: Path) -> 
     with pytest.raises(UserError, match="can't be read"):
         import_corrections(workspace, tmp_path / "gone.jsonl")
     assert workspace.corrections().is_empty()
+
+
+def test_what_is_imported_later_is_later_whatever_the_clock_says(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows without a time of their own: also of one file, whose order is that of its lines."""
+    import flywheel.store.times as times
+
+    def add(*texts: str, **more: str) -> None:
+        file = tmp_path / "c.jsonl"
+        rows = [{"annotation_id": "a0", "verdict": "edit", "text": text, "refiner": "r", **more} for text in texts]
+        file.write_text("\n".join(map(json.dumps, rows)))
+        assert import_corrections(workspace, file).added == len(texts)
+
+    add("first", "second", "third")
+
+    class Back(times.datetime):  # type: ignore[misc, name-defined]
+        @classmethod
+        def now(cls, tz: object = None) -> object:
+            return times.datetime(2001, 1, 1, tzinfo=times.UTC)
+
+    monkeypatch.setattr(times, "datetime", Back)
+    add("fourth", "fifth")
+    add("long ago", at="2020-01-01T00:00:00")
+    said = [c.text for c in workspace.correction_records()]
+    assert said == ["long ago", "first", "second", "third", "fourth", "fifth"]

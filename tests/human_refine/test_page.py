@@ -22,6 +22,7 @@ from flywheel.rounds import RoundContext
 from flywheel.rounds.stages.review import num_corrections
 from flywheel.rounds.texts import CurrentTexts
 from flywheel.store import Workspace
+from flywheel.store.database import sqlite_url
 from human_refine.people import invite
 from human_refine.server import COOKIE, create_app
 from tests.conftest import ON_POSTGRESQL
@@ -311,6 +312,19 @@ def test_a_clock_that_is_set_back(ann: Refiner, workspace: Workspace, monkeypatc
     ann.http.post("/api/undo")
     monkeypatch.undo()
     assert CurrentTexts(workspace).human == {}, "what was taken back is not put before what it takes back"
+
+
+def test_no_word_is_taken_by_a_database_that_was_moved(ann: Refiner, workspace: Workspace, tmp_path: Path) -> None:
+    """As `flywheel move-database` does beside a running page: what is said would be in the old one alone."""
+    item = ann.next()
+    mover = Workspace.open(workspace.root)
+    with mover.lock():
+        mover.move_database(sqlite_url(tmp_path / "there.db"))
+    mover.database.close()
+    answer = ann.say(item, "edit", "A red ball.")
+    assert answer.status_code == 503
+    assert "was moved to" in answer.json()["detail"]
+    assert workspace.corrections().is_empty()
 
 
 @pytest.mark.parametrize(

@@ -80,9 +80,12 @@ def calls(w: Workspace, tmp_path: Path) -> dict[str, Callable[[], object]]:
         with w.lock():
             pass
 
+    def move(other: Database) -> None:
+        e.set_meta(schema.MOVED_TO, "")
+        d.move_to(other, "there", "x")
+
     return {
         "Database.change": change,
-        "Database.copy_to": lambda: d.copy_to(target),
         "Database.is_empty": d.is_empty,
         "Database.scrub": d.scrub,
         "Database.state": d.state,
@@ -186,6 +189,7 @@ def calls(w: Workspace, tmp_path: Path) -> dict[str, Callable[[], object]]:
         "Workspace.writers": w.writers,
         # Last: what was moved takes nothing any more.
         "Workspace.move_database": lambda: w.move_database(sqlite_url(tmp_path / "third.db")),
+        "Database.move_to": lambda: move(target),
     }
 
 
