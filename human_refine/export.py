@@ -7,7 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
-from flywheel.core.errors import UserError
+from flywheel.core.errors import BorderError, UserError
+from flywheel.core.files import written_whole
 from flywheel.core.types import LEARN, Clip
 from flywheel.formats import corrections as formats
 from flywheel.formats.rows import ReviewRow
@@ -36,7 +37,12 @@ def export_queue(workspace: Workspace, out: Path, limit: int | None = None, form
             "corrections export: no round has dense captions. Name them in annotate.also and run 'flywheel annotate'."
         )
     rows = _Rows(workspace, waiting_captions(workspace, limit) if dense is None else dense)
-    chosen.write(rows, out)
+    try:
+        with written_whole(out) as place:
+            chosen.write(rows, place)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        what = getattr(error, "strerror", None) or error
+        raise BorderError(f"{out}: can't be written ({what}). What was there is as it was.") from error
     return rows.count
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flywheel.cli._shared import HERE, Config, Json, Set, context_of, open_workspace, print_result, print_text
 from flywheel.core.errors import UserError
+from flywheel.core.progress import say
 
 
 def doctor(
@@ -73,7 +76,12 @@ def report(
         raise UserError(f"report: round {round} never began. There are {', '.join(map(str, rounds)) or 'none'}.")
     last = round if round is not None else (rounds[-1] if rounds else 0)
     reports = reports_until(context, last)
-    folder = write_report(context, reports)
+    try:
+        folder = write_report(context, reports)
+    except OSError as error:
+        # What can only be read, and a full disk, can still be looked at.
+        folder = write_report(context, reports, Path(tempfile.mkdtemp(prefix=f"flywheel-report-{last}-")))
+        say(f"report: {workspace.root} can't be written ({error.strerror}); the report lies in {folder}")
     print_result(reports[-1].to_json(), json_, str(folder / "report.html"))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from flywheel.core.errors import UserError
+from flywheel.core.files import written_whole
 from flywheel.core.progress import progress
 from flywheel.media.encode import Quality, write_video
 from flywheel.playground import noise, scenes
@@ -71,7 +72,8 @@ def write_playground(folder: Path, *, seed: int, num_clips: int, noise_rate: flo
             "slots": [sorted(scene.slots()) for scene in truth],
         }
     )
-    oracle.write_parquet(folder / "oracle.parquet")
+    with written_whole(folder / "oracle.parquet") as place:
+        oracle.write_parquet(place)
 
 
 def _write_clip(task: _Task) -> None:

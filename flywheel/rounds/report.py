@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from flywheel.core.errors import MediaError
+from flywheel.core.files import written_whole
 from flywheel.core.types import CAPTION, MEASURE, Clip, Estimate, RoundReport
 from flywheel.media.frames import thumbnail
 from flywheel.rounds.context import RoundContext
@@ -45,13 +46,13 @@ class FigureView:
     estimates: Sequence[Estimate | None]
 
 
-def write_report(context: RoundContext, reports: Sequence[RoundReport]) -> Path:
+def write_report(context: RoundContext, reports: Sequence[RoundReport], folder: Path | None = None) -> Path:
     """Write ``report.html``, ``report.json`` and ``config.yaml`` of the last of these rounds; returns their folder.
 
-    ``reports`` are those of all rounds up to it, the base's first.
+    ``reports`` are those of all rounds up to it, the base's first. The folder is the round's if left out.
     """
     report = reports[-1]
-    folder = context.workspace.report_folder(report.round)
+    folder = folder or context.workspace.report_folder(report.round)
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "report.json", json.dumps(report.to_json(), indent=2, default=str))
     _write(folder / "config.yaml", yaml.safe_dump(context.config.model_dump(mode="json"), sort_keys=False))
@@ -65,9 +66,8 @@ def texts_of(workspace: Workspace, clip_ids: Sequence[str]) -> pl.DataFrame:
 
 
 def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with written_whole(path) as place:
+        place.write_text(text, encoding="utf-8")
 
 
 def _page(context: RoundContext, reports: Sequence[RoundReport]) -> str:

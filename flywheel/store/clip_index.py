@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -147,7 +149,14 @@ class ClipView(Sequence[Clip]):
 
 def _mapped(workspace: Workspace) -> Any:
     """The rows of all clips, in a file that is mapped into memory and has no name any more."""
-    folder = workspace.root / "cache"
+    try:
+        return _mapped_in(workspace.root / "cache", workspace)
+    except OSError:
+        # What can only be read, and a full disk, can still be looked at.
+        return _mapped_in(Path(tempfile.gettempdir()), workspace)
+
+
+def _mapped_in(folder: Path, workspace: Workspace) -> Any:
     folder.mkdir(exist_ok=True)
     file = folder / f"clips-{uuid.uuid4().hex}.arrow"
     writer: Any = None

@@ -36,20 +36,22 @@ _OPENING, _WRITING = 7021996, 7021997
 class Database:
     """One engine, translated errors, and the transaction as the only way in."""
 
-    def __init__(self, url: str, home: Home | None = None) -> None:
+    def __init__(self, url: str | sql.URL, home: Home | None = None, *, read_only: str = "") -> None:
         """Open a database, make its tables if it is new, migrate it if it is old.
 
-        ``home`` is the folder whose records it knows: then DatabaseLost is raised where it does not.
+        ``home`` is the folder whose records it knows: then DatabaseLost is raised where it does not. ``read_only`` says
+        why nothing can be written, and what to do; empty where it can.
         """
         self.engine = _engine(url)
         self.home = home
+        self.read_only = read_only
         #: What errors name: the URL without its password.
         self.name = "flywheel.db" if self.is_sqlite else self.engine.url.render_as_string(hide_password=True)
         if self.engine.dialect.name not in ("sqlite", "postgresql"):
             raise UserError(
                 f"store.database: {self.engine.dialect.name} is not known. There are SQLite and PostgreSQL."
             )
-        if self.is_sqlite:
+        if self.is_sqlite and not read_only:
             sql.event.listen(self.engine, "connect", _set_up_sqlite)
             if home is not None:
                 home.refuse_missing(Path(str(self.engine.url.database)))
@@ -70,6 +72,8 @@ class Database:
             layout = self._layout(connection)
             if layout == schema.VERSION:
                 return
+            if self.read_only:
+                raise BorderError(f"{self.name}: of an older layout, which has to be written first. {self.read_only}")
             # Of two processes that open a new or an old workspace one makes its tables, the other waits.
             if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -141,6 +145,8 @@ class Database:
         so of two that change something one waits. Afterwards the mark in the home folder is renewed.
         Raises BorderError in a database that was moved meanwhile: what it takes would be lost.
         """
+        if self.read_only:
+            raise BorderError(self.read_only)
         with self.transaction() as connection:
             last = self._next_number(connection, count)
             yield connection, last - count + 1
@@ -175,7 +181,7 @@ class Database:
         text = " ".join(str(getattr(error, "orig", None) or error).split())
         if any(sign in text for sign in ("is full", "disk I/O", "No space left")):
             mend = "Free space on the disk and run the same command; nothing written before is lost."
-            return BorderError(f"{self.name}: can't write ({text}). {mend}")
+            return BorderError(f"{self.name}: can't write ({text}). {mend}", code="full")
         if ("relation" in text and "does not exist" in text) or any(sign in text for sign in _DAMAGE):
             return BorderError(f"{self.name}: damaged, or not a workspace's ({text}). Restore it from a backup.")
         return BorderError(f"{self.name}: {text}. Check that the database is there and writable.")
@@ -302,7 +308,7 @@ def parts(values: Iterable[T], size: int = IN_LIST) -> Iterator[list[T]]:
         yield part
 
 
-def _engine(url: str) -> sql.Engine:
+def _engine(url: str | sql.URL) -> sql.Engine:
     try:
         parsed = sql.make_url(url)
         if parsed.drivername in ("postgresql", "postgres"):

@@ -12,12 +12,14 @@ from typing import Any
 
 from flywheel.core import config as configuration
 from flywheel.core.errors import BorderError, UserError
+from flywheel.core.files import written_whole
 from flywheel.core.progress import say
 from flywheel.store.columns import SCHEMAS
 from flywheel.store.database import Database, public_url, sqlite_url
 from flywheel.store.ledger import Ledger, Snapshot
 from flywheel.store.locking import hold_folder, is_held
 from flywheel.store.mark import DatabaseLost, Home
+from flywheel.store.read_only import open_local
 from flywheel.store.schema import MOVED_TO, OWNER
 from flywheel.store.takedowns import Takedowns
 from flywheel.store.view import View, snapshot_file
@@ -55,7 +57,7 @@ class Workspace(WritableView):
                 raise
             workspace._check_owner(local)
             return workspace
-        workspace = cls(root, config, Database(sqlite_url(local), home))
+        workspace = cls(root, config, open_local(local, home))
         if moved := workspace.meta(MOVED_TO):
             raise UserError(f"{local}: was moved to {moved}. Write store.database: {moved} into {file.name}.")
         return workspace
@@ -89,6 +91,8 @@ class Workspace(WritableView):
         Moves aside what a killed writer left, and merges small shards at the end. Raises BorderError where a committed
         shard is gone. Without ``tidy``, which is for repairs, all files stay where they are.
         """
+        if self.database.read_only:
+            raise BorderError(self.database.read_only)
         with hold_folder(self.root), self.database.exclusive() as alone:
             if not alone:
                 raise UserError(
@@ -137,7 +141,8 @@ class Workspace(WritableView):
         other = Database(os.path.expandvars(url))
         try:
             owner = uuid.uuid4().hex
-            (self.root / ".workspace").write_text(owner)
+            with written_whole(self.root / ".workspace") as place:
+                place.write_text(owner)
             return self.database.move_to(other, public_url(url), owner)
         finally:
             other.close()
@@ -151,7 +156,8 @@ class Workspace(WritableView):
                 raise _not_moved(self.database.name, local)
             mark = uuid.uuid4().hex
             self.set_meta(OWNER, mark)
-            file.write_text(mark)
+            with written_whole(file) as place:
+                place.write_text(mark)
         if not file.exists() or file.read_text().strip() != mark:
             raise UserError(
                 f"store.database: {self.database.name} belongs to another workspace than {self.root}. "
