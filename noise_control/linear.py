@@ -1,13 +1,15 @@
 """Losses straight from hidden states: logits live for one chunk of tokens at a time.
 
 Reduced, the gradients are made in the forward pass, in place of a chunk's logits: three matrix products, as with full
-logits. Unreduced, the backward pass makes the logits again: four.
+logits. Unreduced, the backward pass makes the logits again: four. The rows between the products are torch's work or,
+on NVIDIA GPUs, that of two Triton kernels (:mod:`noise_control.kernels`).
 
 Shape suffixes: N tokens, D hidden, V vocabulary, C tokens of a chunk.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -17,13 +19,19 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from noise_control.interface import IGNORED, TokenContext, TokenLoss, TokenStatistics, widened
+from noise_control import kernels
+from noise_control.heads import Head, RowStatistics, TorchHead, cut, factors, joined, value
+from noise_control.interface import IGNORED, TokenContext, TokenLoss, widened
 
-#: Logits of a chunk take at most this, in float32; a GPU wants larger products. On the CPU it is over glibc's highest
-#: mmap threshold, so that what is freed goes back at once.
+#: Torch's logits of a chunk take at most this, in float32; a GPU wants larger products. On the CPU it is over glibc's
+#: highest mmap threshold, so that what is freed goes back at once.
 _CHUNK_BYTES = {"cpu": 40 << 20, "cuda": 256 << 20}
-#: Products of fewer rows than these waste the machine.
-_LEAST_ROWS = 16
+#: With Triton, a chunk's logits and the hidden states' gradient take at most this together.
+_BUDGET = 512 << 20
+#: Products of fewer rows than these waste the machine; of a multiple of _TILE none is wasted.
+_LEAST_ROWS, _TILE = 16, 128
+#: The weight's gradient is summed in float32 by parts of this many bytes.
+_SUMMED_BYTES = 64 << 20
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -37,19 +45,33 @@ def linear_loss(
     context: TokenContext | None = None,
     reduction: Literal["none", "sum", "mean"] = "none",
     chunk_rows: int | None = None,
+    *,
+    backend: Literal["auto", "torch", "triton"] = "auto",
+    budget_bytes: int | None = None,
+    weight_gradient: Literal["auto", "own", "float32"] = "auto",
 ) -> Tensor:
     """``token_loss`` of ``hidden @ weight.T + bias``: the same values and gradients, the logits never held.
 
     ``none`` returns (N,), in nats; ``mean`` divides the sum by the number of targets that count.
 
-    ``soft_cap`` s bounds logits to (-s, s) by ``s * tanh(z / s)``. ``chunk_rows`` sets the tokens per chunk. A loss
-    that wants whole sequences gets chunks that end with one; where a sequence is longer than a chunk it costs a fourth
-    matrix product. Half-precision products are summed in float32, the weight's gradient too.
+    ``soft_cap`` s bounds logits to (-s, s) by ``s * tanh(z / s)``. A loss that wants whole sequences gets chunks that
+    end with one; where a sequence is longer than a chunk it costs a fourth matrix product.
 
-    Raises ValueError for another reduction or shapes that do not fit.
+    ``backend`` ``auto`` takes Triton's kernels on NVIDIA GPUs from Ampere on, else torch. ``budget_bytes`` bounds what
+    is held beside the weight's gradient: a chunk's logits, with Triton the hidden states' gradient too (512 MiB, but at
+    least half of it for the logits). ``chunk_rows`` sets the tokens per chunk instead.
+
+    ``weight_gradient`` says what half-precision chunks are summed in: ``own`` is the weight's type, ``float32`` takes
+    twice the memory; ``auto`` is ``own`` with Triton.
+
+    A loss with a ``__call__`` of its own is no weighted likelihood: it gets full logits, with a warning.
+
+    Raises ValueError for another reduction or backend, one that can't be had, or shapes that do not fit.
     """
     if reduction not in ("none", "sum", "mean"):
         raise ValueError(f"linear_loss: reduction must be 'none', 'sum' or 'mean', got {reduction!r}")
+    if weight_gradient not in ("auto", "own", "float32"):
+        raise ValueError(f"linear_loss: weight_gradient must be 'auto', 'own' or 'float32', got {weight_gradient!r}")
     if hidden_ND.dim() != 2 or weight_VD.dim() != 2 or hidden_ND.shape[1] != weight_VD.shape[1]:
         raise ValueError(
             f"linear_loss: need hidden (N, D) and weight (V, D), got {tuple(hidden_ND.shape)}, {tuple(weight_VD.shape)}"
@@ -63,10 +85,65 @@ def linear_loss(
         dtype = torch.get_autocast_dtype(device)
         hidden_ND, weight_VD = hidden_ND.to(dtype), weight_VD.to(dtype)
         bias = None if bias is None else bias.to(dtype)
-    rows = chunk_rows or max(_LEAST_ROWS, _CHUNK_BYTES.get(device, _CHUNK_BYTES["cuda"]) // (4 * weight_VD.shape[0]))
-    job = _Job(target_N=target_N, loss=token_loss, soft_cap=soft_cap, context=context, rows=rows, reduction=reduction)
+    triton = kernels.chosen(backend, hidden_ND)
+    if type(token_loss).__call__ is not TokenLoss.__call__:
+        return _by_full_logits(hidden_ND, weight_VD, target_N, token_loss, bias, soft_cap, context, reduction)
+    job = _Job(
+        target_N=target_N.contiguous(),
+        loss=token_loss,
+        soft_cap=soft_cap,
+        context=context,
+        rows=chunk_rows or _rows(hidden_ND, weight_VD, triton, budget_bytes),
+        reduction=reduction,
+        triton=triton,
+        wide=weight_gradient == "float32" or (weight_gradient == "auto" and not triton),
+    )
     with torch.autocast(device, enabled=False):
         return _LinearLoss.apply(hidden_ND, weight_VD, bias, job)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _rows(hidden: Tensor, weight: Tensor, triton: bool, budget: int | None) -> int:
+    """Tokens of a chunk within a budget of bytes."""
+    count, words = len(hidden), len(weight)
+    if not triton:
+        budget = budget or _CHUNK_BYTES.get(hidden.device.type, _CHUNK_BYTES["cuda"])
+        return max(_LEAST_ROWS, budget // (4 * words))
+    budget = budget or _BUDGET
+    # Some numbers of each row are held too: statistics, weights, values.
+    held = hidden.numel() * hidden.element_size() + 64 * count
+    most = max(budget - held, budget // 2) // (words * hidden.element_size())
+    if most < _TILE:
+        return max(_LEAST_ROWS, most)
+    # As many chunks as must be, as equal as they can be.
+    chunks = max(1, _ceiling(count, most // _TILE * _TILE))
+    return max(1, _ceiling(count, chunks * _TILE)) * _TILE
+
+
+def _ceiling(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def _by_full_logits(
+    hidden: Tensor,
+    weight: Tensor,
+    target: Tensor,
+    loss: TokenLoss,
+    bias: Tensor | None,
+    soft_cap: float | None,
+    context: TokenContext | None,
+    reduction: str,
+) -> Tensor:
+    warnings.warn(
+        f"linear_loss: {type(loss).__name__} has a __call__ of its own, so all logits are held at once, by torch; "
+        "a loss that only gives weight() needs no more than a chunk of them",
+        stacklevel=3,
+    )
+    logits = torch.nn.functional.linear(hidden, weight, bias)
+    logits = logits if soft_cap is None else soft_cap * torch.tanh(logits / soft_cap)
+    loss_N = loss(logits, target, context)
+    if reduction == "none":
+        return loss_N
+    return loss_N.sum() / ((target != IGNORED).sum().clamp(min=1) if reduction == "mean" else 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +154,23 @@ class _Job:
     context: TokenContext | None
     rows: int
     reduction: str
+    #: Whether Triton does the rows, and whether the weight's gradient is summed in float32.
+    triton: bool = False
+    wide: bool = True
+
+    def head(self, weight: Tensor, bias: Tensor | None) -> Head:
+        if not self.triton:
+            return TorchHead(weight, bias, self.loss, self.soft_cap)
+        from noise_control.kernels.head import TritonHead
+
+        return TritonHead(weight, bias, self.loss, self.soft_cap)
+
+    def counted(self) -> int | Tensor:
+        """What the sum is divided by; on a GPU a tensor, which nobody waits for."""
+        if self.reduction != "mean":
+            return 1
+        count = (self.target_N != IGNORED).sum()
+        return count.clamp(min=1) if count.is_cuda else max(1, int(count))
 
     def spans(self) -> tuple[list[slice], bool]:
         """The chunks, and whether each holds whole sequences."""
@@ -107,37 +201,39 @@ class _LinearLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, job: _Job) -> Tensor:
         needs = ctx.needs_input_grad[:3]
-        head = _Head(weight, bias, job)
+        head = job.head(weight, bias)
         spans, whole = job.spans()
-        count = max(1, int((job.target_N != IGNORED).sum())) if job.reduction == "mean" else 1
+        count = job.counted()
+        known: list[RowStatistics | None] = [None] * len(spans)
         weights_N = None
         if not whole:
-            joined = _joined([head.statistics(head.logits(hidden[s]), job.target_N[s]) for s in spans])
-            job.loss.weigh(joined, job.target_N, job.context)
+            parts = [head.statistics(head.logits(hidden[s]), job.target_N[s]) for s in spans]
+            job.loss.weigh(joined([part.plain() for part in parts]), job.target_N, job.context)
             weights_N = job.loss.last_weight_N
-        gradients = _Gradients(hidden, weight, bias, needs) if job.reduction != "none" and any(needs) else None
-        parts, weight_parts = [], []
-        for span in spans:
-            logits_CV, target_C = head.logits(hidden[span]), job.target_N[span]
-            statistics = head.statistics(logits_CV, target_C)
+            known = list(parts) if head.keeps() else known
+        gradients = _Gradients(hidden, weight, bias, needs, job) if job.reduction != "none" and any(needs) else None
+        values, weight_parts, kept = [], [], []
+        for span, before in zip(spans, known, strict=True):
+            target_C, scale_C = job.target_N[span], _scale(job, span)
+            logits_CV, statistics = head.again(hidden[span], target_C, before)
             if whole:
-                job.loss.weigh(_plain(statistics), target_C, job.part(span))
-                weight_C = job.loss.last_weight_N
-            else:
-                assert weights_N is not None
-                weight_C = weights_N[span]
+                job.loss.weigh(statistics.plain(), target_C, job.part(span))
+            weight_C = job.loss.last_weight_N if weights_N is None else weights_N[span]
             assert weight_C is not None
-            scale_C = _scale(job, span)
-            parts.append(head.value(statistics, weight_C, scale_C))
+            values.append(value(job.loss, statistics, weight_C, scale_C))
             weight_parts.append(weight_C)
             if gradients is not None:
-                scale = torch.ones_like(weight_C) if scale_C is None else scale_C.to(weight_C)
-                gradients.add(span, head.slope(logits_CV, statistics, target_C, weight_C, scale / count), hidden[span])
+                factor = (torch.ones_like(weight_C) if scale_C is None else scale_C.to(weight_C)) / count
+                by = factors(job.loss, statistics, target_C, weight_C, factor)
+                gradients.add(span, head.slope(logits_CV, statistics, target_C, *by), hidden[span])
+            elif head.keeps() and any(needs):
+                kept.append(statistics)
         empty = widened(hidden.new_zeros(0))
-        loss_N = torch.cat(parts) if parts else empty
+        loss_N = torch.cat(values) if values else empty
         weight_N = torch.cat(weight_parts) if weight_parts else empty
         job.loss.last_weight_N = weight_N
         ctx.job, ctx.gradients, ctx.needs = job, gradients, needs
+        ctx.known = joined(kept) if kept else None
         if job.reduction == "none":
             ctx.save_for_backward(hidden, weight, bias, weight_N)
             return loss_N
@@ -149,106 +245,36 @@ class _LinearLoss(torch.autograd.Function):
         if ctx.job.reduction != "none":
             return (*ctx.gradients.scaled(upstream), None)
         hidden, weight, bias, weight_N = ctx.saved_tensors
-        job, head = ctx.job, _Head(weight, bias, ctx.job)
-        gradients = _Gradients(hidden, weight, bias, ctx.needs)
+        job = ctx.job
+        head = job.head(weight, bias)
+        gradients = _Gradients(hidden, weight, bias, ctx.needs, job)
         for start in range(0, len(hidden), job.rows):
             span = slice(start, min(start + job.rows, len(hidden)))
             scale_C, factor = _scale(job, span), upstream[span].to(weight_N)
             factor = factor if scale_C is None else factor * scale_C.to(factor)
-            logits_CV, target_C = head.logits(hidden[span]), job.target_N[span]
-            statistics = head.statistics(logits_CV, target_C)
-            gradients.add(span, head.slope(logits_CV, statistics, target_C, weight_N[span], factor), hidden[span])
+            target_C, known = job.target_N[span], None if ctx.known is None else cut(ctx.known, span)
+            logits_CV, statistics = head.again(hidden[span], target_C, known)
+            by = factors(job.loss, statistics, target_C, weight_N[span], factor)
+            gradients.add(span, head.slope(logits_CV, statistics, target_C, *by), hidden[span])
         return (*gradients.scaled(None), None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _ChunkStatistics(TokenStatistics):
-    total: Tensor
-    uniform_nll: Tensor | None
-    possible: Tensor | None
-    capped: Tensor | None
-
-
-class _Head:
-    """The output layer, a chunk of tokens at a time."""
-
-    def __init__(self, weight: Tensor, bias: Tensor | None, job: _Job) -> None:
-        self._weight, self._bias, self._cap, self._loss = weight, bias, job.soft_cap, job.loss
-        self._buffer: Tensor | None = None
-
-    def logits(self, hidden_CD: Tensor) -> Tensor:
-        """(C, V), in memory that the next chunk takes over where types allow."""
-        if self._buffer is None or len(self._buffer) < len(hidden_CD):
-            self._buffer = hidden_CD.new_empty(len(hidden_CD), len(self._weight))
-        logits = torch.mm(hidden_CD, self._weight.T, out=self._buffer[: len(hidden_CD)])
-        if self._bias is not None:
-            logits += self._bias
-        logits = widened(logits)
-        return logits if self._cap is None else logits.div_(self._cap).tanh_().mul_(self._cap)
-
-    def statistics(self, logits_CV: Tensor, target_C: Tensor) -> _ChunkStatistics:
-        r"""The figures that weights need; leaves $e^{z - \max z}$ where the logits were, for the slope."""
-        live = target_C != IGNORED
-        target_logit = logits_CV.gather(1, target_C.clamp(min=0)[:, None])[:, 0]
-        possible = mean = capped = None
-        if self._loss.smoothing:
-            possible = logits_CV != -torch.inf
-            mean = torch.where(possible, logits_CV, torch.zeros_like(logits_CV)).sum(-1) / possible.sum(-1).clamp(min=1)
-        if self._cap is not None:
-            capped = 1 - (logits_CV / self._cap) ** 2
-        highest = logits_CV.amax(-1)
-        total = logits_CV.sub_(highest[:, None]).exp_().sum(-1)
-        lse = highest + total.log()
-        sharpness = None
-        if self._loss.wants_sharpness:
-            sharpness = (torch.linalg.vector_norm(logits_CV, dim=-1) / total).square().clamp(max=1.0)
-        uniform = None if mean is None else torch.where(live, lse - mean, torch.zeros_like(lse))
-        return _ChunkStatistics(
-            nll_N=torch.where(live, lse - target_logit, torch.zeros_like(lse)),
-            vocabulary=logits_CV.shape[1],
-            sharpness_N=sharpness,
-            total=total,
-            uniform_nll=uniform,
-            possible=possible,
-            capped=capped,
-        )
-
-    def value(self, statistics: _ChunkStatistics, weight_C: Tensor, scale_C: Tensor | None) -> Tensor:
-        nll = statistics.nll_N
-        # A weight of one keeps an infinite loss; any other takes it out, as TokenLoss does.
-        loss = torch.where(nll.isinf() & (weight_C != 1), torch.zeros_like(nll), weight_C * nll)
-        if statistics.uniform_nll is not None:
-            loss = (1 - self._loss.smoothing) * loss + self._loss.smoothing * statistics.uniform_nll
-        return loss if scale_C is None else loss * scale_C
-
-    def slope(
-        self,
-        exponentials_CV: Tensor,
-        statistics: _ChunkStatistics,
-        target_C: Tensor,
-        weight_C: Tensor,
-        factor_C: Tensor,
-    ) -> Tensor:
-        """The loss's gradient on what the output layer gives, times ``factor_C``; in place of the exponentials."""
-        live, smoothing = target_C != IGNORED, self._loss.smoothing
-        weighted = torch.where(live, factor_C * weight_C * (1 - smoothing), torch.zeros_like(weight_C))
-        even = torch.where(live, factor_C * smoothing, torch.zeros_like(weight_C))
-        slope = exponentials_CV.mul_(((weighted + even) / statistics.total)[:, None])
-        if statistics.possible is not None:
-            slope -= statistics.possible * (even / statistics.possible.sum(-1).clamp(min=1))[:, None]
-        slope.scatter_add_(1, target_C.clamp(min=0)[:, None], -weighted[:, None])
-        return slope if statistics.capped is None else slope.mul_(statistics.capped)
 
 
 class _Gradients:
     """Sums of the chunks' gradients on hidden states, weight and bias; only those that are needed."""
 
-    def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, needs: tuple[bool, bool, bool]) -> None:
+    def __init__(
+        self, hidden: Tensor, weight: Tensor, bias: Tensor | None, needs: tuple[bool, bool, bool], job: _Job
+    ) -> None:
         self._hidden = torch.empty_like(hidden) if needs[0] else None
-        self._taken = False
+        self._taken, self._triton = False, job.triton
         self._dtypes = (weight.dtype, None if bias is None else bias.dtype)
         self._weight_VD = weight
-        self._weight = torch.zeros_like(weight, dtype=widened(weight[:0]).dtype) if needs[1] else None
+        summed = widened(weight[:0]).dtype if job.wide else weight.dtype
+        self._weight = torch.empty_like(weight, dtype=summed) if needs[1] else None
+        # Triton's first chunk is written, not added: a pass over the table less.
+        self._begun = not job.triton
+        if self._weight is not None and self._begun:
+            self._weight.zero_()
         self._bias = torch.zeros_like(bias, dtype=widened(bias[:0]).dtype) if bias is not None and needs[2] else None
 
     def add(self, span: slice, slope_CV: Tensor, hidden_CD: Tensor) -> None:
@@ -256,45 +282,56 @@ class _Gradients:
         if self._hidden is not None:
             torch.mm(narrow, self._weight_VD, out=self._hidden[span])
         if self._weight is not None:
-            if self._weight.dtype == narrow.dtype:
+            if self._weight.dtype != narrow.dtype:
+                self._add_widely(narrow, hidden_CD)
+            elif self._begun:
                 self._weight.addmm_(narrow.T, hidden_CD)
             else:
-                self._weight += narrow.T @ hidden_CD
+                torch.mm(narrow.T, hidden_CD, out=self._weight)
+            self._begun = True
         if self._bias is not None:
-            self._bias += slope_CV.sum(0)
+            self._bias += slope_CV.sum(0, dtype=widened(slope_CV[:0]).dtype)
+
+    def _add_widely(self, slope_CV: Tensor, hidden_CD: Tensor) -> None:
+        """Add half-precision products in float32; on a GPU summed in it too, and never all of them held."""
+        assert self._weight is not None
+        if not self._begun:
+            self._weight.zero_()
+        if not slope_CV.is_cuda:
+            self._weight += slope_CV.T @ hidden_CD
+            return
+        words = max(1, _SUMMED_BYTES // (4 * hidden_CD.shape[1]))
+        for start in range(0, len(self._weight), words):
+            part = slope_CV[:, start : start + words].T
+            self._weight[start : start + words] += torch.mm(part, hidden_CD, out_dtype=torch.float32)
 
     def scaled(self, by: Tensor | None) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """The gradients, given away: were they held here too, autograd would copy the weight's."""
         if self._taken:
             raise RuntimeError("linear_loss: a reduced loss goes backward once; use reduction='none' to go back again")
         self._taken = True
+        if self._weight is not None and not self._begun:
+            self._weight.zero_()
         tables = [self._hidden, self._weight, self._bias]
         out: list[Tensor | None] = []
         self._hidden = self._weight = self._bias = None
         for dtype in (None, *self._dtypes):
             table = tables.pop(0)
-            if table is None:
-                out.append(None)
-                continue
-            # The usual loss.backward() begins with one: then nothing is copied.
-            plain = by is None or (by.device.type == "cpu" and bool(by == 1))
-            made = table if plain else table * by.to(table.dtype)  # type: ignore[union-attr]
-            out.append(made if dtype is None else made.to(dtype))
+            if table is not None:
+                table = self._times(table, by)
+            out.append(table if table is None or dtype is None else table.to(dtype))
         return out[0], out[1], out[2]
+
+    def _times(self, table: Tensor, by: Tensor | None) -> Tensor:
+        # The usual loss.backward() begins with one: then nothing is done, and on a GPU nobody waits to see it.
+        if by is None or (by.device.type == "cpu" and bool(by == 1)):
+            return table
+        if self._triton:
+            from noise_control.kernels.rows import scale_in_place
+
+            return scale_in_place(table, by)
+        return table.mul_(by.to(table.dtype))
 
 
 def _scale(job: _Job, span: slice) -> Tensor | None:
     return None if job.context is None or job.context.scale_N is None else job.context.scale_N[span]
-
-
-def _plain(statistics: _ChunkStatistics) -> TokenStatistics:
-    return TokenStatistics(nll_N=statistics.nll_N, vocabulary=statistics.vocabulary, sharpness_N=statistics.sharpness_N)
-
-
-def _joined(parts: list[_ChunkStatistics]) -> TokenStatistics:
-    sharp = [part.sharpness_N for part in parts if part.sharpness_N is not None]
-    return TokenStatistics(
-        nll_N=torch.cat([part.nll_N for part in parts]),
-        vocabulary=parts[0].vocabulary,
-        sharpness_N=torch.cat(sharp) if sharp else None,
-    )

@@ -91,3 +91,16 @@ def test_wrong_arguments(script: ModuleType, arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         script.main(arguments)
     assert caught.value.code == 2
+
+
+@pytest.mark.slow
+def test_the_bench_of_losses_compares_with_float32(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the CPU it measures nothing; that ours are right is seen there too."""
+    assert script.main(["--tiny", "--parts", "loss", "--seconds", "60", "--out", str(tmp_path)]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "loss.jsonl").read_text().splitlines()]
+    right = {line["way"]: line.get("right") for line in lines if line["what"] == "loss"}
+    assert all(right[f"{name}, torch"] for name in ("mle", "tailr", "adatailr", "adatailr, rule sharpness"))
+    assert right["full logits"]
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"left_out": {}}
