@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 
 from flywheel import kinds
 from flywheel.core.errors import UserError
+from flywheel.core.foreign import hidden_character, parsed_json
 from flywheel.core.types import Cue
-
-#: Overrides and isolates of writing direction: with them a text can look other than it is.
-_DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def clean_text(text: str, max_chars: int) -> str:
@@ -17,10 +16,9 @@ def clean_text(text: str, max_chars: int) -> str:
 
     Raises ValueError for one that is too long or holds what nobody can see.
     """
-    if "\x00" in text:
-        raise ValueError("the text holds a NUL byte")
-    if hidden := next((c for c in text if c in _DIRECTION), ""):
-        raise ValueError(f"the text holds an invisible mark that turns the direction of writing (U+{ord(hidden):04X})")
+    if hidden := hidden_character(text):
+        name = unicodedata.name(hidden, "a control character").lower()
+        raise ValueError(f"the text holds what nobody can see (U+{ord(hidden):04X}, {name}); type it anew")
     text = " ".join(text.split())
     if len(text) > max_chars:
         raise ValueError(f"the text has {len(text)} characters, at most {max_chars} are allowed (review.max_chars)")
@@ -37,9 +35,9 @@ def clean_payload(payload: str, kind: str, duration_s: float, max_chars: int) ->
     if check is None:
         raise ValueError(f"a {kind} has no cues: give its text instead")
     try:
-        value = json.loads(payload)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"the payload is not JSON ({type(error).__name__})") from error
+        value = parsed_json(payload)
+    except ValueError as error:
+        raise ValueError(f"the payload is not JSON ({error})") from error
     kept = check(value, duration_s, lambda text: clean_text(text, max_chars))
     return json.dumps(kept, ensure_ascii=False, sort_keys=True)
 

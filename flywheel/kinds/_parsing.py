@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import unicodedata
-
-#: Control, format, surrogate, private and unassigned characters: nobody sees them.
-_INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Cn")
+from flywheel.core.foreign import without_hidden
 
 
 class Unusable(ValueError):
@@ -17,17 +14,10 @@ class BrokenReply(Unusable):
 
 
 def parse_caption(text: str) -> str:
-    """Fold white space and drop control characters. Raises Unusable where no words are left."""
-    folded = " ".join(_visible(text).split())
+    """Fold white space and leave out what nobody can see. Raises Unusable where no words are left."""
+    folded = " ".join(without_hidden(text).split())
     if not folded:
         raise Unusable("the model wrote nothing")
     if not any(c.isalnum() for c in folded):
         raise Unusable("the model wrote no words")
     return folded
-
-
-def _visible(text: str) -> str:
-    # Nearly all text is plain, and looking up each character's category is slow.
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in _INVISIBLE)

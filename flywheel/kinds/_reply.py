@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import jsonschema
 
+from flywheel.core.foreign import parsed_json
 from flywheel.kinds._kind import Kind
 from flywheel.kinds._parsing import BrokenReply, Unusable, parse_caption
 
-_FENCE = re.compile(r"^\s*```(?:json)?\s*(.*?)\s*```\s*$", re.S)
+_FENCE = "```"
 #: What a reader raises on a value of another form. A number too large for a float is an OverflowError.
-_OTHER_FORM = (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError)
+_OTHER_FORM = (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,15 +43,30 @@ def read_reply(kind: Kind, text: str, *, schema: str, duration_s: float) -> Repl
 
 def _parsed(text: str, schema: str) -> Any:
     """The JSON value of a reply, with or without a Markdown fence around it."""
-    fenced = _FENCE.match(text)
     try:
-        value = json.loads(fenced.group(1) if fenced else text)
-    except (ValueError, RecursionError) as error:
+        value = parsed_json(_without_fence(text.strip()))
+    except ValueError as error:
         raise BrokenReply(f"the reply is not JSON ({error})") from error
-    if schema and (problem := jsonschema.exceptions.best_match(_validator(schema).iter_errors(value))) is not None:
-        where = problem.json_path.removeprefix("$").lstrip(".")
-        raise BrokenReply(f"the reply breaks its schema ({where + ': ' if where else ''}{problem.message[:200]})")
+    if schema and (problem := _schema_problem(value, schema)):
+        raise BrokenReply(f"the reply breaks its schema ({problem})")
     return value
+
+
+def _without_fence(text: str) -> str:
+    """What stands between Markdown's fences, or the text itself."""
+    if len(text) < 2 * len(_FENCE) or not text.startswith(_FENCE) or not text.endswith(_FENCE):
+        return text
+    return text[len(_FENCE) : -len(_FENCE)].removeprefix("json").strip()
+
+
+def _schema_problem(value: Any, schema: str) -> str:
+    """Where and how a value breaks its schema; empty where it does not."""
+    try:
+        problem = jsonschema.exceptions.best_match(_validator(schema).iter_errors(value))
+        where = "" if problem is None else problem.json_path.removeprefix("$").lstrip(".")
+    except RecursionError:
+        return "nested too deeply"
+    return "" if problem is None else f"{where + ': ' if where else ''}{problem.message[:200]}"
 
 
 @lru_cache(maxsize=8)

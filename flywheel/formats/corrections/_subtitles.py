@@ -10,7 +10,7 @@ from dataclasses import asdict
 from flywheel.formats.rows import CorrectionRow, checked_row
 from flywheel.formats.subtitles import parse_subtitles
 
-_ANNOTATION = re.compile(r"^NOTE annotation (\S+)", re.M)
+_ANNOTATION = re.compile(r"^NOTE annotation (\S{1,200})", re.M)
 
 
 def read_subtitles(content: bytes, stem: str) -> Iterator[CorrectionRow]:

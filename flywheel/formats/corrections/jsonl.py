@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from flywheel.core.foreign import parsed_json
 from flywheel.formats.corrections._format import CorrectionFormat
 from flywheel.formats.corrections._table import blank_row
 from flywheel.formats.rows import CorrectionRow, ReviewRow, checked_row
@@ -19,15 +21,8 @@ def _read(content: bytes, _: str) -> Iterator[CorrectionRow]:
 
 def _row(line: int, raw: bytes) -> CorrectionRow:
     try:
-        values = json.loads(raw.decode("utf-8-sig" if line == 1 else "utf-8"))
-    except UnicodeDecodeError as error:
-        return CorrectionRow(line=line, problem=f"not valid UTF-8 at byte {error.start}")
-    except json.JSONDecodeError as error:
-        return CorrectionRow(line=line, problem=f"not JSON ({error.msg} at character {error.pos})")
-    except RecursionError:
-        return CorrectionRow(line=line, problem="not JSON (nested too deeply)")
+        values = parsed_json(raw.removeprefix(codecs.BOM_UTF8) if line == 1 else raw)
     except ValueError as error:
-        # A number of more digits than Python reads.
         return CorrectionRow(line=line, problem=f"not JSON ({error})")
     if not isinstance(values, dict):
         return CorrectionRow(line=line, problem=f"must be an object, got {type(values).__name__}")

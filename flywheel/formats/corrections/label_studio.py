@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flywheel.core.foreign import parsed_json
 from flywheel.core.types import Cue
 from flywheel.formats.corrections._format import CorrectionFormat
 from flywheel.formats.label_studio import region_seconds, task
@@ -17,9 +19,9 @@ from flywheel.formats.rows import CorrectionRow, ReviewRow, checked_row
 def _read(content: bytes, _: str) -> Iterator[CorrectionRow]:
     """One row for each annotation of a task; rows count tasks."""
     try:
-        tasks = json.loads(content.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not Label Studio's JSON ({type(error).__name__})") from error
+        tasks = parsed_json(content.removeprefix(codecs.BOM_UTF8))
+    except ValueError as error:
+        raise ValueError(f"not Label Studio's JSON ({error})") from error
     if not isinstance(tasks, list):
         raise ValueError("not Label Studio's JSON (it must be a list of tasks)")
     for line, item in enumerate(tasks, 1):
