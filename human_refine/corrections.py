@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,7 +20,14 @@ from flywheel.store.corrections import known_correction_ids
 from flywheel.store.parts import read_rows
 from human_refine.cleaning import clean_payload, clean_text
 from human_refine.gold import add_gold, gold_texts, may_be_gold
+from human_refine.items import EDITABLE
 
+#: Clocks differ: what is dated no later than this from now is taken as said now.
+_CLOCKS_DIFFER = timedelta(minutes=5)
+_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+_MOST_NAME_CHARS = 200
+#: Rows that the page can have offered: those of rounds that it shows.
+_OFFERED = EDITABLE & (pl.col("round") > 0)
 _CAPTIONS = (pl.col("kind") == CAPTION) & (pl.col("purpose") == LEARN)
 
 
@@ -44,16 +51,30 @@ class _Target:
     duration_s: float
 
 
-def import_corrections(workspace: Workspace, path: Path, *, refiner: str = "", preview: bool = False) -> ImportReport:
+@dataclass(frozen=True, kw_only=True)
+class Sender:
+    """Who sends a file through the page.
+
+    ``refiner`` is whose its rows all are and when they were said is ``now``, whatever the file says; empty for a lead,
+    whose files are taken at their word. Nobody corrects there what the page does not offer.
+    """
+
+    refiner: str
+    now: datetime
+
+
+def import_corrections(
+    workspace: Workspace, path: Path, *, sender: Sender | None = None, preview: bool = False
+) -> ImportReport:
     """Reads a file of corrections and keeps its good rows, all in one transaction.
 
-    ``refiner`` is whose they all are, whatever the file says. With ``preview`` nothing is kept, and ``changes`` says
-    what would be. Importing the same file twice changes nothing. Raises UserError where the file as a whole can't be
-    read.
+    ``sender`` is who sent it through the page. With ``preview`` nothing is kept, and ``changes`` says what would be.
+    Importing the same file twice changes nothing. Raises UserError where the file as a whole can't be read.
     """
     rows = list(read_corrections(path))
-    targets = _targets(workspace, rows)
-    read = [_read(row, targets, workspace.config.review.max_chars, refiner) for row in rows]
+    targets = _targets(workspace, rows) if sender is None else _offered(workspace, rows)
+    rules = _Rules(max_chars=workspace.config.review.max_chars, sender=sender)
+    read = [_read(row, targets, rules) for row in rows]
     existing = known_correction_ids(workspace, {c.id for c in read if isinstance(c, Correction)})
     report = ImportReport()
     good: dict[str, Correction] = {}
@@ -67,7 +88,7 @@ def import_corrections(workspace: Workspace, path: Path, *, refiner: str = "", p
             report.refused.append(_line(path, row, "the same as an earlier line of this file"))
         else:
             good[result.id] = result
-            if not row.values.get("at"):
+            if not row.values.get("at") or (sender is not None and sender.refiner):
                 said_now.append(result.id)
     report.changes = [
         {
@@ -96,7 +117,7 @@ def import_gold(workspace: Workspace, path: Path, by: str) -> ImportReport:
     report = ImportReport()
     texts: dict[str, str] = {}
     for row in rows:
-        result = _read(row, targets, workspace.config.review.max_chars)
+        result = _read(row, targets, _Rules(max_chars=workspace.config.review.max_chars))
         problem = result if isinstance(result, str) else _gold_problem(result, train)
         if isinstance(result, str) or problem:
             report.refused.append(_line(path, row, problem))
@@ -124,40 +145,66 @@ def _line(path: Path, row: CorrectionRow, problem: str) -> str:
 
 def _targets(workspace: Workspace, rows: Iterable[CorrectionRow], where: pl.Expr | None = None) -> dict[str, _Target]:
     """Annotation id -> text, of those that the rows name and that exist."""
+    return {target_id: target for target_id, target, _ in _named(workspace, rows, where)}
+
+
+def _offered(workspace: Workspace, rows: Iterable[CorrectionRow]) -> dict[str, _Target]:
+    """As :func:`_targets`, of those alone that the page can have laid before somebody: none of the test split."""
+    return {i: target for i, target, split in _named(workspace, rows, _OFFERED) if split in ("train", "anchor")}
+
+
+def _named(
+    workspace: Workspace, rows: Iterable[CorrectionRow], where: pl.Expr | None
+) -> Iterator[tuple[str, _Target, str]]:
+    """Id, text and split of the annotations that the rows name; the split is empty where the clip is gone."""
     ids = {row.values["annotation_id"] for row in rows if not row.problem}
     texts = read_rows(workspace, "annotations", ids, ["id", "clip_id", "text", "kind"], where)
-    clips = read_rows(workspace, "clips", texts["clip_id"].unique(), ["id", "start_s", "end_s"])
-    durations = {clip_id: end_s - start_s for clip_id, start_s, end_s in clips.iter_rows()}
-    return {
-        annotation_id: _Target(clip_id=clip_id, text=text, kind=kind, duration_s=durations.get(clip_id, math.inf))
-        for annotation_id, clip_id, text, kind in texts.iter_rows()
-    }
+    clips = read_rows(workspace, "clips", texts["clip_id"].unique(), ["id", "start_s", "end_s", "split"])
+    known = {clip_id: (end_s - start_s, split) for clip_id, start_s, end_s, split in clips.iter_rows()}
+    for annotation_id, clip_id, text, kind in texts.iter_rows():
+        duration_s, split = known.get(clip_id, (math.inf, ""))
+        yield annotation_id, _Target(clip_id=clip_id, text=text, kind=kind, duration_s=duration_s), split
 
 
-def _read(row: CorrectionRow, targets: Mapping[str, _Target], max_chars: int, refiner: str = "") -> Correction | str:
+@dataclass(frozen=True, kw_only=True)
+class _Rules:
+    """What rows of a file are held to."""
+
+    max_chars: int
+    sender: Sender | None = None
+
+
+def _read(row: CorrectionRow, targets: Mapping[str, _Target], rules: _Rules) -> Correction | str:
     """The correction that a row holds, or what is wrong with it."""
     if row.problem:
         return row.problem
-    values = {**row.values, "refiner": refiner} if refiner else row.values
+    refiner = rules.sender.refiner if rules.sender is not None else ""
+    values = {**row.values, "refiner": refiner, "at": None} if refiner else row.values
     try:
-        return _correction(values, targets, max_chars)
+        return _correction(values, targets, rules)
     except ValueError as error:
         return str(error)
 
 
-def _correction(values: Mapping[str, Any], targets: Mapping[str, _Target], max_chars: int) -> Correction:
+def _correction(values: Mapping[str, Any], targets: Mapping[str, _Target], rules: _Rules) -> Correction:
     annotation_id, verdict = values["annotation_id"], values["verdict"].strip().lower()
     if annotation_id not in targets:
-        raise ValueError(f"annotation '{annotation_id[:40]}' is unknown")
+        where = "unknown" if rules.sender is None else "unknown, or none that the page offers"
+        raise ValueError(f"annotation '{annotation_id[:40]}' is {where}")
     if verdict not in get_args(Verdict):
         raise ValueError(f"verdict '{verdict[:40]}' is unknown; there are {', '.join(get_args(Verdict))}")
     target = targets[annotation_id]
-    text = clean_text(values.get("text") or "", max_chars)
+    text = clean_text(values.get("text") or "", rules.max_chars)
     if verdict == "edit" and not text:
         raise ValueError("an edit needs a text; this one is empty")
-    seconds, at = _seconds(values.get("seconds")), _time(values.get("at"))
-    refiner = (values.get("refiner") or "unnamed").strip()
-    text, payload = _content(text, values.get("payload") or "", target, max_chars) if verdict == "edit" else ("", "")
+    refiner = clean_text(values.get("refiner") or "unnamed", _MOST_NAME_CHARS)
+    now = rules.sender.now if rules.sender is not None else datetime.now(UTC)
+    at = _time(values.get("at"), now)
+    payload = ""
+    if verdict == "edit":
+        text, payload = _content(text, values.get("payload") or "", target, rules.max_chars)
+    else:
+        text = ""
     # Without a time of its own a row is the same row however often it is imported.
     key = [annotation_id, verdict, text, refiner, at.isoformat() if at is not None else ""]
     return Correction(
@@ -168,9 +215,9 @@ def _correction(values: Mapping[str, Any], targets: Mapping[str, _Target], max_c
         verdict=verdict,
         text=text,
         refiner=refiner,
-        reason=(values.get("reason") or "").strip(),
-        seconds=seconds,
-        at=at if at is not None else datetime.now(UTC),
+        reason=clean_text(values.get("reason") or "", rules.max_chars),
+        seconds=_seconds(values.get("seconds")),
+        at=min(at, now) if at is not None else now,
     )
 
 
@@ -194,10 +241,17 @@ def _seconds(given: Any) -> float:
     return seconds
 
 
-def _time(given: Any) -> datetime | None:
+def _time(given: Any, now: datetime) -> datetime | None:
     """The time that a row gives, UTC where it names no zone; None where it gives none."""
     try:
         at = datetime.fromisoformat(given) if given else None
     except (TypeError, ValueError):
-        raise ValueError(f"at must be an ISO 8601 time, got {given!r}") from None
-    return at.replace(tzinfo=UTC) if at is not None and at.tzinfo is None else at
+        raise ValueError(f"at must be an ISO 8601 time, got {str(given)[:40]!r}") from None
+    if at is None:
+        return None
+    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
+    if at > now + _CLOCKS_DIFFER:
+        raise ValueError(f"at lies in the future: {given}")
+    if at < _EARLIEST:
+        raise ValueError(f"at lies before the year 2000: {given}")
+    return at

@@ -26,6 +26,8 @@ from human_refine.view import Pair, QueueView
 
 #: Seconds between looks at whether a round wrote new texts.
 _LOOK_EVERY_S = 5.0
+#: Texts that lie before one person at a time.
+_MOST_LEASES = 3
 #: Records that the queue stands on.
 _KINDS = ("annotations", "clips", "noise_signals", "embeddings")
 
@@ -131,10 +133,6 @@ class Queue:
         """A text of any round; None where there is none, or where people can't edit its kind."""
         return items_with_ids(self._workspace, [annotation_id]).get(annotation_id)
 
-    def has(self, annotation_id: str) -> bool:
-        """Whether there is such a text."""
-        return bool(self._workspace.records.known("annotations", [annotation_id]))
-
     def clip(self, clip_id: str) -> Clip | None:
         """A clip by its id; None where there is none (any more)."""
         return clips_with_ids(self._workspace, [clip_id]).get(clip_id)
@@ -143,10 +141,18 @@ class Queue:
         """Round, source and text of what was written of an item's clip in its kind before its round, newest first."""
         return list(self._view.index.earlier_texts(item.clip_id, item.kind, item.round))
 
-    def progress(self) -> tuple[int, int]:
-        """How many texts of the round are settled, and how many there are."""
+    def progress(self, refiner: str = "") -> tuple[int, int]:
+        """How many texts of the round are settled, and how many there are.
+
+        With a ``refiner`` gold counts like any other text that only this person sees: the numbers don't give it away.
+        """
         with self._lock:
-            return self._view.num_settled, self._view.num_texts
+            settled, num_texts = self._view.num_settled, self._view.num_texts
+            if refiner:
+                gold = self._view.gold_ids
+                settled += sum(self._view.verdicts.has_settled(i, refiner) for i in gold)
+                num_texts += len(gold)
+            return settled, num_texts
 
     def places(self) -> Iterator[Place]:
         """The whole order, whoever has seen what; made as far as the caller goes."""
@@ -200,6 +206,20 @@ class Queue:
             return None
         unseen = [i for i in self._view.gold_ids if i != without and self._view.is_open(i, refiner)]
         return min(unseen, key=lambda i: content_id("gold", refiner, i), default=None)
+
+    def renew(self, annotation_id: str, refiner: str) -> bool:
+        """Keeps a lease that was this person's last; returns whether it is so now. What was not given is not leased."""
+        if not leases.was_last_of(self._workspace, self._lease_key(annotation_id, refiner), refiner):
+            return False
+        return self.lease(annotation_id, refiner)
+
+    def give(self, annotation_id: str, refiner: str) -> None:
+        """Lays a text before a person again, who holds a few at a time: the others go back."""
+        self.lease(annotation_id, refiner)
+        key = self._lease_key(annotation_id, refiner)
+        others = sorted(leases.keys_of(self._workspace, refiner) - {key})
+        for other in others[_MOST_LEASES - 1 :]:
+            leases.release_lease(self._workspace, other, refiner)
 
     def lease(self, annotation_id: str, refiner: str) -> bool:
         """Takes or renews a lease; returns whether it is this person's now."""

@@ -24,7 +24,7 @@ from flywheel.core.errors import BorderError, MediaError, UserError
 from flywheel.formats.corrections import endings
 from flywheel.store import Workspace
 from human_refine.bodies import LeaseBody, NextBody, SaveBody
-from human_refine.corrections import import_corrections
+from human_refine.corrections import Sender, import_corrections
 from human_refine.effort import effort
 from human_refine.limits import Limits
 from human_refine.media import Proxies, Waveforms
@@ -93,8 +93,13 @@ def _review(request: Request) -> _Review:
 
 
 def _token(request: Request) -> str:
+    return _bearer(request) or request.cookies.get(COOKIE, "")
+
+
+def _bearer(request: Request) -> str:
+    """The token that a script sends itself; empty where the header is another's, as a proxy's, or there is none."""
     kind, _, bearer = request.headers.get("authorization", "").partition(" ")
-    return bearer.strip() if kind.lower() == "bearer" else request.cookies.get(COOKIE, "")
+    return bearer.strip() if kind.lower() == "bearer" else ""
 
 
 def _address(request: Request) -> str:
@@ -121,7 +126,7 @@ SignedIn = Annotated[Person, Depends(signed_in)]
 def acting(request: Request, person: SignedIn, x_csrf_token: Annotated[str, Header()] = "") -> Person:
     """The person, where the change comes from a page of ours or from a script that brings its token itself."""
     wanted = csrf_of(_token(request))
-    if "authorization" not in request.headers and not hmac.compare_digest(x_csrf_token.encode(), wanted.encode()):
+    if not _bearer(request) and not hmac.compare_digest(x_csrf_token.encode(), wanted.encode()):
         raise HTTPException(403, "this page is old or foreign; load it again")
     return person
 
@@ -215,10 +220,8 @@ def take_next(body: NextBody, person: Acting, review: Review) -> dict[str, Any]:
 
 @_routes.post("/api/lease")
 def renew(body: LeaseBody, person: Acting, review: Review) -> dict[str, bool]:
-    """Keep a text that is open in the page; ``yours`` is false where another person has it now."""
-    if not review.service.queue.has(body.annotation_id):
-        raise HTTPException(404, "no such text")
-    return {"yours": review.service.queue.lease(body.annotation_id, person.name)}
+    """Keep a text that is open in the page; ``yours`` is false where it was not given, or another has it now."""
+    return {"yours": review.service.queue.renew(body.annotation_id, person.name)}
 
 
 @_routes.post("/api/corrections")
@@ -259,9 +262,9 @@ def upload(
         # A subtitle file's name may say whose text it is; nothing else of it is used.
         path = Path(folder) / (re.sub(r"[^\w\-]", "", Path(file.filename or "").stem)[:64] + suffix)
         path.write_bytes(file.file.read())
-        report = import_corrections(
-            review.workspace, path, refiner="" if person.role == "lead" else person.name, preview=preview
-        )
+        refiner = "" if person.role == "lead" else person.name
+        sender = Sender(refiner=refiner, now=review.service.now())
+        report = import_corrections(review.workspace, path, sender=sender, preview=preview)
     if not preview:
         for change in report.changes:
             review.service.queue.note(change["annotation_id"], change["verdict"], change["refiner"])

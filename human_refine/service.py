@@ -39,8 +39,8 @@ class ReviewService:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.queue = Queue(workspace)
-        self._saving = threading.Lock()
-        self._last_at = latest_correction_at(workspace) or datetime.min.replace(tzinfo=UTC)
+        self._saving, self._clock = threading.Lock(), threading.Lock()
+        self._last_at = latest_correction_at(workspace, datetime.now(UTC)) or datetime.min.replace(tzinfo=UTC)
 
     def take(self, refiner: str, *, without: str = "") -> dict[str, Any] | None:
         """The next text for this person, with all that the page shows; None where there is none."""
@@ -127,7 +127,7 @@ class ReviewService:
             refiner=refiner,
             reason=content.reason,
             seconds=seconds,
-            at=self._now(),
+            at=self.now(),
             payload=content.payload if is_edit else "",
         )
 
@@ -144,20 +144,21 @@ class ReviewService:
             if verdict == "withdraw" or (item := self.queue.item(annotation_id)) is None:
                 continue
             self._withdraw(item, refiner)
-            self.queue.lease(annotation_id, refiner)
+            self.queue.give(annotation_id, refiner)
             return self.shown(item, refiner)
         return None
 
     def _withdraw(self, item: Item, refiner: str) -> None:
         with self._saving:
+            at = self.now()
             correction = Correction(
-                id=content_id("withdraw", item.annotation_id, refiner, str(self._now())),
+                id=content_id("withdraw", item.annotation_id, refiner, str(at)),
                 annotation_id=item.annotation_id,
                 clip_id=item.clip_id,
                 verdict="withdraw",
                 text="",
                 refiner=refiner,
-                at=self._now(),
+                at=at,
             )
             self.workspace.add_corrections([correction], said_now=[correction.id])
             self.queue.note(item.annotation_id, "withdraw", refiner)
@@ -181,9 +182,12 @@ class ReviewService:
         if item is None:
             raise Gone("no such text")
         corrections = corrections_of(self.workspace, annotation_id)
-        may_see = not self.queue.is_gold(annotation_id) and any(c.refiner == refiner for c in corrections)
-        if not lead and not may_see:
-            raise Conflict("say what you think first", None)
+        if not lead:
+            if not any(c.refiner == refiner for c in corrections):
+                raise Conflict("say what you think first", None)
+            if self.queue.is_gold(annotation_id):
+                # As of any text that one person has seen: whether it is gold can't be told.
+                corrections = [c for c in corrections if c.refiner == refiner]
         current, rows = item.text, []
         for correction in sorted(corrections, key=lambda c: (c.at, c.id)):
             after = {"edit": correction.text, "withdraw": item.text, "reject": ""}.get(correction.verdict, current)
@@ -193,17 +197,19 @@ class ReviewService:
 
     def counts(self, refiner: str) -> dict[str, int]:
         """Progress of the round, and how many corrections this person gave today (UTC) and in all."""
-        settled, num_texts = self.queue.progress()
+        settled, num_texts = self.queue.progress(refiner)
         spoken = spoken_by(self.workspace, refiner, datetime.now(UTC).date().isoformat())
         return {"done": settled, "of": num_texts, "today": spoken.today, "in_all": spoken.in_all}
 
-    def _now(self) -> datetime:
+    def now(self) -> datetime:
         """The time, later than any correction's before.
 
-        A clock that is set back must not put words before their past.
+        A clock that is set back must not put words before their past. What a file once dated in the future does not
+        count.
         """
-        self._last_at = max(datetime.now(UTC), self._last_at + timedelta(microseconds=1))
-        return self._last_at
+        with self._clock:
+            self._last_at = max(datetime.now(UTC), self._last_at + timedelta(microseconds=1))
+            return self._last_at
 
 
 def _clip_fields(clip: Clip) -> dict[str, Any]:

@@ -44,6 +44,10 @@ class Verdicts:
         """Whether this person judged or skipped a text."""
         return refiner in self._seen.get(annotation_id, _NOBODY)
 
+    def has_settled(self, annotation_id: str, refiner: str) -> bool:
+        """Whether this person's verdict of a text stands."""
+        return refiner in self._settled.get(annotation_id, _NOBODY)
+
     def is_seen(self, annotation_id: str) -> bool:
         """Whether anybody judged or skipped a text."""
         return bool(self._seen.get(annotation_id))

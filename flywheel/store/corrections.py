@@ -72,10 +72,11 @@ def known_correction_ids(workspace: Workspace, ids: Iterable[str]) -> set[str]:
     return present
 
 
-def latest_correction_at(workspace: Workspace) -> datetime | None:
-    """The time of the newest correction; None where there is none."""
+def latest_correction_at(workspace: Workspace, until: datetime) -> datetime | None:
+    """The time of the newest correction that is not later than ``until``; None where there is none."""
+    query = sql.select(sql.func.max(db.corrections.c.at)).where(db.corrections.c.at <= until.isoformat())
     with workspace.database.transaction() as connection:
-        at = connection.execute(sql.select(sql.func.max(db.corrections.c.at))).scalar()
+        at = connection.execute(query).scalar()
     return datetime.fromisoformat(at) if at is not None else None
 
 

@@ -29,6 +29,13 @@ def release_lease(workspace: Workspace, key: str, refiner: str) -> None:
         connection.execute(sql.delete(db.leases).where(held))
 
 
+def was_last_of(workspace: Workspace, key: str, refiner: str) -> bool:
+    """Whether a lease is this person's, or was until it ran out and nobody took it since."""
+    query = sql.select(db.leases.c.refiner).where(db.leases.c.annotation_id == key)
+    with workspace.database.transaction() as connection:
+        return connection.execute(query).scalar() == refiner
+
+
 def holder_of(workspace: Workspace, key: str) -> str:
     """Name of the person whose lease runs; empty where none does."""
     query = sql.select(db.leases.c.refiner).where(db.leases.c.annotation_id == key, db.leases.c.until > time.time())

@@ -52,7 +52,7 @@ def test_jsonl(workspace: Workspace, tmp_path: Path) -> None:
         ({"annotation_id": "a3", "verdict": "edit", "text": "y", "seconds": -1}, "seconds must be zero or more"),
         ({"annotation_id": "a3", "verdict": "edit", "text": "y", "seconds": "NaN"}, "seconds must be zero or more"),
         ({"annotation_id": "a3", "verdict": "edit", "text": "y", "at": "yesterday"}, "ISO 8601"),
-        ({"annotation_id": "a3", "verdict": "edit", "text": "a\x00b"}, "NUL"),
+        ({"annotation_id": "a3", "verdict": "edit", "text": "a\x00b"}, "U+0000"),
         ({"annotation_id": "a3", "verdict": "edit", "text": "\ud800"}, "lone surrogate"),
         (good[1], "same as an earlier line"),
         ([1], "must be an object"),

@@ -57,9 +57,9 @@ def test_gold_names_who_does_not_look(half_gold: Workspace, corpus: Path) -> Non
     assert on_gold, "gold was shown"
     keys = {frozenset(i) for i in seen}
     assert len(keys) == 1, "nothing that the page gets says which is gold"
-    assert before["of"] == half_gold.annotations(round=1, kind="caption").height - len(gold), (
-        "gold is not counted as work"
-    )
+    assert before["of"] == half_gold.annotations(round=1, kind="caption").height, "the counts don't tell of gold"
+    after = lazy.http.get("/api/progress").json()
+    assert after["done"] == after["of"] == before["of"]
     for items in (seen, also):
         ids = [i["annotation_id"] for i in items]
         assert len(ids) == len(set(ids)), "nobody judges the same twice"
@@ -100,8 +100,8 @@ def test_two_people_judge_the_same_gold_alone(half_gold: Workspace) -> None:
     one, two = next(who for who in by_text.values() if len(who) > 1)[:2]
     assert one.say(first[one.name], "edit", "Mine.").status_code == 200
     assert two.say(first[two.name], "edit", "Other.").status_code == 200, "the other's word is no conflict"
-    other = two.http.get(f"/api/history/{first[two.name]['annotation_id']}")
-    assert other.status_code == 409, "nor is it shown"
+    other = two.http.get(f"/api/history/{first[two.name]['annotation_id']}").json()["history"]
+    assert [(row["refiner"], row["text"]) for row in other] == [(two.name, "Other.")], "nor is it shown"
     again = two.http.post("/api/undo").json()["item"]
     assert again["annotation_id"] == first[two.name]["annotation_id"]
 
@@ -154,3 +154,22 @@ def test_gold_from_a_file(workspace: Workspace, tmp_path: Path) -> None:  # noqa
     write({"annotation_id": train["id"], "verdict": "reject", "reason": "no longer"})
     assert import_gold(workspace, file, "boss").added == 1
     assert gold_texts(workspace) == {}
+
+
+@pytest.mark.slow
+def test_whether_a_text_is_gold_cant_be_told(half_gold: Workspace) -> None:
+    """What the page answers before and after saving is the same for gold and for all else, but for the texts."""
+    person, gold = Refiner(create_app(half_gold), half_gold, "curious"), gold_texts(half_gold)
+    answers: dict[bool, list[object]] = {True: [], False: []}
+    while (item := person.next()) is not None:
+        name = item["annotation_id"]
+        before = person.http.get("/api/progress").json()
+        said = [person.http.get(f"/api/history/{name}"), person.http.post("/api/lease", json={"annotation_id": name})]
+        said += [person.say(item, "edit", "What is seen."), person.http.get(f"/api/history/{name}")]
+        said += [person.http.post("/api/undo"), person.say({**item, "base": ""}, "accept")]
+        after = person.http.get("/api/progress").json()
+        statuses = [answer.status_code for answer in said]
+        rows = [row["refiner"] for row in said[3].json()["history"]]
+        answers[item["clip_id"] in gold].append((statuses, rows, {key: after[key] - before[key] for key in before}))
+    assert answers[True]
+    assert all(answer == answers[False][0] for answer in answers[True] + answers[False])

@@ -7,7 +7,9 @@ import json
 import re
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,7 @@ from flywheel.ingest import ingest
 from flywheel.rounds import RoundContext
 from flywheel.rounds.stages.review import num_corrections
 from flywheel.rounds.texts import CurrentTexts
-from flywheel.store import Workspace
+from flywheel.store import Workspace, leases
 from flywheel.store.database import sqlite_url
 from human_refine.people import invite
 from human_refine.server import COOKIE, create_app
@@ -60,6 +62,18 @@ class Refiner:
             **more,
         }
         return self.http.post("/api/corrections", json=body)
+
+
+def _upload(person: Refiner, rows: list[dict[str, str]]):  # type: ignore[no-untyped-def]
+    content = "\n".join(map(json.dumps, rows)).encode()
+    return person.http.post("/api/corrections/import", files={"file": ("a.jsonl", content)})
+
+
+def _times(workspace: Workspace) -> list[datetime]:
+    with workspace.database.transaction() as connection:
+        return [
+            datetime.fromisoformat(at) for at in connection.execute(sql.text("SELECT at FROM corrections")).scalars()
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -330,7 +344,7 @@ def test_no_word_is_taken_by_a_database_that_was_moved(ann: Refiner, workspace: 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("a\x00b", "NUL"),
+        ("a\x00b", r"U\+0000"),
         ("x" * 201, "201 characters, at most 200"),
         ("  ", "this one is empty"),
         ("a\u202egnp.b", "U\\+202E"),
@@ -442,6 +456,98 @@ def test_what_comes_from_files_while_the_page_is_served(
         seen.add(item["annotation_id"])
         ann.say(item, "accept")
     assert seen == set(left)
+
+
+def test_only_what_was_given_is_leased(ann: Refiner, bob: Refiner, workspace: Workspace) -> None:
+    for annotation_id in workspace.annotations(round=1, kind="caption")["id"]:
+        answer = bob.http.post("/api/lease", json={"annotation_id": annotation_id})
+        assert answer.json() == {"yours": False}, "it was not given"
+    item = ann.next()
+    assert ann.http.post("/api/lease", json={"annotation_id": item["annotation_id"]}).json() == {"yours": True}
+    with workspace.database.transaction() as connection:
+        connection.execute(sql.text("UPDATE leases SET until = 1"))
+    assert ann.http.post("/api/lease", json={"annotation_id": item["annotation_id"]}).json() == {"yours": True}, (
+        "a page that slept has its text back where nobody took it"
+    )
+    for _ in range(5):
+        assert ann.say(ann.next(), "accept").status_code == 200
+    for _ in range(5):
+        ann.http.post("/api/undo")
+        ann.next(without=item["annotation_id"])
+    assert len(leases.keys_of(workspace, "ann")) <= 4, "what was given does not pile up"
+
+
+def test_a_refiners_file_is_dated_by_the_server(ann: Refiner, workspace: Workspace, app: object) -> None:
+    ids = sorted(workspace.annotations(round=1, kind="caption")["id"])
+    times = ["9999-12-31T23:59:59.999999+00:00", "2099-01-01", "0001-01-01T00:00:00+14:00", "2001-01-01"]
+    rows = [{"annotation_id": i, "verdict": "accept", "at": at} for i, at in zip(ids, times, strict=False)]
+    assert _upload(ann, rows).json()["added"] == 4
+    now = datetime.now(UTC)
+    assert all(now - timedelta(minutes=1) < at <= now for at in _times(workspace))
+    boss = Refiner(app, workspace, "boss", role="lead")
+    answer = _upload(boss, rows).json()
+    assert (answer["added"], answer["num_refused"]) == (1, 3)
+    assert ["in the future" in line for line in answer["refused"]] == [True, True, False]
+    assert "before the year 2000" in answer["refused"][2]
+
+
+def test_rows_dated_in_the_future_before_break_no_saving(workspace: Workspace) -> None:
+    first = Refiner(create_app(workspace), workspace, "ann")
+    assert first.say(first.next(), "accept").status_code == 200
+    with workspace.database.transaction() as connection:
+        connection.execute(sql.text("UPDATE corrections SET at = '9999-12-31T23:59:59.999999+00:00'"))
+    again = Refiner(create_app(workspace), workspace, "bob")
+    assert again.say(again.next(), "accept").status_code == 200
+    assert min(_times(workspace)) <= datetime.now(UTC), "what is said now is dated now"
+
+
+def test_a_file_corrects_only_what_the_page_offers(ann: Refiner, workspace: Workspace, app: object) -> None:
+    given = workspace.annotations(round=0)["id"][0]
+    clip_id = workspace.clips("test")["id"][0]
+    hidden = [
+        Annotation(
+            id=f"hidden{purpose}{clip}",
+            round=1,
+            kind="caption",
+            clip_id=clip,
+            generation_id="",
+            source="model",
+            text="A bell.",
+            mean_logprob=0.0,
+            purpose=purpose,
+        )
+        for purpose, clip in (("measure", clip_id), ("learn", clip_id), ("measure", workspace.clips("train")["id"][0]))
+    ]
+    with workspace.lock():
+        workspace.add_annotations(hidden, round=1)
+    names = [given, *(annotation.id for annotation in hidden)]
+    rows = [{"annotation_id": name, "verdict": "edit", "text": "Mine."} for name in names]
+    for person in (ann, Refiner(app, workspace, "boss", role="lead")):
+        refused = _upload(person, rows).json()["refused"]
+        assert len(refused) == len(rows)
+        assert all("none that the page offers" in line for line in refused)
+
+
+def test_a_foreign_authorization_header_is_no_pass(ann: Refiner) -> None:
+    """A proxy's own header says nothing of where a request came from; our token in it does."""
+    foreign = {"X-CSRF-Token": "", "Origin": "http://evil.example"}
+    for header in ("Basic YTpi", "Bearer", "Bearer ", "Negotiate x"):
+        for path in ("/api/next", "/api/undo"):
+            answer = ann.http.post(path, json={}, headers={**foreign, "Authorization": header})
+            assert answer.status_code == 403, (path, header)
+    token = {"X-CSRF-Token": "", "Authorization": f"Bearer {ann.token}"}
+    assert ann.http.post("/api/next", json={}, headers=token).status_code == 200
+    ann.http.cookies.clear()
+    assert ann.http.post("/api/next", json={}, headers=token).status_code == 200
+
+
+@pytest.mark.parametrize("suffix", ["srt", "vtt", "csv", "jsonl", "json"])
+def test_no_upload_holds_up_the_others(ann: Refiner, suffix: str) -> None:
+    began = time.process_time()
+    for part in ("1", "<", " ", ":"):
+        file = {"file": (f"a.{suffix}", ("00:00.0 --> 00:01.0\n" + part * 500_000).encode())}
+        assert ann.http.post("/api/corrections/import", files=file).status_code < 500
+    assert time.process_time() - began < 1.5
 
 
 def test_wrong_tokens_are_limited(app: object, workspace: Workspace) -> None:
