@@ -106,7 +106,7 @@ class AskResult:
     ``written``: annotations written now; ``generated`` and ``reused``: generations made now and found from before;
     ``rejected``: clips; ``unhealthy``: texts by kind of fault (each try counts). Tokens and seconds are the engine's;
     ``busy_share`` is the share of the pass in which the engine waited neither for inputs nor for the store; ``money``
-    is by the model's prices.
+    is by the model's prices. ``proof`` is the adapter's (:class:`annotators.proof.Proof`), where it has one.
     """
 
     written: int = 0
@@ -122,7 +122,7 @@ class AskResult:
     cache_hits: int = 0
     busy_share: float = 1.0
     money: float = 0.0
-    proof: dict[str, float] | None = None
+    proof: dict[str, Any] | None = None
 
 
 def ask(
@@ -280,21 +280,14 @@ class _Pass:
                     job.outcome[key] = str(judged) if isinstance(judged, Unhealthy) else (stored[key], judged)
         self._counts["reused"] += sum(job.done() for job in jobs)
 
-    def _canary_requests(self, jobs: Sequence[_Job]) -> list[Request]:
-        from annotators.proof import NUM_CANARIES
-
-        requests: list[Request] = []
+    def _canary_requests(self, jobs: Sequence[_Job]) -> Iterator[Request]:
+        """What the proof may ask; decoded one by one as it takes them."""
         for job in jobs:
             if job.done():
                 continue
-            try:
-                clip = job.task.media() if job.task.media is not None else None
-            except MediaError:
-                continue  # Its row will say so.
-            requests.append(Request(key=f"canary-{job.task.clip_id}", clip=clip, prompt=job.task.prompt))
-            if len(requests) == NUM_CANARIES:
-                break
-        return requests
+            clip = self._load([job.task])[job.task.clip_id]
+            if not isinstance(clip, MediaError):  # Else its row will say so.
+                yield Request(key=f"canary-{job.task.clip_id}", clip=clip, prompt=job.task.prompt)
 
     def _try(
         self,

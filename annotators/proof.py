@@ -1,130 +1,182 @@
 """Proof that the adapter which is to write did write: before a row is kept, what the engine says of canary prompts is
-compared with what transformers and PEFT say, with and without the adapter."""
+compared with what transformers and PEFT say, with and without the adapter.
+
+How far right programs are from each other is measured, not assumed: the engine against itself, transformers against
+itself, and what other rounding changes. All values are mean absolute differences of log-probs in nats.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
-import torch
-
-from annotators.interface import Engine, Request, Sampling
+from annotators.canaries import (
+    NUM_CANARIES,
+    NUM_TOKENS,
+    SEEN,
+    Canary,
+    batch_noise,
+    effect_of,
+    mean_difference,
+    rounding_noise,
+)
+from annotators.interface import Engine, Result, Sampling
 from flywheel.core.errors import ProofFailed
-from flywheel.models.inputs import InputBuilder
-from flywheel.models.load import Vlm
 
-#: Clips and tokens of each that are compared.
-NUM_CANARIES, _TOKENS = 4, 24
-#: Mean absolute difference of log-probs (nats) that two engines may have.
-TOLERANCE = {"fp32": 1e-3, "bf16": 0.05}
-#: The engine must be so many times nearer to the adapter than to the base.
+#: An engine that is further from the adapter than so many times the noise does not apply it.
+_NEAR = 3.0
+#: A token that is likelier than the next best by so many times the noise is no matter of chance.
+_FIRM = 25.0
+#: Share of canaries that may go another way at such a token.
+_MOST_ASTRAY = 0.25
+#: Fewer compared tokens prove nothing.
+_LEAST_TOKENS = 8
+#: An engine that is so many times nearer to the adapter than to the base is asked more before it is refuted.
 _NEARER = 3.0
-#: Share of the reference's tokens that the engine must write alike; what follows another token can't be compared.
-_LEAST_COMPARED = 0.5
 
 
-@dataclass(frozen=True, kw_only=True)
-class Canary:
-    """What transformers writes for a request with the adapter,
-    and the log-probs (nats) of these tokens with it and without."""
+class Verdict(StrEnum):
+    """What a proof found.
 
-    request: Request
-    token_ids: tuple[int, ...]
-    adapted: tuple[float, ...]
-    base: tuple[float, ...]
+    ``PROVEN``: the engine writes what the adapter writes. ``REFUTED``: it writes something else. ``UNSEEN``: the
+    adapter changes nothing that could be told from noise.
+    """
+
+    PROVEN = "proven"
+    REFUTED = "refuted"
+    UNSEEN = "unseen"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """Mean absolute differences of log-probs (nats): engine to adapter, engine to base, adapter to base;
-    over ``tokens``."""
+    """What was compared, and what came of it.
 
+    ``to_adapter`` and ``to_base``: engine to transformers with the adapter and without, over ``tokens`` (None where the
+    engine was not asked). ``adapter_to_base``: the adapter's effect on all tokens of the canaries. ``noise``: the
+    largest of ``engine_noise``, ``batch_noise`` and ``rounding_noise``. ``tolerance``: the most that ``to_adapter`` may
+    be. ``astray``: canaries of which the engine plainly writes another text. ``wrote``: adapter, merged or base.
+    """
+
+    verdict: Verdict
+    wrote: str = "adapter"
     canaries: int
     tokens: int
-    to_adapter: float
-    to_base: float
+    to_adapter: float | None
+    to_base: float | None
     adapter_to_base: float
     tolerance: float
+    noise: float
+    engine_noise: float
+    batch_noise: float
+    rounding_noise: float
+    astray: int = 0
 
-
-def canaries(vlm: Vlm, builder: InputBuilder, requests: Sequence[Request], engine: Engine) -> list[Canary]:
-    """``vlm`` is the model with the adapter on it (PEFT), ``engine`` transformers' on the same."""
-    out = []
-    by_key = {r.key: r for r in requests}
-    for result in engine.generate(requests, Sampling(max_new_tokens=_TOKENS)):
-        request = by_key[result.key]
-        if result.finish == "error":
-            raise ProofFailed(f"{request.key}: {result.text}")
-        with vlm.model.disable_adapter():
-            base = _logprobs(vlm, builder, request, result.token_ids)
-        # Scored, as the base is: then the two differ by the adapter and by nothing else.
-        out.append(
-            Canary(
-                request=request,
-                token_ids=result.token_ids,
-                adapted=_logprobs(vlm, builder, request, result.token_ids),
-                base=base,
-            )
+    def __str__(self) -> str:
+        if self.verdict is Verdict.UNSEEN:
+            effect = f"{self.adapter_to_base:.2g} nats on {self.canaries} canaries, noise {self.noise:.1e}"
+            return f"the adapter changes nothing that could be seen ({effect})"
+        found = "log-probs not comparable"
+        if self.to_adapter is not None and self.to_base is not None:
+            found = f"log-probs {self.to_adapter:.2g} nats from the adapter's and {self.to_base:.2g} from the base's"
+        if self.verdict is Verdict.PROVEN:
+            return f"adapter proven on {self.tokens} tokens: {found} (noise {self.noise:.1e})"
+        return (
+            f"the engine does not write what the adapter writes: {self.astray} of {self.canaries} canaries are other "
+            f"texts, {found} on {self.tokens} tokens alike (at most {self.tolerance:.2g}). No text was kept. "
+            "If the engine computes coarser than transformers (quantised weights or cache), set models.main.tolerance."
         )
-    return out
 
 
-def prove(engine: Engine, known: Sequence[Canary], tolerance: float) -> Proof:
-    """Let the engine write the canaries, and compare. Raises ProofFailed where its text is not the adapter's."""
-    said = {r.key: r for r in engine.generate([c.request for c in known], Sampling(max_new_tokens=_TOKENS))}
+def unseen(known: Sequence[Canary], tolerance: float | None = None) -> Proof | None:
+    """The proof's end where transformers itself sees nothing of the adapter; None where an engine is to be asked."""
+    first = known[:NUM_CANARIES]
+    found = _judged([(canary, None) for canary in first], 0.0, tolerance)
+    return found if found.verdict is Verdict.UNSEEN and found.adapter_to_base <= SEEN * found.noise else None
+
+
+def prove(engine: Engine, known: Sequence[Canary], tolerance: float | None = None) -> Proof:
+    """Let the engine write the canaries, and compare; more of them until there is a verdict.
+
+    ``tolerance`` (nats) stands for the measured noise: it is the most that an engine may be from the adapter. Raises
+    ProofFailed where the engine answers none of the canaries.
+    """
+    told: list[tuple[Canary, Result]] = []
+    same: list[tuple[float, float]] = []
+    problem = ""
+    for some in _lots(known):
+        first = _asked(engine, some)
+        # The same once more among other requests: what an engine says may hang on what it is batched with.
+        second = _asked(engine, some[::-2])
+        for canary in some:
+            result = first[canary.request.key]
+            if result.finish == "error":
+                problem = f"{canary.request.key}: {result.text}"
+                continue
+            told.append((canary, result))
+            if canary.request.key in second:
+                same += _alike(result, second[canary.request.key])
+        if told:
+            found = _judged(told, mean_difference([a for a, _ in same], [b for _, b in same]), tolerance)
+            if found.verdict is Verdict.PROVEN or (found.verdict is Verdict.REFUTED and not _doubtful(found)):
+                return found
+    if not told:
+        raise ProofFailed(f"the engine answers none of {len(known)} canaries ({problem}). No text was kept.")
+    return found
+
+
+def _lots(known: Sequence[Canary]) -> Iterator[Sequence[Canary]]:
+    for start in range(0, len(known), NUM_CANARIES):
+        yield known[start : start + NUM_CANARIES]
+
+
+def _asked(engine: Engine, some: Sequence[Canary]) -> dict[str, Result]:
+    return {r.key: r for r in engine.generate([c.request for c in some], Sampling(max_new_tokens=NUM_TOKENS))}
+
+
+def _alike(a: Result, b: Result) -> list[tuple[float, float]]:
+    """Log-probs of both up to their first different token."""
+    count = _shared(a.token_ids, b.token_ids)
+    return list(zip(a.logprobs[:count], b.logprobs[:count], strict=True))
+
+
+def _shared(a: Sequence[int], b: Sequence[int]) -> int:
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def _doubtful(found: Proof) -> bool:
+    """Whether a refuted engine is near enough to the adapter that more canaries may say otherwise."""
+    return found.to_adapter is not None and found.to_base is not None and found.to_adapter * _NEARER < found.to_base
+
+
+def _judged(told: Sequence[tuple[Canary, Result | None]], engine_noise: float, tolerance: float | None) -> Proof:
+    known = [canary for canary, _ in told]
+    batch, rounding = batch_noise(known), rounding_noise(known)
+    noise = max(engine_noise, batch, rounding) if tolerance is None else tolerance / _NEAR
     rows: list[tuple[float, float, float]] = []
-    for canary in known:
-        result = said[canary.request.key]
-        for token, own, other, adapted, base in zip(
-            canary.token_ids, result.token_ids, result.logprobs, canary.adapted, canary.base, strict=False
-        ):
-            if token != own:
-                break
-            rows.append((other, adapted, base))
-    expected = sum(len(c.token_ids) for c in known)
-    values = torch.tensor(rows, dtype=torch.float64).reshape(-1, 3)
-    adapter_to_base = _mean_difference([a for c in known for a in c.adapted], [b for c in known for b in c.base])
-    if adapter_to_base <= _NEARER * tolerance:
-        raise ProofFailed(
-            f"the adapter changes the canaries' log-probs by {adapter_to_base:.2g} nats only: "
-            f"whether it or the base writes can't be told (needed: more than {_NEARER * tolerance:.2g})."
-        )
-    to_adapter = float((values[:, 0] - values[:, 1]).abs().mean()) if len(rows) else float("inf")
-    to_base = float((values[:, 0] - values[:, 2]).abs().mean()) if len(rows) else 0.0
-    if len(rows) < _LEAST_COMPARED * expected or to_adapter > tolerance or to_adapter * _NEARER > to_base:
-        raise ProofFailed(
-            f"the engine does not write what the adapter writes: {len(rows)} of {expected} canary tokens alike, "
-            f"log-probs {to_adapter:.2g} nats from the adapter's and {to_base:.2g} from the base's "
-            f"(tolerance {tolerance:.2g}). No text was kept."
-        )
+    astray = 0
+    for canary, result in told:
+        if result is None:
+            continue
+        count = _shared(canary.token_ids, result.token_ids)
+        rows += zip(result.logprobs[:count], canary.adapted[:count], canary.base[:count], strict=True)
+        astray += count < len(canary.token_ids) and canary.margins[count] > _FIRM * noise
+    own, adapted, base = ([row[i] for row in rows] for i in range(3))
+    to_adapter, effect = mean_difference(own, adapted), mean_difference(adapted, base)
+    # Written so that what is no number is refuted.
+    near = to_adapter <= _NEAR * noise and astray <= _MOST_ASTRAY * len(told)
+    proven = effect > SEEN * noise and len(rows) >= _LEAST_TOKENS
     return Proof(
-        canaries=len(known),
+        verdict=Verdict.REFUTED if not near else Verdict.PROVEN if proven else Verdict.UNSEEN,
+        canaries=len(told),
         tokens=len(rows),
-        to_adapter=to_adapter,
-        to_base=to_base,
-        adapter_to_base=adapter_to_base,
-        tolerance=tolerance,
+        to_adapter=to_adapter if rows else None,
+        to_base=mean_difference(own, base) if rows else None,
+        adapter_to_base=effect_of(known),
+        tolerance=_NEAR * noise,
+        noise=noise,
+        engine_noise=engine_noise,
+        batch_noise=batch,
+        rounding_noise=rounding,
+        astray=astray,
     )
-
-
-def _mean_difference(a: Sequence[float], b: Sequence[float]) -> float:
-    return float((torch.tensor(a, dtype=torch.float64) - torch.tensor(b, dtype=torch.float64)).abs().mean())
-
-
-def _logprobs(vlm: Vlm, builder: InputBuilder, request: Request, token_ids: Sequence[int]) -> tuple[float, ...]:
-    """Log-probs (nats) of given tokens after a request's prompt."""
-    batch = builder.build([request.clip], [request.prompt])
-    tokens = torch.tensor([list(token_ids)])
-    for name, fill in (
-        ("input_ids", tokens),
-        ("attention_mask", torch.ones_like(tokens)),
-        ("mm_token_type_ids", torch.zeros_like(tokens)),
-    ):
-        if name in batch:
-            batch[name] = torch.cat([batch[name], fill.to(batch[name].dtype)], dim=1)
-    with torch.inference_mode():
-        logits = vlm.model(**{name: value.to(vlm.device) for name, value in batch.items()}).logits[
-            0, -len(token_ids) - 1 : -1
-        ]
-    picked = logits.float().log_softmax(-1).gather(1, tokens[0, :, None].to(logits.device))[:, 0]
-    return tuple(picked.tolist())

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from annotators.engines import builder_of, takes_a_model
-from annotators.interface import Engine, Request
+from annotators.interface import Engine, Request, Result, Sampling, failed
 from flywheel.core.config import MAIN, Model
-from flywheel.core.errors import UserError
+from flywheel.core.errors import ProofFailed, UserError
 from flywheel.core.progress import say
 from flywheel.models.load import NO_INPUT, chosen_precision, folder_digest, load_processor
 from flywheel.models.loader import Loader
+from flywheel.models.merged import is_made_of
 
 if TYPE_CHECKING:
-    from annotators.proof import Canary, Proof
+    from annotators.canaries import Canary
+    from annotators.proof import Proof
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,20 @@ class AskedModel:
         return folder_digest(self.folder), folder_digest(self.adapter) if self.adapter is not None else ""
 
 
+class _Unproven:
+    """Stands for an engine where none of the requests could be read: what is readable after all must wait its turn."""
+
+    def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Result]:
+        for request in requests:
+            yield failed(request, "no clip beside it could be read, so the adapter could not be proven")
+
+    def parts(self) -> list[_Unproven]:
+        return [self]
+
+    def close(self) -> None:
+        pass
+
+
 class Writer:
     """A model behind its engine.
 
@@ -60,6 +76,8 @@ class Writer:
         self.proof: Proof | None = None
         self._loader, self._batch_size = loader, batch_size
         self._engine: Engine | None = None
+        #: The adapter is left out: it changes nothing.
+        self._plain = False
 
     def __enter__(self) -> Writer:
         return self
@@ -80,29 +98,55 @@ class Writer:
         if takes_a_model(self.model.settings.engine):
             self._check_inputs()
 
-    def engine(self, canary_requests: Callable[[], Sequence[Request]]) -> Engine:
-        """The engine, started at the first call and, where it has an adapter, proven on these requests.
+    def engine(self, canary_requests: Callable[[], Iterable[Request]]) -> Engine:
+        """The engine, started at the first call and, where it has an adapter, proven on some of these requests.
 
-        Raises ProofFailed where its adapter can't be proven to write, UserError for a model that can't take the inputs.
+        Where the adapter changes nothing that could be seen, merged weights that are known by their digest write, or
+        the base does; ``proof`` says so. Raises ProofFailed where the engine writes something else than the adapter,
+        UserError for a model that can't take the inputs.
         """
         if self._engine is None:
             if takes_a_model(self.model.settings.engine):
                 self._engine = self._started(canary_requests)
             else:
                 self._engine = self._built()
-        return self._engine
+        return self._engine if self._engine is not None else _Unproven()
 
-    def _started(self, canary_requests: Callable[[], Sequence[Request]]) -> Engine:
+    def _started(self, canary_requests: Callable[[], Iterable[Request]]) -> Engine | None:
+        """The engine; None where no canary can be read."""
         self._check_inputs()
-        canaries = self._canaries(canary_requests) if self.model.adapter is not None else []
-        engine = self._built()
-        if canaries:
+        if self.model.adapter is None:
+            return self._built()
+        from annotators import proof
+
+        tolerance = self.model.settings.tolerance
+        canaries = self._canaries(canary_requests)
+        if not canaries:
+            return None
+        found = proof.unseen(canaries, tolerance)
+        if found is None:
+            engine = self._built()
             try:
-                self.proof = self._proven(engine, canaries)
+                found = self._proven(engine, canaries)
             except BaseException:
                 engine.close()
                 raise
-        return engine
+            if found.verdict is proof.Verdict.PROVEN:
+                self.proof = replace(found, wrote=self.model.settings.serve)
+                say(str(found))
+                return engine
+            engine.close()
+        return self._without_adapter(found)
+
+    def _without_adapter(self, found: Proof) -> Engine:
+        """An engine on weights that need no proof."""
+        model = self.model
+        merged = model.settings.serve == "merged" and is_made_of(model.merged, model.folder, model.adapter)
+        self.proof = replace(found, wrote="merged" if merged else "base")
+        what = "the merged weights write, known by their digest" if merged else "the base writes without it"
+        say(f"{model.name}: {found}: {what}.")
+        self._plain = not merged
+        return self._built()
 
     def _check_inputs(self) -> None:
         try:
@@ -112,28 +156,28 @@ class Writer:
                 raise UserError(f"{self.model.inputs_from}: {error}") from error
             raise
 
-    def _canaries(self, canary_requests: Callable[[], Sequence[Request]]) -> list[Canary]:
-        """Texts that transformers and PEFT write with the adapter, with their log-probs with and without it."""
-        from annotators import proof
+    def _canaries(self, canary_requests: Callable[[], Iterable[Request]]) -> list[Canary]:
+        """Texts that transformers and PEFT write with the adapter, with their log-probs with it and without."""
+        from annotators.canaries import canaries
 
         model = self.model
         vlm = self._loader.load(model.folder, model.adapter, precision=model.settings.precision, inputs=model.inputs)
         builder = self._loader.builder(vlm.processor, model.role)
         own = builder_of("transformers")(vlm=vlm, builder=builder, batch_size=self._batch_size)
-        return proof.canaries(vlm, builder, canary_requests(), own)
+        return canaries(vlm, builder, canary_requests(), own)
 
     def _proven(self, engine: Engine, canaries: Sequence[Canary]) -> Proof:
+        """The least good of the proofs of all parts. Raises ProofFailed where one is refuted."""
         from annotators import proof
 
-        settings = self.model.settings
-        tolerance = settings.tolerance or proof.TOLERANCE[chosen_precision(settings.precision)]
+        found = [proof.prove(part, canaries, self.model.settings.tolerance) for part in engine.parts()]
+        for verdict in (proof.Verdict.REFUTED, proof.Verdict.UNSEEN):
+            if worst := next((p for p in found if p.verdict is verdict), None):
+                if verdict is proof.Verdict.REFUTED:
+                    raise ProofFailed(str(worst))
+                return worst
         # The worst of them is what goes on record.
-        worst = max((proof.prove(part, canaries, tolerance) for part in engine.parts()), key=lambda p: p.to_adapter)
-        say(
-            f"adapter proven on {worst.tokens} tokens: {worst.to_adapter:.1e} nats from it, "
-            f"{worst.to_base:.2g} from the base"
-        )
-        return worst
+        return max(found, key=lambda p: p.to_adapter or 0.0)
 
     def _built(self) -> Engine:
         """The engine by its name, with those arguments of ours that it takes."""
@@ -189,6 +233,8 @@ class Writer:
     def _served(self) -> tuple[Path, Path | None]:
         """The folders that the engine is given: weights and adapter, or the merged weights alone."""
         model = self.model
+        if self._plain:
+            return model.folder, None
         if model.settings.serve == "adapter" or model.adapter is None:
             return model.folder, model.adapter
         if model.merged is None or not model.merged.is_dir():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -56,6 +56,22 @@ class ScheduleStatus:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnseenAdapter:
+    """A stage whose adapter changed nothing that its proof could see, and which weights wrote instead (nats)."""
+
+    round: int
+    stage: str
+    effect: float
+    noise: float
+    wrote: str
+
+    def __str__(self) -> str:
+        wrote = "merged weights" if self.wrote == "merged" else "the base"
+        nats = f"{self.effect:.2g} nats, noise {self.noise:.1e}"
+        return f"round {self.round}, {self.stage}: adapter changes nothing that could be seen ({nats}); {wrote} wrote"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Status:
     """Where a workspace stands. ``champion`` is a round, 0 is the base; ``clips`` counts by split."""
 
@@ -73,11 +89,14 @@ class Status:
     reject_reasons: Sequence[RejectReason]
     #: What can't be read; then clips are not told apart, and rejects not counted.
     damage: str = ""
+    unseen_adapters: Sequence[UnseenAdapter] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain values; ``champion`` is ``{"round"}``."""
         reasons = [asdict(reason) for reason in self.reject_reasons]
-        return {**asdict(self), "champion": {"round": self.champion}, "reject_reasons": reasons}
+        unseen = [asdict(adapter) for adapter in self.unseen_adapters]
+        lists = {"reject_reasons": reasons, "unseen_adapters": unseen}
+        return {**asdict(self), "champion": {"round": self.champion}, **lists}
 
     def __str__(self) -> str:
         champion = "the base model" if self.champion == 0 else f"round {self.champion}"
@@ -88,6 +107,7 @@ class Status:
             f"annotations: {self.annotations}, generations: {self.generations}, corrections: {self.corrections}",
             f"open rejects: {self.open_rejects}",
         ]
+        lines += [str(adapter) for adapter in self.unseen_adapters]
         if plan := self.schedule:
             lines.append(f"schedule '{plan.cron}': {plan.phase}{_in_brackets(plan.message)}, next {plan.next}")
         lines += [f"  {r.rows} x {r.stage}: {r.reason}" for r in self.reject_reasons[:_MOST_REASONS]]
@@ -124,6 +144,7 @@ def status_of(workspace: Workspace) -> Status:
         open_rejects=0 if rejects is None else rejects.height,
         reject_reasons=tuple(RejectReason(stage=s, reason=r, rows=n) for s, r, n in reasons),
         damage="; ".join(dict.fromkeys(damage)),
+        unseen_adapters=tuple(_unseen_adapters(workspace, round)),
     )
 
 
@@ -136,6 +157,21 @@ def _readable(read: Callable[[], pl.DataFrame], damage: list[str]) -> pl.DataFra
             raise
         damage.append(str(error))
         return None
+
+
+def _unseen_adapters(workspace: Workspace, round: int) -> Iterator[UnseenAdapter]:
+    """Of the round that runs and the one before it."""
+    for number in range(max(0, round - 1), round + 1):
+        for stage in ("annotate", "evaluate"):
+            proof = workspace.stage(number, stage)[1].get("proof") or {}
+            if proof.get("verdict") == "unseen":
+                yield UnseenAdapter(
+                    round=number,
+                    stage=stage,
+                    effect=proof["adapter_to_base"],
+                    noise=proof["noise"],
+                    wrote=proof["wrote"],
+                )
 
 
 def _schedule_of(workspace: Workspace) -> ScheduleStatus | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from flywheel.core.config import Finetune, Loss, Pretrain
 from flywheel.core.types import MetricSink
 from flywheel.models.inputs import InputBuilder
 from flywheel.models.load import Vlm, chosen_precision
+from flywheel.models.merged import note_origin
 from noise_control import losses
 from trainers.data import TrainingSet
 from trainers.examples import ExampleTable
@@ -98,7 +100,8 @@ def finetune(
     _save_whole(out, model.save_pretrained)
     if plan.merge:
         merged = model.merge_and_unload()
-        _save_whole(out.with_name("merged"), merged.save_pretrained, vlm.processor.save_pretrained)
+        note = partial(note_origin, model=vlm.digest, adapter=out)
+        _save_whole(out.with_name("merged"), merged.save_pretrained, vlm.processor.save_pretrained, note)
     return result
 
 

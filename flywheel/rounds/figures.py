@@ -282,5 +282,13 @@ def with_bounds(name: str, value: float | Estimate) -> dict[str, float]:
     return {name: float(value)} if value == value else {}
 
 
+def proof_figures(proof: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of an adapter's proof, and whether the adapter was seen to write; empty without a proof."""
+    numbers = {name: float(value) for name, value in proof.items() if isinstance(value, int | float)}
+    if "verdict" in proof:
+        numbers["seen"] = float(proof["verdict"] == "proven")
+    return {f"adapter_proof/{name}": value for name, value in numbers.items()}
+
+
 def _exactly(value: float, count: int) -> Estimate:
     return Estimate(value=value, low=value, high=value, n=count)

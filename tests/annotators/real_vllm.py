@@ -15,9 +15,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from annotators import Engine, Result, Sampling, build
-from annotators.proof import Canary, canaries, prove
-from flywheel.core.errors import ProofFailed, UserError
+from annotators import Result, Sampling, build
+from annotators.canaries import canaries
+from annotators.proof import prove
+from flywheel.core.errors import UserError
 from flywheel.kinds import read
 from flywheel.models.inputs import InputBuilder
 from flywheel.models.load import load_vlm
@@ -74,13 +75,6 @@ def same(own: list[Result], served: list[Result]) -> tuple[float, float]:
     return len(alike) / len(own), far
 
 
-def verdict(engine: Engine, known: list[Canary]) -> dict[str, Any]:
-    try:
-        return asdict(prove(engine, known, 1e-3))
-    except ProofFailed as error:
-        return {"refused": str(error)}
-
-
 def main(folder: Path) -> None:
     asked, greedy = requests(64), Sampling(max_new_tokens=40)
     out: dict[str, Any] = {}
@@ -96,7 +90,7 @@ def main(folder: Path) -> None:
         "vllm", model=bundled_model(), adapter=folder / "new", builder=builder, name="round-2", options=OPTIONS
     )
     out["adapter"] = same(own["new"], list(served.generate(asked, greedy)))
-    out["proof"] = verdict(served, known["new"])
+    out["proof"] = asdict(prove(served, known["new"]))
     warm = Sampling(max_new_tokens=20, temperature=1.0, seed=3)
     together = {r.key: r.text for r in served.generate(asked[:12], warm)}
     alone = {r.key: r.text for request in asked[:12] for r in served.generate([request], warm)}
@@ -129,7 +123,7 @@ def main(folder: Path) -> None:
         served = build("vllm", model=bundled_model(), adapter=adapter, builder=builder, name="round-2", options=OPTIONS)
         if name == "base":
             out["base"] = same(own["base"], list(served.generate(asked, greedy)))
-        out[f"{name} as new"] = verdict(served, known["new"])
+        out[f"{name} as new"] = asdict(prove(served, known["new"]))
         served.close()
     print("RESULT" + json.dumps(out))
     sys.stdout.flush()

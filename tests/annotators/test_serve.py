@@ -16,9 +16,9 @@ import httpx
 import pytest
 
 from annotators import Sampling, build
-from annotators.proof import canaries, prove
+from annotators.canaries import canaries
+from annotators.proof import Verdict, prove
 from flywheel.core.config import template
-from flywheel.core.errors import ProofFailed
 from flywheel.models.inputs import InputBuilder
 from flywheel.models.load import load_vlm
 from flywheel.playground.tiny import bundled_model
@@ -81,10 +81,13 @@ def test_serve_end_to_end(tmp_path: Path) -> None:
         alike = [r for r in served if r.token_ids == texts[r.key].token_ids]
         assert len(alike) >= 0.95 * 64
         assert max(abs(a - b) for r in alike for a, b in zip(r.logprobs, texts[r.key].logprobs, strict=True)) < 1e-3
-        assert prove(engine.parts()[0], known, 1e-3).to_adapter < 1e-3
+        proof = prove(engine.parts()[0], known)
+        assert proof.verdict is Verdict.PROVEN
+        assert proof.to_adapter is not None
+        assert proof.to_adapter < 1e-3
         for wrong in (old, None):
-            with pytest.raises(ProofFailed, match="does not write what the adapter writes"):
-                prove(build("openai", model=bundled_model(), adapter=wrong, name="round-2", servers=[url]), known, 1e-3)
+            other = build("openai", model=bundled_model(), adapter=wrong, name="round-2", servers=[url])
+            assert prove(other, known).verdict is Verdict.REFUTED
         # Killed, it takes its server with it.
         serve.send_signal(signal.SIGKILL)
         serve.wait()

@@ -139,6 +139,7 @@ def test_status_has_all_its_fields(make_workspace: Make) -> None:
         "state": "waiting",
         "message": "round 1 waits",
         "schedule": None,
+        "unseen_adapters": [],
         "champion": {"round": 0},
         "clips": {"anchor": 2, "test": 2, "train": 4},
         "annotations": 16,
@@ -254,3 +255,15 @@ def test_uses_name_who_learned_from_what(make_workspace: Make) -> None:
     assert uses_of(w, 2) == []
     fields = ["id", "clip_id", "annotation_id", "verdict", "refiner", "at", "round", "stage", "use", "weight"]
     assert list(learned.to_json()) == fields
+
+
+def test_an_adapter_that_was_left_out_is_told_of(make_workspace: Make) -> None:
+    w = filled(make_workspace)
+    proof = {"verdict": "unseen", "adapter_to_base": 0.0, "noise": 2e-6, "wrote": "base"}
+    w.set_stage(1, "evaluate", "running", {"proof": proof})
+    found = status_of(w)
+    assert [(a.round, a.stage, a.wrote) for a in found.unseen_adapters] == [(1, "evaluate", "base")]
+    assert "adapter changes nothing that could be seen" in str(found)
+    assert json.loads(json.dumps(found.to_json()))["unseen_adapters"][0]["noise"] == 2e-6
+    w.set_stage(1, "evaluate", "running", {"proof": {**proof, "verdict": "proven"}})
+    assert not status_of(w).unseen_adapters

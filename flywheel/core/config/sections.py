@@ -69,7 +69,10 @@ class Model(Section):
     tolerance: float | None = Field(
         None,
         gt=0,
-        description="log-prob difference (nats) of the adapter's proof; 0.001 in fp32 and 0.05 in bf16 if left out",
+        description=(
+            "the most (nats) that an engine's log-probs may be from the adapter's; measured if left out. "
+            "For engines that compute coarser than the model's type"
+        ),
     )
     price_per_hour: float = Field(0.0, ge=0, description="money per hour of engine or training, for cost and budget")
     price_per_million_in: float = Field(0.0, ge=0, description="money per million tokens read")

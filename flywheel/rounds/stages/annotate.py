@@ -18,7 +18,7 @@ from flywheel.models.inputs import ClipInput
 from flywheel.models.prompt import Evidence, Prompt
 from flywheel.rounds.champion import writer_of
 from flywheel.rounds.context import RoundContext
-from flywheel.rounds.figures import with_bounds
+from flywheel.rounds.figures import proof_figures, with_bounds
 from flywheel.rounds.stages._stage import Stage
 
 #: Clips whose embeddings are looked up, and made, together.
@@ -146,7 +146,7 @@ def figures(result: AnnotateResult) -> Mapping[str, float]:
     for name, value in result.corpus.items():
         values |= with_bounds(f"corpus/{name}", Estimate(**value) if isinstance(value, Mapping) else value)
     values["annotate/busy_share"] = float(result.busy_share)
-    return values | {f"adapter_proof/{name}": float(value) for name, value in (result.proof or {}).items()}
+    return values | proof_figures(result.proof or {})
 
 
 STAGE = Stage(run=run, result=AnnotateResult, figures=figures)

@@ -21,7 +21,8 @@ class EvaluateResult:
     """Figures of the texts, by group and name;
     a value with an interval is a mapping (``value``, ``low``, ``high``, ``n``).
 
-    ``oracle`` is filled where the truth is known (the playground), ``extra`` are other packages' figures.
+    ``oracle`` is filled where the truth is known (the playground), ``extra`` are other packages' figures, ``proof`` is
+    that of M_round's adapter where texts were written now.
     """
 
     quantity: dict[str, float] = field(default_factory=dict)
@@ -30,9 +31,10 @@ class EvaluateResult:
     watch: dict[str, dict[str, float]] = field(default_factory=dict)
     oracle: dict[str, dict[str, float]] = field(default_factory=dict)
     extra: dict[str, dict[str, float]] = field(default_factory=dict)
+    proof: dict[str, Any] = field(default_factory=dict)
 
     def to_record(self) -> dict[str, Any]:
-        optional = ("oracle", "extra")
+        optional = ("oracle", "extra", "proof")
         return {name: value for name, value in asdict(self).items() if value or name not in optional}
 
 
@@ -41,7 +43,7 @@ def run(context: RoundContext, round: int) -> EvaluateResult:
     anchors = context.texts().anchors()
     anchor_clips = (context.clips[clip_id] for clip_id in sorted(anchors))
     clips = itertools.chain(context.split("test"), anchor_clips)
-    context.ask(clips, by=round, round=round, purpose=MEASURE)
+    asked = context.ask(clips, by=round, round=round, purpose=MEASURE)
     written: dict[str, str] = dict(context.workspace.texts(round, MEASURE, "clip_id", "text").iter_rows())
     clips_written = context.split("test").with_ids(written)
     test = clips_written.columns("id", "start_s", "end_s")
@@ -57,6 +59,7 @@ def run(context: RoundContext, round: int) -> EvaluateResult:
         quality={name: asdict(value) for name, value in quality.items()},
         watch={name: asdict(v) for name, v in collapse_figures_of(context, context.texts(), round).items()},
         extra={name: asdict(value) for name, value in extra(texts, clips_written).items()},
+        proof=asked.proof or {},
     )
 
 
