@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -53,6 +53,20 @@ class TokenStatistics:
     sharpness_N: Float[Tensor, " N"] | None = None
 
 
+@runtime_checkable
+class WeightPlan(Protocol):
+    """What a batch's weights need beside the model's figures, looked up before there are any.
+
+    A device that computes the figures of one chunk after another then never waits for a weight.
+    """
+
+    def weight(self, statistics: TokenStatistics, span: slice) -> Float[Tensor, " N"] | None:
+        """As :meth:`TokenLoss.weight` for the tokens of ``span``, which are whole sequences; counts nothing."""
+
+    def count(self, statistics: TokenStatistics) -> None:
+        """Count what :meth:`TokenLoss.weight` would have counted of the whole batch; once, after all its weights."""
+
+
 class TokenLoss:
     """A per-token-weighted cross-entropy, unreduced: ``loss(logits_NV, target_N, context) -> (N,)``.
 
@@ -96,7 +110,12 @@ class TokenLoss:
         self, statistics: TokenStatistics, target_N: Int[Tensor, " N"], context: TokenContext | None
     ) -> Float[Tensor, " N"] | None:
         """:meth:`weight` over the floor, zero where ignored; None where all are one. Kept in ``last_weight_N``."""
-        weight_N = self.weight(statistics, target_N, context)
+        return self.bounded(self.weight(statistics, target_N, context), statistics, target_N)
+
+    def bounded(
+        self, weight_N: Float[Tensor, " N"] | None, statistics: TokenStatistics, target_N: Int[Tensor, " N"]
+    ) -> Float[Tensor, " N"] | None:
+        """Weights as :meth:`weigh` gives them."""
         live_N = target_N != IGNORED
         if weight_N is None:
             self.last_weight_N = live_N.to(statistics.nll_N.dtype)
@@ -117,6 +136,10 @@ class TokenLoss:
         targets does not matter.
         """
         raise NotImplementedError
+
+    def planned(self, target_N: Int[Tensor, " N"], vocabulary: int, context: TokenContext | None) -> WeightPlan | None:
+        """A plan of a whole batch's weights, or None: then each chunk asks :meth:`weigh`."""
+        return None
 
     def prepare(self, *, num_groups: int) -> None:
         """Make room for this many groups, before the first call: ranks add up tensors of one shape."""
@@ -185,7 +208,9 @@ def tailr_weight(log_q_N: Float[Tensor, "*N"], gamma: Tensor | float) -> Float[T
     gamma 0 gives 1, gamma 1 gives q. ``log_q_N`` are log-probabilities of the targets, ``gamma`` a scalar or (N,).
     """
     log_q = log_q_N.clamp(min=LOG_FLOOR)
-    gamma = torch.as_tensor(gamma, dtype=log_q.dtype, device=log_q.device).expand_as(log_q)
+    # A number is written on the device: copied there, a GPU would be waited for.
+    gamma = gamma.to(log_q) if isinstance(gamma, Tensor) else log_q.new_full((), gamma)
+    gamma = gamma.expand_as(log_q)
     inner = gamma.clamp(1e-12, 1 - 1e-7 if log_q.dtype == torch.float32 else 1 - 1e-15)
     weight = torch.exp(log_q - torch.logaddexp(inner.log(), torch.log1p(-inner) + log_q))
     weight = torch.where(gamma >= 1, log_q.exp(), weight)

@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 
 from noise_control import kernels
 from noise_control.heads import Head, RowStatistics, TorchHead, cut, factors, joined, value
-from noise_control.interface import IGNORED, TokenContext, TokenLoss, widened
+from noise_control.interface import IGNORED, TokenContext, TokenLoss, TokenStatistics, widened
 
 #: Torch's logits of a chunk take at most this, in float32; a GPU wants larger products. On the CPU it is over glibc's
 #: highest mmap threshold, so that what is freed goes back at once.
@@ -212,11 +212,16 @@ class _LinearLoss(torch.autograd.Function):
             weights_N = job.loss.last_weight_N
             known = list(parts) if head.keeps() else known
         gradients = _Gradients(hidden, weight, bias, needs, job) if job.reduction != "none" and any(needs) else None
+        plan = job.loss.planned(job.target_N, len(weight), job.context) if job.triton and whole else None
+        seen: list[TokenStatistics] = []
         values, weight_parts, kept = [], [], []
         for span, before in zip(spans, known, strict=True):
             target_C, scale_C = job.target_N[span], _scale(job, span)
             logits_CV, statistics = head.again(hidden[span], target_C, before)
-            if whole:
+            if plan is not None:
+                seen.append(statistics.plain())
+                job.loss.bounded(plan.weight(seen[-1], span), seen[-1], target_C)
+            elif whole:
                 job.loss.weigh(statistics.plain(), target_C, job.part(span))
             weight_C = job.loss.last_weight_N if weights_N is None else weights_N[span]
             assert weight_C is not None
@@ -228,6 +233,8 @@ class _LinearLoss(torch.autograd.Function):
                 gradients.add(span, head.slope(logits_CV, statistics, target_C, *by), hidden[span])
             elif head.keeps() and any(needs):
                 kept.append(statistics)
+        if plan is not None and seen:
+            plan.count(joined(seen))
         empty = widened(hidden.new_zeros(0))
         loss_N = torch.cat(values) if values else empty
         weight_N = torch.cat(weight_parts) if weight_parts else empty

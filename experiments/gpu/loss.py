@@ -10,6 +10,7 @@ before, less the head's own gradient. The last lines set ours against the fastes
 from __future__ import annotations
 
 import gc
+import warnings
 from collections.abc import Callable
 from functools import partial
 from statistics import median
@@ -111,6 +112,17 @@ class Bench:
         rounded = {name: round(value, 2) for name, value in figures.items()}
         return {**rounded, "over_mib": round(over / 2**20, 1), "n": repeats}
 
+    def waits(self, call: Call) -> int:
+        """How often a call waits for the GPU: each time it has to run out of work."""
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                call(self.h, self.w, self.target).backward()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        return sum("synchroniz" in str(warning.message) for warning in said)
+
     def case(self, way: str, call: Callable[[], Call], repeats: int, reference: str | None) -> None:
         """Compare and measure one way; what fails is a line."""
         names = {"size": self.size, "way": way}
@@ -124,6 +136,7 @@ class Bench:
             figures = self.measure(made, repeats)
             if figures["milliseconds"] is not None:
                 self.milliseconds[way] = figures["milliseconds"]
+                figures["waits"] = self.waits(made)
             self.part.line("loss", **names, **figures, differs=differs, right=self.right.get(way))
         self.h.grad = self.w.grad = None
         free()

@@ -67,8 +67,11 @@ class Words:
 
     def mean(self, values_N: Float[Tensor, " N"]) -> Float[Tensor, " S"]:
         """Mean over each text's tokens."""
-        lengths = torch.bincount(self.text, minlength=len(self.first))
-        return torch.zeros_like(self.first, dtype=values_N.dtype).index_add_(0, self.text, values_N) / lengths
+        return torch.zeros_like(self.first, dtype=values_N.dtype).index_add_(0, self.text, values_N) / self.lengths()
+
+    def lengths(self) -> Int[Tensor, " S"]:
+        """Tokens of each text; not by bincount, for which a GPU is waited for."""
+        return torch.zeros_like(self.first).index_add_(0, self.text, torch.ones_like(self.text))
 
     def signature(self) -> Int[Tensor, " S"]:
         """A slot per text, the same for the same words, in [0, R)."""
@@ -150,10 +153,10 @@ class TextModel:
         self, log_q: Float[Tensor, " N"], words: Words, visits_N: Float[Tensor, " N"] | None = None
     ) -> Float[Tensor, " N"]:
         r"""$\log(q/m)$ of each word: for the picture against for any text; bounded, so that no single word decides."""
-        return (log_q - self._probability(words, visits_N).log()).clamp(LOWEST, HIGHEST)
+        return (log_q - self.log_probability(words, visits_N)).clamp(LOWEST, HIGHEST)
 
-    def _probability(self, words: Words, visits_N: Float[Tensor, " N"] | None) -> Float[Tensor, " N"]:
-        """m: half from the word before, half from the place, the unigram as prior of both.
+    def log_probability(self, words: Words, visits_N: Float[Tensor, " N"] | None) -> Float[Tensor, " N"]:
+        """log m, where m is half from the word before, half from the place, the unigram as prior of both.
 
         ``visits_N`` earlier visits of the text itself are taken off. A text that is read every epoch would else look
         expected where people's texts, never counted, do not.
@@ -170,7 +173,7 @@ class TextModel:
             if visits_N is not None:
                 pairs, total = (pairs - visits_N).clamp(min=0), (total - visits_N).clamp(min=0)
             half.append(0.5 * (pairs + _PRIOR * unigram) / (total + _PRIOR))
-        return half[0] + half[1]
+        return (half[0] + half[1]).log()
 
     def _bucket(self, given: Int[Tensor, " N"], word: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
         return (given * 1_000_003 + word * 7_919) % self._buckets

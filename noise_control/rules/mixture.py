@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from noise_control.interface import (
@@ -19,12 +19,14 @@ from noise_control.interface import (
     AllReduce,
     TokenContext,
     TokenStatistics,
+    WeightPlan,
     check_shares,
     widened,
 )
 from noise_control.rules._base import AdaptiveRule, doubtful
 from noise_control.rules._look import GroupLook, Measured
-from noise_control.rules._scores import LEAST_RATE, posterior
+from noise_control.rules._plan import MixturePlan, TextTrust
+from noise_control.rules._scores import LEAST_RATE
 from noise_control.rules._state import Sides, State
 from noise_control.rules._text_model import Words
 
@@ -69,26 +71,58 @@ class Mixture(AdaptiveRule):
         if not len(words.word):
             return None
         log_q = -statistics.nll_N[live].double()
-        has_rows = context is not None and context.row_N is not None
-        visits_S = state.text_model.visit(words, context.row_N[live] if has_rows else None)  # type: ignore[union-attr, index]
+        visits_S = self._visits(words, live, context)
         state.text_model.count(words)
         if self._steps == 0:
             return None
+        trust = self._observed(log_q, words, visits_S)
+        if not bool((self.noise_rates() > 0).any()):
+            return None
+        weight_N = torch.ones_like(statistics.nll_N)
+        weight_N[live] = trust.to(weight_N.dtype)
+        return weight_N
+
+    def planned(self, target_N: Int[Tensor, " N"], vocabulary: int, context: TokenContext | None) -> WeightPlan | None:
+        state = self._allocated(vocabulary, target_N.device)
+        words, live = Words.of(context, target_N, vocabulary), doubtful(context, target_N)
+        if not len(words.word):
+            return None
+        visits_S = self._visits(words, live, context)
+
+        def count(log_q: Float[Tensor, " live"]) -> None:
+            state.text_model.count(words)
+            if self._steps:
+                self._observed(log_q, words, visits_S)
+
+        if self._steps == 0 or not bool((self.noise_rates() > 0).any()):
+            return MixturePlan(words, live, count)
+        by_words = self._log_odds(words, state.measured.word_rate)
+        if not self._sides.texts:
+            return MixturePlan(words, live, count, by_words)
+        by_text = state.text_model.log_probability(words, visits_S[words.text])
+        trust = TextTrust.of(state.measured, words, 1 - self._too_often(words))
+        return MixturePlan(words, live, count, by_words, by_text, trust)
+
+    def _visits(self, words: Words, live: Bool[Tensor, " N"], context: TokenContext | None) -> Float[Tensor, " S"]:
+        has_rows = context is not None and context.row_N is not None
+        assert self._state is not None
+        return self._state.text_model.visit(words, context.row_N[live] if has_rows else None)  # type: ignore[union-attr, index]
+
+    def _observed(self, log_q: Float[Tensor, " N"], words: Words, visits_S: Float[Tensor, " S"]) -> Float[Tensor, " N"]:
+        """The trust in each word and its text, once what both show of noise is counted."""
+        state = self._state
+        assert state is not None
         trust_in_word = self._trust_in_words(log_q, words, state.measured.word_rate)
         trust = torch.ones_like(log_q)
         if self._sides.texts:
             score_S = words.mean(state.text_model.evidence(log_q, words, visits_S[words.text]))
             state.pending.count_scores(score_S, words, self._counted(words))
-            trust = (self._trust_in_texts(score_S, words) * (1 - self._too_often(words)))[words.text]
+            trust = TextTrust.of(state.measured, words, 1 - self._too_often(words))(score_S)[words.text]
         self._count_agreement(state.pending, log_q, words)
         # Noise words stay known, and go on being learned, while wrong texts are believed to be all that is wrong.
         suspicion = 1 - self._trust_in_words(log_q, words, state.measured.total)
         state.text_model.suspect(words, trust * suspicion)
-        if not bool((self.noise_rates() > 0).any()):
-            return None
-        weight_N = torch.ones_like(statistics.nll_N)
-        weight_N[live] = (trust * trust_in_word).to(weight_N.dtype)
-        return weight_N
+        return trust * trust_in_word
 
     def _trust_in_words(
         self, log_q: Float[Tensor, " N"], words: Words, rate_G: Float[Tensor, " G"]
@@ -98,17 +132,12 @@ class Mixture(AdaptiveRule):
         It is TaiLr's weight at $\gamma = a/(1+a)$ but for its factor 1 + a, which would tilt words of unequal noise
         (theory, 4.1).
         """
-        rate, noise = rate_G[words.group], self._measured.noise[words.group, words.word]
-        return torch.sigmoid(log_q.clamp(min=LOG_FLOOR) - (rate * noise / (1 - rate)).log())
+        return torch.sigmoid(log_q.clamp(min=LOG_FLOOR) - self._log_odds(words, rate_G))
 
-    def _trust_in_texts(self, score_S: Float[Tensor, " S"], words: Words) -> Float[Tensor, " S"]:
-        """Posterior that a text is right, rising with its score (theory, 4.3)."""
-        measured, group_S = self._measured, words.group_S
-        rate = measured.text_rate[group_S]
-        right = measured.right_mean[group_S], measured.right_spread[group_S]
-        wrong = measured.wrong_mean[group_S], measured.wrong_spread[group_S]
-        trust = posterior(score_S - measured.centre[group_S], rate, right, wrong)
-        return torch.where(rate > 0, trust, torch.ones_like(trust))
+    def _log_odds(self, words: Words, rate_G: Float[Tensor, " G"]) -> Float[Tensor, " N"]:
+        """log a of each word."""
+        rate, noise = rate_G[words.group], self._measured.noise[words.group, words.word]
+        return (rate * noise / (1 - rate)).log()
 
     def _too_often(self, words: Words) -> Float[Tensor, " S"]:
         """The share of each text's occurrences that is too much."""

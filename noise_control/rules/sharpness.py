@@ -5,8 +5,10 @@ Derivation in ``docs/theory.md``, section 3.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from noise_control.interface import (
@@ -14,6 +16,7 @@ from noise_control.interface import (
     AllReduce,
     TokenContext,
     TokenStatistics,
+    WeightPlan,
     check_shares,
     sharpness_of,
     tailr_weight,
@@ -30,6 +33,29 @@ def target_gamma(noise_rate: Float[Tensor, "*#N"], sharpness: Float[Tensor, "*#N
     ``sharpness`` is $c = \sum_v q_v^2$. 0 at noise rate 0, towards $\epsilon/2$ as c goes to 1; increasing in both.
     """
     return noise_rate**2 * sharpness / ((1 - sharpness).clamp(min=0) + 2 * noise_rate * sharpness + 1e-12)
+
+
+def _weight(
+    statistics: TokenStatistics, rate_N: Float[Tensor, " N"], live_N: Bool[Tensor, " N"]
+) -> Float[Tensor, " N"]:
+    """TaiLr's weights where the group is noisy, of tokens that nobody vouches for; else one."""
+    assert statistics.sharpness_N is not None
+    rate = rate_N.to(statistics.sharpness_N)
+    gamma = target_gamma(rate, statistics.sharpness_N).clamp(min=_GAMMA_FLOOR)
+    # A clean group is plain cross-entropy, to the bit: the floor of gamma may not touch it.
+    return torch.where(live_N & (rate > 0), tailr_weight(-statistics.nll_N, gamma), torch.ones_like(rate))
+
+
+class _Plan:
+    """A batch's weights (:class:`noise_control.interface.WeightPlan`); without rates all are one."""
+
+    def __init__(
+        self, rate_N: Float[Tensor, " N"] | None, live_N: Bool[Tensor, " N"], count: Callable[[TokenStatistics], None]
+    ) -> None:
+        self._rate_N, self._live_N, self.count = rate_N, live_N, count
+
+    def weight(self, statistics: TokenStatistics, span: slice) -> Float[Tensor, " N"] | None:
+        return None if self._rate_N is None else _weight(statistics, self._rate_N[span], self._live_N[span])
 
 
 class Sharpness(AdaptiveRule):
@@ -62,10 +88,21 @@ class Sharpness(AdaptiveRule):
         rates = self.noise_rates()
         if not bool((rates > 0).any()):
             return None
-        rate_N = rates.to(c_N)[group_N.clamp(min=0)]
-        gamma_N = target_gamma(rate_N, c_N).clamp(min=_GAMMA_FLOOR)
-        # A clean group is plain cross-entropy, to the bit: the floor of gamma may not touch it.
-        return torch.where(live & (rate_N > 0), tailr_weight(-nll_N, gamma_N), torch.ones_like(nll_N))
+        return _weight(statistics, rates.to(c_N)[group_N.clamp(min=0)], live)
+
+    def planned(self, target_N: Int[Tensor, " N"], vocabulary: int, context: TokenContext | None) -> WeightPlan | None:
+        group_N, live = group_of(context, target_N), doubtful(context, target_N)
+        if len(group_N):
+            self._pending = grown(self._pending, int(group_N.max()) + 1)
+        rates = self.noise_rates()
+        noisy = bool((rates > 0).any())
+        rate_N = rates.to(target_N.device)[group_N.clamp(min=0)] if noisy else None
+
+        def count(statistics: TokenStatistics) -> None:
+            assert statistics.sharpness_N is not None
+            self._count(group_N[live], (-statistics.nll_N[live]).exp(), statistics.sharpness_N[live])
+
+        return _Plan(rate_N, live, count)
 
     def _count(self, group: Int[Tensor, " live"], q: Float[Tensor, " live"], c: Float[Tensor, " live"]) -> None:
         if not len(group):

@@ -7,13 +7,14 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from noise_control import IGNORED, TokenContext, TokenLoss, linear_loss, losses
+from noise_control import IGNORED, TokenContext, TokenLoss, TokenStatistics, linear_loss, losses
 from noise_control.linear import _rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,3 +118,62 @@ def test_the_budget_holds_logits_and_the_hidden_gradient(size: tuple[int, int, i
         assert rows % 128 == 0
     assert _rows(h, w, True, 1 << 20) == 16
     assert _rows(h, w, False, 40 << 20) == (40 << 20) // (4 * words)
+
+
+#: Groups: two that are noisy, a vouched one; a text stands often; some tokens do not count.
+_LENGTH, _TEXTS, _WORDS = 6, 40, 30
+
+
+def _batch(seed: int) -> tuple[Tensor, Tensor, TokenContext]:
+    generator = torch.Generator().manual_seed(seed)
+    count = _LENGTH * _TEXTS
+    logits = 2 * torch.randn(count, _WORDS, generator=generator, dtype=torch.float64)
+    noise = torch.randint(0, 6, (count,), generator=generator)
+    target = torch.where(torch.rand(count, generator=generator) < 0.5, noise, logits.argmax(-1))
+    target[: 8 * _LENGTH] = target[:_LENGTH].repeat(8)
+    target[50:53] = target[:1] = IGNORED
+    sequence = torch.arange(count) // _LENGTH
+    return logits, target, TokenContext(sequence_N=sequence, row_N=sequence % 37, group_N=sequence % 3 - 1)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    "arguments",
+    [{"floor": 0.2}, {"levels": "words"}, {"rule": "sharpness"}],
+    ids=lambda arguments: "-".join(map(str, arguments.values())) or "mixture",
+)
+def test_a_planned_weight_is_the_weight(arguments: dict[str, Any]) -> None:
+    """By plan, as a GPU gets them chunk by chunk, and at once: the same weights, and the same is learned of noise."""
+    buckets = {} if "rule" in arguments else {"buckets": 64}
+    at_once, by_plan = (losses.build("adatailr", warmup_steps=0, **buckets, **arguments) for _ in range(2))
+    for loss in (at_once, by_plan):
+        loss.prepare(num_groups=2)
+    weighed = 0
+    for step in range(3):
+        logits, target, told = _batch(step)
+        at_once(logits, target, told)
+        nll = torch.nn.functional.cross_entropy(logits, target, ignore_index=IGNORED, reduction="none")
+        sharpness = logits.softmax(-1).square().sum(-1)
+        plan = by_plan.planned(target, _WORDS, told)
+        assert plan is not None
+        parts = []
+        for start in range(0, len(target), 7 * _LENGTH):
+            span = slice(start, start + 7 * _LENGTH)
+            part = TokenStatistics(nll_N=nll[span], vocabulary=_WORDS, sharpness_N=sharpness[span])
+            by_plan.bounded(plan.weight(part, span), part, target[span])
+            assert by_plan.last_weight_N is not None
+            parts.append(by_plan.last_weight_N)
+        plan.count(TokenStatistics(nll_N=nll, vocabulary=_WORDS, sharpness_N=sharpness))
+        torch.testing.assert_close(torch.cat(parts), at_once.last_weight_N, rtol=1e-12, atol=1e-15)
+        weighed += int(((torch.cat(parts) != 1) & (target != IGNORED)).any())
+        for loss in (at_once, by_plan):
+            loss.step()
+            people = TokenContext(sequence_N=told.sequence_N)
+            loss.observe_human(logits, logits.argmax(-1), people)
+            for index, corrupted in loss.corrupted(logits.argmax(-1), people):
+                group = torch.full_like(corrupted, index)
+                loss.observe_corrupted(logits, corrupted, TokenContext(sequence_N=told.sequence_N, group_N=group))
+            loss.step()
+        for key, table in at_once.state_dict().items():
+            torch.testing.assert_close(by_plan.state_dict()[key], table, rtol=1e-9, atol=1e-12)
+    assert weighed
