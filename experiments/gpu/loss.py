@@ -28,8 +28,16 @@ SLICE, RIGHT = 256, 0.02
 REPEATS, SLOW_REPEATS = 13, 4
 SEQUENCE = 48
 Call = Callable[[Tensor, Tensor, Tensor], Tensor]
-PEERS = ("full logits", "liger", "cut-cross-entropy", "cut-cross-entropy, no filter")
+#: The kernels of cut-cross-entropy are compiled for long at first, so it comes after ours.
+PEERS, LATE_PEERS = ("full logits", "liger"), ("cut-cross-entropy, no filter",)
+#: Its default leaves out of the gradient what it holds for negligible.
+FILTERED = "cut-cross-entropy"
 OURS = ("mle", "tailr", "adatailr", "adatailr, rule sharpness")
+
+
+#: Medians in milliseconds, and whether gradients were right, by size and way.
+TIMES: dict[tuple[int, int, int], dict[str, float]] = {}
+RIGHTS: dict[tuple[int, int, int], dict[str, bool]] = {}
 
 
 class Bench:
@@ -45,8 +53,7 @@ class Bench:
         self.w = (torch.randn(words, hidden, **draw) * hidden**-0.5).requires_grad_()  # type: ignore[call-overload]
         self.target = torch.randint(0, words, (tokens,), generator=make, device=part.device)
         self.losses: dict[str, Any] = {}
-        self.milliseconds: dict[str, float] = {}
-        self.right: dict[str, bool] = {}
+        self.milliseconds, self.right = TIMES.setdefault(size, {}), RIGHTS.setdefault(size, {})
 
     def ours(self, name: str, **given: Any) -> Call:
         """Our loss as a call; a loss that adapts has found noise before."""
@@ -66,7 +73,7 @@ class Bench:
         h, w = (x.detach().float().requires_grad_() for x in (self.h[:SLICE], self.w))
         target = self.target[:SLICE]
         logits = h @ w.T
-        if name in PEERS:
+        if name not in self.losses:
             value = torch.nn.functional.cross_entropy(logits, target)
         else:
             value = self.losses[name](logits, target, told(len(h), h.device)).mean()
@@ -143,7 +150,8 @@ class Bench:
 
     def verdict(self) -> None:
         """Ours against the fastest peer whose gradients were right."""
-        peers = {way: self.milliseconds[way] for way in PEERS if way in self.milliseconds and self.right.get(way)}
+        known = {way: self.milliseconds[way] for way in (*PEERS, *LATE_PEERS) if way in self.milliseconds}
+        peers = {way: time for way, time in known.items() if self.right.get(way)}
         if not peers:
             return
         fastest = min(peers, key=lambda way: peers[way])
@@ -166,8 +174,7 @@ def peer(name: str) -> Call:
         return lambda h, w, target: fused(w, h, target)  # type: ignore[no-any-return]
     from cut_cross_entropy import linear_cross_entropy
 
-    # Its filter leaves out what it holds for negligible; without one it is exact.
-    given = {"filter_eps": None} if "no filter" in name else {}
+    given = {} if name == FILTERED else {"filter_eps": None}
     return lambda h, w, target: linear_cross_entropy(h, w, target, **given)  # type: ignore[no-any-return]
 
 
@@ -210,6 +217,29 @@ def free() -> None:
         torch.cuda.empty_cache()
 
 
+def ceilings(part: Part) -> None:
+    """A large bf16 product and a large copy: what no version can be faster than."""
+    a, b = (torch.randn(8192, 8192, device=part.device, dtype=torch.bfloat16) for _ in range(2))
+    out, big = torch.empty_like(a), torch.empty(2 << 30, dtype=torch.uint8, device=part.device)
+    product = timed(lambda: torch.mm(a, b, out=out))
+    copy = timed(lambda: big[: 1 << 30].copy_(big[1 << 30 :]))
+    part.line("ceilings", tflops=round(2 * 8192**3 / product / 1e9), tb_per_s=round(2 * 2**30 / copy / 1e9, 2))
+
+
+def timed(call: Callable[[], Any], repeats: int = 9) -> float:
+    """Median milliseconds."""
+    call()
+    times = []
+    for _ in range(repeats):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        call()
+        end.record()
+        torch.cuda.synchronize()
+        times.append(start.elapsed_time(end))
+    return median(times)
+
+
 def against_peers(bench: Bench, backend: str) -> None:
     """Peers first, so that they are measured whatever becomes of ours; then ours by the kernels."""
     for name in PEERS:
@@ -219,26 +249,59 @@ def against_peers(bench: Bench, backend: str) -> None:
     bench.verdict()
 
 
+def against_late_peers(bench: Bench) -> None:
+    for name in LATE_PEERS:
+        bench.case(name, partial(peer, name), REPEATS, name)
+    bench.verdict()
+
+
+def pieces(bench: Bench, rows: int) -> None:
+    """What each pass and product of one chunk takes, in milliseconds."""
+    from noise_control.kernels.rows import row_statistics, slope_in_place
+
+    h, w, target = bench.h[:rows].detach(), bench.w.detach(), bench.target[:rows]
+    logits, table, out = h @ w.T, torch.zeros_like(w), torch.empty_like(h)
+    found, one = row_statistics(logits, target), torch.ones(rows, device=h.device)
+    took = {
+        "logits": timed(lambda: torch.mm(h, w.T, out=logits)),
+        "statistics": timed(lambda: row_statistics(logits, target)),
+        "with sharpness": timed(lambda: row_statistics(logits, target, sharpness=True)),
+        "slope": timed(lambda: slope_in_place(logits, target, found, one)),
+        "hidden gradient": timed(lambda: torch.mm(logits, w, out=out)),
+        "head gradient": timed(lambda: table.addmm_(logits.T, h)),
+    }
+    rounded = {name: round(time, 3) for name, time in took.items()}
+    bench.part.line("pieces of a chunk", size=bench.size, rows=rows, milliseconds=rounded)
+
+
 def what_helps(bench: Bench) -> None:
     """What helps to choose defaults, then what is slow."""
     for rows in (768, 1024, 1280, 1536, 2048):
         call = partial(bench.ours, "mle", backend="triton", chunk_rows=rows)
         bench.case(f"mle, triton, {rows} rows", call, 6, None)
-    call = partial(bench.ours, "mle", backend="triton", weight_gradient="float32")
-    bench.case("mle, triton, float32 sums", call, SLOW_REPEATS, "mle")
+        with bench.part.case("pieces of a chunk", size=bench.size, rows=rows):
+            pieces(bench, rows)
+    wide = {"backend": "triton", "weight_gradient": "float32"}
+    bench.case("mle, triton, float32 sums", partial(bench.ours, "mle", **wide), SLOW_REPEATS, "mle")
     for name in OURS[:3]:
         bench.case(f"{name}, torch", partial(bench.ours, name, backend="torch"), SLOW_REPEATS, name)
+    bench.case(FILTERED, partial(peer, FILTERED), SLOW_REPEATS, FILTERED)
 
 
 def main() -> None:
     part = Part(__doc__)
     part.need_gpu()
-    for size in TINY if part.tiny else SIZES:
-        against_peers(Bench(part, size), "torch" if part.tiny else "triton")
-        free()
-    for size in [] if part.tiny else SIZES:
-        what_helps(Bench(part, size))
-        free()
+    if part.tiny:
+        for size in TINY:
+            against_peers(Bench(part, size), "torch")
+        return
+    with part.case("ceilings"):
+        ceilings(part)
+    steps: list[Callable[[Bench], None]] = [partial(against_peers, backend="triton"), against_late_peers, what_helps]
+    for step in steps:
+        for size in SIZES:
+            free()
+            step(Bench(part, size))
 
 
 if __name__ == "__main__":

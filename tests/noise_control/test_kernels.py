@@ -120,7 +120,7 @@ def test_the_budget_holds_logits_and_the_hidden_gradient(size: tuple[int, int, i
     assert _rows(h, w, False, 40 << 20) == (40 << 20) // (4 * words)
 
 
-#: Groups: two that are noisy, a vouched one; a text stands often; some tokens do not count.
+#: Texts of one group and texts that people vouch for; one text stands often; some tokens do not count.
 _LENGTH, _TEXTS, _WORDS = 6, 40, 30
 
 
@@ -133,7 +133,7 @@ def _batch(seed: int) -> tuple[Tensor, Tensor, TokenContext]:
     target[: 8 * _LENGTH] = target[:_LENGTH].repeat(8)
     target[50:53] = target[:1] = IGNORED
     sequence = torch.arange(count) // _LENGTH
-    return logits, target, TokenContext(sequence_N=sequence, row_N=sequence % 37, group_N=sequence % 3 - 1)
+    return logits, target, TokenContext(sequence_N=sequence, row_N=sequence % 37, group_N=sequence % 2 - 1)
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -146,8 +146,6 @@ def test_a_planned_weight_is_the_weight(arguments: dict[str, Any]) -> None:
     """By plan, as a GPU gets them chunk by chunk, and at once: the same weights, and the same is learned of noise."""
     buckets = {} if "rule" in arguments else {"buckets": 64}
     at_once, by_plan = (losses.build("adatailr", warmup_steps=0, **buckets, **arguments) for _ in range(2))
-    for loss in (at_once, by_plan):
-        loss.prepare(num_groups=2)
     weighed = 0
     for step in range(3):
         logits, target, told = _batch(step)
@@ -168,6 +166,8 @@ def test_a_planned_weight_is_the_weight(arguments: dict[str, Any]) -> None:
         weighed += int(((torch.cat(parts) != 1) & (target != IGNORED)).any())
         for loss in (at_once, by_plan):
             loss.step()
+            if step == 2:  # Nothing is weighed by what a look now would find.
+                continue
             people = TokenContext(sequence_N=told.sequence_N)
             loss.observe_human(logits, logits.argmax(-1), people)
             for index, corrupted in loss.corrupted(logits.argmax(-1), people):
