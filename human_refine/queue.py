@@ -134,7 +134,9 @@ class Queue:
         return items_with_ids(self._workspace, [annotation_id]).get(annotation_id)
 
     def clip(self, clip_id: str) -> Clip | None:
-        """A clip by its id; None where there is none (any more)."""
+        """A clip by its id; None where there is none (any more), also while it is being taken down."""
+        if self._workspace.takedowns.among([clip_id]):
+            return None
         return clips_with_ids(self._workspace, [clip_id]).get(clip_id)
 
     def earlier(self, item: Item) -> list[tuple[int, str, str]]:

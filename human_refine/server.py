@@ -189,7 +189,7 @@ def lead_page(person: Leading, review: Review) -> HTMLResponse:
 @_routes.get("/media/{clip_id}")
 def media(clip_id: Id, _: SignedIn, review: Review) -> FileResponse:
     """The clip's video, in whole or by ranges, as browsers play it."""
-    clip = review.service.queue.clip(clip_id)
+    clip = review.service.clip(clip_id)
     if clip is None:
         raise HTTPException(404, "no such clip")
     review.workspace.originals.check(clip.uri, clip.content_hash)
@@ -199,7 +199,7 @@ def media(clip_id: Id, _: SignedIn, review: Review) -> FileResponse:
 @_routes.get("/api/waveform/{clip_id}")
 def waveform(clip_id: Id, _: SignedIn, review: Review) -> dict[str, list[float]]:
     """Peaks in [0, 1] over the clip's span; none where it is silent."""
-    clip = review.service.queue.clip(clip_id)
+    clip = review.service.clip(clip_id)
     if clip is None:
         raise HTTPException(404, "no such clip")
     review.workspace.originals.check(clip.uri, clip.content_hash)

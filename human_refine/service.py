@@ -11,11 +11,14 @@ from typing import Any
 from flywheel.core.types import CAPTION, Clip, Correction, content_id, standing
 from flywheel.store import Workspace
 from flywheel.store.corrections import corrections_of, latest_correction_at, spoken_by, verdicts_by
+from flywheel.store.writing import TakenDown
 from human_refine.gold import add_gold
 from human_refine.items import Item
 from human_refine.order import hash_fraction
 from human_refine.queue import Queue
 from human_refine.saving import Checked, SaveRequest, checked
+
+_GONE = "this text's clip is gone; what you wrote stays in the page until you go on"
 
 
 class Gone(Exception):
@@ -78,6 +81,13 @@ class ReviewService:
             "lease_s": settings.lease_s,
         }
 
+    def clip(self, clip_id: str) -> Clip | None:
+        """A clip; None where there never was one. Raises Gone where it was taken down."""
+        clip = self.queue.clip(clip_id)
+        if clip is None and self.workspace.takedowns.among([clip_id]):
+            raise Gone("this clip is gone")
+        return clip
+
     def save(self, refiner: str, request: SaveRequest) -> Correction:
         """Keeps what a person says of a text; the same request again gives the same correction.
 
@@ -87,7 +97,7 @@ class ReviewService:
         item = self.queue.item(request.annotation_id)
         clip = self.queue.clip(item.clip_id) if item is not None else None
         if item is None or clip is None:
-            raise Gone("this text's clip is gone; what you wrote stays in the page until you go on")
+            raise Gone(_GONE)
         content = checked(request, item, clip, self.workspace.config.review.max_chars)
         with self._saving:
             before = corrections_of(self.workspace, item.annotation_id)
@@ -100,12 +110,18 @@ class ReviewService:
                 # First: whoever asks again, not having heard the answer, makes it whole.
                 right_text = content.text if content.verdict == "edit" else " ".join(item.text.split())
                 add_gold(self.workspace, {item.clip_id: right_text}, refiner)
-            self.workspace.add_corrections([correction], said_now=[correction.id])
+            self._add(correction)
             self.queue.note(item.annotation_id, content.verdict, refiner)
         self.queue.release(item.annotation_id, refiner)
         if request.gold:
             self.queue.refresh(force=True)
         return correction
+
+    def _add(self, correction: Correction) -> None:
+        try:
+            self.workspace.add_corrections([correction], said_now=[correction.id])
+        except TakenDown as error:
+            raise Gone(_GONE) from error
 
     def _check_conflict(self, item: Item, before: list[Correction], refiner: str, base: str) -> None:
         """Raises Conflict where another person has the text, or where something newer than ``base`` stands."""
@@ -160,7 +176,7 @@ class ReviewService:
                 refiner=refiner,
                 at=at,
             )
-            self.workspace.add_corrections([correction], said_now=[correction.id])
+            self._add(correction)
             self.queue.note(item.annotation_id, "withdraw", refiner)
 
     def _standing(self, item: Item, corrections: list[Correction], refiner: str) -> dict[str, Correction]:

@@ -309,7 +309,7 @@ class Bench:
         self.run("export", "export", "--out", str(self.folder / "export"), "--format", "messages")
 
     def takedown(self) -> None:
-        self.run("takedown", "takedown", self.a_clip(), "--reason", "to be measured", "--keep-exports")
+        self.run("takedown", "takedown", self.a_clip(), "--reason", "to be measured", "--keep-exports", "--yes")
 
     def review(self) -> None:
         token = json.loads(self.run("invite", "invite", "--name", "bench", "--json"))["token"]

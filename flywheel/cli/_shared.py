@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TextIO
 
 import typer
 
-from flywheel.core.errors import FlywheelError, GateRefused
+from flywheel.core.errors import FlywheelError, GateRefused, UserError
 from flywheel.core.progress import say
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="Override: section.
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it without a question.")]
 HERE = Path("flywheel.yaml")
 
 _P = ParamSpec("_P")
@@ -99,6 +100,18 @@ def print_result(values: Any, as_json: bool, text: str) -> None:
         print_json(values)
     else:
         print_text(text)
+
+
+def confirm(command: str, what: str) -> None:
+    """Show what would be done, and ask on the terminal. Raises UserError where the answer is no, or nobody can answer.
+
+    What can't be undone asks first; scripts say ``--yes``.
+    """
+    say(what)
+    if not sys.stdin.isatty():
+        raise UserError(f"{command}: nothing was done. Say --yes to do this, or --dry-run to only look.")
+    if not typer.confirm("Do this?", err=True):
+        raise UserError(f"{command}: nothing was done.")
 
 
 def config_file(config: Path) -> Path:

@@ -5,11 +5,27 @@ from __future__ import annotations
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flywheel.cli._shared import HERE, Config, Json, Limit, Set, open_context, open_workspace, print_result, print_text
+from flywheel.cli._shared import (
+    HERE,
+    Config,
+    DryRun,
+    Json,
+    Limit,
+    Set,
+    Yes,
+    confirm,
+    open_context,
+    open_workspace,
+    print_result,
+    print_text,
+)
+
+if TYPE_CHECKING:
+    from flywheel.rounds.takedown import Takedown
 
 
 def init(
@@ -69,25 +85,41 @@ def takedown(
     keep_exports: Annotated[
         bool, typer.Option("--keep-exports", help="Name the datasets that hold them, and leave them.")
     ] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     config: Config = HERE,
     set_: Set = None,
     json_: Json = False,
 ) -> None:
     """Remove clips and all that is on record of them, datasets that hold them too; says where they were used."""
     from flywheel.rounds.publish import rewrite_reports
-    from flywheel.rounds.takedown import take_down
+    from flywheel.rounds.takedown import planned, take_down, would_take_down
 
     context = open_context(config, set_)
+    workspace = context.workspace
     rewrite = partial(rewrite_reports, context)
-    with context.workspace.lock():
-        taken = asdict(take_down(context.workspace, clips, reason, rewrite=rewrite, keep_exports=keep_exports))
-    removed = ", ".join(f"{n} {kind}" for kind, n in taken["removed"].items() if n)
-    fate = "deleted" if taken["exports_deleted"] else "still holds them"
-    lines = [f"{len(taken['clips'])} clips taken down: {removed}"]
-    lines += [f"M{u['round']} {u['use']} {u['clip_id']} in {u['stage']}" for u in taken["learned"]]
-    lines += [f"{fate}: {export}" for export in taken["exports"]]
-    lines += [f"not ours to delete: {file}" for file in taken["files"]]
-    print_result(taken, json_, "\n".join(lines))
+    with workspace.lock():
+        if dry_run or not yes:
+            asked = would_take_down(workspace, planned(workspace, clips, reason))
+            if dry_run:
+                print_result(asdict(asked), json_, _takedown_text(asked, "would be taken down"))
+                return
+            confirm("takedown", _takedown_text(asked, "would be taken down, for good"))
+        taken = take_down(workspace, clips, reason, rewrite=rewrite, keep_exports=keep_exports)
+    print_result(asdict(taken), json_, _takedown_text(taken, "taken down"))
+
+
+def _takedown_text(taken: Takedown, what: str) -> str:
+    """A takedown line by line, for the terminal."""
+    removed = ", ".join(f"{n} {kind}" for kind, n in taken.removed.items() if n)
+    fate = "deleted" if taken.exports_deleted else "still holds them"
+    lines = [f"{len(taken.clips)} clips {what}: {removed}"]
+    if taken.overlapping:
+        lines.append(f"{len(taken.overlapping)} of them show the same part of a video that was named")
+    lines += [f"M{u['round']} {u['use']} {u['clip_id']} in {u['stage']}" for u in taken.learned]
+    lines += [f"{fate}: {export}" for export in taken.exports]
+    lines += [f"not ours to delete: {file}" for file in taken.files]
+    return "\n".join(lines)
 
 
 def move_database(

@@ -21,9 +21,9 @@ _MOST_SOUND_S = 120.0
 _GRACE_S = 0.05
 
 
-def split_of(clip_id: str, corpus: Corpus) -> Split:
-    """The split of a clip. It depends on the id alone: what is added to the corpus later changes nothing."""
-    position = int(content_id("split", clip_id)[:12], 16) / 16**12
+def split_of(family: str, corpus: Corpus) -> Split:
+    """The split of a family of videos. It depends on its name alone: what is added later changes nothing."""
+    position = int(content_id("split", family)[:12], 16) / 16**12
     if position < corpus.test_share:
         return "test"
     return "anchor" if position < corpus.test_share + corpus.anchor_share else "train"
@@ -54,7 +54,7 @@ def words_beside(item: Item, file: File) -> str:
 
 
 def clips_of(item: Item, file: File, corpus: Corpus) -> list[Clip]:
-    """The clips of an item's file. Raises MediaError with the reason where it gives none."""
+    """The clips of an item's file, all on the train side. Raises MediaError with the reason where it gives none."""
     content_hash, info = file.content_hash(), file.info()
     if info.duration_s <= 0:
         raise MediaError("has no duration: no frame carries a time")
@@ -75,7 +75,7 @@ def clips_of(item: Item, file: File, corpus: Corpus) -> list[Clip]:
                 has_audio=info.has_audio,
                 transcript=text_within(cues, start_s, end_s) if cues else text,
                 sounds=_sounds(item.path, start_s, end_s) if info.has_audio else "",
-                split=split_of(name, corpus),
+                split="train",
                 cues=tuple(cues_within(cues, start_s, end_s)),
             )
         )

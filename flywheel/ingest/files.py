@@ -11,6 +11,7 @@ from typing import TypeVar, cast
 from flywheel.core.errors import MediaError
 from flywheel.core.types import Cue
 from flywheel.formats.subtitles import parse_subtitles
+from flywheel.media.fingerprint import Fingerprint, fingerprint
 from flywheel.media.probe import MediaInfo, file_hash, probe
 
 _T = TypeVar("_T")
@@ -38,6 +39,10 @@ class File:
     def info(self) -> MediaInfo:
         """The facts that a probe gives. Raises MediaError where the file holds no video."""
         return self._once("info", self._probe)
+
+    def looks(self) -> Fingerprint:
+        """How its pictures look. Raises MediaError where the file holds no video."""
+        return self._once("looks", lambda: fingerprint(self.path, self.info().duration_s))
 
     def transcript(self) -> tuple[list[Cue], str]:
         """(timed cues, text without times) of a side-car file, else of the subtitles inside; one of them is empty."""

@@ -18,8 +18,10 @@ from flywheel.core.progress import progress
 from flywheel.core.types import Annotation, Clip, content_id
 from flywheel.ingest.clips import asked_clip_id, clips_of, words_beside
 from flywheel.ingest.files import File, Files
+from flywheel.ingest.sides import Newcomer, Sides, newcomer, side_of, unlisted
 from flywheel.ingest.sources import Item, items
 from flywheel.store import Workspace
+from flywheel.store.takedowns import Span
 
 _BATCH = 128
 _THREADS = 2
@@ -49,6 +51,10 @@ class _Question:
     clip_id: str = ""
     is_known: bool = False
     has_text: bool = False
+    #: Whether the video is listed: it need not be looked at to know its side.
+    is_listed: bool = False
+    #: What of the video was taken down.
+    taken_down: Sequence[Span] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +66,9 @@ class _Outcome:
     clips: Sequence[Clip] = ()
     texts: Sequence[Annotation] = ()
     problem: str = ""
+    #: The video, where it is not listed yet.
+    newcomer: Newcomer | None = None
+    taken_down: Sequence[Span] = ()
     #: Of the file whose content was read.
     stamp: tuple[int, int] | None = None
 
@@ -96,7 +105,7 @@ def _all_items(workspace: Workspace, sources: Sequence[str]) -> Iterator[Item]:
     problem: UserError | None = None
     for source in sources:
         try:
-            yield from items(source, workspace.root / "media")
+            yield from items(source, workspace.root / "media", workspace.config.corpus.split_key)
         except UserError as error:
             # The other sources still count; the error is raised when they are through.
             problem = problem or error
@@ -110,6 +119,7 @@ class _Intake:
     def __init__(self, workspace: Workspace, pool: ThreadPoolExecutor) -> None:
         self.result = IngestResult()
         self._workspace, self._pool = workspace, pool
+        self._sides = Sides(workspace)
         self._files = Files()
         self._taken_down = workspace.taken_down()
         #: Clip id -> clip, text id -> text, and content hash -> path, since the last commit.
@@ -135,7 +145,9 @@ class _Intake:
 
     def commit(self) -> None:
         """Writes the waiting rows, in an order in which a kill loses nothing."""
-        # Texts first: a clip is what says that its file was taken in.
+        # Sides first: a clip that is on record is on the side of its video.
+        self._sides.write()
+        # Texts before clips: a clip is what says that its file was taken in.
         self._workspace.add_annotations(list(self._texts.values()), round=0)
         added = self._workspace.add_clips(self._clips.values())
         # Locations last: they are of contents that gave clips.
@@ -148,7 +160,7 @@ class _Intake:
     def _outcomes(self, batch: Sequence[Item]) -> Iterator[_Outcome]:
         """What becomes of each item, in order. Files are hashed first: what is known needs no probe."""
         files = [self._files.get(item.path) for item in batch]
-        questions = self._looked_up(list(self._pool.map(_hashed, batch, files)))
+        questions = self._with_videos(self._looked_up(list(self._pool.map(_hashed, batch, files))))
         yield from self._pool.map(partial(_answer, corpus=self._workspace.config.corpus), questions)
 
     def _looked_up(self, questions: Sequence[_Question]) -> list[_Question]:
@@ -168,14 +180,63 @@ class _Intake:
             for q in questions
         ]
 
+    def _with_videos(self, questions: Sequence[_Question]) -> list[_Question]:
+        """The questions with what is on record of their videos. What was taken down in whole is rejected here."""
+        listed = self._sides.videos.known({q.content_hash for q in questions if q.content_hash})
+        # Also those that are not listed: workspaces of layouts without the list took them down by content.
+        videos = [listed.get(h) or unlisted(h) for h in {q.content_hash for q in questions if q.content_hash}]
+        refusals = self._workspace.takedowns.refusals(videos)
+
+        def seen(question: _Question) -> _Question:
+            spans = refusals.get(question.content_hash, [])
+            whole = next((span for span in spans if span.is_whole()), None)
+            problem = question.problem or (f"was taken down: {whole.reason}" if whole is not None else "")
+            return replace(
+                question, problem=problem, is_listed=question.content_hash in listed, taken_down=tuple(spans)
+            )
+
+        return [seen(question) for question in questions]
+
+    def _placed(self, outcome: _Outcome) -> _Outcome:
+        """The outcome with its clips on the side of their video, and with all that was taken down of it.
+
+        Raises MediaError where the video is refused.
+        """
+        if not outcome.clips:
+            return outcome
+        new = outcome.newcomer
+        known = self._sides.videos.known([outcome.content_hash])
+        spans = list(outcome.taken_down)
+        if outcome.content_hash not in known and new is not None:
+            # A copy in another container may have been taken down.
+            video = unlisted(outcome.content_hash, new.streams)
+            spans = self._workspace.takedowns.refusals([video]).get(outcome.content_hash, [])
+            if whole := next((span for span in spans if span.is_whole()), None):
+                raise MediaError(f"was taken down: {whole.reason}")
+            known = {outcome.content_hash: self._sides.place(new)}
+        side = side_of(known[outcome.content_hash])
+        return replace(outcome, clips=[replace(c, split=side) for c in outcome.clips], taken_down=spans)
+
+    def _refusal(self, clip: Clip, spans: Sequence[Span]) -> str | None:
+        """Why a clip was taken down; None where it was not."""
+        if clip.id in self._taken_down:
+            return self._taken_down[clip.id]
+        return next((span.reason for span in spans if span.overlaps(clip.start_s, clip.end_s)), None)
+
     def _keep(self, outcome: _Outcome) -> None:
         if outcome.problem:
             self._reject(outcome.item, outcome.problem)
             return
-        refused = [clip for clip in outcome.clips if clip.id in self._taken_down]
+        try:
+            outcome = self._placed(outcome)
+        except MediaError as error:
+            self._reject(outcome.item, str(error))
+            return
+        reasons = {clip.id: self._refusal(clip, outcome.taken_down) for clip in outcome.clips}
+        refused = [clip for clip in outcome.clips if reasons[clip.id] is not None]
         for clip in refused:
-            self._reject(outcome.item, f"was taken down: {self._taken_down[clip.id]}")
-        new = [clip for clip in outcome.clips if clip.id not in self._taken_down and clip.id not in self._clips]
+            self._reject(outcome.item, f"was taken down: {reasons[clip.id]}")
+        new = [clip for clip in outcome.clips if reasons[clip.id] is None and clip.id not in self._clips]
         if not new and not refused:
             self.result.known += 1
         if (new or not refused) and outcome.content_hash not in self._places:
@@ -207,9 +268,17 @@ def _answer(question: _Question, corpus: Corpus) -> _Outcome:
     if not question.is_known:
         try:
             clips = clips_of(item, question.file, corpus)
+            new = None if question.is_listed else newcomer(item, question.file, corpus)
         except MediaError as error:
             return _Outcome(item=item, problem=str(error))
-        return _Outcome(item=item, content_hash=question.content_hash, clips=clips, stamp=question.file.stamp)
+        return _Outcome(
+            item=item,
+            content_hash=question.content_hash,
+            clips=clips,
+            newcomer=new,
+            taken_down=question.taken_down,
+            stamp=question.file.stamp,
+        )
     # A clip that came without words may get them later.
     words = "" if item.is_whole or question.has_text else words_beside(item, question.file)
     texts = [_given_text(question.clip_id, words)] if words else []

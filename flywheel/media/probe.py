@@ -14,6 +14,7 @@ from av.error import FFmpegError
 
 from flywheel.core.errors import MediaError
 from flywheel.media.border import codec_name, open_media, reading, video_stream
+from flywheel.media.coded import CodedPictures
 from flywheel.media.picture import pixel_aspect, upright
 
 _HASH_CHUNK = 1 << 20
@@ -25,7 +26,8 @@ _LENGTH_TOLERANCE_S = 0.1
 class MediaInfo:
     """What a file holds. ``duration_s`` of the picture, ``fps`` its mean rate, ``width`` x ``height`` as displayed.
 
-    ``subtitles`` are (start in seconds, end in seconds, text) of the first text stream that has any.
+    ``subtitles`` are (start in seconds, end in seconds, text) of the first text stream that has any. ``streams`` hashes
+    the coded pictures, whatever the container.
     """
 
     duration_s: float
@@ -34,6 +36,7 @@ class MediaInfo:
     height: int
     has_audio: bool
     subtitles: tuple[tuple[float, float, str], ...]
+    streams: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +84,7 @@ def probe(path: Path) -> MediaInfo:
             has_audio = bool(container.streams.audio)
             declared = stream.duration * stream.time_base if stream.duration and stream.time_base else None
             rate = stream.average_rate or stream.guessed_rate
-        end_s, num_frames = _measure(path)
+        end_s, num_frames, streams = _measure(path)
         believed = declared and abs(float(declared) - end_s) < _LENGTH_TOLERANCE_S
         duration_s = float(declared) if declared and believed else end_s
         return MediaInfo(
@@ -91,11 +94,12 @@ def probe(path: Path) -> MediaInfo:
             height=height,
             has_audio=has_audio,
             subtitles=_subtitles(path),
+            streams=streams,
         )
 
 
-def _measure(path: Path) -> tuple[float, int]:
-    """End in seconds of the last picture that is really in the file, and the number of pictures.
+def _measure(path: Path) -> tuple[float, int, str]:
+    """End in seconds of the last picture that is really in the file, the number of pictures, and their hash.
 
     Reads packets: a declared length can be wrong.
     """
@@ -105,9 +109,13 @@ def _measure(path: Path) -> tuple[float, int]:
         stream = container.streams.video[0]
         base = stream.time_base or Fraction(1, 1000)
         step = 1 / Fraction(stream.average_rate or 25)
+        coded = CodedPictures(stream)
         try:
             for packet in container.demux(stream):
-                if packet.pts is None or packet.size == 0:
+                if packet.size == 0:
+                    continue
+                coded.add(packet)
+                if packet.pts is None:
                     continue
                 at = packet.pts * base
                 length = packet.duration * base if packet.duration else step
@@ -116,7 +124,7 @@ def _measure(path: Path) -> tuple[float, int]:
         except FFmpegError:
             # Cut off in the middle: what came before is still a clip.
             pass
-    return float(end - (first or 0)), count
+    return float(end - (first or 0)), count, coded.hexdigest()
 
 
 def _subtitles(path: Path) -> tuple[tuple[float, float, str], ...]:

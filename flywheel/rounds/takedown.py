@@ -1,25 +1,30 @@
-"""Taking clips down: removes all that a workspace holds of them, and says where they were used."""
+"""Taking clips down: removes all that a workspace holds of them, says where they were used, and lets none come back."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from flywheel.core.errors import UserError
+from flywheel.ingest.sides import describe
 from flywheel.store import Workspace
+from flywheel.store.takedowns import Span
+from flywheel.store.videos import Video
 
 
 @dataclass(frozen=True, kw_only=True)
 class Takedown:
-    """What was taken down, and where it had been used."""
+    """What was taken down, or would be, and where it had been used."""
 
     #: Ids of the clips.
     clips: list[str]
+    #: Those of them that were not named, and show something of what was: the same video in another cut or container.
+    overlapping: list[str]
     #: Rows removed, by kind of record and for ``corrections``.
     removed: dict[str, int]
     #: Where rounds learned from them: ``clip_id``, ``round``, ``stage`` and ``use``.
@@ -33,6 +38,52 @@ class Takedown:
     files: list[str]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The clips that go, and the parts of their videos that are refused from now on."""
+
+    named: set[str]
+    clips: set[str]
+    spans: list[Span] = field(default_factory=list)
+
+
+def planned(workspace: Workspace, names: Sequence[str], reason: str) -> Plan:
+    """What a takedown of these names is about.
+
+    A file's path means the whole of its video, a clip's id the span of that clip: every clip that shows something of
+    it, in whatever container. Raises UserError for a name that is no clip's.
+    """
+    workspace.videos.list_older()
+    named, spans = set[str](), list[Span]()
+    for name in names:
+        ids = _ids(workspace, name)
+        named |= ids
+        by_path = not any(clip_id.startswith(name) for clip_id in ids)
+        clips = workspace.clips_by_id(ids)
+        videos = _described(workspace, clips)
+        for clip in clips.iter_rows(named=True):
+            times = {} if by_path else {"start_s": clip["start_s"], "end_s": clip["end_s"]}
+            video = videos[clip["content_hash"]]
+            spans.append(Span(content_hash=video.content_hash, streams=video.streams, reason=reason, **times))
+    return Plan(named=named, clips=named | _showing(workspace, spans), spans=spans)
+
+
+def would_take_down(workspace: Workspace, plan: Plan) -> Takedown:
+    """What :func:`take_down` would remove; nothing is changed."""
+    clips = workspace.clips_by_id(plan.clips)
+    usage = _usage(workspace, plan.clips, clips) if clips.height else _noted_usage(workspace, plan.clips)
+    kinds = ("annotations", "generations", "examples", "rejected")
+    removed = {kind: workspace.records.of_clips(kind, plan.clips, ["clip_id"]).height for kind in kinds}
+    corrections = workspace.corrections().filter(pl.col("clip_id").is_in(sorted(plan.clips))).height
+    return Takedown(
+        clips=sorted(plan.clips),
+        overlapping=sorted(plan.clips - plan.named),
+        removed={**removed, "corrections": corrections, "clips": clips.height},
+        exports_deleted=False,
+        **usage,
+    )
+
+
 def take_down(
     workspace: Workspace,
     names: Sequence[str],
@@ -44,15 +95,16 @@ def take_down(
     """Remove clips from records, corrections, snapshots, caches, reports and exports; the caller holds the lock.
 
     ``names`` are ids, their first digits, or paths of files. ``rewrite`` writes the reports again from what is left.
-    The clips are refused when they come again. The same command again finishes what was interrupted.
-    Raises UserError for a name that is no clip's.
+    What was named is refused when it comes again, under whatever name, cut and container. The same command again
+    finishes what was interrupted. Raises UserError for a name that is no clip's.
     """
-    ids = {clip_id for name in names for clip_id in _ids(workspace, name)}
+    plan = planned(workspace, names, reason)
+    ids = plan.clips
     clips = workspace.clips_by_id(ids)
     usage = _usage(workspace, ids, clips) if clips.height else _noted_usage(workspace, ids)
     if clips.height:
         # First, so that an interrupted takedown is on record, and nothing of it is taken in again.
-        workspace.takedowns.note(ids, reason, usage)
+        workspace.takedowns.note(ids, reason, usage, plan.spans)
     removed = workspace.takedowns.remove_records(ids)
     removed["corrections"] = workspace.takedowns.forget_people(ids)
     _empty_caches(workspace, clips)
@@ -65,7 +117,33 @@ def take_down(
     workspace.database.scrub()
     # Reports show pictures and texts.
     rewrite()
-    return Takedown(clips=sorted(ids), removed=removed, exports_deleted=not keep_exports, **usage)
+    return Takedown(
+        clips=sorted(ids),
+        overlapping=sorted(ids - plan.named),
+        removed=removed,
+        exports_deleted=not keep_exports,
+        **usage,
+    )
+
+
+def _described(workspace: Workspace, clips: pl.DataFrame) -> dict[str, Video]:
+    """The videos of these clips by content, with what tells their copies: versions before did not look at it."""
+    places: dict[str, str] = dict(clips.select("content_hash", "uri").unique("content_hash").iter_rows())
+    return {h: describe(workspace, h, Path(uri)) for h, uri in places.items()}
+
+
+def _showing(workspace: Workspace, spans: Sequence[Span]) -> set[str]:
+    """Clips of the same videos, in this container or another, that show something of these spans."""
+    by_content: dict[str, list[Span]] = {}
+    for span in spans:
+        copies = [video.content_hash for video in workspace.videos.with_streams(span.streams)]
+        for content_hash in {span.content_hash, *copies}:
+            by_content.setdefault(content_hash, []).append(span)
+    if not by_content:
+        return set()
+    columns = ["id", "content_hash", "start_s", "end_s"]
+    rows = workspace.records.read("clips", columns=columns, where=pl.col("content_hash").is_in(sorted(by_content)))
+    return {i for i, h, start_s, end_s in rows.iter_rows() if any(s.overlaps(start_s, end_s) for s in by_content[h])}
 
 
 def _ids(workspace: Workspace, name: str) -> set[str]:

@@ -100,6 +100,44 @@ locations = sql.Table(
     sql.Column("mtime_ns", sql.BigInteger),
 )
 
+#: Videos by content, each with the side of the corpus on which all of its clips are. A row outlives its clips: what
+#: was taken down is known when it comes again.
+videos = sql.Table(
+    "videos",
+    metadata,
+    #: 60 bits of the content's hash, so that other tables can point here in few bytes.
+    sql.Column("number", sql.BigInteger().with_variant(sql.Integer(), "sqlite"), primary_key=True, autoincrement=False),
+    sql.Column("content_hash", sql.String, nullable=False),
+    #: Videos of one family are on one side; it is drawn by the family's name.
+    sql.Column("family", sql.String, nullable=False, index=True),
+    #: train, test or anchor; empty where older versions put its clips on several.
+    sql.Column("side", sql.String, nullable=False),
+    #: What the source says that must stay together (corpus.split_key), hashed; empty where it is the file alone.
+    sql.Column("shared", sql.String, nullable=False, index=True),
+    #: Hash of the coded pictures, whatever the container; empty where it was not read.
+    sql.Column("streams", sql.String, nullable=False, index=True),
+    #: Small pictures, to tell copies by.
+    sql.Column("pictures", sql.LargeBinary, nullable=False),
+)
+
+#: Bands of the perceptual hashes of videos' pictures: where a copy is looked up.
+looks_like = sql.Table(
+    "looks_like",
+    metadata,
+    sql.Column("band", sql.Integer, primary_key=True),
+    sql.Column("number", sql.BigInteger, primary_key=True),
+    sql.Column("picture", sql.SmallInteger, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+#: Families on different sides that a video joined which was refused for it; a new draw puts them on one.
+joined = sql.Table(
+    "joined",
+    metadata,
+    sql.Column("first", sql.String, primary_key=True),
+    sql.Column("second", sql.String, primary_key=True),
+)
+
 corrections = sql.Table(
     "corrections",
     metadata,
@@ -145,6 +183,19 @@ takedowns = sql.Table(
     sql.Column("reason", sql.Text, nullable=False),
     sql.Column("at", _BYTES, nullable=False),
     sql.Column("usage", sql.Text, nullable=False),
+)
+
+#: Spans of videos that were taken down: what overlaps one is refused, whatever its file is called.
+refused = sql.Table(
+    "refused",
+    metadata,
+    sql.Column("id", sql.String, primary_key=True),
+    sql.Column("content_hash", sql.String, nullable=False, index=True),
+    sql.Column("streams", sql.String, nullable=False, index=True),
+    #: Seconds of the file; both NULL for the whole of it.
+    sql.Column("start_s", sql.Float),
+    sql.Column("end_s", sql.Float),
+    sql.Column("reason", sql.Text, nullable=False),
 )
 
 #: Datasets that were taken away, and of which clips, as JSON.

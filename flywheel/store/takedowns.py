@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,41 @@ from typing import Any
 import polars as pl
 import sqlalchemy as sql
 
+from flywheel.core.types import content_id
 from flywheel.store import schema
 from flywheel.store.columns import SCHEMAS
 from flywheel.store.database import Database, parts
 from flywheel.store.ledger import Ledger
 from flywheel.store.records import Records
+from flywheel.store.videos import Video
 from flywheel.store.view import snapshot_file
+
+#: Spans that share no more than this are neighbours.
+_TOUCH_S = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """A part of a video that was taken down, in seconds of its file; without times the whole of it."""
+
+    content_hash: str
+    streams: str = ""
+    start_s: float | None = None
+    end_s: float | None = None
+    reason: str
+
+    def is_whole(self) -> bool:
+        """Whether nothing of the video may come back."""
+        return self.start_s is None or self.end_s is None
+
+    def overlaps(self, start_s: float, end_s: float) -> bool:
+        """Whether a clip of these times shows something of the span."""
+        if self.start_s is None or self.end_s is None:
+            return True
+        return min(end_s, self.end_s) - max(start_s, self.start_s) > _TOUCH_S
+
+
+_SPAN_COLUMNS = ("content_hash", "streams", "start_s", "end_s", "reason")
 
 
 class Takedowns:
@@ -33,8 +62,36 @@ class Takedowns:
         with self._db.transaction() as connection:
             return dict(connection.execute(sql.select(columns.clip_id, columns.reason)).all())
 
-    def note(self, clip_ids: Collection[str], reason: str, usage: Mapping[str, Any]) -> None:
-        """Note that these clips go, why, and where they were used. An earlier note stays."""
+    def among(self, clip_ids: Iterable[str]) -> set[str]:
+        """Those of these clips that were taken down, or are being taken down."""
+        column, found = schema.takedowns.c.clip_id, set[str]()
+        with self._db.transaction() as connection:
+            for part in parts(clip_ids):
+                found |= set(connection.execute(sql.select(column).where(column.in_(part))).scalars())
+        return found
+
+    def refusals(self, videos: Iterable[Video]) -> dict[str, list[Span]]:
+        """Content hashes of these videos -> what of them was taken down, in this container or in another."""
+        columns, wanted = schema.refused.c, list(videos)
+        found: dict[str, Span] = {}
+        with self._db.transaction() as connection:
+            for part in parts(wanted):
+                streams = [video.streams for video in part if video.streams]
+                where = columns.content_hash.in_([v.content_hash for v in part]) | columns.streams.in_(streams)
+                for row in connection.execute(sql.select(schema.refused).where(where)):
+                    found[row.id] = Span(**{name: row._mapping[name] for name in _SPAN_COLUMNS})
+        of = {
+            v.content_hash: [
+                s for s in found.values() if s.content_hash == v.content_hash or (v.streams and s.streams == v.streams)
+            ]
+            for v in wanted
+        }
+        return {content_hash: spans for content_hash, spans in of.items() if spans}
+
+    def note(
+        self, clip_ids: Collection[str], reason: str, usage: Mapping[str, Any], spans: Collection[Span] = ()
+    ) -> None:
+        """Note that these clips go, why, where they were used, and what is refused from now on. Earlier notes stay."""
         row = {
             "reason": reason,
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -42,6 +99,8 @@ class Takedowns:
         }
         with self._db.change() as (connection, _):
             self._db.insert_new(connection, schema.takedowns, [{"clip_id": i, **row} for i in sorted(clip_ids)])
+            rows = [{"id": content_id(s.content_hash, s.start_s, s.end_s), **asdict(s)} for s in spans]
+            self._db.insert_new(connection, schema.refused, rows)
 
     def usage(self, clip_ids: Collection[str]) -> dict[str, Any] | None:
         """Where these clips were used, as it was noted; None where nothing was."""

@@ -22,6 +22,7 @@ from flywheel.store.mark import DatabaseLost, Home
 from flywheel.store.read_only import open_local
 from flywheel.store.schema import MOVED_TO, OWNER
 from flywheel.store.takedowns import Takedowns
+from flywheel.store.videos import Videos
 from flywheel.store.view import View, snapshot_file
 from flywheel.store.writing import WritableView
 
@@ -33,6 +34,7 @@ class Workspace(WritableView):
         super().__init__(root, config, database)
         self.ledger = Ledger(database)
         self.takedowns = Takedowns(root, database, self.records, self.ledger)
+        self.videos = Videos(database, self.records)
 
     @classmethod
     def open(cls, path: str | Path, overrides: list[str] | None = None, *, check: bool = True) -> Workspace:

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from flywheel.core.config import Config
+from flywheel.core.errors import UserError
 from flywheel.core.types import (
     CAPTION,
     LEARN,
@@ -28,6 +29,10 @@ from flywheel.store.database import Database, parts
 from flywheel.store.records import Records
 from flywheel.store.times import time_after
 from flywheel.store.view import View
+
+
+class TakenDown(UserError):
+    """What was written is about a clip that was taken down."""
 
 
 class WritableView(View):
@@ -133,9 +138,12 @@ class WritableView(View):
         """Add all corrections that are new, in one transaction; returns how many were.
 
         Those with the ids ``said_now`` get this time, in their order, and later than all that was said before: the time
-        is what they are ordered by, and clocks are set back.
+        is what they are ordered by, and clocks are set back. Raises TakenDown, and adds none, where a clip was taken
+        down meanwhile.
         """
         with self.database.change() as (connection, _):
+            # With the lock of writing: a takedown that is noted later removes these.
+            _check_not_taken_down(connection, {c.clip_id for c in corrections})
             newest = connection.execute(sql.select(sql.func.max(schema.corrections.c.at))).scalar()
             rows = []
             for correction in corrections:
@@ -172,3 +180,11 @@ class WritableView(View):
         unknown = schema.locations.c.ingested.is_(None)
         with self.database.transaction() as connection:
             connection.execute(sql.update(schema.locations).where(unknown).values(ingested=False))
+
+
+def _check_not_taken_down(connection: sql.Connection, clip_ids: Iterable[str]) -> None:
+    column = schema.takedowns.c.clip_id
+    for part in parts(sorted(clip_ids)):
+        gone = connection.execute(sql.select(column).where(column.in_(part)).limit(1)).scalar()
+        if gone is not None:
+            raise TakenDown(f"clip {gone}: was taken down; nothing can be said of it any more.")

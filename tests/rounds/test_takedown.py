@@ -80,12 +80,12 @@ def test_nothing_of_it_stays_and_nothing_else_goes(context: RoundContext, tmp_pa
     w.database.close()
     assert traces(w.root, SECRET) == []
     left = {t.split(":")[0] for t in traces(w.root, clip_id)}
-    assert left <= {"flywheel.db", "flywheel.db-wal"}, "its id stands in the note of the takedown alone"
+    assert left <= {"flywheel.db", "flywheel.db-wal"}, "its id stands in the database alone"
     database = sqlite3.connect(w.root / "flywheel.db")
     tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type='table'")]
     holding = {t for t in tables if any(clip_id in str(row) for row in database.execute(f"SELECT * FROM {t}"))}
     database.close()
-    assert holding == {"takedowns"}
+    assert holding == {"takedowns", "videos"}, "and names its video, so that copies of it are refused"
     assert {k: w.records.read(k).height for k in others} == {
         "clips": others["clips"] - 1,
         "annotations": others["annotations"] - mine,
@@ -152,7 +152,8 @@ def test_killed_at_any_moment_the_same_command_finishes(context: RoundContext, t
     rest = w.annotations().filter(~w.annotations()["clip_id"].is_in(ids)).sort("id")
 
     def start(clip_id: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "flywheel.cli", "takedown", clip_id, "--reason", "x", "--config", str(w.root)]
+        command = [sys.executable, "-m", "flywheel.cli", "takedown", clip_id, "--reason", "x", "--yes"]
+        command += ["--config", str(w.root)]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
 
     began = time.monotonic()

@@ -35,8 +35,17 @@ class Corpus(Section):
     )
     min_clip_len_s: float = Field(0.5, ge=0, description="shorter scenes join their neighbour")
     sound: bool = Field(False, description="let the model hear the clip too; for models whose processor takes audio")
-    test_share: float = Field(0.2, ge=0, lt=1, description="share of clips in the test split")
-    anchor_share: float = Field(0.1, ge=0, lt=1, description="share of clips in the anchor split")
+    split_key: str = Field(
+        "file",
+        min_length=1,
+        description="what stays on one side of the split: `file` (its content), `folder` (folders of one name) "
+        "or a column of the source, such as `speaker`",
+    )
+    near_duplicates: bool = Field(
+        True, description="keep videos that look alike (encoded anew, scaled, trimmed) on one side of the split too"
+    )
+    test_share: float = Field(0.2, ge=0, lt=1, description="share of videos in the test split")
+    anchor_share: float = Field(0.1, ge=0, lt=1, description="share of videos in the anchor split")
     cache_gib: float = Field(20.0, gt=0, description="most that the frame cache may hold, GiB")
 
     @model_validator(mode="after")
