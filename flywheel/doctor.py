@@ -123,6 +123,8 @@ def _records(config: Path) -> list[Check]:
         health = health_of(workspace)
         says = "; ".join(fault.says for fault in health.faults) or f"{health.shards} shards, as they were written"
         checks = [database, Check(what="records", ok=not health.faults, needed=True, says=says)]
+        if (leak := workspace.videos.leak()) is not None:
+            checks.append(Check(what="split", ok=False, needed=False, says=str(leak)))
         if aside := "; ".join(lost_in(workspace.root)):
             mend = "Killed commands leave such; 'flywheel doctor --repair' takes in what is on record nowhere else"
             checks.append(Check(what="lost", ok=True, needed=False, says=f"{aside}. {mend}"))

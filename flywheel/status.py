@@ -14,6 +14,7 @@ from flywheel.core.types import Stage
 from flywheel.rounds.progress import current_round, current_stage
 from flywheel.rounds.schedule.state import state_of
 from flywheel.store import Workspace
+from flywheel.store.videos import Leak
 
 #: Reasons of rejects that the terminal shows.
 _MOST_REASONS = 20
@@ -90,6 +91,8 @@ class Status:
     #: What can't be read; then clips are not told apart, and rejects not counted.
     damage: str = ""
     unseen_adapters: Sequence[UnseenAdapter] = ()
+    #: Clips that measure, of videos that are learned from too; None where the split is by video.
+    leak: Leak | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain values; ``champion`` is ``{"round"}``."""
@@ -108,6 +111,7 @@ class Status:
             f"open rejects: {self.open_rejects}",
         ]
         lines += [str(adapter) for adapter in self.unseen_adapters]
+        lines += [f"split: {self.leak}"] if self.leak else []
         if plan := self.schedule:
             lines.append(f"schedule '{plan.cron}': {plan.phase}{_in_brackets(plan.message)}, next {plan.next}")
         lines += [f"  {r.rows} x {r.stage}: {r.reason}" for r in self.reject_reasons[:_MOST_REASONS]]
@@ -145,6 +149,7 @@ def status_of(workspace: Workspace) -> Status:
         reject_reasons=tuple(RejectReason(stage=s, reason=r, rows=n) for s, r, n in reasons),
         damage="; ".join(dict.fromkeys(damage)),
         unseen_adapters=tuple(_unseen_adapters(workspace, round)),
+        leak=None if clips is None else workspace.videos.leak(),
     )
 
 

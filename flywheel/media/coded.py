@@ -27,7 +27,7 @@ class CodedPictures:
         self._length_bytes = _length_bytes(self._codec, extra)
         self._digest, self._count = hashlib.sha256(), 0
 
-    def add(self, packet: av.Packet) -> None:
+    def add(self, packet: av.Packet[av.VideoStream]) -> None:
         """Count a packet in, in the order of decoding."""
         payload = bytes(packet)
         if self._codec not in ("h264", "hevc"):

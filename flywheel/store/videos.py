@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,21 @@ def number_of(content_hash: str) -> int:
     return int(hashlib.sha256(content_hash.encode()).hexdigest()[:15], 16)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Leak:
+    """Test and anchor clips: how many there are, and how many of them are of videos that also have train clips."""
+
+    clips: int
+    measured: int
+
+    def __str__(self) -> str:
+        share = 100 * self.clips / self.measured
+        return (
+            f"{self.clips} of {self.measured} test and anchor clips ({share:.0f} %) are of videos that also have train "
+            "clips, so figures flatter the models. Split anew by video: flywheel resplit"
+        )
+
+
 class Videos:
     """Reads and writes the list of videos; only the holder of the workspace's lock may write."""
 
@@ -59,12 +74,6 @@ class Videos:
         """Those of these contents that are listed."""
         numbers = {number_of(content_hash) for content_hash in content_hashes}
         return {video.content_hash: video for video in self._select("number", numbers)}
-
-    def of_family(self, families: Collection[str]) -> list[Video]:
-        """One video of each of these families."""
-        with self._db.transaction() as connection:
-            one = [connection.execute(_rows().where(_c.family == name).limit(1)).first() for name in sorted(families)]
-        return [_video(row) for row in one if row is not None]
 
     def sharing(self, shared: str) -> list[Video]:
         """A video whose source says this of it; none for an empty word."""
@@ -130,6 +139,23 @@ class Videos:
         with self._db.transaction() as connection:
             return int(connection.execute(query.where(_c.side == "") if divided else query).scalar_one())
 
+    def leak(self) -> Leak | None:
+        """How many test and anchor clips are of videos that also have train clips; None where none is.
+
+        Only versions that drew clips one by one left such: a list without divided videos answers at once.
+        """
+        if self._is_listed() and not self.count(divided=True):
+            return None
+        learned = self._hashes(pl.col("split") == "train").unique()
+        measured = self._hashes(pl.col("split") != "train")
+        clips = int(measured.is_in(learned.implode()).sum())
+        return Leak(clips=clips, measured=len(measured)) if clips else None
+
+    def _hashes(self, where: pl.Expr) -> pl.Series:
+        """A number for each such clip that says whose video it is: 8 bytes a clip."""
+        frames = self._records.batches("clips", columns=["content_hash"], where=where)
+        return pl.concat([pl.Series(dtype=pl.UInt64), *(frame["content_hash"].hash(0) for frame in frames)])
+
     def list_older(self) -> None:
         """List the videos of clips that versions without this list took in. A video on several sides is marked so."""
         if self._is_listed():
@@ -183,11 +209,6 @@ class WaitingVideos:
         waiting = {h: self._waiting[h] for h in wanted & self._waiting.keys()}
         return {**self._videos.known(wanted - waiting.keys()), **waiting}
 
-    def of_family(self, families: Collection[str]) -> list[Video]:
-        """As :meth:`Videos.of_family`."""
-        waiting = {v.family: v for v in self._waiting.values() if v.family in families}
-        return [*self._videos.of_family(set(families) - waiting.keys()), *waiting.values()]
-
     def sharing(self, shared: str) -> list[Video]:
         """As :meth:`Videos.sharing`."""
         waiting = [v for v in self._waiting.values() if shared and v.shared == shared]
@@ -238,8 +259,7 @@ def _rows() -> sql.Select[Any]:
 
 
 def _video(row: sql.Row[Any]) -> Video:
-    values: Mapping[str, Any] = row._mapping
-    return Video(**{name: values[name] for name in _STORED})
+    return Video(**{name: row._mapping[name] for name in _STORED})
 
 
 _STORED = ("content_hash", "family", "side", "shared", "streams", "pictures")

@@ -152,6 +152,7 @@ def test_status_has_all_its_fields(make_workspace: Make) -> None:
             {"stage": "ingest", "reason": "no video stream", "rows": 1},
         ],
         "damage": "",
+        "leak": None,
     }
     assert list(status_of(w).to_json())[:6] == ["round", "stage", "state", "message", "schedule", "champion"]
     text = str(status_of(w))

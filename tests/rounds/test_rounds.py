@@ -8,6 +8,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 import sqlalchemy as sql
 
@@ -329,7 +331,26 @@ def test_the_loop_turns_without_an_oracle(make_workspace: Make, corpus: Path, tm
 def test_held_out_texts_are_enough_and_not_too_many(machine: int, held: int) -> None:
     examples = [Example(clip_id=str(i), text="t", prompt_texts={}, group="source:1:caption") for i in range(machine)]
     people = [Example(clip_id=f"p{i}", text="t", prompt_texts={}, group=HUMAN) for i in range(9)]
-    out = held_out_clips([*people, *examples], 0.05)
+    ids = [e.clip_id for e in (*people, *examples)]
+    videos = pl.DataFrame({"id": ids, "content_hash": [f"video of {i}" for i in ids]})
+    out = held_out_clips([*people, *examples], 0.05, videos)
     assert len(out) == held
     assert out <= {e.clip_id for e in examples}, "people's texts are all learned"
-    assert not held_out_clips(examples, 0.0)
+    order = np.random.default_rng(machine + 9).permutation(machine)
+    assert out == {str(i) for i in order[:held]}, "the clips that were held out when they were drawn one by one"
+    assert not held_out_clips(examples, 0.0, videos)
+
+
+@pytest.mark.parametrize(("cuts", "held"), [(4, 60), (7, 63), (400, 60)])
+def test_held_out_texts_are_of_whole_videos(cuts: int, held: int) -> None:
+    examples = [Example(clip_id=str(i), text="t", prompt_texts={}, group="source:1:caption") for i in range(400)]
+    people = [Example(clip_id=f"p{i}", text="t", prompt_texts={}, group=HUMAN) for i in range(9)]
+    ids = [e.clip_id for e in (*people, *examples)]
+    of = {i: f"video {n // cuts}" for n, i in enumerate(ids)}
+    videos = pl.DataFrame({"id": ids, "content_hash": [of[i] for i in ids]})
+    out = held_out_clips([*people, *examples], 0.05, videos)
+    assert len(out) == held
+    if cuts < 400:
+        assert not {of[i] for i in out} & {of[i] for i in ids if i not in out}
+    else:
+        assert of["p0"] == of["0"], "one video is too large, and people spoke of it: clips, one by one"

@@ -20,10 +20,12 @@ from flywheel.store.database import Database, sqlite_url
 from flywheel.store.ledger import Ledger, Snapshot
 from flywheel.store.records import Records
 from flywheel.store.takedowns import Takedowns
+from flywheel.store.videos import Video, Videos
 from tests.store.test_compaction import fill, text
 from tests.store.test_view import clip, correction
 
 SNAPSHOT = Snapshot(round=3, position=1, corrections_sha256="x", gold={}, writers={})
+VIDEO = Video(content_hash="h0", family="f", side="train", streams="s", bands=((1, 2, 3),))
 #: Methods that ask no database.
 WITHOUT_SQL = {"Database.close", "Database.is_sqlite", "Workspace.create", "Workspace.open", "Workspace.model_folder"}
 WITHOUT_SQL |= {
@@ -59,12 +61,17 @@ WRITERS = {
     "add_examples",
     "add_rejected",
     "add_corrections",
+    "add",
+    "describe",
+    "list_older",
+    "note_joined",
+    "unite",
 }
 
 
 def calls(w: Workspace, tmp_path: Path) -> dict[str, Callable[[], object]]:
     """Class and method -> a call of it. The test holds that no public method is left out."""
-    d, e, r, t = w.database, w.ledger, w.records, w.takedowns
+    d, e, r, t, v = w.database, w.ledger, w.records, w.takedowns, w.videos
     target = Database(sqlite_url(tmp_path / "other.db"))
     everything = pl.lit(True)
 
@@ -137,6 +144,19 @@ def calls(w: Workspace, tmp_path: Path) -> dict[str, Callable[[], object]]:
         "Takedowns.remove_clips": lambda: t.remove_clips(["c0"]),
         "Takedowns.remove_records": lambda: t.remove_records(["c1"]),
         "Takedowns.usage": lambda: t.usage(["c0"]),
+        "Takedowns.among": lambda: t.among(["c0"]),
+        "Takedowns.refusals": lambda: t.refusals([VIDEO]),
+        "Videos.add": lambda: v.add([VIDEO]),
+        "Videos.count": v.count,
+        "Videos.describe": lambda: v.describe(VIDEO),
+        "Videos.known": lambda: v.known(["h0"]),
+        "Videos.leak": v.leak,
+        "Videos.list_older": v.list_older,
+        "Videos.note_joined": lambda: v.note_joined(["a", "b"]),
+        "Videos.sharing": lambda: v.sharing("s"),
+        "Videos.showing": lambda: v.showing([1]),
+        "Videos.unite": lambda: v.unite(["a", "b"], "a"),
+        "Videos.with_streams": lambda: v.with_streams("s"),
         "Workspace.add_annotations": lambda: w.add_annotations([text(78)], 1),
         "Workspace.add_clips": lambda: w.add_clips([clip(78)]),
         "Workspace.add_corrections": lambda: w.add_corrections([correction(2)]),
@@ -250,7 +270,7 @@ def is_ours(raised: dict[str, Exception | None], but: set[str] = frozenset()) ->
 def test_every_public_method_is_tried(workspace: Workspace, tmp_path: Path) -> None:
     there = {
         f"{cls.__name__}.{name}"
-        for cls in (Database, Ledger, Records, Takedowns, Workspace)
+        for cls in (Database, Ledger, Records, Takedowns, Videos, Workspace)
         for name in dir(cls)
         if not name.startswith("_")
     }

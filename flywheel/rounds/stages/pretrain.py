@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
+from numpy.typing import NDArray
 
 from flywheel.core.config import Config
 from flywheel.core.progress import say
@@ -18,6 +20,7 @@ from flywheel.rounds.mix import older_rounds, training_examples
 from flywheel.rounds.stages._stage import Stage
 from flywheel.rounds.stages._training import keep_random_state, training_set
 from flywheel.rounds.texts import CurrentTexts, SourceChoice
+from flywheel.store.clip_index import ClipIndex
 
 if TYPE_CHECKING:
     from trainers import TrainingResult
@@ -74,7 +77,9 @@ def run(context: RoundContext, round: int) -> PretrainResult:
         return PretrainResult.from_record(record)
     texts = context.texts()
     choice = texts.choose(round, config.gate.min_anchors, config.pretrain.texts)
-    kept, held_out = _examples(out.with_name("model.work"), training_examples(context, texts, choice, round), config)
+    kept, held_out = _examples(
+        out.with_name("model.work"), training_examples(context, texts, choice, round), config, context.clips
+    )
     if not kept:
         return PretrainResult(skipped="no clip of the train split has a text")
     anchors = _anchor_examples(context, texts, round)
@@ -138,36 +143,68 @@ def _result(
     )
 
 
-def _examples(folder: Path, examples: Iterable[Example], config: Config) -> tuple[Sequence[Example], Sequence[Example]]:
+def _examples(
+    folder: Path, examples: Iterable[Example], config: Config, clips: ClipIndex
+) -> tuple[Sequence[Example], Sequence[Example]]:
     """Examples to learn from, and the few that are held out; in files, of which a few bytes a row are in memory."""
     import trainers
 
     folder.mkdir(parents=True, exist_ok=True)
     everything = trainers.ExampleTable.write(folder / "all.arrow", examples)
-    held = held_out_clips(everything, config.pretrain.eval_share)
+    held = held_out_clips(everything, config.pretrain.eval_share, clips.facts("id", "content_hash"))
     kept = trainers.ExampleTable.write(folder / "kept.arrow", (e for e in everything if e.clip_id not in held))
     held_out = [example for example in everything if example.clip_id in held] if held else []
     everything.file.unlink()
     return kept, held_out
 
 
-def held_out_clips(examples: Iterable[Example], share: float) -> set[str]:
-    """Clips whose texts give the eval loss and measure noise, and are not learned.
+def held_out_clips(examples: Iterable[Example], share: float, videos: pl.DataFrame) -> set[str]:
+    """Clips whose texts give the eval loss and measure noise, and are not learned: those of some videos, whole.
 
-    People's texts are too dear to be held out. ``share`` of the others is, in a small corpus more.
+    People's texts are too dear to be held out, and videos with any are not. ``share`` of the other texts is held out,
+    in a small corpus more. ``videos`` has a row for each clip: its ``id`` and ``content_hash``. Where whole
+    videos give less than half of it, since they are large or people spoke of them, clips are held out one by one.
     """
-    num_clips, last, machine = 0, "", list[str]()
+    num_clips, last, machine, human = 0, "", list[str](), set[str]()
     for example in examples:
         # A clip's examples stand together.
         num_clips += example.clip_id != last
         last = example.clip_id
-        if example.group != HUMAN and (not machine or machine[-1] != last):
+        if example.group == HUMAN:
+            human.add(last)
+        elif not machine or machine[-1] != last:
             machine.append(last)
     if not share:
         return set()
     least = min(_LEAST_HELD_OUT, int(_MOST_HELD_OUT_SHARE * len(machine)))
     count = min(max(int(share * len(machine)), least), _MOST_HELD_OUT)
-    return {machine[i] for i in np.random.default_rng(num_clips).permutation(len(machine))[:count]}
+    order = np.random.default_rng(num_clips).permutation(len(machine))
+    chosen = _whole_videos(order, _video_numbers(machine, human, videos), count)
+    return {machine[i] for i in (chosen if 2 * len(chosen) >= count else order[:count])}
+
+
+def _video_numbers(machine: Sequence[str], human: Collection[str], videos: pl.DataFrame) -> NDArray[np.int64]:
+    """A number for the video of each clip, (n,); -1 for a video of which people gave a text."""
+    numbered = videos.select("id", number=pl.col("content_hash").rank("dense").cast(pl.Int64))
+    spoken_of = numbered.filter(pl.col("id").is_in(pl.Series(list(human), dtype=pl.String).implode()))["number"]
+    of_clips = pl.DataFrame({"id": machine}, schema={"id": pl.String})
+    numbers = of_clips.join(numbered, on="id", how="left", maintain_order="left")["number"]
+    without = numbers.set(numbers.is_in(spoken_of.implode()), -1)
+    return without.fill_null(-1).to_numpy()
+
+
+def _whole_videos(order: NDArray[np.int64], videos: NDArray[np.int64], count: int) -> list[int]:
+    """Rows of about ``count`` clips, in this order, with all rows of their videos; at most twice as many."""
+    chosen: dict[int, None] = {}
+    for row in order:
+        if len(chosen) >= count:
+            break
+        if row in chosen or videos[row] < 0:
+            continue
+        whole = np.flatnonzero(videos == videos[row]).tolist()
+        if len(chosen) + len(whole) <= 2 * count:
+            chosen |= dict.fromkeys(whole)
+    return list(chosen)
 
 
 def record_noise_signals(
