@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from noise_control import IGNORED, TokenContext, TokenLoss, TokenStatistics, linear_loss, losses
+from noise_control import IGNORED, TokenContext, TokenLoss, TokenStatistics, kernels, linear_loss, losses
 from noise_control.linear import _rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,6 +62,14 @@ def test_without_a_gpu_auto_is_torch_to_the_bit() -> None:
         linear_loss(h, w, target, losses.build("mle"), backend="triton")
     with pytest.raises(ValueError, match="not in float64"):
         linear_loss(h.double(), w.double(), target, losses.build("mle"), backend="triton")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_kernels_that_do_not_run_are_said_once_and_torch_does_the_same() -> None:
+    """Here for want of a GPU; elsewhere a compiler may be missing."""
+    with pytest.warns(UserWarning, match=r"Triton's kernels do not run here \(.+\); torch does the same"):
+        assert not kernels._runs(0, torch.float32)
+    assert not kernels._runs(0, torch.float32)
 
 
 @pytest.mark.usefixtures("unchecked")
