@@ -7,10 +7,11 @@ from pathlib import Path
 
 from flywheel.core.config import Corpus
 from flywheel.core.errors import MediaError
+from flywheel.core.foreign import without_hidden
 from flywheel.core.types import Clip, Split, content_id
-from flywheel.formats.subtitles import cues_within, text_within
+from flywheel.formats.subtitles import cues_by_span, text_within
 from flywheel.ingest.files import File
-from flywheel.ingest.sources import Item
+from flywheel.ingest.items import Item
 from flywheel.media.audio import read_audio
 from flywheel.media.scenes import scene_cuts
 from flywheel.sound.events import describe, sound_events
@@ -48,7 +49,7 @@ def asked_clip_id(item: Item, content_hash: str) -> str:
 def words_beside(item: Item, file: File) -> str:
     """The words of a span that its source or a side-car file gives; empty where there are none, or no end is named."""
     if item.transcript is not None:
-        return " ".join(item.transcript.split())
+        return _folded(item.transcript)
     cues, text = file.side_car() or ([], "")
     return text_within(cues, item.start_s or 0.0, item.end_s or 0.0) if cues else text
 
@@ -58,9 +59,11 @@ def clips_of(item: Item, file: File, corpus: Corpus) -> list[Clip]:
     content_hash, info = file.content_hash(), file.info()
     if info.duration_s <= 0:
         raise MediaError("has no duration: no frame carries a time")
-    cues, text = ([], " ".join(item.transcript.split())) if item.transcript is not None else file.transcript()
+    cues, text = ([], _folded(item.transcript)) if item.transcript is not None else file.transcript()
+    spans = _spans(item, info.duration_s, corpus)
+    _check_number(len(spans), corpus)
     clips = []
-    for start_s, end_s in _spans(item, info.duration_s, corpus):
+    for (start_s, end_s), within in zip(spans, cues_by_span(cues, spans), strict=True):
         name = clip_id(content_hash, start_s, end_s)
         clips.append(
             Clip(
@@ -73,13 +76,18 @@ def clips_of(item: Item, file: File, corpus: Corpus) -> list[Clip]:
                 width=info.width,
                 height=info.height,
                 has_audio=info.has_audio,
-                transcript=text_within(cues, start_s, end_s) if cues else text,
+                transcript=" ".join(cue.text for cue in within) if cues else text,
                 sounds=_sounds(item.path, start_s, end_s) if info.has_audio else "",
                 split="train",
-                cues=tuple(cues_within(cues, start_s, end_s)),
+                cues=tuple(within),
             )
         )
     return clips
+
+
+def _folded(text: str) -> str:
+    """A transcript as it is kept: on one line, without what nobody can see."""
+    return " ".join(without_hidden(text).split())
 
 
 def _sounds(path: Path, start_s: float, end_s: float) -> str:
@@ -100,6 +108,9 @@ def _spans(item: Item, duration_s: float, corpus: Corpus) -> list[tuple[float, f
         if not 0 <= start_s < end_s <= duration_s + _GRACE_S or not math.isfinite(start_s + end_s):
             raise MediaError(f"need 0 <= start_s < end_s <= {duration_s:g}, got [{start_s:g}, {end_s:g})")
         return [(start_s, min(end_s, duration_s))]
+    if corpus.split_by != "none":
+        # Before they are made: times may reach to the end of the world.
+        _check_number(int(duration_s / corpus.clip_len_s), corpus)
     if corpus.split_by == "scene":
         return [
             part for scene in _scenes(item.path, duration_s, corpus) for part in _equal_parts(*scene, corpus.clip_len_s)
@@ -107,6 +118,11 @@ def _spans(item: Item, duration_s: float, corpus: Corpus) -> list[tuple[float, f
     if corpus.split_by == "length":
         return _fixed(duration_s, corpus)
     return [(0.0, duration_s)]
+
+
+def _check_number(count: int, corpus: Corpus) -> None:
+    if count > corpus.max_clips:
+        raise MediaError(f"would become {count} clips, at most {corpus.max_clips} are taken (corpus.max_clips)")
 
 
 def _fixed(duration_s: float, corpus: Corpus) -> list[tuple[float, float]]:

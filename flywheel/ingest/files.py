@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -9,23 +12,36 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from flywheel.core.errors import MediaError
+from flywheel.core.foreign import without_hidden
 from flywheel.core.types import Cue
 from flywheel.formats.subtitles import parse_subtitles
 from flywheel.media.fingerprint import Fingerprint, fingerprint
-from flywheel.media.probe import MediaInfo, file_hash, probe
+from flywheel.media.probe import MOST_PIXELS, MediaInfo, file_hash, probe
 
 _T = TypeVar("_T")
 #: The memo holds at most so many files, and so many cues of theirs.
 _MOST_FILES = 4096
 _MOST_CUES = 100_000
+#: The largest file of words beside a video: a long film's have a tenth of it.
+MOST_TEXT_BYTES = 1 << 20
 
 
 class File:
     """A file as it was when first asked about. Threads may share it: what one reads, the others wait for."""
 
-    def __init__(self, path: Path, stamp: tuple[int, int] | None = None) -> None:
-        """``stamp`` is the file's size in bytes and its time of change in ns, where it could be asked."""
-        self.path = path
+    def __init__(
+        self,
+        path: Path,
+        root: Path | None = None,
+        stamp: tuple[int, int] | None = None,
+        most_pixels: int = MOST_PIXELS,
+    ) -> None:
+        """``stamp`` is the file's size in bytes and its time of change in ns, where it could be asked.
+
+        What lies beside it must lie below ``root``, where there is one. Pictures of more than ``most_pixels`` are no
+        video.
+        """
+        self.path, self.root, self._most_pixels = path, root, most_pixels
         self.stamp = stamp
         self._lock = threading.RLock()
         self._facts: dict[str, object] = {}
@@ -37,7 +53,7 @@ class File:
         return self._once("hash", lambda: file_hash(self.path))
 
     def info(self) -> MediaInfo:
-        """The facts that a probe gives. Raises MediaError where the file holds no video."""
+        """The facts that a probe gives. Raises MediaError where the file holds no video, or too large pictures."""
         return self._once("info", self._probe)
 
     def looks(self) -> Fingerprint:
@@ -66,7 +82,7 @@ class File:
         return cast("_T", fact)
 
     def _probe(self) -> MediaInfo:
-        info = probe(self.path)
+        info = probe(self.path, most_pixels=self._most_pixels)
         self.num_cues += len(info.subtitles)
         return info
 
@@ -75,42 +91,70 @@ class File:
             return side_car
         subtitles = self.info().subtitles
         self.num_cues += len(subtitles)
-        return [Cue(start_s=a, end_s=b, text=" ".join(text.split())) for a, b, text in subtitles], ""
+        return [Cue(start_s=a, end_s=b, text=" ".join(without_hidden(text).split())) for a, b, text in subtitles], ""
 
     def _read_side_car(self) -> tuple[list[Cue], str] | None:
-        side_car = _side_car(self.path)
+        side_car = _side_car(self.path, self.root)
         self.num_cues += len(side_car[0]) if side_car is not None else 0
         return side_car
 
 
-def _side_car(path: Path) -> tuple[list[Cue], str] | None:
+def _side_car(path: Path, root: Path | None) -> tuple[list[Cue], str] | None:
     for suffix in (".vtt", ".srt", ".txt"):
         for beside in (path.with_suffix(suffix), path.with_name(path.name + suffix)):
-            try:
-                text = beside.read_text(encoding="utf-8", errors="replace")
-            except OSError:
-                continue
-            return ([], " ".join(text.split())) if suffix == ".txt" else (parse_subtitles(text), "")
+            text = _small_text(beside, root)
+            if text is not None:
+                return ([], " ".join(without_hidden(text).split())) if suffix == ".txt" else (parse_subtitles(text), "")
     return None
+
+
+def _small_text(path: Path, root: Path | None) -> str | None:
+    """The text of a file beside a video; None where there is none.
+
+    Raises MediaError for a link out of ``root``, for what is no regular file, and for one that is too large.
+    """
+    try:
+        # Not to wait for a pipe's other end.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ENXIO):
+            return None
+        raise MediaError(f"{path.name} beside it can't be read ({error.strerror})") from error
+    with open(descriptor, "rb") as file:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            return None
+        if root is not None and not Path(os.path.realpath(path)).is_relative_to(root):
+            raise MediaError(f"{path.name} beside it is a link out of its source (corpus.links: follow takes it)")
+        if not stat.S_ISREG(mode):
+            raise MediaError(f"{path.name} beside it is no regular file")
+        content = file.read(MOST_TEXT_BYTES + 1)
+    if len(content) > MOST_TEXT_BYTES:
+        raise MediaError(f"{path.name} beside it is larger than {MOST_TEXT_BYTES >> 20} MiB")
+    return content.decode("utf-8", errors="replace")
 
 
 class Files:
     """The files of a run by path, size and time of change; those not asked about for longest are forgotten."""
 
-    def __init__(self, most_files: int = _MOST_FILES, most_cues: int = _MOST_CUES) -> None:
-        self._most_files, self._most_cues = most_files, most_cues
-        self._files: OrderedDict[tuple[Path, int, int], File] = OrderedDict()
+    def __init__(
+        self, most_files: int = _MOST_FILES, most_cues: int = _MOST_CUES, most_pixels: int = MOST_PIXELS
+    ) -> None:
+        self._most_files, self._most_cues, self._most_pixels = most_files, most_cues, most_pixels
+        self._files: OrderedDict[tuple[Path, Path | None, int, int], File] = OrderedDict()
 
-    def get(self, path: Path) -> File:
-        """The file at this path as it is now."""
+    def get(self, path: Path, root: Path | None = None) -> File:
+        """The file at this path as it is now, of a source below ``root``."""
         try:
             status = path.stat()
         except (OSError, ValueError):
             # Reading it says what is wrong.
-            return File(path)
+            return File(path, root)
         stamp = (status.st_size, status.st_mtime_ns)
-        key = (path, *stamp)
-        file = self._files.setdefault(key, File(path, stamp))
+        key = (path, root, *stamp)
+        file = self._files.setdefault(key, File(path, root, stamp, self._most_pixels))
         self._files.move_to_end(key)
         return file
 

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from pathlib import Path
 
 from flywheel.core.config import Corpus
 from flywheel.core.errors import MediaError, UserError
@@ -18,8 +19,10 @@ from flywheel.core.progress import progress
 from flywheel.core.types import Annotation, Clip, content_id
 from flywheel.ingest.clips import asked_clip_id, clips_of, words_beside
 from flywheel.ingest.files import File, Files
+from flywheel.ingest.items import Item, Rules
 from flywheel.ingest.sides import Newcomer, Sides, newcomer, side_of, unlisted
-from flywheel.ingest.sources import Item, items
+from flywheel.ingest.sources import items
+from flywheel.media.border import time_limit
 from flywheel.store import Workspace
 from flywheel.store.takedowns import Span
 
@@ -103,9 +106,10 @@ def _batches(stream: Iterator[Item]) -> Iterator[list[Item]]:
 
 def _all_items(workspace: Workspace, sources: Sequence[str]) -> Iterator[Item]:
     problem: UserError | None = None
+    rules = Rules(split_key=workspace.config.corpus.split_key, links=workspace.config.corpus.links)
     for source in sources:
         try:
-            yield from items(source, workspace.root / "media", workspace.config.corpus.split_key)
+            yield from items(source, workspace.root / "media", rules)
         except UserError as error:
             # The other sources still count; the error is raised when they are through.
             problem = problem or error
@@ -120,7 +124,7 @@ class _Intake:
         self.result = IngestResult()
         self._workspace, self._pool = workspace, pool
         self._sides = Sides(workspace)
-        self._files = Files()
+        self._files = Files(most_pixels=workspace.config.corpus.max_pixels)
         self._taken_down = workspace.taken_down()
         #: Clip id -> clip, text id -> text, and content hash -> path, since the last commit.
         self._clips: dict[str, Clip] = {}
@@ -130,6 +134,8 @@ class _Intake:
         self._stamps: dict[str, tuple[int, int]] = {}
         #: Contents of waiting clips of earlier batches.
         self._contents: set[str] = set()
+        #: Files that this run took out of a container, whose items were all rejected so far.
+        self._unwanted: set[Path] = set()
         self._committed_at = time.monotonic()
 
     def take(self, batch: Sequence[Item], advance: Callable[[], None]) -> None:
@@ -142,6 +148,11 @@ class _Intake:
                 self.commit()
         self._contents = {clip.content_hash for clip in self._clips.values()}
         self._files.forget()
+        # What a container held and nothing wants: a video of the same content in a later batch is put there again.
+        for path in self._unwanted:
+            for file in (path, path.with_suffix(".vtt"), path.with_suffix(".srt")):
+                file.unlink(missing_ok=True)
+        self._unwanted = set()
 
     def commit(self) -> None:
         """Writes the waiting rows, in an order in which a kill loses nothing."""
@@ -159,8 +170,9 @@ class _Intake:
 
     def _outcomes(self, batch: Sequence[Item]) -> Iterator[_Outcome]:
         """What becomes of each item, in order. Files are hashed first: what is known needs no probe."""
-        files = [self._files.get(item.path) for item in batch]
-        questions = self._with_videos(self._looked_up(list(self._pool.map(_hashed, batch, files))))
+        files = [self._files.get(item.path, item.root) for item in batch]
+        hashed = partial(_hashed, seconds=self._workspace.config.corpus.max_seconds)
+        questions = self._with_videos(self._looked_up(list(self._pool.map(hashed, batch, files))))
         yield from self._pool.map(partial(_answer, corpus=self._workspace.config.corpus), questions)
 
     def _looked_up(self, questions: Sequence[_Question]) -> list[_Question]:
@@ -239,6 +251,8 @@ class _Intake:
         new = [clip for clip in outcome.clips if reasons[clip.id] is None and clip.id not in self._clips]
         if not new and not refused:
             self.result.known += 1
+        if new or not refused:
+            self._unwanted.discard(outcome.item.path)
         if (new or not refused) and outcome.content_hash not in self._places:
             self._places[outcome.content_hash] = str(outcome.item.path)
             self._stamps |= {outcome.content_hash: outcome.stamp} if outcome.stamp is not None else {}
@@ -247,15 +261,20 @@ class _Intake:
             self._texts.setdefault(text.id, text)
 
     def _reject(self, item: Item, reason: str) -> None:
-        self._workspace.add_rejected(round=0, stage="ingest", uri=str(item.path), clip_id="", reason=reason)
+        if item.is_new_copy:
+            self._unwanted.add(item.path)
+        # Names and reasons are on record as text, whatever bytes a name has.
+        uri, reason = (text.encode("utf-8", "backslashreplace").decode() for text in (str(item.path), reason))
+        self._workspace.add_rejected(round=0, stage="ingest", uri=uri, clip_id="", reason=reason)
         self.result.rejected += 1
 
 
-def _hashed(item: Item, file: File) -> _Question:
+def _hashed(item: Item, file: File, *, seconds: float) -> _Question:
     if item.problem:
         return _Question(item=item, file=file, problem=item.problem)
     try:
-        content_hash = file.content_hash()
+        with time_limit(seconds):
+            content_hash = file.content_hash()
     except MediaError as error:
         return _Question(item=item, file=file, problem=str(error))
     return _Question(item=item, file=file, content_hash=content_hash, clip_id=asked_clip_id(item, content_hash))
@@ -265,17 +284,22 @@ def _answer(question: _Question, corpus: Corpus) -> _Outcome:
     item = question.item
     if question.problem:
         return _Outcome(item=item, problem=question.problem)
+    try:
+        with time_limit(corpus.max_seconds):
+            return _taken_in(question, corpus)
+    except MediaError as error:
+        return _Outcome(item=item, problem=str(error))
+
+
+def _taken_in(question: _Question, corpus: Corpus) -> _Outcome:
+    item = question.item
     if not question.is_known:
-        try:
-            clips = clips_of(item, question.file, corpus)
-            new = None if question.is_listed else newcomer(item, question.file, corpus)
-        except MediaError as error:
-            return _Outcome(item=item, problem=str(error))
+        clips = clips_of(item, question.file, corpus)
         return _Outcome(
             item=item,
             content_hash=question.content_hash,
             clips=clips,
-            newcomer=new,
+            newcomer=None if question.is_listed else newcomer(item, question.file, corpus),
             taken_down=question.taken_down,
             stamp=question.file.stamp,
         )

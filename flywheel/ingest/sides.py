@@ -17,7 +17,7 @@ from flywheel.core.errors import MediaError
 from flywheel.core.types import Split, content_id
 from flywheel.ingest.clips import clip_id, split_of
 from flywheel.ingest.files import File
-from flywheel.ingest.sources import Item
+from flywheel.ingest.items import Item
 from flywheel.media.fingerprint import Fingerprint, is_alike
 from flywheel.store import Workspace
 from flywheel.store.videos import Video, WaitingVideos

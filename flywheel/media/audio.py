@@ -10,7 +10,7 @@ import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
-from flywheel.media.border import open_media, origin_s, reading, time_s
+from flywheel.media.border import check_time, open_media, origin_s, reading, time_s
 
 #: A beginning later than this is seeked to.
 _SEEK_BEYOND_S = 4.0
@@ -56,6 +56,7 @@ def read_audio(path: Path, start_s: float, end_s: float, *, rate_hz: int = 16_00
         #: Where the next samples belong, counted from ``start_s``.
         position: int | None = None
         for frame in _frames(container.decode(stream)):
+            check_time()
             if position is None:
                 position = round((time_s(frame) - origin - start_s) * rate_hz)
             for part in resampler.resample(frame):

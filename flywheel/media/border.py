@@ -1,10 +1,18 @@
-"""Opens files through PyAV, and turns its errors into ours."""
+"""Opens files through PyAV, and turns its errors into ours.
+
+Only regular files that are containers of their own are opened: a playlist would read other files under this one's name.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import math
+import os
+import stat
+import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 
 import av
@@ -13,6 +21,16 @@ from av.error import FFmpegError
 
 from flywheel.core.errors import BorderError, MediaError, first_line
 
+#: FFmpeg's names of the containers that are opened. None of them refers to other files.
+_CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegvideo,mpegts,flv,asf,ogg,gif,apng,mxf,nut,dv,ivf,h264,hevc,m4v,"
+    "wav,mp3,flac,aac"
+)
+_ONLY = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+#: A picture within a stream may be larger than its first, as broadcasts are: by this much, and this large at least.
+_PICTURE_GROWTH, _PICTURE_PIXELS = 4, 3840 * 2160
+#: When the time for the file that this thread reads is over (:func:`time.monotonic`), and how many seconds it had.
+_time: ContextVar[tuple[float, float]] = ContextVar("time", default=(math.inf, math.inf))
 #: Failures of the place that is written to, whatever the video is.
 _OF_THE_DISK = frozenset(
     (
@@ -36,6 +54,7 @@ def reading(failure: str) -> Iterator[None]:
     try:
         yield
     except FFmpegError as error:
+        check_time()
         raise MediaError(f"{failure} ({reason(error)})") from error
     except OSError as error:
         raise MediaError(f"can't be read ({reason(error)})") from error
@@ -61,9 +80,46 @@ def reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or first_line(error)
 
 
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Lets what this thread reads meanwhile fail with MediaError when the seconds are over."""
+    token = _time.set((time.monotonic() + seconds, seconds))
+    try:
+        yield
+    finally:
+        _time.reset(token)
+
+
+def check_time() -> None:
+    """Raises MediaError where the time for this file is over; loops over a file call it."""
+    until, seconds = _time.get()
+    if time.monotonic() > until:
+        raise MediaError(f"takes longer than {seconds:g} s to be read")
+
+
+def seconds_left() -> float | None:
+    """Seconds that are left for this file, a little more than none; None where there is no limit."""
+    until, _ = _time.get()
+    return None if math.isinf(until) else max(0.1, until - time.monotonic())
+
+
+def check_regular(path: Path) -> None:
+    """Raises MediaError for what is no regular file: reading a pipe or a device may never end. OSError passes."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise MediaError("can't be read (it is no regular file)")
+
+
 def open_media(path: Path) -> InputContainer:
-    """The opened file. Tags that are no UTF-8 are no reason to refuse it."""
-    return av.open(str(path), metadata_errors="replace")
+    """The opened file. Tags that are no UTF-8 are no reason to refuse it.
+
+    Raises MediaError for what is no regular file, or a playlist; what PyAV and the system raise passes.
+    """
+    check_regular(path)
+    try:
+        return av.open(str(path), container_options=_ONLY, metadata_errors="replace", timeout=seconds_left())
+    except av.error.ArgumentError as error:
+        # What FFmpeg says of a container that is not on the list, and of little else.
+        raise MediaError("not a readable video (a playlist, or no container that is taken)") from error
 
 
 def video_stream(container: InputContainer) -> av.VideoStream:
@@ -73,6 +129,9 @@ def video_stream(container: InputContainer) -> av.VideoStream:
     stream = container.streams.video[0]
     if not codec_name(stream):
         raise MediaError("no frame can be decoded")
+    # A few bytes can say that the next picture has a gigapixel.
+    most = max(_PICTURE_PIXELS, _PICTURE_GROWTH * stream.width * stream.height)
+    stream.codec_context.options = {"max_pixels": str(most)}
     return stream
 
 

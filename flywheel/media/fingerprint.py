@@ -20,7 +20,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from flywheel.core.errors import MediaError
-from flywheel.media.border import open_media, origin_s, reading, time_s, video_stream
+from flywheel.media.border import check_time, open_media, origin_s, reading, time_s, video_stream
 from flywheel.media.picture import quarter_turns
 
 #: Pictures that are kept of a video, and pictures of a newcomer that are compared with them, at most.
@@ -111,6 +111,7 @@ def _pictures(path: Path, start_s: float, end_s: float, rate: float, wanted: Seq
             container.seek(int((start_s + origin) / stream.time_base), stream=stream)
         due, times, reformatter = start_s, [t for t in wanted if t >= start_s], VideoReformatter()
         for frame in container.decode(stream):
+            check_time()
             at_s = time_s(frame) - origin
             if at_s > end_s:
                 break

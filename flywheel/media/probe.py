@@ -13,13 +13,17 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from flywheel.core.errors import MediaError
-from flywheel.media.border import codec_name, open_media, reading, video_stream
+from flywheel.media.border import check_regular, check_time, codec_name, open_media, reading, video_stream
 from flywheel.media.coded import CodedPictures
 from flywheel.media.picture import pixel_aspect, upright
 
 _HASH_CHUNK = 1 << 20
 #: A declared length that differs by more from the pictures' times is not believed.
 _LENGTH_TOLERANCE_S = 0.1
+#: Where there are fewer pictures than one in so many seconds, the time stamps are not believed.
+_MOST_S_A_PICTURE = 60.0
+#: 8192 x 8192: more than any camera's video has.
+MOST_PIXELS = 1 << 26
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +55,12 @@ class Codecs:
 def file_hash(path: Path) -> str:
     """The SHA-256 of a file's bytes. Raises MediaError where it can't be read."""
     digest = hashlib.sha256()
-    with reading("can't be read"), open(path, "rb") as file:
-        while chunk := file.read(_HASH_CHUNK):
-            digest.update(chunk)
+    with reading("can't be read"):
+        check_regular(path)
+        with open(path, "rb") as file:
+            while chunk := file.read(_HASH_CHUNK):
+                digest.update(chunk)
+                check_time()
     return digest.hexdigest()
 
 
@@ -68,8 +75,12 @@ def codecs(path: Path) -> Codecs:
         )
 
 
-def probe(path: Path) -> MediaInfo:
-    """Facts of a file, its embedded subtitles included. Raises MediaError with the reason where it holds no video."""
+def probe(path: Path, *, most_pixels: int = MOST_PIXELS) -> MediaInfo:
+    """Facts of a file, its embedded subtitles included.
+
+    Raises MediaError with the reason where it holds no video, pictures of more than ``most_pixels``, or times that its
+    pictures can't have.
+    """
     with reading("not a readable video"):
         if path.stat().st_size == 0:
             raise MediaError("the file is empty (0 bytes)")
@@ -77,6 +88,10 @@ def probe(path: Path) -> MediaInfo:
             if not container.streams.video:
                 raise MediaError("holds only sound" if container.streams.audio else "holds no video stream")
             stream = video_stream(container)
+            if stream.width * stream.height > most_pixels:
+                raise MediaError(
+                    f"its pictures have {stream.width} x {stream.height} pixels, at most {most_pixels} fit"
+                )
             frame = next(container.decode(stream), None)
             if frame is None:
                 raise MediaError("no frame can be decoded")
@@ -85,6 +100,8 @@ def probe(path: Path) -> MediaInfo:
             declared = stream.duration * stream.time_base if stream.duration and stream.time_base else None
             rate = stream.average_rate or stream.guessed_rate
         end_s, num_frames, streams = _measure(path)
+        if end_s > num_frames * _MOST_S_A_PICTURE:
+            raise MediaError(f"its time stamps reach to {end_s:g} s, but it holds {num_frames} pictures")
         believed = declared and abs(float(declared) - end_s) < _LENGTH_TOLERANCE_S
         duration_s = float(declared) if declared and believed else end_s
         return MediaInfo(
@@ -112,6 +129,7 @@ def _measure(path: Path) -> tuple[float, int, str]:
         coded = CodedPictures(stream)
         try:
             for packet in container.demux(stream):
+                check_time()
                 if packet.size == 0:
                     continue
                 coded.add(packet)
@@ -139,6 +157,7 @@ def _subtitles(path: Path) -> tuple[tuple[float, float, str], ...]:
 
 def _cues(container: InputContainer, stream: av.subtitles.stream.SubtitleStream) -> Iterator[tuple[float, float, str]]:
     for packet in container.demux(stream):
+        check_time()
         if packet.pts is None or packet.time_base is None or packet.size == 0:
             continue
         text = "\n".join(_cue_text(bytes(packet), codec_name(stream))).strip()

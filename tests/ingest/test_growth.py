@@ -39,10 +39,10 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, str]]:
     """How often each file was hashed and probed."""
     counts: Counter[tuple[str, str]] = Counter()
 
-    def count(name: str, read: Callable[[Path], Any]) -> Callable[[Path], Any]:
-        def counting(path: Path) -> Any:
+    def count(name: str, read: Callable[..., Any]) -> Callable[..., Any]:
+        def counting(path: Path, **options: int) -> Any:
             counts[name, path.name] += 1
-            return read(path)
+            return read(path, **options)
 
         return counting
 
