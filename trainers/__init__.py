@@ -9,15 +9,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from flywheel.core.config import Finetune, Loss, Pretrain
+from flywheel.core.progress import say
 from flywheel.core.types import MetricSink
 from flywheel.models.inputs import InputBuilder
 from flywheel.models.load import Vlm, chosen_precision
 from flywheel.models.merged import note_origin
 from noise_control import losses
+from trainers import checkpoints
 from trainers.data import TrainingSet
 from trainers.examples import ExampleTable
+from trainers.lora import merged, with_adapter
+from trainers.rounding import to_bf16
 from trainers.training import TrainingPlan, TrainingResult, train
+from trainers.weights import Choice, check, choose, convert
 
 __all__ = ["ExampleTable", "TrainingPlan", "TrainingResult", "TrainingSet", "finetune", "pretrain", "train"]
 
@@ -40,13 +47,19 @@ def pretrain(
 ) -> TrainingResult:
     """Train all weights (the vision tower's on request) with the configured loss; write a model folder to ``out``.
 
-    ``precision`` is ``auto``, ``bf16`` or ``fp32``, as :func:`flywheel.models.load.chosen_precision` takes it. Killed
-    and called again it goes on from its last checkpoint, in ``out`` with the ending ``.work``.
+    ``precision`` is ``auto``, ``bf16`` or ``fp32``, as :func:`flywheel.models.load.chosen_precision` takes it: what
+    products are computed in and what is written. ``plan.optimizer`` says which numbers are trained. With
+    ``plan.method`` ``lora`` an adapter is trained and merged. Killed and called again it goes on from its last
+    checkpoint, in ``out`` with the ending ``.work``.
 
-    ``human`` and ``held_out`` are as in :func:`trainers.train`. Raises UserError for an unknown loss, ValueError for
-    arguments of the loss out of range, FlywheelError where the loss is not finite.
+    ``human`` and ``held_out`` are as in :func:`trainers.train`. Raises UserError for an unknown loss, an optimizer that
+    does not go with the precision and checkpoints of another one, ValueError for arguments of the loss out of range,
+    FlywheelError where the loss is not finite.
     """
-    _set_trainable(vlm.model, vision=not plan.freeze_vision)
+    work = out.with_name(out.name + ".work")
+    compute = precision_for(plan.optimizer, precision)
+    model, choice = _to_train(vlm.model, plan, compute, work)
+    trained = Vlm(model=model, processor=vlm.processor, digest=vlm.digest, adapter_digest="")
     training_plan = TrainingPlan(
         num_steps=plan.num_steps,
         batch_size=plan.batch_size,
@@ -54,18 +67,59 @@ def pretrain(
         warmup_share=plan.warmup_share,
         weight_decay=plan.weight_decay,
         save_every=plan.save_every,
+        decoders=plan.decoders,
         gradient_checkpointing=plan.gradient_checkpointing,
-        bf16=chosen_precision(precision) == "bf16",
+        bf16=compute == "bf16",
+        optimizer=choice.optimizer,
         human_every=loss.human_every,
         seed=plan.seed,
     )
     token_loss = losses.build(loss.name, **loss.arguments)
-    work = out.with_name(out.name + ".work")
     result = train(
-        vlm, builder, data, token_loss, training_plan, work, sink=sink, label="pretrain", held_out=held_out, human=human
+        trained,
+        builder,
+        data,
+        token_loss,
+        training_plan,
+        work,
+        sink=sink,
+        label="pretrain",
+        held_out=held_out,
+        human=human,
     )
-    _save_whole(out, vlm.model.save_pretrained, vlm.processor.save_pretrained)
+    if plan.method == "lora":
+        model = merged(model, plan.seed)
+    if compute == "bf16":
+        to_bf16(model.parameters(), plan.seed)
+    _save_whole(out, model.save_pretrained, vlm.processor.save_pretrained)
     return result
+
+
+def precision_for(optimizer: str, precision: str) -> str:
+    """``bf16`` or ``fp32``: the precision, of which ``auto`` is what the optimizer asks for, else what there is."""
+    return "bf16" if (optimizer, precision) == ("adamw_sr", "auto") else chosen_precision(precision)
+
+
+def check_optimizer(optimizer: str, precision: str) -> None:
+    """Check that an optimizer goes with a precision (``auto``, ``bf16``, ``fp32``) here. Raises UserError."""
+    check(optimizer, precision_for(optimizer, precision))
+
+
+def _to_train(model: Any, plan: Pretrain, precision: str, work: Path) -> tuple[Any, Choice]:
+    """The model with what is to be trained marked and in its numbers, and the optimizer that was chosen."""
+    if plan.method == "lora":
+        # An adapter begins with random weights: killed before its first checkpoint, it must begin with the same ones.
+        torch.manual_seed(plan.seed)
+        choice = checkpoints.same_choice(work, plan, Choice(optimizer="adamw", reason="an adapter's weights are fp32"))
+        adapted = with_adapter(
+            model, rank=plan.lora_rank, alpha=plan.lora_alpha, dropout=0.0, target_modules=plan.target_modules
+        )
+        return adapted, choice
+    _set_trainable(model, vision=not plan.freeze_vision)
+    choice = checkpoints.same_choice(work, plan, choose(plan.optimizer, precision, model))
+    say(f"pretrain: optimizer {choice.optimizer}: {choice.reason}.")
+    convert(model, choice.dtype)
+    return model, choice
 
 
 def finetune(
@@ -76,15 +130,13 @@ def finetune(
     With ``plan.merge`` the merged weights are written beside it, to the folder ``merged``. ``precision`` and resuming
     are as in :func:`pretrain`. Raises FlywheelError where the loss is not finite.
     """
-    from peft import LoraConfig, get_peft_model
-
-    lora = LoraConfig(
-        r=plan.lora_rank,
-        lora_alpha=plan.lora_alpha,
-        lora_dropout=plan.lora_dropout,
+    model = with_adapter(
+        vlm.model,
+        rank=plan.lora_rank,
+        alpha=plan.lora_alpha,
+        dropout=plan.lora_dropout,
         target_modules=plan.target_modules,
     )
-    model = get_peft_model(vlm.model, lora)
     tuned = Vlm(model=model, processor=vlm.processor, digest=vlm.digest, adapter_digest="")
     training_plan = TrainingPlan(
         num_steps=plan.num_steps,
@@ -99,9 +151,9 @@ def finetune(
     result = train(tuned, builder, data, losses.build("mle"), training_plan, work, sink=sink, label="finetune")
     _save_whole(out, model.save_pretrained)
     if plan.merge:
-        merged = model.merge_and_unload()
+        whole = merged(model, plan.seed)
         note = partial(note_origin, model=vlm.digest, adapter=out)
-        _save_whole(out.with_name("merged"), merged.save_pretrained, vlm.processor.save_pretrained, note)
+        _save_whole(out.with_name("merged"), whole.save_pretrained, vlm.processor.save_pretrained, note)
     return result
 
 

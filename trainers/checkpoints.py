@@ -6,6 +6,7 @@ not interrupted.
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,18 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from flywheel.core.config import Pretrain
+from flywheel.core.errors import UserError
 from noise_control import TokenLoss
 from trainers.ranks import all_reduce, distributed
 from trainers.row_weights import RowWeights
+from trainers.weights import Choice
 
 _COMPLETE = "complete"
 _LOSS_STATE = "loss_state.safetensors"
 _ROW_WEIGHTS = "row_weights.safetensors"
 _RUNNING_LOSS = "running_loss.safetensors"
+_OPTIMIZER = "optimizer.json"
 
 
 def save(folder: Path, token_loss: TokenLoss, row_weights: RowWeights, trainer: Any) -> None:
@@ -85,3 +90,25 @@ def last_checkpoint(work_folder: Path) -> Path | None:
             # Of several ranks another may have been first.
             shutil.rmtree(folder, ignore_errors=True)
     return max(whole, key=step_of, default=None)
+
+
+def same_choice(work_folder: Path, plan: Pretrain, choice: Choice) -> Choice:
+    """The optimizer that the folder's checkpoints are of; ``choice``, which is noted there, where it has none.
+
+    Raises UserError where the configuration names another one than theirs, or another method.
+    """
+    note, now = work_folder / _OPTIMIZER, {"method": plan.method, "optimizer": choice.optimizer}
+    if last_checkpoint(work_folder) is None:
+        work_folder.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps(now))
+        return choice
+    # Versions before the note trained all weights with AdamW.
+    was = json.loads(note.read_text()) if note.exists() else {"method": "full", "optimizer": "adamw"}
+    if was == now:
+        return choice
+    if plan.optimizer == "auto" and was["method"] == plan.method:
+        return Choice(optimizer=was["optimizer"], reason="its checkpoints are of this one")
+    raise UserError(
+        f"{work_folder}: its checkpoints are of pretrain.method {was['method']} and optimizer {was['optimizer']}, not "
+        f"{now['method']} and {now['optimizer']}. Set these back, or delete the folder to begin anew."
+    )

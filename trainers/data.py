@@ -156,7 +156,7 @@ class Collator:
         # Evaluation has no clock: it always sees the hints of epoch 0, so that its figures can be compared.
         epoch = self._clock.epoch if self._clock is not None else 0
         examples = [self._data.examples[i] for i in indices]
-        batch = self._builder.build(
+        batch = self._builder.of_thread().build(
             [self._data.input(e.clip_id) for e in examples],
             [self._data.prompt_of(e, i, epoch) for e, i in zip(examples, indices, strict=True)],
             [e.text for e in examples],

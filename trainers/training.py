@@ -19,12 +19,15 @@ from flywheel.core.types import HUMAN, MetricSink
 from flywheel.models.inputs import IGNORED, InputBuilder
 from flywheel.models.load import Vlm
 from noise_control import TokenContext, TokenLoss, linear_loss, losses
-from trainers import checkpoints
+from trainers import checkpoints, memory
 from trainers.data import BucketSampler, Clock, Collator, Rows, TrainingSet
 from trainers.examples import columns_of, text_lengths
+from trainers.feeding import FedLoader, Feeder
 from trainers.head import OutputHead
 from trainers.ranks import all_reduce, distributed
+from trainers.rounding import RoundedAdamW
 from trainers.row_weights import RowWeights
+from trainers.weights import check_trained
 
 #: Texts of people, and as many held-out ones, that an adaptive loss is shown at a time; more would cost a large model
 #: more than they tell.
@@ -36,7 +39,9 @@ class TrainingPlan:
     """How to train. Steps are optimizer steps, ``batch_size`` is clips per step and process.
 
     ``learning_rate`` is the peak, after ``warmup_share`` of the steps; from there it falls as a cosine to a tenth.
-    ``human_every`` is the number of steps between looks of an adaptive loss at people's texts.
+    ``human_every`` is the number of steps between looks of an adaptive loss at people's texts. ``bf16`` lets products
+    be computed in it. ``optimizer`` is ``adamw_sr`` (:class:`trainers.rounding.RoundedAdamW`) for bf16 weights, else
+    AdamW for fp32 ones. ``decoders`` are the threads that prepare batches.
     """
 
     num_steps: int
@@ -47,6 +52,8 @@ class TrainingPlan:
     save_every: int = 100
     gradient_checkpointing: bool = False
     bf16: bool = False
+    optimizer: str = "adamw"
+    decoders: int = 2
     human_every: int = 25
     seed: int = 0
     log_every: int = 25
@@ -59,6 +66,9 @@ class TrainingResult:
     ``loss`` is the mean training loss and ``eval_loss`` the held-out texts' likelihood loss, in nats per token.
     ``row_weight`` is the mean token weight at each row's last visit (row -> [0, 1]): low is suspected noise. In a
     training on several ranks it is of the rows of all. ``figures`` are the loss's own, by group name.
+    ``busy_share`` is the share of the time from the first batch to the last step in which the device did not wait for a
+    batch, since the last resume (:class:`trainers.feeding.Waiting`). ``peak_gib`` is the most memory of the accelerator
+    that was in use; without one, of this process since it began.
     """
 
     steps: int
@@ -66,6 +76,9 @@ class TrainingResult:
     eval_loss: float | None
     row_weight: Mapping[int, float]
     figures: Mapping[str, float]
+    optimizer: str = "adamw"
+    busy_share: float = 1.0
+    peak_gib: float = 0.0
 
 
 class _LossTrainer(Trainer):  # type: ignore[misc]
@@ -80,9 +93,15 @@ class _LossTrainer(Trainer):  # type: ignore[misc]
         human_every: int,
         sampler: BucketSampler,
         row_weights: RowWeights,
+        feeder: Feeder,
+        batch: Collator,
         **arguments: Any,
     ) -> None:
-        super().__init__(**arguments)
+        # The loader gives rows; what makes batches of them runs ahead of it.
+        super().__init__(data_collator=list, **arguments)
+        self._feeder, self._batch = feeder, batch
+        self._rows: Any = None
+        self._batches: Iterator[dict[str, Any]] = iter(())
         self.model_accepts_loss_kwargs = False
         self._token_loss, self._human, self._held_out = token_loss, human, held_out
         self._human_every, self._sampler = human_every, sampler
@@ -94,7 +113,13 @@ class _LossTrainer(Trainer):  # type: ignore[misc]
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         rows = eval_dataset if eval_dataset is not None else self.eval_dataset
-        return torch.utils.data.DataLoader(rows, batch_size=self.args.eval_batch_size, collate_fn=self._held_out)
+        assert self._held_out is not None
+        return FedLoader(self._feeder, self._held_out, rows, self.args.eval_batch_size)
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
+        if epoch_iterator is not self._rows:
+            self._rows, self._batches = epoch_iterator, self._feeder.batches(self._batch, epoch_iterator)
+        return super().get_batch_samples(self._batches, num_batches, device)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -174,8 +199,9 @@ class _LossTrainer(Trainer):  # type: ignore[misc]
                 np.random.default_rng([self.args.seed, self.state.global_step]).permutation(rows)[:_MOST_SHOWN].tolist()
             )
         size = self.args.per_device_train_batch_size
-        for start in range(0, len(rows), size):
-            yield self._prepare_inputs(collator(rows[start : start + size]))
+        chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
+        for batch in self._feeder.batches(collator, chunks):
+            yield self._prepare_inputs(batch)
 
     def _corrupted(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The batch with noise words in place of some of its own, as inputs and as targets; the loss chooses them."""
@@ -301,8 +327,11 @@ def train(
     the same groups as ``data`` that are not trained on, are what is measured, and give the eval loss. ``label`` is the
     prefix of the figures that ``sink`` gets.
 
-    Raises FlywheelError where the loss is not finite.
+    Raises FlywheelError where the loss is not finite, UserError for bf16 weights and an optimizer that would not train
+    them.
     """
+    check_trained(vlm.model, plan.optimizer)
+    memory.start(vlm.device)
     parts = [data, *([held_out] if held_out is not None else [])]
     names = {name for part in parts for name in columns_of(part.examples).groups} - {HUMAN}
     groups = {name: index for index, name in enumerate(sorted(names))}
@@ -312,13 +341,15 @@ def train(
     lengths = text_lengths(data.examples, builder.tokenizer)
     sampler = BucketSampler(data.examples, lengths, plan.batch_size, plan.seed, clock)
     keeper = _Keeper(token_loss, row_weights, groups, sink, label)
-    with progress(label, plan.num_steps) as bar:
+    with progress(label, plan.num_steps) as bar, Feeder(vlm.device, plan.decoders) as feeder:
         trainer = _LossTrainer(
             model=vlm.model,
             args=_arguments(plan, work_folder),
             train_dataset=Rows(len(data.examples)),
             eval_dataset=Rows(len(held_out.examples)) if held_out else None,
-            data_collator=Collator(data, builder, numbers, clock),
+            feeder=feeder,
+            batch=Collator(data, builder, numbers, clock),
+            optimizer_cls_and_kwargs=_own_optimizer(plan),
             callbacks=[keeper],
             token_loss=token_loss,
             human=Collator(human, builder, dict.fromkeys(columns_of(human.examples).groups, -1), None)
@@ -338,7 +369,10 @@ def train(
                 # Killed after the last step. transformers would take one more, unless there is nothing to take.
                 sampler.end()
         output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    eval_loss = trainer.evaluate()["eval_loss"] if held_out is not None and held_out.examples else None
+        busy_share = feeder.waiting.busy_share()
+        eval_loss = trainer.evaluate()["eval_loss"] if held_out is not None and held_out.examples else None
+    used = {"busy_share": busy_share, "peak_gib": memory.peak_gib(vlm.device)}
+    sink.log({f"{label}/{name}": value for name, value in used.items()}, output.global_step)
     vlm.model.eval()
     return TrainingResult(
         steps=output.global_step,
@@ -346,7 +380,16 @@ def train(
         eval_loss=eval_loss,
         row_weight=row_weights.gathered(),
         figures=_named(token_loss.figures(), groups),
+        optimizer=plan.optimizer,
+        **used,
     )
+
+
+def _own_optimizer(plan: TrainingPlan) -> tuple[type[torch.optim.Optimizer], dict[str, Any]] | None:
+    """Class and arguments of an optimizer of ours; None for transformers' AdamW."""
+    if plan.optimizer != "adamw_sr":
+        return None
+    return RoundedAdamW, {"lr": plan.learning_rate, "seed": plan.seed}
 
 
 def _arguments(plan: TrainingPlan, work_folder: Path) -> TrainingArguments:

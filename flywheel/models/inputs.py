@@ -5,7 +5,8 @@ Shape suffixes: B clips, S tokens, T frames, H and W pixels.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import copy
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from flywheel.core.timing import frame_index, uniform_times
 from flywheel.core.types import Clip
+from flywheel.models.kept import KeptPixels
 
 IGNORED = -100
 #: Sample rate at which models hear.
@@ -92,17 +94,32 @@ class InputBuilder:
     """
 
     def __init__(self, processor: Any, *, keep_bytes: int = 2 << 30) -> None:
+        """``keep_bytes`` is the most that kept pixels may take."""
         self.processor = processor
         # A text model's processor is its tokenizer.
         self.tokenizer = getattr(processor, "tokenizer", processor)
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        self._keep_bytes = keep_bytes
-        self._kept: OrderedDict[str, tuple[list[int], dict[str, Any]]] = OrderedDict()
-        self._kept_size = 0
+        self._kept = KeptPixels(keep_bytes)
+        self._thread, self._others = threading.get_ident(), threading.local()
         self._video_token = getattr(processor, "video_token", None) or "<video>"
         self._video_token_id = self.tokenizer.convert_tokens_to_ids(self._video_token)
         self._fast: bool | None = None
+
+    def of_thread(self) -> InputBuilder:
+        """This builder in the thread that made it; in another one that thread's own, with the same kept pixels.
+
+        A tokenizer can't be called from two threads at once.
+        """
+        if threading.get_ident() == self._thread:
+            return self
+        builder: InputBuilder | None = getattr(self._others, "builder", None)
+        if builder is None:
+            builder = copy.copy(self)
+            builder.processor = copy.deepcopy(self.processor)
+            builder.tokenizer = getattr(builder.processor, "tokenizer", builder.processor)
+            self._others.builder = builder
+        return builder
 
     def chat(self, prompt: str, *, frames: bool = True, sound: bool = False) -> str:
         """The conversation up to where the model begins to write, with places for the media that go along."""
@@ -175,16 +192,10 @@ class InputBuilder:
         return encode(before, add_special_tokens=False) + span + encode(after, add_special_tokens=False), tensors
 
     def _video(self, clip: ClipInput) -> tuple[list[int], dict[str, Any]]:
-        if clip.key in self._kept:
-            self._kept.move_to_end(clip.key)
-            return self._kept[clip.key]
-        entry = self._full(clip, self._video_token)
-        size = sum(t.numel() * t.element_size() for t in entry[1].values())
-        self._kept[clip.key] = entry
-        self._kept_size += size
-        while self._kept_size > self._keep_bytes and len(self._kept) > 1:
-            _, (_, tensors) = self._kept.popitem(last=False)
-            self._kept_size -= sum(t.numel() * t.element_size() for t in tensors.values())
+        entry = self._kept.get(clip.key)
+        if entry is None:
+            entry = self._full(clip, self._video_token)
+            self._kept.put(clip.key, entry)
         return entry
 
     def _full(self, clip: ClipInput | None, text: str) -> tuple[list[int], dict[str, Any]]:

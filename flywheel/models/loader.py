@@ -13,7 +13,9 @@ from flywheel.models.load import Vlm, load_vlm
 class Loader:
     """Loads models for a command, one after the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep_bytes: int = 2 << 30) -> None:
+        """``keep_bytes`` is the most that each builder's kept pixels may take."""
+        self._keep_bytes = keep_bytes
         self._builders: dict[str, InputBuilder] = {}
         self._loaded: tuple[tuple[Path, Path | None, str], Vlm] | None = None
 
@@ -39,5 +41,5 @@ class Loader:
     def builder(self, processor: Any, role: str = "main") -> InputBuilder:
         """The role's input builder, made once: every round's model has the base's processor, so pixels are kept."""
         if role not in self._builders:
-            self._builders[role] = InputBuilder(processor)
+            self._builders[role] = InputBuilder(processor, keep_bytes=self._keep_bytes)
         return self._builders[role]

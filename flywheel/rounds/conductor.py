@@ -10,6 +10,7 @@ from flywheel.core.errors import GateRefused, UserError, Waiting
 from flywheel.core.progress import say
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.figures import plugins
+from flywheel.rounds.names import check_optimizer
 from flywheel.rounds.progress import DONE, current_round, order_of, stage_began, stage_ended
 from flywheel.rounds.publish import publish
 from flywheel.rounds.stages import from_record, settings_of, stage_of, to_record
@@ -51,6 +52,7 @@ def check_before(context: RoundContext) -> None:
     for prompt in (context.prompt, *context.extra_prompts):
         context.writer(prompt, 0).check()
     context.loss()
+    check_optimizer(context.config)
     plugins()
     for name in context.config.rounds.stages:
         settings_of(context, name)

@@ -38,7 +38,7 @@ class RoundContext:
         self.workspace = workspace
         self.config = workspace.config
         self.tracker = tracker or Tracker(workspace)
-        self.loader = Loader()
+        self.loader = Loader(keep_bytes=int(self.config.corpus.pixels_gib * 2**30))
         self.prompt, *self.extra_prompts = prompts_of(self.config, workspace.root)
         check_names(self.config, (self.prompt, *self.extra_prompts))
         self.base = self.model_folder(MAIN)

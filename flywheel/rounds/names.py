@@ -56,6 +56,14 @@ def check_names(config: Config, prompts: Sequence[Prompt]) -> None:
     _check_roles(config, prompts)
 
 
+def check_optimizer(config: Config) -> None:
+    """Check that pretraining's optimizer goes with the model's precision on this machine. Raises UserError."""
+    if config.pretrain.optimizer in ("adamw", "adamw_sr") and config.pretrain.method == "full":
+        import trainers
+
+        trainers.check_optimizer(config.pretrain.optimizer, config.main.precision)
+
+
 def loss_of(config: Config) -> TokenLoss:
     """The configured loss of pretraining, new. Raises UserError for an unknown one and for values out of range."""
     from noise_control import losses

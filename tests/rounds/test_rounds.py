@@ -73,6 +73,13 @@ def test_a_loss_that_cannot_be_built_is_said_before_anything_is_done(make_worksp
     assert context.workspace.annotations(round=1).is_empty()
 
 
+def test_plain_bf16_weights_are_refused_before_anything_is_done(make_workspace: Make, corpus: Path) -> None:
+    context = context_of(make_workspace, corpus, "models.main.precision=bf16", "pretrain.optimizer=adamw")
+    with pytest.raises(UserError, match=r"pretrain.optimizer: adamw with models.main.precision bf16: refused"):
+        run_round(context)
+    assert context.workspace.annotations(round=1).is_empty()
+
+
 def test_a_round_goes_through_its_stages_and_the_next_begins(make_workspace: Make, corpus: Path) -> None:
     context = context_of(make_workspace, corpus)
     w = context.workspace
@@ -223,6 +230,11 @@ def test_what_was_learned_from_which_correction_is_on_record_both_ways(make_work
     w.add_corrections([replace(one, id="two", refiner="s", text="a person wrote", at=datetime(2025, 1, 1, tzinfo=UTC))])
     correct(context, rejected.id, "", verdict="reject")
     run_round(context)
+    note = json.loads((w.model_folder(1) / "model" / "training.json").read_text())
+    assert {"loss", "eval_loss", "optimizer", "busy_share", "peak_gib"} <= note.keys()
+    assert note["optimizer"] == "adamw"
+    assert 0 <= note["busy_share"] <= 1
+    assert "busy_share" not in w.stage(1, "pretrain")[1], "a result is the same for the same seed"
     rows = {(r["stage"], r["clip_id"], r["use"]): r for r in w.examples(round=1).iter_rows(named=True)}
     learned = rows["pretrain", edited.id, "learned"]
     assert sorted(learned["corrections"]) == sorted([one.id, "two"])

@@ -15,6 +15,8 @@ from flywheel.core.types import ROUND_STAGES
 
 #: The role of the model that rounds improve.
 MAIN = "main"
+#: The linear layers of a language model, by the names that transformers' families use.
+_LANGUAGE_LAYERS = r".*(language_model|text_model).*\.(q|k|v|o|gate|up|down)_proj"
 
 
 class Section(BaseModel):
@@ -54,6 +56,9 @@ class Corpus(Section):
     test_share: float = Field(0.2, ge=0, lt=1, description="share of videos in the test split")
     anchor_share: float = Field(0.1, ge=0, lt=1, description="share of videos in the anchor split")
     cache_gib: float = Field(20.0, gt=0, description="most that the frame cache may hold, GiB")
+    pixels_gib: float = Field(
+        2.0, ge=0, description="most memory that clips' prepared pixels may take between their uses, GiB"
+    )
 
     @model_validator(mode="after")
     def _leaves_training_clips(self) -> Corpus:
@@ -200,8 +205,25 @@ class Pretrain(Section):
     previous_dropout: float = Field(
         0.5, ge=0, le=1, description="how often the previous text is held back from the input"
     )
+    optimizer: Literal["auto", "adamw", "adamw_masters", "adamw_sr"] = Field(
+        "auto",
+        description=(
+            "`adamw`: weights as models.main.precision has them, which must be fp32; `adamw_masters`: fp32 weights, "
+            "products in that precision; `adamw_sr`: bf16 weights and moments, rounded stochastically; `auto`: `adamw` "
+            "in fp32, else `adamw_masters` where they fit in the device's memory, else `adamw_sr`"
+        ),
+    )
+    method: Literal["full", "lora"] = Field(
+        "full", description="train all weights, or a LoRA that is merged into them, for models that do not fit"
+    )
+    lora_rank: int = Field(64, ge=1, description="of `method: lora`")
+    lora_alpha: int = Field(128, ge=1, description="of `method: lora`")
+    target_modules: str = Field(_LANGUAGE_LAYERS, description="regular expression of the layers that a LoRA adapts")
     freeze_vision: bool = Field(True, description="keep the vision tower as it is")
     gradient_checkpointing: bool = Field(False, description="less memory, more time")
+    decoders: int = Field(
+        2, ge=0, le=256, description="threads that prepare batches ahead of the step; 0 prepares them between steps"
+    )
     save_every: int = Field(100, ge=1, description="steps between checkpoints to resume from")
     eval_share: float = Field(
         0.05,
@@ -213,6 +235,12 @@ class Pretrain(Section):
         ),
     )
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _adapters_are_fp32(self) -> Pretrain:
+        if self.method == "lora" and self.optimizer in ("adamw_masters", "adamw_sr"):
+            raise ValueError("optimizer is for method full; an adapter's few weights are fp32. Leave it at auto")
+        return self
 
 
 class Loss(Section):
@@ -230,10 +258,7 @@ class Finetune(Section):
     lora_rank: int = Field(16, ge=1)
     lora_alpha: int = Field(32, ge=1)
     lora_dropout: float = Field(0.05, ge=0, lt=1)
-    target_modules: str = Field(
-        r".*(language_model|text_model).*\.(q|k|v|o|gate|up|down)_proj",
-        description="regular expression of the adapted layers",
-    )
+    target_modules: str = Field(_LANGUAGE_LAYERS, description="regular expression of the adapted layers")
     min_corrections: int = Field(
         4, ge=1, description="fewer tune corrections than this and the round goes on without an adapter"
     )

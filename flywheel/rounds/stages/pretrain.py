@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Held-out clips: some sixty tell a noise rate to .06, more than 512 tell hardly more; a small corpus spares 15 %.
 _LEAST_HELD_OUT, _MOST_HELD_OUT, _MOST_HELD_OUT_SHARE = 64, 512, 0.15
+#: What the note beside the weights has on top of the result: it differs from run to run, so it is no result.
+_MEASURED = frozenset({"busy_share", "peak_gib"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +36,15 @@ class PretrainResult:
     """What was trained on and how it went; ``skipped`` says why nothing was.
 
     ``learned_from_round`` and ``older_rounds`` are the sources, ``anchor_f1`` the anchors' token F1 of each round's
-    texts, ``loss_figures`` what the loss says of the noise (``noise_rate/GROUP`` and the like).
+    texts, ``loss_figures`` what the loss says of the noise (``noise_rate/GROUP`` and the like). ``optimizer`` is
+    the one that ``pretrain.optimizer`` came to.
     """
 
     skipped: str = ""
     steps: int = 0
     loss: float = 0.0
     eval_loss: float | None = None
+    optimizer: str = ""
     examples: int = 0
     learned_from_round: int = 0
     older_rounds: list[int] = field(default_factory=list)
@@ -61,7 +65,7 @@ class PretrainResult:
         names = {f.name for f in fields(cls)} - {"loss_figures"}
         return cls(
             **{name: value for name, value in record.items() if name in names},
-            loss_figures={name: value for name, value in record.items() if name not in names},
+            loss_figures={name: value for name, value in record.items() if name not in names | _MEASURED},
         )
 
 
@@ -112,7 +116,8 @@ def run(context: RoundContext, round: int) -> PretrainResult:
     keep_random_state(out)
     record_noise_signals(context, round, kept, trained.row_weight)
     result = _result(trained, choice, older_rounds(choice, config.pretrain), len(kept), falls_back)
-    traces.finish(workspace, out, round, result.to_record(), traces.learned_rows("pretrain", kept, texts))
+    note = {**result.to_record(), **{name: getattr(trained, name) for name in sorted(_MEASURED)}}
+    traces.finish(workspace, out, round, note, traces.learned_rows("pretrain", kept, texts))
     return result
 
 
@@ -133,6 +138,7 @@ def _result(
         steps=trained.steps,
         loss=trained.loss,
         eval_loss=trained.eval_loss,
+        optimizer=trained.optimizer,
         examples=num_examples,
         learned_from_round=choice.round,
         older_rounds=list(older),

@@ -1,0 +1,108 @@
+"""bf16 weights that are rounded at random learn as fp32 ones do; plain bf16 ones don't."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from training_bed import PROMPT, examples, fresh
+from transformers import get_cosine_schedule_with_warmup
+
+from flywheel.models.prompt import Evidence
+from trainers.rounding import RoundedAdamW, round_into, seeded, uniform_bits
+
+CPU = torch.device("cpu")
+
+
+def test_a_number_is_rounded_to_its_neighbours_and_right_on_average() -> None:
+    step = 2.0**-7
+    value = torch.tensor([1 + 0.25 * step, -1 - 0.9 * step, 1.5, 0.0, -0.0, float("inf")])
+    many = value.repeat(20_000, 1)
+    out = torch.empty_like(many, dtype=torch.bfloat16)
+    round_into(out, many.clone(), uniform_bits(many, seeded(CPU, 3)))
+    assert [sorted(set(column.tolist())) for column in out.float().T[:4]] == [
+        [1.0, 1 + step],
+        [-1 - step, -1.0],
+        [1.5],
+        [0.0],
+    ]
+    assert (out.float().mean(0)[:2] - value[:2]).abs().max() < 0.02 * step
+    assert out[0, 5] == float("inf")
+
+
+def test_updates_below_half_a_step_add_up() -> None:
+    """A hundred updates of a fiftieth of a bf16 step each: two steps, within one of them at every weight."""
+    step = 2.0**-7
+    weight = torch.nn.Parameter(torch.ones(1000, dtype=torch.bfloat16))
+    optimizer = RoundedAdamW([weight], lr=step / 50, seed=1)
+    for _ in range(100):
+        weight.grad = torch.full_like(weight, -1.0)
+        optimizer.step()
+    moved = (weight.detach().float() - 1) / step
+    assert moved.mean() == pytest.approx(2, abs=0.05)
+    assert (moved - 2).abs().max() <= 1, "fresh bits in each step would stray by more than one"
+
+
+def test_only_bf16_weights_and_only_those_with_a_gradient() -> None:
+    with pytest.raises(ValueError, match=r"trains bf16 weights, got torch\.float32"):
+        RoundedAdamW([torch.nn.Parameter(torch.ones(2))])
+    still, moved = (torch.nn.Parameter(torch.ones(2, dtype=torch.bfloat16)) for _ in range(2))
+    optimizer = RoundedAdamW([still, moved], lr=0.5)
+    moved.grad = torch.ones_like(moved)
+    optimizer.step()
+    assert still.tolist() == [1.0, 1.0]
+    assert moved.tolist() != [1.0, 1.0]
+
+
+def test_weights_that_lie_apart_in_memory_are_trained_too() -> None:
+    weight = torch.nn.Parameter(torch.ones(4, 3, dtype=torch.bfloat16).T)
+    weight.grad = torch.ones(3, 4, dtype=torch.bfloat16)
+    optimizer = RoundedAdamW([weight], lr=0.5)
+    optimizer.step()
+    assert (weight < 1).all()
+
+
+def losses_of(kind: str, rate: float, batches: list[dict[str, Tensor]], steps: int) -> Tensor:
+    """The loss at each step; products are in fp32, so that only weights, gradients and moments differ."""
+    model = fresh()[0].model
+    # Two of its four layers: half the time.
+    model.model.language_model.layers = model.model.language_model.layers[:2]
+    model.requires_grad_(False)
+    names = [name for name, _ in model.named_parameters() if ".visual." not in name]
+    shown = {name: model.get_parameter(name).requires_grad_(True) for name in names}
+    dtype = torch.float32 if kind == "fp32" else torch.bfloat16
+    kept = {name: torch.nn.Parameter(p.detach().bfloat16().to(dtype)) for name, p in shown.items()}
+    make: Any = RoundedAdamW if kind == "rounded" else torch.optim.AdamW
+    optimizer, found = make(kept.values(), lr=rate, weight_decay=0.01), []
+    # As trainers.train has it: warm-up, then a cosine.
+    schedule = get_cosine_schedule_with_warmup(optimizer, 10, 200)
+    for step in range(steps):
+        for name, weight in kept.items():
+            shown[name].data.copy_(weight)
+        loss = model(**batches[step]).loss
+        loss.backward()
+        found.append(loss.detach())
+        for name, weight in kept.items():
+            weight.grad = shown[name].grad.to(dtype)
+        optimizer.step()
+        schedule.step()
+        model.zero_grad()
+    return torch.stack(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rate", [1e-5, 1e-3])
+def test_losses_follow_those_of_fp32_masters_where_plain_bf16_does_not(rate: float) -> None:
+    _, builder = fresh()
+    rows, prompts = examples(800, "g"), [PROMPT.render(Evidence())] * 4
+    batches = [
+        builder.build([None] * 4, prompts, [row.text for row in rows[start : start + 4]]) for start in range(0, 800, 4)
+    ]
+    wanted = losses_of("fp32", rate, batches, 200)
+    rounded = losses_of("rounded", rate, batches, 200)
+    plain = losses_of("plain", rate, batches, 40)
+    assert wanted[-1] < wanted[0] - 1, "or nothing was learned"
+    assert (rounded - wanted).abs().max() < 0.01
+    assert (plain - wanted[:40]).abs().max() > 0.1

@@ -1,0 +1,88 @@
+"""In which numbers a model is trained: fp32 weights, or bf16 ones that are rounded at random where memory is short.
+
+Plain AdamW on bf16 weights is refused: at real learning rates it hardly changes them (decision 21).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from flywheel.core.errors import UserError
+from trainers import memory
+
+#: Bytes of a trained weight: itself, its gradient, two moments and, of fp32 ones, the bf16 copy that autocast makes.
+_BYTES = {"adamw": 4 + 4 + 8, "adamw_masters": 4 + 4 + 8 + 2, "adamw_sr": 2 + 2 + 4}
+#: Share of the memory that these may take. The rest is for activations, which this estimate does not know.
+_MOST = 0.8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """An optimizer by its name in the configuration, and why it is this one."""
+
+    optimizer: str
+    reason: str
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the trained weights."""
+        return torch.bfloat16 if self.optimizer == "adamw_sr" else torch.float32
+
+
+def check(optimizer: str, precision: str) -> None:
+    """Check that an optimizer and a precision (``bf16``, ``fp32``) go together. Raises UserError."""
+    if optimizer == "adamw" and precision == "bf16":
+        raise _lost_updates("pretrain.optimizer: adamw with models.main.precision bf16")
+    if optimizer == "adamw_sr" and precision == "fp32":
+        raise UserError(
+            "pretrain.optimizer: adamw_sr trains bf16 weights, and models.main.precision is fp32. "
+            "Set the precision to bf16, or the optimizer to auto."
+        )
+
+
+def check_trained(model: Any, optimizer: str) -> None:
+    """Check that the weights of a model are such as the optimizer can train. Raises UserError for bf16 and AdamW."""
+    if optimizer != "adamw_sr" and any(p.requires_grad and p.dtype == torch.bfloat16 for p in model.parameters()):
+        raise _lost_updates("training: plain AdamW on bf16 weights")
+
+
+def _lost_updates(what: str) -> UserError:
+    return UserError(
+        f"{what}: refused. Most updates are smaller than half a step between bf16 numbers and would be rounded away, "
+        "so the model would hardly learn. Set pretrain.optimizer to auto, adamw_masters (fp32 weights) or adamw_sr "
+        "(bf16 weights, rounded at random)."
+    )
+
+
+def choose(optimizer: str, precision: str, model: Any) -> Choice:
+    """The optimizer for a model whose parameters to train are marked; ``auto`` goes by the device's memory.
+
+    ``precision`` is ``bf16`` or ``fp32``. Raises UserError for two that do not go together.
+    """
+    check(optimizer, precision)
+    if optimizer != "auto":
+        return Choice(optimizer=optimizer, reason="as configured")
+    if precision == "fp32":
+        return Choice(optimizer="adamw", reason="the precision is fp32")
+    available = memory.total_bytes(next(model.parameters()).device)
+    needed = needed_bytes(model, "adamw_masters")
+    fits = needed <= _MOST * available
+    told = f"fp32 weights and moments take {needed / 2**30:.1f} of {available / 2**30:.1f} GiB"
+    return Choice(optimizer="adamw_masters" if fits else "adamw_sr", reason=told)
+
+
+def needed_bytes(model: Any, optimizer: str) -> int:
+    """Bytes of weights, gradients and moments in training; activations come on top."""
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    frozen = sum(p.numel() for p in model.parameters()) - trained
+    return int(trained * _BYTES[optimizer] + frozen * (2 if optimizer == "adamw_sr" else 4))
+
+
+def convert(model: Any, dtype: torch.dtype) -> None:
+    """Give a model's parameters this type. Its buffers stay: rotary frequencies need fp32."""
+    for parameter in model.parameters():
+        if parameter.is_floating_point() and parameter.dtype != dtype:
+            parameter.data = parameter.data.to(dtype)
