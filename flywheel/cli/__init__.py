@@ -55,6 +55,7 @@ _COMMANDS = (
     (app, "exclude", command(review.exclude)),
     (app, "export", command(data.export)),
     (app, "takedown", command(data.takedown)),
+    (app, "resplit", command(data.resplit)),
     (app, "move-database", command(data.move_database)),
     (app, "status", command(inspection.status)),
     (app, "show", command(inspection.show)),

@@ -122,6 +122,27 @@ def _takedown_text(taken: Takedown, what: str) -> str:
     return "\n".join(lines)
 
 
+def resplit(
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    config: Config = HERE,
+    set_: Set = None,
+    json_: Json = False,
+) -> None:
+    """Draw train, test and anchor anew, by video; figures before are not comparable with those after."""
+    from flywheel.rounds.resplit import planned_resplit
+    from flywheel.rounds.resplit import resplit as split_anew
+
+    context = open_context(config, set_)
+    with context.workspace.lock(resplits=True):
+        plan = planned_resplit(context.workspace)
+        if not dry_run:
+            if not yes:
+                confirm("resplit", plan.to_text("would change sides"))
+            split_anew(context, plan)
+    print_result(asdict(plan), json_, plan.to_text("would change sides" if dry_run else "changed sides"))
+
+
 def move_database(
     url: Annotated[str, typer.Argument(help="An empty PostgreSQL database, postgresql://user@host/name.")],
     config: Config = HERE,

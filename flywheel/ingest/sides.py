@@ -20,7 +20,7 @@ from flywheel.ingest.files import File
 from flywheel.ingest.items import Item
 from flywheel.media.fingerprint import Fingerprint, is_alike
 from flywheel.store import Workspace
-from flywheel.store.videos import Video, WaitingVideos
+from flywheel.store.videos import Video, Videos, WaitingVideos
 
 #: Where the clips of a video go that older versions put on several sides: it must not measure any more than it does.
 _OF_DIVIDED: Split = "train"
@@ -68,17 +68,42 @@ def side_of(video: Video) -> Split:
 def describe(workspace: Workspace, content_hash: str, path: Path) -> Video:
     """The listed video of a content, looked at where versions before did not; as it is where its file is not there."""
     video = workspace.videos.known([content_hash]).get(content_hash) or unlisted(content_hash)
-    if video.streams or not video.family:
-        return video
+    return _described(workspace, video, path)[0] if video.family else video
+
+
+def unite_copies(workspace: Workspace, video: Video, path: Path) -> bool:
+    """Make the families of a video and its copies one; returns whether the video could be looked at.
+
+    Versions before did not look at videos. What came later was compared when it came.
+    """
+    if video.streams:
+        return True
+    described, looks = _described(workspace, video, path)
+    copies = [*workspace.videos.with_streams(described.streams), *_alike(workspace.videos, looks)]
+    families = {video.family, *(copy.family for copy in copies)}
+    workspace.videos.unite(families, min(families))
+    return bool(described.streams)
+
+
+def _described(workspace: Workspace, video: Video, path: Path) -> tuple[Video, Fingerprint]:
+    if video.streams:
+        return video, Fingerprint()
     try:
-        workspace.originals.check(str(path), content_hash)
+        workspace.originals.check(str(path), video.content_hash)
         file = File(path)
-        streams, looks = file.info().streams, file.looks()
+        streams = file.info().streams
+        looks = file.looks() if workspace.config.corpus.near_duplicates else Fingerprint()
     except MediaError:
-        return video
+        return video, Fingerprint()
     described = replace(video, streams=streams, **_kept(looks))
     workspace.videos.describe(described)
-    return described
+    return described, looks
+
+
+def _alike(videos: Videos | WaitingVideos, looks: Fingerprint) -> list[Video]:
+    """Videos that show the same pictures."""
+    bands = {band for picture in looks.seen for band in picture.bands}
+    return [video for video in videos.showing(bands) if is_alike(looks.seen, video.pictures)]
 
 
 def _kept(looks: Fingerprint) -> dict[str, Any]:
@@ -103,7 +128,8 @@ class Sides:
         if (listed := self.videos.known([new.content_hash]).get(new.content_hash)) is not None:
             return listed
         copies = self.videos.with_streams(new.streams)
-        alike = self._alike(new.looks, {copy.content_hash for copy in copies})
+        of_copies = {copy.content_hash for copy in copies}
+        alike = [video for video in _alike(self.videos, new.looks) if video.content_hash not in of_copies]
         self._refuse_taken_down(alike)
         relatives = [*copies, *alike, *self.videos.sharing(new.shared)]
         video = Video(
@@ -121,11 +147,6 @@ class Sides:
     def write(self) -> None:
         """Put on record what was decided."""
         self.videos.write()
-
-    def _alike(self, looks: Fingerprint, but: set[str]) -> list[Video]:
-        bands = {band for picture in looks.seen for band in picture.bands}
-        candidates = [video for video in self.videos.showing(bands) if video.content_hash not in but]
-        return [video for video in candidates if is_alike(looks.seen, video.pictures)]
 
     def _refuse_taken_down(self, alike: Sequence[Video]) -> None:
         reasons = [refusal.reason for of in self._takedowns.refusals(alike).values() for refusal in of]

@@ -23,6 +23,7 @@ from flywheel.models.load import folder_digest
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.figures import GROUPS
 from flywheel.rounds.gate import Candidate, Judgement, diversity_change, judge
+from flywheel.rounds.progress import last_resplit
 from flywheel.store import Workspace
 from human_refine.effort import effort
 from human_refine.gold import gold_texts
@@ -70,6 +71,8 @@ def writer_of(context: RoundContext) -> int:
         raise UserError(
             f"annotate.by: round {by} has no evaluated model. 0 is the base; 'flywheel status' lists the rounds."
         )
+    if by:
+        _check_split(context.workspace, by, "annotate.by")
     if by in context.workspace.retired():
         raise UserError(f"annotate.by: round {by} was taken back, and what it writes is not used. Name another round.")
     if stale := _stale(context, by):
@@ -78,6 +81,15 @@ def writer_of(context: RoundContext) -> int:
             "Restore it, or change annotate.by."
         )
     return by
+
+
+def _check_split(workspace: Workspace, round: int, where: str) -> None:
+    """Raise UserError for a model that learned from clips that measure since the corpus was split anew."""
+    if 0 < round <= last_resplit(workspace):
+        raise UserError(
+            f"{where}: the corpus was split anew after round {round}, whose model learned from clips that measure now. "
+            f"Rounds from {last_resplit(workspace) + 1} on can be named."
+        )
 
 
 def candidate_of(context: RoundContext, round: int) -> Candidate:
@@ -199,6 +211,7 @@ def promote(context: RoundContext, round: int, force: str = "") -> Judgement | N
         raise UserError(f"promote {round}: this round has no evaluated model. 'flywheel status' says where it stands.")
     if workspace.champion() == round:
         raise UserError(f"promote {round}: it is the champion already.")
+    _check_split(workspace, round, f"promote {round}")
     if stale := _stale(context, round):
         raise UserError(
             f"promote {round}: its {stale} is gone or not what wrote its texts. "
@@ -272,6 +285,9 @@ def compare(context: RoundContext, a: int, b: int) -> dict[str, Any]:
             raise UserError(
                 f"compare: round {round} has no figures. There are {', '.join(str(r) for r in workspace.rounds())}."
             )
+    # The base's figures are of today's split.
+    if len({round == 0 or round > last_resplit(workspace) for round in (a, b)}) > 1:
+        raise UserError(f"compare {a} {b}: the corpus was split anew between them; their figures are of other clips.")
     measured = {r: workspace.stage(r, "evaluate")[1] for r in (a, b)}
     said = {r: _evaluations(workspace, r) for r in (a, b)}
     figures = {}

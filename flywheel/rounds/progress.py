@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from flywheel.store import Workspace
 
 DONE = "done"
+#: Where the workspace keeps the number of the last round before it was split anew.
+LAST_RESPLIT = "resplit"
 _STAGE_BEGAN = "stage_began"
 
 
@@ -18,6 +20,17 @@ def current_round(workspace: Workspace) -> int:
         return 1
     last = rounds[-1]
     return last + 1 if workspace.stage(last, "gate")[0] == DONE else last
+
+
+def last_resplit(workspace: Workspace) -> int:
+    """The last round before the corpus was split anew; 0 where it never was, or before any round."""
+    return int(workspace.meta(LAST_RESPLIT) or 0)
+
+
+def comparable_rounds(workspace: Workspace, round: int) -> list[int]:
+    """Rounds up to this one that were measured on its split: the base (0) first, the round itself last."""
+    first = last_resplit(workspace) + 1
+    return [0, *range(first if round >= first else 1, round + 1)]
 
 
 def order_of(workspace: Workspace, round: int) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from flywheel.core.types import MEASURE, Estimate, RoundReport
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.figures import charts, flatten_report
 from flywheel.rounds.plots import write_plots
-from flywheel.rounds.progress import order_of
+from flywheel.rounds.progress import comparable_rounds, order_of
 from flywheel.rounds.report import texts_of, write_report
 from flywheel.rounds.stages import from_record, stage_of
 from flywheel.rounds.stages.review import num_corrections
@@ -59,8 +59,8 @@ def flatten(report: RoundReport) -> dict[str, float]:
 
 
 def reports_until(context: RoundContext, round: int) -> list[RoundReport]:
-    """Return the reports of all rounds from the base's (0) to this one."""
-    return [report_of(context, r) for r in range(round + 1)]
+    """Return the reports of the base (0) and of all rounds to this one that were measured on one split."""
+    return [report_of(context, r) for r in comparable_rounds(context.workspace, round)]
 
 
 def publish(context: RoundContext, round: int) -> None:

@@ -14,6 +14,7 @@ from flywheel.metrics import token_f1
 from flywheel.metrics.collapse import Change, changes, collapse_figures
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.figures import watch_rules, watch_words
+from flywheel.rounds.progress import last_resplit
 from flywheel.rounds.texts import CurrentTexts
 
 #: Texts that came with the videos which a round's are compared with.
@@ -107,8 +108,8 @@ def _alarm(name: str, change: Change) -> Alarm:
 
 def rounds_without_promotion(context: RoundContext, round: int) -> int:
     """Count the rounds in a row up to this one that were not promoted."""
-    count = 0
-    while round - count > 0 and _verdict(context, round - count) != "promoted":
+    count, first = 0, last_resplit(context.workspace)
+    while round - count > first and _verdict(context, round - count) != "promoted":
         count += 1
     return count
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,13 @@ class Records(RecordReader):
             remove_lost(self.root, kind, which)
         self._purge_superseded()
         return removed
+
+    def rewrite(self, kind: str, change: Callable[[pl.DataFrame], pl.DataFrame]) -> int:
+        """Write shards anew whose rows ``change`` makes others of, keys and order as they are; returns how many rows.
+
+        A shard at a time takes the old one's place in a transaction: killed between, the same call goes on.
+        """
+        return sum(self._rewritten(shard, change) for shard in self._shards(kind))
 
     def compact(self, kind: str) -> int:
         """Merge neighbouring small shards; returns how many became fewer. The rows and their order stay as they are.
@@ -159,6 +166,18 @@ class Records(RecordReader):
             # On record: killed before the file goes, it is known for what it is, and nobody keeps it as lost.
             connection.execute(sql.insert(superseded), [{"name": shard.name, "at": 0.0}])
         return gone.height
+
+    def _rewritten(self, shard: Shard, change: Callable[[pl.DataFrame], pl.DataFrame]) -> int:
+        before = self._scan(shard.kind, [shard])
+        after = change(before)
+        if after.equals(before):
+            return 0
+        name = str(Path(shard.name).with_name(f"part-{uuid.uuid4().hex}.parquet"))
+        values = {"name": name, "crc32": write_shard(after, self.root / name, (shard.first, shard.position))}
+        with self._db.change() as (connection, _):
+            connection.execute(sql.update(shard_rows).where(shard_rows.c.name == shard.name).values(values))
+            connection.execute(sql.insert(superseded), [{"name": shard.name, "at": time.time()}])
+        return after.height
 
     def _merge(self, kind: str, run: Sequence[Shard]) -> None:
         frame = self._scan(kind, run)

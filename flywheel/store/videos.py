@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ MOST_PER_BAND = 256
 _LEAST_PICTURES = 2
 #: Remembers that the videos of older layouts are listed.
 LISTED = "videos_listed"
+#: Says "yes" while the corpus is being split anew: clips and videos may be on different sides then.
+RESPLITTING = "resplitting"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +122,44 @@ class Videos:
         names = ("band", "number", "picture")
         rows = [dict(zip(names, word, strict=True)) for word in words if word[0] not in crowded]
         self._db.insert_new(connection, schema.looks_like, rows)
+
+    def batches(self, size: int = 1_000) -> Iterator[list[Video]]:
+        """All videos, by number."""
+        last = -1
+        while True:
+            with self._db.transaction() as connection:
+                rows = connection.execute(_rows().where(_c.number > last).order_by(_c.number).limit(size)).all()
+            if not rows:
+                return
+            last = rows[-1].number
+            yield [_video(row) for row in rows]
+
+    def joined(self) -> list[tuple[str, str]]:
+        """Families on different sides that a refused video joined."""
+        with self._db.transaction() as connection:
+            return [(row.first, row.second) for row in connection.execute(sql.select(schema.joined))]
+
+    def draw(self, side_of: Callable[[str], Split], mark: Mapping[str, str]) -> None:
+        """Put every family on the side that its name draws, and note ``mark``; all of it or nothing.
+
+        The families that refused videos joined must be one by then: they are forgotten.
+        """
+        with self._db.change() as (connection, _):
+            names = connection.execute(sql.select(_c.family).distinct()).scalars().all()
+            for side in ("train", "test", "anchor"):
+                for part in parts(name for name in names if side_of(name) == side):
+                    connection.execute(sql.update(schema.videos).where(_c.family.in_(part)).values(side=side))
+            connection.execute(sql.delete(schema.joined))
+            for key, value in mark.items():
+                self._db.replace(connection, schema.meta, {"key": key, "value": value})
+
+    def sides(self, content_hashes: Iterable[str]) -> dict[str, str]:
+        """Contents -> their sides, of those that are listed."""
+        query, found = sql.select(_c.content_hash, _c.side), dict[str, str]()
+        with self._db.transaction() as connection:
+            for part in parts({number_of(h) for h in content_hashes}):
+                found |= dict(connection.execute(query.where(_c.number.in_(part))).all())
+        return found
 
     def unite(self, families: Collection[str], into: str) -> None:
         """Make several families one."""

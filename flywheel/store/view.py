@@ -203,6 +203,10 @@ class View:
         with self.database.transaction() as connection:
             return tuple(connection.execute(query).scalar() for query in queries)
 
+    def places(self, hashes: Iterable[str]) -> dict[str, str]:
+        """Contents -> where their files were last seen."""
+        return dict(self._places(list(hashes)))
+
     def _places(self, hashes: Sequence[str] | pl.Series) -> list[tuple[str, str]]:
         """(content hash, path) of these contents where they were last seen."""
         columns = schema.locations.c

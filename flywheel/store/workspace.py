@@ -22,7 +22,7 @@ from flywheel.store.mark import DatabaseLost, Home
 from flywheel.store.read_only import open_local
 from flywheel.store.schema import MOVED_TO, OWNER
 from flywheel.store.takedowns import Takedowns
-from flywheel.store.videos import Videos
+from flywheel.store.videos import RESPLITTING, Videos
 from flywheel.store.view import View, snapshot_file
 from flywheel.store.writing import WritableView
 
@@ -87,8 +87,9 @@ class Workspace(WritableView):
     # The lock.
 
     @contextlib.contextmanager
-    def lock(self, *, tidy: bool = True) -> Iterator[Workspace]:
-        """Hold the workspace for writing. Raises UserError while another process holds it.
+    def lock(self, *, tidy: bool = True, resplits: bool = False) -> Iterator[Workspace]:
+        """Hold the workspace for writing. Raises UserError while another process holds it, and where a new split was
+        begun and not finished, to all but who finishes it (``resplits``).
 
         Moves aside what a killed writer left, and merges small shards at the end. Raises BorderError where a committed
         shard is gone. Without ``tidy``, which is for repairs, all files stay where they are.
@@ -103,6 +104,8 @@ class Workspace(WritableView):
                 )
             if tidy:
                 self.records.sweep()
+            if not resplits and self.meta(RESPLITTING) == "yes":
+                raise UserError(f"{self.root}: was being split anew when it was stopped. Finish it: flywheel resplit")
             yield self
             if tidy:
                 self._compact()

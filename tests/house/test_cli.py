@@ -99,6 +99,7 @@ def test_every_command_has_its_help_and_one_place() -> None:
         "exclude",
         "export",
         "takedown",
+        "resplit",
         "move-database",
         "status",
         "show",

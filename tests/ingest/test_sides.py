@@ -89,7 +89,7 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sides]:
     workspace.database.close()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_whatever_comes_no_video_is_on_two_sides(sides: Sides, steps: Sequence[tuple[int, int, int, bool]]) -> None:
     example, placed = next(_examples), dict[str, tuple[Newcomer, Video]]()
@@ -132,7 +132,7 @@ def split_by_name(workspace: Workspace) -> dict[str, str]:
     return {Path(uri).name: split for uri, split in clips.select("uri", "split").iter_rows()}
 
 
-@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("order", [1, pytest.param(-1, marks=pytest.mark.slow)])
 def test_copies_are_on_one_side_whichever_comes_first(
     make_workspace: Make, video: Path, corpus: Path, tmp_path: Path, order: int
 ) -> None:

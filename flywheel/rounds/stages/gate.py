@@ -10,6 +10,7 @@ from flywheel.core.progress import say
 from flywheel.core.types import Estimate
 from flywheel.rounds.champion import freeze, put_in_force, tested
 from flywheel.rounds.context import RoundContext
+from flywheel.rounds.progress import comparable_rounds
 from flywheel.rounds.stages._stage import Stage
 from flywheel.rounds.watch import alarms_of
 
@@ -51,7 +52,7 @@ def run(context: RoundContext, round: int) -> GateResult:
         return GateResult.from_record({"against": rows[-1]["against"], **rows[-1]["judgement"]})
     champion = workspace.champion()
     judgement = tested(context, round)
-    alarms = alarms_of([_watch_of(context, r) for r in range(round + 1)])
+    alarms = alarms_of([_watch_of(context, r) for r in comparable_rounds(workspace, round)])
     for alarm in alarms:
         say(f"watch: {alarm.reason}")
     if alarms and context.config.gate.on_alarm == "refuse" and judgement.verdict == "promoted":
