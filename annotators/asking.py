@@ -22,6 +22,7 @@ from annotators.writer import Writer
 from flywheel.core.config import Annotate
 from flywheel.core.errors import FlywheelError, MediaError, first_line
 from flywheel.core.progress import progress
+from flywheel.core.reading import IN_A_ROW, Reading
 from flywheel.core.types import LEARN, Annotation, Generation, Purpose, content_id, form_of
 from flywheel.kinds import Reply, parse_caption
 from flywheel.models.inputs import ClipInput
@@ -160,6 +161,12 @@ class _Job:
         return len(self.outcome) == len(self.keys)
 
 
+class _UnreadableReason(str):
+    """Why the media of a clip can't be had, in place of a reply."""
+
+    __slots__ = ()
+
+
 class _Pass:
     """One pass over tasks: decode ahead, generate, judge, try again, commit."""
 
@@ -180,6 +187,9 @@ class _Pass:
         self._model, self._adapter = writer.model.digests()
         self._made: list[Generation] = []
         self._finished: list[_Job] = []
+        #: Rejects for their files wait: where most clips can't be read, the disk is away and none of them is at fault.
+        self._unreadable: list[tuple[Task, str]] = []
+        self._reading = Reading(f"round {round} {self._form}", workspace.config.corpus.most_unreadable)
         self._counts, self._unhealthy = Counter[str](), Counter[str]()
         self._starved_s = self._store_s = self._decode_s = 0.0
         self._decoding = deque[float]()
@@ -198,6 +208,7 @@ class _Pass:
         while some := list(islice(stream, _LOOKUP)):
             ids = {task.clip_id: self._annotation_id(task) for task in some}
             answered = self._workspace.records.known("annotations", ids.values())
+            self._reading.tried += len(answered)
             for task in some:
                 if ids[task.clip_id] not in answered and (task.clip_id in failed) == retry:
                     yield task
@@ -230,6 +241,7 @@ class _Pass:
                 while jobs := [self._job(task) for task in islice(tasks, _WINDOW)]:
                     self._window(jobs, pool)
                 self._commit()
+                self._settle(ended=True)
             except (FlywheelError, KeyboardInterrupt):
                 # The engine died, or was asked to stop: what is finished is kept.
                 if not self._committing:
@@ -342,7 +354,7 @@ class _Pass:
             for job, key in some:
                 clip = inputs[job.task.clip_id]
                 if isinstance(clip, MediaError):
-                    job.outcome[key] = str(clip)
+                    job.outcome[key] = _UnreadableReason(clip)
                     if job.done():
                         self._finish(job)
                     continue
@@ -395,6 +407,11 @@ class _Pass:
         annotations = []
         for job in self._finished:
             annotation = self._annotation(job)
+            if isinstance(annotation, _UnreadableReason):
+                self._reading.bad(job.task.uri, annotation)
+                self._unreadable.append((replace(job.task, media=None, prompt=""), annotation))
+                continue
+            self._reading.good()
             if isinstance(annotation, str):
                 self._reject(job.task, annotation)
             else:
@@ -404,7 +421,16 @@ class _Pass:
         self._bar.advance(len(self._finished))
         self._made, self._finished, self._committed_at, self._committing = [], [], time.monotonic(), False
         self._record_costs()
+        if len(self._unreadable) >= IN_A_ROW:
+            self._settle()
         self._store_s += time.perf_counter() - began
+
+    def _settle(self, *, ended: bool = False) -> None:
+        """Reject the clips that can't be read. Raises Unreadable, and rejects none of them, where they are most."""
+        waiting, self._unreadable = self._unreadable, []
+        self._reading.check(ended=ended)
+        for task, reason in waiting:
+            self._reject(task, reason)
 
     def _reject(self, task: Task, reason: str) -> None:
         self._workspace.add_rejected(

@@ -18,6 +18,8 @@ from flywheel.store.videos import Leak
 
 #: Reasons of rejects that the terminal shows.
 _MOST_REASONS = 20
+#: Files that are named with each.
+_NAMED = 3
 #: Columns of a clip's generation that 'show' gives: all but its tokens and their log-probs.
 _GENERATION_COLUMNS = (
     "id",
@@ -38,11 +40,16 @@ _USE_COLUMNS = ("round", "stage", "source", "use", "weight", "corrections")
 
 @dataclass(frozen=True, kw_only=True)
 class RejectReason:
-    """How many open rejects of a stage have one reason."""
+    """How many open rejects of a stage have one reason, and the first files."""
 
     stage: str
     reason: str
     rows: int
+    files: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        more = ", …" if self.rows > len(self.files) else ""
+        return f"{self.rows} x {self.stage}: {self.reason} ({', '.join(self.files)}{more})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +121,7 @@ class Status:
         lines += [f"split: {self.leak}"] if self.leak else []
         if plan := self.schedule:
             lines.append(f"schedule '{plan.cron}': {plan.phase}{_in_brackets(plan.message)}, next {plan.next}")
-        lines += [f"  {r.rows} x {r.stage}: {r.reason}" for r in self.reject_reasons[:_MOST_REASONS]]
+        lines += [f"  {reason}" for reason in self.reject_reasons[:_MOST_REASONS]]
         lines += [self.damage] if self.damage else []
         return "\n".join(lines)
 
@@ -127,9 +134,10 @@ def status_of(workspace: Workspace) -> Status:
     damage: list[str] = []
     rejects = _readable(lambda: workspace.rejected(open_only=True), damage)
     clips = _readable(lambda: workspace.records.read("clips", columns=("split",)), damage)
-    reasons: list[tuple[str, str, int]] = []
+    reasons: list[tuple[str, str, int, list[str]]] = []
     if rejects is not None:
-        counts = rejects.group_by("stage", "reason").len()
+        files = pl.col("uri").unique(maintain_order=True).head(_NAMED).alias("files")
+        counts = rejects.group_by("stage", "reason").agg(pl.len(), files)
         reasons = counts.sort("len", "reason", descending=[True, False]).rows()
     splits = {"unread": workspace.count("clips")}
     if clips is not None:
@@ -146,7 +154,7 @@ def status_of(workspace: Workspace) -> Status:
         generations=workspace.count("generations"),
         corrections=workspace.num_corrections(),
         open_rejects=0 if rejects is None else rejects.height,
-        reject_reasons=tuple(RejectReason(stage=s, reason=r, rows=n) for s, r, n in reasons),
+        reject_reasons=tuple(RejectReason(stage=s, reason=r, rows=n, files=f) for s, r, n, f in reasons),
         damage="; ".join(dict.fromkeys(damage)),
         unseen_adapters=tuple(_unseen_adapters(workspace, round)),
         leak=None if clips is None else workspace.videos.leak(),

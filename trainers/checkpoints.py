@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ _LOSS_STATE = "loss_state.safetensors"
 _ROW_WEIGHTS = "row_weights.safetensors"
 _RUNNING_LOSS = "running_loss.safetensors"
 _OPTIMIZER = "optimizer.json"
+_READING = "reading.json"
 
 
 def save(folder: Path, token_loss: TokenLoss, row_weights: RowWeights, trainer: Any) -> None:
@@ -51,6 +53,17 @@ def load(folder: Path, token_loss: TokenLoss, row_weights: RowWeights, device: s
     if (folder / _ROW_WEIGHTS).exists():
         row_weights.load_state_dict(load_file(folder / _ROW_WEIGHTS))
     return load_file(folder / _RUNNING_LOSS) if (folder / _RUNNING_LOSS).exists() else {}
+
+
+def save_reading(folder: Path, states: Mapping[str, Any]) -> None:
+    """Add what could and could not be read so far; before :func:`save`, whose mark comes last."""
+    (folder / _READING).write_text(json.dumps(states))
+
+
+def load_reading(folder: Path) -> dict[str, Any]:
+    """What :func:`save_reading` added; nothing in checkpoints of versions before it."""
+    file = folder / _READING
+    return dict(json.loads(file.read_text())) if file.exists() else {}
 
 
 def _running_loss(trainer: Any) -> dict[str, torch.Tensor]:

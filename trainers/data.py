@@ -5,6 +5,7 @@ That purity is what makes a resumed run see exactly the batches that an uninterr
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ import torch
 from jaxtyping import Int
 from torch.utils.data import Dataset, Sampler
 
+from flywheel.core.errors import MediaError
+from flywheel.core.reading import Reading, Unreadable
 from flywheel.core.types import Example
 from flywheel.models.inputs import ClipInput, InputBuilder
 from flywheel.models.prompt import Evidence, Hint, Prompt
@@ -35,7 +38,9 @@ class TrainingSet:
     """The data of a training, without where it comes from.
 
     ``examples`` is any sequence; a table (:class:`trainers.ExampleTable`) takes a few bytes of memory per row.
-    ``input`` gives a clip's frames and sound by its id. ``dropout`` says how often (in [0, 1]) a hint is held back.
+    ``input`` gives a clip's frames and sound by its id, or raises MediaError: such clips are left out, up to a share of
+    ``most_unreadable``. ``name`` gives what errors call a clip. ``dropout`` says how often (in [0, 1]) a hint is held
+    back.
 
     A hint equal to the example's own text is always held back: with the answer in its prompt a model learns to copy.
     """
@@ -45,6 +50,8 @@ class TrainingSet:
     prompt: Prompt
     dropout: Mapping[Hint, float]
     seed: int
+    most_unreadable: float = 0.5
+    name: Callable[[str], str] = str
 
     def prompt_text(self, index: int, epoch: int) -> str:
         """The prompt of a row in an epoch: a pure function of the seed, the epoch and the row."""
@@ -141,13 +148,22 @@ class BucketSampler(Sampler[int]):
 class Collator:
     """Rows to a batch of B: the model's inputs and ``labels``, with ``row``, ``group`` and ``row_weight`` beside, (B,).
 
-    ``groups`` numbers the groups (-1 for people's texts). Without a clock it is always epoch 0.
+    ``groups`` numbers the groups (-1 for people's texts). Without a clock it is always epoch 0. Rows whose clips can't
+    be read are left out, and noted in ``unreadable`` (clip -> why); ``what`` names the data in the error where they
+    are most.
     """
 
     def __init__(
-        self, data: TrainingSet, builder: InputBuilder, groups: Mapping[str, int], clock: Clock | None
+        self,
+        data: TrainingSet,
+        builder: InputBuilder,
+        groups: Mapping[str, int],
+        clock: Clock | None,
+        what: str = "training",
     ) -> None:
         self._data, self._builder, self._groups, self._clock = data, builder, groups, clock
+        self.reading = Reading(what, data.most_unreadable)
+        self.unreadable: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self._data.examples)
@@ -155,13 +171,53 @@ class Collator:
     def __call__(self, indices: Sequence[int]) -> dict[str, Any]:
         # Evaluation has no clock: it always sees the hints of epoch 0, so that its figures can be compared.
         epoch = self._clock.epoch if self._clock is not None else 0
-        examples = [self._data.examples[i] for i in indices]
+        found = self._readable(indices)
+        examples = [example for _, example, _ in found]
         batch = self._builder.of_thread().build(
-            [self._data.input(e.clip_id) for e in examples],
-            [self._data.prompt_of(e, i, epoch) for e, i in zip(examples, indices, strict=True)],
-            [e.text for e in examples],
+            [clip for _, _, clip in found],
+            [self._data.prompt_of(example, row, epoch) for row, example, _ in found],
+            [example.text for example in examples],
         )
-        batch["row"] = torch.tensor(list(indices))
+        batch["row"] = torch.tensor([row for row, _, _ in found])
         batch["group"] = torch.tensor([self._groups[e.group] for e in examples])
         batch["row_weight"] = torch.tensor([e.weight for e in examples], dtype=torch.float32)
         return batch
+
+    def _readable(self, rows: Sequence[int]) -> list[tuple[int, Example, ClipInput]]:
+        """Those of these rows whose clips can be read; where none can, the next row after them that can.
+
+        Raises Unreadable where most can't.
+        """
+        found = [read for row in rows if (read := self._read(row)) is not None]
+        self.reading.check()
+        for step in range(1, len(self) + 1):
+            if found:
+                return found
+            # A step without a row would be none.
+            read = self._read((rows[-1] + step) % len(self))
+            found = [read] if read is not None else []
+            self.reading.check()
+        if not found:
+            self.reading.check(ended=True)
+            raise Unreadable("training: no clip can be read. Is the disk mounted? Then run the same command.")
+        return found
+
+    def _read(self, row: int) -> tuple[int, Example, ClipInput] | None:
+        example = self._data.examples[row]
+        try:
+            clip = self._data.input(example.clip_id)
+        except MediaError as error:
+            self.reading.bad(self._data.name(example.clip_id), str(error))
+            self.unreadable.setdefault(example.clip_id, sys.intern(str(error)))
+            return None
+        self.reading.good()
+        return row, example, clip
+
+    def state(self) -> dict[str, Any]:
+        """What could be read so far and what could not, for a checkpoint."""
+        return {"unreadable": dict(self.unreadable), **self.reading.state()}
+
+    def take(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint's :meth:`state`."""
+        self.unreadable = dict(state["unreadable"])
+        self.reading.take(state)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from flywheel.core.errors import FlywheelError
 from flywheel.core.progress import Progress, progress
+from flywheel.core.reading import Unreadable
 from flywheel.core.types import HUMAN, MetricSink
 from flywheel.models.inputs import IGNORED, InputBuilder
 from flywheel.models.load import Vlm
@@ -68,7 +70,8 @@ class TrainingResult:
     training on several ranks it is of the rows of all. ``figures`` are the loss's own, by group name.
     ``busy_share`` is the share of the time from the first batch to the last step in which the device did not wait for a
     batch, since the last resume (:class:`trainers.feeding.Waiting`). ``peak_gib`` is the most memory of the accelerator
-    that was in use; without one, of this process since it began.
+    that was in use; without one, of this process since it began. ``unreadable`` are clips that were left out since they
+    can't be read, with the reason (of several ranks the first one's).
     """
 
     steps: int
@@ -79,6 +82,7 @@ class TrainingResult:
     optimizer: str = "adamw"
     busy_share: float = 1.0
     peak_gib: float = 0.0
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
 
 class _LossTrainer(Trainer):  # type: ignore[misc]
@@ -263,14 +267,18 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
         self._bar: Progress | None = None
         self._trainer: Any = None
         self._running_loss: dict[str, Tensor] = {}
+        self._collators: Mapping[str, Collator] = {}
 
-    def attach(self, trainer: Any, bar: Progress) -> None:
-        """Say whose training is kept, and where its progress is shown."""
-        self._trainer, self._bar = trainer, bar
+    def attach(self, trainer: Any, bar: Progress, collators: Mapping[str, Collator]) -> None:
+        """Say whose training is kept, where its progress is shown, and what reads its data."""
+        self._trainer, self._bar, self._collators = trainer, bar, collators
 
     def resume(self, checkpoint: Path, device: str) -> None:
         """Take over a checkpoint's state before the training goes on."""
         self._running_loss = checkpoints.load(checkpoint, self._loss, self._row_weights, device)
+        for name, state in checkpoints.load_reading(checkpoint).items():
+            if name in self._collators:
+                self._collators[name].take(state)
         if self._bar is not None:
             self._bar.advance(checkpoints.step_of(checkpoint))
 
@@ -284,6 +292,8 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if state.is_world_process_zero:
+            checkpoints.save_reading(folder, {name: c.state() for name, c in self._collators.items()})
         checkpoints.save(folder, self._loss, self._row_weights, self._trainer)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
@@ -327,8 +337,8 @@ def train(
     the same groups as ``data`` that are not trained on, are what is measured, and give the eval loss. ``label`` is the
     prefix of the figures that ``sink`` gets.
 
-    Raises FlywheelError where the loss is not finite, UserError for bf16 weights and an optimizer that would not train
-    them.
+    Clips that can't be read are left out. Raises Unreadable where they are most, FlywheelError where the loss is not
+    finite, UserError for bf16 weights and an optimizer that would not train them.
     """
     check_trained(vlm.model, plan.optimizer)
     memory.start(vlm.device)
@@ -341,6 +351,12 @@ def train(
     lengths = text_lengths(data.examples, builder.tokenizer)
     sampler = BucketSampler(data.examples, lengths, plan.batch_size, plan.seed, clock)
     keeper = _Keeper(token_loss, row_weights, groups, sink, label)
+    collators = {"data": Collator(data, builder, numbers, clock, label)}
+    if human:
+        people = dict.fromkeys(columns_of(human.examples).groups, -1)
+        collators["human"] = Collator(human, builder, people, None, f"{label}, anchors")
+    if held_out:
+        collators["held_out"] = Collator(held_out, builder, numbers, None, f"{label}, held-out clips")
     with progress(label, plan.num_steps) as bar, Feeder(vlm.device, plan.decoders) as feeder:
         trainer = _LossTrainer(
             model=vlm.model,
@@ -348,20 +364,18 @@ def train(
             train_dataset=Rows(len(data.examples)),
             eval_dataset=Rows(len(held_out.examples)) if held_out else None,
             feeder=feeder,
-            batch=Collator(data, builder, numbers, clock),
+            batch=collators["data"],
             optimizer_cls_and_kwargs=_own_optimizer(plan),
             callbacks=[keeper],
             token_loss=token_loss,
-            human=Collator(human, builder, dict.fromkeys(columns_of(human.examples).groups, -1), None)
-            if human
-            else None,
-            held_out=Collator(held_out, builder, numbers, None) if held_out else None,
+            human=collators.get("human"),
+            held_out=collators.get("held_out"),
             human_every=plan.human_every,
             sampler=sampler,
             row_weights=row_weights,
         )
         trainer.remove_callback(_printer())
-        keeper.attach(trainer, bar)
+        keeper.attach(trainer, bar, collators)
         checkpoint = checkpoints.last_checkpoint(work_folder)
         if checkpoint is not None:
             keeper.resume(checkpoint, str(vlm.device))
@@ -374,6 +388,7 @@ def train(
     used = {"busy_share": busy_share, "peak_gib": memory.peak_gib(vlm.device)}
     sink.log({f"{label}/{name}": value for name, value in used.items()}, output.global_step)
     vlm.model.eval()
+    _check_reading(collators.values(), work_folder)
     return TrainingResult(
         steps=output.global_step,
         loss=float(output.training_loss),
@@ -382,7 +397,19 @@ def train(
         figures=_named(token_loss.figures(), groups),
         optimizer=plan.optimizer,
         **used,
+        unreadable={clip: why for c in collators.values() for clip, why in c.unreadable.items()},
     )
+
+
+def _check_reading(collators: Iterable[Collator], work_folder: Path) -> None:
+    """Raises Unreadable where a short training missed most of its clips; it begins anew the next time."""
+    try:
+        for collator in collators:
+            collator.reading.check(ended=True)
+    except Unreadable:
+        for checkpoint in work_folder.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint, ignore_errors=True)
+        raise
 
 
 def _own_optimizer(plan: TrainingPlan) -> tuple[type[torch.optim.Optimizer], dict[str, Any]] | None:

@@ -31,11 +31,12 @@ def annotate(
     dry_run: DryRun = False,
     json_: Json = False,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Only clips that were rejected, with other sampling.")
+        bool,
+        typer.Option("--retry-failed", help="Only clips that were rejected, with other sampling; of evaluations too."),
     ] = False,
 ) -> None:
     """Run or resume the annotation of the current round."""
-    from flywheel.rounds.conductor import check_before, run_round
+    from flywheel.rounds.conductor import check_before, evaluate_again, run_round
     from flywheel.rounds.progress import current_round
     from flywheel.rounds.stages import to_record
     from flywheel.rounds.stages.annotate import write
@@ -52,6 +53,8 @@ def annotate(
             return
         if limit is not None or retry_failed:
             result = to_record(write(context, round, limit, retry_failed=retry_failed))
+            for measured, count in (evaluate_again(context) if retry_failed else {}).items():
+                say(f"round {measured}: {count} texts of its evaluation written, figures computed anew")
         else:
             run_round(context, until="annotate")
             result = workspace.stage(round, "annotate")[1]

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from typing import Any
 
+import polars as pl
+
 from flywheel.core.errors import GateRefused, UserError, Waiting
 from flywheel.core.progress import say
+from flywheel.core.types import MEASURE
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.figures import plugins
 from flywheel.rounds.names import check_optimizer
 from flywheel.rounds.progress import DONE, current_round, order_of, stage_began, stage_ended
 from flywheel.rounds.publish import publish
-from flywheel.rounds.stages import from_record, settings_of, stage_of, to_record
+from flywheel.rounds.stages import evaluate, from_record, settings_of, stage_of, to_record
 from flywheel.rounds.watch import rounds_without_promotion
 from flywheel.store import Workspace
+
+#: Where :meth:`Workspace.meta` keeps rounds whose figures must be computed anew.
+_FIGURES_DUE = "figures_due"
 
 
 def run_round(context: RoundContext, *, until: str | None = None) -> dict[str, Any]:
@@ -88,6 +95,33 @@ def baseline(context: RoundContext) -> None:
     if context.workspace.stage(0, "evaluate")[0] != DONE:
         run_stage(context, 0, "evaluate")
         publish(context, 0)
+
+
+def evaluate_again(context: RoundContext) -> dict[int, int]:
+    """Ask again about clips that evaluations rejected; returns round -> texts written now.
+
+    Where there are some, the round's figures are computed anew; its verdict stays what it was. Rounds whose weights
+    are gone are left out.
+    """
+    workspace, written = context.workspace, dict[int, int]()
+    rejects = workspace.rejected(open_only=True).filter(pl.col("purpose") == MEASURE)
+    # Killed after the texts, the figures are still to be computed.
+    due: set[int] = set(json.loads(workspace.meta(_FIGURES_DUE) or "[]"))
+    for round in sorted(due | set(rejects["round"])):
+        has_weights = round == 0 or workspace.model_folder(round).is_dir()
+        if not has_weights or workspace.stage(round, "evaluate")[0] != DONE:
+            continue
+        say(f"round {round}: evaluate, clips that were rejected")
+        workspace.set_meta(_FIGURES_DUE, json.dumps(sorted(due | {round})))
+        written[round] = evaluate.write(context, round, again=True).written
+        if written[round] or round in due:
+            started = time.monotonic()
+            record = to_record(evaluate.run(context, round))
+            workspace.set_stage(round, "evaluate", DONE, record, time.monotonic() - started)
+            publish(context, round)
+        due -= {round}
+        workspace.set_meta(_FIGURES_DUE, json.dumps(sorted(due)))
+    return written
 
 
 def run_stage(context: RoundContext, round: int, name: str) -> None:

@@ -190,12 +190,14 @@ class RoundContext:
         writer: Writer | None = None,
         limit: int | None = None,
         retry: int = 0,
+        again: bool = False,
     ) -> AskResult:
         """M_``by`` writes texts of the prompt's kind (the caption's if left out)
         for the clips that have none in the round.
 
         ``writer`` is its engine where passes share one; ``retry`` above 0 asks about rejected clips alone, for the
-        ``retry``-th time. The caller holds the lock. See :func:`annotators.asking.ask`.
+        ``retry``-th time, with other sampling, and ``again`` about these with the same. The caller holds the lock. See
+        :func:`annotators.asking.ask`.
         """
         prompt = prompt or self.prompt
         asking = Asking.of(self.config.annotate, prompt, retry=retry, keep_unhealthy=purpose != LEARN)
@@ -209,7 +211,7 @@ class RoundContext:
                 purpose=purpose,
                 asking=asking,
                 limit=limit,
-                retry=retry > 0,
+                retry=again or retry > 0,
                 total=len(clips) if isinstance(clips, Sized) else None,
             )
 

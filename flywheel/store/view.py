@@ -136,7 +136,10 @@ class View:
         return self.records.read("examples", round=round)
 
     def rejected(self, round: int | None = None, *, open_only: bool = False) -> pl.DataFrame:
-        """Rows that failed, with stage and reason. An open reject is one without a later success."""
+        """Rows that failed, with stage and reason.
+
+        An open reject is one without a later success; what a training left out is open until a later round begins.
+        """
         frame = self.records.read("rejected", round=round)
         if not open_only or frame.is_empty():
             return frame
@@ -144,6 +147,8 @@ class View:
         frame = frame.join(written, on=_REJECT_OF_TEXT, how="anti", maintain_order="left")
         taken_in = self.clips_at(frame.filter(pl.col("stage") == "ingest")["uri"])["uri"].unique().to_list()
         frame = frame.filter(~((pl.col("stage") == "ingest") & pl.col("uri").is_in(taken_in)))
+        newest = max(self.rounds(), default=0)
+        frame = frame.filter(pl.col("stage").is_in(["ingest", "annotate"]) | (pl.col("round") == newest))
         same = ["uri", "clip_id", "stage", "round", "kind", "purpose"]
         return frame.unique(same, keep="last", maintain_order=True)
 

@@ -119,20 +119,11 @@ class WritableView(View):
         purpose: str = LEARN,
     ) -> int:
         """Add a failure; returns 0 where it is on record. The same failure of the same thing is one row."""
-        kind, purpose = (kind, purpose) if stage == "annotate" else ("", "")
-        form = [form_of(kind, purpose)] if (kind, purpose) not in (("", ""), (CAPTION, LEARN)) else []
-        row = {
-            "id": content_id(round, stage, uri, clip_id, reason, *form),
-            "round": round,
-            "uri": uri,
-            "clip_id": clip_id,
-            "stage": stage,
-            "reason": reason,
-            "at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "kind": kind,
-            "purpose": purpose,
-        }
-        return self.records.append("rejected", [row], round=round)
+        return self.add_rejects([reject(round, stage, uri, clip_id, reason, kind, purpose)], round)
+
+    def add_rejects(self, rows: Sequence[dict[str, Any]], round: int) -> int:
+        """Add failures of a round, as :func:`reject` makes them; returns how many were new."""
+        return self.records.append("rejected", rows, round=round)
 
     def add_corrections(self, corrections: Sequence[Correction], *, said_now: Collection[str] = ()) -> int:
         """Add all corrections that are new, in one transaction; returns how many were.
@@ -188,3 +179,22 @@ def _check_not_taken_down(connection: sql.Connection, clip_ids: Iterable[str]) -
         gone = connection.execute(sql.select(column).where(column.in_(part)).limit(1)).scalar()
         if gone is not None:
             raise TakenDown(f"clip {gone}: was taken down; nothing can be said of it any more.")
+
+
+def reject(
+    round: int, stage: Stage, uri: str, clip_id: str, reason: str, kind: str = CAPTION, purpose: str = LEARN
+) -> dict[str, Any]:
+    """The row of a failure; kind and purpose are of a text that could not be written."""
+    kind, purpose = (kind, purpose) if stage == "annotate" else ("", "")
+    form = [form_of(kind, purpose)] if (kind, purpose) not in (("", ""), (CAPTION, LEARN)) else []
+    return {
+        "id": content_id(round, stage, uri, clip_id, reason, *form),
+        "round": round,
+        "uri": uri,
+        "clip_id": clip_id,
+        "stage": stage,
+        "reason": reason,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "kind": kind,
+        "purpose": purpose,
+    }

@@ -120,7 +120,7 @@ def test_a_prompt_that_asks_a_model_that_there_is_not(make_workspace: Make, corp
 
 def test_one_bad_file_is_one_reject(make_workspace: Make, corpus: Path) -> None:
     """Whatever reading one clip raises, the pass goes on."""
-    context = filled(make_workspace, corpus, "models.main.engine=fake")
+    context = filled(make_workspace, corpus, "models.main.engine=fake", "corpus.most_unreadable=1")
     original = context.input
 
     def broken(clip: object, inputs: object = None) -> object:

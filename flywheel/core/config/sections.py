@@ -59,6 +59,9 @@ class Corpus(Section):
     pixels_gib: float = Field(
         2.0, ge=0, description="most memory that clips' prepared pixels may take between their uses, GiB"
     )
+    most_unreadable: float = Field(
+        0.5, ge=0, le=1, description="share of a stage's clips that can't be read above which it stops; 1 is never"
+    )
 
     @model_validator(mode="after")
     def _leaves_training_clips(self) -> Corpus:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flywheel.core.progress import say
 from flywheel.core.types import Example
 from flywheel.rounds.context import RoundContext
+from flywheel.store.writing import reject
 
 if TYPE_CHECKING:
     import trainers
 
 _RANDOM_STATE = "random_state.npy"
+#: Files that are named of those that can't be read.
+_NAMED = 5
 
 
 def keep_random_state(out: Path) -> None:
@@ -46,5 +51,23 @@ def training_set(context: RoundContext, examples: Sequence[Example]) -> trainers
     plan = context.config.pretrain
     rates: dict[Any, float] = {"transcript": plan.transcript_dropout, "previous": plan.previous_dropout}
     return trainers.TrainingSet(
-        examples=examples, input=context.input, prompt=context.prompt, dropout=rates, seed=plan.seed
+        examples=examples,
+        input=context.input,
+        prompt=context.prompt,
+        dropout=rates,
+        seed=plan.seed,
+        most_unreadable=context.config.corpus.most_unreadable,
+        name=lambda clip_id: context.clips[clip_id].uri,
     )
+
+
+def note_unreadable(context: RoundContext, round: int, stage: str, unreadable: Mapping[str, str]) -> list[str]:
+    """Put on record, and say, which clips a training left out; returns the first files with the reason."""
+    workspace = context.workspace
+    rows = ((context.clips[clip_id], why) for clip_id, why in unreadable.items())
+    workspace.add_rejects([reject(round, stage, clip.uri, clip.id, why) for clip, why in rows], round)
+    first = [f"{context.clips[clip_id].uri}: {why}" for clip_id, why in islice(unreadable.items(), _NAMED)]
+    if first:
+        more = ", …" if len(unreadable) > len(first) else ""
+        say(f"{stage}: {len(unreadable)} clips were left out, since they can't be read: {', '.join(first)}{more}")
+    return first

@@ -7,8 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from annotators.asking import AskResult
+from flywheel.core.errors import MediaError
+from flywheel.core.progress import say
 from flywheel.core.types import MEASURE, Clip, Estimate
 from flywheel.metrics import diversity, mean_estimate, quantity, reference_quality
+from flywheel.models.inputs import ClipInput
 from flywheel.models.score import mean_logprobs
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.figures import extra
@@ -41,9 +45,7 @@ class EvaluateResult:
 def run(context: RoundContext, round: int) -> EvaluateResult:
     """Write the texts, and measure them."""
     anchors = context.texts().anchors()
-    anchor_clips = (context.clips[clip_id] for clip_id in sorted(anchors))
-    clips = itertools.chain(context.split("test"), anchor_clips)
-    asked = context.ask(clips, by=round, round=round, purpose=MEASURE)
+    asked = write(context, round)
     written: dict[str, str] = dict(context.workspace.texts(round, MEASURE, "clip_id", "text").iter_rows())
     clips_written = context.split("test").with_ids(written)
     test = clips_written.columns("id", "start_s", "end_s")
@@ -52,7 +54,8 @@ def run(context: RoundContext, round: int) -> EvaluateResult:
     quality = _anchor_quality(context, written, anchors)
     if context.config.evaluate.agreement_pairs and texts:
         pairs = [context.clips[c] for c in test["id"][: context.config.evaluate.agreement_pairs]]
-        quality["agreement"] = _video_text_margin(context, pairs, written)
+        if (margin := _video_text_margin(context, pairs, written)) is not None:
+            quality["agreement"] = margin
     return EvaluateResult(
         quantity=amounts,
         diversity={name: asdict(value) for name, value in varied.items()},
@@ -61,6 +64,13 @@ def run(context: RoundContext, round: int) -> EvaluateResult:
         extra={name: asdict(value) for name, value in extra(texts, clips_written).items()},
         proof=asked.proof or {},
     )
+
+
+def write(context: RoundContext, round: int, *, again: bool = False) -> AskResult:
+    """Write the texts; with ``again`` those alone whose clips were rejected."""
+    anchors = (context.clips[clip_id] for clip_id in sorted(context.texts().anchors()))
+    clips = itertools.chain(context.split("test"), anchors)
+    return context.ask(clips, by=round, round=round, purpose=MEASURE, again=again)
 
 
 def trinity(
@@ -89,19 +99,34 @@ def _anchor_quality(
     return {f"anchor_{name}": value for name, value in measured.items()}
 
 
-def _video_text_margin(context: RoundContext, clips: Sequence[Clip], written: Mapping[str, str]) -> Estimate:
+def _video_text_margin(context: RoundContext, clips: Sequence[Clip], written: Mapping[str, str]) -> Estimate | None:
     """Video-text margin: how much likelier a text is with its own clip than with another's, nats per token.
 
-    Mean log-likelihood under the base model, without hints.
+    Mean log-likelihood under the base model, without hints; None where no clip can be read.
     """
+    inputs, clips = _readable(context, clips)
+    if not inputs:
+        return None
     vlm = context.load(context.base)
     builder = context.builder(vlm.processor)
-    inputs = [context.input(c) for c in clips]
     prompts = [context.prompt.render(context.evidence(c).without("transcript", "previous")) for c in clips]
     texts = [written[c.id] for c in clips]
     matched = mean_logprobs(vlm, builder, inputs, prompts, texts)
     shifted = mean_logprobs(vlm, builder, [*inputs[1:], inputs[0]], [*prompts[1:], prompts[0]], texts)
     return mean_estimate(matched - shifted, resamples=context.config.evaluate.resamples)
+
+
+def _readable(context: RoundContext, clips: Sequence[Clip]) -> tuple[list[ClipInput], list[Clip]]:
+    """What a model is given of the clips, and the clips; without those that can't be read any more."""
+    inputs, readable = [], []
+    for clip in clips:
+        try:
+            inputs.append(context.input(clip))
+        except MediaError as error:
+            say(f"evaluate: agreement is measured without {clip.uri} ({error})")
+            continue
+        readable.append(clip)
+    return inputs, readable
 
 
 STAGE = Stage(run=run, result=EvaluateResult)

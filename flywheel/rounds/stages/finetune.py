@@ -11,25 +11,32 @@ from flywheel.rounds import traces
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.mix import human_example
 from flywheel.rounds.stages._stage import Stage
-from flywheel.rounds.stages._training import take_random_state, training_set
+from flywheel.rounds.stages._training import note_unreadable, take_random_state, training_set
 from flywheel.rounds.texts import CurrentTexts
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneResult:
-    """What was tuned on (``corrections``: their ids) and how it went; ``skipped`` says why nothing was."""
+    """What was tuned on (``corrections``: their ids) and how it went; ``skipped`` says why nothing was.
+
+    ``unreadable`` counts clips that were left out since they can't be read, ``unreadable_files`` names the first.
+    """
 
     skipped: str = ""
     steps: int = 0
     loss: float = 0.0
     examples: int = 0
     corrections: list[str] = field(default_factory=list)
+    unreadable: int = 0
+    unreadable_files: list[str] = field(default_factory=list)
 
     def to_record(self) -> dict[str, Any]:
         if self.skipped:
             return {"skipped": self.skipped, "examples": self.examples}
         values = asdict(self)
-        del values["skipped"]
+        left_out = () if self.unreadable else ("unreadable", "unreadable_files")
+        for name in ("skipped", *left_out):
+            del values[name]
         return values
 
     @classmethod
@@ -67,11 +74,15 @@ def run(context: RoundContext, round: int) -> FinetuneResult:
     )
     sink.flush()
     context.unload()
+    files = note_unreadable(context, round, "finetune", trained.unreadable)
+    examples = [e for e in examples if e.clip_id not in trained.unreadable]
     result = FinetuneResult(
         steps=trained.steps,
         loss=trained.loss,
         examples=len(examples),
         corrections=[c for e in examples for c in texts.human[e.clip_id].corrections],
+        unreadable=len(trained.unreadable),
+        unreadable_files=files,
     )
     traces.finish(workspace, out, round, result.to_record(), traces.learned_rows("finetune", examples, texts))
     return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from flywheel.rounds import traces
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.mix import older_rounds, training_examples
 from flywheel.rounds.stages._stage import Stage
-from flywheel.rounds.stages._training import keep_random_state, training_set
+from flywheel.rounds.stages._training import keep_random_state, note_unreadable, training_set
 from flywheel.rounds.texts import CurrentTexts, SourceChoice
 from flywheel.store.clip_index import ClipIndex
 
@@ -37,7 +37,8 @@ class PretrainResult:
 
     ``learned_from_round`` and ``older_rounds`` are the sources, ``anchor_f1`` the anchors' token F1 of each round's
     texts, ``loss_figures`` what the loss says of the noise (``noise_rate/GROUP`` and the like). ``optimizer`` is
-    the one that ``pretrain.optimizer`` came to.
+    the one that ``pretrain.optimizer`` came to. ``unreadable`` counts clips that were left out since they can't be
+    read, ``unreadable_files`` names the first.
     """
 
     skipped: str = ""
@@ -52,12 +53,16 @@ class PretrainResult:
     num_anchors: int = 0
     fell_back_to_mle: bool = False
     loss_figures: dict[str, float] = field(default_factory=dict)
+    unreadable: int = 0
+    unreadable_files: list[str] = field(default_factory=list)
 
     def to_record(self) -> dict[str, Any]:
         if self.skipped:
             return {"skipped": self.skipped}
         values = asdict(self)
-        del values["skipped"]
+        left_out = () if self.unreadable else ("unreadable", "unreadable_files")
+        for name in ("skipped", *left_out):
+            del values[name]
         return {**values, **values.pop("loss_figures")}
 
     @classmethod
@@ -115,9 +120,13 @@ def run(context: RoundContext, round: int) -> PretrainResult:
     context.unload()
     keep_random_state(out)
     record_noise_signals(context, round, kept, trained.row_weight)
-    result = _result(trained, choice, older_rounds(choice, config.pretrain), len(kept), falls_back)
+    files = note_unreadable(context, round, "pretrain", trained.unreadable)
+    result = replace(
+        _result(trained, choice, older_rounds(choice, config.pretrain), len(kept), falls_back), unreadable_files=files
+    )
     note = {**result.to_record(), **{name: getattr(trained, name) for name in sorted(_MEASURED)}}
-    traces.finish(workspace, out, round, note, traces.learned_rows("pretrain", kept, texts))
+    shown = (example for example in kept if example.clip_id not in trained.unreadable)
+    traces.finish(workspace, out, round, note, traces.learned_rows("pretrain", shown, texts))
     return result
 
 
@@ -146,6 +155,7 @@ def _result(
         num_anchors=choice.num_anchors,
         fell_back_to_mle=falls_back,
         loss_figures=dict(trained.figures),
+        unreadable=len(trained.unreadable),
     )
 
 
