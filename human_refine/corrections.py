@@ -33,10 +33,15 @@ _CAPTIONS = (pl.col("kind") == CAPTION) & (pl.col("purpose") == LEARN)
 
 @dataclass(kw_only=True)
 class ImportReport:
-    """What an import did. ``refused`` has a line per bad row; ``known`` counts rows that were there already."""
+    """What an import did.
+
+    ``refused`` has a line per bad row; ``known`` counts rows that were there already, ``blank`` those that nobody
+    filled in.
+    """
 
     added: int = 0
     known: int = 0
+    blank: int = 0
     refused: list[str] = field(default_factory=list)
     changes: list[dict[str, str]] = field(default_factory=list)
 
@@ -47,6 +52,7 @@ class _Target:
 
     clip_id: str
     text: str
+    payload: str
     kind: str
     duration_s: float
 
@@ -80,7 +86,9 @@ def import_corrections(
     good: dict[str, Correction] = {}
     said_now: list[str] = []
     for row, result in zip(rows, read, strict=True):
-        if isinstance(result, str):
+        if result is None:
+            report.blank += 1
+        elif isinstance(result, str):
             report.refused.append(_line(path, row, result))
         elif result.id in existing:
             report.known += 1
@@ -118,6 +126,9 @@ def import_gold(workspace: Workspace, path: Path, by: str) -> ImportReport:
     texts: dict[str, str] = {}
     for row in rows:
         result = _read(row, targets, _Rules(max_chars=workspace.config.review.max_chars))
+        if result is None:
+            report.blank += 1
+            continue
         problem = result if isinstance(result, str) else _gold_problem(result, train)
         if isinstance(result, str) or problem:
             report.refused.append(_line(path, row, problem))
@@ -158,12 +169,13 @@ def _named(
 ) -> Iterator[tuple[str, _Target, str]]:
     """Id, text and split of the annotations that the rows name; the split is empty where the clip is gone."""
     ids = {row.values["annotation_id"] for row in rows if not row.problem}
-    texts = read_rows(workspace, "annotations", ids, ["id", "clip_id", "text", "kind"], where)
+    texts = read_rows(workspace, "annotations", ids, ["id", "clip_id", "text", "payload", "kind"], where)
     clips = read_rows(workspace, "clips", texts["clip_id"].unique(), ["id", "start_s", "end_s", "split"])
     known = {clip_id: (end_s - start_s, split) for clip_id, start_s, end_s, split in clips.iter_rows()}
-    for annotation_id, clip_id, text, kind in texts.iter_rows():
+    for annotation_id, clip_id, text, payload, kind in texts.iter_rows():
         duration_s, split = known.get(clip_id, (math.inf, ""))
-        yield annotation_id, _Target(clip_id=clip_id, text=text, kind=kind, duration_s=duration_s), split
+        target = _Target(clip_id=clip_id, text=text, payload=payload, kind=kind, duration_s=duration_s)
+        yield annotation_id, target, split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,8 +186,8 @@ class _Rules:
     sender: Sender | None = None
 
 
-def _read(row: CorrectionRow, targets: Mapping[str, _Target], rules: _Rules) -> Correction | str:
-    """The correction that a row holds, or what is wrong with it."""
+def _read(row: CorrectionRow, targets: Mapping[str, _Target], rules: _Rules) -> Correction | str | None:
+    """The correction that a row holds, what is wrong with it, or None where nobody filled it in."""
     if row.problem:
         return row.problem
     refiner = rules.sender.refiner if rules.sender is not None else ""
@@ -186,17 +198,20 @@ def _read(row: CorrectionRow, targets: Mapping[str, _Target], rules: _Rules) -> 
         return str(error)
 
 
-def _correction(values: Mapping[str, Any], targets: Mapping[str, _Target], rules: _Rules) -> Correction:
-    annotation_id, verdict = values["annotation_id"], values["verdict"].strip().lower()
+def _correction(values: Mapping[str, Any], targets: Mapping[str, _Target], rules: _Rules) -> Correction | None:
+    annotation_id, verdict = values["annotation_id"], (values.get("verdict") or "").strip().lower()
     if annotation_id not in targets:
+        if not verdict:
+            return None
         where = "unknown" if rules.sender is None else "unknown, or none that the page offers"
         raise ValueError(f"annotation '{annotation_id[:40]}' is {where}")
-    if verdict not in get_args(Verdict):
+    if verdict not in ("", *get_args(Verdict)):
         raise ValueError(f"verdict '{verdict[:40]}' is unknown; there are {', '.join(get_args(Verdict))}")
     target = targets[annotation_id]
     text = clean_text(values.get("text") or "", rules.max_chars)
-    if verdict == "edit" and not text:
-        raise ValueError("an edit needs a text; this one is empty")
+    verdict = _meant(verdict, text, values.get("payload") or "", target)
+    if not verdict:
+        return None
     refiner = clean_text(values.get("refiner") or "unnamed", _MOST_NAME_CHARS)
     now = rules.sender.now if rules.sender is not None else datetime.now(UTC)
     at = _time(values.get("at"), now)
@@ -219,6 +234,32 @@ def _correction(values: Mapping[str, Any], targets: Mapping[str, _Target], rules
         seconds=_seconds(values.get("seconds")),
         at=min(at, now) if at is not None else now,
     )
+
+
+def _meant(verdict: str, text: str, payload: str, target: _Target) -> Any:
+    """The verdict as it is meant: an accept whose text was changed is an edit; empty is a row not filled in.
+
+    Raises ValueError where the verdict and the changed text contradict each other.
+    """
+    changed = bool(text) and text != " ".join(target.text.split())
+    changed = changed or (bool(payload) and _plain(payload) != _plain(target.payload))
+    if verdict == "edit" and not text:
+        raise ValueError("an edit needs a text; this one is empty")
+    if not changed or verdict in ("edit", "skip", "cant_tell", "withdraw"):
+        return verdict
+    if verdict == "accept":
+        return "edit"
+    if verdict == "reject":
+        raise ValueError("a reject leaves no text, and this one was changed: say edit, or put why into 'reason'")
+    raise ValueError("the text was changed, and the verdict is empty: say edit, or accept, reject or skip")
+
+
+def _plain(payload: str) -> Any:
+    """The values of a payload; itself where it is no JSON."""
+    try:
+        return json.loads(payload)
+    except (ValueError, RecursionError):
+        return payload
 
 
 def _content(text: str, payload: str, target: _Target, max_chars: int) -> tuple[str, str]:

@@ -33,7 +33,8 @@ class SaveRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """A request as it can be kept: white space folded, an edit that changes nothing turned into an accept."""
+    """A request as it can be kept: white space folded, an edit that changes nothing turned into an accept, an accept
+    that brings another text into an edit."""
 
     verdict: Verdict
     text: str
@@ -45,7 +46,9 @@ def checked(request: SaveRequest, item: Item, clip: Clip | None, max_chars: int)
     """Checks a request against its text. Raises ValueError for what can't be a correction of it."""
     text, reason = clean_text(request.text, max_chars), clean_text(request.reason, max_chars)
     result = Checked(verdict=request.verdict, text=text, reason=reason, payload="")
-    if request.verdict == "edit":
+    brings = bool(text) and text != " ".join(item.text.split())
+    brings = brings or (bool(request.cues) and item.kind == "dense_caption")
+    if request.verdict == "edit" or (request.verdict == "accept" and brings):
         result = _edit(request, item, clip, result, max_chars)
     if result.verdict == "reject" and not reason:
         raise ValueError("a reject needs its reason")

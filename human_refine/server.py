@@ -271,6 +271,7 @@ def upload(
     return {
         "added": report.added,
         "known": report.known,
+        "blank": report.blank,
         "refused": report.refused[:500],
         "num_refused": len(report.refused),
         "changes": report.changes[:200],

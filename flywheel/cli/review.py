@@ -128,6 +128,8 @@ def _print_import(report: ImportReport, what: str, as_json: bool) -> None:
     for line in report.refused:
         say(line)
     text = f"{report.added} {what} added, {report.known} known already, {len(report.refused)} rows refused"
+    if report.blank:
+        text += f", {report.blank} not filled in"
     print_result(vars(report), as_json, text)
     if report.refused:
         raise typer.Exit(UserError.exit_code)

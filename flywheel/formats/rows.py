@@ -9,7 +9,8 @@ from typing import Any
 
 from flywheel.core.types import Cue
 
-#: Columns of a correction. Files of corrections need the first and may have the second.
+#: Columns of a correction. Files of corrections need the first and may have the second; a row without a verdict is one
+#: that nobody filled in.
 REQUIRED = ("annotation_id", "verdict")
 OPTIONAL = ("text", "payload", "refiner", "reason", "seconds", "at", "clip_id", "uri", "round", "model_text")
 _TEXTS = ("text", "payload", "refiner", "reason")
@@ -88,10 +89,9 @@ def checked_row(line: int, values: Mapping[str, Any]) -> CorrectionRow:
 def _problem(values: Mapping[str, Any]) -> str:
     if unknown := sorted(set(values) - {*REQUIRED, *OPTIONAL}):
         return f"unknown column '{unknown[0]}'. Known: {', '.join((*REQUIRED, *OPTIONAL))}"
-    for name in REQUIRED:
-        if not isinstance(values.get(name), str) or not values[name]:
-            return f"needs '{name}'"
-    for name in _TEXTS:
+    if not isinstance(values.get("annotation_id"), str) or not values["annotation_id"]:
+        return "needs 'annotation_id'"
+    for name in ("verdict", *_TEXTS):
         text = values.get(name)
         if text is None:
             continue

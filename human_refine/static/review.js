@@ -397,7 +397,7 @@ async function upload(preview) {
     const said = await ask("/api/corrections/import?preview=" + preview, undefined, form);
     const lines = [];
     const line = (tag, words) => { const element = document.createElement(tag); element.textContent = words; lines.push(element); return element; };
-    line("p", (preview ? "Would be added: " : "Added: ") + said.added + ". Known already: " + said.known + ". Refused: " + said.num_refused + ".");
+    line("p", (preview ? "Would be added: " : "Added: ") + said.added + ". Known already: " + said.known + ". Not filled in: " + said.blank + ". Refused: " + said.num_refused + ".");
     for (const problem of said.refused) line("p", "Refused: " + problem).className = "refused";
     for (const change of said.changes) { const p = line("p", change.verdict + ": "); if (change.verdict === "edit") { const part = document.createElement("span"); showDiff(part, change.before, change.after); p.append(part); } else p.append(change.before); }
     report.replaceChildren(...lines);

@@ -37,8 +37,8 @@ def test_tables_give_back_their_rows_when_filled_in(
     corrections.get(form).write((row(f"a{i}", ODD) for i in range(count)), file)
     rows = list(read_corrections(file))
     assert len(rows) == count
-    # Left as they went out they are no corrections: the verdict is missing.
-    assert all(r.problem == "needs 'verdict'" for r in rows)
+    # Left as they went out they are no corrections, and no mistakes: nobody gave a verdict.
+    assert all((r.problem, r.values["verdict"] or "", r.values["text"]) == ("", "", ODD) for r in rows)
     read = {"csv": pl.read_csv, "jsonl": pl.read_ndjson, "parquet": pl.read_parquet}[form]
     if count:
         frame = read(file).with_columns(verdict=pl.lit("edit"), refiner=pl.lit("ann"))

@@ -74,6 +74,26 @@ def test_jsonl(workspace: Workspace, tmp_path: Path) -> None:
     assert workspace.corrections().height == 3
 
 
+def test_what_is_meant_is_what_counts(workspace: Workspace, tmp_path: Path) -> None:
+    """An accept with another text is an edit, a row that nobody filled in is not done; what contradicts itself is said."""
+    file = tmp_path / "half.csv"
+    shown = dict(workspace.annotations().select("id", "text").iter_rows())
+    file.write_text(
+        "annotation_id,verdict,text,reason\n"
+        f"a0,accept,a red ball,\na1,accept,{shown['a1']},\na2,accept,,\na3,, {shown['a3']} ,\na4,,,\n"
+        "a5,,a blue ball,\na5,reject,a blue ball,\ngone,,some text,\n"
+    )
+    for report in (import_corrections(workspace, file, preview=True), import_corrections(workspace, file)):
+        assert (report.added, report.known, report.blank) == (3, 0, 3)
+        assert [line.split(": ", 1)[1] for line in report.refused] == [
+            "line 7: the text was changed, and the verdict is empty: say edit, or accept, reject or skip.",
+            "line 8: a reject leaves no text, and this one was changed: say edit, or put why into 'reason'.",
+        ]
+    kept = {c.annotation_id: (c.verdict, c.text) for c in workspace.correction_records()}
+    assert kept == {"a0": ("edit", "a red ball"), "a1": ("accept", ""), "a2": ("accept", "")}
+    assert import_corrections(workspace, file).known == 3
+
+
 def test_csv(workspace: Workspace, tmp_path: Path) -> None:
     file = tmp_path / "c.csv"
     file.write_bytes(
