@@ -11,9 +11,11 @@ import polars as pl
 
 from flywheel.core.errors import BorderError, UserError
 from flywheel.core.types import Stage
-from flywheel.rounds.progress import current_round, current_stage
-from flywheel.rounds.schedule.state import state_of
+from flywheel.rounds.progress import current_round, current_stage, skipped_stages
+from flywheel.rounds.schedule.state import is_running, state_of
 from flywheel.store import Workspace
+from flywheel.store.corrections import count_standing
+from flywheel.store.people import excluded_names
 from flywheel.store.videos import Leak
 
 #: Reasons of rejects that the terminal shows.
@@ -54,7 +56,10 @@ class RejectReason:
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleStatus:
-    """Phase of the schedule since a time, and the next time (ISO 8601; None where there is none)."""
+    """Phase of the schedule since a time, and the next time (ISO 8601; None where there is none).
+
+    Beside the phases of :class:`flywheel.rounds.schedule.state.State` it may be "stopped": no process runs it.
+    """
 
     cron: str
     phase: str
@@ -80,8 +85,25 @@ class UnseenAdapter:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SkippedStage:
+    """A stage that did nothing, and why."""
+
+    round: int
+    stage: Stage
+    reason: str
+
+    def __str__(self) -> str:
+        return f"round {self.round}: {self.stage} was skipped ({self.reason})"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Status:
-    """Where a workspace stands. ``champion`` is a round, 0 is the base; ``clips`` counts by split."""
+    """Where a workspace stands.
+
+    ``champion`` is a round, 0 is the base; ``clips`` counts by split. ``annotations`` are the models' texts,
+    ``transcripts`` those that came with the videos; ``corrections`` are people's words that stand. ``skipped`` are
+    stages of this round and of the one before.
+    """
 
     round: int
     stage: Stage
@@ -91,6 +113,7 @@ class Status:
     champion: int
     clips: Mapping[str, int]
     annotations: int
+    transcripts: int
     generations: int
     corrections: int
     open_rejects: int
@@ -100,27 +123,34 @@ class Status:
     unseen_adapters: Sequence[UnseenAdapter] = ()
     #: Clips that measure, of videos that are learned from too; None where the split is by video.
     leak: Leak | None = None
+    skipped: Sequence[SkippedStage] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain values; ``champion`` is ``{"round"}``."""
-        reasons = [asdict(reason) for reason in self.reject_reasons]
-        unseen = [asdict(adapter) for adapter in self.unseen_adapters]
-        lists = {"reject_reasons": reasons, "unseen_adapters": unseen}
+        lists = {
+            "reject_reasons": [asdict(reason) for reason in self.reject_reasons],
+            "unseen_adapters": [asdict(adapter) for adapter in self.unseen_adapters],
+            "skipped": [asdict(stage) for stage in self.skipped],
+        }
         return {**asdict(self), "champion": {"round": self.champion}, **lists}
 
     def __str__(self) -> str:
         champion = "the base model" if self.champion == 0 else f"round {self.champion}"
         lines = [
+            *map(str, self.skipped),
             f"round {self.round}: {self.stage} is {self.state}" + _in_brackets(self.message),
             f"champion: {champion}",
             "clips: " + (", ".join(f"{n} {split}" for split, n in self.clips.items()) or "none"),
-            f"annotations: {self.annotations}, generations: {self.generations}, corrections: {self.corrections}",
+            f"annotations: {self.annotations} by models (of {self.generations} generations), "
+            f"{self.transcripts} that came with the videos",
+            f"corrections: {self.corrections}",
             f"open rejects: {self.open_rejects}",
         ]
         lines += [str(adapter) for adapter in self.unseen_adapters]
         lines += [f"split: {self.leak}"] if self.leak else []
         if plan := self.schedule:
-            lines.append(f"schedule '{plan.cron}': {plan.phase}{_in_brackets(plan.message)}, next {plan.next}")
+            following = f", next {plan.next}" if plan.next else ""
+            lines.append(f"schedule '{plan.cron}': {plan.phase}{_in_brackets(plan.message)}{following}")
         lines += [f"  {reason}" for reason in self.reject_reasons[:_MOST_REASONS]]
         lines += [self.damage] if self.damage else []
         return "\n".join(lines)
@@ -142,6 +172,8 @@ def status_of(workspace: Workspace) -> Status:
     splits = {"unread": workspace.count("clips")}
     if clips is not None:
         splits = dict(clips.group_by("split").len().sort("split").iter_rows())
+    given = _readable(lambda: _transcripts(workspace), damage)
+    num_given = 0 if given is None else given.height
     return Status(
         round=round,
         stage=stage,
@@ -150,14 +182,20 @@ def status_of(workspace: Workspace) -> Status:
         schedule=_schedule_of(workspace),
         champion=workspace.champion(),
         clips=splits,
-        annotations=workspace.count("annotations"),
+        annotations=workspace.count("annotations") - num_given,
+        transcripts=num_given,
         generations=workspace.count("generations"),
-        corrections=workspace.num_corrections(),
+        corrections=count_standing(workspace, excluded_names(workspace)),
         open_rejects=0 if rejects is None else rejects.height,
         reject_reasons=tuple(RejectReason(stage=s, reason=r, rows=n, files=f) for s, r, n, f in reasons),
         damage="; ".join(dict.fromkeys(damage)),
         unseen_adapters=tuple(_unseen_adapters(workspace, round)),
         leak=None if clips is None else workspace.videos.leak(),
+        skipped=tuple(
+            SkippedStage(round=r, stage=stage, reason=reason)
+            for r in (round - 1, round)
+            for stage, reason in (skipped_stages(workspace, r) if r > 0 else {}).items()
+        ),
     )
 
 
@@ -187,6 +225,12 @@ def _unseen_adapters(workspace: Workspace, round: int) -> Iterator[UnseenAdapter
                 )
 
 
+def _transcripts(workspace: Workspace) -> pl.DataFrame:
+    """The texts that came with the videos."""
+    source = pl.col("source") == "transcript"
+    return workspace.records.read("annotations", round=0, columns=("source",), where=source)
+
+
 def _schedule_of(workspace: Workspace) -> ScheduleStatus | None:
     state = state_of(workspace)
     if state is None:
@@ -194,6 +238,10 @@ def _schedule_of(workspace: Workspace) -> ScheduleStatus | None:
     # Here: reading cron lines takes a library that most workspaces don't need.
     from flywheel.rounds.schedule.times import Times, zone_of
 
+    if not is_running(workspace.root):
+        was = f"{state.phase} since {state.since}" if state.since else state.phase
+        message = f"no process runs it; it was {was}; 'flywheel schedule start' goes on"
+        return ScheduleStatus(cron=state.cron, phase="stopped", since=state.since, message=message, next=None)
     following = Times(state.cron, zone_of(workspace.config.schedule.timezone)).after(datetime.now(UTC))
     return ScheduleStatus(
         cron=state.cron,

@@ -23,6 +23,8 @@ from flywheel.cli._shared import (
     print_result,
     print_text,
 )
+from flywheel.core.errors import FlywheelError
+from flywheel.core.progress import say
 
 if TYPE_CHECKING:
     from flywheel.rounds.takedown import Takedown
@@ -46,15 +48,19 @@ def ingest(
     limit: Limit = None,
     json_: Json = False,
 ) -> None:
-    """Take videos in: files become clips, or rejected rows with their reason."""
+    """Take videos in: files become clips, or rejected rows with their reason; exit 1 where all were rejected."""
     from flywheel.ingest import ingest as take_in
 
     workspace = open_workspace(config, set_)
     with workspace.lock():
         result = take_in(workspace, sources, limit=limit)
-    hint = "; 'flywheel status' lists them." if result.rejected else "."
+    for line in result.first_rejected:
+        say(f"rejected: {line}")
+    hint = "; 'flywheel status' counts them by reason." if result.rejected else "."
     text = f"{result.clips} clips taken in, {result.known} known already, {result.rejected} files rejected{hint}"
     print_result(vars(result), json_, text)
+    if result.rejected and not (result.clips or result.known):
+        raise typer.Exit(FlywheelError.exit_code)
 
 
 def export(

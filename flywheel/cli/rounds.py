@@ -22,6 +22,7 @@ from flywheel.cli._shared import (
 )
 from flywheel.core.errors import FlywheelError, GateRefused
 from flywheel.core.progress import say
+from flywheel.core.types import CAPTION
 
 
 def annotate(
@@ -58,7 +59,13 @@ def annotate(
         else:
             run_round(context, until="annotate")
             result = workspace.stage(round, "annotate")[1]
-    text = f"round {round}: {result['annotations']} annotations by M{result['by']}, {result['rejected']} rejected now"
+    rejected = {CAPTION: result["rejected"], **{kind: made["rejected"] for kind, made in result["also"].items()}}
+    of_kinds = ", ".join(f"{count} {kind}" for kind, count in rejected.items())
+    text = (
+        f"round {round}: {result['annotations']} annotations by M{result['by']}, {sum(rejected.values())} rejected now"
+    )
+    if len(rejected) > 1:
+        text += f" ({of_kinds})"
     print_result(result, json_, text)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -28,6 +28,8 @@ from flywheel.store.takedowns import Span
 
 _BATCH = 128
 _THREADS = 2
+#: Rejected files that a run names.
+_NAMED = 10
 #: Rows are committed when there are so many, or when the last commit is so long ago: few shards, and little to lose.
 _COMMIT_ROWS = 4096
 _COMMIT_S = 20.0
@@ -35,11 +37,15 @@ _COMMIT_S = 20.0
 
 @dataclass
 class IngestResult:
-    """Counts of one run. ``known`` are files whose content was taken in before, wherever they lie now."""
+    """Counts of one run. ``known`` are files whose content was taken in before, wherever they lie now.
+
+    ``first_rejected`` names the first rejected files with their reasons.
+    """
 
     clips: int = 0
     known: int = 0
     rejected: int = 0
+    first_rejected: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,6 +273,8 @@ class _Intake:
         uri, reason = (text.encode("utf-8", "backslashreplace").decode() for text in (str(item.path), reason))
         self._workspace.add_rejected(round=0, stage="ingest", uri=uri, clip_id="", reason=reason)
         self.result.rejected += 1
+        if len(self.result.first_rejected) < _NAMED:
+            self.result.first_rejected.append(f"{item.path}: {reason}")
 
 
 def _hashed(item: Item, file: File, *, seconds: float) -> _Question:

@@ -15,7 +15,7 @@ from flywheel.core.types import MEASURE
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.figures import plugins
 from flywheel.rounds.names import check_optimizer
-from flywheel.rounds.progress import DONE, current_round, order_of, stage_began, stage_ended
+from flywheel.rounds.progress import DONE, current_round, order_of, skipped_stages, stage_began, stage_ended
 from flywheel.rounds.publish import publish
 from flywheel.rounds.stages import evaluate, from_record, settings_of, stage_of, to_record
 from flywheel.rounds.watch import rounds_without_promotion
@@ -72,6 +72,8 @@ def _finished(context: RoundContext, round: int) -> dict[str, Any]:
     result = result_of(context.workspace, round, "gate")
     publish(context, round)
     message = f"round {round} {result.verdict}: {result.reason}"
+    for stage, why in skipped_stages(context.workspace, round).items():
+        message += f"; {stage} was skipped ({why})"
     if result.alarms:
         message += "; the watch sees " + ", ".join(alarm["reason"] for alarm in result.alarms)
     in_a_row = rounds_without_promotion(context, round)
@@ -135,6 +137,8 @@ def run_stage(context: RoundContext, round: int, name: str) -> None:
     try:
         record = to_record(stage.run(context, round))
         state = DONE
+        if record.get("skipped"):
+            say(f"round {round}: {name} was skipped ({record['skipped']})")
     finally:
         workspace.set_stage(round, name, state, record, time.monotonic() - started)
         stage_ended(workspace)

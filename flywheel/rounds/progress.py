@@ -44,6 +44,12 @@ def current_stage(workspace: Workspace, round: int) -> str:
     return next((s for s in order if workspace.stage(round, s)[0] != DONE), order[-1])
 
 
+def skipped_stages(workspace: Workspace, round: int) -> dict[str, str]:
+    """Stages of the round that did nothing, and why."""
+    records = {stage: workspace.stage(round, stage)[1] for stage in order_of(workspace, round)}
+    return {stage: str(record["skipped"]) for stage, record in records.items() if record.get("skipped")}
+
+
 def stage_began(workspace: Workspace, round: int, stage: str) -> None:
     """Record that a stage runs from now on: its seconds are on record only when it ends."""
     workspace.set_meta(_STAGE_BEGAN, json.dumps([round, stage, datetime.now(UTC).isoformat()]))

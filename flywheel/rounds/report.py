@@ -23,6 +23,8 @@ from flywheel.rounds.context import RoundContext
 from flywheel.rounds.figures import Figure, figure_of, series
 from flywheel.rounds.plots import svg
 from flywheel.store import Workspace
+from flywheel.store.corrections import count_standing
+from flywheel.store.people import excluded_names
 
 _NUM_CLIPS = 12
 _NUM_REJECTED = 50
@@ -87,7 +89,7 @@ def _page(context: RoundContext, reports: Sequence[RoundReport]) -> str:
         splits=clips.group_by("split").len().sort("split").rows(),
         num_clips=clips.height,
         hours=float((clips["end_s"] - clips["start_s"]).sum()) / 3600,
-        num_corrections=workspace.num_corrections(),
+        num_corrections=count_standing(workspace, excluded_names(workspace)),
         champion=workspace.champion(),
         # Our own drawing, which is markup; all else is escaped.
         plots=Markup(svg(reports)),
@@ -95,6 +97,7 @@ def _page(context: RoundContext, reports: Sequence[RoundReport]) -> str:
         clips=_clips(context),
         rejected=_rejected(workspace),
         stages=list(dict.fromkeys(stage for report in reports for stage in report.stages_s)),
+        skipped={stage for report in reports for stage, record in report.details.items() if record.get("skipped")},
     )
 
 

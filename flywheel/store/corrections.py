@@ -10,6 +10,7 @@ import sqlalchemy as sql
 
 from flywheel.core.types import Correction, Verdict
 from flywheel.store import schema as db
+from flywheel.store.view import View
 from flywheel.store.workspace import Workspace
 
 _KEYS_A_QUERY = 500
@@ -29,6 +30,22 @@ def corrections_of(workspace: Workspace, annotation_id: str) -> list[Correction]
     with workspace.database.transaction() as connection:
         rows = [dict(row) for row in connection.execute(query).mappings()]
     return [Correction(**{**row, "at": datetime.fromisoformat(row["at"])}) for row in rows]
+
+
+def count_standing(workspace: View, left_out: Iterable[str] = ()) -> int:
+    """How many words of people on texts stand: each one's latest on a text, but for skips and what was taken back.
+
+    The words of the people in ``left_out`` are not counted.
+    """
+    rows = db.corrections.c
+    newest = sql.func.row_number().over(
+        partition_by=(rows.annotation_id, rows.refiner), order_by=(rows.at.desc(), rows.id.desc())
+    )
+    said = sql.select(rows.verdict, newest.label("place")).where(rows.verdict.not_in(["skip", "cant_tell"]))
+    last = said.where(rows.refiner.not_in(sorted(left_out))).subquery()
+    query = sql.select(sql.func.count()).where(last.c.place == 1, last.c.verdict != "withdraw")
+    with workspace.database.transaction() as connection:
+        return int(connection.execute(query).scalar_one())
 
 
 def verdicts_by(workspace: Workspace, refiner: str) -> list[tuple[str, Verdict]]:

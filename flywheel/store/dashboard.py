@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from typing import NoReturn
 
@@ -16,7 +17,7 @@ def open_dashboard(workspace: Workspace, host: str, port: int) -> list[str]:
     """Return the addresses of the rounds' figures and of their texts side by side, where a tracking server has them.
 
     Of the workspace's own database this process becomes MLflow's server on ``host`` and ``port``, and does not return.
-    Raises UserError where no round was tracked yet.
+    Raises UserError where no round was tracked yet, and where the address can't be had.
     """
     tracker = Tracker(workspace)
     if left := tracker.send_spooled():
@@ -29,7 +30,22 @@ def open_dashboard(workspace: Workspace, host: str, port: int) -> list[str]:
     raise UserError(f"dashboard: {workspace.root} has no tracked round yet. Run 'flywheel round' first.")
 
 
+def _check_free(host: str, port: int) -> None:
+    """Raise UserError where the address can't be had: MLflow's server would end with exit 0."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen()
+        except OSError as error:
+            raise UserError(
+                f"flywheel dashboard: {host}:{port} can't be had ({error.strerror or error}). Name another with --port."
+            ) from error
+
+
 def _serve(workspace: Workspace, tracker: Tracker, host: str, port: int) -> NoReturn:
+    _check_free(host, port)
     pages = _pages(tracker, f"http://{host}:{port}")
     for what, page in zip(("The rounds compared", "Their texts side by side"), pages):
         say(f"{what}: {page}")

@@ -165,7 +165,7 @@ class View:
         return pl.DataFrame([dict(row) for row in found], schema=columns)
 
     def num_corrections(self) -> int:
-        """Number of corrections, whatever they say."""
+        """Number of rows of corrections, whatever they say: skips and what was taken back too."""
         if self.snapshot is not None:
             return self.corrections().height
         with self.database.transaction() as connection:

@@ -16,6 +16,7 @@ from flywheel.core.config import template
 from flywheel.playground.tiny import bundled_model
 from flywheel.store import Workspace
 from noise_control import losses
+from tests.plugins import Command
 
 
 def flywheel(*arguments: str, cwd: Path | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
@@ -157,6 +158,17 @@ def test_a_workspace_in_use_has_a_code(
     assert (ended, json.loads(out)["error"]["code"]) == (2, "busy")
     assert "in use by another flywheel process" in err
     assert in_process(monkeypatch, capsys, *arguments)[0] == 0
+
+
+def test_an_ingest_of_broken_files_alone_names_them_and_fails(
+    make_workspace: Callable[..., Workspace], tmp_path: Path, commandline: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "a.mp4").write_bytes(b"no video")
+    assert commandline("ingest", tmp_path / "videos", "--config", make_workspace().root) == 1
+    said = capsys.readouterr()
+    assert f"rejected: {tmp_path}/videos/a.mp4: not a readable video" in said.err
+    assert "0 clips taken in, 0 known already, 1 files rejected" in said.out
 
 
 def test_a_workspace_of_a_later_version_has_a_code(

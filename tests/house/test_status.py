@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from flywheel.core.errors import UserError
 from flywheel.core.types import Annotation, Clip, Correction, Generation, Split
 from flywheel.status import history_of, status_of, uses_of
 from flywheel.store import Workspace
+from flywheel.store.people import add_exclusion
 from flywheel.store.records import Records
 
 Make = Callable[..., Workspace]
@@ -119,6 +121,26 @@ def filled(make: Make, num_clips: int = 8) -> Workspace:
     return w
 
 
+def text(name: str) -> Annotation:
+    """A text of the first clip."""
+    return Annotation(
+        id=name, round=1, kind="caption", clip_id="00clip", generation_id="", source="model", text="x", mean_logprob=0.0
+    )
+
+
+def word(annotation_id: str, verdict: str, refiner: str, day: int) -> Correction:
+    """What somebody says of a text on that day of January."""
+    return Correction(
+        id=f"{annotation_id}{verdict}{refiner}{day}",
+        annotation_id=annotation_id,
+        clip_id="00clip",
+        verdict=verdict,  # type: ignore[arg-type]
+        text="better still" if verdict == "edit" else "",
+        refiner=refiner,
+        at=datetime(2026, 1, day, tzinfo=UTC),
+    )
+
+
 def reject(w: Workspace, clip_id: str, reason: str, round: int = 1) -> None:
     w.add_rejected(round=round, stage="annotate", uri=f"/videos/{clip_id}", clip_id=clip_id, reason=reason)
 
@@ -133,6 +155,13 @@ def test_status_has_all_its_fields(make_workspace: Make) -> None:
     w.add_rejected(round=0, stage="ingest", uri="/elsewhere/1.mp4", clip_id="", reason="taken in since")
     w.set_stage(1, "annotate", "done", {})
     w.set_stage(1, "review", "waiting", {"message": "round 1 waits"})
+    w.set_stage(1, "finetune", "done", {"skipped": "2 tune corrections, 4 needed"})
+    w.add_annotations([replace(text("t"), source="transcript", round=0)], round=0)
+    # What was skipped, taken back, said before or by somebody who is left out does not count.
+    said = [("a3learn", "skip", "Ann", 3), ("a1learn", "edit", "Ann", 4), ("a4learn", "accept", "Ann", 5)]
+    said += [("a4learn", "withdraw", "Ann", 6), ("a5learn", "accept", "Eve", 7)]
+    w.add_corrections([word(*one) for one in said])
+    add_exclusion(w, "Eve", excluded=True, reason="guesses")
     assert status_of(w).to_json() == {
         "round": 1,
         "stage": "review",
@@ -143,23 +172,28 @@ def test_status_has_all_its_fields(make_workspace: Make) -> None:
         "champion": {"round": 0},
         "clips": {"anchor": 2, "test": 2, "train": 4},
         "annotations": 16,
+        "transcripts": 1,
         "generations": 8,
         "corrections": 2,
         "open_rejects": 4,
         "reject_reasons": [
-            {"stage": "annotate", "reason": "a loop", "rows": 2},
-            {"stage": "annotate", "reason": "cut off", "rows": 1},
-            {"stage": "ingest", "reason": "no video stream", "rows": 1},
+            {"stage": "annotate", "reason": "a loop", "rows": 2, "files": ["/videos/07clip", "/videos/06clip"]},
+            {"stage": "annotate", "reason": "cut off", "rows": 1, "files": ["/videos/05clip"]},
+            {"stage": "ingest", "reason": "no video stream", "rows": 1, "files": ["/videos/broken.mp4"]},
         ],
         "damage": "",
         "leak": None,
+        "skipped": [{"round": 1, "stage": "finetune", "reason": "2 tune corrections, 4 needed"}],
     }
     assert list(status_of(w).to_json())[:6] == ["round", "stage", "state", "message", "schedule", "champion"]
-    text = str(status_of(w))
-    assert text.startswith(
+    lines = str(status_of(w))
+    assert "annotations: 16 by models (of 8 generations), 1 that came with the videos\ncorrections: 2\n" in lines
+    skipped, _, shown = lines.partition("\n")
+    assert skipped == "round 1: finetune was skipped (2 tune corrections, 4 needed)"
+    assert shown.startswith(
         "round 1: review is waiting (round 1 waits)\nchampion: the base model\nclips: 2 anchor, 2 test"
     )
-    assert "open rejects: 4\n  2 x annotate: a loop\n" in text
+    assert "open rejects: 4\n  2 x annotate: a loop (/videos/07clip, /videos/06clip)\n" in lines
     with pytest.raises(dataclasses.FrozenInstanceError):
         status_of(w).round = 2  # type: ignore[misc]
 

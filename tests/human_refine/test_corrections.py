@@ -75,7 +75,7 @@ def test_jsonl(workspace: Workspace, tmp_path: Path) -> None:
 
 
 def test_what_is_meant_is_what_counts(workspace: Workspace, tmp_path: Path) -> None:
-    """An accept with another text is an edit, a row that nobody filled in is not done; what contradicts itself is said."""
+    """An accept with another text is an edit, a row that nobody filled in is not done, a contradiction is said."""
     file = tmp_path / "half.csv"
     shown = dict(workspace.annotations().select("id", "text").iter_rows())
     file.write_text(

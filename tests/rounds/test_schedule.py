@@ -24,9 +24,9 @@ import pytest
 from flywheel.core.errors import UserError
 from flywheel.rounds import RoundContext
 from flywheel.rounds.schedule.hooks import hook
-from flywheel.rounds.schedule.process import Outcome, outcome_of
-from flywheel.rounds.schedule.scheduler import Scheduler, only_schedule
-from flywheel.rounds.schedule.state import Wait, state_of
+from flywheel.rounds.schedule.process import Outcome, RoundProcess, outcome_of
+from flywheel.rounds.schedule.scheduler import Scheduler
+from flywheel.rounds.schedule.state import State, Wait, keep_state, only_schedule, state_of
 from flywheel.rounds.schedule.times import Times
 from flywheel.rounds.schedule.units import Plan, on_calendar, unit_file
 from flywheel.rounds.stages.review import num_corrections
@@ -191,6 +191,53 @@ def test_a_clock_that_is_set_back_runs_nothing_twice(make_workspace: Make, corpu
     assert len(w.runs) == 3
 
 
+def test_a_clock_that_ran_ahead_silences_nothing(
+    make_workspace: Make, corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = datetime(2026, 6, 1, 12, tzinfo=BERLIN)
+    w = world(make_workspace, corpus, start + timedelta(days=3), "28 10 * * *")
+    w.until(start + timedelta(days=4))
+    assert len(w.runs) == 1
+    w.clock.at = start
+    w.start()
+    w.schedule.tick()
+    assert "the clock was set back: 2026-06-05T10:28" in capsys.readouterr().err
+    w.until(start + timedelta(days=2))
+    days = [run.began.astimezone(BERLIN).date() for run in w.runs[1:]]
+    assert days == [date(2026, 6, 2), date(2026, 6, 3)]
+
+
+def test_a_schedule_without_a_process_is_not_idle(ingested: Workspace) -> None:
+    keep_state(
+        ingested, State(cron="0 2 * * *", handled=datetime.now(UTC).isoformat(), phase="idle", since="2026-01-01")
+    )
+    with only_schedule(ingested.root):
+        running = status_of(ingested).schedule
+        assert running is not None
+        assert (running.phase, running.next is None) == ("idle", False)
+    stopped = status_of(ingested).schedule
+    assert stopped is not None
+    assert (stopped.phase, stopped.next) == ("stopped", None)
+    assert "'0 2 * * *': stopped (no process runs it; it was idle since 2026-01-01; 'flywheel schedule start'" in str(
+        status_of(ingested)
+    )
+
+
+def test_a_run_says_its_own_last_line_beside_an_orphans(tmp_path: Path) -> None:
+    """The round of a schedule that was killed still writes, and ends later; each run has a log of its own."""
+    orphan = open(tmp_path / "schedule.log", "ab", buffering=0)  # noqa: SIM115
+    orphan.write(b"round 1: pretrain\n")
+    run = RoundProcess(tmp_path, ["--nosuch"])
+    orphan.write(b"round 1 undecided: only 1 corrected anchors\n")
+    while (outcome := run.poll()) is None:
+        time.sleep(0.05)
+    assert (outcome.event, "--nosuch" in outcome.message) == ("failed", True), outcome
+    assert "--nosuch" in (tmp_path / "schedule.log").read_text()
+    [old] = tmp_path.glob("schedule-*.log")
+    assert old.read_text().endswith("round 1 undecided: only 1 corrected anchors\n")
+    orphan.close()
+
+
 @pytest.mark.slow
 def test_it_waits_for_corrections_and_goes_on_when_they_are_there(make_workspace: Make, corpus: Path) -> None:
     start = datetime(2026, 6, 1, 12, tzinfo=BERLIN)
@@ -200,7 +247,8 @@ def test_it_waits_for_corrections_and_goes_on_when_they_are_there(make_workspace
     assert run_round(w.context)["state"] == "waiting"
     w.until(start + timedelta(hours=20))
     assert (len(w.runs), w.told) == (1, ["waiting"])
-    status = status_of(w.context.workspace)
+    with only_schedule(w.context.workspace.root):
+        status = status_of(w.context.workspace)
     assert status.schedule is not None
     assert (status.schedule.phase, status.schedule.message) == ("waiting", "too few corrections")
     assert "waiting (too few corrections)" in str(status)

@@ -15,13 +15,23 @@ import pytest
 
 from flywheel.core.errors import UserError
 from flywheel.rounds import RoundContext, run_round
-from flywheel.store import Workspace
+from flywheel.store import Workspace, dashboard
 from flywheel.store.dashboard import open_dashboard
 from flywheel.store.tracking import Tracker
 from tests.human_refine.test_browser import CHROMIUM, FLAGS
 from tests.rounds.test_rounds import context_of, correct
 
 Make = Callable[..., Workspace]
+
+
+def test_a_port_that_is_taken_is_said_before_mlflow_starts(ingested: Workspace) -> None:
+    (ingested.root / "mlflow.db").touch()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"dashboard: 127.0.0.1:{port} can't be had .Address already in use"):
+            dashboard._serve(ingested, Tracker(ingested), "127.0.0.1", port)
 
 
 @pytest.mark.browser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -21,6 +23,8 @@ Event = Literal["done", "refused", "waiting", "busy", "failed"]
 
 #: Seconds that a run may take to end when it is asked to.
 _GRACE_S = 120.0
+#: Logs of runs before that are kept, and the end of a log that its last line is looked for in, in bytes.
+_LOGS_KEPT, _LOG_END = 50, 65_536
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,16 +57,18 @@ def outcome_of(exit_code: int, result: Mapping[str, Any], last_line: str = "") -
 
 
 class RoundProcess:
-    """``flywheel round`` as a process; what it logs is appended to ``schedule.log`` in the workspace."""
+    """``flywheel round`` as a process; what it logs is ``schedule.log`` in the workspace.
+
+    Logs of runs before lie beside it, under the time of their last line. Each run has a file of its own: a round of a
+    schedule that was killed may still be writing.
+    """
 
     def __init__(self, root: Path, arguments: list[str]) -> None:
         self._results: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (open as long as the process)
-        self._log = root / "schedule.log"
-        self._log_began = self._log.stat().st_size if self._log.exists() else 0
         command = [sys.executable, "-m", "flywheel.cli", *arguments]
+        self._log: IO[bytes] = open(_new_log(root), "w+b")  # noqa: SIM115  (it may be moved while it is read)
         # A group of its own: Ctrl-C in the terminal asks the schedule alone, which asks the round.
-        with open(self._log, "ab") as log:
-            self._process = subprocess.Popen(command, stdout=self._results, stderr=log, start_new_session=True)
+        self._process = subprocess.Popen(command, stdout=self._results, stderr=self._log, start_new_session=True)
         self._asked_at: float | None = None
 
     def poll(self) -> Outcome | None:
@@ -91,7 +97,19 @@ class RoundProcess:
         return result if isinstance(result, dict) else {}
 
     def _last_line(self) -> str:
-        with open(self._log, "rb") as log:
-            log.seek(self._log_began)
-            lines = log.read().decode("utf-8", errors="replace").splitlines()
+        # Its descriptor has a place of its own: to move that one would move where the process writes.
+        content = os.pread(self._log.fileno(), _LOG_END, max(0, os.fstat(self._log.fileno()).st_size - _LOG_END))
+        lines = content.decode("utf-8", errors="replace").splitlines()
         return next((line for line in reversed(lines) if line.strip()), "")
+
+
+def _new_log(root: Path) -> Path:
+    """Where the next run logs: the last one's log is moved aside, and the oldest go."""
+    log = root / "schedule.log"
+    with contextlib.suppress(OSError):
+        if log.stat().st_size:
+            ended = datetime.fromtimestamp(log.stat().st_mtime, UTC).strftime("%Y%m%dT%H%M%S")
+            log.rename(root / f"schedule-{ended}.log")
+        for old in sorted(root.glob("schedule-*.log"))[:-_LOGS_KEPT]:
+            old.unlink()
+    return log

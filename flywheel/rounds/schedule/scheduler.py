@@ -6,23 +6,18 @@ killed is resumed at once, and times that were missed give one run.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from flywheel.core.errors import UserError
 from flywheel.core.progress import say
 from flywheel.rounds.schedule.budget import money_spent
 from flywheel.rounds.schedule.hooks import Notify, hook
 from flywheel.rounds.schedule.process import Event, Outcome, RoundProcess
-from flywheel.rounds.schedule.state import Phase, State, keep_state, state_of, waiting_since
+from flywheel.rounds.schedule.state import Phase, State, keep_state, only_schedule, state_of, waiting_since
 from flywheel.rounds.schedule.times import Times
 from flywheel.store import Workspace
 
@@ -100,6 +95,7 @@ class Scheduler:
     def tick(self) -> float:
         """Do what is due now; returns the seconds until there may be more."""
         now = self._clock.now()
+        self._come_back_to(now)
         if self._job is not None:
             outcome = self._job.poll()
             if outcome is None:
@@ -119,6 +115,21 @@ class Scheduler:
             self._job.interrupt()
             while self._job.poll() is None:
                 self._clock.sleep(0.2)
+
+    def _come_back_to(self, now: datetime) -> None:
+        """Cut what is on record and still to come: a clock that ran ahead must not silence the schedule for as long.
+
+        A time that ran already by a clock that was set back a little is not run again.
+        """
+        handled, following = datetime.fromisoformat(self._state.handled), self._times.after(now)
+        if following is not None and following < handled:
+            say(
+                f"schedule: the clock was set back: {self._state.handled} ran already. "
+                f"Times count from now on, next {following.isoformat(timespec='minutes')}"
+            )
+            self._keep(replace(self._state, handled=now.isoformat()))
+        if self._state.since and datetime.fromisoformat(self._state.since) > now:
+            self._keep(replace(self._state, since=now.isoformat()))
 
     def _start_if_due(self, now: datetime) -> bool:
         if self._state.phase == "running":
@@ -208,21 +219,6 @@ class Scheduler:
     def _keep(self, state: State) -> None:
         self._state = state
         keep_state(self._workspace, state)
-
-
-@contextlib.contextmanager
-def only_schedule(root: Path) -> Iterator[None]:
-    """Hold the workspace's schedule on this machine. Raises UserError ("locked") where another process does."""
-    descriptor = os.open(root / ".schedule.lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            message = f"{root}: has a schedule running already. Stop that one first."
-            raise UserError(message, code="locked") from error
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def run_schedule(context: RoundContext, times: Times) -> None:

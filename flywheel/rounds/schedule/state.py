@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
+from flywheel.core.errors import UserError
 from flywheel.store import Workspace
 
 _KEY = "schedule"
+_LOCK = ".schedule.lock"
 
 Phase = Literal["idle", "running", "waiting", "busy"]
 
@@ -69,3 +75,34 @@ def waiting_since(workspace: Workspace, round: int, now: datetime) -> str:
     since = workspace.meta(key) or workspace.meta(f"{_KEY}:waits:round {round}") or now.isoformat()
     workspace.set_meta(key, since)
     return since
+
+
+@contextlib.contextmanager
+def only_schedule(root: Path) -> Iterator[None]:
+    """Hold the workspace's schedule on this machine. Raises UserError ("locked") where another process does."""
+    descriptor = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            message = f"{root}: has a schedule running already. Stop that one first."
+            raise UserError(message, code="locked") from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_running(root: Path) -> bool:
+    """Whether a process holds the workspace's schedule."""
+    try:
+        descriptor = os.open(root / _LOCK, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        # Shared: two that look at once must not take each other for the schedule.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
