@@ -25,6 +25,7 @@ from flywheel.cli._shared import (
 )
 from flywheel.core.errors import FlywheelError
 from flywheel.core.progress import say
+from flywheel.core.types import MAX_SEED
 
 if TYPE_CHECKING:
     from flywheel.rounds.takedown import Takedown
@@ -163,7 +164,7 @@ def move_database(
 
 def playground(
     folder: Annotated[Path, typer.Argument(help="Where to write corpus/ and oracle.parquet.")],
-    seed: Annotated[int, typer.Option(help="Of the scenes.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the scenes.")] = 0,
     num_clips: Annotated[int, typer.Option(help="Clips to render.")] = 800,
     noise: Annotated[float, typer.Option(help="Share of transcripts with noise.")] = 0.5,
 ) -> None:

@@ -22,7 +22,7 @@ from flywheel.cli._shared import (
 )
 from flywheel.core.errors import FlywheelError, GateRefused
 from flywheel.core.progress import say
-from flywheel.core.types import CAPTION
+from flywheel.core.types import CAPTION, MAX_SEED
 
 
 def annotate(
@@ -234,7 +234,7 @@ def prune(
 
 def demo(
     out: Annotated[Path, typer.Option(help="Workspace folder.")] = Path("flywheel-demo"),
-    seed: Annotated[int, typer.Option(help="Of the corpus and the refiner.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the corpus and the refiner.")] = 0,
     noise: Annotated[float, typer.Option(help="Share of transcripts with noise.")] = 0.5,
     quick: Annotated[
         bool, typer.Option("--quick", help="A small corpus, two short rounds: shows the path, not the gain.")

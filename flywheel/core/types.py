@@ -23,6 +23,9 @@ MEASURE: Purpose = "measure"
 #: The kind of text that rounds learn, measure and gate.
 CAPTION = "caption"
 
+#: Seeds are from 0 to this, wherever there is one.
+MAX_SEED = 2**31
+
 #: The group of texts that people gave or left standing: no loss doubts them.
 HUMAN = "human"
 

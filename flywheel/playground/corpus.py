@@ -12,6 +12,7 @@ import polars as pl
 from flywheel.core.errors import UserError
 from flywheel.core.files import written_whole
 from flywheel.core.progress import progress
+from flywheel.core.types import MAX_SEED
 from flywheel.media.encode import Quality, write_video
 from flywheel.playground import noise, scenes
 
@@ -19,8 +20,10 @@ _SIZES = ((192, 96), (224, 112), (256, 128))
 _RATES = (10, 12, 15)
 _QUALITY = Quality(crf=20, preset="ultrafast", threads=1)
 _WORKERS = 2
-#: Scenes of a corpus have seeds of their own range; the bundled model's training uses seeds from fifty million on.
+#: Scenes of a corpus have seeds of their own range.
 _SEED_STRIDE = 20_000
+#: The bundled model's training uses scenes from fifty million on, so corpora from this seed on lie far above them.
+_FIRST_ABOVE, _ABOVE = 2000, 10**12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,15 +45,15 @@ def write_playground(folder: Path, *, seed: int, num_clips: int, noise_rate: flo
         raise UserError(f"--noise {noise_rate}: need a share between 0 and 1.")
     if not 1 <= num_clips <= _SEED_STRIDE:
         raise UserError(f"--num-clips {num_clips}: need between 1 and {_SEED_STRIDE}.")
-    if not 0 <= seed < 2000:
-        raise UserError(f"--seed {seed}: need between 0 and 1999.")
+    if not 0 <= seed <= MAX_SEED:
+        raise UserError(f"--seed {seed}: need between 0 and {MAX_SEED}.")
     corpus = folder / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng([seed, 611953])
     # Exactly the asked share is noisy, the five kinds in turn, in an order drawn by the seed.
     num_noisy = round(noise_rate * num_clips)
     kinds = [noise.KINDS[i % len(noise.KINDS)] for i in range(num_noisy)] + ["clean"] * (num_clips - num_noisy)
-    first = seed * _SEED_STRIDE
+    first = seed * _SEED_STRIDE + (_ABOVE if seed >= _FIRST_ABOVE else 0)
     tasks = [
         _Task(
             path=corpus / f"clip-{index:05d}.mp4",

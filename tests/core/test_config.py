@@ -88,3 +88,11 @@ def test_another_stage_brings_its_section() -> None:
     config = parse_config({"rounds": {"stages": stages}, "curate": {"least": 3}})
     assert config.plugins == {"curate": {"least": 3}}
     assert config.rounds.stages == tuple(stages)
+
+
+@pytest.mark.parametrize("section", ["annotate", "pretrain", "finetune", "evaluate"])
+def test_seeds_are_what_every_generator_takes(section: str) -> None:
+    for seed in (0, 2**31):
+        assert getattr(parse_config({section: {"seed": seed}}), section).seed == seed
+    with pytest.raises(UserError, match=f"{section}.seed: input should be greater than or equal to 0, got -1"):
+        parse_config({section: {"seed": -1}})

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from flywheel.core.types import ROUND_STAGES
+from flywheel.core.types import MAX_SEED, ROUND_STAGES
 
 #: The role of the model that rounds improve.
 MAIN = "main"
@@ -146,7 +146,7 @@ class Annotate(Section):
     max_new_tokens: int = Field(64, ge=1, description="most tokens of a text")
     temperature: float = Field(0.0, ge=0, description="0 is greedy")
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus, for temperature > 0")
-    seed: int = Field(0, description="of sampling; part of a generation's key")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="of sampling; part of a generation's key")
     num_candidates: int = Field(
         1, ge=1, le=64, description="texts per clip, all kept; `select` says which becomes the annotation"
     )
@@ -237,7 +237,7 @@ class Pretrain(Section):
             "(64, within 15 %), never over 512; 0 holds out none"
         ),
     )
-    seed: int = 0
+    seed: int = Field(0, ge=0, le=MAX_SEED)
 
     @model_validator(mode="after")
     def _adapters_are_fp32(self) -> Pretrain:
@@ -266,7 +266,7 @@ class Finetune(Section):
         4, ge=1, description="fewer tune corrections than this and the round goes on without an adapter"
     )
     merge: bool = Field(False, description="also write merged weights beside the adapter")
-    seed: int = 0
+    seed: int = Field(0, ge=0, le=MAX_SEED)
 
 
 class Review(Section):
@@ -322,7 +322,7 @@ class Evaluate(Section):
     resamples: int = Field(2000, ge=100, description="bootstrap resamples")
     diversity_tokens: int = Field(2000, ge=10, description="size of the token sample that distinct-n is counted on")
     agreement_pairs: int = Field(64, ge=0, description="clips for the video-text margin; 0 leaves it out")
-    seed: int = 0
+    seed: int = Field(0, ge=0, le=MAX_SEED)
 
 
 class Gate(Section):
