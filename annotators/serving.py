@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 
+from annotators.causes import advice, root_cause
 from annotators.interface import media_limits
 from flywheel.core.errors import BorderError, UserError
 from flywheel.models.load import folder_digest
@@ -101,7 +102,10 @@ def start(
     while time.monotonic() < gives_up:
         if process.poll() is not None:
             server.stop()
-            raise BorderError(f"vllm serve ended with {process.returncode}: {_last_error(log)} ({log} has all of it).")
+            cause = _cause(log)
+            raise BorderError(
+                f"vllm serve ended with {process.returncode}: {cause}.{advice(cause)} {log} has all of it."
+            )
         with contextlib.suppress(httpx.HTTPError):
             if httpx.get(f"{server.url}/health", timeout=2.0).status_code == 200:
                 return server
@@ -159,7 +163,7 @@ def _free_port(host: str) -> int:
         return int(probe.getsockname()[1])
 
 
-def _last_error(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    errors = [line for line in lines if "Error" in line]
-    return (errors or lines or ["no output"])[-1].strip()[:300]
+def _cause(log: Path) -> str:
+    text = log.read_text(errors="replace")
+    lines = [line for line in text.splitlines() if line.strip()]
+    return root_cause(text) or (lines or ["no output"])[-1].strip()[:300]

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from annotators.causes import advice, root_cause
+from annotators.engines._overheard import Overheard
 from annotators.interface import Request, Result, Sampling, failed, media_limits, seed_of
 from flywheel.core.errors import BorderError, UserError, first_line
 from flywheel.models.inputs import SOUND_RATE_HZ, ClipInput, InputBuilder
@@ -56,10 +58,19 @@ class _Engine:
             # Two slots: vLLM's CPU build gives base requests the last adapter's weights where no slot is to spare.
             settings |= {"enable_lora": True, "max_loras": 2, "max_lora_rank": max(8, 1 << (rank - 1).bit_length())}
         self._most = int(settings["max_num_seqs"] * (1 + _WAITING))
+        self._heard = Overheard()
         try:
-            self._llm: Any = LLM(str(model), **settings)
+            with self._heard:
+                self._llm: Any = LLM(str(model), **settings)
         except Exception as error:
-            raise BorderError(f"vLLM: {model} can't be served ({first_line(error)}).") from error
+            cause = self._cause(error)
+            self._heard.close()
+            raise BorderError(f"vLLM: {model} can't be served ({cause}).{advice(cause)}") from error
+
+    def _cause(self, error: BaseException) -> str:
+        """What went wrong: the engine is a process of its own, and what is raised here may only point to its log."""
+        said = first_line(error)
+        return (root_cause(self._heard.text()) or said) if "root cause" in str(error) else said
 
     def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Result]:
         engine = self._llm.llm_engine
@@ -107,7 +118,7 @@ class _Engine:
         except Exception as error:
             # Its processors raise many kinds; only a dead engine concerns more than this request.
             if "EngineDead" in type(error).__name__:
-                raise _stopped(error) from error
+                raise self._stopped(error) from error
             if sampling.schema and self._add(engine, request, replace(sampling, schema="")) is None:
                 # Without the schema it is taken: then it is the schema, and every request would fail alike.
                 engine.abort_request([request.key])
@@ -121,7 +132,13 @@ class _Engine:
         try:
             return list(engine.step())
         except Exception as error:
-            raise _stopped(error) from error
+            raise self._stopped(error) from error
+
+    def _stopped(self, error: BaseException) -> BorderError:
+        cause = self._cause(error)
+        return BorderError(
+            f"vLLM: the engine stopped ({cause}).{advice(cause)} Run the same command: what is committed stands."
+        )
 
     def _result(self, request: Request, output: Any, seconds: float) -> Result:
         written = output.outputs[0]
@@ -147,6 +164,7 @@ class _Engine:
             return
         self._llm.llm_engine.engine_core.shutdown()
         self._llm = None
+        self._heard.close()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -156,12 +174,6 @@ class _Engine:
                     f"vLLM: {held / 2**30:.1f} GiB of GPU memory are still held. "
                     "Run the same command: it goes on from here."
                 )
-
-
-def _stopped(error: BaseException) -> BorderError:
-    return BorderError(
-        f"vLLM: the engine stopped ({first_line(error)}). Run the same command: what is committed stands."
-    )
 
 
 def _media(clip: ClipInput | None) -> dict[str, Any]:

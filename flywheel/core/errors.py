@@ -72,3 +72,14 @@ class BorderError(FlywheelError):
 def first_line(error: BaseException) -> str:
     """The first line of a foreign exception's message, at most 300 characters; its class name where it has none."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
+
+
+def root_of(error: BaseException) -> BaseException:
+    """The exception that a chain of exceptions began with."""
+    seen = {id(error)}
+    while True:
+        before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if before is None or id(before) in seen:
+            return error
+        error = before
+        seen.add(id(error))

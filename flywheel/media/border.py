@@ -20,6 +20,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from flywheel.core.errors import BorderError, MediaError, first_line
+from flywheel.media.diagnosis import diagnosis
 
 #: FFmpeg's names of the containers that are opened. None of them refers to other files.
 _CONTAINERS = (
@@ -55,7 +56,7 @@ def reading(failure: str) -> Iterator[None]:
         yield
     except FFmpegError as error:
         check_time()
-        raise MediaError(f"{failure} ({reason(error)})") from error
+        raise MediaError(f"{failure} ({_told(error)})") from error
     except OSError as error:
         raise MediaError(f"can't be read ({reason(error)})") from error
     except (ValueError, ArithmeticError, MemoryError) as error:
@@ -107,6 +108,14 @@ def check_regular(path: Path) -> None:
     """Raises MediaError for what is no regular file: reading a pipe or a device may never end. OSError passes."""
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise MediaError("can't be read (it is no regular file)")
+
+
+def _told(error: FFmpegError) -> str:
+    """FFmpeg's words, and what the file's bytes tell where these are as good as none."""
+    why = ""
+    if isinstance(error, av.error.InvalidDataError) and error.filename:
+        why = diagnosis(Path(str(error.filename)))
+    return f"{reason(error)}; {why}" if why else reason(error)
 
 
 def open_media(path: Path) -> InputContainer:

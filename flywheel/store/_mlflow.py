@@ -6,12 +6,13 @@ import base64
 import json
 import logging
 import os
+import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from flywheel.core.errors import BorderError, first_line
+from flywheel.core.errors import BorderError, first_line, root_of
 from flywheel.store.workspace import Workspace
 
 #: Key of the ledger's meta table under which the wheel's run is remembered.
@@ -25,6 +26,19 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
+#: Signs in what fails, and what to do.
+_MENDS = (
+    (r"onnection refused|Name or service not known|timed out|No route|unreachable", "check tracking.uri"),
+    (r"401|403|UNAUTHENTICATED|PERMISSION_DENIED", "set MLFLOW_TRACKING_USERNAME and _PASSWORD, or _TOKEN"),
+    (r"CERTIFICATE|SSL", "set MLFLOW_TRACKING_SERVER_CERT_PATH"),
+    (
+        r"Can't locate revision|out-of-date database schema|database schema",
+        "another version of MLflow made the database: run 'mlflow db upgrade', or name another in tracking.uri",
+    ),
+    (r"database is locked", "another process writes to it"),
+    (r"No space left|is full", "free space on the disk"),
+    (r"404|non-API|not a valid URL|No connection adapters", "tracking.uri names no MLflow server"),
+)
 #: MLflow's codes for what it will not take at any later time either.
 _NEVER_TAKEN = frozenset({"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST"})
 
@@ -57,7 +71,7 @@ class Runs:
             log(self._mlflow(), **arguments)
         except Exception as error:
             code = getattr(error, "error_code", "")
-            raise (NotTaken if code in _NEVER_TAKEN else BorderError)(first_line(error)) from error
+            raise (NotTaken if code in _NEVER_TAKEN else BorderError)(_cause(error)) from error
 
     def _mlflow(self) -> Any:
         """Return MLflow's module, pointed at the experiment; the experiment is made where there is none."""
@@ -187,6 +201,18 @@ class Runs:
         with self._run(mlflow, round):
             for values, step in logged:
                 mlflow.log_metrics(values, step=step)
+
+
+def _cause(error: BaseException) -> str:
+    """What failed, in one line: MLflow's words, the error that they began with, and the option to change."""
+    said, root = first_line(error), first_line(root_of(error))
+    # Of a long chain the words are cut off before they come to the cause.
+    if root not in said:
+        said = f"{said[:120].rstrip()}: {root}" if len(said) > 120 else f"{said} ({root})"
+    for sign, mend in _MENDS:
+        if re.search(sign, f"{said} {root}"):
+            return f"{said}; {mend}"
+    return said
 
 
 def _is_there(mlflow: Any, run_id: str) -> bool:

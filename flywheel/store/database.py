@@ -6,6 +6,7 @@ SQLite in WAL mode by default, PostgreSQL by its URL.
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 import time
 import uuid
@@ -29,6 +30,33 @@ BUSY_MS = 20_000
 #: Values in one ``IN (...)``.
 IN_LIST = 500
 _DAMAGE = ("no such table", "no such column", "not a database", "malformed")
+#: Signs in what databases say, and what to do.
+_MENDS = (
+    (
+        r"password|authentication|role \".*\" does not exist|no pg_hba.conf entry",
+        "Put user and password right in store.database, or in ~/.pgpass.",
+    ),
+    (
+        r"database \".*\" does not exist",
+        "Make it with 'createdb', or name another in store.database.",
+    ),
+    (
+        r"onnection refused|could not translate host|Name or service not known|No such file|timeout expired|"
+        r"No route|Network is unreachable",
+        "Check that the server runs, and that store.database names its host and port.",
+    ),
+    (
+        r"too many clients|connection slots|too many connections",
+        "Raise the server's max_connections, or end what else is connected.",
+    ),
+    (r"permission denied|must be owner", "Grant the user of store.database its tables and schema."),
+    (
+        r"read-only transaction|readonly database",
+        "Name the primary server, or a folder that can be written to.",
+    ),
+    (r"is locked", "Another process writes: wait for it to end, or stop it, and run the same command."),
+    (r"SSL", "Set sslmode in store.database to what the server takes."),
+)
 # Numbers of PostgreSQL's advisory locks: of opening, and of writing.
 _OPENING, _WRITING = 7021996, 7021997
 
@@ -184,7 +212,7 @@ class Database:
             return BorderError(f"{self.name}: can't write ({text}). {mend}", code="full")
         if ("relation" in text and "does not exist" in text) or any(sign in text for sign in _DAMAGE):
             return BorderError(f"{self.name}: damaged, or not a workspace's ({text}). Restore it from a backup.")
-        return BorderError(f"{self.name}: {text}. Check that the database is there and writable.")
+        return BorderError(f"{self.name}: {text}. {_mend_of(text)}")
 
     def insert_new(self, connection: sql.Connection, table: sql.Table, rows: Sequence[Mapping[str, Any]]) -> int:
         """Insert the rows whose primary key is new; returns how many were.
@@ -289,6 +317,14 @@ def _copy_table(source: sql.Connection, target: sql.Connection, table: sql.Table
     if before != after:
         raise BorderError(f"{name}: {after} of {before} rows of {table.name} came over. Nothing was kept; try again.")
     return count
+
+
+def _mend_of(text: str) -> str:
+    """What to do about an error of a database, by its words."""
+    for sign, mend in _MENDS:
+        if re.search(sign, text):
+            return mend
+    return "Check that the database is there and writable."
 
 
 def sqlite_url(path: Path) -> str:
