@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -44,14 +47,9 @@ def export(
     chosen = formats.get(form)
     if unknown := sorted(set(splits) - set(_SPLITS)):
         raise UserError(f"export: split '{unknown[0]}' is unknown. There are train, test and anchor.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: holds something already. Name a new folder with --out.")
     view, round = _frozen(context.workspace, round)
     counts = ExportCounts()
-    temporary = out.with_name(f".{out.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        temporary.mkdir(parents=True)
+    with _part_of(out) as temporary:
         # A file and not a list: a dataset may have more clips than memory has room for.
         with tempfile.TemporaryFile("w+", dir=temporary.parent, encoding="utf-8") as ids:
             rows = DatasetRows(view, context.config, round, splits, counts, with_cues=chosen.cues)
@@ -63,10 +61,6 @@ def export(
             ids.seek(0)
             context.workspace.add_export(out.resolve(), round, (line.rstrip("\n") for line in ids))
         temporary.replace(out)
-    except OSError as error:
-        raise BorderError(f"{out}: can't be written ({error.strerror or error}).") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return ExportResult(
         round=round,
         format=form,
@@ -75,6 +69,59 @@ def export(
         left_out=dict(counts.left_out),
         out=str(out),
     )
+
+
+@contextlib.contextmanager
+def _part_of(out: Path) -> Iterator[Path]:
+    """The empty folder in which a dataset is written before it takes its place; of two exports one has it.
+
+    Raises UserError while another one has it, and where ``out`` holds something; BorderError where it can't be written.
+    """
+    temporary = out.with_name(f".{out.name}.part")
+    with _writing(out):
+        temporary.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _lock(descriptor, temporary, out)
+        try:
+            with _writing(out):
+                if out.exists() and (not out.is_dir() or any(out.iterdir())):
+                    raise UserError(f"{out}: holds something already. Name a new folder with --out.")
+                _empty(temporary)
+                yield temporary
+        finally:
+            # It is gone where it took its place.
+            shutil.rmtree(temporary, ignore_errors=True)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BorderError(f"{out}: can't be written ({error.strerror or error}).") from error
+
+
+def _empty(folder: Path) -> None:
+    """Remove what a killed export left."""
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _lock(descriptor: int, temporary: Path, out: Path) -> None:
+    """Take the folder's lock. Raises UserError where another export has it, or has just taken it to its place."""
+    busy = UserError(f"{out}: another export writes into it. Wait for it to end, or name another folder.", code="busy")
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise busy from error
+    if not temporary.exists() or not os.path.samestat(os.fstat(descriptor), temporary.stat()):
+        raise busy
 
 
 def _frozen(workspace: Workspace, round: int | None) -> tuple[View, int]:

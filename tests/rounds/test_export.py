@@ -18,6 +18,7 @@ from flywheel.formats import export as formats
 from flywheel.formats.subtitles import parse_subtitles
 from flywheel.media.probe import probe
 from flywheel.rounds import RoundContext, champion
+from flywheel.rounds import export as exporting
 from flywheel.rounds.export import export
 from flywheel.rounds.export_rows import ClipVideo, ExportCounts
 from flywheel.rounds.stages import gate as gate_stage
@@ -215,6 +216,31 @@ def test_ids_are_handed_over_one_by_one(wheel: RoundContext, tmp_path: Path, mon
     assert sizes == [False]
     rows = [json.loads(line) for line in (tmp_path / "out" / "metadata.jsonl").read_text().splitlines()]
     assert sorted(wheel.workspace.exports()[0]["clips"]) == sorted(row["id"] for row in rows)
+
+
+def test_of_two_exports_into_one_folder_one_is_refused_and_one_is_whole(
+    wheel: RoundContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second comes while the first writes: it takes nothing away, and says so."""
+    part = tmp_path / ".out.part"
+    part.mkdir()
+    (part / "left by a killed one").write_text("x")
+    write_card, refused = exporting.write_card, []
+
+    def meanwhile(*arguments: object, **options: object) -> None:
+        with pytest.raises(UserError, match=r"out: another export writes into it\. Wait for it to end") as raised:
+            export(RoundContext(wheel.workspace), tmp_path / "out", "messages")
+        refused.append(raised.value.code)
+        write_card(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(exporting, "write_card", meanwhile)
+    export(wheel, tmp_path / "out", "messages")
+    assert refused == ["busy"]
+    assert sorted(everything(tmp_path / "out")) == ["README.md", "dataset.json", "train.jsonl"]
+    assert not part.exists()
+    with pytest.raises(UserError, match="holds something already"):
+        export(wheel, tmp_path / "out", "messages")
+    assert not part.exists()
 
 
 def test_what_can_not_be_exported(wheel: RoundContext, tmp_path: Path) -> None:
