@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -127,8 +128,9 @@ def finetune(
 ) -> TrainingResult:
     """Train a LoRA on corrections by plain maximum likelihood; write the adapter to ``out``.
 
-    With ``plan.merge`` the merged weights are written beside it, to the folder ``merged``. ``precision`` and resuming
-    are as in :func:`pretrain`. Raises FlywheelError where the loss is not finite.
+    The adapter's files name no place, so the same training gives the same adapter in any folder. With ``plan.merge``
+    the merged weights are written beside it, to the folder ``merged``. ``precision`` and resuming are as in
+    :func:`pretrain`. Raises FlywheelError where the loss is not finite.
     """
     model = with_adapter(
         vlm.model,
@@ -149,7 +151,7 @@ def finetune(
     )
     work = out.with_name(out.name + ".work")
     result = train(tuned, builder, data, losses.build("mle"), training_plan, work, sink=sink, label="finetune")
-    _save_whole(out, model.save_pretrained)
+    _save_whole(out, model.save_pretrained, _forget_places)
     if plan.merge:
         whole = merged(model, plan.seed)
         note = partial(note_origin, model=vlm.digest, adapter=out)
@@ -169,6 +171,13 @@ def _vision_parameters(model: Any) -> list[Any]:
     """The weights of the vision tower and its projector, by the names that transformers' families use."""
     marks = ("visual.", "vision_tower.", "vision_model.", "multi_modal_projector.", "connector.")
     return [p for name, p in model.named_parameters() if any(f".{mark}" in f".{name}" for mark in marks)]
+
+
+def _forget_places(folder: Path) -> None:
+    """Take out of an adapter's config where its base lies: its hash decides on keys and seeds, in any folder alike."""
+    file = folder / "adapter_config.json"
+    values = {**json.loads(file.read_text()), "base_model_name_or_path": None}
+    file.write_text(json.dumps(values, indent=2, sort_keys=True))
 
 
 def _save_whole(out: Path, *savers: Callable[[Path], Any]) -> None:

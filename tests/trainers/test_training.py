@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import trainers
 from flywheel.core.config import parse_config
 from flywheel.core.errors import FlywheelError
 from flywheel.core.types import Example
-from flywheel.models.load import load_vlm
+from flywheel.models.inputs import InputBuilder
+from flywheel.models.load import folder_digest, load_vlm
 from flywheel.models.score import mean_logprobs
 from flywheel.playground import scenes
 from flywheel.playground.tiny import bundled_model
@@ -111,6 +113,25 @@ def test_adapter_acts_comes_back_and_merges(tmp_path: Path) -> None:
     merged = mean_logprobs(load_vlm(tmp_path / "merged"), builder, pictures, prompts, texts)
     assert (adapted > base).all(), "three steps on these very words make them likelier"
     np.testing.assert_allclose(merged, adapted, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_an_adapter_is_the_same_in_any_folder(tmp_path: Path) -> None:
+    """Its hash is in the keys of what it writes, and these seed what is sampled."""
+    digests = set()
+    for place in (tmp_path / "here", tmp_path / "there"):
+        shutil.copytree(bundled_model(), place / "model")
+        vlm = load_vlm(place / "model")
+        torch.manual_seed(0)
+        plan = parse_config({"finetune": {"num_steps": 1, "batch_size": 2}}).finetune
+        out = place / "adapter"
+        trainers.finetune(vlm, InputBuilder(vlm.processor), plan, data(2), out, precision="auto", sink=Sink())
+        assert str(place) not in (out / "adapter_config.json").read_text()
+        digests.add(folder_digest(out))
+        mean_logprobs(
+            load_vlm(place / "model", out), InputBuilder(vlm.processor), [picture("1")], ["Describe."], ["A."]
+        )
+    assert len(digests) == 1
 
 
 def test_broken_weights_stop_the_training(tmp_path: Path) -> None:
