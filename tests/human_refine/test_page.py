@@ -149,7 +149,7 @@ def test_edits_accepts_rejects_and_what_a_round_makes_of_them(ann: Refiner, work
     # An edit that changes nothing is an accept.
     item = ann.next()
     assert ann.say(item, "edit", item["text"] + "  ").json()["verdict"] == "accept"
-    assert ann.say(item, "accept", "Another text.").json()["verdict"] == "edit", "its words are not thrown away"
+    assert ann.say(ann.next(), "accept", "Another text.").json()["verdict"] == "edit", "its words are not thrown away"
 
 
 @pytest.mark.slow
