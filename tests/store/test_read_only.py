@@ -16,7 +16,7 @@ from flywheel.core.files import written_whole
 from flywheel.store import Workspace
 from tests.plugins import Command
 from tests.store.test_compaction import fill
-from tests.store.test_database_lost import LOCAL, root  # noqa: F401  (fixture)
+from tests.store.test_database_lost import LOCAL, made, root  # noqa: F401  (fixtures)
 from tests.store.test_view import clip, correction
 
 Capture = pytest.CaptureFixture[str]
@@ -44,7 +44,7 @@ def make_read_only(disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
 
 
-@pytest.mark.parametrize("harm", [make_full, make_read_only])
+@pytest.mark.parametrize("harm", [make_full, pytest.param(make_read_only, marks=pytest.mark.slow)])
 def test_readers_go_on_and_writers_say_why_not(
     root: Path,  # noqa: F811
     mounted: Path,
