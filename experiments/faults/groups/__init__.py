@@ -1,0 +1,1 @@
+"""One module a group; each has ``faults(bed)``, which yields them."""
