@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from flywheel.core.errors import BorderError, UserError
+from flywheel.core.foreign import as_lines
 from flywheel.core.types import Stage
 from flywheel.rounds.progress import current_round, current_stage, skipped_stages
 from flywheel.rounds.schedule.state import is_running, state_of
@@ -153,7 +154,7 @@ class Status:
             lines.append(f"schedule '{plan.cron}': {plan.phase}{_in_brackets(plan.message)}{following}")
         lines += [f"  {reason}" for reason in self.reject_reasons[:_MOST_REASONS]]
         lines += [self.damage] if self.damage else []
-        return "\n".join(lines)
+        return as_lines(lines)
 
 
 def status_of(workspace: Workspace) -> Status:
@@ -311,7 +312,7 @@ class ClipHistory:
         if self.gold:
             lines.append(f"gold: {self.gold}")
         lines += [f"round {r['round']} {r['stage']} rejected: {r['reason']}" for r in self.rejected]
-        return "\n".join(lines)
+        return as_lines(lines)
 
 
 def history_of(workspace: Workspace, clip: str) -> ClipHistory:
@@ -416,7 +417,7 @@ def comparison_text(comparison: Mapping[str, Any]) -> str:
     lines.append(f"{equal} of {shared} texts are the same. Those that differ most:")
     for text in comparison["texts"]:
         lines += [f"  {text['uri'].rsplit('/', 1)[-1]}", f"    {a}: {text['a']}", f"    {b}: {text['b']}"]
-    return "\n".join(lines)
+    return as_lines(lines)
 
 
 def _cell(value: Any) -> str:

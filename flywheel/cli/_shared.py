@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TextIO
 import typer
 
 from flywheel.core.errors import FlywheelError, GateRefused, UserError
+from flywheel.core.foreign import escaped
 from flywheel.core.progress import say
 
 if TYPE_CHECKING:
@@ -85,8 +86,8 @@ def command(function: Callable[_P, None]) -> Callable[_P, None]:
 
 
 def print_text(text: str, end: str = "\n") -> None:
-    """Print a result on stdout."""
-    print(text, end=end, file=_results[-1] if _results else sys.stdout, flush=True)
+    """Print a result on stdout; what a terminal would obey in it is escaped, tabs and line breaks apart."""
+    print(escaped(text, keep="\n\t"), end=end, file=_results[-1] if _results else sys.stdout, flush=True)
 
 
 def print_json(values: Any) -> None:

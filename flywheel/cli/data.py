@@ -24,6 +24,7 @@ from flywheel.cli._shared import (
     print_text,
 )
 from flywheel.core.errors import FlywheelError
+from flywheel.core.foreign import as_lines
 from flywheel.core.progress import say
 from flywheel.core.types import MAX_SEED
 
@@ -126,7 +127,7 @@ def _takedown_text(taken: Takedown, what: str) -> str:
     lines += [f"M{u['round']} {u['use']} {u['clip_id']} in {u['stage']}" for u in taken.learned]
     lines += [f"{fate}: {export}" for export in taken.exports]
     lines += [f"not ours to delete: {file}" for file in taken.files]
-    return "\n".join(lines)
+    return as_lines(lines)
 
 
 def resplit(

@@ -10,6 +10,7 @@ import typer
 
 from flywheel.cli._shared import HERE, Config, Json, Set, context_of, open_workspace, print_result, print_text
 from flywheel.core.errors import UserError
+from flywheel.core.foreign import as_lines
 from flywheel.core.progress import say
 
 
@@ -29,10 +30,10 @@ def doctor(
     if repair or give_up:
         lines = work.repair(config) if repair else []
         lines += work.give_up(config, give_up) if give_up else []
-        print_result(lines, json_, "\n".join(lines))
+        print_result(lines, json_, as_lines(lines))
         return
     results = work.checks(config if config.exists() else None)
-    print_result([check.to_json() for check in results], json_, "\n".join(map(str, results)))
+    print_result([check.to_json() for check in results], json_, as_lines(map(str, results)))
     if any(check.needed and not check.ok for check in results):
         raise typer.Exit(1)
 

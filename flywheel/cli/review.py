@@ -9,6 +9,7 @@ import typer
 
 from flywheel.cli._shared import HERE, Config, Json, Limit, Set, open_workspace, print_result, print_text
 from flywheel.core.errors import UserError
+from flywheel.core.foreign import as_lines
 from flywheel.core.progress import say
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def corrections_uses(
     from flywheel.status import uses_of
 
     uses = uses_of(open_workspace(config), round)
-    print_result([use.to_json() for use in uses], json_, "\n".join(map(str, uses)) or "no corrections")
+    print_result([use.to_json() for use in uses], json_, as_lines(map(str, uses)) or "no corrections")
 
 
 def gold(

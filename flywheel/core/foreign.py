@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections.abc import Iterable
 from typing import Any
 
 #: Joiners and marks of scripts that need them: Persian and Indic words, emoji, Hebrew and Arabic beside digits.
@@ -48,6 +49,11 @@ def escaped(text: str, keep: str = "") -> str:
         return text
     escapes = {ord(c): _escape(c) for c in set(text) - set(keep) if is_hidden(c)}
     return text.translate(escapes)
+
+
+def as_lines(lines: Iterable[str]) -> str:
+    """The lines as one text for a terminal; what is hidden within one, a line break too, is escaped."""
+    return "\n".join(escaped(line) for line in lines)
 
 
 def _is_plain(text: str) -> bool:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
+from flywheel.core.foreign import escaped
+
 _LINE_EVERY_S = 10.0
 
 
@@ -62,5 +64,5 @@ def progress(label: str, total: int | None) -> Iterator[Progress]:
 
 
 def say(message: str) -> None:
-    """Print one line about the work under way on stderr."""
-    print(message, file=sys.stderr, flush=True)
+    """Print one line about the work under way on stderr; what a terminal would obey in it is escaped."""
+    print(escaped(message), file=sys.stderr, flush=True)

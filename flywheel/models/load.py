@@ -7,7 +7,7 @@ read: a pickle can run code.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +18,9 @@ from flywheel.playground.tiny import bundled_model
 
 _CHUNK = 1 << 22
 _PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
+#: From this folder alone, by transformers' classes alone: left open, the folder's own code would be offered on a
+#: terminal, and could do anything.
+_OURS: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 #: Code of the error of a model that does not take an input.
 NO_INPUT = "no_input"
 
@@ -91,7 +94,7 @@ def load_processor(folder: Path, inputs: Collection[str] = ("frames",)) -> Any:
     # A text model has a tokenizer and no processor.
     auto = AutoProcessor if any((folder / name).exists() for name in _PROCESSOR_FILES) else AutoTokenizer
     try:
-        processor = auto.from_pretrained(folder, local_files_only=True)
+        processor = auto.from_pretrained(folder, **_OURS)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise _unloadable(folder, error) from error
     if missing := sorted(set(inputs) - inputs_of(processor)):
@@ -137,8 +140,8 @@ def load_vlm(
             folder,
             dtype=torch.bfloat16 if bf16 else torch.float32,
             use_safetensors=True,
-            local_files_only=True,
             output_loading_info=True,
+            **_OURS,
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise _unloadable(folder, error) from error
@@ -164,7 +167,7 @@ def _model_class(folder: Path) -> Any:
     """transformers' class for the folder's architecture. Raises ValueError where it has none that writes text."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForMultimodalLM
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = AutoConfig.from_pretrained(folder, **_OURS)
     for auto in (AutoModelForImageTextToText, AutoModelForMultimodalLM, AutoModelForCausalLM):
         if type(config) in auto._model_mapping:
             return auto

@@ -212,6 +212,25 @@ def test_folders_that_are_no_model(tmp_path: Path) -> None:
         load_vlm(folder)
 
 
+def test_a_folders_own_code_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even where somebody at a terminal would say yes to it."""
+    folder = tmp_path / "m"
+    shutil.copytree(bundled_model(), folder)
+    code = f"open({str(tmp_path / 'ran')!r}, 'w').close()\n"
+    (folder / "evil.py").write_text(code + "from transformers import PretrainedConfig as Config, ProcessorMixin\n")
+    for name, values in (
+        ("config.json", {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Config"}}),
+        ("processor_config.json", {"processor_class": "Evil", "auto_map": {"AutoProcessor": "evil.ProcessorMixin"}}),
+    ):
+        known = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(known | values))
+        monkeypatch.setattr("builtins.input", lambda *_: "y")
+        with pytest.raises(UserError):
+            load_vlm(folder)
+        assert not (tmp_path / "ran").exists()
+        (folder / name).write_text(json.dumps(known))
+
+
 def test_digest_follows_the_weights(tmp_path: Path) -> None:
     shutil.copytree(bundled_model(), tmp_path / "m")
     assert folder_digest(tmp_path / "m") == folder_digest(bundled_model())
