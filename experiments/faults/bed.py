@@ -38,12 +38,8 @@ class Bed:
     def __init__(self, folder: Path, num_clips: int = 16) -> None:
         self.folder = folder
         self.corpus = folder / "playground" / "corpus"
-        _must("playground", folder / "playground", "--num-clips", num_clips, "--seed", 7)
-        empty = folder / "beds" / "empty"
-        Workspace.create(empty, yaml.safe_dump(_SETTINGS))
-        self._next("empty", "ingested", "ingest", self.corpus)
-        self._next("ingested", "annotated", "annotate")
-        self._next("annotated", "done", "round")
+        if not (folder / "beds" / "done").exists():
+            self._make(num_clips)
         rows = _texts(folder / "beds" / "annotated")
         self.corrections = folder / "corrections.jsonl"
         said = [
@@ -51,6 +47,13 @@ class Bed:
         ]
         self.corrections.write_text("".join(json.dumps(row) + "\n" for row in said))
         self.clips = _clips(folder / "beds" / "ingested")
+
+    def _make(self, num_clips: int) -> None:
+        _must("playground", self.folder / "playground", "--num-clips", num_clips, "--seed", 7)
+        Workspace.create(self.folder / "beds" / "empty", yaml.safe_dump(_SETTINGS))
+        self._next("empty", "ingested", "ingest", self.corpus)
+        self._next("ingested", "annotated", "annotate")
+        self._next("annotated", "done", "round")
 
     def copy(self, state: str) -> Path:
         """A new copy of a workspace in this state."""

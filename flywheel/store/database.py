@@ -60,6 +60,15 @@ _MENDS = (
 # Numbers of PostgreSQL's advisory locks: of opening, and of writing.
 _OPENING, _WRITING = 7021996, 7021997
 
+# Made once: every change uses them, and making one takes longer than running it.
+_LOOK_UP = sql.select(schema.meta.c.value).where(schema.meta.c.key == sql.bindparam("name"))
+_COUNT_ON = (
+    sql.update(schema.meta)
+    .where(schema.meta.c.key == schema.NUMBER)
+    .values(value=sql.cast(sql.cast(schema.meta.c.value, sql.BigInteger) + sql.bindparam("count"), sql.Text))
+    .returning(schema.meta.c.value)
+)
+
 
 class Database:
     """One engine, translated errors, and the transaction as the only way in."""
@@ -72,6 +81,7 @@ class Database:
         """
         self.engine = _engine(url)
         self.home = home
+        self._identity = ""
         self.read_only = read_only
         #: What errors name: the URL without its password.
         self.name = "flywheel.db" if self.is_sqlite else self.engine.url.render_as_string(hide_password=True)
@@ -178,18 +188,12 @@ class Database:
         with self.transaction() as connection:
             last = self._next_number(connection, count)
             yield connection, last - count + 1
-            identity = self._meta(connection, schema.IDENTITY)
-        if self.home is not None and identity is not None:
-            self.home.set_mark(identity, last)
+        if self.home is not None:
+            self._identity = self._identity or self.state()[0]
+            self.home.set_mark(self._identity, last)
 
     def _next_number(self, connection: sql.Connection, count: int) -> int:
-        value = schema.meta.c.value
-        insert = sqlite.insert(schema.meta) if self.is_sqlite else postgresql.insert(schema.meta)
-        later = sql.cast(sql.cast(value, sql.BigInteger) + count, sql.Text)
-        statement = insert.values(key=schema.NUMBER, value=str(count)).on_conflict_do_update(
-            index_elements=["key"], set_={"value": later}
-        )
-        number = int(connection.execute(statement.returning(value)).scalar_one())
+        number = int(connection.execute(_COUNT_ON, {"count": count}).scalar_one())
         if moved := self._meta(connection, schema.MOVED_TO):
             raise BorderError(f"{self.name}: was moved to {moved}. Nothing was written; use it there.", code="moved")
         return number
@@ -202,7 +206,7 @@ class Database:
 
     @staticmethod
     def _meta(connection: sql.Connection, key: str) -> str | None:
-        value = connection.execute(sql.select(schema.meta.c.value).where(schema.meta.c.key == key)).scalar()
+        value = connection.execute(_LOOK_UP, {"name": key}).scalar()
         return None if value is None else str(value)
 
     def _translated(self, error: Exception) -> FlywheelError:

@@ -35,6 +35,9 @@ class TakenDown(UserError):
     """What was written is about a clip that was taken down."""
 
 
+_NEWEST = sql.select(sql.func.max(schema.corrections.c.at))
+
+
 class WritableView(View):
     """The workspace as it is now, with the writers of all kinds of records."""
 
@@ -135,7 +138,7 @@ class WritableView(View):
         with self.database.change() as (connection, _):
             # With the lock of writing: a takedown that is noted later removes these.
             _check_not_taken_down(connection, {c.clip_id for c in corrections})
-            newest = connection.execute(sql.select(sql.func.max(schema.corrections.c.at))).scalar()
+            newest = connection.execute(_NEWEST).scalar() if said_now else None
             rows = []
             for correction in corrections:
                 at = correction.at.astimezone(UTC).isoformat()

@@ -65,6 +65,7 @@ def test_a_move_that_was_killed_is_finished_by_the_same_command(
     there.database.close()
 
 
+@pytest.mark.slow
 def test_words_that_came_between_are_not_left_behind(
     w: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

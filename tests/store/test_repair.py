@@ -130,6 +130,7 @@ def test_yesterdays_database_is_brought_up_to_the_records(root: Path) -> None:
     w.database.close()
 
 
+@pytest.mark.slow
 def test_words_are_taken_over_from_a_damaged_database(root: Path) -> None:
     """A page of another table is overwritten: what people said is whole."""
     w = workspace(root)

@@ -21,6 +21,7 @@ from flywheel.store.ledger import Ledger, Snapshot
 from flywheel.store.records import Records
 from flywheel.store.takedowns import Takedowns
 from flywheel.store.videos import Video, Videos
+from flywheel.store.writing import reject
 from tests.store.test_compaction import fill, text
 from tests.store.test_view import clip, correction
 
@@ -60,6 +61,7 @@ WRITERS = {
     "add_noise_signals",
     "add_examples",
     "add_rejected",
+    "add_rejects",
     "add_corrections",
     "add",
     "draw",
@@ -173,6 +175,9 @@ def calls(w: Workspace, tmp_path: Path) -> dict[str, Callable[[], object]]:
         "Workspace.add_generations": lambda: w.add_generations([GENERATION]),
         "Workspace.add_noise_signals": lambda: w.add_noise_signals([SIGNAL], 1),
         "Workspace.add_rejected": lambda: w.add_rejected(round=1, stage="annotate", uri="x", clip_id="c", reason="x"),
+        "Workspace.add_rejects": lambda: w.add_rejects(
+            [reject(round=1, stage="annotate", uri="x", clip_id="d", reason="x")], 1
+        ),
         "Workspace.annotation_batches": lambda: list(w.annotation_batches()),
         "Workspace.annotations": w.annotations,
         "Workspace.as_of": lambda: w.as_of(1),
