@@ -47,7 +47,7 @@ def collapse_figures(
     ``origin`` are texts that came with the videos, ``human`` people's. ``from_origin``, ``from_human`` and ``unknown``
     are measured only where there are more than three of these.
     """
-    sample = [words(text) for text in texts][:most]
+    sample = [words(text) for text in texts[:most]]
     size = len(sample) // 2
     if size < 4:
         return {}

@@ -11,6 +11,9 @@ from jaxtyping import Real
 
 from flywheel.core.types import Estimate
 
+#: Values that are drawn at a time, whatever the sample's size: 32 MiB of them, and as much of indices.
+_DRAWN = 1 << 22
+
 
 def mean_estimate(
     values: Sequence[float] | Real[np.ndarray, " N"], *, resamples: int = 2000, seed: int = 0, level: float = 0.95
@@ -30,6 +33,7 @@ def mean_estimate(
             n_resamples=resamples,
             confidence_level=level,
             method="percentile",
+            batch=max(1, _DRAWN // len(array)),
             rng=np.random.default_rng(seed),
         ).confidence_interval
     return Estimate(value=mean, low=float(interval.low), high=float(interval.high), n=len(array))

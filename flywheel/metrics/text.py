@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 
 import numpy as np
 from jaxtyping import Float
@@ -44,15 +45,20 @@ def rouge_l(text: str, reference: str) -> float:
     return 2.0 * best[-1] / (len(written) + len(wanted))
 
 
-def segments(texts: Sequence[str], size: int, seed: int) -> list[list[str]]:
-    """All words in a shuffled order of the texts, cut into segments of ``size``.
+def segments(texts: Sequence[str], size: int, seed: int) -> Iterator[list[str]]:
+    """All words in a shuffled order of the texts, cut into segments of ``size``, one at a time.
 
     A shorter rest is left out, unless it is all.
     """
     order = np.random.default_rng(seed).permutation(len(texts))
-    stream = [word for index in order for word in words(texts[index])]
-    whole = [stream[start : start + size] for start in range(0, len(stream) - size + 1, size)]
-    return whole or ([stream] if stream else [])
+    stream = chain.from_iterable(words(texts[index]) for index in order)
+    first = list(islice(stream, size))
+    segment = first
+    while len(segment) == size:
+        yield segment
+        segment = list(islice(stream, size))
+    if segment is first and first:
+        yield first
 
 
 def distinct(segment: Sequence[str], n: int) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -29,10 +31,10 @@ def test_distinct() -> None:
 
 
 def test_segments_have_one_size() -> None:
-    parts = segments(["one two three"] * 10, 4, seed=0)
+    parts = list(segments(["one two three"] * 10, 4, seed=0))
     assert [len(p) for p in parts] == [4] * 7
-    assert segments(["one two"], 10, seed=0) == [["one", "two"]]
-    assert segments([], 10, seed=0) == []
+    assert list(segments(["one two"], 10, seed=0)) == [["one", "two"]]
+    assert list(segments([], 10, seed=0)) == []
 
 
 def test_uniqueness_is_the_share_of_different_texts() -> None:
@@ -87,3 +89,14 @@ def test_few_values() -> None:
     one = mean_estimate([0.5])
     assert (one.low, one.value, one.high, one.n) == (0.5, 0.5, 0.5, 1)
     assert mean_estimate([0.7] * 5).low == 0.7
+
+
+def test_an_interval_takes_the_same_memory_whatever_the_sample() -> None:
+    values = np.random.default_rng(0).normal(size=300_000)
+    tracemalloc.start()
+    try:
+        interval = mean_estimate(values, resamples=60)
+        assert tracemalloc.get_traced_memory()[1] < 120e6  # All at once: 60 x 300,000 numbers and indices, 288 MB.
+    finally:
+        tracemalloc.stop()
+    assert interval.low < interval.value < interval.high
