@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import jsonschema
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from flywheel import kinds
 from flywheel.core.errors import UserError
+from flywheel.core.yaml_text import parsed_yaml
 
 Hint = Literal["transcript", "sounds", "previous", "timed_transcript"]
 HINTS: Final[tuple[Hint, ...]] = ("transcript", "sounds", "previous", "timed_transcript")
@@ -112,12 +112,12 @@ class Prompt(BaseModel):
 def load_prompt(path: Path) -> Prompt:
     """Read a prompt file. Raises UserError with the file's name where it is missing, no YAML, or has unknown fields."""
     try:
-        return Prompt.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Prompt.model_validate(parsed_yaml(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror}). Name an existing prompt file.") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}).") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise UserError(f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}.") from error
+    except ValueError as error:
+        raise UserError(f"{path}: {error}.") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv as table
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from flywheel.core.errors import UserError
 from flywheel.core.types import Cue
 from flywheel.formats import corrections
-from flywheel.formats.corrections import read_corrections
+from flywheel.formats.corrections import parquet, read_corrections
 from flywheel.formats.rows import OPTIONAL, REQUIRED, ReviewRow, checked_row
 
 CUES = (Cue(start_s=0.5, end_s=1.25, text="A <bell>."), Cue(start_s=1.25, end_s=2.0, text="It stops."))
@@ -182,3 +183,21 @@ def test_every_column_that_is_known_is_taken() -> None:
 
 def test_files_that_grow_when_read_are_not_taken_from_everybody() -> None:
     assert set(corrections.endings()) - set(corrections.endings(plain=True)) == {".parquet"}
+
+
+def test_a_small_parquet_file_stands_for_no_more_than_so_many_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Columns of one value weigh nothing."""
+    monkeypatch.setattr(parquet, "_MOST_ROWS", 20_000)
+    monkeypatch.setattr(parquet, "_MOST_CHARS", 5_000_000)
+    rows = pl.select(annotation_id=pl.repeat("a" * 1000, 20_001), verdict=pl.repeat("accept", 20_001))
+    rows.write_parquet(tmp_path / "rows.parquet")
+    with pytest.raises(UserError, match="holds 20001 rows, at most 20000"):
+        list(read_corrections(tmp_path / "rows.parquet"))
+    rows.head(6_000).write_parquet(tmp_path / "text.parquet")
+    with pytest.raises(UserError, match="characters of text"):
+        list(read_corrections(tmp_path / "text.parquet"))
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(UserError, match="no regular file"):
+        list(read_corrections(tmp_path / "pipe.csv"))

@@ -7,15 +7,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from flywheel.core.config.moves import move, new_key
 from flywheel.core.config.sections import Config, Rounds
 from flywheel.core.errors import UserError
 from flywheel.core.progress import say
+from flywheel.core.yaml_text import parsed_yaml
 
 FILE_NAME = "flywheel.yaml"
+_MOST_SHOWN = 100
 #: Files, and keys after --set, whose old names were said already: once a process is enough.
 _named: set[str] = set()
 
@@ -49,13 +50,13 @@ def _name_old_keys(path: Path, moved: Mapping[str, str], overrides: Iterable[str
 def read_raw(path: Path) -> dict[str, Any]:
     """A config file's plain values. Raises UserError for one that can't be read or is no mapping."""
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        raw = parsed_yaml(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file. Make one with 'flywheel init'.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: can't be read ({error}).") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}.") from error
+    except ValueError as error:
+        raise UserError(f"{path}: {error}.") from error
     if not isinstance(raw, dict):
         raise UserError(f"{path}: must hold sections such as 'corpus:', got {type(raw).__name__}.")
     return raw
@@ -96,8 +97,8 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         if not isinstance(target, dict):
             raise UserError(f"--set {override}: {key} is a value, not a section.")
     try:
-        target[keys[-1]] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        target[keys[-1]] = parsed_yaml(value)
+    except ValueError as error:
         raise UserError(f"--set {override}: the value is not valid YAML.") from error
 
 
@@ -111,8 +112,14 @@ def _explain(error: ValidationError) -> str:
             return f"{path}: unknown key. Did you mean '{near[0]}'?"
         return f"{path}: unknown key. 'flywheel config template' lists all."
     message = first["msg"].removeprefix("Value error, ")
-    got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
+    got = "" if first["type"] == "value_error" else f", got {_shown(first['input'])}"
     return f"{path}: {message[:1].lower() + message[1:]}{got}."
+
+
+def _shown(value: Any) -> str:
+    """A value that was given, at most 100 characters of it."""
+    shown = repr(value)
+    return shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}…"
 
 
 def _fields(path: list[str]) -> list[str]:

@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from flywheel.core.errors import UserError, first_line
+from flywheel.core.yaml_text import parsed_yaml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,9 +129,9 @@ def _check_indentation(text: str) -> None:
 
 def _parsed(text: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"not valid YAML: {' '.join(str(error).split())}. Mend it first.") from error
+        values = parsed_yaml(text)
+    except ValueError as error:
+        raise UserError(f"{error}. Mend it first.") from error
     if values is None:
         return {}
     if not isinstance(values, dict):

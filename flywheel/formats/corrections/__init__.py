@@ -51,6 +51,8 @@ def read_corrections(path: Path) -> Iterator[CorrectionRow]:
     """
     form = _format_of(path)
     try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: can't be read (it is no regular file).")
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror}).") from error
