@@ -1,7 +1,8 @@
 """What an optimizer in little memory learns, at 2 B parameters: bf16 weights, fp32 masters, bf16 rounded at random.
 
-Each way begins with the same weights and sees the same batches. Lines: the mean loss of the first and the last four
-steps, the share of weights that are not what they were, the peak of memory, seconds a step and of them the optimizer's.
+Each way begins with the same weights and sees the same batches. Lines: the losses, their mean over the first and the
+last four steps, the share of weights that are not what they were, the peak of memory, seconds a step and of them the
+optimizer's.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def main(part: Part) -> None:
             # What is left is shared by the ways that are left; building a model takes some of it.
             limit = (part.seconds_left() - 4) / (len(ways) - number)
             figures = run(part.device, part.tiny, dtype, make, batches, steps, limit)
-            # Ways are compared after equal numbers of steps.
+            # Ways are compared after equal numbers of steps; a slower one may still make fewer.
             steps = figures["steps"]
             part.line("optimizer", way=way, rate=RATE, batch=list(batches[0]["input_ids"].shape), **figures)
 
@@ -93,6 +94,7 @@ def run(
     )
     figures = {
         "steps": len(found),
+        "losses": [round(loss, 4) for loss in found],
         "loss_first4": sum(found[:4]) / len(found[:4]),
         "loss_last4": sum(found[-4:]) / len(found[-4:]),
         "changed_share": changed / sum(map(len, before)),
