@@ -68,7 +68,7 @@ def ingest(
 def export(
     out: Annotated[Path, typer.Option(help="A new folder.")],
     form: Annotated[
-        str, typer.Option("--format", help="llava, messages, hf, webdataset, label-studio or webvtt.")
+        str, typer.Option("--format", help="llava, messages, sharegpt, hf, webdataset, label-studio or webvtt.")
     ] = "messages",
     round: Annotated[
         int | None, typer.Option("--round", min=0, help="The round whose data it is; the champion's if left out.")

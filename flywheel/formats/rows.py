@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,15 +41,19 @@ class ExportRow:
     cues: tuple[Cue, ...]
     video: Callable[[Path], str]
 
-    def about(self) -> dict[str, Any]:
-        """The row's facts, its video apart."""
+    def place(self, out: Path) -> str:
+        """The path of the file as seen from the dataset's folder ``out``: no dataset names places of this machine."""
+        return os.path.relpath(self.uri, out)
+
+    def about(self, out: Path) -> dict[str, Any]:
+        """The row's facts, its video apart; ``uri`` is as seen from the dataset's folder ``out``."""
         return {
             "id": self.id,
             "text": self.text,
             "source": self.source,
             "round": self.round,
             "split": self.split,
-            "uri": self.uri,
+            "uri": self.place(out),
             "start_s": self.start_s,
             "end_s": self.end_s,
         }

@@ -24,6 +24,7 @@ from flywheel.store import View
 
 #: Columns of a clip that its row needs.
 _CLIP = ("id", "uri", "start_s", "end_s", "fps", "split")
+_LOOKED_AT = (*_CLIP, "content_hash")
 #: Clips whose captions are looked up together.
 _AT_A_TIME = 16_384
 
@@ -75,7 +76,7 @@ class DatasetRows:
         *,
         with_cues: bool,
     ) -> None:
-        self._round, self._counts = round, counts
+        self._round, self._counts, self._originals = round, counts, view.originals
         self._texts = CurrentTexts(view)
         newest = max(self._texts.rounds, default=0)
         best = self._texts.choose(newest, config.gate.min_anchors, config.pretrain.texts).round
@@ -89,6 +90,7 @@ class DatasetRows:
     def __iter__(self) -> Iterator[ExportRow]:
         for part in self._clips.iter_slices(_AT_A_TIME):
             captions = [self._texts.of(r, part["id"]) for r in self._rounds]
+            self._originals.expect(part["content_hash"])
             yield from self._rows(part, captions)
 
     def _rows(self, clips: pl.DataFrame, captions: Sequence[Mapping[str, Annotation]]) -> Iterator[ExportRow]:
@@ -100,9 +102,20 @@ class DatasetRows:
             elif not os.path.isfile(clip["uri"]):
                 self._counts.left_out["whose file is gone"] += 1
                 say(f"export: {clip['uri']} is gone; its clip is left out")
+            elif (problem := self._changed(clip)) is not None:
+                self._counts.left_out["whose file holds another video now"] += 1
+                say(f"export: {clip['uri']}: {problem}; its clip is left out")
             else:
                 self._counts.keep(text.source, clip["end_s"] - clip["start_s"])
                 yield self._row(clip, text)
+
+    def _changed(self, clip: dict[str, Any]) -> MediaError | None:
+        """What is wrong with the clip's file, where it is not the one that the clip was cut from."""
+        try:
+            self._originals.check(clip["uri"], clip["content_hash"])
+        except MediaError as error:
+            return error
+        return None
 
     def _text(self, clip: dict[str, Any], captions: Sequence[Mapping[str, Annotation]]) -> _Text | str:
         """The clip's text, or the reason why there is none: people's words first, then the best model's."""
@@ -165,7 +178,7 @@ def _clips(workspace: View, round: int, splits: tuple[str, ...]) -> pl.DataFrame
     """
     if not workspace.count("clips"):
         raise UserError(f"{workspace.root}: holds no clips. Take videos in with 'flywheel ingest FOLDER'.")
-    clips = pl.concat(part.filter(pl.col("split").is_in(splits)) for part in workspace.clip_batches(_CLIP))
+    clips = pl.concat(part.filter(pl.col("split").is_in(splits)) for part in workspace.clip_batches(_LOOKED_AT))
     measured = (
         workspace.texts(round, MEASURE, "clip_id", "text")
         .unique("clip_id", keep="last", maintain_order=True)

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import sqlalchemy as sql
@@ -14,12 +15,13 @@ import sqlalchemy as sql
 from flywheel.core.errors import BorderError, MediaError
 from flywheel.media.probe import file_hash
 from flywheel.store import schema
-from flywheel.store.database import Database
+from flywheel.store.database import Database, parts
 
 #: Files whose content is remembered, by path, size and time of change.
 _MOST_FILES = 4096
 #: What was found is written down when there is so much of it, or when the last time is so long ago.
 _PENDING, _PENDING_S = 64, 5.0
+_READERS = 16
 
 
 class Originals:
@@ -32,9 +34,23 @@ class Originals:
     def __init__(self, database: Database) -> None:
         self._db = database
         self._lock = threading.Lock()
+        #: While one reads a file, others wait for what it finds; most other files are not held up.
+        self._readers = [threading.Lock() for _ in range(_READERS)]
         self._contents: OrderedDict[tuple[str, int, int], str] = OrderedDict()
+        self._expected: Mapping[str, tuple[str, int, int]] = {}
         self._pending: list[dict[str, str | int]] = []
         self._noted_at = 0.0
+
+    def expect(self, content_hashes: Iterable[str]) -> None:
+        """Look up what is on record of some thousand contents at once, before they are checked one by one."""
+        places = schema.locations.c
+        query = sql.select(places.content_hash, places.uri, places.num_bytes, places.mtime_ns)
+        found: dict[str, tuple[str, int, int]] = {}
+        with self._db.transaction() as connection:
+            for part in parts(dict.fromkeys(content_hashes)):
+                rows = connection.execute(query.where(places.content_hash.in_(part)))
+                found.update({row[0]: (row[1], row[2], row[3]) for row in rows})
+        self._expected = found
 
     def check(self, path: str | Path, content_hash: str) -> None:
         """Raises MediaError where the file is gone, or holds another content than this (a SHA-256)."""
@@ -44,20 +60,26 @@ class Originals:
         except (OSError, ValueError) as error:
             raise MediaError("the file is gone") from error
         key = (place, status.st_size, status.st_mtime_ns)
-        with self._lock:
+        with self._readers[hash(place) % _READERS]:
             found = self._contents.get(key)
             if found is None:
                 found = content_hash if self._on_record(key, content_hash) else self._read(key, content_hash)
-                self._contents[key] = found
-                while len(self._contents) > _MOST_FILES:
-                    self._contents.popitem(last=False)
+                self._remember(key, found)
         if found != content_hash:
             raise MediaError(
                 "the file holds another video than when it was taken in; "
                 "put the old one back, or take the new one in with 'flywheel ingest'"
             )
 
+    def _remember(self, key: tuple[str, int, int], content_hash: str) -> None:
+        with self._lock:
+            self._contents[key] = content_hash
+            while len(self._contents) > _MOST_FILES:
+                self._contents.popitem(last=False)
+
     def _on_record(self, key: tuple[str, int, int], content_hash: str) -> bool:
+        if self._expected.get(content_hash) == key:
+            return True
         places = schema.locations.c
         query = sql.select(places.uri, places.num_bytes, places.mtime_ns).where(places.content_hash == content_hash)
         with self._db.transaction() as connection:
@@ -68,9 +90,10 @@ class Originals:
         found = file_hash(Path(key[0]))
         if found == content_hash:
             names = ("place", "size", "changed")
-            self._pending.append({"hash": content_hash, **dict(zip(names, key, strict=True))})
-            if len(self._pending) >= _PENDING or time.monotonic() - self._noted_at > _PENDING_S:
-                self._note()
+            with self._lock:
+                self._pending.append({"hash": content_hash, **dict(zip(names, key, strict=True))})
+                if len(self._pending) >= _PENDING or time.monotonic() - self._noted_at > _PENDING_S:
+                    self._note()
         return found
 
     def _note(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,21 +71,22 @@ def test_llava(tmp_path: Path) -> None:
 
 def test_messages(tmp_path: Path) -> None:
     [content] = written("messages", tmp_path / "out", ROWS[2]).values()
+    place = os.path.relpath("/v/c.mp4", tmp_path / "out")
     assert content.decode() == (
         '{"id": "c", "messages": [{"content": ['
-        '{"text": null, "type": "video", "video": "/v/c.mp4", "video_end": 3.5, "video_start": 1.0}, '
-        '{"text": "Describe the video.", "type": "text", "video": null, "video_end": null, "video_start": null}], '
-        '"role": "user"}, {"content": ['
-        '{"text": "It stops.", "type": "text", "video": null, "video_end": null, "video_start": null}], '
-        '"role": "assistant"}], "round": 2, "source": "human", "split": "train"}\n'
+        f'{{"type": "video", "video": "{place}", "video_end": 3.5, "video_start": 1.0}}, '
+        '{"text": "Describe the video.", "type": "text"}], "role": "user"}, '
+        '{"content": [{"text": "It stops.", "type": "text"}], "role": "assistant"}], '
+        '"round": 2, "source": "human", "split": "train"}\n'
     )
 
 
 def test_hf(tmp_path: Path) -> None:
+    place = os.path.relpath("/v/c.mp4", tmp_path / "out")
     files = written("hf", tmp_path / "out", *ROWS)
     assert files.pop("metadata.jsonl").decode().splitlines()[1] == (
         '{"end_s": 3.5, "file_name": "videos/c.mp4", "id": "c", "round": 2, "source": "human", "split": "train", '
-        '"start_s": 1.0, "text": "It stops.", "uri": "/v/c.mp4"}'
+        f'"start_s": 1.0, "text": "It stops.", "uri": "{place}"}}'
     )
     assert list(files) == ["videos/a.mp4", "videos/c.mp4"]
 
@@ -122,7 +124,7 @@ def test_label_studio(tmp_path: Path) -> None:
 def test_webvtt(tmp_path: Path) -> None:
     files = written("webvtt", tmp_path / "out", *ROWS[::2])
     assert files["a.vtt"].decode() == (
-        "WEBVTT\n\nNOTE clip a of /v/a.mp4 from 1.000 s\n\n"
+        f"WEBVTT\n\nNOTE clip a of {os.path.relpath('/v/a.mp4', tmp_path / 'out')} from 1.000 s\n\n"
         '00:00:00.000 --> 00:00:02.500\nA "bell" &lt;rings&gt; &amp; 日本.\n'
     )
     assert "00:00:00.500 --> 00:00:01.250\nA bell." in files["c.vtt"].decode()

@@ -78,22 +78,30 @@ def test_llava(wheel: RoundContext, tmp_path: Path) -> None:
         assert probe(tmp_path / "out" / row["video"]).duration_s > 0
 
 
-def test_messages_load_with_datasets_and_fit_the_chat_template(wheel: RoundContext, tmp_path: Path) -> None:
-    import datasets
-
+def test_messages_are_read_line_by_line_and_fit_the_chat_template(wheel: RoundContext, tmp_path: Path) -> None:
     export(wheel, tmp_path / "out", "messages", splits=("train", "anchor"))
-    loaded = datasets.load_dataset(
-        "json", data_files=str(tmp_path / "out" / "train.jsonl"), cache_dir=str(tmp_path / "cache")
-    )["train"]
-    texts = {row["id"]: row["messages"][1]["content"][0]["text"] for row in loaded}
+    rows = [json.loads(line) for line in (tmp_path / "out" / "train.jsonl").read_text().splitlines()]
+    texts = {row["id"]: row["messages"][1]["content"][0]["text"] for row in rows}
     anchors = {c.id for c in wheel.split("anchor")}
     assert {i: t for i, t in texts.items() if i not in anchors} == wanted(wheel)
     assert set(texts) >= anchors
+    video = rows[0]["messages"][0]["content"][0]["video"]
+    assert (tmp_path / "out" / video).resolve() == Path(wheel.clips[rows[0]["id"]].uri).resolve()
     from flywheel.models.load import load_processor
 
-    talk = loaded[0]["messages"]
+    talk = rows[0]["messages"]
     words = load_processor(wheel.base).apply_chat_template(talk, tokenize=False)
     assert talk[1]["content"][0]["text"] in words
+    # A video that was replaced since is left out, and counted.
+    replaced, other = wheel.clips[rows[0]["id"]], wheel.clips[rows[1]["id"]]
+    before = Path(replaced.uri).read_bytes()
+    try:
+        Path(replaced.uri).write_bytes(Path(other.uri).read_bytes())
+        again = export(wheel, tmp_path / "again", "messages", splits=("train", "anchor"))
+    finally:
+        Path(replaced.uri).write_bytes(before)
+    assert again.left_out["whose file holds another video now"] == 1
+    assert again.clips == len(rows) - 1
 
 
 def test_a_folder_for_hugging_face_has_videos_that_play(wheel: RoundContext, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from flywheel.formats.rows import ExportRow
 QUESTION = "Describe the video."
 #: The folder of clips, within the dataset's.
 VIDEOS = "videos"
+_MARK = re.compile(r"<(image|video|audio)>")
 #: One for all rows: json.dumps would make one for each.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True)
 
@@ -28,6 +30,11 @@ def write_video(row: ExportRow, out: Path) -> str:
         return ""
     work.replace(folder / f"{row.id}{ending}")
     return f"{VIDEOS}/{row.id}{ending}"
+
+
+def plain(text: str) -> str:
+    """The text without marks that loaders count media by: ``<video>`` in a caption is a word and no video."""
+    return _MARK.sub(r"(\1)", text)
 
 
 def write_list(items: Iterable[Any], file: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from flywheel.formats.export._files import QUESTION, VIDEOS, write_list, write_video
+from flywheel.formats.export._files import QUESTION, VIDEOS, plain, write_list, write_video
 from flywheel.formats.export._format import ExportFormat
 from flywheel.formats.rows import ExportRow
 
@@ -20,7 +20,7 @@ def _conversations(rows: Iterable[ExportRow], out: Path) -> Iterator[dict[str, A
     for row in rows:
         if video := write_video(row, out):
             question = {"from": "human", "value": f"<video>\n{QUESTION}"}
-            answer = {"from": "gpt", "value": row.text}
+            answer = {"from": "gpt", "value": plain(row.text)}
             yield {"id": row.id, "video": video, "conversations": [question, answer]}
 
 

@@ -46,7 +46,7 @@ class _Shards:
 
     def add(self, tar: tarfile.TarFile, row: ExportRow, ending: str, video: bytes) -> None:
         """Add a clip's parts to the open tar."""
-        parts = {ending: video, ".txt": row.text.encode(), ".json": as_json(row.about()).encode()}
+        parts = {ending: video, ".txt": row.text.encode(), ".json": as_json(row.about(self._out)).encode()}
         for suffix, content in parts.items():
             member = tarfile.TarInfo(row.id + suffix)
             member.size = len(content)

@@ -14,7 +14,7 @@ from flywheel.formats.subtitles import webvtt
 def _write(rows: Iterable[ExportRow], out: Path) -> None:
     for row in rows:
         cues = row.cues or (Cue(start_s=0.0, end_s=row.end_s - row.start_s, text=row.text),)
-        note = f"clip {row.id} of {row.uri} from {row.start_s:.3f} s"
+        note = f"clip {row.id} of {row.place(out)} from {row.start_s:.3f} s"
         (out / f"{row.id}.vtt").write_text(webvtt(cues, note=note), encoding="utf-8")
 
 
