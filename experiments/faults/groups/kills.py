@@ -47,9 +47,11 @@ def _try(bed: Bed, command: str, state: str, at: float, whole_s: dict[str, float
         again = run(*_arguments(bed, command, root))
         if command == "move-database":
             return _moved(root, again.text)
-        if again.code not in (0, 3):
+        missing = _missing(bed, command, root)
+        if not again.clean or (missing and again.code):
+            # Done before the kill, some commands say that there is nothing to do: that is no failure.
             return f"exit {again.code}: {again.last()}"
-        return "; ".join(problems(root) + _missing(bed, command, root))
+        return "; ".join(problems(root) + missing)
 
     return attempt
 
