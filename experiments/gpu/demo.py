@@ -23,7 +23,7 @@ CPU = {0: 0.6153846153846153, 1: 0.8615419587059971, 2: 0.904741966230937, 3: 0.
 #: The most that a round may be from the CPU's.
 BAR = 0.03
 #: What reading the records takes at the end.
-_LAST_SECONDS = 8.0
+_LAST_SECONDS = 12.0
 
 
 def main() -> int:
