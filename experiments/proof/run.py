@@ -82,9 +82,11 @@ def random_like(weights: Weights, seed: int) -> Weights:
     }
 
 
-def study(model: Path, folders: Sequence[Path], precision: str, scales: Sequence[float]) -> Iterator[dict[str, Any]]:
+def study(
+    model: Path, folders: Sequence[Path], precision: str, scales: Sequence[float], asked: Sequence[Request]
+) -> Iterator[dict[str, Any]]:
     """A row for each adapter and each of what writes in its place."""
-    switched, asked = Switched(model, folders[0], precision), questions(64)
+    switched = Switched(model, folders[0], precision)
     adapters = [load_file(folder / "adapter_model.safetensors") for folder in folders]
     cases = [(i, scale) for i in range(len(adapters)) for scale in scales] + [(0, 0.0)]
     for i, scale in cases:
@@ -149,13 +151,16 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--scales", type=int, default=13)
     parser.add_argument("--precision", default="fp32,bf16")
+    parser.add_argument(
+        "--questions", type=int, default=64, help="that canaries may be chosen of; 64 are what rounds take"
+    )
     options = parser.parse_args()
     rounds = sorted((options.workspace / "models").glob("round=*/adapter"))
     scales = [float(s) for s in np.geomspace(1.0, 1e-3, options.scales)]
     wrong, rows = 0, 0
     with options.out.open("w") as file:
         for precision in options.precision.split(","):
-            for row in study(rounds[-1].parent / "model", rounds, precision, scales):
+            for row in study(rounds[-1].parent / "model", rounds, precision, scales, questions(options.questions)):
                 row["wrong"] = judged(row)
                 wrong, rows = wrong + bool(row["wrong"]), rows + 1
                 file.write(json.dumps(row) + "\n")

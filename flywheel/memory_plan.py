@@ -1,0 +1,238 @@
+"""What training and the engine will take of a device's memory, from a model's config alone: no weight is loaded.
+
+The model is built without storage (torch's meta device) and its parameters are counted. What a backward pass must keep
+of each token is counted by letting a few tokens through its decoder. Training and engine have a device one after the
+other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AttentionInterface
+
+from flywheel.core.config import Config, Pretrain
+from flywheel.models.inputs import ClipInput, InputBuilder
+from flywheel.models.load import chosen_precision, load_processor, model_folder, without_weights
+from flywheel.models.prompt import Evidence
+from flywheel.rounds.names import prompts_of
+from trainers import mark_trained, memory
+from trainers.weights import PARTS, Choice, choose
+
+_GIB = 2**30
+#: Share of a device that may be planned; the rest is the driver's, the allocator's and what is not counted.
+_MOST = 0.92
+#: Share of the device that vLLM takes where its options do not say.
+_VLLM_SHARE = 0.9
+#: Bytes that the loss holds of logits at a time (the default of noise_control.linear_loss).
+_LOSS_BYTES = 512 << 20
+#: Tokens that are let through the decoder.
+_PROBE = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Memory by part in GiB, the optimizer that is taken and why, and what to change where it does not fit.
+
+    ``training`` and ``engine`` are each the device's, one after the other; ``host`` is the machine's own memory.
+    ``tokens`` are a training batch's. ``change`` and ``uncounted`` are empty where there is nothing to say.
+    """
+
+    device: str
+    device_gib: float
+    parameters: int
+    trained: int
+    tokens: int
+    optimizer: str
+    reason: str
+    training: Mapping[str, float] = field(default_factory=dict)
+    engine: Mapping[str, float] = field(default_factory=dict)
+    host: Mapping[str, float] = field(default_factory=dict)
+    change: str = ""
+    uncounted: str = ""
+
+    @property
+    def fits(self) -> bool:
+        """Whether training and engine each fit in the device."""
+        return max(sum(self.training.values()), sum(self.engine.values())) <= _MOST * self.device_gib
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain values, with the sums and ``fits``."""
+        sums = {f"{name}_gib": sum(getattr(self, name).values()) for name in ("training", "engine", "host")}
+        return {**asdict(self), **sums, "fits": self.fits}
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.device}: {self.device_gib:.1f} GiB. The model has {self.parameters / 1e9:.2f} billion parameters, "
+            f"{self.trained / 1e9:.2f} of them trained; a batch has {self.tokens} tokens",
+            f"optimizer {self.optimizer}: {self.reason}",
+        ]
+        for name in ("training", "engine", "host"):
+            parts: Mapping[str, float] = getattr(self, name)
+            said = ", ".join(f"{part} {gib:.2f}" for part, gib in parts.items())
+            lines.append(f"{name}: {sum(parts.values()):.1f} GiB ({said})")
+        lines += [f"not counted: {self.uncounted}"] if self.uncounted else []
+        return "\n".join([*lines, "it fits" if self.fits else f"it does not fit: {self.change}"])
+
+
+def plan_of(config: Config, root: Path, device_gib: float | None = None) -> Plan:
+    """The plan for this configuration on this machine, or on a device with ``device_gib`` GiB.
+
+    Raises UserError where the model's folder can't be read or the optimizer does not go with the precision.
+    """
+    pretrain, precision = config.pretrain, chosen_precision(config.main.precision)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    available = memory.total_bytes(device) if device_gib is None else int(device_gib * _GIB)
+    model = mark_trained(without_weights(model_folder(config.main.folder, root), precision), pretrain)
+    choice = choose(pretrain.optimizer, precision, model, available)
+    prompt, answer, pixels = _clip_sizes(config, root)
+    tokens = pretrain.batch_size * (prompt + answer)
+    training = _training(model, choice, pretrain, tokens, pretrain.batch_size * pixels)
+    asked = config.annotate.batch_size * (prompt + answer)
+    plan = Plan(
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
+        device_gib=available / _GIB,
+        parameters=sum(p.numel() for p in model.parameters()),
+        trained=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        tokens=tokens,
+        optimizer=choice.optimizer,
+        reason=choice.reason,
+        training=_gib(training),
+        engine=_gib(_engine(config, model, asked, available)),
+        host=_gib({"batches ahead": (pretrain.decoders + 1) * pretrain.batch_size * pixels})
+        | {"kept pixels": config.corpus.pixels_gib},
+        uncounted="" if pretrain.freeze_vision else "what the vision tower keeps for its backward pass",
+    )
+    return plan if plan.fits else _advised(plan, pretrain)
+
+
+def kept_bytes(model: Any, dtype: torch.dtype) -> int:
+    """Bytes that a backward pass through the decoder of a model without storage must keep of each token.
+
+    Attention is taken to be a fused one, which keeps its inputs and its output.
+    """
+    decoder = model.get_decoder()
+    width = model.config.get_text_config().hidden_size
+    hidden = torch.zeros(1, _PROBE, width, device="meta", dtype=dtype, requires_grad=True)
+    storages: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        weight = tensor if tensor._base is None else tensor._base
+        if not isinstance(weight, torch.nn.Parameter):
+            storage = tensor.untyped_storage()
+            storages[storage._cdata] = storage
+        return tensor
+
+    before = model.config._attn_implementation
+    AttentionInterface.register("counted", _counted_attention)
+    model.set_attn_implementation("counted")
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            decoder(inputs_embeds=hidden, use_cache=False)
+    finally:
+        model.set_attn_implementation(before)
+    return sum(storage.nbytes() for storage in storages.values()) // _PROBE
+
+
+class _Counted(torch.autograd.Function):
+    """Stands for fused attention: of its shapes, and keeping what that keeps."""
+
+    @staticmethod
+    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        out = torch.empty_like(query)
+        ctx.save_for_backward(query, key, value, out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        raise NotImplementedError
+
+
+def _counted_attention(
+    module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: Any, **_: Any
+) -> tuple[torch.Tensor, None]:
+    return _Counted.apply(query, key, value).transpose(1, 2).contiguous(), None  # type: ignore[no-untyped-call]
+
+
+def _training(model: Any, choice: Choice, pretrain: Pretrain, tokens: int, pixels: int) -> dict[str, float]:
+    """Bytes by part of a step at its fullest."""
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    frozen = sum(p.numel() * p.element_size() for p in model.parameters() if not p.requires_grad)
+    text, parts = model.config.get_text_config(), PARTS[choice.optimizer]
+    computes = model.dtype
+    each = kept_bytes(model, computes)
+    kept = each * tokens
+    if pretrain.gradient_checkpointing:
+        # Each layer's input, and one layer at a time anew.
+        layers = text.num_hidden_layers
+        kept = (layers * text.hidden_size * computes.itemsize + each // layers) * tokens
+    return {
+        "weights": trained * parts["weights"] + frozen,
+        "gradients": trained * parts["gradients"],
+        "moments": trained * parts["moments"],
+        "bf16 copies": trained * parts["copies"],
+        "activations": kept,
+        "loss": _LOSS_BYTES,
+        "pixels": pixels,
+    }
+
+
+def _engine(config: Config, model: Any, tokens: int, available: int) -> dict[str, float]:
+    """Bytes by part of what writes ``tokens`` at a time; none where servers elsewhere do."""
+    if config.main.engine not in ("transformers", "vllm"):
+        return {}
+    text = model.config.get_text_config()
+    size = 2 if chosen_precision(config.main.precision) == "bf16" else 4
+    weights = float(size * sum(p.numel() for p in model.parameters()))
+    if config.main.engine == "vllm":
+        share = float(config.main.options.get("gpu_memory_utilization", _VLLM_SHARE))
+        return {"weights": weights, "cache": max(0.0, share * available - weights)}
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return {"weights": weights, "cache": float(2 * text.num_hidden_layers * heads * width * size * tokens)}
+
+
+def _clip_sizes(config: Config, root: Path) -> tuple[int, int, int]:
+    """Of the largest clip as the caption's prompt shows it: tokens of question and answer, and bytes of pixels."""
+    prompt = prompts_of(config, root)[0]
+    inputs = frozenset(prompt.inputs) if prompt.inputs is not None else frozenset({"frames"})
+    processor = load_processor(model_folder(config.main.folder, root), inputs)
+    count, side = max(2, config.corpus.frames), config.corpus.max_side
+    clip = ClipInput(
+        key="plan",
+        duration_s=float(count),
+        fps=1.0,
+        frames_THWC=np.zeros((count, side, side, 3), dtype=np.uint8) if "frames" in inputs else None,
+        times_s=tuple(float(i) for i in range(count)) if "frames" in inputs else (),
+    )
+    batch = InputBuilder(processor).build([clip], [prompt.render(Evidence())])
+    pixels = sum(v.numel() * v.element_size() for n, v in batch.items() if "pixel" in n)
+    return batch["input_ids"].shape[1], prompt.max_new_tokens or config.annotate.max_new_tokens, pixels
+
+
+def _gib(parts: Mapping[str, float]) -> dict[str, float]:
+    return {name: value / _GIB for name, value in parts.items() if value}
+
+
+def _advised(plan: Plan, pretrain: Pretrain) -> Plan:
+    """The plan with what to change first."""
+    room = _MOST * plan.device_gib
+    fixed = sum(gib for part, gib in plan.training.items() if part not in ("activations", "pixels"))
+    changing = sum(plan.training.values()) - fixed
+    if sum(plan.training.values()) <= room:
+        change = "the engine's weights and cache are too large: set a smaller annotate.batch_size, or serve from servers"
+    elif fixed < room and not pretrain.gradient_checkpointing:
+        change = "set pretrain.gradient_checkpointing"
+    elif fixed < room and pretrain.batch_size > 1 and changing / pretrain.batch_size <= room - fixed:
+        most = int((room - fixed) / (changing / pretrain.batch_size))
+        change = f"set pretrain.batch_size to {most} at most"
+    elif pretrain.method == "full":
+        change = "set pretrain.method to lora"
+    else:
+        change = "take a smaller model or a larger device"
+    return replace(plan, change=change)
