@@ -32,7 +32,8 @@ _FIRM = 25.0
 _MOST_ASTRAY = 0.25
 #: Fewer compared tokens prove nothing.
 _LEAST_TOKENS = 8
-#: An engine that is so many times nearer to the adapter than to the base is asked more before it is refuted.
+#: So many times nearer is plainly nearer: to the adapter, and an engine is asked more before it is refuted; to the
+#: base, and it is the base that writes.
 _NEARER = 3.0
 
 
@@ -91,7 +92,7 @@ class Proof:
 def unseen(known: Sequence[Canary], tolerance: float | None = None) -> Proof | None:
     """The proof's end where transformers itself sees nothing of the adapter; None where an engine is to be asked."""
     first = known[:NUM_CANARIES]
-    found = _judged([(canary, None) for canary in first], 0.0, tolerance)
+    found = judged([(canary, None) for canary in first], 0.0, tolerance)
     return found if found.verdict is Verdict.UNSEEN and found.adapter_to_base <= SEEN * found.noise else None
 
 
@@ -117,7 +118,7 @@ def prove(engine: Engine, known: Sequence[Canary], tolerance: float | None = Non
             if canary.request.key in second:
                 same += _alike(result, second[canary.request.key])
         if told:
-            found = _judged(told, mean_difference([a for a, _ in same], [b for _, b in same]), tolerance)
+            found = judged(told, mean_difference([a for a, _ in same], [b for _, b in same]), tolerance)
             if found.verdict is Verdict.PROVEN or (found.verdict is Verdict.REFUTED and not _doubtful(found)):
                 return found
     if not told:
@@ -149,7 +150,8 @@ def _doubtful(found: Proof) -> bool:
     return found.to_adapter is not None and found.to_base is not None and found.to_adapter * _NEARER < found.to_base
 
 
-def _judged(told: Sequence[tuple[Canary, Result | None]], engine_noise: float, tolerance: float | None) -> Proof:
+def judged(told: Sequence[tuple[Canary, Result | None]], engine_noise: float, tolerance: float | None) -> Proof:
+    """The proof by these canaries and what an engine said of each (None: it was not asked)."""
     known = [canary for canary, _ in told]
     batch, rounding = batch_noise(known), rounding_noise(known)
     noise = max(engine_noise, batch, rounding) if tolerance is None else tolerance / _NEAR
@@ -162,17 +164,20 @@ def _judged(told: Sequence[tuple[Canary, Result | None]], engine_noise: float, t
         rows += zip(result.logprobs[:count], canary.adapted[:count], canary.base[:count], strict=True)
         astray += count < len(canary.token_ids) and canary.margins[count] > _FIRM * noise
     own, adapted, base = ([row[i] for row in rows] for i in range(3))
-    to_adapter, effect = mean_difference(own, adapted), mean_difference(adapted, base)
+    to_adapter, to_base = mean_difference(own, adapted), mean_difference(own, base)
+    effect, whole_effect = mean_difference(adapted, base), effect_of(known)
+    # Where the texts part before the adapter has changed much, what is alike of them says little, but says it too.
+    is_base = whole_effect > SEEN * noise and to_adapter > noise and to_base * _NEARER < to_adapter
     # Written so that what is no number is refuted.
-    near = to_adapter <= _NEAR * noise and astray <= _MOST_ASTRAY * len(told)
+    near = to_adapter <= _NEAR * noise and astray <= _MOST_ASTRAY * len(told) and not is_base
     proven = effect > SEEN * noise and len(rows) >= _LEAST_TOKENS
     return Proof(
         verdict=Verdict.REFUTED if not near else Verdict.PROVEN if proven else Verdict.UNSEEN,
         canaries=len(told),
         tokens=len(rows),
         to_adapter=to_adapter if rows else None,
-        to_base=mean_difference(own, base) if rows else None,
-        adapter_to_base=effect_of(known),
+        to_base=to_base if rows else None,
+        adapter_to_base=whole_effect,
         tolerance=_NEAR * noise,
         noise=noise,
         engine_noise=engine_noise,

@@ -9,10 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flywheel.core.config import Config, load_config
 from flywheel.core.errors import FlywheelError, UserError
+
+if TYPE_CHECKING:
+    from flywheel.memory_plan import Plan
 
 _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "datasets", "av", "polars", "mlflow", "scipy")
 _LEAST_FREE_GIB = 5.0
@@ -41,6 +44,14 @@ def checks(config: Path | None) -> list[Check]:
     vllm = _library("vllm", needed=False, mend="Optional: pip install 'video-dataflywheel[vllm]' on a GPU machine")
     machine = [*(_library(name, needed=True) for name in _LIBRARIES), vllm, _gpu(), _encoder(), _disk(root)]
     return machine if config is None else [*machine, *_workspace(config)]
+
+
+def plan(config: Path, device_gib: float | None = None) -> Plan:
+    """What training and engine will take of this machine's device, or of one with ``device_gib``. Raises UserError."""
+    from flywheel.memory_plan import plan_of
+
+    loaded = load_config(config / "flywheel.yaml" if config.is_dir() else config)
+    return plan_of(loaded, _root_of(config), device_gib)
 
 
 def _root_of(config: Path) -> Path:

@@ -18,10 +18,10 @@ from transformers import AttentionInterface
 
 from flywheel.core.config import Config, Pretrain
 from flywheel.models.inputs import ClipInput, InputBuilder
-from flywheel.models.load import chosen_precision, load_processor, model_folder, without_weights
+from flywheel.models.load import load_processor, model_folder, without_weights
 from flywheel.models.prompt import Evidence
 from flywheel.rounds.names import prompts_of
-from trainers import mark_trained, memory
+from trainers import mark_trained, memory, precision_for
 from trainers.weights import PARTS, Choice, choose
 
 _GIB = 2**30
@@ -85,17 +85,26 @@ def plan_of(config: Config, root: Path, device_gib: float | None = None) -> Plan
 
     Raises UserError where the model's folder can't be read or the optimizer does not go with the precision.
     """
-    pretrain, precision = config.pretrain, chosen_precision(config.main.precision)
+    pretrain, precision = config.pretrain, precision_for(config.pretrain.optimizer, config.main.precision)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    available = memory.total_bytes(device) if device_gib is None else int(device_gib * _GIB)
+    available, name = memory.total_bytes(device), "CPU"
+    if device_gib is not None:
+        # Another machine's: one with bf16, as all have that such models are trained on.
+        available, name = int(device_gib * _GIB), "another device"
+        precision = "bf16" if config.main.precision == "auto" else precision
+    elif device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
     model = mark_trained(without_weights(model_folder(config.main.folder, root), precision), pretrain)
-    choice = choose(pretrain.optimizer, precision, model, available)
+    choice = Choice(optimizer="adamw", reason="an adapter's weights are fp32")
+    if pretrain.method == "full":
+        choice = choose(pretrain.optimizer, precision, model, available)
     prompt, answer, pixels = _clip_sizes(config, root)
     tokens = pretrain.batch_size * (prompt + answer)
-    training = _training(model, choice, pretrain, tokens, pretrain.batch_size * pixels)
+    training = step_bytes(model, choice, pretrain, tokens, pretrain.batch_size * answer)
+    training["pixels"] = pretrain.batch_size * pixels
     asked = config.annotate.batch_size * (prompt + answer)
     plan = Plan(
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
+        device=name,
         device_gib=available / _GIB,
         parameters=sum(p.numel() for p in model.parameters()),
         trained=sum(p.numel() for p in model.parameters() if p.requires_grad),
@@ -103,7 +112,7 @@ def plan_of(config: Config, root: Path, device_gib: float | None = None) -> Plan
         optimizer=choice.optimizer,
         reason=choice.reason,
         training=_gib(training),
-        engine=_gib(_engine(config, model, asked, available)),
+        engine=_gib(_engine(config, model, asked, available, 2 if precision == "bf16" else 4)),
         host=_gib({"batches ahead": (pretrain.decoders + 1) * pretrain.batch_size * pixels})
         | {"kept pixels": config.corpus.pixels_gib},
         uncounted="" if pretrain.freeze_vision else "what the vision tower keeps for its backward pass",
@@ -159,10 +168,15 @@ def _counted_attention(
     return _Counted.apply(query, key, value).transpose(1, 2).contiguous(), None  # type: ignore[no-untyped-call]
 
 
-def _training(model: Any, choice: Choice, pretrain: Pretrain, tokens: int, pixels: int) -> dict[str, float]:
-    """Bytes by part of a step at its fullest."""
+def step_bytes(model: Any, choice: Choice, pretrain: Pretrain, tokens: int, targets: int) -> dict[str, float]:
+    """Bytes by part of a step at its fullest, of ``tokens`` of which ``targets`` are learned, without its pixels.
+
+    ``model`` is without storage, of the type that it computes in, with what is trained marked.
+    """
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    frozen = sum(p.numel() * p.element_size() for p in model.parameters() if not p.requires_grad)
+    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+    # An adapter's base stays in its type; else all weights have the optimizer's.
+    frozen *= (model.dtype if pretrain.method == "lora" else choice.dtype).itemsize
     text, parts = model.config.get_text_config(), PARTS[choice.optimizer]
     computes = model.dtype
     each = kept_bytes(model, computes)
@@ -177,17 +191,15 @@ def _training(model: Any, choice: Choice, pretrain: Pretrain, tokens: int, pixel
         "moments": trained * parts["moments"],
         "bf16 copies": trained * parts["copies"],
         "activations": kept,
-        "loss": _LOSS_BYTES,
-        "pixels": pixels,
+        "loss": min(_LOSS_BYTES, 4 * targets * text.vocab_size),
     }
 
 
-def _engine(config: Config, model: Any, tokens: int, available: int) -> dict[str, float]:
-    """Bytes by part of what writes ``tokens`` at a time; none where servers elsewhere do."""
+def _engine(config: Config, model: Any, tokens: int, available: int, size: int) -> dict[str, float]:
+    """Bytes by part of what writes ``tokens`` at a time with numbers of ``size`` bytes; none where servers do."""
     if config.main.engine not in ("transformers", "vllm"):
         return {}
     text = model.config.get_text_config()
-    size = 2 if chosen_precision(config.main.precision) == "bf16" else 4
     weights = float(size * sum(p.numel() for p in model.parameters()))
     if config.main.engine == "vllm":
         share = float(config.main.options.get("gpu_memory_utilization", _VLLM_SHARE))
@@ -222,10 +234,11 @@ def _gib(parts: Mapping[str, float]) -> dict[str, float]:
 def _advised(plan: Plan, pretrain: Pretrain) -> Plan:
     """The plan with what to change first."""
     room = _MOST * plan.device_gib
+    # The batch's parts grow with it; the others stay.
     fixed = sum(gib for part, gib in plan.training.items() if part not in ("activations", "pixels"))
     changing = sum(plan.training.values()) - fixed
     if sum(plan.training.values()) <= room:
-        change = "the engine's weights and cache are too large: set a smaller annotate.batch_size, or serve from servers"
+        change = "set a smaller annotate.batch_size, or let servers write: the engine takes too much"
     elif fixed < room and not pretrain.gradient_checkpointing:
         change = "set pretrain.gradient_checkpointing"
     elif fixed < room and pretrain.batch_size > 1 and changing / pretrain.batch_size <= room - fixed:

@@ -106,17 +106,24 @@ def check_optimizer(optimizer: str, precision: str) -> None:
     check(optimizer, precision_for(optimizer, precision))
 
 
+def mark_trained(model: Any, plan: Pretrain) -> Any:
+    """The model with what pretraining trains marked: its weights, or those of a new adapter on it."""
+    if plan.method == "lora":
+        return with_adapter(
+            model, rank=plan.lora_rank, alpha=plan.lora_alpha, dropout=0.0, target_modules=plan.target_modules
+        )
+    _set_trainable(model, vision=not plan.freeze_vision)
+    return model
+
+
 def _to_train(model: Any, plan: Pretrain, precision: str, work: Path) -> tuple[Any, Choice]:
     """The model with what is to be trained marked and in its numbers, and the optimizer that was chosen."""
     if plan.method == "lora":
         # An adapter begins with random weights: killed before its first checkpoint, it must begin with the same ones.
         torch.manual_seed(plan.seed)
         choice = checkpoints.same_choice(work, plan, Choice(optimizer="adamw", reason="an adapter's weights are fp32"))
-        adapted = with_adapter(
-            model, rank=plan.lora_rank, alpha=plan.lora_alpha, dropout=0.0, target_modules=plan.target_modules
-        )
-        return adapted, choice
-    _set_trainable(model, vision=not plan.freeze_vision)
+        return mark_trained(model, plan), choice
+    mark_trained(model, plan)
     choice = checkpoints.same_choice(work, plan, choose(plan.optimizer, precision, model))
     say(f"pretrain: optimizer {choice.optimizer}: {choice.reason}.")
     convert(model, choice.dtype)

@@ -13,8 +13,12 @@ import torch
 from flywheel.core.errors import UserError
 from trainers import memory
 
-#: Bytes of a trained weight: itself, its gradient, two moments and, of fp32 ones, the bf16 copy that autocast makes.
-_BYTES = {"adamw": 4 + 4 + 8, "adamw_masters": 4 + 4 + 8 + 2, "adamw_sr": 2 + 2 + 4}
+#: Bytes that a trained weight takes by part; the copies are those that autocast makes of fp32 weights.
+PARTS = {
+    "adamw": {"weights": 4, "gradients": 4, "moments": 8, "copies": 0},
+    "adamw_masters": {"weights": 4, "gradients": 4, "moments": 8, "copies": 2},
+    "adamw_sr": {"weights": 2, "gradients": 2, "moments": 4, "copies": 0},
+}
 #: Share of the memory that these may take. The rest is for activations, which this estimate does not know.
 _MOST = 0.8
 
@@ -57,9 +61,10 @@ def _lost_updates(what: str) -> UserError:
     )
 
 
-def choose(optimizer: str, precision: str, model: Any) -> Choice:
+def choose(optimizer: str, precision: str, model: Any, available: int | None = None) -> Choice:
     """The optimizer for a model whose parameters to train are marked; ``auto`` goes by the device's memory.
 
+    ``available`` are that memory's bytes, those of the model's device if left out.
     ``precision`` is ``bf16`` or ``fp32``. Raises UserError for two that do not go together.
     """
     check(optimizer, precision)
@@ -67,7 +72,8 @@ def choose(optimizer: str, precision: str, model: Any) -> Choice:
         return Choice(optimizer=optimizer, reason="as configured")
     if precision == "fp32":
         return Choice(optimizer="adamw", reason="the precision is fp32")
-    available = memory.total_bytes(next(model.parameters()).device)
+    if available is None:
+        available = memory.total_bytes(next(model.parameters()).device)
     needed = needed_bytes(model, "adamw_masters")
     fits = needed <= _MOST * available
     told = f"fp32 weights and moments take {needed / 2**30:.1f} of {available / 2**30:.1f} GiB"
@@ -78,7 +84,7 @@ def needed_bytes(model: Any, optimizer: str) -> int:
     """Bytes of weights, gradients and moments in training; activations come on top."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in model.parameters()) - trained
-    return int(trained * _BYTES[optimizer] + frozen * (2 if optimizer == "adamw_sr" else 4))
+    return int(trained * sum(PARTS[optimizer].values()) + frozen * (2 if optimizer == "adamw_sr" else 4))
 
 
 def convert(model: Any, dtype: torch.dtype) -> None:

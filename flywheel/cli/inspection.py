@@ -22,11 +22,23 @@ def doctor(
     give_up: Annotated[
         list[str] | None, typer.Option("--give-up", help="A damaged shard to go on without. May be repeated.")
     ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="What training and engine will take of the device's memory.")
+    ] = False,
+    gpu_memory: Annotated[
+        float | None, typer.Option("--gpu-memory", min=0.01, help="Plan for a device with this memory, GiB.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Check GPU, libraries, database, records, tracker and disk: what is missing or damaged, and the mend."""
     from flywheel import doctor as work
 
+    if plan or gpu_memory is not None:
+        planned = work.plan(config, gpu_memory)
+        print_result(planned.to_json(), json_, str(planned))
+        if not planned.fits:
+            raise typer.Exit(1)
+        return
     if repair or give_up:
         lines = work.repair(config) if repair else []
         lines += work.give_up(config, give_up) if give_up else []

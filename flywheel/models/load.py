@@ -163,6 +163,24 @@ def load_vlm(
     )
 
 
+def without_weights(folder: Path, precision: str) -> Any:
+    """The model of a folder's config without storage (on torch's meta device), in ``bf16`` or ``fp32``.
+
+    Raises UserError where the folder has no config of a model that writes text.
+    """
+    import torch
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        with torch.device("meta"):
+            return _model_class(folder).from_config(
+                config, dtype=torch.bfloat16 if precision == "bf16" else torch.float32
+            )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise _unloadable(folder, error) from error
+
+
 def _model_class(folder: Path) -> Any:
     """transformers' class for the folder's architecture. Raises ValueError where it has none that writes text."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForMultimodalLM

@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from annotators import build
+from annotators import Result, build
 from annotators.canaries import SEEN, Canary, canaries, mean_difference, reference_noise, score
-from annotators.proof import Verdict, prove, unseen
+from annotators.proof import Verdict, judged, prove, unseen
 from flywheel.core.errors import ProofFailed, UserError
 from flywheel.models.inputs import InputBuilder
 from flywheel.models.load import check_adapter, load_vlm
@@ -228,3 +228,28 @@ def test_merged_weights_of_an_unseen_adapter_are_known_by_their_digest(
     file = home / "merged" / "model.safetensors"
     save_file({k: v * 1.5 for k, v in load_file(file).items()}, file, metadata={"format": "pt"})
     assert not is_made_of(home / "merged", bundled_model(), adapter)
+
+
+@pytest.mark.parametrize(("says", "verdict"), [("base", Verdict.REFUTED), ("adapter", Verdict.UNSEEN)])
+def test_what_parts_early_is_judged_by_what_it_is_nearer_to(says: str, verdict: Verdict) -> None:
+    """The adapter changes much after the token where the texts part, little before it: too little to prove it by."""
+    shift = [0.025] * 12 + [0.2] * 12
+    canary = Canary(
+        request=requests(1)[0],
+        token_ids=tuple(range(24)),
+        adapted=(-1.0,) * 24,
+        base=tuple(-1.0 - x for x in shift),
+        margins=(0.1,) * 24,
+        generated=(-1.0,) * 24,
+        rounded=(-1.01,) * 24,
+    )
+    wrote = Result(
+        key=canary.request.key,
+        text="",
+        token_ids=(*range(12), *range(112, 124)),
+        logprobs=canary.base if says == "base" else canary.adapted,
+        tokens_in=1,
+        finish="length",
+        seconds=0.0,
+    )
+    assert judged([(canary, wrote)], 0.0, None).verdict is verdict
