@@ -59,6 +59,7 @@ def pretrain(
     """
     work = out.with_name(out.name + ".work")
     compute = precision_for(plan.optimizer, precision)
+    bf16 = [parameter for parameter in vlm.model.parameters() if parameter.dtype == torch.bfloat16]
     model, choice = _to_train(vlm.model, plan, compute, work)
     trained = Vlm(model=model, processor=vlm.processor, digest=vlm.digest, adapter_digest="")
     training_plan = TrainingPlan(
@@ -90,8 +91,8 @@ def pretrain(
     )
     if plan.method == "lora":
         model = merged(model, plan.seed)
-    if compute == "bf16":
-        to_bf16(model.parameters(), plan.seed)
+    # Written as they were loaded: masters are of no use to who serves them.
+    to_bf16(bf16, plan.seed)
     _save_whole(out, model.save_pretrained, vlm.processor.save_pretrained)
     return result
 

@@ -8,7 +8,9 @@ is right on average (Gupta et al. 2015, "Deep learning with limited numerical pr
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -23,10 +25,15 @@ _CUT = 1 << 16
 _TURN = 40_503
 
 
-def seeded(device: torch.device, *parts: int) -> torch.Generator:
-    """A generator that draws by these numbers alone, for instance a run's seed and a step."""
+def mixed(*parts: int) -> int:
+    """A seed of 56 bits that hangs on these numbers alone, for instance a run's seed and a step."""
     digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=7).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest, "little"))
+    return int.from_bytes(digest, "little")
+
+
+def seeded(device: torch.device, *parts: int) -> torch.Generator:
+    """A generator that draws by these numbers alone."""
+    return torch.Generator(device).manual_seed(mixed(*parts))
 
 
 def uniform_bits(like: Tensor, generator: torch.Generator) -> Int32[Tensor, "*shape"]:
@@ -101,12 +108,44 @@ class RoundedAdamW(torch.optim.Optimizer):
                 state = self.state[parameter]
                 if not state:
                     state.update(exp_avg=torch.zeros_like(parameter), exp_avg_sq=torch.zeros_like(parameter))
-                place = (parameter.device, group["seed"], number, index)
-                still, fresh = seeded(*place), seeded(*place, group["step"])
                 tensors = (parameter, parameter.grad, state["exp_avg"], state["exp_avg_sq"])
-                for chunk in _chunks(*tensors):
-                    _update(chunk, group, still, fresh)
+                _update_all(tensors, group, (group["seed"], number, index))
         return loss
+
+
+def _update_all(tensors: tuple[Tensor, ...], group: dict[str, Any], place: tuple[int, ...]) -> None:
+    """AdamW's step of a parameter, whose bits hang on its ``place`` and the step."""
+    step, device = group["step"], tensors[0].device
+    if device.type == "cuda" and all(tensor.is_contiguous() for tensor in tensors) and _has_kernel(device):
+        from trainers import rounding_kernel
+
+        with torch.cuda.device(device):
+            rounding_kernel.update(tensors, group, mixed(*place), mixed(*place, step), step * _TURN % _CUT)
+        return
+    still, fresh = seeded(device, *place), seeded(device, *place, step)
+    for chunk in _chunks(*tensors):
+        _update(chunk, group, still, fresh)
+
+
+@lru_cache
+def _has_kernel(device: torch.device) -> bool:
+    """Whether Triton's kernel runs on a GPU; said once where not."""
+    try:
+        from trainers import rounding_kernel
+
+        weight, gradient, mean, square = (torch.ones(16, dtype=torch.bfloat16, device=device) for _ in range(4))
+        group = {"betas": (0.9, 0.999), "lr": 0.5, "eps": 1e-8, "weight_decay": 0.0, "step": 1}
+        tensors = (weight, gradient, mean.zero_(), square.zero_())
+        with torch.cuda.device(device):
+            rounding_kernel.update(tensors, group, 1, 2, 3)
+        works, reason = bool(((weight - 0.5).abs() < 0.01).all()), f"it gave {weight.tolist()} for 0.5"
+    except Exception as error:
+        works, reason = False, f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+    if not works:
+        warnings.warn(
+            f"RoundedAdamW: its kernel does not run here ({reason}); torch does the same slower", stacklevel=4
+        )
+    return works
 
 
 def _update(tensors: tuple[Tensor, ...], group: dict[str, Any], still: torch.Generator, fresh: torch.Generator) -> None:

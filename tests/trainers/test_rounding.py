@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,6 +67,24 @@ def test_weights_that_lie_apart_in_memory_are_trained_too() -> None:
     optimizer = RoundedAdamW([weight], lr=0.5)
     optimizer.step()
     assert (weight < 1).all()
+
+
+TRITON = Path(os.environ.get("FLYWHEEL_TEST_TRITON", Path(sys.prefix) / "triton"))
+
+
+@pytest.mark.slow
+def test_the_kernel_in_a_process_with_triton() -> None:
+    """In the interpreter, beside torch."""
+    if not (TRITON / "triton").exists() and find_spec("triton") is None:
+        pytest.skip(f"Triton is not in {TRITON}; make setup puts it there")
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-m", "pytest", "-q", "--noconftest", str(root / "tests/trainers/rounding_cases.py")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(TRITON)]), "OMP_NUM_THREADS": "1"}
+    environment |= {"TRITON_DEFAULT_FP_FUSION": "1", "TRITON_INTERPRET": "1"}
+    command += ["-W", "ignore::RuntimeWarning"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, env=environment)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert "2 passed" in done.stdout
 
 
 def losses_of(kind: str, rate: float, batches: list[dict[str, Tensor]], steps: int) -> Tensor:
