@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from fastapi import HTTPException
 from fastapi.responses import JSONResponse
 
 _MOST_BODY = 1 << 20
+#: A body may take so long, and longer by what the slowest connection needs for the largest.
+_BODY_S, _SLOWEST_BYTES_S = 30.0, 16_384
 _HEADERS = {
     # Nothing from elsewhere, nothing inline: a text that became markup could still do nothing.
     "Content-Security-Policy": (
@@ -37,11 +42,18 @@ class Limits:
             return
         most = self._most_upload if scope["path"] == "/api/corrections/import" else _MOST_BODY
         taken = 0
-        answered = False
+        answered = read = False
+        until = time.monotonic() + _BODY_S + most / _SLOWEST_BYTES_S
 
         async def limited() -> Any:
-            nonlocal taken
-            message = await receive()
+            nonlocal taken, read
+            if read:
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
+            except TimeoutError:
+                raise HTTPException(408, "this took too long to come in") from None
+            read = not message.get("more_body", False)
             taken += len(message.get("body", b""))
             if taken > most:
                 raise _TooLarge

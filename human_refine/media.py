@@ -6,7 +6,9 @@ import itertools
 import os
 import threading
 from collections import OrderedDict
+from concurrent.futures import Future
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 
@@ -36,19 +38,30 @@ def playable(path: Path) -> bool:
     return coded.picture in pictures and coded.pixel_format in _PIXEL_FORMATS and coded.sounds <= sounds
 
 
+class BeingMade(Exception):
+    """A copy that browsers play is being made; it can be asked for again."""
+
+
 class Proxies:
     """Copies that browsers play (H.264 and AAC in MP4, at most 960 pixels), made when asked for and kept by content.
 
-    Above ``most_bytes`` those go that were not looked at for longest.
+    They are made one after the other in a thread of their own, so that nobody waits for another's; an hour's film takes
+    minutes. Above ``most_bytes`` those go that were not looked at for longest.
     """
 
     def __init__(self, folder: Path, most_bytes: int) -> None:
         self._folder, self._most = folder, most_bytes
-        self._lock = threading.Lock()
         self._plays: dict[str, bool] = {}
+        self._lock = threading.Lock()
+        self._made: dict[str, Future[Path]] = {}
+        self._wanted: SimpleQueue[tuple[Future[Path], Path, Path]] = SimpleQueue()
+        self._maker: threading.Thread | None = None
 
-    def file(self, clip: Clip) -> Path:
-        """The clip's own file where browsers play it, else its proxy. Raises MediaError where neither can be had."""
+    def file(self, clip: Clip, patience_s: float = 0.0) -> Path:
+        """The clip's own file where browsers play it, else its copy.
+
+        Raises MediaError where neither can be had, BeingMade where the copy is not there within ``patience_s``.
+        """
         path = Path(clip.uri)
         if not path.is_file():
             raise MediaError("the file is gone")
@@ -57,21 +70,53 @@ class Proxies:
         if self._plays[clip.content_hash]:
             return path
         proxy = self._folder / clip.content_hash[:2] / f"{clip.content_hash}.mp4"
-        # One at a time: it takes all the cores there are.
         with self._lock:
-            if not proxy.exists():
-                temporary = proxy.with_suffix(".tmp.mp4")
-                proxy.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    transcode(path, temporary, max_side=_PROXY_SIDE, quality=_PROXY_QUALITY)
-                    temporary.replace(proxy)
-                except (MediaError, BorderError, OSError) as error:
-                    raise MediaError(f"can't be made playable ({error})") from error
-                finally:
-                    temporary.unlink(missing_ok=True)
-                self._trim(proxy)
-            else:
-                os.utime(proxy)
+            if clip.content_hash not in self._made:
+                if proxy.exists():
+                    os.utime(proxy)
+                    return proxy
+                self._made[clip.content_hash] = self._asked_for(path, proxy)
+            made = self._made[clip.content_hash]
+        try:
+            made.result(patience_s)
+        except TimeoutError as error:
+            raise BeingMade("a copy that browsers play is being made") from error
+        finally:
+            if made.done():
+                # What failed is tried again when it is asked for again.
+                with self._lock:
+                    self._made.pop(clip.content_hash, None)
+        return proxy
+
+    def _asked_for(self, path: Path, proxy: Path) -> Future[Path]:
+        """A copy that will be made; one at a time, since it takes all the cores there are."""
+        made = Future[Path]()
+        self._wanted.put((made, path, proxy))
+        if self._maker is None:
+            # It ends with the server, whatever it is at.
+            self._maker = threading.Thread(target=self._make_all, name="copies", daemon=True)
+            self._maker.start()
+        return made
+
+    def _make_all(self) -> None:
+        while True:
+            made, path, proxy = self._wanted.get()
+            try:
+                made.set_result(self._make(path, proxy))
+            except Exception as error:
+                made.set_exception(error)
+
+    def _make(self, path: Path, proxy: Path) -> Path:
+        temporary = proxy.with_suffix(".tmp.mp4")
+        try:
+            proxy.parent.mkdir(parents=True, exist_ok=True)
+            transcode(path, temporary, max_side=_PROXY_SIDE, quality=_PROXY_QUALITY)
+            temporary.replace(proxy)
+        except (MediaError, BorderError, OSError) as error:
+            raise MediaError(f"can't be made playable ({error})") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        self._trim(proxy)
         return proxy
 
     def _trim(self, keep: Path) -> None:

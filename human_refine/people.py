@@ -22,6 +22,8 @@ _NAME = re.compile(r"[^\W_][\w .\-]{0,39}")
 #: Wrong tokens that an address may try in a minute.
 _ATTEMPTS_A_MINUTE = 10
 _MOST_ADDRESSES = 10_000
+#: How long a session lasts: a month.
+SESSION_S = 30 * 24 * 3600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +52,35 @@ def invite(workspace: Workspace, name: str, role: str) -> str:
 
 def person_of(workspace: Workspace, token: str) -> Person | None:
     """The holder of this token; None where there is none, or where that person is excluded."""
-    holder = table.refiner_with_token(workspace, _hash(token))
+    return _person(workspace, table.refiner_with_token(workspace, _hash(token)))
+
+
+def _person(workspace: Workspace, holder: tuple[str, str] | None) -> Person | None:
     if holder is None or holder[0] in excluded(workspace):
         return None
     name, role = holder
     return Person(name=name, role="lead" if role == "lead" else "refiner")
+
+
+def sign_in(workspace: Workspace, token: str) -> str | None:
+    """Opens a session for the holder of a token; returns what its cookie holds, None where nobody holds the token."""
+    person = person_of(workspace, token)
+    if person is None:
+        return None
+    session = secrets.token_urlsafe(32)
+    table.add_session(workspace, _hash(session), person.name, _hash(token), time.time() + SESSION_S)
+    return session
+
+
+def person_in(workspace: Workspace, session: str) -> Person | None:
+    """Whose session it is; None where it has ended, or its person was invited anew or excluded."""
+    holder = table.refiner_in_session(workspace, _hash(session), time.time()) if session else None
+    return _person(workspace, holder)
+
+
+def sign_out(workspace: Workspace, session: str) -> bool:
+    """Ends a session; returns whether there was one."""
+    return bool(session) and table.end_session(workspace, _hash(session))
 
 
 def leads(workspace: View) -> frozenset[str]:
@@ -87,9 +113,9 @@ def active_corrections(workspace: View) -> list[Correction]:
     return [c for c in workspace.correction_records() if c.refiner not in left_out]
 
 
-def csrf_of(token: str) -> str:
-    """The word that a page served to the token's holder sends with each change, and a foreign page can't know."""
-    return hmac.new(token.encode(), b"csrf", hashlib.sha256).hexdigest()
+def csrf_of(session: str) -> str:
+    """The word that a page served within a session sends with each change, and a foreign page can't know."""
+    return hmac.new(session.encode(), b"csrf", hashlib.sha256).hexdigest()
 
 
 def _hash(token: str) -> str:

@@ -2,26 +2,89 @@
 
 from __future__ import annotations
 
+import asyncio
+import ipaddress
 import socket
 from collections.abc import Callable
 
 import uvicorn
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from flywheel.core.errors import UserError
+from flywheel.core.progress import say
 from flywheel.store import Workspace
 from human_refine.server import create_app
 
+#: Seconds in which the headers of a request must have come.
+HEADERS_S = 20.0
 
-def serve(workspace: Workspace, host: str, port: int, announce: Callable[[str], object]) -> None:
+
+def serve(workspace: Workspace, host: str, port: int, announce: Callable[[str], object], *, proxy: str = "") -> None:
     """Serves the review page until it is interrupted; ``announce`` is called with its URL once it can be reached.
 
-    Port 0 takes a free one. Raises UserError where the address can't be had.
+    Port 0 takes a free one. ``proxy`` is the address of a proxy that is believed where it says who asks, and that it
+    was asked by TLS; empty for none. Raises UserError where the address can't be had.
     """
     with bound(host, port) as listener:
         url = f"http://{host}:{listener.getsockname()[1]}"
-        server = uvicorn.Server(uvicorn.Config(create_app(workspace), log_level="warning", server_header=False))
+        if not _is_local(host) and not proxy:
+            say(f"review: {url} is plain http, which can be read on the way: put a proxy with TLS before it.")
+        server = server_of(workspace, proxy)
         announce(url)
         server.run(sockets=[listener])
+
+
+def server_of(workspace: Workspace, proxy: str = "") -> uvicorn.Server:
+    """The page's server, which a socket is still to be given to; ``proxy`` as in :func:`serve`."""
+    config = uvicorn.Config(
+        create_app(workspace),
+        http=Patient,
+        log_level="warning",
+        server_header=False,
+        # Anybody could say so.
+        proxy_headers=bool(proxy),
+        forwarded_allow_ips=proxy or None,
+    )
+    return uvicorn.Server(config)
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Patient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """HTTP with an end to patience: a connection whose request does not come whole within some seconds is closed."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Waits from now on."""
+        super().connection_made(transport)
+        self._waiting: asyncio.TimerHandle | None = None
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Goes on waiting where these bytes began a request, and did not end its headers."""
+        super().data_received(data)
+        if self.cycle is None or self.cycle.response_complete:
+            self._wait()
+        else:
+            self._stop_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Waits no more."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        if self._waiting is None:
+            self._waiting = self.loop.call_later(HEADERS_S, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
 
 
 def bound(host: str, port: int) -> socket.socket:

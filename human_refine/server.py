@@ -5,47 +5,36 @@ What is done stands in :mod:`human_refine.service`.
 
 from __future__ import annotations
 
-import hmac
 import re
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request, Response, UploadFile
+from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response, UploadFile
 from fastapi import Path as InPath
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from flywheel.core.errors import BorderError, MediaError, UserError
 from flywheel.formats.corrections import endings
 from flywheel.store import Workspace
+from human_refine import sessions
 from human_refine.bodies import LeaseBody, NextBody, SaveBody
 from human_refine.corrections import Sender, import_corrections
 from human_refine.effort import effort
 from human_refine.limits import Limits
-from human_refine.media import Proxies, Waveforms
-from human_refine.people import LoginAttempts, Person, csrf_of, person_of
+from human_refine.media import BeingMade, Proxies, Waveforms
+from human_refine.people import LoginAttempts
 from human_refine.service import Conflict, Gone, ReviewService
+from human_refine.sessions import Acting, Leading, SignedIn, csrf_word, signed_in
+from human_refine.state import Review, ReviewState
 
-COOKIE = "flywheel_refiner"
-_A_MONTH_S = 30 * 24 * 3600
+#: Seconds that a request waits for a copy that browsers play: most clips' are there by then.
+_PATIENCE_S = 0.2
 Id = Annotated[str, InPath(min_length=1, max_length=64, pattern=r"^[\w.\-]+$")]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Review:
-    """What a server holds."""
-
-    workspace: Workspace
-    service: ReviewService
-    attempts: LoginAttempts
-    proxies: Proxies
-    waveforms: Waveforms
-    pages: Environment
 
 
 def create_app(workspace: Workspace) -> FastAPI:
@@ -53,7 +42,7 @@ def create_app(workspace: Workspace) -> FastAPI:
     app = FastAPI(title="Flywheel review", docs_url=None, redoc_url=None, version="1")
     most_proxies = int(workspace.config.review.proxies_gib * 2**30)
     service = ReviewService(workspace)
-    app.state.review = _Review(
+    app.state.review = ReviewState(
         workspace=workspace,
         service=service,
         attempts=LoginAttempts(),
@@ -63,6 +52,7 @@ def create_app(workspace: Workspace) -> FastAPI:
     )
     service.queue.watch()
     app.add_middleware(Limits, most_upload=int(workspace.config.review.upload_mib * 2**20) + 4096)
+    app.include_router(sessions.routes)
     app.include_router(_routes)
     app.mount("/static", StaticFiles(directory=str(resources.files("human_refine") / "static")), name="static")
 
@@ -76,70 +66,17 @@ def create_app(workspace: Workspace) -> FastAPI:
     # A full disk, a database that is away: nothing typed is lost, the page keeps it and says so.
     app.add_exception_handler(BorderError, answer(503))
     app.add_exception_handler(Conflict, _conflict)
+    app.add_exception_handler(BeingMade, _being_made)
     return app
+
+
+def _being_made(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": str(error), "ready": False}, 202, headers={"Retry-After": "2"})
 
 
 def _conflict(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Conflict)
     return JSONResponse({"detail": str(error), "other": error.other}, 409)
-
-
-# Who asks.
-
-
-def _review(request: Request) -> _Review:
-    review: _Review = request.app.state.review
-    return review
-
-
-def _token(request: Request) -> str:
-    return _bearer(request) or request.cookies.get(COOKIE, "")
-
-
-def _bearer(request: Request) -> str:
-    """The token that a script sends itself; empty where the header is another's, as a proxy's, or there is none."""
-    kind, _, bearer = request.headers.get("authorization", "").partition(" ")
-    return bearer.strip() if kind.lower() == "bearer" else ""
-
-
-def _address(request: Request) -> str:
-    return request.client.host if request.client else ""
-
-
-def signed_in(request: Request) -> Person:
-    """The person whose token came with the request. Raises HTTPException where there is none."""
-    review, token = _review(request), _token(request)
-    person = person_of(review.workspace, token) if token else None
-    if person is not None:
-        return person
-    if review.attempts.too_many(_address(request)):
-        raise HTTPException(429, "too many wrong links from this address; wait a minute")
-    if token:
-        review.attempts.note(_address(request))
-    raise HTTPException(401, "open the invite link that you were given")
-
-
-Review = Annotated[_Review, Depends(_review)]
-SignedIn = Annotated[Person, Depends(signed_in)]
-
-
-def acting(request: Request, person: SignedIn, x_csrf_token: Annotated[str, Header()] = "") -> Person:
-    """The person, where the change comes from a page of ours or from a script that brings its token itself."""
-    wanted = csrf_of(_token(request))
-    if not _bearer(request) and not hmac.compare_digest(x_csrf_token.encode(), wanted.encode()):
-        raise HTTPException(403, "this page is old or foreign; load it again")
-    return person
-
-
-def leading(person: SignedIn) -> Person:
-    """The person, who must be a lead."""
-    if person.role != "lead":
-        raise HTTPException(403, "only leads may see this")
-    return person
-
-
-Acting = Annotated[Person, Depends(acting)]
-Leading = Annotated[Person, Depends(leading)]
 
 
 _routes = APIRouter()
@@ -148,30 +85,15 @@ _routes = APIRouter()
 # Pages.
 
 
-@_routes.get("/invite/{token}", include_in_schema=False)
-def invited(token: str, request: Request, review: Review) -> Response:
-    if person_of(review.workspace, token) is None:
-        closed, address = review.pages.get_template("closed.html"), _address(request)
-        if review.attempts.too_many(address):
-            return HTMLResponse(closed.render(why="Too many wrong links. Wait a minute."), 429)
-        review.attempts.note(address)
-        return HTMLResponse(closed.render(why="This link is not valid (any more). Ask for a new one."), 401)
-    answer = RedirectResponse("/", 303)
-    answer.set_cookie(
-        COOKIE, token, max_age=_A_MONTH_S, httponly=True, samesite="lax", secure=request.url.scheme == "https", path="/"
-    )
-    return answer
-
-
 @_routes.get("/", include_in_schema=False)
 def page(request: Request, review: Review) -> HTMLResponse:
     try:
-        person = signed_in(request)
+        person = signed_in(request, review)
     except HTTPException as error:
         return HTMLResponse(
             review.pages.get_template("closed.html").render(why=f"To refine, {error.detail}."), error.status_code
         )
-    return HTMLResponse(review.pages.get_template("review.html").render(person=person, csrf=csrf_of(_token(request))))
+    return HTMLResponse(review.pages.get_template("review.html").render(person=person, csrf=csrf_word(request)))
 
 
 @_routes.get("/lead", include_in_schema=False)
@@ -188,12 +110,23 @@ def lead_page(person: Leading, review: Review) -> HTMLResponse:
 
 @_routes.get("/media/{clip_id}")
 def media(clip_id: Id, _: SignedIn, review: Review) -> FileResponse:
-    """The clip's video, in whole or by ranges, as browsers play it."""
+    """The clip's video, in whole or by ranges, as browsers play it. 202 while a copy is being made that they can."""
     clip = review.service.clip(clip_id)
     if clip is None:
         raise HTTPException(404, "no such clip")
     review.workspace.originals.check(clip.uri, clip.content_hash)
-    return FileResponse(review.proxies.file(clip), headers={"Cache-Control": "private, max-age=3600"})
+    return FileResponse(review.proxies.file(clip, _PATIENCE_S), headers={"Cache-Control": "private, max-age=3600"})
+
+
+@_routes.get("/api/video/{clip_id}")
+def video(clip_id: Id, _: SignedIn, review: Review) -> dict[str, bool]:
+    """Whether the clip's video can be shown: ``ready``, or 202 while a copy is being made that browsers play."""
+    clip = review.service.clip(clip_id)
+    if clip is None:
+        raise HTTPException(404, "no such clip")
+    review.workspace.originals.check(clip.uri, clip.content_hash)
+    review.proxies.file(clip, _PATIENCE_S)
+    return {"ready": True}
 
 
 @_routes.get("/api/waveform/{clip_id}")

@@ -24,6 +24,9 @@ def review(
         str,
         typer.Option(help="Address to listen on; others than this machine's want a proxy with TLS before them."),
     ] = "127.0.0.1",
+    proxy: Annotated[
+        str, typer.Option(help="Address of the proxy before it, which is believed where it says who asks and how.")
+    ] = "",
 ) -> None:
     """Serve the review page until interrupted. Who may use it: 'flywheel invite'."""
     from human_refine.serve import serve
@@ -33,6 +36,7 @@ def review(
         host,
         port,
         lambda url: print_text(f"{url} serves the review page. Ctrl-C ends it."),
+        proxy=proxy,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 import sqlalchemy as sql
@@ -27,6 +28,30 @@ def refiner_with_token(workspace: Workspace, token_hash: str) -> tuple[str, str]
     with workspace.database.transaction() as connection:
         row = connection.execute(query).first()
     return (row.name, row.role) if row is not None else None
+
+
+def add_session(workspace: Workspace, session_hash: str, name: str, token_hash: str, until: float) -> None:
+    """Writes a session, which ends at ``until`` (seconds since 1970) or with its token; those that ended go."""
+    values = {"id": session_hash, "name": name, "token_hash": token_hash, "until": until}
+    with workspace.database.change() as (connection, _):
+        connection.execute(sql.delete(db.sessions).where(db.sessions.c.until <= time.time()))
+        connection.execute(sql.insert(db.sessions).values(**values))
+
+
+def refiner_in_session(workspace: Workspace, session_hash: str, now: float) -> tuple[str, str] | None:
+    """Name and role of the person whose session runs at ``now``; None where none does, or its token has ended."""
+    same = (db.refiners.c.name == db.sessions.c.name) & (db.refiners.c.token_hash == db.sessions.c.token_hash)
+    query = sql.select(db.refiners.c.name, db.refiners.c.role).join(db.sessions, same)
+    query = query.where(db.sessions.c.id == session_hash, db.sessions.c.until > now)
+    with workspace.database.transaction() as connection:
+        row = connection.execute(query).first()
+    return (row.name, row.role) if row is not None else None
+
+
+def end_session(workspace: Workspace, session_hash: str) -> bool:
+    """Ends a session; returns whether there was one."""
+    with workspace.database.change() as (connection, _):
+        return bool(connection.execute(sql.delete(db.sessions).where(db.sessions.c.id == session_hash)).rowcount)
 
 
 def names_with_role(workspace: View, role: str) -> frozenset[str]:

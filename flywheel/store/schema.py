@@ -164,6 +164,17 @@ refiners = sql.Table(
     sql.Column("at", sql.String, nullable=False),
 )
 
+#: Browsers that are signed in, each by the hash of what its cookie holds, until when (seconds since 1970). A session
+#: ends with the token that opened it.
+sessions = sql.Table(
+    "sessions",
+    metadata,
+    sql.Column("id", sql.String, primary_key=True),
+    sql.Column("name", sql.String, nullable=False),
+    sql.Column("token_hash", sql.String, nullable=False),
+    sql.Column("until", sql.Float, nullable=False),
+)
+
 #: Clips whose right text is known, to check refiners with; the newest row of a clip counts.
 gold = sql.Table(
     "gold",

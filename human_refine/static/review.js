@@ -5,6 +5,7 @@ const $ = (id) => document.getElementById(id);
 const csrf = document.querySelector("meta[name=csrf]").content;
 const video = $("video"), text = $("text"), wave = $("wave");
 const SPEEDS = [0.25, 0.5, 0.75, 1, 1.25, 1.5, 2];
+const BEING_MADE = "A copy of this video that your browser plays is being made.";
 const RENEW_MS = 60000, LOOK_MS = 10000;
 
 let item = null, blind = false, cues = [], peaks = [], began = 0, saving = false, loop = true, saveId = "";
@@ -145,8 +146,7 @@ function show(next) {
     return line;
   }));
   showModel();
-  video.src = item.media;
-  video.currentTime = item.start_s;
+  showVideo(item);
   peaks = [];
   draw();
   const asked = item.clip_id;
@@ -154,6 +154,22 @@ function show(next) {
   refreshText();
   if (draft !== null) $("draft").textContent = "draft restored";
   if (document.activeElement === document.body || document.activeElement === text) $("save").focus({ preventScroll: true });
+}
+
+// A copy that the browser plays may have to be made first; everything else can be done meanwhile.
+async function showVideo(asked) {
+  video.removeAttribute("src"); video.load();
+  try {
+    while (!(await ask("/api/video/" + encodeURIComponent(asked.clip_id))).ready) {
+      if (item !== asked) return;
+      notice(BEING_MADE);
+      await new Promise((resolve) => setTimeout(resolve, 1500));
+    }
+  } catch (error) { if (item === asked) notice("The video can't be shown: " + error.message + "."); return; }
+  if (item !== asked) return;
+  if ($("notice").textContent === BEING_MADE) notice("");
+  video.src = asked.media;
+  video.currentTime = asked.start_s;
 }
 
 function counts(said) {
@@ -409,6 +425,9 @@ $("open-upload").addEventListener("click", () => { $("upload-report").replaceChi
 $("file").addEventListener("change", () => upload(true));
 $("upload-send").addEventListener("click", () => upload(false));
 $("upload-close").addEventListener("click", () => $("upload").close());
+
+// What was typed stays in this browser's drafts.
+$("sign-out").addEventListener("click", () => ask("/api/sign-out", {}).then(() => location.assign("/"), (error) => notice(error.message)));
 
 // -- begin ----------------------------------------------------------------------------------------------------------------------------
 

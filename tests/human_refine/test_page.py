@@ -12,6 +12,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 import sqlalchemy as sql
 from fastapi.testclient import TestClient
@@ -26,7 +28,8 @@ from flywheel.rounds.texts import CurrentTexts
 from flywheel.store import Workspace, leases
 from flywheel.store.database import sqlite_url
 from human_refine.people import invite
-from human_refine.server import COOKIE, create_app
+from human_refine.server import create_app
+from human_refine.sessions import COOKIE
 from tests.conftest import ON_POSTGRESQL
 
 Make = Callable[..., Workspace]
@@ -560,6 +563,47 @@ def test_wrong_tokens_are_limited(app: object, workspace: Workspace) -> None:
     assert Refiner(app, workspace, "ann").next() is not None
 
 
+def test_a_session_is_not_the_token_and_ends(app: object, workspace: Workspace, ann: Refiner) -> None:
+    session = ann.http.cookies[COOKIE]
+    assert session != ann.token
+    with workspace.database.transaction() as connection:
+        stored = str(connection.execute(sql.text("SELECT * FROM sessions")).all())
+    assert session not in stored
+    assert ann.token not in stored
+    other = TestClient(app)  # type: ignore[arg-type]
+    assert other.get("/api/progress", headers={"Authorization": f"Bearer {session}"}).status_code == 401
+    assert other.get("/api/progress", headers={"Cookie": f"{COOKIE}={ann.token}"}).status_code == 401
+    twice = TestClient(app)  # type: ignore[arg-type]
+    twice.get(f"/invite/{ann.token}")
+    assert ann.http.post("/api/sign-out", headers={"X-CSRF-Token": ""}).status_code == 403
+    assert ann.http.post("/api/sign-out").json() == {"signed_out": True}
+    ann.http.cookies.set(COOKIE, session)
+    assert ann.http.get("/api/progress").status_code == 401, "also for who kept the cookie"
+    assert twice.get("/api/progress").status_code == 200, "another browser's session goes on"
+    token = {"Authorization": f"Bearer {ann.token}"}
+    assert ann.http.get("/api/progress", headers=token).status_code == 200
+    with workspace.database.transaction() as connection:
+        connection.execute(sql.text("UPDATE sessions SET until = 1"))
+    assert twice.get("/api/progress").status_code == 401, "a month is over"
+    twice.get(f"/invite/{ann.token}")
+    invite(workspace, "ann", "refiner")
+    assert twice.get("/api/progress").status_code == 401, "a new link ends the sessions of the old one"
+
+
+def test_a_foreign_link_changes_nobodys_name_unasked(app: object, workspace: Workspace, ann: Refiner) -> None:
+    foreign = invite(workspace, "eve", "refiner")
+    asked = ann.http.get(f"/invite/{foreign}")
+    assert "signed in as <b>ann</b>" in asked.text
+    assert ">ann</p>" in ann.http.get("/").text
+    assert ann.http.post(f"/invite/{foreign}").status_code == 403, "a foreign page can send the form, and not its word"
+    assert ">ann</p>" in ann.http.get("/").text
+    assert TestClient(app).post(f"/invite/{foreign}").status_code == 403  # type: ignore[arg-type]
+    found = re.search(r'name="word" value="([0-9a-f]+)"', asked.text)
+    assert found
+    assert ">eve</p>" in ann.http.post(f"/invite/{foreign}", data={"word": found[1]}).text
+    assert ">eve</p>" in ann.http.get(f"/invite/{foreign}").text, "one's own link asks nothing"
+
+
 def test_cookie_and_headers(app: object, workspace: Workspace) -> None:
     http = TestClient(app, follow_redirects=False)  # type: ignore[arg-type]
     answer = http.get(f"/invite/{invite(workspace, 'ann', 'refiner')}")
@@ -639,9 +683,40 @@ def test_what_browsers_cannot_play_becomes_what_they_can(real_clips: Path, make_
 
     for row in w.clips().iter_rows(named=True):
         clip = clip_of(row)
-        file = Proxies(w.root / "cache" / "proxies", 10**9).file(clip)
+        file = Proxies(w.root / "cache" / "proxies", 10**9).file(clip, 60)
         assert playable(file), clip.uri
         assert abs(probe(file).duration_s - probe(Path(clip.uri)).duration_s) < 0.2, clip.uri
+
+
+def test_nobody_waits_for_anothers_copy(ann: Refiner, workspace: Workspace, tmp_path: Path) -> None:
+    """A video that takes a second or more to be made playable: 202 until it is there, and all else goes on."""
+    long = tmp_path / "long.mkv"
+    picture = np.random.default_rng(0).integers(0, 255, (240, 320, 3), dtype=np.uint8)
+    with av.open(str(long), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for number in range(600):
+            frame = av.VideoFrame.from_ndarray(np.roll(picture, number, 1), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with workspace.lock():
+        assert ingest(workspace, [str(long)]).clips == 1
+    clip_id = workspace.clips().filter(workspace.clips()["uri"] == str(long))["id"][0]
+    first = ann.http.get(f"/api/video/{clip_id}")
+    assert (first.status_code, first.json()["ready"]) == (202, False)
+    assert ann.http.get(f"/media/{clip_id}").status_code == 202
+    began = time.monotonic()
+    item = ann.next()
+    assert ann.http.get(f"/api/video/{item['clip_id']}").json() == {"ready": True}, (
+        "what browsers play is there at once"
+    )
+    assert ann.say(item, "accept").status_code == 200
+    assert ann.http.get(f"/api/video/{clip_id}").status_code == 202, "all of this while it is made"
+    while (answer := ann.http.get(f"/api/video/{clip_id}")).status_code == 202:
+        assert time.monotonic() - began < 60
+        time.sleep(0.1)
+    assert answer.json() == {"ready": True}
+    assert ann.http.get(f"/media/{clip_id}", headers={"Range": "bytes=0-9"}).status_code == 206
 
 
 # Files.
