@@ -64,7 +64,7 @@ def _arguments(bed: Bed, command: str, root: Path) -> list[object]:
         "export": ["export", "--out", root / "taken"],
         "promote": ["promote", 1, "--force", "a try"],
         "round": ["round"],
-        "takedown": ["takedown", bed.clips[0], "--reason", "a try"],
+        "takedown": ["takedown", bed.clips[0], "--reason", "a try", "--yes"],
         "move-database": ["move-database", f"sqlite:///{root}/moved.db"],
     }
     if command == "export" and (root / "taken").exists():

@@ -140,7 +140,7 @@ def _takedown(bed: Bed) -> str:
     root = bed.copy("annotated")
     with _page(root) as (_, person):
         item = person.next()
-        _, wrong = _codes(["takedown", item["clip_id"], "--reason", "a try", "--config", root])
+        _, wrong = _codes(["takedown", item["clip_id"], "--reason", "a try", "--yes", "--config", root])
         answer = person.say(item)
     workspace = Workspace.open(root)
     try:
