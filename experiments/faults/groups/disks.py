@@ -76,7 +76,8 @@ def _try(bed: Bed, command: str, state: str, reads: bool) -> Callable[[], str]:
                 wrong = wrong or f"left {cut[0]}"
             (disk / "ballast").unlink()
             again = run(*arguments(bed, command, root))
-            if again.code not in (0, 3) and not (command == "rollback" and again.code == 2):
+            # Nothing to go back to, and rows of clips that can't be gold, are for the user to mend.
+            if again.code not in (0, 3) and not (command in ("rollback", "gold") and again.code == 2):
                 wrong = wrong or f"then exit {again.code}: {again.last()}"
             return wrong or "; ".join(problems(root))
 
