@@ -22,6 +22,7 @@ from flywheel.models.inputs import IGNORED, InputBuilder
 from flywheel.models.load import Vlm
 from noise_control import TokenContext, TokenLoss, linear_loss, losses
 from trainers import checkpoints, memory
+from trainers.border import foreign_failures
 from trainers.data import BucketSampler, Clock, Collator, Rows, TrainingSet
 from trainers.examples import columns_of, text_lengths
 from trainers.feeding import FedLoader, Feeder
@@ -382,7 +383,8 @@ def train(
             if checkpoints.step_of(checkpoint) >= plan.num_steps:
                 # Killed after the last step. transformers would take one more, unless there is nothing to take.
                 sampler.end()
-        output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        with foreign_failures(label):
+            output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         busy_share = feeder.waiting.busy_share()
         eval_loss = trainer.evaluate()["eval_loss"] if held_out is not None and held_out.examples else None
     used = {"busy_share": busy_share, "peak_gib": memory.peak_gib(vlm.device)}

@@ -1,0 +1,36 @@
+"""What ends a training from outside is one line with its cause and what to change; our own errors pass as they are."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from flywheel.core.errors import BorderError, FlywheelError
+from trainers.border import foreign_failures
+
+
+def test_a_lack_of_memory_names_what_to_lower() -> None:
+    """A real one: a tensor of more than there is."""
+    message = r"^pretrain: no memory is left: .*allocate.*\. Lower pretrain\.batch_size"
+    with pytest.raises(BorderError, match=message), foreign_failures("pretrain"):
+        torch.empty(1 << 55, dtype=torch.uint8)
+
+
+def test_other_errors_pass() -> None:
+    for error in (FlywheelError("ours"), ValueError("a mistake of ours")):
+        with pytest.raises(type(error), match=str(error)), foreign_failures("finetune"):
+            raise error
+
+
+@pytest.mark.slow
+def test_deepspeeds_own_cause_stands_in_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    deepspeed = pytest.importorskip("deepspeed")
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    config = {"train_batch_size": 3, "train_micro_batch_size_per_gpu": 2, "gradient_accumulation_steps": 1}
+    batches = r"^pretrain: DeepSpeed: Check batch related parameters.* 3 != 2 .*\. Let train_batch_size of DeepSpeed's"
+    with pytest.raises(BorderError, match=batches), foreign_failures("pretrain"):
+        deepspeed.runtime.config.DeepSpeedConfig(config)
+    started = r"^pretrain: DeepSpeed: No module named 'mpi4py'\. Start the training with torchrun"
+    with pytest.raises(BorderError, match=started), foreign_failures("pretrain"):
+        deepspeed.initialize(model=torch.nn.Linear(2, 2), config=config)
