@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flywheel.core.errors import UserError, first_line
 from flywheel.core.timing import frame_index, uniform_times
 from flywheel.core.types import Clip
 from flywheel.models.kept import KeptPixels
@@ -129,7 +130,13 @@ class InputBuilder:
             # A text model's template takes plain text.
             content = prompt
         messages = [{"role": "user", "content": content}]
-        return str(self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        from jinja2 import TemplateError
+
+        try:
+            return str(self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        except (TemplateError, RecursionError, OverflowError) as error:
+            # Its sandbox refuses what reaches for Python itself.
+            raise UserError(f"the model's chat template can't be used ({first_line(error)}).") from error
 
     def chat_for(self, clip: ClipInput | None, prompt: str) -> str:
         """The conversation about this input; None is a question about text alone."""

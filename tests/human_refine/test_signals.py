@@ -104,16 +104,16 @@ def test_copies_for_browsers_keep_their_cap(make_workspace: Make, corpus: Path, 
     proxies = Proxies(tmp_path / "proxies", 10**9)
     for clip in clips:
         proxies._plays[clip.content_hash] = False
-        files.append(proxies.file(clip))
+        files.append(proxies.file(clip, 60))
     sizes = [f.stat().st_size for f in files]
     assert all(f.suffix == ".mp4" and size for f, size in zip(files, sizes, strict=True))
     files[1].unlink()
     os.utime(files[0], (1, 1))
-    proxies.file(clips[0])  # looked at again
+    proxies.file(clips[0], 60)  # looked at again
     os.utime(files[2], (2, 2))
     small = Proxies(tmp_path / "proxies", sizes[0] + sizes[1] + sizes[2] - 1)
     small._plays = dict.fromkeys((c.content_hash for c in clips), False)
-    assert small.file(clips[1]).exists()
+    assert small.file(clips[1], 60).exists()
     assert files[0].exists()
     assert not files[2].exists(), "what was not looked at for longest goes"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -229,6 +230,14 @@ def test_a_folders_own_code_is_never_run(tmp_path: Path, monkeypatch: pytest.Mon
             load_vlm(folder)
         assert not (tmp_path / "ran").exists()
         (folder / name).write_text(json.dumps(known))
+
+
+def test_a_template_that_reaches_for_python_is_one_line(tiny) -> None:  # type: ignore[no-untyped-def]
+    processor = copy.deepcopy(tiny.processor)
+    for template in ("{{ ''.__class__.__mro__ }}", "{{ 1 / }}", "{% for a in range(10**9) %}{% endfor %}"):
+        processor.chat_template = template
+        with pytest.raises(UserError, match="chat template can't be used"):
+            InputBuilder(processor).chat("What is seen?")
 
 
 def test_digest_follows_the_weights(tmp_path: Path) -> None:
