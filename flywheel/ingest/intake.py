@@ -25,6 +25,7 @@ from flywheel.ingest.sources import items
 from flywheel.media.border import time_limit
 from flywheel.store import Workspace
 from flywheel.store.takedowns import Span
+from flywheel.store.videos import Video
 
 _BATCH = 128
 _THREADS = 2
@@ -60,8 +61,8 @@ class _Question:
     clip_id: str = ""
     is_known: bool = False
     has_text: bool = False
-    #: Whether the video is listed: it need not be looked at to know its side.
-    is_listed: bool = False
+    #: The video where it is listed: it need not be looked at to know its side.
+    listed: Video | None = None
     #: What of the video was taken down.
     taken_down: Sequence[Span] = ()
 
@@ -75,7 +76,8 @@ class _Outcome:
     clips: Sequence[Clip] = ()
     texts: Sequence[Annotation] = ()
     problem: str = ""
-    #: The video, where it is not listed yet.
+    #: The video as it is listed, or what tells its side where it is not.
+    listed: Video | None = None
     newcomer: Newcomer | None = None
     taken_down: Sequence[Span] = ()
     #: Of the file whose content was read.
@@ -209,9 +211,7 @@ class _Intake:
             spans = refusals.get(question.content_hash, [])
             whole = next((span for span in spans if span.is_whole()), None)
             problem = question.problem or (f"was taken down: {whole.reason}" if whole is not None else "")
-            return replace(
-                question, problem=problem, is_listed=question.content_hash in listed, taken_down=tuple(spans)
-            )
+            return replace(question, problem=problem, listed=listed.get(question.content_hash), taken_down=tuple(spans))
 
         return [seen(question) for question in questions]
 
@@ -220,20 +220,19 @@ class _Intake:
 
         Raises MediaError where the video is refused.
         """
-        if not outcome.clips:
+        new, video = outcome.newcomer, outcome.listed
+        if not outcome.clips or (video is None and new is None):
             return outcome
-        new = outcome.newcomer
-        known = self._sides.videos.known([outcome.content_hash])
         spans = list(outcome.taken_down)
-        if outcome.content_hash not in known and new is not None:
+        if video is None and new is not None:
             # A copy in another container may have been taken down.
-            video = unlisted(outcome.content_hash, new.streams)
-            spans = self._workspace.takedowns.refusals([video]).get(outcome.content_hash, [])
+            as_it_is = unlisted(outcome.content_hash, new.streams)
+            spans = self._workspace.takedowns.refusals([as_it_is]).get(outcome.content_hash, [])
             if whole := next((span for span in spans if span.is_whole()), None):
                 raise MediaError(f"was taken down: {whole.reason}")
-            known = {outcome.content_hash: self._sides.place(new)}
-        side = side_of(known[outcome.content_hash])
-        return replace(outcome, clips=[replace(c, split=side) for c in outcome.clips], taken_down=spans)
+            video = self._sides.place(new)
+        assert video is not None
+        return replace(outcome, clips=[replace(c, split=side_of(video)) for c in outcome.clips], taken_down=spans)
 
     def _refusal(self, clip: Clip, spans: Sequence[Span]) -> str | None:
         """Why a clip was taken down; None where it was not."""
@@ -307,7 +306,8 @@ def _taken_in(question: _Question, corpus: Corpus) -> _Outcome:
             item=item,
             content_hash=question.content_hash,
             clips=clips,
-            newcomer=None if question.is_listed else newcomer(item, question.file, corpus),
+            listed=question.listed,
+            newcomer=None if question.listed is not None else newcomer(item, question.file, corpus),
             taken_down=question.taken_down,
             stamp=question.file.stamp,
         )

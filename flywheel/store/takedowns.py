@@ -73,6 +73,8 @@ class Takedowns:
     def refusals(self, videos: Iterable[Video]) -> dict[str, list[Span]]:
         """Content hashes of these videos -> what of them was taken down, in this container or in another."""
         columns, wanted = schema.refused.c, list(videos)
+        if not wanted:
+            return {}
         found: dict[str, Span] = {}
         with self._db.transaction() as connection:
             for part in parts(wanted):
@@ -99,7 +101,7 @@ class Takedowns:
         }
         with self._db.change() as (connection, _):
             self._db.insert_new(connection, schema.takedowns, [{"clip_id": i, **row} for i in sorted(clip_ids)])
-            rows = [{"id": content_id(s.content_hash, s.start_s, s.end_s), **asdict(s)} for s in spans]
+            rows = [{"id": content_id("refused", s.content_hash, s.start_s, s.end_s), **asdict(s)} for s in spans]
             self._db.insert_new(connection, schema.refused, rows)
 
     def usage(self, clip_ids: Collection[str]) -> dict[str, Any] | None:

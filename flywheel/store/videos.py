@@ -229,6 +229,8 @@ class Videos:
 
     def _select(self, column: str, values: Collection[Any]) -> list[Video]:
         found: list[Video] = []
+        if not values:
+            return found
         with self._db.transaction() as connection:
             for part in parts(sorted(values)):
                 found += [_video(row) for row in connection.execute(_rows().where(_c[column].in_(part)))]

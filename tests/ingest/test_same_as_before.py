@@ -9,6 +9,7 @@ than one batch of 128), whole files twice and after their spans, times that lie 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -32,10 +33,15 @@ def intake(workspace: Workspace, folder: Path, source: str) -> dict[str, Any]:
     counts = []
     for _ in range(2):
         with workspace.lock():
-            counts.append(list(vars(ingest(workspace, [str(folder / source)])).values()))
+            result = ingest(workspace, [str(folder / source)])
+        counts.append([result.clips, result.known, result.rejected])
     clips = [{**row, "uri": named(row["uri"])} for row in workspace.clips().to_dicts()]
     texts = workspace.annotations(round=0).select("id", "clip_id", "source", "text").rows()
-    rejected = [[named(r["uri"]), r["stage"], r["reason"]] for r in workspace.rejected().to_dicts()]
+    # Where a file ends before its time is said since then.
+    rejected = [
+        [named(r["uri"]), r["stage"], re.sub(r"; it is cut off after \d+ bytes: copy it again", "", r["reason"])]
+        for r in workspace.rejected().to_dicts()
+    ]
     return {
         "counts": counts,
         "clips": [list(clip.values()) for clip in clips],
