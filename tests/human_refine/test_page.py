@@ -545,6 +545,7 @@ def test_a_foreign_authorization_header_is_no_pass(ann: Refiner) -> None:
     assert ann.http.post("/api/next", json={}, headers=token).status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["srt", "vtt", "csv", "jsonl", "json"])
 def test_no_upload_holds_up_the_others(ann: Refiner, suffix: str) -> None:
     began = time.process_time()
@@ -688,6 +689,7 @@ def test_what_browsers_cannot_play_becomes_what_they_can(real_clips: Path, make_
         assert abs(probe(file).duration_s - probe(Path(clip.uri)).duration_s) < 0.2, clip.uri
 
 
+@pytest.mark.slow
 def test_nobody_waits_for_anothers_copy(ann: Refiner, workspace: Workspace, tmp_path: Path) -> None:
     """A video that takes a second or more to be made playable: 202 until it is there, and all else goes on."""
     long = tmp_path / "long.mkv"

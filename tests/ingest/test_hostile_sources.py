@@ -178,6 +178,7 @@ def test_most_clips_and_most_pixels_of_a_file(make_workspace: Make, folder: Path
     assert "512 x 512 pixels, at most 60000 fit" in reasons["large.mkv"]
 
 
+@pytest.mark.slow
 def test_a_picture_that_grows_within_its_file_is_not_decoded(tmp_path: Path) -> None:
     """Only the first picture's size was looked at when the file was taken in."""
     parts = b""
