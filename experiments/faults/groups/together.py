@@ -125,7 +125,9 @@ def _move(bed: Bed) -> str:
         if (first := person.say(person.next())).status_code != 200:
             return f"before: {first.status_code}"
         item = person.next()
-        _, wrong = _codes(["move-database", f"sqlite:///{root}/moved.db", "--config", root])
+        moved = Running("move-database", f"sqlite:///{root}/moved.db", "--config", root).end()
+        if moved.code:
+            return f"move-database: exit {moved.code}: {moved.last()}"
         answer = person.say(item)
     there = Workspace.open(root, [f"store.database=sqlite:///{root}/moved.db"])
     try:
@@ -133,7 +135,7 @@ def _move(bed: Bed) -> str:
     finally:
         there.database.close()
     taken = 1 + (answer.status_code == 200)
-    return wrong or ("" if kept == taken else f"{taken} words acknowledged, {kept} kept")
+    return "" if kept == taken else f"{taken} words acknowledged, {kept} kept"
 
 
 def _takedown(bed: Bed) -> str:
