@@ -89,7 +89,7 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sides]:
     workspace.database.close()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_whatever_comes_no_video_is_on_two_sides(sides: Sides, steps: Sequence[tuple[int, int, int, bool]]) -> None:
     example, placed = next(_examples), dict[str, tuple[Newcomer, Video]]()
@@ -144,42 +144,43 @@ def test_copies_are_on_one_side_whichever_comes_first(
     transcode(video, folder / "trimmed.mp4", quality=ROUGH, start_s=0.7)
     remux(video, folder / "matroska.mkv")
     remux(video, folder / "stream.ts")
-    others = sorted((corpus / "corpus").glob("*.mp4"))[1:10]
+    others = sorted((corpus / "corpus").glob("*.mp4"))[1:6]
     names = sorted(path.name for path in folder.iterdir())[::order]
     w = make_workspace("corpus.test_share=0.4", "corpus.anchor_share=0.3")
-    assert take(w, *others) == (9, 0, 0)
+    assert take(w, *others) == (5, 0, 0)
     for name in names:
         assert take(w, folder / name) == (1, 0, 0)
     sides = split_by_name(w)
     assert len({sides[name] for name in names}) == 1
-    assert len({w.videos.known([h])[h].family for h in w.clips()["content_hash"]}) == 10, "others are no copies"
+    assert len({w.videos.known([h])[h].family for h in w.clips()["content_hash"]}) == 6, "others are no copies"
 
 
 def test_a_file_that_is_one_clip_is_drawn_as_it_always_was(make_workspace: Make, corpus: Path) -> None:
     w = make_workspace()
-    take(w, corpus / "corpus")
+    take(w, *sorted((corpus / "corpus").glob("*.mp4"))[:8])
     clips = w.clips()
     drawn = [split_of(i, w.config.corpus) for i in clips["id"]]
     assert clips["split"].to_list() == drawn
-    assert len(set(drawn)) == 3
+    assert len(set(drawn)) > 1
 
 
 def test_all_cuts_of_a_video_are_on_its_side(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
-    files = sorted((corpus / "corpus").glob("*.mp4"))[:8]
+    files = sorted((corpus / "corpus").glob("*.mp4"))[:4]
     w = make_workspace("corpus.split_by=length", "corpus.clip_len_s=0.6")
-    take(w, *files[:4])
+    take(w, *files[:2])
     before = split_by_name(w)
     rows = [{"video": str(f), "start_s": s, "end_s": s + 0.9} for f in files for s in (0.1, 0.5, 1.3)]
     (tmp_path / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert take(w, tmp_path / "list.jsonl")[0] == 24
+    assert take(w, tmp_path / "list.jsonl")[0] == 12
     after = split_by_name(w)
     assert before.items() <= after.items()
     durations = {h: w.clips().filter(content_hash=h)["end_s"].max() for h in w.clips()["content_hash"]}
-    whole = {h: split_of(clip_id(h, 0.0, durations[h]), w.config.corpus) for h in w.clips().head(20)["content_hash"]}
-    cut = dict(w.clips().head(20).select("content_hash", "split").iter_rows())
+    whole = {h: split_of(clip_id(h, 0.0, durations[h]), w.config.corpus) for h in w.clips().head(10)["content_hash"]}
+    cut = dict(w.clips().head(10).select("content_hash", "split").iter_rows())
     assert cut == whole, "drawn as the file would be in one piece"
 
 
+@pytest.mark.slow
 def test_who_joins_videos_of_two_sides_is_refused_and_both_are_named(make_workspace: Make, corpus: Path) -> None:
     w = make_workspace()
     files = sorted((corpus / "corpus").glob("*.mp4"))
@@ -204,6 +205,7 @@ def test_who_joins_videos_of_two_sides_is_refused_and_both_are_named(make_worksp
     assert [set(pair) for pair in pairs] == [{video.family for video in known.values()}]
 
 
+@pytest.mark.slow
 def test_what_a_source_says_belongs_together_is_on_one_side(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
     files = sorted((corpus / "corpus").glob("*.mp4"))
     rows = [{"video": str(f), "speaker": f"speaker {i % 3}"} for i, f in enumerate(files)]

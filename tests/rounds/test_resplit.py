@@ -104,6 +104,7 @@ def test_it_is_told_what_leaks_and_drawn_anew_by_video(context: RoundContext) ->
     assert w.as_of(1).clips().height == clips.height
 
 
+@pytest.mark.slow
 def test_stopped_in_the_middle_nothing_else_writes_and_the_same_command_finishes(
     context: RoundContext, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -138,6 +139,7 @@ def test_a_round_that_is_under_way_is_finished_first(context: RoundContext) -> N
         planned_resplit(context.workspace)
 
 
+@pytest.mark.slow
 def test_who_joined_two_sides_is_taken_in_afterwards(make_workspace: Make, corpus: Path) -> None:
     w = make_workspace(*CUT[2:])
     with w.lock():

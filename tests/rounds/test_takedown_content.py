@@ -74,6 +74,7 @@ def test_a_file_never_comes_back(make_workspace: Make, video: Path, corpus: Path
     assert w.clips()["uri"].to_list() == [str(other)]
 
 
+@pytest.mark.slow
 def test_of_a_clip_the_span_never_comes_back_and_its_neighbours_stay(
     make_workspace: Make, video: Path, tmp_path: Path
 ) -> None:
@@ -98,6 +99,7 @@ def test_of_a_clip_the_span_never_comes_back_and_its_neighbours_stay(
     assert take(w, tmp_path / "rough.mp4") == (0, 0, 1), "which part of it is the one can't be told"
 
 
+@pytest.mark.slow
 def test_a_takedown_asks_first(
     make_workspace: Make, video: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
