@@ -267,25 +267,27 @@ def test_what_can_not_be_exported(wheel: RoundContext, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_that_is_gone_or_broken_costs_one_clip(
+def test_a_file_that_is_gone_broken_or_another_costs_one_clip(
     wheel: RoundContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clips = sorted(wheel.split("train"), key=lambda c: c.id)
-    gone, broken = [c for c in clips if c.id in wanted(wheel)][:2]
+    gone, another, broken = [c for c in clips if c.id in wanted(wheel)][:3]
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    for clip in (gone, broken):
-        shutil.copy(clip.uri, elsewhere)
-    data = (elsewhere / Path(broken.uri).name).read_bytes()
-    (elsewhere / Path(broken.uri).name).write_bytes(data[:200])
-    (elsewhere / Path(gone.uri).name).unlink()
+    for clip in (another, broken):
+        (elsewhere / Path(clip.uri).name).write_bytes(Path(clip.uri).read_bytes()[:200])
     wheel.workspace.as_of(1)
     with wheel.workspace.database.transaction() as connection:
-        for clip in (gone, broken):
+        for clip in (gone, another, broken):
             here = sql.update(locations).where(locations.c.content_hash == clip.content_hash)
             connection.execute(here.values(uri=str(elsewhere / Path(clip.uri).name)))
+            if clip is broken:
+                # As it was when it was taken in: it is not read to see whether it is another.
+                state = (elsewhere / Path(clip.uri).name).stat()
+                connection.execute(here.values(num_bytes=state.st_size, mtime_ns=state.st_mtime_ns))
     result = export(wheel, tmp_path / "out", "hf")
-    assert result.clips == len(wanted(wheel)) - 2
-    assert result.left_out["whose file is gone"] == result.left_out["whose video can't be read"] == 1
+    assert result.clips == len(wanted(wheel)) - 3
+    reasons = ("whose file is gone", "whose file holds another video now", "whose video can't be read")
+    assert [result.left_out[reason] for reason in reasons] == [1, 1, 1]
     lines = (tmp_path / "out" / "metadata.jsonl").read_text().splitlines()
     assert len(lines) == result.clips == len(list((tmp_path / "out" / "videos").iterdir()))

@@ -59,6 +59,7 @@ def everything(view: View) -> dict[str, object]:
         "find_clips": lambda: view.find_clips("c").rows(),
         "generations": lambda: view.generations().rows(),
         "num_corrections": view.num_corrections,
+        "places": lambda: view.places(["h0", "h1"]),
         "rejected": lambda: (view.rejected().rows(), view.rejected(open_only=True).rows()),
         "retired": view.retired,
         "rounds": view.rounds,
@@ -95,7 +96,7 @@ def test_a_frozen_view_stays_what_it_was(make_workspace: Make) -> None:
         pass
     assert everything(view) == everything(w.as_of(1)) == before
     now = everything(w)
-    assert {name for name in before if now[name] == before[name]} == {"examples", "generations"}
+    assert {name for name in before if now[name] == before[name]} == {"examples", "generations", "places"}
 
 
 def test_a_view_has_no_writers_and_nothing_live(make_workspace: Make) -> None:
