@@ -133,6 +133,12 @@ def opened(browser: Any, link: str, **options: Any) -> Any:
     return page
 
 
+def clip_of(page: Any) -> str:
+    """The clip that is shown; its video may be asked for a moment after its text is there."""
+    page.wait_for_selector("#video[src]", state="attached")
+    return str(page.get_attribute("#video", "src")).rsplit("/", 1)[1]
+
+
 def text_of(page: Any) -> str:
     return str(page.text_content("#model"))
 
@@ -478,11 +484,11 @@ def test_a_lead_makes_gold_from_the_keyboard(browser: Any, served: Served) -> No
     """G and a save: from then on nobody's work, and a check of everybody's."""
     train = set(served.workspace.clips("train")["id"])
     page = opened(browser, served.link("boss", "lead"))
-    while str(page.get_attribute("#video", "src")).rsplit("/", 1)[1] not in train:
+    while clip_of(page) not in train:
         before = page.get_attribute("#video", "src")
         page.keyboard.press("s")
         until(page, f"![null, {json.dumps(before)}].includes(document.getElementById('video').getAttribute('src'))")
-    clip = str(page.get_attribute("#video", "src")).rsplit("/", 1)[1]
+    clip = clip_of(page)
     page.keyboard.press("g")
     assert page.is_checked("#gold")
     page.keyboard.press("e")
