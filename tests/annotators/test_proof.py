@@ -196,6 +196,7 @@ def test_merged_weights_are_served_and_proven_too(
             assert context.workspace.generations().is_empty()
 
 
+@pytest.mark.slow
 def test_a_round_goes_on_where_the_adapter_changes_nothing(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
     """The base writes, and the record says so."""
     context = filled(make_workspace, corpus, "annotate.max_new_tokens=4")

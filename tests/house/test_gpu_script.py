@@ -74,6 +74,9 @@ def test_parts_end_in_every_way(
     assert left_out["late"] == "no time was left"
     assert any(line.startswith('{"seconds": 0.3') for line in printed), printed
     child = json.loads((out / "slow.jsonl").read_text())["child"]
+    until = time.monotonic() + 10
+    while runs(child) and time.monotonic() < until:
+        time.sleep(0.05)
     assert not runs(child)
     assert json.loads((out / "run.jsonl").read_text().splitlines()[0])["exit"] == 0
 

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ from flywheel.core.config import template
 from flywheel.core.errors import UserError
 from flywheel.core.types import Annotation, NoiseSignal
 from flywheel.ingest import ingest
+from flywheel.media.encode import transcode
 from flywheel.rounds import RoundContext
 from flywheel.rounds.stages.review import num_corrections
 from flywheel.rounds.texts import CurrentTexts
@@ -690,14 +692,23 @@ def test_what_browsers_cannot_play_becomes_what_they_can(real_clips: Path, make_
 
 
 @pytest.mark.slow
-def test_nobody_waits_for_anothers_copy(ann: Refiner, workspace: Workspace, tmp_path: Path) -> None:
-    """A video that takes a second or more to be made playable: 202 until it is there, and all else goes on."""
+def test_nobody_waits_for_anothers_copy(
+    ann: Refiner, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A video that has to be made playable: 202 until it is there, and all else goes on."""
+    others_went_on = threading.Event()
+
+    def slow(*arguments: object, **options: object) -> None:
+        assert others_went_on.wait(60)
+        transcode(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("human_refine.media.transcode", slow)
     long = tmp_path / "long.mkv"
     picture = np.random.default_rng(0).integers(0, 255, (240, 320, 3), dtype=np.uint8)
     with av.open(str(long), "w") as container:
         stream = container.add_stream("mpeg4", rate=25)
         stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
-        for number in range(600):
+        for number in range(50):
             frame = av.VideoFrame.from_ndarray(np.roll(picture, number, 1), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -714,6 +725,7 @@ def test_nobody_waits_for_anothers_copy(ann: Refiner, workspace: Workspace, tmp_
     )
     assert ann.say(item, "accept").status_code == 200
     assert ann.http.get(f"/api/video/{clip_id}").status_code == 202, "all of this while it is made"
+    others_went_on.set()
     while (answer := ann.http.get(f"/api/video/{clip_id}")).status_code == 202:
         assert time.monotonic() - began < 60
         time.sleep(0.1)

@@ -87,6 +87,7 @@ def _ends(connection: socket.socket) -> bytes:
     return b"".join(parts)
 
 
+@pytest.mark.slow
 def test_half_a_request_is_not_waited_for(
     workspace: Workspace,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,

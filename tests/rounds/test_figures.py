@@ -209,6 +209,7 @@ def install(tmp_path: Path) -> Iterator[Callable[[str, str, str], Path]]:
         yield put
 
 
+@pytest.mark.slow
 def test_another_packages_file_is_measured_recorded_and_shown(
     make_workspace: Make, corpus: Path, install: Callable[[str, str, str], Path]
 ) -> None:

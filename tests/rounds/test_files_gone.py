@@ -72,6 +72,7 @@ def test_a_corpus_away_stops_the_stage_and_nothing_is_rejected(
     assert w.count_texts(0, purpose=MEASURE) == len(w.clips("test"))
 
 
+@pytest.mark.slow
 def test_one_file_gone_is_a_reject_that_evaluation_mends_when_it_is_back(
     moved: Callable[[], None], make_workspace: Callable[..., Workspace]
 ) -> None:

@@ -40,6 +40,7 @@ def test_what_is_gone_is_left_out_and_said_also_after_a_resume(tmp_path: Path) -
     assert (again.steps, again.unreadable) == (4, first.unreadable)
 
 
+@pytest.mark.slow
 def test_where_most_are_gone_it_stops_and_begins_anew_when_they_are_back(tmp_path: Path) -> None:
     with pytest.raises(
         Unreadable,
