@@ -108,7 +108,8 @@ def confirm(command: str, what: str) -> None:
 
     What can't be undone asks first; scripts say ``--yes``.
     """
-    say(what)
+    for line in what.split("\n"):
+        say(line)
     if not sys.stdin.isatty():
         raise UserError(f"{command}: nothing was done. Say --yes to do this, or --dry-run to only look.")
     if not typer.confirm("Do this?", err=True):
