@@ -293,7 +293,7 @@ class _Pass:
         self._counts["reused"] += sum(job.done() for job in jobs)
 
     def _canary_requests(self, jobs: Sequence[_Job]) -> Iterator[Request]:
-        """What the proof may ask; decoded one by one as it takes them."""
+        """Yield requests for the adapter's proof, each decoded when it is taken."""
         for job in jobs:
             if job.done():
                 continue

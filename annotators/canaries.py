@@ -28,7 +28,7 @@ SEEN = 4.0
 
 @dataclass(frozen=True, kw_only=True)
 class Canary:
-    """What transformers writes for a request with the adapter, and log-probs (nats) of these tokens.
+    """A request, transformers' text for it with the adapter, and log-probs of its tokens (nats).
 
     ``adapted`` with the adapter, ``base`` without; ``margins`` by how much each is likelier than the next best. The
     same as ``adapted`` made otherwise: ``generated`` while the text was written (in a batch, from a cache), and
@@ -71,24 +71,24 @@ def canaries(vlm: Vlm, builder: InputBuilder, requests: Iterable[Request], engin
     return kept
 
 
-def effect_of(known: Sequence[Canary]) -> float:
+def effect_of(chosen: Sequence[Canary]) -> float:
     """Mean change of the canaries' log-probs by the adapter, nats; 0 without canaries."""
-    return mean_difference([a for c in known for a in c.adapted], [b for c in known for b in c.base])
+    return mean_difference([a for c in chosen for a in c.adapted], [b for c in chosen for b in c.base])
 
 
-def reference_noise(known: Sequence[Canary]) -> float:
+def reference_noise(chosen: Sequence[Canary]) -> float:
     """How far transformers is from itself on these canaries, nats: the larger of batch and cache, and of rounding."""
-    return max(batch_noise(known), rounding_noise(known))
+    return max(batch_noise(chosen), rounding_noise(chosen))
 
 
-def batch_noise(known: Sequence[Canary]) -> float:
+def batch_noise(chosen: Sequence[Canary]) -> float:
     """Mean difference of log-probs that are scored one by one and noted while a batch was written, nats."""
-    return mean_difference([a for c in known for a in c.adapted], [g for c in known for g in c.generated])
+    return mean_difference([a for c in chosen for a in c.adapted], [g for c in chosen for g in c.generated])
 
 
-def rounding_noise(known: Sequence[Canary]) -> float:
+def rounding_noise(chosen: Sequence[Canary]) -> float:
     """Mean change of log-probs by other rounding, nats."""
-    return mean_difference([a for c in known for a in c.adapted], [r for c in known for r in c.rounded])
+    return mean_difference([a for c in chosen for a in c.adapted], [r for c in chosen for r in c.rounded])
 
 
 def mean_difference(a: Sequence[float], b: Sequence[float]) -> float:

@@ -35,8 +35,8 @@ _ADVICE = (
 
 def root_cause(log: str) -> str:
     """The exception that came first in a log, in one line, without what was said of it later; empty where none is."""
-    raised = [found for line in log.splitlines() if (found := _RAISED.search(line)) is not None]
-    first = next((found for found in raised if not _SECOND_HAND.search(found[0])), None)
+    exceptions = [match for line in log.splitlines() if (match := _RAISED.search(line)) is not None]
+    first = next((match for match in exceptions if not _SECOND_HAND.search(match[0])), None)
     if first is None:
         return ""
     return _SEE.sub("", f"{first[1]}: {first[2]}".strip())[:_MOST].rstrip(" .")

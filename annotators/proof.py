@@ -38,7 +38,7 @@ _NEARER = 3.0
 
 
 class Verdict(StrEnum):
-    """What a proof found.
+    """The answer of a proof.
 
     ``PROVEN``: the engine writes what the adapter writes. ``REFUTED``: it writes something else. ``UNSEEN``: the
     adapter changes nothing that could be told from noise.
@@ -51,7 +51,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """What was compared, and what came of it.
+    """The verdict on an adapter, and the figures (nats) that it rests on.
 
     ``to_adapter`` and ``to_base``: engine to transformers with the adapter and without, over ``tokens`` (None where the
     engine was not asked). ``adapter_to_base``: the adapter's effect on all tokens of the canaries. ``noise``: the
@@ -89,14 +89,14 @@ class Proof:
         )
 
 
-def unseen(known: Sequence[Canary], tolerance: float | None = None) -> Proof | None:
+def unseen(chosen: Sequence[Canary], tolerance: float | None = None) -> Proof | None:
     """The proof's end where transformers itself sees nothing of the adapter; None where an engine is to be asked."""
-    first = known[:NUM_CANARIES]
+    first = chosen[:NUM_CANARIES]
     found = judged([(canary, None) for canary in first], 0.0, tolerance)
     return found if found.verdict is Verdict.UNSEEN and found.adapter_to_base <= SEEN * found.noise else None
 
 
-def prove(engine: Engine, known: Sequence[Canary], tolerance: float | None = None) -> Proof:
+def prove(engine: Engine, chosen: Sequence[Canary], tolerance: float | None = None) -> Proof:
     """Let the engine write the canaries, and compare; more of them until there is a verdict.
 
     ``tolerance`` (nats) stands for the measured noise: it is the most that an engine may be from the adapter. Raises
@@ -105,7 +105,7 @@ def prove(engine: Engine, known: Sequence[Canary], tolerance: float | None = Non
     told: list[tuple[Canary, Result]] = []
     same: list[tuple[float, float]] = []
     problem = ""
-    for some in _lots(known):
+    for some in _lots(chosen):
         first = _asked(engine, some)
         # The same once more among other requests: what an engine says may hang on what it is batched with.
         second = _asked(engine, some[::-2])
@@ -122,13 +122,13 @@ def prove(engine: Engine, known: Sequence[Canary], tolerance: float | None = Non
             if found.verdict is Verdict.PROVEN or (found.verdict is Verdict.REFUTED and not _doubtful(found)):
                 return found
     if not told:
-        raise ProofFailed(f"the engine answers none of {len(known)} canaries ({problem}). No text was kept.")
+        raise ProofFailed(f"the engine answers none of {len(chosen)} canaries ({problem}). No text was kept.")
     return found
 
 
-def _lots(known: Sequence[Canary]) -> Iterator[Sequence[Canary]]:
-    for start in range(0, len(known), NUM_CANARIES):
-        yield known[start : start + NUM_CANARIES]
+def _lots(chosen: Sequence[Canary]) -> Iterator[Sequence[Canary]]:
+    for start in range(0, len(chosen), NUM_CANARIES):
+        yield chosen[start : start + NUM_CANARIES]
 
 
 def _asked(engine: Engine, some: Sequence[Canary]) -> dict[str, Result]:
@@ -152,8 +152,8 @@ def _doubtful(found: Proof) -> bool:
 
 def judged(told: Sequence[tuple[Canary, Result | None]], engine_noise: float, tolerance: float | None) -> Proof:
     """The proof by these canaries and what an engine said of each (None: it was not asked)."""
-    known = [canary for canary, _ in told]
-    batch, rounding = batch_noise(known), rounding_noise(known)
+    chosen = [canary for canary, _ in told]
+    batch, rounding = batch_noise(chosen), rounding_noise(chosen)
     noise = max(engine_noise, batch, rounding) if tolerance is None else tolerance / _NEAR
     rows: list[tuple[float, float, float]] = []
     astray = 0
@@ -165,7 +165,7 @@ def judged(told: Sequence[tuple[Canary, Result | None]], engine_noise: float, to
         astray += count < len(canary.token_ids) and canary.margins[count] > _FIRM * noise
     own, adapted, base = ([row[i] for row in rows] for i in range(3))
     to_adapter, to_base = mean_difference(own, adapted), mean_difference(own, base)
-    effect, whole_effect = mean_difference(adapted, base), effect_of(known)
+    effect, whole_effect = mean_difference(adapted, base), effect_of(chosen)
     # Where the texts part before the adapter has changed much, what is alike of them says little, but says it too.
     is_base = whole_effect > SEEN * noise and to_adapter > noise and to_base * _NEARER < to_adapter
     # Written so that what is no number is refuted.

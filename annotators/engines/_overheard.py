@@ -1,4 +1,4 @@
-"""What an engine's processes write while they start, passed on and kept: what ends them stands there alone."""
+"""Keeps and passes on what an engine's processes write while they start: the cause of their end stands there alone."""
 
 from __future__ import annotations
 

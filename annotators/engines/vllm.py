@@ -68,9 +68,9 @@ class _Engine:
             raise BorderError(f"vLLM: {model} can't be served ({cause}).{advice(cause)}") from error
 
     def _cause(self, error: BaseException) -> str:
-        """What went wrong: the engine is a process of its own, and what is raised here may only point to its log."""
-        said = first_line(error)
-        return (root_cause(self._heard.text()) or said) if "root cause" in str(error) else said
+        """Return the first cause in one line: the engine is another process, and the error may point to its log."""
+        own_words = first_line(error)
+        return (root_cause(self._heard.text()) or own_words) if "root cause" in str(error) else own_words
 
     def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Result]:
         engine = self._llm.llm_engine

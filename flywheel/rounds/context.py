@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from annotators.asking import Asking, AskResult, Task, ask
 from annotators.writer import AskedModel, Writer
 from flywheel.core.config import MAIN
-from flywheel.core.errors import UserError
+from flywheel.core.errors import MediaError, UserError
 from flywheel.core.types import LEARN, Clip, Purpose
 from flywheel.models.inputs import ClipInput, InputBuilder, clip_input, clip_times
 from flywheel.models.load import Vlm, model_folder
@@ -64,6 +64,12 @@ class RoundContext:
         if self._texts is None or self._texts[0] != stamp:
             self._texts = (stamp, CurrentTexts(self.workspace))
         return self._texts[1]
+
+    def readable(self, clips: Iterable[Clip]) -> Iterator[ClipInput]:
+        """Yield the inputs of those of the clips whose files can be read."""
+        for clip in clips:
+            with suppress(MediaError):
+                yield self.input(clip)
 
     def input(self, clip: Clip | str, inputs: Iterable[str] | None = None) -> ClipInput:
         """The frames and sound of a clip (or of its id), from the cache where they are there.

@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from annotators.asking import AskResult, costs_of
-from flywheel.core.errors import MediaError
 from flywheel.core.types import CAPTION, LEARN, Clip, Estimate, content_id
 from flywheel.metrics.scale import corpus_figures, in_order_of_ids
 from flywheel.models.embed import clip_embeddings
-from flywheel.models.inputs import ClipInput
 from flywheel.models.prompt import Evidence, Prompt
 from flywheel.rounds.champion import writer_of
 from flywheel.rounds.context import RoundContext
@@ -111,7 +109,8 @@ def embed(context: RoundContext) -> int:
     missing = _without_embedding(context, embedding_id)
     while clips := list(islice(missing, _EMBEDDED_TOGETHER)):
         ids = {clip.id: embedding_id(clip) for clip in clips}
-        inputs = list(_readable(context, clips))
+        # Those that can't be read are among the rejected of this stage already.
+        inputs = list(context.readable(clips))
         vectors = clip_embeddings(vlm, builder, inputs, prompt)
         rows = [
             {"id": ids[clip.key], "clip_id": clip.key, "model": vlm.digest, "vector": vector.tolist()}
@@ -127,15 +126,6 @@ def _without_embedding(context: RoundContext, embedding_id: Any) -> Iterator[Cli
         ids = {clip.id: embedding_id(clip) for clip in some}
         known = context.workspace.records.known("embeddings", ids.values())
         yield from (clip for clip in some if ids[clip.id] not in known)
-
-
-def _readable(context: RoundContext, clips: list[Clip]) -> Iterator[ClipInput]:
-    for clip in clips:
-        try:
-            yield context.input(clip)
-        except MediaError:
-            # It is among the rejected of this stage already.
-            continue
 
 
 def figures(result: AnnotateResult) -> Mapping[str, float]:

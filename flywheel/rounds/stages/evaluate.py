@@ -8,11 +8,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from annotators.asking import AskResult
-from flywheel.core.errors import MediaError
 from flywheel.core.progress import say
 from flywheel.core.types import MEASURE, Clip, Estimate
 from flywheel.metrics import diversity, mean_estimate, quantity, reference_quality
-from flywheel.models.inputs import ClipInput
 from flywheel.models.score import mean_logprobs
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.figures import extra
@@ -104,9 +102,13 @@ def _video_text_margin(context: RoundContext, clips: Sequence[Clip], written: Ma
 
     Mean log-likelihood under the base model, without hints; None where no clip can be read.
     """
-    inputs, clips = _readable(context, clips)
+    inputs = list(context.readable(clips))
+    if len(inputs) < len(clips):
+        say(f"evaluate: agreement is measured without {len(clips) - len(inputs)} clips that can't be read")
     if not inputs:
         return None
+    read = {clip.key for clip in inputs}
+    clips = [clip for clip in clips if clip.id in read]
     vlm = context.load(context.base)
     builder = context.builder(vlm.processor)
     prompts = [context.prompt.render(context.evidence(c).without("transcript", "previous")) for c in clips]
@@ -114,19 +116,6 @@ def _video_text_margin(context: RoundContext, clips: Sequence[Clip], written: Ma
     matched = mean_logprobs(vlm, builder, inputs, prompts, texts)
     shifted = mean_logprobs(vlm, builder, [*inputs[1:], inputs[0]], [*prompts[1:], prompts[0]], texts)
     return mean_estimate(matched - shifted, resamples=context.config.evaluate.resamples)
-
-
-def _readable(context: RoundContext, clips: Sequence[Clip]) -> tuple[list[ClipInput], list[Clip]]:
-    """What a model is given of the clips, and the clips; without those that can't be read any more."""
-    inputs, readable = [], []
-    for clip in clips:
-        try:
-            inputs.append(context.input(clip))
-        except MediaError as error:
-            say(f"evaluate: agreement is measured without {clip.uri} ({error})")
-            continue
-        readable.append(clip)
-    return inputs, readable
 
 
 STAGE = Stage(run=run, result=EvaluateResult)

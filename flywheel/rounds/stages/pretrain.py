@@ -212,14 +212,17 @@ def _video_numbers(machine: Sequence[str], human: Collection[str], videos: pl.Da
 def _whole_videos(order: NDArray[np.int64], videos: NDArray[np.int64], count: int) -> list[int]:
     """Rows of about ``count`` clips, in this order, with all rows of their videos; at most twice as many."""
     chosen: dict[int, None] = {}
+    # Sorted once: looked for through all rows, each video's would take a pass of its own.
+    by_video = np.argsort(videos, kind="stable")
+    numbers = videos[by_video]
     for row in order:
         if len(chosen) >= count:
             break
         if row in chosen or videos[row] < 0:
             continue
-        whole = np.flatnonzero(videos == videos[row]).tolist()
-        if len(chosen) + len(whole) <= 2 * count:
-            chosen |= dict.fromkeys(whole)
+        start, end = np.searchsorted(numbers, videos[row]), np.searchsorted(numbers, videos[row], side="right")
+        if len(chosen) + end - start <= 2 * count:
+            chosen |= dict.fromkeys(by_video[start:end].tolist())
     return list(chosen)
 
 
