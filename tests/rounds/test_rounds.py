@@ -363,9 +363,7 @@ def test_whole_videos_are_drawn_without_a_pass_for_each() -> None:
     order, videos = np.random.default_rng(0).permutation(300_000), np.arange(300_000) // 3
     began = time.process_time()
     rows = _whole_videos(order, videos, 30_000)
-    assert (
-        time.process_time() - began < 1
-    )  # With a pass over all rows for each video it took 2.2 s.
+    assert time.process_time() - began < 1  # With a pass over all rows for each video it took 2.2 s.
     assert rows[:3] == np.flatnonzero(videos == videos[order[0]]).tolist()
     assert len(rows) == len(set(rows)) == 30_000
 
