@@ -18,6 +18,9 @@ Clips are spans of 20 silent videos of 64 x 64, with a transcript of eleven word
 - ``round`` is what is left of round 1 (review, pretrain, evaluate, gate) with one training step on two clips and
   nothing held out: its time is what the stages do before and after training.
 - ``review`` is the real server: until it answers, the first next, and 200 more over HTTP with a token.
+
+A size may be measured several times (``--sizes 2000,2000,20000``): of time the least counts, since other work on the
+machine only ever adds to it, of memory the most.
 """
 
 from __future__ import annotations
@@ -370,9 +373,22 @@ def measure(src: Path, work: Path, size: int, asked: Sequence[str], out: Path, l
 # -- what the figures say ----------------------------------------------------------------------------------------------
 
 
+def by_command_and_size(figures: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], dict[str, Any]]:
+    """The figures of each command at each size; of several measurements the least time and the most memory."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for new in figures:
+        known = found.setdefault((new["command"], new["size"]), dict(new))
+        for name, value in new.items():
+            if name.endswith("_mib"):
+                known[name] = max(known[name], value)
+            elif name.endswith(("_s", "_ms")):
+                known[name] = min(known[name], value)
+    return found
+
+
 def table(figures: Sequence[Mapping[str, Any]]) -> str:
     """Markdown: CPU seconds and peak memory of each command by size, and how they grow."""
-    newest = {(f["command"], f["size"]): f for f in figures}
+    newest = by_command_and_size(figures)
     sizes = sorted({size for _, size in newest})
     head = " / ".join(f"{size:,}" for size in sizes)
     lines = [
@@ -441,7 +457,7 @@ def _bytes(rows: Mapping[int, Mapping[str, Any]]) -> str:
 
 def missed(figures: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line for each bar that is missed."""
-    newest = {(f["command"], f["size"]): f for f in figures}
+    newest = by_command_and_size(figures)
     lines = []
     for command in COMMANDS:
         rows = {size: row for (name, size), row in newest.items() if name == command}

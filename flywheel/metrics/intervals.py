@@ -11,8 +11,8 @@ from jaxtyping import Real
 
 from flywheel.core.types import Estimate
 
-#: Values that are drawn at a time, whatever the sample's size: 32 MiB of them, and as much of indices.
-_DRAWN = 1 << 22
+#: Values that are drawn at a time, whatever the sample's size: 4 MiB of them, and as much of indices.
+_DRAWN = 1 << 19
 
 
 def mean_estimate(

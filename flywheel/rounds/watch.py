@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 import scipy
 
-from flywheel.core.types import HUMAN, LEARN, MEASURE, Estimate
+from flywheel.core.types import CAPTION, HUMAN, LEARN, MEASURE, Estimate, Purpose
 from flywheel.metrics import token_f1
 from flywheel.metrics.collapse import Change, changes, collapse_figures
 from flywheel.rounds.context import RoundContext
@@ -17,8 +17,8 @@ from flywheel.rounds.figures import watch_rules, watch_words
 from flywheel.rounds.progress import last_resplit
 from flywheel.rounds.texts import CurrentTexts
 
-#: Texts that came with the videos which a round's are compared with.
-_MOST_ORIGINS = 2000
+#: Texts of the test split that are measured, and those that came with the videos which they are compared with.
+_MOST_MEASURED, _MOST_ORIGINS = 1000, 2000
 #: Fewer anchors tell no rank correlation.
 _LEAST_ANCHORS = 8
 
@@ -40,28 +40,56 @@ def collapse_figures_of(context: RoundContext, texts: CurrentTexts, round: int) 
     Where they can be had also ``human_share``, the share (by weight) of human texts that the round learned from, and
     ``calibration``, Spearman's rho of its log-probs with its quality on anchors.
     """
-    workspace, test = context.workspace, context.split("test").columns("id")["id"]
-    measured = workspace.texts(round, MEASURE, "clip_id", "text", "mean_logprob").sort("clip_id")
-    origin = workspace.texts(0, LEARN, "clip_id", "text").sort("clip_id").head(_MOST_ORIGINS)
+    test = context.split("test").columns("id")["id"]
     human = [h.text for _, h in sorted(texts.human.items()) if h.text]
     figures = collapse_figures(
-        measured.filter(pl.col("clip_id").is_in(test.implode()))["text"].to_list(),
-        origin=origin["text"].to_list(),
+        _first_texts(context, round, MEASURE, _MOST_MEASURED, pl.col("clip_id").is_in(test.implode())),
+        most=_MOST_MEASURED,
+        origin=_first_texts(context, 0, LEARN, _MOST_ORIGINS),
         human=human,
         seed=context.config.evaluate.seed,
     )
-    learned = workspace.examples(round=round).filter((pl.col("stage") == "pretrain") & (pl.col("use") == "learned"))
-    if learned.height:
-        figures["human_share"] = _human_share(learned)
-    if (calibration := _calibration(measured, texts.anchors())) is not None:
+    if (human_share := _human_share(context, round)) is not None:
+        figures["human_share"] = human_share
+    if (calibration := _calibration(_of_anchors(context, texts, round), texts.anchors())) is not None:
         figures["calibration"] = calibration
     return figures
 
 
-def _human_share(learned: pl.DataFrame) -> Estimate:
-    weights = dict(learned.group_by(pl.col("source") == HUMAN).agg(pl.col("weight").sum()).iter_rows())
-    share = weights.get(True, 0.0) / sum(weights.values())
-    return Estimate(value=share, low=share, high=share, n=learned.height)
+def _first_texts(
+    context: RoundContext, round: int, purpose: Purpose, most: int, where: pl.Expr | None = None
+) -> list[str]:
+    """The texts of the clips with the least ids, at most so many; a round's others are not held."""
+    first = pl.DataFrame(schema={"clip_id": pl.String, "text": pl.String})
+    for frame in context.workspace.annotation_batches(first.columns, round=round, kind=CAPTION, purpose=purpose):
+        some = frame if where is None else frame.filter(where)
+        first = pl.concat([first, some]).sort("clip_id", maintain_order=True).head(most)
+    return first["text"].to_list()
+
+
+def _human_share(context: RoundContext, round: int) -> Estimate | None:
+    """The share, by weight, of people's texts in what pretraining learned from; None where it learned nothing."""
+    learned = (pl.col("stage") == "pretrain") & (pl.col("use") == "learned")
+    sums, count = {True: 0.0, False: 0.0}, 0
+    for frame in context.workspace.records.batches(
+        "examples", columns=["source", "weight"], round=round, where=learned
+    ):
+        count += frame.height
+        for human, weight in frame.group_by(pl.col("source") == HUMAN).agg(pl.col("weight").sum()).iter_rows():
+            sums[human] += weight
+    if not count:
+        return None
+    share = sums[True] / sum(sums.values())
+    return Estimate(value=share, low=share, high=share, n=count)
+
+
+def _of_anchors(context: RoundContext, texts: CurrentTexts, round: int) -> pl.DataFrame:
+    """The measured texts of anchors that people corrected, with their log-probs, in the order of their clips' ids."""
+    anchors = pl.Series(list(texts.anchors()), dtype=pl.String)
+    columns = ["clip_id", "text", "mean_logprob"]
+    frames = context.workspace.annotation_batches(columns, round=round, kind=CAPTION, purpose=MEASURE)
+    empty = pl.DataFrame(schema={"clip_id": pl.String, "text": pl.String, "mean_logprob": pl.Float64})
+    return pl.concat([empty, *(f.filter(pl.col("clip_id").is_in(anchors.implode())) for f in frames)]).sort("clip_id")
 
 
 def _calibration(measured: pl.DataFrame, anchors: Mapping[str, str]) -> Estimate | None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import polars as pl
+
 from annotators.asking import AskResult
 from flywheel.core.progress import say
 from flywheel.core.types import MEASURE, Clip, Estimate
@@ -44,11 +46,13 @@ def run(context: RoundContext, round: int) -> EvaluateResult:
     """Write the texts, and measure them."""
     anchors = context.texts().anchors()
     asked = write(context, round)
-    written: dict[str, str] = dict(context.workspace.texts(round, MEASURE, "clip_id", "text").iter_rows())
-    clips_written = context.split("test").with_ids(written)
+    # A frame and not a dictionary: a million clips have hundreds of thousands of these texts.
+    measured = context.workspace.texts(round, MEASURE, "clip_id", "text")
+    clips_written = context.split("test").with_ids(measured["clip_id"])
     test = clips_written.columns("id", "start_s", "end_s")
-    texts = [written[clip_id] for clip_id in test["id"]]
+    texts = test.join(measured, left_on="id", right_on="clip_id", how="left", maintain_order="left")["text"].to_list()
     amounts, varied = trinity(context, texts, (test["end_s"] - test["start_s"]).to_list())
+    written = _texts_of(measured, [*anchors, *test["id"][: context.config.evaluate.agreement_pairs]])
     quality = _anchor_quality(context, written, anchors)
     if context.config.evaluate.agreement_pairs and texts:
         pairs = [context.clips[c] for c in test["id"][: context.config.evaluate.agreement_pairs]]
@@ -62,6 +66,12 @@ def run(context: RoundContext, round: int) -> EvaluateResult:
         extra={name: asdict(value) for name, value in extra(texts, clips_written).items()},
         proof=asked.proof or {},
     )
+
+
+def _texts_of(measured: pl.DataFrame, clip_ids: Sequence[str]) -> dict[str, str]:
+    """The texts of these clips, by clip id."""
+    wanted = pl.Series(clip_ids, dtype=pl.String)
+    return dict(measured.filter(pl.col("clip_id").is_in(wanted.implode())).iter_rows())
 
 
 def write(context: RoundContext, round: int, *, again: bool = False) -> AskResult:

@@ -167,11 +167,17 @@ def _examples(
 
     folder.mkdir(parents=True, exist_ok=True)
     everything = trainers.ExampleTable.write(folder / "all.arrow", examples)
-    held = held_out_clips(everything, config.pretrain.eval_share, clips.facts("id", "content_hash"))
+    share = config.pretrain.eval_share
+    held = held_out_clips(everything, share, _videos(clips)) if share else set()
     kept = trainers.ExampleTable.write(folder / "kept.arrow", (e for e in everything if e.clip_id not in held))
     held_out = [example for example in everything if example.clip_id in held] if held else []
     everything.file.unlink()
     return kept, held_out
+
+
+def _videos(clips: ClipIndex) -> pl.DataFrame:
+    """The video of each clip, by a number of 8 bytes and not by its hash's 64 letters."""
+    return clips.facts("id").with_columns(content_hash=pl.Series(clips.hashes("content_hash")))
 
 
 def held_out_clips(examples: Iterable[Example], share: float, videos: pl.DataFrame) -> set[str]:
