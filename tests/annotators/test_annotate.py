@@ -75,6 +75,7 @@ def test_logprobs_are_the_models_own() -> None:
             np.testing.assert_allclose(np.mean(result.logprobs), scored, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_what_is_written_does_not_depend_on_the_batch(temperature: float) -> None:
     vlm = load_vlm(bundled_model())
@@ -99,6 +100,7 @@ def test_nucleus_keeps_to_the_nucleus_and_sampling_to_the_distribution() -> None
         assert float((shares - expected).abs().max()) < 0.025, shares
 
 
+@pytest.mark.slow
 def test_a_request_that_cannot_be_done_fails_alone() -> None:
     """In a batch of eight one row is over what the model can read: it has its reason, the other seven their texts."""
     vlm = load_vlm(bundled_model())
@@ -134,6 +136,7 @@ def test_each_clip_once_and_again_nothing(make_workspace: Make, corpus: Path) ->
     assert set(context.workspace.annotations(round=2)["generation_id"]) == set(context.workspace.generations()["id"])
 
 
+@pytest.mark.slow
 def test_changed_sampling_prompt_or_hints_are_new_keys(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
     context = filled(make_workspace, corpus, "annotate.engine=fake")
     context.ask(context.split("train"), by=0, round=1)
@@ -270,6 +273,7 @@ def test_rejected_clips_are_tried_again_only_when_asked(
     assert context.workspace.rejected(open_only=True).is_empty()
 
 
+@pytest.mark.slow
 def test_what_is_only_measured_is_kept_however_bad(
     make_workspace: Make, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,6 +289,7 @@ def test_what_is_only_measured_is_kept_however_bad(
     assert context.ask(context.split("train"), by=0, round=1).written == 0
 
 
+@pytest.mark.slow
 def test_figures_of_a_pass(make_workspace: Make, corpus: Path) -> None:
     """Decode calls of the first pass, none in the second; tokens and money."""
     context = filled(
@@ -340,6 +345,7 @@ def test_minimum_bayes_risk_takes_the_text_nearest_to_the_others() -> None:
     assert SELECTIONS["mbr"](texts)[1].text in ("a red ball rolls left", "a red ball rolls")
 
 
+@pytest.mark.slow
 def test_decoders_work_while_the_engine_takes_what_lies_ready(make_workspace: Make, corpus: Path) -> None:
     """Small batches too: when the engine gets its first picture, the next ones are being decoded already,
     and never too many."""

@@ -147,6 +147,7 @@ def test_timed_cues_by_the_tiny_model(make_workspace: Make, corpus: Path, tmp_pa
     assert (again["written"], again["also"]["dense_caption"]["generated"]) == (rest, rest), "none of the first anew"
 
 
+@pytest.mark.slow
 def test_one_kind_that_fails_leaves_the_other(
     make_workspace: Make, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

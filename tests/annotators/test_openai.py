@@ -120,6 +120,7 @@ def test_every_request_once_and_shared_by_load(pair: tuple[Server, Server], tmp_
     assert body["messages"][0]["content"][0]["video_url"]["url"].count(",") == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [500, 299, -1, 429])
 def test_a_server_that_fails_now_and_then_costs_nothing(
     pair: tuple[Server, Server], tmp_path: Path, status: int

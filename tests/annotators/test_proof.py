@@ -64,6 +64,7 @@ def served(adapter: Path | None, precision: str = "fp32", attention: str = "sdpa
     return build("transformers", vlm=vlm, builder=InputBuilder(vlm.processor))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
 def test_the_adapter_is_proven_and_the_base_and_a_stale_adapter_are_not(
     adapters: tuple[Path, Path], precision: str

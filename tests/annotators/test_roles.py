@@ -61,6 +61,7 @@ def text_model(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_text_model_is_asked_about_texts(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
     """A judge of texts: no media, a model without a processor, tasks that the caller makes."""
     folder = text_model(tmp_path / "llm")

@@ -117,7 +117,7 @@ def test_any_way_to_write_it_gives_the_same_values() -> None:
         "two\nlines\n",
         {},
     ]
-    for number in range(60):
+    for number in range(24):
         raw: dict[str, dict[str, Any]] = {}
         for section, key in rng.sample(keys, rng.randint(1, len(keys))):
             raw.setdefault(section, {})[key] = copy.deepcopy(rng.choice(values))

@@ -143,6 +143,7 @@ def without_measures(records: dict[str, Any], round: int) -> dict[str, Any]:
     return {**records, **kept, "rejected": rejected, "figures": figures}
 
 
+@pytest.mark.slow
 def test_an_old_workspace_at_rest_goes_on_with_its_next_round(tmp_path: Path) -> None:
     folder = unpack("rest", tmp_path)
     before = records_of(folder, 1)

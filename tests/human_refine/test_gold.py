@@ -83,6 +83,7 @@ def test_gold_names_who_does_not_look(half_gold: Workspace, corpus: Path) -> Non
     assert effort(half_gold, 1).overlap == others, "what many said of gold is no measure of agreement"
 
 
+@pytest.mark.slow
 def test_two_people_judge_the_same_gold_alone(half_gold: Workspace) -> None:
     page, gold = create_app(half_gold), gold_texts(half_gold)
     people = [Refiner(page, half_gold, f"p{n}") for n in range(6)]

@@ -42,6 +42,7 @@ def test_farthest_first_is_what_its_definition_says(num_seen: int) -> None:
     assert distances == sorted(distances, reverse=True)
 
 
+@pytest.mark.slow
 def test_what_is_like_what_people_saw_comes_last(make_workspace: Make, corpus: Path) -> None:
     w = make_workspace(
         "annotate.engine=fake", "review.order=[novelty]", "review.random_share=0", "corpus.anchor_share=0"
@@ -95,6 +96,7 @@ def test_the_same_clip_is_the_same_point(make_workspace: Make, corpus: Path) -> 
     assert distances[~np.eye(6, dtype=bool)].min() > 1e-4
 
 
+@pytest.mark.slow
 def test_copies_for_browsers_keep_their_cap(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
     w = make_workspace()
     with w.lock():

@@ -41,7 +41,10 @@ def context(count: int, length: int) -> TokenContext:
 
 @pytest.mark.parametrize(("name", "arguments"), LOSSES)
 @pytest.mark.parametrize("soft_cap", [None, 3.0])
-@pytest.mark.parametrize(("rows", "length"), [(7, 9), (16, 5), (None, 9)])
+@pytest.mark.parametrize(
+    ("rows", "length"),
+    [(7, 9), pytest.param(16, 5, marks=pytest.mark.slow), pytest.param(None, 9, marks=pytest.mark.slow)],
+)
 def test_equals_full_logits(
     name: str, arguments: dict[str, Any], soft_cap: float | None, rows: int | None, length: int
 ) -> None:

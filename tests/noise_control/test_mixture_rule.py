@@ -81,6 +81,7 @@ def taught(
     return loss, 0.5 * (learned - p).abs().sum(-1).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("kind", ["other clip", pytest.param("fixed phrase", marks=pytest.mark.slow)])
 def test_wrong_texts_are_found_and_not_learned(kind: str) -> None:
@@ -315,6 +316,7 @@ def test_no_gradient_through_what_adapts() -> None:
     torch.testing.assert_close(logits.grad, loss.last_weight_N[:, None] * (q - onehot), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["mixture", "sharpness"])
 def test_peoples_texts_are_never_doubted(rule: str) -> None:
     """Group -1: its weight is one and it enters no statistic, whatever the other groups are."""

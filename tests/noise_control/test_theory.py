@@ -84,6 +84,7 @@ def test_l2_decomposition_and_bounds() -> None:
     torch.testing.assert_close((p * (1 - 2 * q + (q**2).sum(-1, keepdim=True))).sum(-1), b + v, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_water_filling() -> None:
     """1.4: rare tokens deleted, the rest sharpened."""
     data, gamma = torch.tensor([0.5, 0.3, 0.15, 0.04, 0.01], dtype=torch.float64), 0.1
@@ -95,6 +96,7 @@ def test_water_filling() -> None:
     torch.testing.assert_close(descended(data, tailr(gamma)), wanted, rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_uniform_noise_is_removed_exactly() -> None:
     p, rate = torch.tensor([0.5, 0.25, 0.15, 0.1], dtype=torch.float64), 0.4
     data = (1 - rate) * p + rate / 4

@@ -232,6 +232,7 @@ def test_only_what_is_better_takes_the_place_and_back_again(context: RoundContex
     )
 
 
+@pytest.mark.slow
 def test_a_promotion_that_was_killed_before_its_note_is_not_judged_again(context: RoundContext) -> None:
     says(context, 0, 0.2)
     says(context, 1, 0.9)

@@ -92,6 +92,7 @@ def test_alarms_come_strongest_first() -> None:
     assert [a.figure for a in alarms_of(rounds)] == ["distinct_1", "vendi"]
 
 
+@pytest.mark.slow
 def test_all_charts_show_the_same_figures() -> None:
     rounds = reports()
     sections = charts(series(rounds))
@@ -294,6 +295,7 @@ def clips(count: int) -> Sequence[Clip]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "message"),
     [

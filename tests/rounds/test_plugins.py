@@ -120,6 +120,7 @@ def test_an_engine_is_a_file(make_workspace: Make, corpus: Path, tmp_path: Path)
             context.ask(context.split("train"), by=0, round=7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -137,6 +138,7 @@ def test_names_that_there_are_not(make_workspace: Make, corpus: Path, overrides:
         RoundContext(Workspace.open(w.root, [*SMALL, "tracking.enabled=false", *overrides]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -169,6 +171,7 @@ def test_a_prompt_that_its_model_cannot_take_is_one_line_before_a_round_begins(
     assert context.workspace.rounds() == []
 
 
+@pytest.mark.slow
 def test_broken_and_contradicting_plugins(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
     point = {"flywheel.annotators.engines:echo": "acme_echo:echo"}
     with installed(tmp_path, "acme_echo", "import not_there", point):

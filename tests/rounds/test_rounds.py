@@ -117,6 +117,7 @@ def test_review_waits_and_goes_on(make_workspace: Make, corpus: Path) -> None:
     assert run_round(context)["state"] == "done"
 
 
+@pytest.mark.slow
 def test_what_people_said_comes_first(make_workspace: Make, corpus: Path) -> None:
     context = context_of(make_workspace, corpus)
     run_round(context, until="annotate")

@@ -121,6 +121,7 @@ def world(make: Make, corpus: Path, start: datetime, cron: str = "0 2 * * *", *o
     return World(context, Clock(start), Times(cron, BERLIN), **more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "start",
     [datetime(2026, 3, 14, 12, tzinfo=BERLIN), datetime(2026, 10, 10, 12, tzinfo=BERLIN)],
@@ -141,6 +142,7 @@ def test_thirty_days_have_thirty_runs(make_workspace: Make, corpus: Path, start:
     assert w.told == ["done"] * 30
 
 
+@pytest.mark.slow
 def test_thirty_days_with_crashes_overlaps_and_missed_runs(make_workspace: Make, corpus: Path) -> None:
     start = datetime(2026, 10, 10, 12, tzinfo=BERLIN)
     w = world(make_workspace, corpus, start)

@@ -138,6 +138,7 @@ def test_large_shards_stay_and_large_appends_are_cut(make_workspace: Make, monke
     assert reads(w) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dies_at", ["write", "commit", "never"])
 def test_a_merge_that_dies_loses_nothing(make_workspace: Make, monkeypatch: pytest.MonkeyPatch, dies_at: str) -> None:
     w = make_workspace()

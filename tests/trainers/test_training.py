@@ -74,6 +74,7 @@ def test_of_a_clips_texts_an_epoch_shows_one_as_often_as_its_share() -> None:
     assert [seen[s] / total for s in (0.75, 0.15, 0.10)] == pytest.approx([0.75, 0.15, 0.10], abs=0.015)
 
 
+@pytest.mark.slow
 def test_pretraining_leaves_the_vision_tower_alone(tmp_path: Path) -> None:
     vlm, builder = fresh()
     before = weights(vlm)
