@@ -44,7 +44,9 @@ def init(
 
 
 def ingest(
-    sources: Annotated[list[str], typer.Argument(help="Folders, files, JSONL, Parquet, CSV, datasets on disk, tars.")],
+    sources: Annotated[
+        list[str], typer.Argument(help="Folders, files, JSONL, JSON, Parquet, CSV, datasets on disk, tars.")
+    ],
     config: Config = HERE,
     set_: Set = None,
     limit: Limit = None,
@@ -58,8 +60,15 @@ def ingest(
         result = take_in(workspace, sources, limit=limit)
     for line in result.first_rejected:
         say(f"rejected: {line}")
+    for line in result.notes:
+        say(line)
+    if result.passed_over:
+        say(f"passed over: {', '.join(f'{count} {kind}' for kind, count in result.passed_over.items())}")
     hint = "; 'flywheel status' counts them by reason." if result.rejected else "."
-    text = f"{result.clips} clips taken in, {result.known} known already, {result.rejected} files rejected{hint}"
+    others = f", {result.other_texts} further texts of a clip left out" if result.other_texts else ""
+    text = (
+        f"{result.clips} clips taken in, {result.known} known already{others}, {result.rejected} files rejected{hint}"
+    )
     print_result(vars(result), json_, text)
     if result.rejected and not (result.clips or result.known):
         raise typer.Exit(FlywheelError.exit_code)

@@ -83,3 +83,12 @@ def region_seconds(result: Mapping[str, Any], fps: float, start_s: float) -> tup
     if meta.get("frames") == [span["start"], span["end"]]:
         return float(meta["seconds"][0]), float(meta["seconds"][1])
     return max(0.0, (span["start"] - 1) / fps - start_s), span["end"] / fps - start_s
+
+
+def textarea(value: Any) -> str:
+    """The words of a TextArea's value, which is a text, a list of texts, or an object that holds one of them."""
+    if isinstance(value, Mapping):
+        value = value.get("text")
+    if isinstance(value, list):
+        return " ".join(part for part in value if isinstance(part, str))
+    return value if isinstance(value, str) else ""

@@ -49,7 +49,7 @@ def asked_clip_id(item: Item, content_hash: str) -> str:
 def words_beside(item: Item, file: File) -> str:
     """The words of a span that its source or a side-car file gives; empty where there are none, or no end is named."""
     if item.transcript is not None:
-        return _folded(item.transcript)
+        return folded(item.transcript)
     cues, text = file.side_car() or ([], "")
     return text_within(cues, item.start_s or 0.0, item.end_s or 0.0) if cues else text
 
@@ -59,7 +59,7 @@ def clips_of(item: Item, file: File, corpus: Corpus) -> list[Clip]:
     content_hash, info = file.content_hash(), file.info()
     if info.duration_s <= 0:
         raise MediaError("has no duration: no frame carries a time")
-    cues, text = ([], _folded(item.transcript)) if item.transcript is not None else file.transcript()
+    cues, text = (list(item.cues), folded(item.transcript)) if item.transcript is not None else file.transcript()
     spans = _spans(item, info.duration_s, corpus)
     _check_number(len(spans), corpus)
     clips = []
@@ -85,7 +85,7 @@ def clips_of(item: Item, file: File, corpus: Corpus) -> list[Clip]:
     return clips
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
     """A transcript as it is kept: on one line, without what nobody can see."""
     return " ".join(without_hidden(text).split())
 

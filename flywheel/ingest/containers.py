@@ -2,141 +2,193 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import tarfile
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from flywheel.core.errors import UserError
+from flywheel.core.errors import UserError, first_line
 from flywheel.core.foreign import parsed_json
 from flywheel.ingest.files import MOST_TEXT_BYTES
-from flywheel.ingest.items import PATH_KEYS, VIDEO_SUFFIXES, Item, Rules, row_item
+from flywheel.ingest.items import VIDEO_SUFFIXES, Item, Rules
+from flywheel.ingest.kept import keep
+from flywheel.ingest.passed import HIDDEN, Passed, ending, is_hidden
+from flywheel.ingest.rows.names import PATHS, plain
+from flywheel.ingest.table import Table
+from flywheel.ingest.tables import table
+from flywheel.ingest.tars import Break, members
 
-_CHUNK = 1 << 20
 _SIDE_SUFFIXES = (".vtt", ".srt", ".txt", ".json")
+#: Videos of one sample that are waited with; of more the first goes in before its neighbours are read.
+_MOST_VIDEOS = 16
+_PATH_NAMES = frozenset(map(plain, PATHS))
+#: Files of a folder that ``datasets`` wrote.
+STATE, SPLITS = "state.json", "dataset_dict.json"
 
 
 def hf_dataset(folder: Path, media_folder: Path, rules: Rules) -> Iterator[Item]:
-    """The items of a dataset that 'datasets' wrote. Raises UserError where it can't be loaded or holds no videos."""
-    from datasets import Dataset, DatasetDict, Video, load_from_disk
+    """The items of a dataset that 'datasets' wrote. Raises UserError where it can't be read or holds no videos."""
+    for file in _arrow_files(folder):
+        yield from table(file, folder, media_folder, rules)
 
+
+def _arrow_files(folder: Path) -> list[Path]:
+    """The files of a dataset's rows, in their order."""
     try:
-        loaded = load_from_disk(str(folder))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: not a dataset that 'datasets' can load ({error}).") from error
-    for part in loaded.values() if isinstance(loaded, DatasetDict) else (loaded,):
-        assert isinstance(part, Dataset)
-        column = next((name for name in PATH_KEYS if name in part.column_names), None)
-        if column is None:
-            raise UserError(f"{folder}: needs a column with videos, one of {', '.join(PATH_KEYS)}.")
-        if isinstance(part.features[column], Video):
-            part = part.cast_column(column, Video(decode=False))
-        for number, row in enumerate(part, 1):
-            value, is_new, inside = row[column], False, ""
-            if isinstance(value, Mapping):
-                if value.get("bytes"):
-                    name = Path(value.get("path") or "video.mp4")
-                    path, is_new = _keep(BytesIO(value["bytes"]), name.suffix or ".mp4", media_folder)
-                    value, inside = str(path), name.parent.name or folder.name
-                else:
-                    value = value.get("path")
-            item = row_item({**row, column: value}, folder, f"row {number}", folder, rules, inside)
-            yield replace(item, is_new_copy=is_new)
+        if (folder / SPLITS).exists():
+            splits = parsed_json((folder / SPLITS).read_bytes())["splits"]
+            return [file for split in splits for file in _arrow_files(folder / Path(split).name)]
+        state = parsed_json((folder / STATE).read_bytes())
+        return [folder / Path(file["filename"]).name for file in state["_data_files"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder}: not a dataset that 'datasets' can load ({first_line(error)}).") from error
+
+
+@dataclass(kw_only=True)
+class _Camera:
+    """A video of a sample as it was put aside, and what lies beside it alone."""
+
+    suffix: str
+    video: Path | None = None
+    is_new_copy: bool = False
+    texts: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
 class _Sample:
-    """Neighbours of a tar with one stem: the video as it was put aside, and the texts beside it."""
+    """Neighbours of a tar with one stem: their videos, by what stands between stem and ending, and what lies beside."""
 
     key: str
-    video: Path | None = None
-    is_new_copy: bool = False
-    texts: dict[str, bytes] = field(default_factory=dict)
+    cameras: dict[str, _Camera] = field(default_factory=dict)
     problem: str = ""
+    others: set[str] = field(default_factory=set)
+    is_given: bool = False
 
-    def add(self, suffix: str, member: tarfile.TarInfo, handle: IO[bytes], media_folder: Path) -> None:
-        """Takes a member in, where it is of a known kind."""
-        if suffix in VIDEO_SUFFIXES and self.video is None:
-            self.video, self.is_new_copy = _keep(handle, suffix, media_folder)
-        elif suffix in _SIDE_SUFFIXES:
-            self.texts[suffix] = handle.read(MOST_TEXT_BYTES)
-            if member.size > MOST_TEXT_BYTES:
-                self.problem = f"its {suffix} is larger than {MOST_TEXT_BYTES >> 20} MiB"
+    def add(self, middle: str, suffix: str, tar: tarfile.TarFile, member: tarfile.TarInfo, media_folder: Path) -> None:
+        """Takes a member in, where it is of a known kind; one that can't be read is the sample's problem."""
+        camera = self.cameras.setdefault(middle, _Camera(suffix=suffix))
+        handle = tar.extractfile(member)
+        try:
+            if handle is None or (suffix in VIDEO_SUFFIXES and camera.video is not None):
+                self.others.add(middle + suffix)
+            elif suffix in VIDEO_SUFFIXES:
+                camera.video, camera.is_new_copy = keep(handle, suffix, media_folder)
+                camera.suffix = suffix
+            else:
+                camera.texts[suffix] = handle.read(MOST_TEXT_BYTES)
+                if member.size > MOST_TEXT_BYTES:
+                    self.problem = f"its {suffix} is larger than {MOST_TEXT_BYTES >> 20} MiB"
+        except (tarfile.TarError, EOFError) as error:
+            self.problem = f"its {middle}{suffix} can't be read ({first_line(error)})"
 
-    def item(self, media_folder: Path, file: Path, rules: Rules) -> Item:
-        """The item that it is."""
-        where = f"sample {self.key.strip('/')}"
-        if self.video is None:
-            return Item(path=file, problem=f"{where}: {self.problem or 'holds no video'}")
+    def is_full(self) -> bool:
+        """Whether it has so many videos that the first should go in."""
+        return sum(camera.video is not None for camera in self.cameras.values()) > _MOST_VIDEOS
+
+    def first(self, of_rows: Table) -> list[Item]:
+        """The items of its first video, which leaves it."""
+        self.is_given = True
+        name = next(name for name, camera in self.cameras.items() if camera.video is not None)
+        return self._items_of(name, self.cameras.pop(name), of_rows)
+
+    def items(self, of_rows: Table) -> list[Item]:
+        """The items that it is: one for each of its videos and spans."""
+        with_video = {name: camera for name, camera in self.cameras.items() if camera.video is not None}
+        if not with_video:
+            if self.is_given:
+                return []
+            held = sorted({camera.suffix for camera in self.cameras.values()} | self.others)
+            what = self.problem or f"holds no video, but {', '.join(held[:8])}"
+            return [Item(path=of_rows.file, problem=f"{self.where}: {what}")]
+        return [item for name, camera in with_video.items() for item in self._items_of(name, camera, of_rows)]
+
+    @property
+    def where(self) -> str:
+        return f"sample {self.key.strip('/')}"
+
+    def _items_of(self, name: str, camera: _Camera, of_rows: Table) -> list[Item]:
+        assert camera.video is not None
+        shared = self.cameras[""].texts if "" in self.cameras else {}
+        texts = {**shared, **camera.texts}
         row: dict[str, Any] = {}
         try:
-            loaded = parsed_json(self.texts.get(".json", b"{}"))
-            row = {k: v for k, v in loaded.items() if k not in PATH_KEYS} if isinstance(loaded, dict) else {}
+            row = _facts(parsed_json(texts.get(".json", b"{}")))
         except ValueError as error:
             self.problem = self.problem or f"its .json is not JSON ({error})"
         if self.problem:
-            return Item(path=self.video, problem=f"{where}: {self.problem}", is_new_copy=self.is_new_copy)
+            return [Item(path=camera.video, problem=f"{self.where}: {self.problem}", is_new_copy=camera.is_new_copy)]
         for side in (".vtt", ".srt"):
-            if side in self.texts:
-                self.video.with_suffix(side).write_bytes(self.texts[side])
-        if ".txt" in self.texts:
-            row["transcript"] = self.texts[".txt"].decode("utf-8", errors="replace")
-        inside = Path(self.key).parent.name or file.stem
-        item = row_item({**row, "path": str(self.video)}, media_folder, where, file, rules, inside)
-        return replace(item, is_new_copy=self.is_new_copy)
+            if side in texts:
+                camera.video.with_suffix(side).write_bytes(texts[side])
+        if ".txt" in texts:
+            row["transcript"] = texts[".txt"].decode("utf-8", errors="replace")
+        where = f"{self.where}{f' ({name}{camera.suffix})' if name else ''}"
+        inside = Path(self.key).parent.name or of_rows.file.stem
+        items = of_rows.of_row({**row, "video": str(camera.video)}, where, inside)
+        return [replace(item, is_new_copy=camera.is_new_copy) for item in items]
 
 
-def webdataset(file: Path, media_folder: Path, rules: Rules) -> Iterator[Item]:
-    """The items of a tar; samples are neighbours with one stem.
+def _facts(loaded: Any) -> dict[str, Any]:
+    """What a sample's JSON says of its video."""
+    if not isinstance(loaded, Mapping):
+        return {}
+    row = {key: value for key, value in loaded.items() if plain(str(key)) not in _PATH_NAMES}
+    if {"uri", "round", "split"} <= loaded.keys():
+        # Our own datasets: the span is of the video that the clip was cut from.
+        return {key: value for key, value in row.items() if key not in ("start_s", "end_s")}
+    return row
 
-    ``key.mp4`` comes with ``key.txt``, ``key.json``, ``key.vtt`` or ``key.srt``. Raises UserError for what is no tar.
+
+def webdataset(file: Path, media_folder: Path, rules: Rules, passed: Passed) -> Iterator[Item]:
+    """The items of a tar; samples are neighbours with one stem, which ends at the first dot of a name.
+
+    ``key.mp4`` comes with ``key.txt``, ``key.json``, ``key.vtt`` or ``key.srt``. Of several videos, such as
+    ``key.left.mp4`` and ``key.right.mp4``, each is an item: it has the texts of its own (``key.left.txt``), else the
+    sample's. A break is one rejected item. Raises UserError for what is no tar.
     """
-    try:
-        # Not compressed: a small file could hold more than the disk.
-        with tarfile.open(file, "r:") as tar:
-            sample: _Sample | None = None
-            for member in tar:
-                # The list of all members is for those who seek in a tar.
-                tar.members.clear()  # type: ignore[attr-defined]
-                # A sparse file is mostly holes, which weigh nothing here and all there.
-                if not member.isfile() or member.issparse():
-                    continue
-                folder, _, name = member.name.rpartition("/")
-                base, _, suffix = name.partition(".")
-                key = f"{folder}/{base}"
-                if sample is not None and key != sample.key:
-                    yield sample.item(media_folder, file, rules)
-                    sample = None
-                sample = sample or _Sample(key=key)
-                handle = tar.extractfile(member)
-                if handle is not None:
-                    sample.add("." + suffix.lower(), member, handle, media_folder)
+    of_rows = Table(folder=media_folder, file=file, media_folder=media_folder, rules=rules)
+    sample: _Sample | None = None
+    for found in members(file):
+        if isinstance(found, Break):
             if sample is not None:
-                yield sample.item(media_folder, file, rules)
-    except (tarfile.TarError, EOFError) as error:
-        raise UserError(f"{file}: not a readable tar file without compression ({error}).") from error
+                yield from sample.items(of_rows)
+                sample = None
+            yield Item(path=file, problem=str(found))
+            continue
+        tar, member = found
+        folder, _, name = member.name.rpartition("/")
+        base, _, rest = name.partition(".")
+        suffix = ending(name)
+        if _is_passed_over(member, passed):
+            continue
+        key = f"{folder}/{base}"
+        if sample is not None and key != sample.key:
+            yield from sample.items(of_rows)
+            sample = None
+        sample = sample or _Sample(key=key)
+        middle = rest[: max(0, len(rest) - len(suffix))]
+        if suffix not in VIDEO_SUFFIXES and suffix not in _SIDE_SUFFIXES:
+            sample.others.add(f".{rest}"[:40])
+            passed.count(suffix)
+            continue
+        sample.add(middle, suffix, tar, member, media_folder)
+        while sample.is_full():
+            yield from sample.first(of_rows)
+    if sample is not None:
+        yield from sample.items(of_rows)
 
 
-def _keep(content: IO[bytes], suffix: str, media_folder: Path) -> tuple[Path, bool]:
-    """Puts content into the folder under its hash; returns where it is, and whether it is new there."""
-    media_folder.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
-    descriptor, name = tempfile.mkstemp(suffix=".tmp", dir=media_folder)
-    try:
-        with open(descriptor, "wb") as file:
-            while chunk := content.read(_CHUNK):
-                digest.update(chunk)
-                file.write(chunk)
-        path = media_folder / f"{digest.hexdigest()[:32]}{suffix}"
-        is_new = not path.exists()
-        if is_new:
-            os.chmod(name, 0o644)
-            os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-    return path, is_new
+def _is_passed_over(member: tarfile.TarInfo, passed: Passed) -> bool:
+    """Whether a member is no file to look at; those that people may miss are counted."""
+    if any(is_hidden(part) for part in member.name.split("/") if part != "."):
+        passed.count(HIDDEN)
+        return True
+    if member.issym() or member.islnk():
+        passed.count("links in tars")
+        return True
+    # A sparse file is mostly holes, which weigh nothing here and all there.
+    if member.issparse():
+        passed.count("sparse files in tars")
+        return True
+    return not member.isfile()

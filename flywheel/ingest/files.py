@@ -15,6 +15,7 @@ from flywheel.core.errors import MediaError
 from flywheel.core.foreign import without_hidden
 from flywheel.core.types import Cue
 from flywheel.formats.subtitles import parse_subtitles
+from flywheel.ingest.links import Bounds
 from flywheel.media.fingerprint import Fingerprint, fingerprint
 from flywheel.media.probe import MOST_PIXELS, MediaInfo, file_hash, probe
 
@@ -32,13 +33,13 @@ class File:
     def __init__(
         self,
         path: Path,
-        root: Path | None = None,
+        root: Bounds | None = None,
         stamp: tuple[int, int] | None = None,
         most_pixels: int = MOST_PIXELS,
     ) -> None:
         """``stamp`` is the file's size in bytes and its time of change in ns, where it could be asked.
 
-        What lies beside it must lie below ``root``, where there is one. Pictures of more than ``most_pixels`` are no
+        What lies beside it must lie within ``root``, where there is one. Pictures of more than ``most_pixels`` are no
         video.
         """
         self.path, self.root, self._most_pixels = path, root, most_pixels
@@ -99,7 +100,7 @@ class File:
         return side_car
 
 
-def _side_car(path: Path, root: Path | None) -> tuple[list[Cue], str] | None:
+def _side_car(path: Path, root: Bounds | None) -> tuple[list[Cue], str] | None:
     for suffix in (".vtt", ".srt", ".txt"):
         for beside in (path.with_suffix(suffix), path.with_name(path.name + suffix)):
             text = _small_text(beside, root)
@@ -108,7 +109,7 @@ def _side_car(path: Path, root: Path | None) -> tuple[list[Cue], str] | None:
     return None
 
 
-def _small_text(path: Path, root: Path | None) -> str | None:
+def _small_text(path: Path, root: Bounds | None) -> str | None:
     """The text of a file beside a video; None where there is none.
 
     Raises MediaError for a link out of ``root``, for what is no regular file, and for one that is too large.
@@ -126,7 +127,7 @@ def _small_text(path: Path, root: Path | None) -> str | None:
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISDIR(mode):
             return None
-        if root is not None and not Path(os.path.realpath(path)).is_relative_to(root):
+        if root is not None and not root.hold(Path(os.path.realpath(path))):
             raise MediaError(f"{path.name} beside it is a link out of its source (corpus.links: follow takes it)")
         if not stat.S_ISREG(mode):
             raise MediaError(f"{path.name} beside it is no regular file")
@@ -143,10 +144,10 @@ class Files:
         self, most_files: int = _MOST_FILES, most_cues: int = _MOST_CUES, most_pixels: int = MOST_PIXELS
     ) -> None:
         self._most_files, self._most_cues, self._most_pixels = most_files, most_cues, most_pixels
-        self._files: OrderedDict[tuple[Path, Path | None, int, int], File] = OrderedDict()
+        self._files: OrderedDict[tuple[Path, Bounds | None, int, int], File] = OrderedDict()
 
-    def get(self, path: Path, root: Path | None = None) -> File:
-        """The file at this path as it is now, of a source below ``root``."""
+    def get(self, path: Path, root: Bounds | None = None) -> File:
+        """The file at this path as it is now, of a source within ``root``."""
         try:
             status = path.stat()
         except (OSError, ValueError):

@@ -17,9 +17,10 @@ from flywheel.core.config import Corpus
 from flywheel.core.errors import MediaError, UserError
 from flywheel.core.progress import progress
 from flywheel.core.types import Annotation, Clip, content_id
-from flywheel.ingest.clips import asked_clip_id, clips_of, words_beside
+from flywheel.ingest.clips import asked_clip_id, clips_of, folded, words_beside
 from flywheel.ingest.files import File, Files
 from flywheel.ingest.items import Item, Rules
+from flywheel.ingest.passed import Passed
 from flywheel.ingest.sides import Newcomer, Sides, newcomer, side_of, unlisted
 from flywheel.ingest.sources import items
 from flywheel.media.border import time_limit
@@ -40,13 +41,18 @@ _COMMIT_S = 20.0
 class IngestResult:
     """Counts of one run. ``known`` are files whose content was taken in before, wherever they lie now.
 
-    ``first_rejected`` names the first rejected files with their reasons.
+    ``first_rejected`` names the first rejected files with their reasons. ``other_texts`` counts texts that are left
+    out since a clip keeps one, the first. ``passed_over`` counts files that are no videos, by their ending or what else
+    they are; ``notes`` say how sources were read.
     """
 
     clips: int = 0
     known: int = 0
     rejected: int = 0
     first_rejected: list[str] = field(default_factory=list)
+    other_texts: int = 0
+    passed_over: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +93,13 @@ class _Outcome:
 def ingest(workspace: Workspace, sources: Sequence[str], *, limit: int | None = None) -> IngestResult:
     """Takes sources into the workspace; the caller holds its lock. Raises UserError where one is missing or empty."""
     with progress("ingest", None) as bar, ThreadPoolExecutor(_THREADS) as pool:
-        intake = _Intake(workspace, pool)
+        intake, passed = _Intake(workspace, pool), Passed()
         try:
-            for batch in _batches(islice(_all_items(workspace, sources), limit)):
+            for batch in _batches(islice(_all_items(workspace, sources, passed), limit)):
                 intake.take(batch, bar.advance)
         finally:
             intake.commit()
+            intake.result.passed_over, intake.result.notes = dict(passed.counts.most_common()), passed.notes
     return intake.result
 
 
@@ -112,12 +119,12 @@ def _batches(stream: Iterator[Item]) -> Iterator[list[Item]]:
         yield batch
 
 
-def _all_items(workspace: Workspace, sources: Sequence[str]) -> Iterator[Item]:
+def _all_items(workspace: Workspace, sources: Sequence[str], passed: Passed) -> Iterator[Item]:
     problem: UserError | None = None
     rules = Rules(split_key=workspace.config.corpus.split_key, links=workspace.config.corpus.links)
     for source in sources:
         try:
-            yield from items(source, workspace.root / "media", rules)
+            yield from items(source, workspace.root / "media", rules, passed)
         except UserError as error:
             # The other sources still count; the error is raised when they are through.
             problem = problem or error
@@ -254,8 +261,12 @@ class _Intake:
         for clip in refused:
             self._reject(outcome.item, f"was taken down: {reasons[clip.id]}")
         new = [clip for clip in outcome.clips if reasons[clip.id] is None and clip.id not in self._clips]
+        self.result.other_texts += outcome.item.others
         if not new and not refused:
-            self.result.known += 1
+            if self._has_another_text(outcome):
+                self.result.other_texts += 1
+            else:
+                self.result.known += 1
         if new or not refused:
             self._unwanted.discard(outcome.item.path)
         if (new or not refused) and outcome.content_hash not in self._places:
@@ -264,6 +275,14 @@ class _Intake:
         self._clips.update({clip.id: clip for clip in new})
         for text in [*outcome.texts, *(_given_text(clip.id, clip.transcript) for clip in new if clip.transcript)]:
             self._texts.setdefault(text.id, text)
+
+    def _has_another_text(self, outcome: _Outcome) -> bool:
+        """Whether an item only says something else of a clip that this run took in with its first text."""
+        words = folded(outcome.item.transcript or "")
+        if not words or not outcome.clips:
+            return False
+        first = [self._texts[_text_id(clip.id)].text for clip in outcome.clips if _text_id(clip.id) in self._texts]
+        return bool(first) and words not in first
 
     def _reject(self, item: Item, reason: str) -> None:
         if item.is_new_copy:

@@ -19,7 +19,7 @@ import polars as pl
 import pytest
 
 from flywheel.core.errors import MediaError, UserError
-from flywheel.ingest import ingest, sources
+from flywheel.ingest import ingest, tables
 from flywheel.media.border import time_limit
 from flywheel.media.frames import iter_frames, read_frames
 from flywheel.media.probe import file_hash, probe
@@ -79,9 +79,9 @@ def test_what_is_no_regular_file(make_workspace: Make, folder: Path) -> None:
     with open(os.fsencode(folder) + b"/caf\xe9.mp4", "wb") as file:
         file.write(b"x")
     reasons = take(make_workspace("corpus.links=follow"), folder)
-    assert set(reasons) == {"pipe.mp4", "zero", "loop.mp4", "link-behind", "caf\\udce9.mp4"}
+    assert set(reasons) == {"pipe.mp4", "device.mp4", "loop.mp4", "link-behind", "caf\\udce9.mp4"}
     assert "no regular file" in reasons["pipe.mp4"]
-    assert "no regular file" in reasons["zero"]
+    assert "no regular file" in reasons["device.mp4"]
     assert "rename it" in reasons["caf\\udce9.mp4"]
 
 
@@ -218,7 +218,7 @@ def test_a_file_has_so_much_time(make_workspace: Make, folder: Path, tmp_path: P
 def test_rows_that_end_no_ingest(
     make_workspace: Make, folder: Path, row: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "_MOST_LINE", 1 << 17)
+    monkeypatch.setattr(tables, "_MOST_LINE", 1 << 17)
     good = json.dumps({"video": "good.mp4", "text": "\ud800 \x1b[2J a\u202e bell"})
     (folder / "rows.jsonl").write_text(f"{row}\n{good}\n")
     w = make_workspace()

@@ -39,9 +39,10 @@ class Corpus(Section):
     max_clips: int = Field(10_000, ge=1, description="a video that would become more clips is rejected")
     max_pixels: int = Field(1 << 26, ge=1, description="a video with larger pictures is rejected (8192 x 8192)")
     max_seconds: float = Field(3600.0, gt=0, description="a file that takes longer to be taken in is rejected, seconds")
-    links: Literal["refuse", "follow"] = Field(
-        "refuse",
-        description="what becomes of links out of their source, which could lead to any file of this machine",
+    links: Literal["folders", "refuse", "follow"] = Field(
+        "folders",
+        description="links out of their source, which could lead to any file of this machine: `folders` follows those "
+        "to folders and into stores of contents (hubs, DVC, git-annex), `refuse` none, `follow` all",
     )
     sound: bool = Field(False, description="let the model hear the clip too; for models whose processor takes audio")
     split_key: str = Field(

@@ -1,0 +1,244 @@
+"""Folders of videos: walked with their linked folders, each once; metadata, tars and tables in them are read."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from flywheel.core.errors import UserError
+from flywheel.ingest.containers import SPLITS, STATE
+from flywheel.ingest.items import VIDEO_SUFFIXES, Item, Rules, found
+from flywheel.ingest.links import refusal
+from flywheel.ingest.passed import HIDDEN, Passed, ending, is_hidden, why_not
+from flywheel.ingest.tables import TABLES
+
+#: What describes the videos of its folder, and of the folders below; the first that is there is read.
+METADATA = ("metadata.jsonl", "metadata.parquet", "metadata.csv")
+#: Lists beside a folder of the videos that they name, as datasets of conversations have them.
+_LISTS = ("data.json", "train.jsonl", "train.json", "data.jsonl", "annotations.json", "tasks.json")
+_OF_LISTS = ("videos", "video", "clips")
+#: Endings of what may lie beside a video and be read with it.
+_BESIDE = frozenset((".vtt", ".srt", ".txt"))
+#: Files of these endings are of videos where one of their first rows names one.
+_MAY_BE_ANYTHING = frozenset((*TABLES, ".vtt"))
+_CONTAINERS = frozenset((".tar", *_MAY_BE_ANYTHING))
+_LOOKED_AT = 10
+#: What a whole dataset's folder has besides.
+_OF_DATASETS = frozenset(("dataset_info.json", "dataset_infos.json", STATE, SPLITS))
+
+#: Reads a file or a folder that is a source of its own: ``(path, folder that its names are seen from)``.
+Read = Callable[[Path, Path], Iterator[Item]]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A folder on the way: where it is, the source's folder that it belongs to, and the real folders above it."""
+
+    path: str
+    root: str
+    above: frozenset[str]
+
+
+class Folder:
+    """A folder as a source."""
+
+    def __init__(self, folder: Path, rules: Rules, passed: Passed, read: Read) -> None:
+        self._folder, self._rules, self._passed, self._read = folder, rules, passed, read
+        self._linked: set[str] = set()
+        self._gave = False
+        #: Tables and tars beside videos are left alone: they are of these videos, most often.
+        self._reads_containers = False
+
+    def items(self) -> Iterator[Item]:
+        """The items of all that lies in it. Raises UserError where that is nothing."""
+        if name := _described(self._folder):
+            yield from self._of_table(str(self._folder), name)
+            return
+        self._reads_containers = not _holds_videos(self._folder)
+        for item in self._walk(_Place(str(self._folder), str(self._folder), frozenset())):
+            self._gave = True
+            yield item
+        if not self._gave:
+            held = ", ".join(f"{kind} ({number})" for kind, number in self._passed.counts.most_common(8))
+            raise UserError(
+                f"{self._folder}: holds no video files{f', but {held}' if held else ''}. "
+                f"Known endings: {' '.join(sorted(VIDEO_SUFFIXES))}."
+            )
+
+    def _walk(self, first: _Place) -> Iterator[Item]:
+        unreadable: list[Item] = []
+        waiting = [first]
+        while waiting:
+            place = waiting.pop()
+            try:
+                folders, names = _listed(place.path)
+            except OSError as error:
+                unreadable.append(Item(path=Path(place.path), problem=f"can't be read ({error.strerror})"))
+                continue
+            if place is not first and (name := _first_of(METADATA, names)):
+                yield from self._guarded(self._of_table(place.path, name), place.path)
+                continue
+            if STATE in names or SPLITS in names:
+                yield from self._guarded(self._read(Path(place.path), Path(place.path)), place.path)
+                continue
+            if (name := _list_beside(names, folders)) and self._reads(Path(place.path, name)):
+                yield from self._guarded(self._of_table(place.path, name), place.path)
+                continue
+            yield from self._files(place, names)
+            inner: list[_Place] = []
+            for entry in folders:
+                step = self._entered(entry, place)
+                if isinstance(step, Item):
+                    yield step
+                elif step is not None:
+                    inner.append(step)
+            waiting += reversed(inner)
+        yield from unreadable
+
+    def _files(self, place: _Place, names: list[str]) -> Iterator[Item]:
+        """The items of a folder's own files."""
+        stems = {os.path.splitext(name)[0] for name in names if ending(name) in VIDEO_SUFFIXES}
+        for name in names:
+            if is_hidden(name):
+                self._passed.count(HIDDEN)
+            elif (kind := ending(name)) in VIDEO_SUFFIXES:
+                yield found(Path(place.path, name), Path(place.root), self._rules)
+            elif why := why_not(name):
+                yield Item(path=Path(place.path, name), problem=why)
+            elif kind in _BESIDE and _is_beside(name, stems):
+                continue
+            elif kind in _CONTAINERS and self._reads_containers and name not in _OF_DATASETS:
+                path = Path(place.path, name)
+                yield from self._guarded(self._read(path, Path(place.path)), place.path, kind)
+            else:
+                self._passed.count(kind)
+
+    def _guarded(self, items: Iterator[Item], at: str, kind: str = "") -> Iterator[Item]:
+        """The items of a container within the folder; one that is no source is a row, or is counted by its kind."""
+        head: list[Item] = []
+        try:
+            head = list(islice(items, _LOOKED_AT))
+            if kind in _MAY_BE_ANYTHING and all(item.problem and item.path.suffix.lower() == kind for item in head):
+                self._passed.count(kind)
+                return
+            yield from head
+            yield from items
+        except UserError as error:
+            if head or kind not in _MAY_BE_ANYTHING:
+                yield Item(path=Path(at), problem=str(error).removesuffix("."))
+            else:
+                self._passed.count(kind)
+
+    def _entered(self, entry: os.DirEntry[str], place: _Place) -> _Place | Item | None:
+        """The folder of an entry; the reason why a link is not followed; None for what is passed over."""
+        if is_hidden(entry.name):
+            self._passed.count(HIDDEN)
+            return None
+        if not entry.is_symlink():
+            return _Place(entry.path, place.root, place.above)
+        real = os.path.realpath(entry.path)
+        above = place.above | {os.path.realpath(place.path), os.path.realpath(place.root)}
+        if real in self._linked or real in above or _is_within(real, above):
+            self._passed.count("links to folders that are read anyway")
+            return None
+        if why := refusal(entry.path, above, self._rules.links):
+            return Item(path=Path(entry.path), problem=why)
+        self._linked.add(real)
+        self._passed.note(f"follows {entry.path} to {real}")
+        return _Place(real, real, above)
+
+    def _reads(self, file: Path) -> bool:
+        """Whether a list names a video that is there."""
+        try:
+            item = next(self._read(file, file.parent), None)
+        except UserError:
+            return False
+        return item is not None and not item.problem and item.path.is_file()
+
+    def _of_table(self, folder: str, name: str) -> Iterator[Item]:
+        """The items of the table that describes a folder; videos there that it does not name are counted."""
+        named = array("q")
+        for item in self._read(Path(folder, name), Path(folder)):
+            named.append(hash(str(item.path)))
+            if item.cut is not None:
+                named.append(hash(str(item.cut)))
+            yield item
+        named = array("q", sorted(named))
+        for place, folders, names in os.walk(folder):
+            folders[:] = [other for other in folders if not is_hidden(other)]
+            self._passed.count(
+                "other metadata files", sum(o in METADATA and (place, o) != (folder, name) for o in names)
+            )
+            for other in names:
+                if ending(other) in VIDEO_SUFFIXES and not is_hidden(other):
+                    key = hash(os.path.realpath(os.path.join(place, other)))
+                    at = bisect_left(named, key)
+                    if at == len(named) or named[at] != key:
+                        self._passed.count(f"videos that {name} does not name")
+
+
+def _listed(folder: str) -> tuple[list[os.DirEntry[str]], list[str]]:
+    """The folders in a folder, and the names of all else, sorted."""
+    folders: list[os.DirEntry[str]] = []
+    names: list[str] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _is_folder(entry):
+                folders.append(entry)
+            else:
+                names.append(entry.name)
+    return sorted(folders, key=lambda entry: entry.name), sorted(names)
+
+
+def _described(folder: Path) -> str:
+    return next((name for name in METADATA if (folder / name).exists()), "")
+
+
+def _first_of(wanted: tuple[str, ...], names: list[str]) -> str:
+    return next((name for name in wanted if name in names), "")
+
+
+def _list_beside(names: list[str], folders: list[os.DirEntry[str]]) -> str:
+    """The name of a list beside a folder of its videos; empty where there is none, or videos lie here too."""
+    if not any(entry.name in _OF_LISTS for entry in folders) or any(ending(name) in VIDEO_SUFFIXES for name in names):
+        return ""
+    return _first_of(_LISTS, names)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _is_within(real: str, above: frozenset[str]) -> bool:
+    """Whether a folder lies in one that is read, and would be come to there."""
+    for folder in above:
+        rest = real[len(folder) :] if real.startswith(folder.rstrip(os.sep) + os.sep) else None
+        if rest is not None and not any(is_hidden(part) for part in rest.split(os.sep) if part):
+            return True
+    return False
+
+
+def _is_beside(name: str, stems: set[str]) -> bool:
+    """Whether a file of words lies beside a video: ``a.txt``, ``a.mp4.txt`` or ``a.en.srt`` beside ``a.mp4``."""
+    while "." in name:
+        name = name.rpartition(".")[0]
+        if name in stems:
+            return True
+    return False
+
+
+def _holds_videos(folder: Path) -> bool:
+    """Whether a video lies in the folder or below it."""
+    for _, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        if any(ending(name) in VIDEO_SUFFIXES and not is_hidden(name) for name in names):
+            return True
+    return False
