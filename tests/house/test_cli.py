@@ -263,7 +263,9 @@ def test_init_ingest_status_show(corpus: Path, tmp_path: Path) -> None:
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
     assert "Did you mean 'vllm'?" in wrong.stderr
     taken = flywheel("ingest", str(corpus / "corpus"), "--json", cwd=w)
-    assert json.loads(taken.stdout) == {"clips": 20, "known": 0, "rejected": 0, "first_rejected": []}
+    said = json.loads(taken.stdout)
+    assert (said["clips"], said["known"], said["rejected"], said["first_rejected"]) == (20, 0, 0, [])
+    assert (said["other_texts"], said["passed_over"], said["notes"]) == (0, {}, [])
     found = json.loads(flywheel("status", "--json", cwd=w).stdout)
     assert {"round", "stage", "champion", "open_rejects"} <= set(found)
     assert (found["round"], found["stage"], found["champion"], found["open_rejects"]) == (
