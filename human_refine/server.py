@@ -19,9 +19,11 @@ from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from flywheel.core.errors import BorderError, MediaError, UserError
+from flywheel.core.types import Clip
 from flywheel.formats.corrections import endings
 from flywheel.store import Workspace
 from human_refine import sessions
+from human_refine.aside import Aside
 from human_refine.bodies import LeaseBody, NextBody, SaveBody
 from human_refine.corrections import Sender, import_corrections
 from human_refine.effort import effort
@@ -34,12 +36,15 @@ from human_refine.state import Review, ReviewState
 
 #: Seconds that a request waits for a copy that browsers play: most clips' are there by then.
 _PATIENCE_S = 0.2
+#: Videos and sounds that are looked at at a time.
+_VIDEOS, _SOUNDS = 8, 2
 Id = Annotated[str, InPath(min_length=1, max_length=64, pattern=r"^[\w.\-]+$")]
 
 
 def create_app(workspace: Workspace) -> FastAPI:
     """The application over one workspace; one process serves it."""
-    app = FastAPI(title="Flywheel review", docs_url=None, redoc_url=None, version="1")
+    # What can be asked is told to who may ask it.
+    app = FastAPI(title="Flywheel review", docs_url=None, redoc_url=None, openapi_url=None, version="1")
     most_proxies = int(workspace.config.review.proxies_gib * 2**30)
     service = ReviewService(workspace)
     app.state.review = ReviewState(
@@ -48,6 +53,8 @@ def create_app(workspace: Workspace) -> FastAPI:
         attempts=LoginAttempts(),
         proxies=Proxies(workspace.root / "cache" / "proxies", most_proxies),
         waveforms=Waveforms(),
+        videos=Aside("videos", _VIDEOS),
+        sounds=Aside("sounds", _SOUNDS),
         pages=Environment(loader=PackageLoader("human_refine"), autoescape=select_autoescape()),
     )
     service.queue.watch()
@@ -105,38 +112,47 @@ def lead_page(person: Leading, review: Review) -> HTMLResponse:
     )
 
 
+@_routes.get("/openapi.json", include_in_schema=False)
+def schema(_: SignedIn, request: Request) -> JSONResponse:
+    """The API's description, for scripts."""
+    return JSONResponse(request.app.openapi())
+
+
 # Clips.
 
 
 @_routes.get("/media/{clip_id}")
-def media(clip_id: Id, _: SignedIn, review: Review) -> FileResponse:
+async def media(clip_id: Id, _: SignedIn, review: Review) -> FileResponse:
     """The clip's video, in whole or by ranges, as browsers play it. 202 while a copy is being made that they can."""
-    clip = review.service.clip(clip_id)
-    if clip is None:
-        raise HTTPException(404, "no such clip")
-    review.workspace.originals.check(clip.uri, clip.content_hash)
-    return FileResponse(review.proxies.file(clip, _PATIENCE_S), headers={"Cache-Control": "private, max-age=3600"})
+    file = await review.videos.do(lambda: _playable(review, clip_id))
+    return FileResponse(file, headers={"Cache-Control": "private, max-age=3600"})
 
 
 @_routes.get("/api/video/{clip_id}")
-def video(clip_id: Id, _: SignedIn, review: Review) -> dict[str, bool]:
+async def video(clip_id: Id, _: SignedIn, review: Review) -> dict[str, bool]:
     """Whether the clip's video can be shown: ``ready``, or 202 while a copy is being made that browsers play."""
-    clip = review.service.clip(clip_id)
-    if clip is None:
-        raise HTTPException(404, "no such clip")
-    review.workspace.originals.check(clip.uri, clip.content_hash)
-    review.proxies.file(clip, _PATIENCE_S)
+    await review.videos.do(lambda: _playable(review, clip_id))
     return {"ready": True}
 
 
 @_routes.get("/api/waveform/{clip_id}")
-def waveform(clip_id: Id, _: SignedIn, review: Review) -> dict[str, list[float]]:
+async def waveform(clip_id: Id, _: SignedIn, review: Review) -> dict[str, list[float]]:
     """Peaks in [0, 1] over the clip's span; none where it is silent."""
+    return {"peaks": await review.sounds.do(lambda: review.waveforms.peaks(_clip(review, clip_id)))}
+
+
+def _playable(review: ReviewState, clip_id: str) -> Path:
+    """The clip's video as browsers play it. Raises BeingMade where that is a copy that is not there yet."""
+    return review.proxies.file(_clip(review, clip_id), _PATIENCE_S)
+
+
+def _clip(review: ReviewState, clip_id: str) -> Clip:
+    """A clip whose file is the one that was taken in. Raises 404 where there is none, MediaError where it is not."""
     clip = review.service.clip(clip_id)
     if clip is None:
         raise HTTPException(404, "no such clip")
     review.workspace.originals.check(clip.uri, clip.content_hash)
-    return {"peaks": review.waveforms.peaks(clip)}
+    return clip
 
 
 # Texts.

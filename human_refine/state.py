@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from jinja2 import Environment
 
 from flywheel.store import Workspace
+from human_refine.aside import Aside
 from human_refine.media import Proxies, Waveforms
 from human_refine.people import LoginAttempts
 from human_refine.service import ReviewService
@@ -16,13 +17,15 @@ from human_refine.service import ReviewService
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewState:
-    """What a server holds."""
+    """What a server holds. Videos and sounds are read aside: files of any length, on disks of any speed."""
 
     workspace: Workspace
     service: ReviewService
     attempts: LoginAttempts
     proxies: Proxies
     waveforms: Waveforms
+    videos: Aside
+    sounds: Aside
     pages: Environment
 
 

@@ -33,7 +33,10 @@ _numbers = count()
 
 
 class Bed:
-    """``empty`` (a config and videos beside it), ``ingested``, ``annotated``, and ``done``: round 1 at its end."""
+    """``empty`` (a config and videos beside it), ``ingested``, ``annotated``, and ``done``: round 1 at its end.
+
+    ``trained`` is as ``done``, with weights of its own that are champion; it is made when it is first asked for.
+    """
 
     def __init__(self, folder: Path, num_clips: int = 16) -> None:
         self.folder = folder
@@ -57,9 +60,20 @@ class Bed:
 
     def copy(self, state: str) -> Path:
         """A new copy of a workspace in this state."""
+        if state == "trained" and not (self.folder / "beds" / state).exists():
+            self._train()
         out = self.folder / "tried" / f"{next(_numbers):04d}"
         shutil.copytree(self.folder / "beds" / state, out)
         return out
+
+    def _train(self) -> None:
+        out = self.folder / "beds" / "being trained"
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.copytree(self.folder / "beds" / "annotated", out)
+        settings = ("pretrain.num_steps=2", "pretrain.batch_size=2", "loss.name=mle")
+        _must("round", "--config", out, *(part for value in settings for part in ("--set", value)))
+        _must("promote", 1, "--force", "a try", "--config", out)
+        out.rename(self.folder / "beds" / "trained")
 
     def _next(self, before: str, after: str, *arguments: object) -> None:
         out = self.folder / "beds" / after

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as real
 import multiprocessing
 import os
+import resource
 import sys
 import time
 import traceback
@@ -20,11 +21,12 @@ _KILLED = -9
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a command ended: its exit code (-9: killed, 124: it hung), what it printed, seconds."""
+    """How a command ended: its exit code (-9: killed, 124: it hung), what it printed, seconds, memory at its peak."""
 
     code: int
     text: str
     seconds: float
+    peak_mib: float
 
     @property
     def clean(self) -> bool:
@@ -49,6 +51,7 @@ class Running:
         context.set_forkserver_preload(_PRELOAD)
         self._log = Path(os.environ["FAULTS_FOLDER"]) / f"log-{time.monotonic_ns()}.txt"
         words = [str(argument) for argument in arguments]
+        self._peak = self._log.with_suffix(".peak")
         self.process: Any = context.Process(target=_work, args=(words, str(self._log), shift_s))
         self._began = time.monotonic()
         self.process.start()
@@ -66,8 +69,11 @@ class Running:
             self.process.join()
         seconds = time.monotonic() - self._began
         text = self.said()
-        self._log.unlink(missing_ok=True)
-        return Outcome(code=124 if hung else int(self.process.exitcode or 0), text=text, seconds=seconds)
+        peak_mib = float(self._peak.read_text()) if self._peak.exists() else 0.0
+        for file in (self._log, self._peak):
+            file.unlink(missing_ok=True)
+        code = 124 if hung else int(self.process.exitcode or 0)
+        return Outcome(code=code, text=text, seconds=seconds, peak_mib=peak_mib)
 
 
 def _work(arguments: list[str], log: str, shift_s: float) -> None:
@@ -79,15 +85,17 @@ def _work(arguments: list[str], log: str, shift_s: float) -> None:
     if shift_s:
         _shift_clock(shift_s)
     sys.argv = ["flywheel", *arguments]
+    code = 0
     try:
         main()
     except SystemExit as end:
         sys.stdout.flush()
-        os._exit(end.code if isinstance(end.code, int) else 1)
+        code = end.code if isinstance(end.code, int) else 1
     except BaseException:
         traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
+        code = 1
+    Path(log).with_suffix(".peak").write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    os._exit(code)
 
 
 def _shift_clock(seconds: float) -> None:

@@ -16,18 +16,23 @@ from flywheel.ingest.rows.reading import PATH_NAMES, are_read
 
 #: Rows that are held at a time, and where rows hold videos.
 _AT_A_TIME, _OF_VIDEOS_AT_A_TIME = 4096, 4
+#: Rows of a Parquet file: one that weighs nothing can stand for any number of them.
+_MOST_ROWS = 20_000_000
 
 
 def parquet_rows(file: Path, also: tuple[str, ...]) -> Iterator[Any]:
     """The rows of a Parquet file; a row group that can't be read is one :class:`Broken`.
 
-    ``also`` names columns that are read besides. Raises UserError where the file is none, or names no videos.
+    ``also`` names columns that are read besides. Raises UserError where the file is none, names no videos, or
+    holds more rows than are taken.
     """
     try:
         source = pq.ParquetFile(file)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{file}: can't be read as a table ({first_line(error)}).") from error
     with source:
+        if (count := source.metadata.num_rows) > _MOST_ROWS:
+            raise UserError(f"{file}: holds {count} rows, at most {_MOST_ROWS} are taken. Split it into several.")
         columns = _wanted(file, source.schema_arrow, also)
         at_a_time = _rows_at_a_time(source.schema_arrow, columns)
         for group in range(source.num_row_groups):

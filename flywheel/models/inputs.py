@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.core.errors import UserError, first_line
+from flywheel.core.patience import within
 from flywheel.core.timing import frame_index, uniform_times
 from flywheel.core.types import Clip
 from flywheel.models.kept import KeptPixels
@@ -22,6 +23,8 @@ from flywheel.models.kept import KeptPixels
 IGNORED = -100
 #: Sample rate at which models hear.
 SOUND_RATE_HZ = 16_000
+#: A published chat template writes a conversation in a millisecond.
+_TEMPLATE_S = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,10 +135,17 @@ class InputBuilder:
         messages = [{"role": "user", "content": content}]
         from jinja2 import TemplateError
 
-        try:
+        def rendered() -> str:
             return str(self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-        except (TemplateError, RecursionError, OverflowError) as error:
-            # Its sandbox refuses what reaches for Python itself.
+
+        try:
+            return within(_TEMPLATE_S, rendered)
+        except TimeoutError as error:
+            raise UserError(
+                f"the model's chat template can't be used (it takes longer than {_TEMPLATE_S:g} s). Take another model."
+            ) from error
+        except (TemplateError, RecursionError, OverflowError, MemoryError) as error:
+            # Its sandbox refuses what reaches for Python itself, and lets loops run within loops.
             raise UserError(f"the model's chat template can't be used ({first_line(error)}).") from error
 
     def chat_for(self, clip: ClipInput | None, prompt: str) -> str:

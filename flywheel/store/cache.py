@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import threading
+import tokenize
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -37,6 +39,9 @@ def _read(file: str) -> NDArray[np.uint8]:
         if start[:8] != b"\x93NUMPY\x01\x00" or length > len(start):
             raise ValueError(f"{file}: not a frame file")
         shape = _shape(start[:length])
+        if os.fstat(source.fileno()).st_size != length + math.prod(shape):
+            # Told before memory is made for it: a damaged shape may be any.
+            raise ValueError(f"{file}: is no longer of its size")
         frames = np.empty(shape, np.uint8)
         rest = start[length:]
         view = frames.reshape(-1).data
@@ -53,7 +58,11 @@ def _read(file: str) -> NDArray[np.uint8]:
 @lru_cache(maxsize=64)
 def _shape(start: bytes) -> tuple[int, ...]:
     header = io.BytesIO(start[8:])
-    shape, by_column, dtype = np.lib.format.read_array_header_1_0(header)  # type: ignore[no-untyped-call]
+    try:
+        shape, by_column, dtype = np.lib.format.read_array_header_1_0(header)  # type: ignore[no-untyped-call]
+    except (tokenize.TokenError, SyntaxError, MemoryError, RecursionError) as error:
+        # NumPy reads it as Python source, and Python's own errors come through.
+        raise ValueError("not a frame file's header") from error
     if by_column or dtype != np.uint8:
         raise ValueError("not frames")
     return tuple(shape)

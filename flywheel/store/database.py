@@ -95,7 +95,10 @@ class Database:
                 home.refuse_missing(Path(str(self.engine.url.database)))
         self._bring_to_layout()
         if home is not None:
-            home.check(self.name, *self.state())
+            # First the mark: it is written after its commit, so what is looked up afterwards is as new at least. The
+            # other way round a commit of somebody else in between makes a good database look old.
+            mark = home.mark()
+            home.check(self.name, mark, *self.state())
 
     @property
     def is_sqlite(self) -> bool:

@@ -69,10 +69,13 @@ class Home:
 
         Before it is opened: SQLite removes the log beside a file that is empty, and the log may hold what is left.
         """
-        if not file.exists():
-            self.refuse_new(str(file), "missing")
-        elif not file.stat().st_size:
-            self.refuse_new(str(file), "empty (0 bytes)")
+        if what := _missing(file):
+            try:
+                self.refuse_new(str(file), what)
+            except DatabaseLost:
+                # Somebody else may have begun it, and written records, since it was looked for.
+                if _missing(file):
+                    raise
 
     def refuse_new(self, name: str, what: str) -> None:
         """Raise DatabaseLost where there are records that a new, empty database would not know."""
@@ -81,9 +84,11 @@ class Home:
         if self.mark() is not None:
             raise DatabaseLost(f"{name}: {what}, and {FILE} says that there was one with records or words. {_MEND}")
 
-    def check(self, name: str, database: str, number: int) -> None:
-        """Raise DatabaseLost where the mark is another database's, or a later state's of this one."""
-        mark = self.mark()
+    def check(self, name: str, mark: Mark | None, database: str, number: int) -> None:
+        """Raise DatabaseLost where the mark is another database's, or a later state's of this one.
+
+        ``mark`` is what was there before the database was asked for its identity and number.
+        """
         if mark is None:
             return
         if mark.database != database:
@@ -95,3 +100,11 @@ class Home:
 
     def _num_shards(self) -> int:
         return sum(1 for kind in SCHEMAS for _ in (self.root / kind).rglob("part-*.parquet"))
+
+
+def _missing(file: Path) -> str:
+    """What is wrong with a database's file that begins with nothing; empty where it holds something."""
+    try:
+        return "" if file.stat().st_size else "empty (0 bytes)"
+    except FileNotFoundError:
+        return "missing"

@@ -142,10 +142,11 @@ def test_every_loss_and_config_section_is_in_the_docs() -> None:
         assert f"`{name}`" in text, name
 
 
-def test_every_test_that_the_theory_names_exists() -> None:
+def test_every_test_that_the_docs_name_exists() -> None:
     defined = set(
         re.findall(r"^def (test_\w+)", "\n".join(p.read_text() for p in (ROOT / "tests").rglob("test_*.py")), re.M)
     )
-    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/theory.md").read_text()))
-    assert len(named) > 15
-    assert named <= defined, named - defined
+    for page, at_least in (("theory.md", 15), ("faults.md", 80)):
+        named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / page).read_text()))
+        assert len(named) > at_least
+        assert named <= defined, named - defined

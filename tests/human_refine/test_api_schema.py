@@ -23,8 +23,8 @@ def test_no_request_makes_it_fail_inside(
     schemathesis = pytest.importorskip("schemathesis")
     from hypothesis import HealthCheck, Phase, given, settings
 
-    schema = schemathesis.openapi.from_asgi("/openapi.json", create_app(workspace))
     headers = {"Authorization": f"Bearer {invite(workspace, 'fuzz', 'lead')}"}
+    schema = schemathesis.openapi.from_asgi("/openapi.json", create_app(workspace), headers=headers)
     seen: set[str] = set()
     for operation in schema.get_all_operations():
         found = operation.ok()

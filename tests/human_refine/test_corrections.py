@@ -11,7 +11,9 @@ import pytest
 from flywheel.core.errors import UserError
 from flywheel.core.types import Annotation
 from flywheel.store import Workspace
+from flywheel.store.gold import add_gold, gold_texts
 from human_refine import import_corrections
+from human_refine.people import exclude, excluded
 
 
 @pytest.fixture
@@ -149,3 +151,27 @@ def test_what_is_imported_later_is_later_whatever_the_clock_says(
     add("long ago", at="2020-01-01T00:00:00")
     said = [c.text for c in workspace.correction_records()]
     assert said == ["long ago", "first", "second", "third", "fourth", "fifth"]
+
+
+def test_of_exclusions_and_gold_the_later_counts_whatever_the_clock_says(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import flywheel.store.times as times
+
+    file = tmp_path / "c.jsonl"
+    file.write_text(json.dumps({"annotation_id": "a0", "verdict": "accept", "refiner": "eve"}))
+    import_corrections(workspace, file)
+    exclude(workspace, "eve", "a try")
+    add_gold(workspace, {"c0": "first"}, "boss")
+
+    class Back(times.datetime):  # type: ignore[misc, name-defined]
+        @classmethod
+        def now(cls, tz: object = None) -> object:
+            return times.datetime(2001, 1, 1, tzinfo=times.UTC)
+
+    monkeypatch.setattr(times, "datetime", Back)
+    assert excluded(workspace) == {"eve"}
+    exclude(workspace, "eve", "a try", undo=True)
+    assert excluded(workspace) == frozenset()
+    add_gold(workspace, {"c0": "second"}, "boss")
+    assert gold_texts(workspace) == {"c0": "second"}

@@ -10,6 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,12 +18,14 @@ import av
 import numpy as np
 import pytest
 import sqlalchemy as sql
+from anyio.to_thread import current_default_thread_limiter
 from fastapi.testclient import TestClient
 
 from flywheel.core.config import template
 from flywheel.core.errors import UserError
 from flywheel.core.types import Annotation, NoiseSignal
 from flywheel.ingest import ingest
+from flywheel.media.audio import read_audio
 from flywheel.media.encode import transcode
 from flywheel.rounds import RoundContext
 from flywheel.rounds.stages.review import num_corrections
@@ -398,8 +401,9 @@ def test_a_full_disk_is_said_and_nothing_is_half_kept(ann: Refiner, workspace: W
 def test_no_action_without_a_token(app: object, workspace: Workspace, ann: Refiner) -> None:
     item = ann.next()
     stranger = TestClient(app)  # type: ignore[arg-type]
-    assert stranger.get("/").status_code == 401
-    schema = TestClient(app).get("/openapi.json").json()["paths"]  # type: ignore[arg-type]
+    assert stranger.get("/").status_code == stranger.get("/openapi.json").status_code == 401
+    assert [stranger.get(path).status_code for path in ("/docs", "/redoc")] == [404, 404]
+    schema = ann.http.get("/openapi.json").json()["paths"]
     assert len(schema) >= 9
     for path, methods in [*schema.items(), ("/lead", {"get": {}})]:
         filled_in = path.replace("{clip_id}", item["clip_id"]).replace("{annotation_id}", item["annotation_id"])
@@ -652,6 +656,33 @@ def test_media_by_range(ann: Refiner) -> None:
     peaks = ann.http.get(f"/api/waveform/{item['clip_id']}").json()["peaks"]
     assert len(peaks) == 400
     assert 0.05 < max(peaks) <= 1
+
+
+def test_nobody_waits_for_anothers_waveform(app: object, ann: Refiner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More of them than the server has threads, on a disk that does not answer."""
+    disk, asked_for = threading.Event(), threading.Event()
+
+    def slow(path: Path, *span: float, **options: int) -> object:
+        asked_for.set()
+        assert disk.wait(60)
+        return read_audio(path, *span, **options)
+
+    monkeypatch.setattr("human_refine.media.read_audio", slow)
+    sounds = f"/api/waveform/{ann.next()['clip_id']}"
+    page = TestClient(app, headers=ann.http.headers, cookies=ann.http.cookies)  # type: ignore[arg-type]
+    with page, ThreadPoolExecutor(8) as people:
+        assert page.portal is not None
+        threads = page.portal.call(current_default_thread_limiter)
+        threads.total_tokens = 4
+        waiting = [people.submit(page.get, sounds) for _ in range(6)]
+        assert asked_for.wait(20)
+        time.sleep(0.3)
+        try:
+            assert people.submit(page.post, "/api/next", json={}).result(10).json()["item"] is not None
+            assert not any(one.done() for one in waiting)
+        finally:
+            disk.set()
+        assert {one.result().status_code for one in waiting} == {200}
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import polars as pl
 import pytest
 
 from flywheel.core.errors import MediaError, UserError
-from flywheel.ingest import ingest, tables
+from flywheel.ingest import arrow_files, ingest, tables
 from flywheel.media.border import time_limit
 from flywheel.media.frames import iter_frames, read_frames
 from flywheel.media.probe import file_hash, probe
@@ -224,6 +224,20 @@ def test_rows_that_end_no_ingest(
     w = make_workspace()
     assert reason in " ".join(take(w, folder / "rows.jsonl").values())
     assert w.clips()["transcript"].to_list() == ["[2J a bell"], "without what nobody can see"
+
+
+def test_a_table_of_too_many_rows_is_refused_unread(
+    make_workspace: Make, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A column of one value weighs nothing, however long it is."""
+    monkeypatch.setattr(arrow_files, "_MOST_ROWS", 3)
+    for count in (3, 4):
+        pl.select(pl.repeat("good.mp4", count).alias("video")).write_parquet(folder / f"{count}.parquet")
+    w = make_workspace()
+    with w.lock():
+        assert ingest(w, [str(folder / "3.parquet")]).known == 2
+        with pytest.raises(UserError, match=r"4\.parquet: holds 4 rows, at most 3 are taken\. Split it"):
+            ingest(w, [str(folder / "4.parquet")])
 
 
 def _tar(path: Path, members: dict[str, bytes], mode: str = "w") -> Path:

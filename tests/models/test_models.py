@@ -240,6 +240,20 @@ def test_a_template_that_reaches_for_python_is_one_line(tiny) -> None:  # type: 
             InputBuilder(processor).chat("What is seen?")
 
 
+def test_a_template_without_end_ends(tiny, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    """The sandbox bounds a loop, not loops within loops; with one more level this one takes years."""
+    processor = copy.deepcopy(tiny.processor)
+    builder = InputBuilder(processor)
+    right = builder.chat("What is seen?")
+    good, processor.chat_template = processor.chat_template, "{% for a in range(9999) %}" * 2 + "{% endfor %}" * 2
+    monkeypatch.setattr("flywheel.models.inputs._TEMPLATE_S", 0.1)
+    with pytest.raises(UserError, match=r"chat template can't be used \(it takes longer than 0.1 s\)"):
+        builder.chat("What is seen?")
+    processor.chat_template = good
+    monkeypatch.undo()
+    assert builder.chat("What is seen?") == right
+
+
 def test_digest_follows_the_weights(tmp_path: Path) -> None:
     shutil.copytree(bundled_model(), tmp_path / "m")
     assert folder_digest(tmp_path / "m") == folder_digest(bundled_model())

@@ -45,6 +45,22 @@ def test_the_cache_decodes_once(video: Path, tmp_path: Path) -> None:
     assert np.array_equal(cache.sound(video, "h", 0.0, 1.0), sound)
 
 
+def test_no_damage_to_an_entrys_header_ends_a_stage(video: Path, tmp_path: Path) -> None:
+    """Whatever the first bytes say, the frames are those of the video, and no memory is made for what they claim."""
+    cache = FrameCache(tmp_path, max_bytes=1 << 30)
+    right = cache.frames(video, "h", [0.1], 64)
+    (entry,) = tmp_path.rglob("*.npy")
+    content = entry.read_bytes()
+    height, width = (str(n).encode() for n in right.shape[1:3])
+    claims = [content.replace(b"(1, ", b"(9999999999999, ", 1)[: len(content)], content.replace(b"(1, ", b"(0, ")]
+    claims += [content.replace(height + b", " + width, height + b", 9"), content.replace(b"}", b"(", 1)]
+    rng = np.random.default_rng(3)
+    claims += [content[:at] + bytes([255 - content[at]]) + content[at + 1 :] for at in rng.choice(128, 20)]
+    for damaged in claims:
+        entry.write_bytes(damaged)
+        assert np.array_equal(cache.frames(video, "h", [0.1], 64), right), damaged[:128]
+
+
 def test_the_least_recently_used_go_first(video: Path, tmp_path: Path) -> None:
     cache = FrameCache(tmp_path, max_bytes=1 << 30)
     one = cache.frames(video, "h0", [0.1], 64).nbytes

@@ -17,7 +17,8 @@ import pytest
 from flywheel.core.config import template
 from flywheel.core.errors import BorderError
 from flywheel.store import Workspace
-from flywheel.store.mark import DatabaseLost
+from flywheel.store.database import Database
+from flywheel.store.mark import DatabaseLost, Home
 from tests.plugins import Command
 from tests.store.test_compaction import fill, text
 from tests.store.test_view import clip, correction
@@ -107,6 +108,41 @@ def test_a_database_that_does_not_know_the_records(root: Path, harm: Callable[[P
     with pytest.raises(DatabaseLost, match=says):
         Workspace.open(root)
     assert files(root) == before
+
+
+def test_a_commit_while_another_opens_makes_no_database_look_old(
+    root: Path, opened: Callable[[Path], Workspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of twenty invitations at once one was told that the database is older than its records."""
+    other, state = opened(root), Database.state
+
+    def and_another_commits(self: Database) -> tuple[str, int]:
+        before = state(self)
+        monkeypatch.setattr(Database, "state", state)
+        other.add_corrections([correction(1)])
+        return before
+
+    monkeypatch.setattr(Database, "state", and_another_commits)
+    assert opened(root).num_corrections() == 2
+
+
+def test_of_two_that_open_a_new_workspace_none_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other makes its tables, and writes records, after this one found the file empty."""
+    home, file = Home(root), root / LOCAL
+    content, looks = file.read_bytes(), home.mark()
+    file.write_bytes(b"")
+
+    def and_the_other_writes(self: Home) -> int:
+        file.write_bytes(content)
+        return 3
+
+    monkeypatch.setattr(Home, "_num_shards", and_the_other_writes)
+    home.refuse_missing(file)
+    assert home.mark() == looks
+    monkeypatch.setattr(Home, "_num_shards", lambda self: 3)
+    file.write_bytes(b"")
+    with pytest.raises(DatabaseLost, match="0 bytes"):
+        home.refuse_missing(file)
 
 
 def test_a_command_says_what_to_do(root: Path, commandline: Command, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +18,30 @@ from experiments.faults.commands import Running
 from experiments.faults.fault import Fault
 from flywheel.store import Workspace
 
+_SURE = ["--reason", "a try", "--yes"]
 _PAGE = re.compile(r"http://127\.0\.0\.1:\d+")
 
 
 def faults(bed: Bed) -> Iterator[Fault]:
-    """Seven, and two kills of the page's server."""
+    """Writers, readers, and a page, side by side."""
     attempts: dict[str, Callable[[Bed], str]] = {
         "3 rounds": _rounds,
         "20 invitations": _invitations,
         "4 imports of one file": _imports,
         "2 exports into one folder": _exports,
+        "2 exports into two folders": _exports_apart,
+        "2 ingests of one source": partial(_ingests, same=True),
+        "2 ingests of two sources": partial(_ingests, same=False),
+        "2 ingests into a new workspace": partial(_ingests, same=True, fresh=True),
+        "an export beside a round": partial(_beside, "done", ["round"], ["export", "--out", "OUT"]),
+        "an export beside a takedown": partial(
+            _beside, "done", ["takedown", "CLIP", *_SURE], ["export", "--out", "OUT"]
+        ),
+        "corrections beside annotate": partial(_beside, "ingested", ["annotate"], ["corrections", "import", "SAID"]),
+        "status beside annotate": partial(_beside, "ingested", ["annotate"], ["status"]),
+        "doctor beside ingest": partial(_beside, "empty", ["ingest", "CORPUS"], ["doctor"]),
+        "repair beside annotate": partial(_beside, "ingested", ["annotate"], ["doctor", "--repair"]),
+        "prune beside a round": partial(_beside, "done", ["round"], ["prune", "--keep", 0]),
         "move-database under a running page": _move,
         "takedown under a running page": _takedown,
         "saves, and the server killed": _killed,
@@ -41,7 +57,7 @@ def _bound(attempt: Callable[[Bed], str], bed: Bed) -> Callable[[], str]:
 def _codes(*commands: list[object]) -> tuple[list[int], str]:
     running = [Running(*words) for words in commands]
     ended = [one.end() for one in running]
-    wrong = next((f"exit {o.code}: {o.last()}" for o in ended if not o.clean), "")
+    wrong = next((f"exit {o.code}: {o.last()}" for o in ended if not o.clean or o.code == 1), "")
     return [outcome.code for outcome in ended], wrong
 
 
@@ -69,6 +85,56 @@ def _imports(bed: Bed) -> str:
         workspace.database.close()
     wanted = len(bed.corrections.read_text().splitlines())
     return wrong or ("" if there == wanted else f"{there} of {wanted}")
+
+
+def _exports_apart(bed: Bed) -> str:
+    root = bed.copy("done")
+    outs = [(root / form, form) for form in ("messages", "llava", "webvtt")]
+    codes, wrong = _codes(*(["export", "--out", out, "--format", form, "--config", root] for out, form in outs))
+    if not wrong and codes != [0, 0, 0]:
+        wrong = f"{codes}"
+    return wrong or next((f"{out.name} is not whole" for out, _ in outs if not (out / "dataset.json").exists()), "")
+
+
+def _ingests(bed: Bed, same: bool, fresh: bool = False) -> str:
+    root = bed.copy("empty")
+    if not fresh:
+        _codes(["status", "--config", root])
+    halves = [root.with_name(f"{root.name}-{number}") for number in (0, 1)]
+    for number, half in enumerate(halves):
+        half.mkdir()
+        for path in sorted(bed.corpus.glob("*.mp4"))[number::2]:
+            shutil.copy2(path, half)
+    sources = [bed.corpus, bed.corpus] if same else halves
+    codes, wrong = _codes(*(["ingest", source, "--config", root] for source in sources))
+    if wrong or 0 not in codes:
+        return wrong or f"nobody did it: {codes}"
+    # Who was refused comes again.
+    again, wrong = _codes(["ingest", *sources, "--config", root])
+    workspace = Workspace.open(root)
+    try:
+        there = workspace.count("clips")
+    finally:
+        workspace.database.close()
+    wrong = wrong or ("" if there == len(bed.clips) else f"{there} of {len(bed.clips)} clips, {again}")
+    return wrong or "; ".join(problems(root))
+
+
+def _beside(state: str, words: list[object], others: list[object], bed: Bed) -> str:
+    """A command, and twice another one while it runs; then both once more."""
+    root = bed.copy(state)
+    names = {"OUT": root / "taken", "CLIP": bed.clips[0], "CORPUS": bed.corpus, "SAID": bed.corrections}
+    first, second = ([names.get(str(word), word) for word in command] for command in (words, others))
+    running = Running(*first, "--config", root)
+    running.process.join(0.8)
+    for _ in range(2):
+        _, wrong = _codes([*second, "--config", root])
+        if wrong and "busy" not in wrong and "writes" not in wrong:
+            return wrong
+    ended = running.end()
+    if not ended.clean or ended.code not in (0, 3):
+        return f"exit {ended.code}: {ended.last()}"
+    return "; ".join(problems(root))
 
 
 def _exports(bed: Bed) -> str:
@@ -104,7 +170,7 @@ class _Person:
 
 
 @contextmanager
-def _page(root: Path) -> Iterator[tuple[Running, _Person]]:
+def page(root: Path) -> Iterator[tuple[Running, _Person]]:
     running = Running("review", "--port", 0, "--config", root)
     try:
         for _ in range(600):
@@ -121,7 +187,7 @@ def _page(root: Path) -> Iterator[tuple[Running, _Person]]:
 
 def _move(bed: Bed) -> str:
     root = bed.copy("annotated")
-    with _page(root) as (_, person):
+    with page(root) as (_, person):
         if (first := person.say(person.next())).status_code != 200:
             return f"before: {first.status_code}"
         item = person.next()
@@ -140,7 +206,7 @@ def _move(bed: Bed) -> str:
 
 def _takedown(bed: Bed) -> str:
     root = bed.copy("annotated")
-    with _page(root) as (_, person):
+    with page(root) as (_, person):
         item = person.next()
         _, wrong = _codes(["takedown", item["clip_id"], "--reason", "a try", "--yes", "--config", root])
         answer = person.say(item)
@@ -156,7 +222,7 @@ def _killed(bed: Bed) -> str:
     root = bed.copy("annotated")
     acknowledged = 0
     for _ in range(2):
-        with _page(root) as (_running, person):
+        with page(root) as (_running, person):
             for _ in range(3):
                 item = person.next()
                 if item is not None and person.say(item).status_code == 200:
