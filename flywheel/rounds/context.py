@@ -21,6 +21,7 @@ from flywheel.models.prompt import Evidence, Prompt
 from flywheel.rounds.names import check_names, loss_of, prompts_of
 from flywheel.rounds.texts import CurrentTexts
 from flywheel.store import Workspace
+from flywheel.store.caption_index import CaptionIndexes
 from flywheel.store.clip_index import ClipIndex, ClipView
 from flywheel.store.tracking import Tracker
 
@@ -43,6 +44,7 @@ class RoundContext:
         check_names(self.config, (self.prompt, *self.extra_prompts))
         self.base = self.model_folder(MAIN)
         self._texts: tuple[object, CurrentTexts] | None = None
+        self._captions = CaptionIndexes(workspace)
 
     # Clips.
 
@@ -62,7 +64,7 @@ class RoundContext:
         """The current captions; read anew where something was written or judged since."""
         stamp = self.workspace.stamp()
         if self._texts is None or self._texts[0] != stamp:
-            self._texts = (stamp, CurrentTexts(self.workspace))
+            self._texts = (stamp, CurrentTexts(self.workspace, self._captions))
         return self._texts[1]
 
     def readable(self, clips: Iterable[Clip]) -> Iterator[ClipInput]:

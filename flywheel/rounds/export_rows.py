@@ -89,9 +89,18 @@ class DatasetRows:
 
     def __iter__(self) -> Iterator[ExportRow]:
         for part in self._clips.iter_slices(_AT_A_TIME):
-            captions = [self._texts.of(r, part["id"]) for r in self._rounds]
+            captions = self._captions(part["id"].to_list())
             self._originals.expect(part["content_hash"])
             yield from self._rows(part, captions)
+
+    def _captions(self, clip_ids: Sequence[str]) -> list[Mapping[str, Annotation]]:
+        """These clips' captions by round, the preferred round's first; of the others those of clips without one."""
+        captions: list[Mapping[str, Annotation]] = []
+        missing = clip_ids
+        for round in self._rounds:
+            captions.append(self._texts.of(round, missing))
+            missing = [clip_id for clip_id in missing if clip_id not in captions[-1]]
+        return captions
 
     def _rows(self, clips: pl.DataFrame, captions: Sequence[Mapping[str, Annotation]]) -> Iterator[ExportRow]:
         """Rows of some clips; ``captions`` are theirs by round, the preferred round's first."""

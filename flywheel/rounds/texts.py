@@ -12,6 +12,7 @@ from flywheel.core.types import CAPTION, LEARN, Annotation, Correction, agreemen
 from flywheel.metrics import token_f1
 from flywheel.metrics.paired import paired_test
 from flywheel.store import View
+from flywheel.store.caption_index import CaptionIndexes
 from flywheel.store.view import annotation_of
 from human_refine.gold import gold_texts
 from human_refine.people import active_corrections, leads
@@ -61,8 +62,10 @@ class CurrentTexts:
     Holds what people judged and no more; a round's other captions are read for the clips that are asked of.
     """
 
-    def __init__(self, workspace: View) -> None:
+    def __init__(self, workspace: View, captions: CaptionIndexes | None = None) -> None:
+        """Read what people judged; ``captions`` are the view's, where they are kept for longer than this."""
         self._workspace = workspace
+        self._captions = captions or CaptionIndexes(workspace)
         #: Clips that check refiners: nothing learns from them, or is measured on them.
         self.gold = frozenset(gold_texts(workspace))
         corrections = active_corrections(workspace)
@@ -97,11 +100,7 @@ class CurrentTexts:
     def of(self, round: int, clip_ids: Iterable[str]) -> dict[str, Annotation]:
         """The round's captions of these clips, by clip id."""
         wanted = list(clip_ids)
-        if round not in self.rounds or not wanted:
-            return {}
-        where = _LEARNED & pl.col("clip_id").is_in(wanted)
-        rows = self._workspace.records.read("annotations", round=round, where=where)
-        return {row["clip_id"]: annotation_of(row) for row in rows.iter_rows(named=True)}
+        return self._captions.of(round, wanted) if round in self.rounds and wanted else {}
 
     def captions(self, round: int) -> Mapping[str, Annotation]:
         """All of the round's captions by clip id, held in memory: for small corpora and tests."""
@@ -158,8 +157,9 @@ class CurrentTexts:
     def before(self, round: int, clip_ids: Sequence[str]) -> dict[str, str]:
         """The newest texts of these clips before a round, by clip id, for a prompt's `previous` hint."""
         newest: dict[str, str] = {}
-        for earlier in (r for r in self.rounds if 0 < r < round):
-            newest |= {clip_id: caption.text for clip_id, caption in self.of(earlier, clip_ids).items()}
+        for earlier in sorted((r for r in self.rounds if 0 < r < round), reverse=True):
+            missing = [clip_id for clip_id in clip_ids if clip_id not in newest]
+            newest |= {clip_id: caption.text for clip_id, caption in self.of(earlier, missing).items()}
         for clip_id in clip_ids:
             human = self.human.get(clip_id)
             if human is not None and human.text is not None and self._split.get(clip_id) == "train":

@@ -1,0 +1,81 @@
+"""A round's captions by clip, for passes over many clips: each is looked up, and no pass reads the round again."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import polars as pl
+import sqlalchemy as sql
+
+from flywheel.core.types import CAPTION, LEARN, Annotation
+from flywheel.store import schema
+from flywheel.store.columns import SCHEMAS
+from flywheel.store.mapped import MappedRows
+from flywheel.store.view import View, annotation_of
+
+#: Clips that are looked for in all of a round's texts; an index costs about as much as three such passes.
+_FEW = 2048
+#: Rounds whose indexes are kept, those asked for last.
+_KEPT = 8
+
+
+class CaptionIndexes:
+    """The captions to learn from of any round of a view, by clip id: 16 bytes of memory for each of a few rounds."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        #: Round -> what its texts were when the index was made, and the index.
+        self._indexes: OrderedDict[int, tuple[object, _CaptionIndex]] = OrderedDict()
+
+    def of(self, round: int, clip_ids: Sequence[str]) -> dict[str, Annotation]:
+        """The round's captions of these clips, by clip id, in the order of the ids."""
+        if round not in self._indexes and len(clip_ids) <= _FEW:
+            where = (pl.col("kind") == CAPTION) & (pl.col("purpose") == LEARN) & pl.col("clip_id").is_in(list(clip_ids))
+            rows = self._view.records.read("annotations", round=round, where=where)
+            return {row["clip_id"]: annotation_of(row) for row in rows.iter_rows(named=True)}
+        return self._index(round).of(clip_ids)
+
+    def _index(self, round: int) -> _CaptionIndex:
+        stamp = self._stamp(round)
+        known, index = self._indexes.get(round, (None, None))
+        if index is None or known != stamp:
+            index = _CaptionIndex(self._view, round)
+            self._indexes[round] = (stamp, index)
+        self._indexes.move_to_end(round)
+        if len(self._indexes) > _KEPT:
+            self._indexes.popitem(last=False)
+        return index
+
+    def _stamp(self, round: int) -> object:
+        """Numbers that change when texts of the round come or go."""
+        shards = schema.shards.c
+        query = sql.select(sql.func.sum(shards.num_rows), sql.func.max(shards.position))
+        with self._view.database.transaction() as connection:
+            of_round = (shards.kind == "annotations") & (shards.round == round)
+            return tuple(connection.execute(query.where(of_round)).one())
+
+
+class _CaptionIndex:
+    def __init__(self, view: View, round: int) -> None:
+        frames = partial(view.annotation_batches, round=round, kind=CAPTION, purpose=LEARN)
+        empty = pl.DataFrame(schema=pl.Schema(SCHEMAS["annotations"]))
+        self._rows = MappedRows(view.root / "cache", frames, empty)
+        hashes = self._rows.hashes("clip_id")
+        self._order = np.argsort(hashes, kind="stable")
+        self._hashes = hashes[self._order]
+
+    def of(self, clip_ids: Sequence[str]) -> dict[str, Annotation]:
+        """The captions of these clips, by clip id."""
+        wanted = pl.Series(list(clip_ids), dtype=pl.String).hash(0).to_numpy()
+        # Of several texts of a clip the last counts, as where a round's rows become a dictionary.
+        places = np.searchsorted(self._hashes, wanted, side="right") - 1
+        there = (places >= 0) & (self._hashes[np.maximum(places, 0)] == wanted) if len(self._hashes) else []
+        rows = self._order[places[there]]
+        # In the order of the file: neighbours are taken together.
+        by_row = np.sort(rows)
+        found = {row["clip_id"]: row for row in self._rows.rows(by_row)}
+        self._rows.release()
+        return {clip_id: annotation_of(found[clip_id]) for clip_id in clip_ids if clip_id in found}
