@@ -1,21 +1,24 @@
-"""Threads of their own for what may take long: whoever waits there holds up nobody who asks for something else."""
+"""Room of its own for what may take long: whoever waits there holds up nobody who asks for something else."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+
+from anyio import CapacityLimiter, to_thread
 
 _T = TypeVar("_T")
 
 
 class Aside:
-    """A few threads. The web framework's own are shared by all requests, and there are forty of them."""
+    """So many threads and no more. The web framework's own are shared by all requests, and there are forty of them.
 
-    def __init__(self, name: str, threads: int) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
+    They end with the server, whatever they are at.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._limit = CapacityLimiter(threads)
 
     async def do(self, work: Callable[[], _T]) -> _T:
         """What the work returns or raises; it waits for those before it here, and for nobody else."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        return await to_thread.run_sync(work, limiter=self._limit)

@@ -53,8 +53,8 @@ def create_app(workspace: Workspace) -> FastAPI:
         attempts=LoginAttempts(),
         proxies=Proxies(workspace.root / "cache" / "proxies", most_proxies),
         waveforms=Waveforms(),
-        videos=Aside("videos", _VIDEOS),
-        sounds=Aside("sounds", _SOUNDS),
+        videos=Aside(_VIDEOS),
+        sounds=Aside(_SOUNDS),
         pages=Environment(loader=PackageLoader("human_refine"), autoescape=select_autoescape()),
     )
     service.queue.watch()

@@ -229,12 +229,16 @@ def _beside() -> Iterator[_Hostile]:
         yield _Hostile(f"beside: digits in .{ending}", _write(f"good.{ending}", lambda _: digits.encode()))
         yield _Hostile(f"beside: a line of digits in .{ending}", _write(f"good.{ending}", lambda _: b"1" * 900_000))
         yield _Hostile(f"beside: a line of < in .{ending}", _write(f"good.{ending}", lambda _: b"<" * 900_000))
-    yield _Hostile("beside: 2 MiB of words", _write("good.txt", lambda _: b"x" * (2 << 20)), "larger than 1 MiB")
+    yield _Hostile(
+        "beside: 2 MiB of words", _write("good.txt", lambda _: b"x" * (2 << 20)), "larger than 1 MiB", code=1
+    )
     yield _Hostile("beside: bytes that are no text", _write("good.txt", lambda _: bytes(range(256)) * 9))
-    yield _Hostile("beside: FIFO", lambda f: os.mkfifo(f / "good.srt"), "no regular file")
+    yield _Hostile("beside: FIFO", lambda f: os.mkfifo(f / "good.srt"), "no regular file", code=1)
     zero = partial(_link, "good.srt", "/dev/zero")
-    yield _Hostile("beside: link to /dev/zero, followed", zero, "no regular file", (_FOLLOW,))
-    yield _Hostile("beside: link to /etc/passwd", partial(_link, "good.txt", "/etc/passwd"), "link out of its source")
+    yield _Hostile("beside: link to /dev/zero, followed", zero, "no regular file", (_FOLLOW,), code=1)
+    yield _Hostile(
+        "beside: link to /etc/passwd", partial(_link, "good.txt", "/etc/passwd"), "link out of its source", code=1
+    )
 
 
 _HLS = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:9\n#EXTINF:3.0,\ngood.mp4\n#EXT-X-ENDLIST\n"
