@@ -16,11 +16,12 @@ from typing import Any
 import polars as pl
 
 from annotators.health import Unhealthy, check
-from annotators.interface import Engine, Request, Result, Sampling
+from annotators.interface import Engine, Request, Result, Sampling, storable
 from annotators.selection import SELECTIONS
 from annotators.writer import Writer
+from flywheel.core.border import one_item
 from flywheel.core.config import Annotate
-from flywheel.core.errors import FlywheelError, MediaError, first_line
+from flywheel.core.errors import MediaError
 from flywheel.core.progress import progress
 from flywheel.core.reading import IN_A_ROW, Reading
 from flywheel.core.types import LEARN, Annotation, Generation, Purpose, content_id, form_of
@@ -242,7 +243,7 @@ class _Pass:
                     self._window(jobs, pool)
                 self._commit()
                 self._settle(ended=True)
-            except (FlywheelError, KeyboardInterrupt):
+            except (Exception, KeyboardInterrupt):
                 # The engine died, or was asked to stop: what is finished is kept.
                 if not self._committing:
                     self._commit()
@@ -314,6 +315,7 @@ class _Pass:
         by_key, again = {key: job for job, key in left}, []
         for result in engine.generate(self._requests(left, pool), sampling):
             job = by_key.pop(result.key)
+            result = _storable(result)
             self._counts["tokens_in"] += result.tokens_in
             self._counts["tokens_out"] += len(result.token_ids)
             judged = self._judge(job, result)
@@ -368,30 +370,33 @@ class _Pass:
                 continue
             began = time.perf_counter()
             try:
-                inputs[task.clip_id] = task.media() if task.media is not None else None
+                with one_item():
+                    inputs[task.clip_id] = task.media() if task.media is not None else None
             except MediaError as error:
                 inputs[task.clip_id] = error
-            except Exception as error:
-                # Whatever one file does, the others go on.
-                inputs[task.clip_id] = MediaError(f"can't be read ({type(error).__name__}: {first_line(error)})")
             # One append is whole in any thread; adding to a sum is not.
             self._decoding.append(time.perf_counter() - began)
         return inputs
 
     def _judge(self, job: _Job, result: Result) -> Reply | Unhealthy:
+        try:
+            with one_item("the reply can't be read"):
+                return self._reply(job, result)
+        except MediaError as error:
+            return error.__cause__ if isinstance(error.__cause__, Unhealthy) else Unhealthy("unreadable", str(error))
+
+    def _reply(self, job: _Job, result: Result) -> Reply:
+        """What a result says. Raises Unhealthy."""
         if self._asking.keep_unhealthy and result.finish != "error" and any(c.isalnum() for c in result.text):
             return Reply(text=parse_caption(result.text))
-        try:
-            return check(
-                result,
-                kind=self._prompt.kind,
-                instruction=self._prompt.instruction,
-                script=self._asking.script,
-                schema=self._prompt.schema_text,
-                duration_s=job.task.duration_s,
-            )
-        except Unhealthy as problem:
-            return problem
+        return check(
+            result,
+            kind=self._prompt.kind,
+            instruction=self._prompt.instruction,
+            script=self._asking.script,
+            schema=self._prompt.schema_text,
+            duration_s=job.task.duration_s,
+        )
 
     # What is kept.
 
@@ -519,6 +524,15 @@ def costs_of(workspace: Workspace, round: int, kind: str, purpose: Purpose = LEA
     for name, count in (("per_row", total.get("generated", 0)), ("per_kept_row", total.get("written", 0))):
         costs |= {f"{what}_{name}": total[what] / count for what in ("engine_s", "tokens_out", "money") if count}
     return costs
+
+
+def _storable(result: Result) -> Result:
+    """The result as records take it, or its failure."""
+    try:
+        with one_item("the reply can't be kept"):
+            return storable(result)
+    except MediaError as error:
+        return replace(result, text=str(error), token_ids=(), logprobs=(), tokens_in=0, finish="error", seconds=0.0)
 
 
 def _result_of(generation: Generation) -> Result:

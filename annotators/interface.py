@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Protocol
 
@@ -89,6 +90,18 @@ class Engine(Protocol):
 def failed(request: Request, why: str) -> Result:
     """The result of a request that can't be answered."""
     return Result(key=request.key, text=why, token_ids=(), logprobs=(), tokens_in=0, finish="error", seconds=0.0)
+
+
+def storable(result: Result) -> Result:
+    """The result as records take it: without halves of characters that came alone.
+
+    Raises TypeError, ValueError or OverflowError for tokens, log-probs and counts that are no such numbers.
+    """
+    array("i", result.token_ids)
+    array("d", result.logprobs)
+    array("q", (result.tokens_in,))
+    text = result.text.encode("utf-8", "replace").decode() if not result.text.isascii() else result.text
+    return result if text == result.text else replace(result, text=text)
 
 
 def seed_of(sampling: Sampling, key: str) -> int:

@@ -13,6 +13,8 @@ from typing import Any, get_args
 import polars as pl
 
 from flywheel import kinds
+from flywheel.core.border import one_item
+from flywheel.core.errors import MediaError
 from flywheel.core.types import CAPTION, LEARN, Correction, Verdict, content_id
 from flywheel.formats.corrections import CorrectionRow, read_corrections
 from flywheel.store import Workspace
@@ -193,8 +195,12 @@ def _read(row: CorrectionRow, targets: Mapping[str, _Target], rules: _Rules) -> 
     refiner = rules.sender.refiner if rules.sender is not None else ""
     values = {**row.values, "refiner": refiner, "at": None} if refiner else row.values
     try:
-        return _correction(values, targets, rules)
-    except ValueError as error:
+        with one_item():
+            try:
+                return _correction(values, targets, rules)
+            except ValueError as error:
+                return str(error)
+    except MediaError as error:
         return str(error)
 
 
@@ -275,8 +281,8 @@ def _content(text: str, payload: str, target: _Target, max_chars: int) -> tuple[
 def _seconds(given: Any) -> float:
     try:
         seconds = float(given or 0.0)
-    except (TypeError, ValueError):
-        raise ValueError(f"seconds must be a number, got {given!r}") from None
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"seconds must be a number, got {str(given)[:40]!r}") from None
     if not math.isfinite(seconds) or seconds < 0:
         raise ValueError(f"seconds must be zero or more, got {seconds:g}")
     return seconds

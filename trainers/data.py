@@ -15,10 +15,11 @@ import torch
 from jaxtyping import Int
 from torch.utils.data import Dataset, Sampler
 
+from flywheel.core.border import one_item
 from flywheel.core.errors import MediaError
 from flywheel.core.reading import Reading, Unreadable
 from flywheel.core.types import Example
-from flywheel.models.inputs import ClipInput, InputBuilder
+from flywheel.models.inputs import ClipInput, InputBuilder, InputRow
 from flywheel.models.prompt import Evidence, Hint, Prompt
 from trainers.examples import columns_of
 
@@ -171,30 +172,25 @@ class Collator:
     def __call__(self, indices: Sequence[int]) -> dict[str, Any]:
         # Evaluation has no clock: it always sees the hints of epoch 0, so that its figures can be compared.
         epoch = self._clock.epoch if self._clock is not None else 0
-        found = self._readable(indices)
-        examples = [example for _, example, _ in found]
-        batch = self._builder.of_thread().build(
-            [clip for _, _, clip in found],
-            [self._data.prompt_of(example, row, epoch) for row, example, _ in found],
-            [example.text for example in examples],
-        )
+        found = self._readable(indices, epoch)
+        batch = self._builder.of_thread().batch([inputs for _, _, inputs in found])
         batch["row"] = torch.tensor([row for row, _, _ in found])
-        batch["group"] = torch.tensor([self._groups[e.group] for e in examples])
-        batch["row_weight"] = torch.tensor([e.weight for e in examples], dtype=torch.float32)
+        batch["group"] = torch.tensor([self._groups[example.group] for _, example, _ in found])
+        batch["row_weight"] = torch.tensor([example.weight for _, example, _ in found], dtype=torch.float32)
         return batch
 
-    def _readable(self, rows: Sequence[int]) -> list[tuple[int, Example, ClipInput]]:
+    def _readable(self, rows: Sequence[int], epoch: int) -> list[tuple[int, Example, InputRow]]:
         """Those of these rows whose clips can be read; where none can, the next row after them that can.
 
         Raises Unreadable where most can't.
         """
-        found = [read for row in rows if (read := self._read(row)) is not None]
+        found = [read for row in rows if (read := self._read(row, epoch)) is not None]
         self.reading.check()
         for step in range(1, len(self) + 1):
             if found:
                 return found
             # A step without a row would be none.
-            read = self._read((rows[-1] + step) % len(self))
+            read = self._read((rows[-1] + step) % len(self), epoch)
             found = [read] if read is not None else []
             self.reading.check()
         if not found:
@@ -202,16 +198,19 @@ class Collator:
             raise Unreadable("training: no clip can be read. Is the disk mounted? Then run the same command.")
         return found
 
-    def _read(self, row: int) -> tuple[int, Example, ClipInput] | None:
+    def _read(self, row: int, epoch: int) -> tuple[int, Example, InputRow] | None:
         example = self._data.examples[row]
         try:
-            clip = self._data.input(example.clip_id)
+            with one_item("can't be made a model's input"):
+                clip = self._data.input(example.clip_id)
+                prompt = self._data.prompt_of(example, row, epoch)
+                inputs = self._builder.of_thread().row(clip, prompt, example.text)
         except MediaError as error:
             self.reading.bad(self._data.name(example.clip_id), str(error))
             self.unreadable.setdefault(example.clip_id, sys.intern(str(error)))
             return None
         self.reading.good()
-        return row, example, clip
+        return row, example, inputs
 
     def state(self) -> dict[str, Any]:
         """What could be read so far and what could not, for a checkpoint."""

@@ -11,9 +11,9 @@ import random
 import threading
 import time
 import wave
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from annotators.interface import Request, Result, Sampling, failed, seed_of
-from flywheel.core.errors import BorderError, UserError, first_line
+from flywheel.core.border import one_item
+from flywheel.core.errors import BorderError, MediaError, UserError, first_line
 from flywheel.core.progress import say
-from flywheel.models.inputs import SOUND_RATE_HZ, ClipInput
+from flywheel.models.inputs import SOUND_RATE_HZ, ClipInput, InputBuilder
 from flywheel.models.load import folder_digest
+from flywheel.models.marks import Marks
 
 #: A server that failed is left alone for this long, doubled with each failure in a row up to the most; seconds.
 _REST_S, _MOST_REST_S = 0.5, 30.0
@@ -70,12 +72,13 @@ class _Engine:
         concurrency: int,
         timeout_s: float,
         patience_s: float,
+        plain: Callable[[str], str],
     ) -> None:
         if not servers:
             raise UserError(
                 "engine 'openai': models.main.servers names none. Start one with 'flywheel serve' and name its URL."
             )
-        self._model, self._adapter = model, adapter
+        self._model, self._adapter, self._plain = model, adapter, plain
         self._name = "" if adapter is None else f"{name}-{folder_digest(adapter)}"
         self._concurrency, self._patience_s = concurrency, patience_s
         limits = httpx.Limits(max_connections=concurrency + 2, max_keepalive_connections=concurrency + 2)
@@ -191,6 +194,13 @@ class _Engine:
                     self._lock.notify_all()
 
     def _answer(self, request: Request, sampling: Sampling) -> Result:
+        try:
+            with one_item("it can't be asked"):
+                return self._asked(request, sampling)
+        except MediaError as error:
+            return failed(request, str(error))
+
+    def _asked(self, request: Request, sampling: Sampling) -> Result:
         body, failures = self._body(request, sampling), 0
         while True:
             server = self._take()
@@ -237,7 +247,7 @@ class _Engine:
             raise _RequestRefused(f"the server does not take it: {_said(answer)}")
         try:
             return dict(answer.json())
-        except ValueError as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise _ServerFailed("its answer is no JSON", answered=True) from error
 
     def _takes(self, server: _Server, body: dict[str, Any]) -> bool:
@@ -248,7 +258,7 @@ class _Engine:
         return True
 
     def _body(self, request: Request, sampling: Sampling) -> dict[str, Any]:
-        content, more = _content(request, packed=not self._near)
+        content, more = _content(replace(request, prompt=self._plain(request.prompt)), packed=not self._near)
         if sampling.schema:
             form = {"name": "reply", "schema": json.loads(sampling.schema), "strict": True}
             more["response_format"] = {"type": "json_schema", "json_schema": form}
@@ -277,7 +287,7 @@ class _Engine:
                 finish="stop" if choice["finish_reason"] == "stop" else "length",
                 seconds=seconds / self._concurrency,
             )
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
             raise _ServerFailed(f"an answer without {error}", answered=True) from error
 
     def parts(self) -> list[_Engine]:
@@ -355,10 +365,13 @@ def openai(
     timeout_s: float = 120.0,
     patience_s: float = 60.0,
     options: Mapping[str, Any] | None = None,
+    builder: InputBuilder | None = None,
 ) -> _Engine:
     """Asks servers at ``servers`` (URLs without ``/v1``), at most ``concurrency`` requests each at a time. An answer
     that takes over ``timeout_s`` counts as a failure of its server; where none was well for ``patience_s``, the engine
     gives up (BorderError). Raises UserError where a server serves another model than the folder ``model``.
 
-    ``options`` are for the server that ``flywheel serve`` starts from the same configuration; none is used here."""
-    return _Engine(model, adapter, name, servers, concurrency, timeout_s, patience_s)
+    ``options`` are for the server that ``flywheel serve`` starts from the same configuration; none is used here. The
+    server puts words into the model's template: its marks within them are broken up here, as ``builder`` knows them."""
+    plain = builder.plain if builder is not None else Marks().plain
+    return _Engine(model, adapter, name, servers, concurrency, timeout_s, patience_s, plain)

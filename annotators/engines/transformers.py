@@ -12,7 +12,7 @@ from transformers import LogitsProcessor
 from annotators.engines._batches import batches
 from annotators.engines._guide import Guide, compiled
 from annotators.interface import Request, Result, Sampling, failed, seed_of
-from flywheel.core.errors import first_line
+from flywheel.core.border import is_of_one_item, reason_of
 from flywheel.core.progress import say
 from flywheel.models.inputs import InputBuilder
 from flywheel.models.load import Vlm
@@ -81,11 +81,14 @@ class _Engine:
         """A batch that is too large, or holds a row that can't be done, is halved until only that row fails."""
         try:
             done = self._batch(requests, sampling)
-        except (RuntimeError, ValueError) as error:
+        except BaseException as error:
+            # No memory on the GPU is a RuntimeError.
+            if not is_of_one_item(error):
+                raise
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             if len(requests) == 1:
-                yield failed(requests[0], f"the model can't read it ({first_line(error)})")
+                yield failed(requests[0], f"the model can't read it ({reason_of(error)})")
                 return
             say(f"annotate: a batch of {len(requests)} failed ({type(error).__name__}); it is tried in halves.")
             middle = len(requests) // 2

@@ -15,6 +15,7 @@ import torch
 from annotators.causes import advice, root_cause
 from annotators.engines._overheard import Overheard
 from annotators.interface import Request, Result, Sampling, failed, media_limits, seed_of
+from flywheel.core.border import is_of_one_item
 from flywheel.core.errors import BorderError, UserError, first_line
 from flywheel.models.inputs import SOUND_RATE_HZ, ClipInput, InputBuilder
 from flywheel.models.load import folder_digest
@@ -109,14 +110,13 @@ class _Engine:
             from vllm.sampling_params import StructuredOutputsParams
 
             parameters.structured_outputs = StructuredOutputsParams(json=sampling.schema)
-        media = _media(request.clip)
-        prompt: dict[str, Any] = {"prompt": self._builder.chat_for(request.clip, request.prompt)}
-        if media:
-            prompt["multi_modal_data"] = media
         try:
+            prompt = _prompt(self._builder, request)
             engine.add_request(request.key, prompt, parameters, lora_request=self._lora)
-        except Exception as error:
-            # Its processors raise many kinds; only a dead engine concerns more than this request.
+        except BaseException as error:
+            # Its processors raise many kinds; only a dead engine, and what is ours, concern more than this request.
+            if not is_of_one_item(error):
+                raise
             if "EngineDead" in type(error).__name__:
                 raise self._stopped(error) from error
             if sampling.schema and self._add(engine, request, replace(sampling, schema="")) is None:
@@ -174,6 +174,13 @@ class _Engine:
                     f"vLLM: {held / 2**30:.1f} GiB of GPU memory are still held. "
                     "Run the same command: it goes on from here."
                 )
+
+
+def _prompt(builder: InputBuilder, request: Request) -> dict[str, Any]:
+    """A request's conversation and media as vLLM takes them."""
+    media = _media(request.clip)
+    chat = builder.chat_for(request.clip, request.prompt)
+    return {"prompt": chat, **({"multi_modal_data": media} if media else {})}
 
 
 def _media(clip: ClipInput | None) -> dict[str, Any]:

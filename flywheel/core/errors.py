@@ -71,7 +71,12 @@ class BorderError(FlywheelError):
 
 def first_line(error: BaseException) -> str:
     """The first line of a foreign exception's message, at most 300 characters; its class name where it has none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
+    try:
+        words = str(error)
+    except Exception:
+        # Its words are the foreign library's code too.
+        words = ""
+    return next(iter(words.strip().splitlines()), type(error).__name__)[:300]
 
 
 def root_of(error: BaseException) -> BaseException:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flywheel.core.border import one_item
+from flywheel.core.errors import MediaError
+from flywheel.core.foreign import hidden_character
 from flywheel.core.types import Cue
 
 #: Columns of a correction. Files of corrections need the first and may have the second; a row without a verdict is one
@@ -25,7 +29,7 @@ class ExportRow:
     clip's start, empty where the text has no times. ``source`` is human, model, or what came with the video.
 
     ``video`` writes the clip alone into a path and returns its ending. It returns an empty text where the clip can't
-    be written; the row is then left out.
+    be written; the row is then left out. ``drop`` takes a row that can't be written out of the counts, with the reason.
     """
 
     id: str
@@ -40,6 +44,16 @@ class ExportRow:
     annotation_id: str
     cues: tuple[Cue, ...]
     video: Callable[[Path], str]
+    drop: Callable[[str], None] = lambda reason: None
+
+    @contextlib.contextmanager
+    def border(self) -> Iterator[None]:
+        """Leaves the row out where writing it fails for a reason of its own; formats write each row within it."""
+        try:
+            with one_item("can't be written"):
+                yield
+        except MediaError as error:
+            self.drop(str(error))
 
     def place(self, out: Path) -> str:
         """The path of the file as seen from the dataset's folder ``out``: no dataset names places of this machine."""
@@ -96,6 +110,9 @@ def _problem(values: Mapping[str, Any]) -> str:
         return f"unknown column '{unknown[0]}'. Known: {', '.join((*REQUIRED, *OPTIONAL))}"
     if not isinstance(values.get("annotation_id"), str) or not values["annotation_id"]:
         return "needs 'annotation_id'"
+    if hidden_character(values["annotation_id"]):
+        # Some databases take no such text, and no id has it.
+        return "'annotation_id' holds what nobody can see"
     for name in ("verdict", *_TEXTS):
         text = values.get(name)
         if text is None:

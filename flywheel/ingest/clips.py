@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from flywheel.core.border import one_item
 from flywheel.core.config import Corpus
 from flywheel.core.errors import MediaError
 from flywheel.core.foreign import without_hidden
@@ -93,11 +94,12 @@ def folded(text: str) -> str:
 def _sounds(path: Path, start_s: float, end_s: float) -> str:
     """The span's sound events as text; empty where the sound is damaged."""
     try:
-        samples = read_audio(path, start_s, min(end_s, start_s + _MOST_SOUND_S))
+        with one_item():
+            samples = read_audio(path, start_s, min(end_s, start_s + _MOST_SOUND_S))
+            return describe(sound_events(samples, 16_000))
     except MediaError:
         # Damaged sound beside good pictures: the clip is worth keeping, its sound is unknown.
         return ""
-    return describe(sound_events(samples, 16_000))
 
 
 def _spans(item: Item, duration_s: float, corpus: Corpus) -> list[tuple[float, float]]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from flywheel.core.errors import UserError, first_line
+from flywheel.core.border import one_item
+from flywheel.core.errors import MediaError, UserError, first_line
 from flywheel.core.foreign import parsed_json
 from flywheel.ingest.files import MOST_TEXT_BYTES
 from flywheel.ingest.items import VIDEO_SUFFIXES, Item, Rules
@@ -68,19 +69,20 @@ class _Sample:
     def add(self, middle: str, suffix: str, tar: tarfile.TarFile, member: tarfile.TarInfo, media_folder: Path) -> None:
         """Takes a member in, where it is of a known kind; one that can't be read is the sample's problem."""
         camera = self.cameras.setdefault(middle, _Camera(suffix=suffix))
-        handle = tar.extractfile(member)
         try:
-            if handle is None or (suffix in VIDEO_SUFFIXES and camera.video is not None):
-                self.others.add(middle + suffix)
-            elif suffix in VIDEO_SUFFIXES:
-                camera.video, camera.is_new_copy = keep(handle, suffix, media_folder)
-                camera.suffix = suffix
-            else:
-                camera.texts[suffix] = handle.read(MOST_TEXT_BYTES)
-                if member.size > MOST_TEXT_BYTES:
-                    self.problem = f"its {suffix} is larger than {MOST_TEXT_BYTES >> 20} MiB"
-        except (tarfile.TarError, EOFError) as error:
-            self.problem = f"its {middle}{suffix} can't be read ({first_line(error)})"
+            with one_item(f"its {middle}{suffix} can't be read"):
+                handle = tar.extractfile(member)
+                if handle is None or (suffix in VIDEO_SUFFIXES and camera.video is not None):
+                    self.others.add(middle + suffix)
+                elif suffix in VIDEO_SUFFIXES:
+                    camera.video, camera.is_new_copy = keep(handle, suffix, media_folder)
+                    camera.suffix = suffix
+                else:
+                    camera.texts[suffix] = handle.read(MOST_TEXT_BYTES)
+                    if member.size > MOST_TEXT_BYTES:
+                        self.problem = f"its {suffix} is larger than {MOST_TEXT_BYTES >> 20} MiB"
+        except MediaError as error:
+            self.problem = str(error)
 
     def is_full(self) -> bool:
         """Whether it has so many videos that the first should go in."""
@@ -109,6 +111,13 @@ class _Sample:
 
     def _items_of(self, name: str, camera: _Camera, of_rows: Table) -> list[Item]:
         assert camera.video is not None
+        try:
+            with one_item():
+                return self._read(name, camera, camera.video, of_rows)
+        except MediaError as error:
+            return [Item(path=camera.video, problem=f"{self.where}: {error}", is_new_copy=camera.is_new_copy)]
+
+    def _read(self, name: str, camera: _Camera, video: Path, of_rows: Table) -> list[Item]:
         shared = self.cameras[""].texts if "" in self.cameras else {}
         texts = {**shared, **camera.texts}
         row: dict[str, Any] = {}
@@ -117,15 +126,15 @@ class _Sample:
         except ValueError as error:
             self.problem = self.problem or f"its .json is not JSON ({error})"
         if self.problem:
-            return [Item(path=camera.video, problem=f"{self.where}: {self.problem}", is_new_copy=camera.is_new_copy)]
+            return [Item(path=video, problem=f"{self.where}: {self.problem}", is_new_copy=camera.is_new_copy)]
         for side in (".vtt", ".srt"):
             if side in texts:
-                camera.video.with_suffix(side).write_bytes(texts[side])
+                video.with_suffix(side).write_bytes(texts[side])
         if ".txt" in texts:
             row["transcript"] = texts[".txt"].decode("utf-8", errors="replace")
         where = f"{self.where}{f' ({name}{camera.suffix})' if name else ''}"
         inside = Path(self.key).parent.name or of_rows.file.stem
-        items = of_rows.of_row({**row, "video": str(camera.video)}, where, inside)
+        items = of_rows.of_row({**row, "video": str(video)}, where, inside)
         return [replace(item, is_new_copy=camera.is_new_copy) for item in items]
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from flywheel.core.border import is_of_one_item, one_item, reason_of
 from flywheel.core.config import Corpus
 from flywheel.core.errors import MediaError, UserError
 from flywheel.core.progress import progress
@@ -128,6 +129,11 @@ def _all_items(workspace: Workspace, sources: Sequence[str], passed: Passed) -> 
         except UserError as error:
             # The other sources still count; the error is raised when they are through.
             problem = problem or error
+        except BaseException as error:
+            if not is_of_one_item(error):
+                raise
+            # What came before it is taken in, and what breaks is one row.
+            yield Item(path=Path(source), problem=f"breaks off ({reason_of(error)})")
     if problem is not None:
         raise problem
 
@@ -252,7 +258,8 @@ class _Intake:
             self._reject(outcome.item, outcome.problem)
             return
         try:
-            outcome = self._placed(outcome)
+            with one_item("can't be taken in"):
+                outcome = self._placed(outcome)
         except MediaError as error:
             self._reject(outcome.item, str(error))
             return
@@ -287,9 +294,7 @@ class _Intake:
     def _reject(self, item: Item, reason: str) -> None:
         if item.is_new_copy:
             self._unwanted.add(item.path)
-        # Names and reasons are on record as text, whatever bytes a name has.
-        uri, reason = (text.encode("utf-8", "backslashreplace").decode() for text in (str(item.path), reason))
-        self._workspace.add_rejected(round=0, stage="ingest", uri=uri, clip_id="", reason=reason)
+        self._workspace.add_rejected(round=0, stage="ingest", uri=str(item.path), clip_id="", reason=reason)
         self.result.rejected += 1
         if len(self.result.first_rejected) < _NAMED:
             self.result.first_rejected.append(f"{item.path}: {reason}")
@@ -299,11 +304,12 @@ def _hashed(item: Item, file: File, *, seconds: float) -> _Question:
     if item.problem:
         return _Question(item=item, file=file, problem=item.problem)
     try:
-        with time_limit(seconds):
+        with one_item("can't be taken in"), time_limit(seconds):
             content_hash = file.content_hash()
+            clip_id = asked_clip_id(item, content_hash)
     except MediaError as error:
         return _Question(item=item, file=file, problem=str(error))
-    return _Question(item=item, file=file, content_hash=content_hash, clip_id=asked_clip_id(item, content_hash))
+    return _Question(item=item, file=file, content_hash=content_hash, clip_id=clip_id)
 
 
 def _answer(question: _Question, corpus: Corpus) -> _Outcome:
@@ -311,8 +317,8 @@ def _answer(question: _Question, corpus: Corpus) -> _Outcome:
     if question.problem:
         return _Outcome(item=item, problem=question.problem)
     try:
-        with time_limit(corpus.max_seconds):
-            return _taken_in(question, corpus)
+        with one_item("can't be taken in"), time_limit(corpus.max_seconds):
+            return _storable(_taken_in(question, corpus))
     except MediaError as error:
         return _Outcome(item=item, problem=str(error))
 
@@ -334,6 +340,16 @@ def _taken_in(question: _Question, corpus: Corpus) -> _Outcome:
     words = "" if item.is_whole or question.has_text else words_beside(item, question.file)
     texts = [_given_text(question.clip_id, words)] if words else []
     return _Outcome(item=item, content_hash=question.content_hash, texts=texts, stamp=question.file.stamp)
+
+
+def _storable(outcome: _Outcome) -> _Outcome:
+    """The outcome, all of whose texts can be written. Raises UnicodeEncodeError: in a batch it would end all rows."""
+    for clip in outcome.clips:
+        for text in (clip.uri, clip.transcript, clip.sounds, *(cue.text for cue in clip.cues)):
+            text.encode("utf-8")
+    for given in outcome.texts:
+        given.text.encode("utf-8")
+    return outcome
 
 
 def _text_id(clip_id: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from flywheel.core.border import one_item
 from flywheel.core.config import Corpus
 from flywheel.core.errors import MediaError
 from flywheel.core.types import Split, content_id
@@ -89,10 +90,11 @@ def _described(workspace: Workspace, video: Video, path: Path) -> tuple[Video, F
     if video.streams:
         return video, Fingerprint()
     try:
-        workspace.originals.check(str(path), video.content_hash)
-        file = File(path)
-        streams = file.info().streams
-        looks = file.looks() if workspace.config.corpus.near_duplicates else Fingerprint()
+        with one_item():
+            workspace.originals.check(str(path), video.content_hash)
+            file = File(path)
+            streams = file.info().streams
+            looks = file.looks() if workspace.config.corpus.near_duplicates else Fingerprint()
     except MediaError:
         return video, Fingerprint()
     described = replace(video, streams=streams, **_kept(looks))

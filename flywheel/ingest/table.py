@@ -10,6 +10,8 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from flywheel.core.border import one_item
+from flywheel.core.errors import MediaError
 from flywheel.ingest.items import FILE, FOLDER, VIDEO_SUFFIXES, Item, Rules, found, shared
 from flywheel.ingest.kept import keep
 from flywheel.ingest.rows import Reading, Video, readings
@@ -41,8 +43,15 @@ class Table:
     def of_row(self, row: Any, where: str, inside: str = "") -> list[Item]:
         """The items of a row, one at least; ``where`` names it.
 
-        ``inside`` is the folder that a container has its videos in.
+        ``inside`` is the folder that a container has its videos in. Whatever a row holds, it is items or their problem.
         """
+        try:
+            with one_item():
+                return self._of_row(row, where, inside)
+        except MediaError as error:
+            return [Item(path=self.file, problem=f"{where}: {error}")]
+
+    def _of_row(self, row: Any, where: str, inside: str) -> list[Item]:
         if not isinstance(row, Mapping):
             return [Item(path=self.file, problem=f"{where}: must be an object, got {type(row).__name__}")]
         return [self._item(reading, row, where, inside) for reading in readings(row)]

@@ -9,13 +9,13 @@ from typing import Any
 
 import jsonschema
 
+from flywheel.core.border import is_of_one_item
+from flywheel.core.errors import first_line
 from flywheel.core.foreign import parsed_json
 from flywheel.kinds._kind import Kind
 from flywheel.kinds._parsing import BrokenReply, Unusable, parse_caption
 
 _FENCE = "```"
-#: What a reader raises on a value of another form. A number too large for a float is an OverflowError.
-_OTHER_FORM = (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +30,19 @@ def read_reply(kind: Kind, text: str, *, schema: str, duration_s: float) -> Repl
     """Read a reply of this kind. Errors are those of :func:`flywheel.kinds.read`."""
     if not text.strip():
         raise Unusable("the model wrote nothing")
-    value = _parsed(text, schema) if kind.schema_key else text
     try:
+        value = _parsed(text, schema) if kind.schema_key else text
         payload, words = kind.read(value, duration_s)
+        canonical = json.dumps(payload, ensure_ascii=False, sort_keys=True) if payload else ""
+        canonical.encode("utf-8")
+        return Reply(text=parse_caption(words), payload=canonical)
     except Unusable:
         raise
-    except _OTHER_FORM as error:
-        raise BrokenReply(f"the reply is no {kind.name} ({type(error).__name__}: {error})") from error
-    canonical = json.dumps(payload, ensure_ascii=False, sort_keys=True) if payload else ""
-    return Reply(text=parse_caption(words), payload=canonical)
+    except BaseException as error:
+        # Values of another form raise anything, and so do kinds of other packages.
+        if not is_of_one_item(error):
+            raise
+        raise BrokenReply(f"the reply is no {kind.name} ({type(error).__name__}: {first_line(error)})") from error
 
 
 def _parsed(text: str, schema: str) -> Any:

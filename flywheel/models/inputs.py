@@ -19,6 +19,7 @@ from flywheel.core.patience import within
 from flywheel.core.timing import frame_index, uniform_times
 from flywheel.core.types import Clip
 from flywheel.models.kept import KeptPixels
+from flywheel.models.marks import Marks
 
 IGNORED = -100
 #: Sample rate at which models hear.
@@ -58,6 +59,15 @@ class ClipInput:
             "width": int(self.frames_THWC.shape[2]),
             "height": int(self.frames_THWC.shape[1]),
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputRow:
+    """One row of a batch: token ids, of which ``num_prompt`` are the prompt's and the rest the target's, and pixels."""
+
+    ids: list[int]
+    num_prompt: int
+    tensors: dict[str, Any]
 
 
 def clip_input(
@@ -105,6 +115,7 @@ class InputBuilder:
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self._kept = KeptPixels(keep_bytes)
+        self._marks = Marks.of(processor)
         self._thread, self._others = threading.get_ident(), threading.local()
         self._video_token = getattr(processor, "video_token", None) or "<video>"
         self._video_token_id = self.tokenizer.convert_tokens_to_ids(self._video_token)
@@ -125,8 +136,16 @@ class InputBuilder:
             self._others.builder = builder
         return builder
 
+    def plain(self, text: str) -> str:
+        """Text from outside as the model gets it: nothing within it is a mark of the model's (:class:`Marks`)."""
+        return self._marks.plain(text)
+
     def chat(self, prompt: str, *, frames: bool = True, sound: bool = False) -> str:
-        """The conversation up to where the model begins to write, with places for the media that go along."""
+        """The conversation up to where the model begins to write, with places for the media that go along.
+
+        The prompt holds words of transcripts and of models: it is taken as :meth:`plain` text.
+        """
+        prompt = self.plain(prompt)
         media = [{"type": "video"}] * frames + [{"type": "audio"}] * sound
         content: Any = [*media, {"type": "text", "text": prompt}]
         if not hasattr(self.processor, "tokenizer"):
@@ -163,20 +182,27 @@ class InputBuilder:
         """Tensors for B clips: ``input_ids`` (B, S) and the rest;
         with ``targets`` also ``labels`` (B, S), -100 elsewhere.
 
-        Padded left for generation (no targets), right for training. The inputs of a batch are of one form.
+        Padded left for generation (no targets), right for training. The inputs of a batch are of one form. Prompts and
+        targets are taken as :meth:`plain` text.
         """
+        given = targets if targets is not None else [None] * len(prompts)
+        return self.batch([self.row(*row) for row in zip(clips, prompts, given, strict=True)])
+
+    def row(self, clip: ClipInput | None, prompt: str, target: str | None = None) -> InputRow:
+        """One clip's part of a batch, by itself: what it raises is of this clip."""
+        ids, tensors = self._row(clip, self.chat_for(clip, prompt))
+        if target is None:
+            return InputRow(ids=list(ids), num_prompt=len(ids), tensors=tensors)
+        words = self.tokenizer.encode(self.plain(target), add_special_tokens=False)
+        return InputRow(ids=[*ids, *words, self.tokenizer.eos_token_id], num_prompt=len(ids), tensors=tensors)
+
+    def batch(self, rows: Sequence[InputRow]) -> dict[str, Any]:
+        """Rows as one batch, as :meth:`build` gives it; all with a target, or none."""
         import torch
 
-        rows = [self._row(clip, self.chat_for(clip, prompt)) for clip, prompt in zip(clips, prompts, strict=True)]
-        ids = [list(row[0]) for row in rows]
-        labels: list[list[int]] = []
-        if targets is not None:
-            for row, target in zip(ids, targets, strict=True):
-                words = [*self.tokenizer.encode(target, add_special_tokens=False), self.tokenizer.eos_token_id]
-                labels.append([IGNORED] * len(row) + words)
-                row.extend(words)
+        ids = [row.ids for row in rows]
+        left = all(row.num_prompt == len(row.ids) for row in rows)
         length = max(len(row) for row in ids)
-        left = targets is None
 
         def padded(values: list[list[int]], fill: int) -> Any:
             return torch.tensor(
@@ -187,10 +213,11 @@ class InputBuilder:
             "input_ids": padded(ids, self.tokenizer.pad_token_id),
             "attention_mask": padded([[1] * len(row) for row in ids], 0),
         }
-        if targets is not None:
+        if not left:
+            labels = [[IGNORED] * row.num_prompt + row.ids[row.num_prompt :] for row in rows]
             out["labels"] = padded(labels, IGNORED)
-        for name in rows[0][1]:
-            out[name] = _joined([row[1][name] for row in rows])
+        for name in rows[0].tensors:
+            out[name] = _joined([row.tensors[name] for row in rows])
         if "mm_token_type_ids" in getattr(self.processor, "model_input_names", ()):
             out["mm_token_type_ids"] = 2 * (out["input_ids"] == self._video_token_id).int()
         return out
@@ -201,8 +228,9 @@ class InputBuilder:
             return self._full(clip, chat)
         if self._fast is None:
             self._fast = self._agrees(clip, chat)
-        if not self._fast:
-            return self._full(clip, chat)
+        return self._around_video(clip, chat) if self._fast else self._full(clip, chat)
+
+    def _around_video(self, clip: ClipInput, chat: str) -> tuple[list[int], dict[str, Any]]:
         span, tensors = self._video(clip)
         before, after = chat.split(self._video_token)
         encode = self.tokenizer.encode
@@ -231,9 +259,7 @@ class InputBuilder:
     def _agrees(self, clip: ClipInput, chat: str) -> bool:
         if chat.count(self._video_token) != 1:
             return False
-        wanted, _ = self._full(clip, chat)
-        self._fast = True
-        return self._row(clip, chat)[0] == wanted
+        return self._around_video(clip, chat)[0] == self._full(clip, chat)[0]
 
 
 def _joined(tensors: list[Any]) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from annotators.asking import Asking, AskResult, Task, ask
 from annotators.writer import AskedModel, Writer
+from flywheel.core.border import one_item
 from flywheel.core.config import MAIN
 from flywheel.core.errors import MediaError, UserError
 from flywheel.core.types import LEARN, Clip, Purpose
@@ -82,11 +83,12 @@ class RoundContext:
         corpus, cache = self.config.corpus, self.workspace.cache
         wanted = self.inputs_of(self.prompt) if inputs is None else frozenset(inputs)
         frames, times = None, list[float]()
-        if "frames" in wanted:
-            times = clip_times(clip, corpus.frames, corpus.sampling, corpus.fps)
-            frames = cache.frames(clip.uri, clip.content_hash, times, corpus.max_side)
-        sound = cache.sound(clip.uri, clip.content_hash, clip.start_s, clip.end_s) if "sound" in wanted else None
-        return clip_input(clip, frames, times, sound)
+        with one_item():
+            if "frames" in wanted:
+                times = clip_times(clip, corpus.frames, corpus.sampling, corpus.fps)
+                frames = cache.frames(clip.uri, clip.content_hash, times, corpus.max_side)
+            sound = cache.sound(clip.uri, clip.content_hash, clip.start_s, clip.end_s) if "sound" in wanted else None
+            return clip_input(clip, frames, times, sound)
 
     def inputs_of(self, prompt: Prompt) -> frozenset[str]:
         """The media that go along with a prompt: what it says, else frames, with sound where corpus.sound says so."""

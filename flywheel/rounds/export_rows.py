@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from flywheel import kinds
+from flywheel.core.border import one_item
 from flywheel.core.config import Config
 from flywheel.core.errors import MediaError, UserError
 from flywheel.core.progress import say
@@ -105,18 +106,30 @@ class DatasetRows:
     def _rows(self, clips: pl.DataFrame, captions: Sequence[Mapping[str, Annotation]]) -> Iterator[ExportRow]:
         """Rows of some clips; ``captions`` are theirs by round, the preferred round's first."""
         for clip in clips.iter_rows(named=True):
-            text = self._text(clip, captions)
-            if isinstance(text, str):
-                self._counts.left_out[text] += 1
-            elif not os.path.isfile(clip["uri"]):
-                self._counts.left_out["whose file is gone"] += 1
-                say(f"export: {clip['uri']} is gone; its clip is left out")
-            elif (problem := self._changed(clip)) is not None:
-                self._counts.left_out["whose file holds another video now"] += 1
-                say(f"export: {clip['uri']}: {problem}; its clip is left out")
-            else:
-                self._counts.keep(text.source, clip["end_s"] - clip["start_s"])
-                yield self._row(clip, text)
+            try:
+                with one_item():
+                    row = self._row_of(clip, captions)
+            except MediaError as error:
+                say(f"export: {clip['uri']}: {error}; its clip is left out")
+                row = "whose text can't be read"
+            if isinstance(row, str):
+                self._counts.left_out[row] += 1
+                continue
+            self._counts.keep(row.source, clip["end_s"] - clip["start_s"])
+            yield row
+
+    def _row_of(self, clip: dict[str, Any], captions: Sequence[Mapping[str, Annotation]]) -> ExportRow | str:
+        """A clip's row, or why it is left out."""
+        text = self._text(clip, captions)
+        if isinstance(text, str):
+            return text
+        if not os.path.isfile(clip["uri"]):
+            say(f"export: {clip['uri']} is gone; its clip is left out")
+            return "whose file is gone"
+        if (problem := self._changed(clip)) is not None:
+            say(f"export: {clip['uri']}: {problem}; its clip is left out")
+            return "whose file holds another video now"
+        return self._row(clip, text)
 
     def _changed(self, clip: dict[str, Any]) -> MediaError | None:
         """What is wrong with the clip's file, where it is not the one that the clip was cut from."""
@@ -143,6 +156,7 @@ class DatasetRows:
         return _Text(text=newest.text, source=newest.source, round=newest.round, annotation_id=newest.id)
 
     def _row(self, clip: dict[str, Any], text: _Text) -> ExportRow:
+        video = ClipVideo(clip["uri"], clip["start_s"], clip["end_s"], text.source, self._counts)
         return ExportRow(
             **{name: clip[name] for name in _CLIP},
             text=text.text,
@@ -150,7 +164,8 @@ class DatasetRows:
             round=text.round,
             annotation_id=text.annotation_id,
             cues=self._cues(clip),
-            video=ClipVideo(clip["uri"], clip["start_s"], clip["end_s"], text.source, self._counts),
+            video=video,
+            drop=video.drop,
         )
 
     def _cues(self, clip: dict[str, Any]) -> tuple[Cue, ...]:
@@ -172,12 +187,18 @@ class ClipVideo:
         if self._broken:
             return ""
         try:
-            return write_clip(Path(self._uri), self._start_s, self._end_s, out)
+            with one_item():
+                return write_clip(Path(self._uri), self._start_s, self._end_s, out)
         except MediaError as error:
-            say(f"export: {self._uri}: {error}; its clip is left out")
-            self._broken = True
-            self._counts.drop(self._source, self._end_s - self._start_s, "whose video can't be read")
+            self.drop(str(error), "whose video can't be read")
             return ""
+
+    def drop(self, problem: str, reason: str = "that can't be written in this format") -> None:
+        """Take the clip out of the counts, once, for this reason; the problem is said."""
+        if not self._broken:
+            say(f"export: {self._uri}: {problem}; its clip is left out")
+            self._broken = True
+            self._counts.drop(self._source, self._end_s - self._start_s, reason)
 
 
 def _clips(workspace: View, round: int, splits: tuple[str, ...]) -> pl.DataFrame:

@@ -187,7 +187,11 @@ def _check_not_taken_down(connection: sql.Connection, clip_ids: Iterable[str]) -
 def reject(
     round: int, stage: Stage, uri: str, clip_id: str, reason: str, kind: str = CAPTION, purpose: str = LEARN
 ) -> dict[str, Any]:
-    """The row of a failure; kind and purpose are of a text that could not be written."""
+    """The row of a failure; kind and purpose are of a text that could not be written.
+
+    Names and reasons are on record as text, whatever bytes a name has.
+    """
+    uri, reason = (text.encode("utf-8", "backslashreplace").decode() for text in (uri, reason))
     kind, purpose = (kind, purpose) if stage == "annotate" else ("", "")
     form = [form_of(kind, purpose)] if (kind, purpose) not in (("", ""), (CAPTION, LEARN)) else []
     return {

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from flywheel.core.border import is_of_one_item, reason_of
 from flywheel.core.errors import UserError
 from flywheel.core.registry import Registry
 from flywheel.formats.corrections._format import CorrectionFormat
@@ -56,10 +57,17 @@ def read_corrections(path: Path) -> Iterator[CorrectionRow]:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror}).") from error
+    line = 0
     try:
-        yield from form.read(content, path.stem)
+        for row in form.read(content, path.stem):
+            line = row.line
+            yield row
     except ValueError as error:
         raise UserError(f"{path}: {error}.") from error
+    except BaseException as error:
+        if not is_of_one_item(error):
+            raise
+        yield CorrectionRow(line=line + 1, problem=f"breaks off ({reason_of(error)})")
 
 
 def _format_of(path: Path) -> CorrectionFormat:

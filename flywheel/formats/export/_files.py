@@ -14,7 +14,9 @@ from flywheel.formats.rows import ExportRow
 QUESTION = "Describe the video."
 #: The folder of clips, within the dataset's.
 VIDEOS = "videos"
+#: What loaders count media by, and what a template ends turns with.
 _MARK = re.compile(r"<(image|video|audio)>")
+_TURN_MARK = re.compile(r"<(\|[^<>|\s]{1,40}\|)>")
 #: One for all rows: json.dumps would make one for each.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True)
 
@@ -33,19 +35,21 @@ def write_video(row: ExportRow, out: Path) -> str:
 
 
 def plain(text: str) -> str:
-    """The text without marks that loaders count media by: ``<video>`` in a caption is a word and no video."""
-    return _MARK.sub(r"(\1)", text)
+    """The text without marks of loaders and templates: ``<video>`` in a caption is a word and no video."""
+    return _TURN_MARK.sub(r"< \1>", _MARK.sub(r"(\1)", text))
 
 
-def write_list(items: Iterable[Any], file: Path) -> None:
-    """Write a JSON list, one item a line, without holding it."""
+def write_list(items: Iterable[str], file: Path) -> None:
+    """Write a JSON list of items that are JSON already, one a line, without holding it."""
     with open(file, "w", encoding="utf-8") as out:
         out.write("[")
         for number, item in enumerate(items):
-            out.write(("," if number else "") + "\n" + as_json(item))
+            out.write(("," if number else "") + "\n" + item)
         out.write("\n]\n")
 
 
 def as_json(values: Any) -> str:
-    """JSON in one line, keys sorted."""
-    return _ENCODER.encode(values)
+    """JSON in one line, keys sorted. Raises UnicodeEncodeError for what can't be written as UTF-8."""
+    text = _ENCODER.encode(values)
+    text.encode("utf-8")
+    return text

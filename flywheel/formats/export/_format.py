@@ -13,8 +13,9 @@ from flywheel.formats.rows import ExportRow
 class ExportFormat:
     """A way to write datasets.
 
-    ``write``    ``(rows, out)``: writes rows into the empty folder ``out``. It streams them, leaves out rows whose
-                 video can't be written, and writes nothing of the day's time: same rows, same bytes.
+    ``write``    ``(rows, out)``: writes rows into the empty folder ``out``. It streams them, each within its
+                 ``row.border()``, leaves out rows whose video can't be written, and writes nothing of the day's time:
+                 same rows, same bytes.
     ``loading``  What the dataset's card says of how to load it; one line.
     ``cues``     Rows come with the cues of their clip's newest timed text.
 

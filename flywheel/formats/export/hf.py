@@ -13,8 +13,9 @@ from flywheel.formats.rows import ExportRow
 def _write(rows: Iterable[ExportRow], out: Path) -> None:
     with open(out / "metadata.jsonl", "w", encoding="utf-8") as file:
         for row in rows:
-            if name := write_video(row, out):
-                file.write(as_json({"file_name": name, **row.about(out)}) + "\n")
+            with row.border():
+                if name := write_video(row, out):
+                    file.write(as_json({"file_name": name, **row.about(out)}) + "\n")
 
 
 FORMAT = ExportFormat(write=_write, loading='datasets.load_dataset("videofolder", data_dir=".")')

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from flywheel.formats.export._files import write_list
+from flywheel.formats.export._files import as_json, write_list
 from flywheel.formats.export._format import ExportFormat
 from flywheel.formats.label_studio import task
 from flywheel.formats.rows import ExportRow
 
 
 def _write(rows: Iterable[ExportRow], out: Path) -> None:
-    write_list((_task(row) for row in rows), out / "tasks.json")
+    write_list(_tasks(rows), out / "tasks.json")
+
+
+def _tasks(rows: Iterable[ExportRow]) -> Iterator[str]:
+    for row in rows:
+        item = ""
+        with row.border():
+            item = as_json(_task(row))
+        if item:
+            yield item
 
 
 def _task(row: ExportRow) -> dict[str, Any]:

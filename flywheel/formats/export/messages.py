@@ -18,8 +18,9 @@ from flywheel.formats.rows import ExportRow
 def _write(rows: Iterable[ExportRow], out: Path) -> None:
     with open(out / "train.jsonl", "w", encoding="utf-8") as file:
         for row in rows:
-            about = {"id": row.id, "source": row.source, "round": row.round, "split": row.split}
-            file.write(as_json({"messages": _messages(row, out), **about}) + "\n")
+            with row.border():
+                about = {"id": row.id, "source": row.source, "round": row.round, "split": row.split}
+                file.write(as_json({"messages": _messages(row, out), **about}) + "\n")
 
 
 def _messages(row: ExportRow, out: Path) -> list[dict[str, Any]]:

@@ -29,10 +29,11 @@ def _write(rows: Iterable[ExportRow], out: Path) -> None:
     (out / "dataset_info.json").write_text(json.dumps(_INFO, indent=1) + "\n", encoding="utf-8")
     with open(out / "train.jsonl", "w", encoding="utf-8") as file:
         for row in rows:
-            if video := write_video(row, out):
-                question = {"role": "user", "content": f"<video>{QUESTION}"}
-                answer = {"role": "assistant", "content": plain(row.text)}
-                file.write(as_json({"id": row.id, "messages": [question, answer], "videos": [video]}) + "\n")
+            with row.border():
+                if video := write_video(row, out):
+                    question = {"role": "user", "content": f"<video>{QUESTION}"}
+                    answer = {"role": "assistant", "content": plain(row.text)}
+                    file.write(as_json({"id": row.id, "messages": [question, answer], "videos": [video]}) + "\n")
 
 
 FORMAT = ExportFormat(

@@ -60,8 +60,9 @@ def _write(rows: Iterable[ExportRow], out: Path) -> None:
         with _Shards(out) as shards:
             for row in rows:
                 tar = shards.open()
-                if ending := row.video(work):
-                    shards.add(tar, row, ending, work.read_bytes())
+                with row.border():
+                    if ending := row.video(work):
+                        shards.add(tar, row, ending, work.read_bytes())
     finally:
         work.unlink(missing_ok=True)
 

@@ -13,9 +13,10 @@ from flywheel.formats.subtitles import webvtt
 
 def _write(rows: Iterable[ExportRow], out: Path) -> None:
     for row in rows:
-        cues = row.cues or (Cue(start_s=0.0, end_s=row.end_s - row.start_s, text=row.text),)
-        note = f"clip {row.id} of {row.place(out)} from {row.start_s:.3f} s"
-        (out / f"{row.id}.vtt").write_text(webvtt(cues, note=note), encoding="utf-8")
+        with row.border():
+            cues = row.cues or (Cue(start_s=0.0, end_s=row.end_s - row.start_s, text=row.text),)
+            note = f"clip {row.id} of {row.place(out)} from {row.start_s:.3f} s"
+            (out / f"{row.id}.vtt").write_bytes(webvtt(cues, note=note).encode("utf-8"))
 
 
 FORMAT = ExportFormat(write=_write, loading="one subtitle file for each clip", cues=True)
