@@ -55,7 +55,7 @@ class Oracle:
     """The truth of the playground's files."""
 
     def __init__(self, path: Path) -> None:
-        frame = pl.read_parquet(path)
+        frame = pl.read_parquet(path, glob=False)
         self._text = dict(zip(frame["file"], frame["text"], strict=True))
         self._slots = {file: frozenset(slots) for file, slots in zip(frame["file"], frame["slots"], strict=True)}
 

@@ -57,7 +57,7 @@ def _json(of_rows: Table, file: Path) -> Iterator[Item]:
 
 def _csv(file: Path) -> Iterator[Any]:
     try:
-        rows = pl.scan_csv(file, infer_schema_length=None)
+        rows = pl.scan_csv(file, infer_schema_length=None, glob=False)
         columns = rows.collect_schema().names()
         if says_no_video(columns):
             raise UserError(

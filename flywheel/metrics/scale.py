@@ -146,7 +146,7 @@ def in_order_of_ids(frames: Iterable[pl.DataFrame], count: int, folder: Path, *,
     files = []
     for part in parts:
         if part.exists():
-            pl.read_parquet(part / "*.parquet").sort("id").write_parquet(part.with_suffix(".parquet"))
+            pl.read_parquet(sorted(part.iterdir()), glob=False).sort("id").write_parquet(part.with_suffix(".parquet"))
             files.append(part.with_suffix(".parquet"))
             shutil.rmtree(part)
     return files

@@ -10,7 +10,9 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from flywheel.core.errors import BorderError, first_line, root_of
 from flywheel.store.workspace import Workspace
@@ -56,7 +58,7 @@ class Runs:
         config = workspace.config.tracking
         self._experiment = config.experiment
         self._remote = bool(config.uri)
-        self.uri: str = config.uri or f"sqlite:///{workspace.root / 'mlflow.db'}"
+        self.uri: str = config.uri or _address(workspace.root / "mlflow.db")
         self._connected: Any = None
 
     def deliver(self, what: str, arguments: Mapping[str, Any]) -> None:
@@ -201,6 +203,14 @@ class Runs:
         with self._run(mlflow, round):
             for values, step in logged:
                 mlflow.log_metrics(values, step=step)
+
+
+def _address(file: Path) -> str:
+    """The address of a database file as MLflow takes it."""
+    if not re.search(r"[%?#\x00-\x1f]", str(file)):
+        return f"sqlite:///{file}"
+    # With the driver's name MLflow leaves the path alone; else it makes the folder under its quoted name too.
+    return f"sqlite+pysqlite:///{quote(str(file))}"
 
 
 def _cause(error: BaseException) -> str:

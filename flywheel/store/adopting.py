@@ -125,7 +125,7 @@ def _give_way(workspace: Workspace, kind: str, gone: Sequence[Shard], strays: Se
 
 
 def _keys(path: Path, kind: str) -> pl.Series:
-    return pl.read_parquet(path, columns=[key_column(kind)], hive_partitioning=False)[key_column(kind)]
+    return pl.read_parquet(path, columns=[key_column(kind)], hive_partitioning=False, glob=False)[key_column(kind)]
 
 
 def _commit(workspace: Workspace, kind: str, stray: _Stray, taken: _Taken) -> int:

@@ -58,7 +58,7 @@ def remove_lost(root: Path, kind: str, which: pl.Expr) -> None:
     """
     for file in lost_files(root, kind):
         try:
-            frame = pl.read_parquet(file, hive_partitioning=False)
+            frame = pl.read_parquet(file, hive_partitioning=False, glob=False)
             gone = frame.filter(which)
         except (OSError, *POLARS_ERRORS):
             say(f"{file}: can't be read, and may hold what was taken down. Delete it if it must be nowhere.")

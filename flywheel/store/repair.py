@@ -184,7 +184,7 @@ def _words_of_snapshots(workspace: Workspace) -> list[str]:
     count = 0
     for file in sorted((workspace.root / "snapshots").glob("round=*/corrections.parquet")):
         try:
-            rows = pl.read_parquet(file, hive_partitioning=False).to_dicts()
+            rows = pl.read_parquet(file, hive_partitioning=False, glob=False).to_dicts()
         except (OSError, *POLARS_ERRORS):
             continue
         gone = set(workspace.taken_down())

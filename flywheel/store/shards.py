@@ -103,6 +103,8 @@ def scan(paths: Sequence[Path], columns: Schema, mends: Mapping[str, pl.Expr], f
     frame = pl.scan_parquet(
         list(paths),
         hive_partitioning=False,
+        # A folder may be called [a].
+        glob=False,
         schema=pl.Schema(columns),
         missing_columns="insert",
         include_file_paths=file,

@@ -157,7 +157,7 @@ class Takedowns:
         if snapshot is None:
             return
         file = snapshot_file(self._root, round)
-        frame = pl.read_parquet(file)
+        frame = pl.read_parquet(file, glob=False)
         kept = frame.filter(~pl.col("clip_id").is_in(sorted(clip_ids)))
         gold = {clip_id: text for clip_id, text in snapshot.gold.items() if clip_id not in clip_ids}
         if kept.height == frame.height and gold == snapshot.gold:

@@ -157,7 +157,7 @@ class View:
     def corrections(self) -> pl.DataFrame:
         """Corrections of all texts, oldest first."""
         if self.snapshot is not None:
-            return pl.read_parquet(snapshot_file(self.root, self.snapshot.round))
+            return pl.read_parquet(snapshot_file(self.root, self.snapshot.round), glob=False)
         rows = schema.corrections
         with self.database.transaction() as connection:
             found = connection.execute(sql.select(rows).order_by(rows.c.at, rows.c.id)).mappings().all()
