@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
+
+from flywheel.core.foreign import escaped
 
 _LIMITS = (
     "Texts that no person confirmed are a model's: they can be wrong, and wrong in the same way many times. "
@@ -41,7 +46,7 @@ class Card:
         """The card in Markdown; ``loading`` says how the dataset is loaded."""
         lines = [
             *self._front(),
-            f"# {self.name}",
+            f"# {' '.join(escaped(self.name).split())}",
             "",
             self._summary(),
             "",
@@ -65,7 +70,8 @@ class Card:
         """The front matter that dataset hubs read."""
         return [
             "---",
-            f"license: {self.licence or 'other'}",
+            # A licence is free text.
+            yaml.safe_dump({"license": self.licence or "other"}, allow_unicode=True, width=math.inf).strip(),
             "task_categories:",
             "- video-text-to-text",
             "tags:",

@@ -85,7 +85,7 @@ def cues_by_span(cues: Sequence[Cue], spans: Iterable[tuple[float, float]]) -> I
 def webvtt(cues: Iterable[Cue], note: str = "") -> str:
     """A WebVTT file, exact to the millisecond; ``note`` becomes a comment."""
     # A line break, or an arrow, would end the comment.
-    note = escaped(note).replace("-->", "->")
+    note = re.sub(r"-+>", "->", escaped(note))
     blocks = ["WEBVTT", *([f"NOTE {note}"] if note else [])]
     blocks += [f"{_span(cue, '.')}\n{_escaped(cue.text)}" for cue in cues]
     return "\n\n".join(blocks) + "\n"

@@ -334,9 +334,9 @@ def _mend_of(text: str) -> str:
     return "Check that the database is there and writable."
 
 
-def sqlite_url(path: Path) -> sql.URL:
+def sqlite_url(path: Path) -> str:
     """The URL of a SQLite file, whatever signs of URLs its name has."""
-    return sql.URL.create("sqlite", database=str(path))
+    return sql.URL.create("sqlite", database=str(path)).render_as_string()
 
 
 def public_url(url: str) -> str:

@@ -145,7 +145,9 @@ class Takedowns:
         with self._db.change() as (connection, _):
             texts = sql.select(corrections.c.annotation_id).where(corrections.c.clip_id.in_(ids)).distinct()
             for annotation_id in connection.execute(texts).scalars().all():
-                connection.execute(sql.delete(leases).where(leases.c.annotation_id.startswith(annotation_id)))
+                connection.execute(
+                    sql.delete(leases).where(leases.c.annotation_id.startswith(annotation_id, autoescape=True))
+                )
             count = connection.execute(sql.delete(corrections).where(corrections.c.clip_id.in_(ids))).rowcount
             connection.execute(sql.delete(gold).where(gold.c.clip_id.in_(ids)))
         for round in self._ledger.rounds():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -100,6 +101,9 @@ if __name__ == '__main__':
     flywheel_round.serve(name='flywheel', cron={cron!r})
 """
 
+#: Words that systemd takes as they are.
+_PLAIN = re.compile(r"[\w@%+=:,./$-]+")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -111,16 +115,21 @@ class Plan:
     zone: str = ""
 
     @property
+    def arguments(self) -> list[str]:
+        """The command of one round, word by word."""
+        return [self.python, "-m", "flywheel.cli", "round", "--config", str(self.root)]
+
+    @property
     def command(self) -> str:
-        """The shell command of one round."""
-        return f"{shlex.quote(self.python)} -m flywheel.cli round --config {shlex.quote(str(self.root))}"
+        """The same for a shell."""
+        return shlex.join(self.arguments)
 
 
 def unit_file(kind: str, plan: Plan) -> str:
     """The file, or line, that makes scheduler ``kind`` run the plan's rounds.
 
     Each run is ``flywheel round``, which goes on where the last one was cut off and is refused while another runs.
-    Raises UserError for an unknown kind.
+    Raises UserError for an unknown kind, and for a folder whose name can't stand in such a file.
     """
     if kind not in _KINDS:
         *others, last = _KINDS
@@ -149,12 +158,28 @@ def on_calendar(cron: str, zone: str = "") -> list[str]:
 
 def _systemd(plan: Plan) -> str:
     calendars = "\n".join(f"OnCalendar={value}" for value in on_calendar(plan.cron, plan.zone))
-    return _SYSTEMD.format(command=plan.command, calendars=calendars)
+    return _SYSTEMD.format(command=" ".join(map(_systemd_word, plan.arguments)), calendars=calendars)
+
+
+def _systemd_word(word: str) -> str:
+    """A word of systemd's ``ExecStart`` (systemd.service(5)): its quotes and escapes are not a shell's."""
+    # Specifiers and variables are looked for within quotes too.
+    word = word.replace("%", "%%").replace("$", "$$")
+    if _PLAIN.fullmatch(word):
+        return word
+    for character, escape in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t")):
+        word = word.replace(character, escape)
+    return f'"{word}"'
 
 
 def _crontab(plan: Plan) -> str:
     head = f"CRON_TZ={plan.zone}\n" if plan.zone else ""
-    return f"{head}{plan.cron} {plan.command} >> {shlex.quote(str(plan.root / 'rounds.log'))} 2>&1\n"
+    command = f"{plan.command} >> {shlex.quote(str(plan.root / 'rounds.log'))} 2>&1"
+    if "\n" in command:
+        raise UserError(f"schedule write: {plan.root}: a crontab has no word for a line break. Rename the folder.")
+    # cron reads a bare % as a line break, and takes the backslash before it away, whatever quotes stand around.
+    command = command.replace("\\%", "\\''%").replace("%", "\\%")
+    return f"{head}{plan.cron} {command}\n"
 
 
 def _kubernetes(plan: Plan) -> str:
@@ -162,11 +187,13 @@ def _kubernetes(plan: Plan) -> str:
 
 
 def _airflow(plan: Plan) -> str:
-    return _AIRFLOW.format(cron=plan.cron, command=plan.command)
+    # The operator fills the command in as a template, and takes one that ends with .sh for the name of a file.
+    command = plan.command.replace("{", "{{ '{' }}")
+    return _AIRFLOW.format(cron=plan.cron, command=f"{command} " if command.endswith((".sh", ".bash")) else command)
 
 
 def _prefect(plan: Plan) -> str:
-    return _PREFECT.format(cron=plan.cron, arguments=shlex.split(plan.command))
+    return _PREFECT.format(cron=plan.cron, arguments=plan.arguments)
 
 
 _KINDS: dict[str, Callable[[Plan], str]] = {
