@@ -34,8 +34,9 @@ from flywheel.formats.rows import CorrectionRow, ExportRow
 from flywheel.formats.subtitles import parse_subtitles
 from flywheel.ingest import intake
 from flywheel.ingest.files import File
-from flywheel.ingest.items import Item, Rules, row_item
+from flywheel.ingest.items import Item, Rules
 from flywheel.ingest.sources import items
+from flywheel.ingest.table import Table
 from flywheel.kinds import BrokenReply, Reply, Unusable
 from flywheel.models.inputs import ClipInput, InputBuilder
 from flywheel.models.load import load_processor
@@ -105,10 +106,14 @@ def test_a_file_that_is_taken_in(error: BaseException, where: str, start: Any) -
 
 
 @tried(row=values, name=texts, split_key=st.sampled_from(["file", "folder", "video", "text"]))
-def test_a_row_of_a_table(row: Any, name: str, split_key: str) -> None:
+def test_a_row_of_a_table(tmp_path: Path, row: Any, name: str, split_key: str) -> None:
+    table = Table(
+        folder=Path("/v"), file=Path("/v/list.jsonl"), media_folder=tmp_path, rules=Rules(split_key=split_key)
+    )
     for given in (row, {"video": name, "text": row, "start": row}, {name: row, "path": "a.mp4", "end_s": name}):
-        item = row_item(given, Path("/v"), "row 1", Path("/v/list.jsonl"), Rules(split_key=split_key))
-        assert item.problem or str(item.path).startswith("/")
+        found = table.of_row(given, "row 1")
+        assert found
+        assert all(item.problem or str(item.path).startswith("/") for item in found)
 
 
 @tried(content=st.one_of(st.binary(max_size=60), st.lists(values.map(as_json), max_size=3).map("\n".join)))
