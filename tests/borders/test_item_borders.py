@@ -222,11 +222,13 @@ def test_an_answer_of_a_server(answer: Any) -> None:
             _storable(engine._result(request, body, 0.1))
 
 
+_PROMPT = load_prompt(prompt_file("caption", Path()))
+
+
 def collated(builder: InputBuilder, read: Callable[[str], ClipInput]) -> tuple[list[int], int]:
     """Rows that a batch of three holds, and how many were left out."""
     rows = [Example(clip_id=str(n), text=f"words {n}", prompt_texts={}, group="g") for n in range(3)]
-    prompt = load_prompt(prompt_file("caption", Path()))
-    data = TrainingSet(examples=rows, input=read, prompt=prompt, dropout={}, seed=0)
+    data = TrainingSet(examples=rows, input=read, prompt=_PROMPT, dropout={}, seed=0)
     collator = Collator(data, builder, {"g": 0}, None)
     batch = collator([0, 1, 2])
     assert len(batch["input_ids"]) == len(batch["row"])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from flywheel.core.border import is_of_one_item
 from flywheel.core.errors import first_line
 from flywheel.formats.corrections._format import CorrectionFormat
 from flywheel.formats.corrections._table import tables
@@ -23,7 +24,10 @@ def _read(content: bytes, _: str) -> Iterator[CorrectionRow]:
         if num_rows > _MOST_ROWS:
             raise ValueError(f"holds {num_rows} rows, at most {_MOST_ROWS} are taken at once")
         frame = pl.read_parquet(io.BytesIO(content))
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except BaseException as error:
+        # Of some damaged files its reader gives up with what is no Exception.
+        if isinstance(error, ValueError) or not is_of_one_item(error):
+            raise
         raise ValueError(f"can't be read as Parquet ({first_line(error)})") from error
     taken = 0
     for line, row in enumerate(frame.iter_rows(named=True), 1):
