@@ -48,6 +48,8 @@ def task(
         "data": {
             "video": video,
             "annotation_id": annotation_id,
+            # Its smaller form puts a number of its own where the id is.
+            "text_id": annotation_id,
             "model_text": text,
             "fps": fps,
             "start_s": start_s,
@@ -86,7 +88,12 @@ def region_seconds(result: Mapping[str, Any], fps: float, start_s: float) -> tup
 
 
 def textarea(value: Any) -> str:
-    """The words of a TextArea's value, which is a text, a list of texts, or an object that holds one of them."""
+    """The words of a TextArea's value, which is a text, a list of texts, or an object that holds one of them.
+
+    Raises TypeError for nothing.
+    """
+    if value is None:
+        raise TypeError("a TextArea without a value")
     if isinstance(value, Mapping):
         value = value.get("text")
     if isinstance(value, list):

@@ -74,6 +74,7 @@ class Table:
             start_s=None if is_cut else reading.start_s,
             end_s=None if is_cut else reading.end_s,
             others=reading.others,
+            cues=reading.cues,
             cut=Path(os.path.realpath(self.folder / reading.video.cut)) if reading.video.cut else None,
             shared=shared(row, inside or self._inside(reading.video) or item.path.parent.name, self.rules),
         )

@@ -86,6 +86,62 @@ def test_label_studio_gives_back_texts_and_exact_cues(tmp_path: Path) -> None:
     assert (rejected["verdict"], rejected["reason"]) == ("reject", "rejected in Label Studio")
 
 
+def in_small(tmp_path: Path, rows: list[ReviewRow], *answers: dict[str, Any]) -> Path:
+    """A file of JSON-MIN: the tasks' data, and the answers beside it."""
+    corrections.get("label-studio").write(rows, tmp_path / "out.json")
+    tasks = json.loads((tmp_path / "out.json").read_text())
+    # Its own number of an annotation stands where ours was.
+    small = [
+        {**t["data"], "id": 1, "annotation_id": 71, "annotator": 3, **a} for t, a in zip(tasks, answers, strict=True)
+    ]
+    (tmp_path / "min.json").write_text(json.dumps(small))
+    return tmp_path / "min.json"
+
+
+def test_label_studio_in_its_smaller_form(tmp_path: Path) -> None:
+    spans = [{"ranges": [{"start": 316, "end": 337}], "timelinelabels": ["cue"]}]
+    file = in_small(
+        tmp_path,
+        [row("a1"), row("a2"), row("a3"), row("a4"), row("a5", cues=CUES)],
+        {"caption": "A gong.", "lead_time": 2.0, "created_at": "2026-05-01T10:00:00Z"},
+        {"caption": {"text": ["A gong.", "It stops."]}, "annotator": "rev@example.org"},
+        {"verdict": "reject"},
+        {"caption": "x", "text_id": None},
+        {"cue": spans, "cue_text": "A gong."},
+    )
+    text, several, rejected, older, timed = read_corrections(file)
+    assert (text.values["annotation_id"], text.values["verdict"], text.values["text"]) == ("a1", "edit", "A gong.")
+    assert (text.values["refiner"], text.values["seconds"]) == ("label-studio-3", 2.0)
+    assert (several.values["text"], several.values["refiner"]) == ("A gong. It stops.", "rev@example.org")
+    assert rejected.values["verdict"] == "reject"
+    assert "export it as JSON" in older.problem
+    [cue] = json.loads(timed.values["payload"])["cues"]
+    assert (round(cue["start_s"], 2), cue["text"]) == (round(315 / 29.97 - 10, 2), "A gong.")
+
+
+def test_label_studio_users_drafts_and_areas_of_any_shape(tmp_path: Path) -> None:
+    area = {"from_name": "caption", "type": "textarea"}
+    file = label_studio(
+        tmp_path,
+        [row(f"a{number}") for number in range(6)],
+        {"result": [{**area, "value": {"text": "A gong."}}, {"type": "relation", "from_id": "a", "to_id": "b"}]},
+        {"completed_by": "rev@example.org"},
+        {"completed_by": {"id": 3, "email": ""}},
+        {"completed_by": {"id": None}},
+        {},
+        {},
+    )
+    tasks = json.loads(file.read_text())
+    tasks[4] |= {"annotations": [], "drafts": [{"result": []}]}
+    tasks[5]["annotations"] = []
+    file.write_text(json.dumps(tasks))
+    text, mail, number, nobody, draft, untouched = read_corrections(file)
+    assert text.values["text"] == "A gong.", "a text is no list of letters"
+    assert [r.values["refiner"] for r in (mail, number, nobody)] == ["rev@example.org", "label-studio-3", ""]
+    assert "draft" in draft.problem
+    assert (untouched.values["annotation_id"], untouched.values["verdict"]) == ("a5", "")
+
+
 @pytest.mark.parametrize(
     "change",
     [

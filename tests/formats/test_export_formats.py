@@ -124,7 +124,7 @@ def test_label_studio(tmp_path: Path) -> None:
 def test_webvtt(tmp_path: Path) -> None:
     files = written("webvtt", tmp_path / "out", *ROWS[::2])
     assert files["a.vtt"].decode() == (
-        f"WEBVTT\n\nNOTE clip a of {os.path.relpath('/v/a.mp4', tmp_path / 'out')} from 1.000 s\n\n"
+        f"WEBVTT\n\nNOTE clip a of {os.path.relpath('/v/a.mp4', tmp_path / 'out')} from 1.000 s to 3.500 s\n\n"
         '00:00:00.000 --> 00:00:02.500\nA "bell" &lt;rings&gt; &amp; 日本.\n'
     )
     assert "00:00:00.500 --> 00:00:01.250\nA bell." in files["c.vtt"].decode()

@@ -12,24 +12,65 @@ from typing import Any
 from flywheel.core.foreign import parsed_json
 from flywheel.core.types import Cue
 from flywheel.formats.corrections._format import CorrectionFormat
-from flywheel.formats.label_studio import region_seconds, task
+from flywheel.formats.label_studio import region_seconds, task, textarea
 from flywheel.formats.rows import CorrectionRow, ReviewRow, checked_row
 
 
 def _read(content: bytes, _: str) -> Iterator[CorrectionRow]:
-    """One row for each annotation of a task; rows count tasks."""
+    """One row for each annotation of a task, or for a task that has none; rows count tasks.
+
+    It comes as its JSON, or as JSON-MIN: there a task's answers lie beside its data.
+    """
     try:
         tasks = parsed_json(content.removeprefix(codecs.BOM_UTF8))
     except ValueError as error:
         raise ValueError(f"not Label Studio's JSON ({error})") from error
+    tasks = [tasks] if isinstance(tasks, dict) and "data" in tasks else tasks
     if not isinstance(tasks, list):
         raise ValueError("not Label Studio's JSON (it must be a list of tasks)")
     for line, item in enumerate(tasks, 1):
         try:
-            for annotation in item.get("annotations") or []:
-                yield checked_row(line, _values(item["data"], annotation))
+            yield from _rows(line, item)
         except (KeyError, TypeError, AttributeError, ValueError, IndexError, ArithmeticError) as error:
             yield CorrectionRow(line=line, problem=f"not a task as exported ({type(error).__name__}: {error})")
+
+
+def _rows(line: int, item: Mapping[str, Any]) -> Iterator[CorrectionRow]:
+    if "data" not in item and ("annotator" in item or "lead_time" in item):
+        yield checked_row(line, _values(*_from_small(item)))
+        return
+    given = item.get("annotations") or item.get("completions") or []
+    for annotation in given:
+        yield checked_row(line, _values(item["data"], annotation))
+    if not given and item.get("drafts"):
+        yield CorrectionRow(line=line, problem="holds a draft alone: submit it in Label Studio and export again")
+    elif not given:
+        # Nobody has come to it yet.
+        yield checked_row(line, {"annotation_id": item["data"]["annotation_id"], "verdict": ""})
+
+
+def _from_small(item: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """(data, annotation) of a task in JSON-MIN. Raises ValueError where it does not say what is what."""
+    if not isinstance(item.get("text_id"), str):
+        # There its own number of the annotation stands where ours was.
+        raise ValueError("JSON-MIN of a task that an older version exported: export it as JSON")
+    spans, words = (_as_list(item.get(name)) for name in ("cue", "cue_text"))
+    if len(spans) != len(words):
+        raise ValueError("JSON-MIN does not say which text is which cue's: export it as JSON")
+    results: list[dict[str, Any]] = []
+    for number, (span, text) in enumerate(zip(spans, words, strict=True)):
+        results.append({"id": number, "from_name": "cue", "value": span})
+        results.append({"id": number, "from_name": "cue_text", "value": {"text": textarea(text)}})
+    for name, key in (("caption", "text"), ("verdict", "choices")):
+        results += [{"from_name": name, "value": {key: textarea(part)}} for part in _as_list(item.get(name))[:1]]
+    about = {key: item.get(key) for key in ("created_at", "lead_time")}
+    data = {**item, "annotation_id": item["text_id"]}
+    return data, {**about, "completed_by": item.get("annotator"), "result": results}
+
+
+def _as_list(value: Any) -> list[Any]:
+    """The answers of a name: one stands alone, none is nothing."""
+    return value if isinstance(value, list) else [value] if value not in (None, "") else []
 
 
 @dataclass(kw_only=True)
@@ -50,16 +91,18 @@ class _Results:
 def _results(annotation: Mapping[str, Any], fps: float, start_s: float) -> _Results:
     results = _Results()
     for result in annotation.get("result") or []:
-        value = result["value"]
-        match result["from_name"]:
+        # What joins two regions has neither.
+        value, name = result.get("value"), result.get("from_name")
+        match name if "value" in result else None:
             case "caption":
-                results.caption = " ".join(value["text"])
+                results.caption = textarea(value)
             case "cue":
                 results.spans[result["id"]] = region_seconds(result, fps, start_s)
             case "cue_text":
-                results.texts[result["id"]] = " ".join(value["text"])
+                results.texts[result["id"]] = textarea(value)
             case "verdict":
-                results.verdict = value["choices"][0]
+                chosen = value["choices"]
+                results.verdict = chosen if isinstance(chosen, str) else chosen[0]
     return results
 
 
@@ -85,9 +128,11 @@ def _values(data: Mapping[str, Any], annotation: Mapping[str, Any]) -> dict[str,
 
 
 def _refiner(user: Any) -> str:
-    """A name for Label Studio's user, who comes as an object or as a number."""
+    """A name for Label Studio's user, who comes as an object, a number or an address."""
     if isinstance(user, Mapping):
-        return user.get("email") or user.get("username") or str(user.get("id"))
+        user = user.get("email") or user.get("username") or user.get("id")
+    if isinstance(user, str) and not user.isdigit():
+        return user
     return f"label-studio-{user}" if user else ""
 
 

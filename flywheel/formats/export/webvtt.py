@@ -15,7 +15,7 @@ def _write(rows: Iterable[ExportRow], out: Path) -> None:
     for row in rows:
         with row.border():
             cues = row.cues or (Cue(start_s=0.0, end_s=row.end_s - row.start_s, text=row.text),)
-            note = f"clip {row.id} of {row.place(out)} from {row.start_s:.3f} s"
+            note = f"clip {row.id} of {row.place(out)} from {row.start_s:.3f} s to {row.end_s:.3f} s"
             (out / f"{row.id}.vtt").write_bytes(webvtt(cues, note=note).encode("utf-8"))
 
 

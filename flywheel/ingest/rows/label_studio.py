@@ -7,22 +7,28 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from flywheel.formats.label_studio import textarea
+from flywheel.core.types import Cue
+from flywheel.formats.label_studio import region_seconds, textarea
 
 #: Files that people uploaded into it get eight signs before their names.
 _UPLOAD = re.compile(r"/?data/upload/(?:\d{1,9}/)?[0-9a-f]{8}-(.{1,255})")
 
 
-def task_row(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The row of a task as exported, its data beside its text, or of its smaller form; any other row as it is."""
+def task_row(values: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[Cue, ...]]:
+    """The row of a task as exported, its data beside its text, or of its smaller form; any other row as it is.
+
+    Beside it the cues of its text, in seconds of the file.
+    """
     data = values.get("data")
     if "annotator" in values and "start_s" in values:
-        return _with_end(values)
+        return _with_end(values), ()
     if not isinstance(data, Mapping) or not any(key in values for key in ("annotations", "predictions", "completions")):
-        return values
+        return values, ()
     row = {key: value for key, value in _with_end(data).items() if key not in _ABOUT}
-    texts = _texts(values)
-    return {**row, "transcript": texts} if texts else row
+    said = _said(values)
+    texts = list(dict.fromkeys(text for one in said if (text := _text(one))))
+    first = next((one for one in said if _text(one)), {})
+    return {**row, "transcript": texts} if texts else row, _cues(first, data)
 
 
 def _with_end(data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -33,20 +39,21 @@ def _with_end(data: Mapping[str, Any]) -> Mapping[str, Any]:
     return data
 
 
+#: The name of our own area for a text without times.
+_OURS = "caption"
 #: What a task says besides: our own exports have it, and it is no text for a dataset to learn.
 _ABOUT = ("model_text", "annotation_id", "text_id", "duration_s", "fps")
 
 
-def _texts(task: Mapping[str, Any]) -> list[str]:
-    """Texts of the newest annotation that was not skipped, else of the first prediction."""
+def _said(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The annotations that were not skipped, the newest first; where they say nothing, the first prediction."""
     given = task.get("annotations") or task.get("completions")
     people = [a for a in given if isinstance(a, Mapping)] if isinstance(given, list) else []
     standing = [a for a in people if not a.get("was_cancelled")]
     standing.sort(key=lambda a: str(a.get("updated_at") or a.get("created_at") or ""), reverse=True)
     predicted = task.get("predictions")
     models = [p for p in predicted if isinstance(p, Mapping)] if isinstance(predicted, list) else []
-    texts = [text for said in standing if (text := _text(said))]
-    return list(dict.fromkeys(texts or [text for said in models[:1] if (text := _text(said))]))
+    return standing if any(map(_text, standing)) else models[:1]
 
 
 def _text(said: Mapping[str, Any]) -> str:
@@ -54,8 +61,23 @@ def _text(said: Mapping[str, Any]) -> str:
     results = [r for r in said.get("result") or [] if isinstance(r, Mapping)]
     begins = {r.get("id"): _begin(r) for r in results if r.get("type") == "timelinelabels"}
     areas = [r for r in results if r.get("type") == "textarea"]
+    # Of cues, where there are any; else of what we call so, where there is one; else all.
+    areas = [r for r in areas if r.get("id") in begins] or [r for r in areas if r.get("from_name") == _OURS] or areas
     areas.sort(key=lambda r: begins.get(r.get("id"), -1.0))
-    return " ".join(part for r in areas if (part := textarea(r.get("value"))))
+    return " ".join(part for r in areas if (part := textarea(r.get("value") or "")))
+
+
+def _cues(said: Mapping[str, Any], data: Mapping[str, Any]) -> tuple[Cue, ...]:
+    """The cues of an annotation; none where the task does not say where its frames are."""
+    results = [r for r in said.get("result") or [] if isinstance(r, Mapping)]
+    texts = {r.get("id"): textarea(r.get("value") or "") for r in results if r.get("type") == "textarea"}
+    try:
+        fps, start_s = float(data["fps"]), float(data["start_s"])
+        spans = {r["id"]: region_seconds(r, fps, start_s) for r in results if r.get("type") == "timelinelabels"}
+    except (KeyError, IndexError, TypeError, ValueError, ArithmeticError):
+        return ()
+    cues = [Cue(start_s=a + start_s, end_s=b + start_s, text=texts.get(i, "")) for i, (a, b) in spans.items()]
+    return tuple(sorted(cues, key=lambda cue: (cue.start_s, cue.end_s)))
 
 
 def _begin(region: Mapping[str, Any]) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from flywheel.core.types import Cue
 from flywheel.ingest.rows.label_studio import local_name, task_row
 from flywheel.ingest.rows.names import (
     ADDRESSES,
@@ -59,7 +60,7 @@ class Video:
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """One video of a row with what is said of it. ``problem`` says why it can't be taken; ``others`` counts the texts
-    that are left out.
+    that are left out. ``cues`` are the text's, in seconds of the file.
     """
 
     video: Video = Video()
@@ -68,6 +69,7 @@ class Reading:
     end_s: float | None = None
     others: int = 0
     problem: str = ""
+    cues: tuple[Cue, ...] = ()
 
 
 def says_no_video(columns: list[str]) -> bool:
@@ -84,7 +86,8 @@ def are_read(columns: list[str]) -> frozenset[str]:
 
 def readings(values: Mapping[str, Any]) -> list[Reading]:
     """The readings of a row, one at least."""
-    row = Row(task_row(values))
+    values, cues = task_row(values)
+    row = Row(values)
     videos = _videos(row)
     if not videos:
         return [Reading(problem=_without_video(row))]
@@ -92,7 +95,7 @@ def readings(values: Mapping[str, Any]) -> list[Reading]:
         said = list(_said(row))
     except NoTimeError as error:
         return [Reading(video=video, problem=error.problem) for video in videos]
-    return [replace(one, video=video) for video in videos for one in said]
+    return [replace(one, video=video, cues=cues) for video in videos for one in said]
 
 
 def _without_video(row: Row) -> str:
