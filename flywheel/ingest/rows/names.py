@@ -64,15 +64,27 @@ def plain(name: str) -> str:
     return name.lower().replace("_", "").replace("-", "").replace(" ", "")
 
 
-def _columns(columns: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of the columns that are called one of the names, in the order of the names."""
-    by_plain: dict[str, str] = {}
+@lru_cache(maxsize=512)
+def _plain_all(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(plain, names))
+
+
+def _by_plain(columns: tuple[str, ...]) -> dict[str, list[str]]:
+    """The columns by their plain names."""
+    found: dict[str, list[str]] = {}
     for column in columns:
-        # One that is called just so comes before one that only means the same.
-        if plain(column) not in by_plain or column in names:
-            by_plain[plain(column)] = column
-    found = (by_plain.get(plain(name)) for name in names)
-    return tuple(dict.fromkeys(column for column in found if column is not None))
+        found.setdefault(plain(column), []).append(column)
+    return found
+
+
+def _called(by_plain: Mapping[str, list[str]], names: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns that are called one of the names, in the order of the names."""
+    found = []
+    for name, as_plain in zip(names, _plain_all(names), strict=True):
+        if same := by_plain.get(as_plain):
+            # One that is called just so comes before one that only means the same.
+            found.append(name if name in same else same[0])
+    return tuple(dict.fromkeys(found))
 
 
 def _numbered(columns: tuple[str, ...]) -> tuple[str, ...]:
@@ -80,9 +92,30 @@ def _numbered(columns: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda column: (len(plain(column)), plain(column))))
 
 
+class _Columns:
+    """The columns of a table by what they mean, each meaning looked for once."""
+
+    def __init__(self, columns: tuple[str, ...]) -> None:
+        self._columns, self._by_plain = columns, _by_plain(columns)
+        self._called: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._numbered: tuple[str, ...] | None = None
+
+    def called(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The columns that are called one of the names, in the order of the names."""
+        if (found := self._called.get(names)) is None:
+            found = self._called[names] = _called(self._by_plain, names)
+        return found
+
+    def numbered(self) -> tuple[str, ...]:
+        """The columns called ``caption_0``, ``caption_1`` and the like, in their order."""
+        if self._numbered is None:
+            self._numbered = _numbered(self._columns)
+        return self._numbered
+
+
 #: Rows of a table have the same columns. Of odd ones nothing is kept: a row may have a million.
 _MOST_COLUMNS = 100
-_columns_kept, _numbered_kept = lru_cache(maxsize=512)(_columns), lru_cache(maxsize=64)(_numbered)
+_columns_kept = lru_cache(maxsize=64)(_Columns)
 
 
 def _is_empty(value: Any) -> bool:
@@ -95,25 +128,21 @@ class Row:
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.values = values
         # Names that are no text, which JSON can't have and a pickled table may, mean nothing.
-        self._columns = tuple(name for name in values if isinstance(name, str))
-
-    def called(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """The columns that are called one of the names, in the order of the names."""
-        find = _columns_kept if len(self._columns) <= _MOST_COLUMNS else _columns
-        return find(self._columns, names)
+        columns = tuple(name for name in values if isinstance(name, str))
+        self._columns = (_columns_kept if len(columns) <= _MOST_COLUMNS else _Columns)(columns)
+        self.called, self.numbered = self._columns.called, self._columns.numbered
 
     def given(self, names: tuple[str, ...]) -> list[tuple[str, Any]]:
         """(column, value) of such columns that hold something."""
-        found = [(column, self.values[column]) for column in self.called(names)]
+        columns = self.called(names)
+        if not columns:
+            return []
+        found = [(column, self.values[column]) for column in columns]
         return [(column, value) for column, value in found if value is not None and not _is_empty(value)]
 
     def first(self, names: tuple[str, ...]) -> Any:
         """The value of the first such column; None where there is none."""
         return next((value for _, value in self.given(names)), None)
-
-    def numbered(self) -> tuple[str, ...]:
-        """The columns called ``caption_0``, ``caption_1`` and the like, in their order."""
-        return (_numbered_kept if len(self._columns) <= _MOST_COLUMNS else _numbered)(self._columns)
 
     def numbered_texts(self) -> list[Any]:
         """Values of such columns, in their order."""

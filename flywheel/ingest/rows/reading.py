@@ -92,10 +92,10 @@ def readings(values: Mapping[str, Any]) -> list[Reading]:
     if not videos:
         return [Reading(problem=_without_video(row))]
     try:
-        said = list(_said(row))
+        said = list(_said(row, videos[0], cues))
     except NoTimeError as error:
         return [Reading(video=video, problem=error.problem) for video in videos]
-    return [replace(one, video=video, cues=cues) for video in videos for one in said]
+    return said + [replace(one, video=video) for video in videos[1:] for one in said]
 
 
 def _without_video(row: Row) -> str:
@@ -146,21 +146,21 @@ def _is_address(text: str) -> bool:
     return text[:8].lower().startswith(("http://", "https://", "s3://", "gs://", "rtsp://"))
 
 
-def _said(row: Row) -> Iterator[Reading]:
-    """The spans of a row with their texts; one reading without a span where it names none."""
+def _said(row: Row, video: Video, cues: tuple[Cue, ...]) -> Iterator[Reading]:
+    """The spans of a row's video with their texts; one reading without a span where it names none."""
     span, texts = span_of(row), texts_of(row) or [""] * is_said_to_be_none(row)
     if span == (None, None):
         span = _span_in_turns(row)
     listed = spans_of(row) if span == (None, None) and not _is_about_pictures(row) else []
     if not listed:
-        yield _reading(span, texts)
+        yield _reading(video, span, texts, cues)
         return
     # One text for each span where there are as many; else all are about all.
     each = [[text] for text in texts] if len(texts) == len(listed) > 1 else [texts] * len(listed)
     if repeated := _repeated(row, len(listed)):
         each = repeated
     for (one, inner), given in zip(listed, each, strict=True):
-        yield _reading(one, texts_of(inner) if isinstance(inner, Row) and texts_of(inner) else given)
+        yield _reading(video, one, texts_of(inner) if isinstance(inner, Row) and texts_of(inner) else given)
 
 
 def _repeated(row: Row, count: int) -> list[list[str]]:
@@ -172,9 +172,10 @@ def _repeated(row: Row, count: int) -> list[list[str]]:
     return []
 
 
-def _reading(span: Span, texts: list[str]) -> Reading:
-    start_s, end_s = span
-    return Reading(start_s=start_s, end_s=end_s, text=texts[0] if texts else None, others=max(0, len(texts) - 1))
+def _reading(video: Video, span: Span, texts: list[str], cues: tuple[Cue, ...] = ()) -> Reading:
+    text = texts[0] if texts else None
+    others = max(0, len(texts) - 1)
+    return Reading(video=video, start_s=span[0], end_s=span[1], text=text, others=others, cues=cues)
 
 
 def _span_in_turns(row: Row) -> Span:
