@@ -29,9 +29,23 @@ STATE, SPLITS = "state.json", "dataset_dict.json"
 
 
 def hf_dataset(folder: Path, media_folder: Path, rules: Rules) -> Iterator[Item]:
-    """The items of a dataset that 'datasets' wrote. Raises UserError where it can't be read or holds no videos."""
+    """The items of a dataset that 'datasets' wrote; a file of it that can't be read is one rejected item.
+
+    Raises UserError where none can be read, or it holds no videos.
+    """
+    broken: list[tuple[Path, UserError]] = []
+    any_item = False
     for file in _arrow_files(folder):
-        yield from table(file, folder, media_folder, rules)
+        try:
+            for item in table(file, folder, media_folder, rules):
+                any_item = True
+                yield item
+        except UserError as error:
+            broken.append((file, error))
+    if broken and not any_item:
+        raise broken[0][1]
+    for file, error in broken:
+        yield Item(path=file, problem=str(error).removesuffix("."))
 
 
 def _arrow_files(folder: Path) -> list[Path]:
