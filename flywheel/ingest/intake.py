@@ -18,10 +18,11 @@ from flywheel.core.config import Corpus
 from flywheel.core.errors import MediaError, UserError
 from flywheel.core.progress import progress
 from flywheel.core.types import Annotation, Clip, content_id
-from flywheel.ingest.clips import asked_clip_id, clips_of, folded, words_beside
+from flywheel.ingest.clips import asked_clip_id, clips_of, words_beside
 from flywheel.ingest.files import File, Files
 from flywheel.ingest.items import Item, Rules
 from flywheel.ingest.passed import Passed
+from flywheel.ingest.said import FirstTexts
 from flywheel.ingest.sides import Newcomer, Sides, newcomer, side_of, unlisted
 from flywheel.ingest.sources import items
 from flywheel.media.border import time_limit
@@ -144,7 +145,7 @@ class _Intake:
     def __init__(self, workspace: Workspace, pool: ThreadPoolExecutor) -> None:
         self.result = IngestResult()
         self._workspace, self._pool = workspace, pool
-        self._sides = Sides(workspace)
+        self._sides, self._first_texts = Sides(workspace), FirstTexts()
         self._files = Files(most_pixels=workspace.config.corpus.max_pixels)
         self._taken_down = workspace.taken_down()
         #: Clip id -> clip, text id -> text, and content hash -> path, since the last commit.
@@ -268,12 +269,11 @@ class _Intake:
         for clip in refused:
             self._reject(outcome.item, f"was taken down: {reasons[clip.id]}")
         new = [clip for clip in outcome.clips if reasons[clip.id] is None and clip.id not in self._clips]
+        is_another = self._first_texts.is_another(outcome.content_hash, outcome.item)
         self.result.other_texts += outcome.item.others
         if not new and not refused:
-            if self._has_another_text(outcome):
-                self.result.other_texts += 1
-            else:
-                self.result.known += 1
+            self.result.other_texts += is_another
+            self.result.known += not is_another
         if new or not refused:
             self._unwanted.discard(outcome.item.path)
         if (new or not refused) and outcome.content_hash not in self._places:
@@ -282,14 +282,6 @@ class _Intake:
         self._clips.update({clip.id: clip for clip in new})
         for text in [*outcome.texts, *(_given_text(clip.id, clip.transcript) for clip in new if clip.transcript)]:
             self._texts.setdefault(text.id, text)
-
-    def _has_another_text(self, outcome: _Outcome) -> bool:
-        """Whether an item only says something else of a clip that this run took in with its first text."""
-        words = folded(outcome.item.transcript or "")
-        if not words or not outcome.clips:
-            return False
-        first = [self._texts[_text_id(clip.id)].text for clip in outcome.clips if _text_id(clip.id) in self._texts]
-        return bool(first) and words not in first
 
     def _reject(self, item: Item, reason: str) -> None:
         if item.is_new_copy:

@@ -83,6 +83,8 @@ def many_texts(folder: Path, work: Path, request: pytest.FixtureRequest) -> None
     result = taken(w, folder / "input" / "many.jsonl")
     assert [text for *_, text in said(w)] == ["caption 0"]
     assert (result.clips, result.other_texts, result.known) == (1, 4, 0)
+    result = taken(w, folder / "input" / "many.jsonl")
+    assert (result.clips, result.other_texts, result.known) == (0, 4, 1), "a caption is no video that is known"
 
 
 @case("23-start-time-end-time")
