@@ -44,8 +44,8 @@ def hf_dataset(folder: Path, media_folder: Path, rules: Rules) -> Iterator[Item]
             broken.append((file, error))
     if broken and not any_item:
         raise broken[0][1]
-    for file, error in broken:
-        yield Item(path=file, problem=str(error).removesuffix("."))
+    for file, problem in broken:
+        yield Item(path=file, problem=str(problem).removesuffix("."))
 
 
 def _arrow_files(folder: Path) -> list[Path]:
@@ -53,11 +53,15 @@ def _arrow_files(folder: Path) -> list[Path]:
     try:
         if (folder / SPLITS).exists():
             splits = parsed_json((folder / SPLITS).read_bytes())["splits"]
-            return [file for split in splits for file in _arrow_files(folder / Path(split).name)]
-        state = parsed_json((folder / STATE).read_bytes())
-        return [folder / Path(file["filename"]).name for file in state["_data_files"]]
+            return [file for split in splits for file in _of_state(folder / Path(split).name)]
+        return _of_state(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder}: not a dataset that 'datasets' can load ({first_line(error)}).") from error
+
+
+def _of_state(folder: Path) -> list[Path]:
+    state = parsed_json((folder / STATE).read_bytes())
+    return [folder / Path(file["filename"]).name for file in state["_data_files"]]
 
 
 @dataclass(kw_only=True)

@@ -56,11 +56,12 @@ class Folder:
 
     def items(self) -> Iterator[Item]:
         """The items of all that lies in it. Raises UserError where that is nothing."""
+        whole = _Place(str(self._folder), str(self._folder), frozenset())
         if name := _described(self._folder):
-            yield from self._of_table(str(self._folder), name)
+            yield from self._of_table(whole, name)
             return
         self._reads_containers = not _holds_videos(self._folder)
-        for item in self._walk(_Place(str(self._folder), str(self._folder), frozenset())):
+        for item in self._walk(whole):
             self._gave = True
             yield item
         if not self._gave:
@@ -81,13 +82,13 @@ class Folder:
                 unreadable.append(Item(path=Path(place.path), problem=f"can't be read ({error.strerror})"))
                 continue
             if place is not first and (name := _first_of(METADATA, names)):
-                yield from self._guarded(self._of_table(place.path, name), place.path)
+                yield from self._guarded(self._of_table(place, name), place.path)
                 continue
             if STATE in names or SPLITS in names:
                 yield from self._guarded(self._read(Path(place.path), Path(place.path)), place.path)
                 continue
             if (name := _list_beside(names, folders)) and self._reads(Path(place.path, name)):
-                yield from self._guarded(self._of_table(place.path, name), place.path)
+                yield from self._guarded(self._of_table(place, name), place.path)
                 continue
             yield from self._files(place, names)
             inner: list[_Place] = []
@@ -114,7 +115,9 @@ class Folder:
                 continue
             elif kind in _CONTAINERS and self._reads_containers and name not in _OF_DATASETS:
                 path = Path(place.path, name)
-                yield from self._guarded(self._read(path, Path(place.path)), place.path, kind)
+                itself = found(path, Path(place.root), self._rules)
+                inner = self._read(path, Path(place.path))
+                yield from [itself] if itself.problem else self._guarded(inner, place.path, kind)
             else:
                 self._passed.count(kind)
 
@@ -160,26 +163,29 @@ class Folder:
             return False
         return item is not None and not item.problem and item.path.is_file()
 
-    def _of_table(self, folder: str, name: str) -> Iterator[Item]:
+    def _of_table(self, place: _Place, name: str) -> Iterator[Item]:
         """The items of the table that describes a folder; videos there that it does not name are counted."""
         named = array("q")
-        for item in self._read(Path(folder, name), Path(folder)):
+        table = Path(place.path, name)
+        itself = found(table, Path(place.root), self._rules)
+        for item in [itself] if itself.problem else self._read(table, Path(place.path)):
             named.append(hash(str(item.path)))
             if item.cut is not None:
                 named.append(hash(str(item.cut)))
             yield item
-        named = array("q", sorted(named))
-        for place, folders, names in os.walk(folder):
+        self._count_unnamed(place, name, array("q", sorted(named)))
+
+    def _count_unnamed(self, place: _Place, name: str, named: array[int]) -> None:
+        """Count the videos below a described folder whose places are none of those named, sorted by their hashes."""
+        for folder, folders, names in os.walk(place.path):
             folders[:] = [other for other in folders if not is_hidden(other)]
-            self._passed.count(
-                "other metadata files", sum(o in METADATA and (place, o) != (folder, name) for o in names)
-            )
+            others = sum(other in METADATA for other in names) - (folder == place.path and name in METADATA)
+            self._passed.count("other metadata files", others)
             for other in names:
                 if ending(other) in VIDEO_SUFFIXES and not is_hidden(other):
-                    key = hash(os.path.realpath(os.path.join(place, other)))
+                    key = hash(str(found(Path(folder, other), Path(place.root), self._rules).path))
                     at = bisect_left(named, key)
-                    if at == len(named) or named[at] != key:
-                        self._passed.count(f"videos that {name} does not name")
+                    self._passed.count(f"videos that {name} does not name", at == len(named) or named[at] != key)
 
 
 def _listed(folder: str) -> tuple[list[os.DirEntry[str]], list[str]]:

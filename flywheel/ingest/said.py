@@ -1,4 +1,4 @@
-"""Which text a run's sources gave first of each clip: what they say of it besides is another text, and no repetition."""
+"""Which text a run gave first of each clip: what its sources say besides is another text, and no repetition."""
 
 from __future__ import annotations
 

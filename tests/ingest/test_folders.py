@@ -147,6 +147,11 @@ def test_stores_are_followed_and_their_links_keep_their_names(tmp_path: Path) ->
     followed = names(read(snapshot, links="follow")[0])
     assert sorted(followed) == ["annex.mp4", "hub.mp4", "key.mp4", "out.mp4"]
     assert names(read(snapshot / "hub.mp4")[0]) == ["hub.mp4"]
+    put(blobs / "0a1b2c3d", content=json.dumps({"file_name": "hub.mp4", "text": "one"}).encode())
+    (snapshot / "metadata.jsonl").symlink_to("../../blobs/0a1b2c3d")
+    found, passed = read(snapshot)
+    assert [(item.path.name, item.transcript) for item in found] == [("hub.mp4", "one")]
+    assert passed == {"videos that metadata.jsonl does not name": 3}
 
 
 def test_only_names_of_stores_are_taken_for_them() -> None:
@@ -194,6 +199,10 @@ def test_shards_and_tables_are_read_where_no_video_lies_loose(tmp_path: Path) ->
     assert sorted(item.transcript or "" for item in found if not item.problem) == ["1", "1", "1", "2", "2", "2"]
     assert "not a readable tar" in problems(found)["in"]
     assert passed == {".parquet": 1, ".json": 1, ".jsonl": 1}
+    (folder / "out.parquet").symlink_to(tmp_path / "elsewhere.parquet")
+    rows.write_parquet(tmp_path / "elsewhere.parquet")
+    assert "link out of its source" in problems(read(folder)[0])["out.parquet"]
+    (folder / "out.parquet").unlink()
     put(folder / "loose.mp4")
     found, passed = read(folder)
     assert names(found) == ["loose.mp4"]

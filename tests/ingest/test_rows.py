@@ -76,7 +76,7 @@ def test_many_spans_of_one_row_have_a_text_each(row: dict[str, Any], found: list
         ({"caption": ["a", "b", "b"]}, "a", 1),
         ({"caption_0": "a", "caption_1": "b", "caption_10": "c"}, "a", 2),
         ({"enCap": ["a", "b"], "chCap": ["c"]}, "a", 2),
-        ({"text": "a", "caption": "a"}, "a", 0),
+        ({"text": "a b", "caption": "a  b\n"}, "a b", 0),
         ({"transcript": "a", "caption": "b"}, "a", 1),
         ({"captions": [{"idx": "0", "content": "part"}, {"idx": "-1", "content": "whole"}],
           "timestamp": ["0:00", "0:02"]}, "whole", 1),

@@ -29,7 +29,11 @@ def texts_of(row: Row) -> list[str]:
     if not found and row.given(ADDRESSES):
         # WebVid calls what is said of an address its name.
         found += words(row.first(("name",)))
-    return list(dict.fromkeys(found[:_MOST]))
+    # The same words with other blanks are the same.
+    by_words: dict[str, str] = {}
+    for text in found[:_MOST]:
+        by_words.setdefault(" ".join(text.split()), text)
+    return list(by_words.values())
 
 
 def is_said_to_be_none(row: Row) -> bool:
