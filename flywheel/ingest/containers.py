@@ -21,8 +21,11 @@ from flywheel.ingest.tables import table
 from flywheel.ingest.tars import Break, members
 
 _SIDE_SUFFIXES = (".vtt", ".srt", ".txt", ".json")
-#: Videos of one sample that are waited with; of more the first goes in before its neighbours are read.
-_MOST_VIDEOS = 16
+#: Videos of one sample that are waited with, and files of other stems within it; of more the first goes in before its
+#: neighbours are read.
+_MOST_VIDEOS, _MOST_CAMERAS = 16, 64
+#: Files of a sample that are named where it holds no video.
+_NAMED = 8
 _PATH_NAMES = frozenset(map(plain, PATHS))
 #: Files of a folder that ``datasets`` wrote.
 STATE, SPLITS = "state.json", "dataset_dict.json"
@@ -91,7 +94,7 @@ class _Sample:
             with one_item(f"its {middle}{suffix} can't be read"):
                 handle = tar.extractfile(member)
                 if handle is None or (suffix in VIDEO_SUFFIXES and camera.video is not None):
-                    self.others.add(middle + suffix)
+                    self.name(middle + suffix)
                 elif suffix in VIDEO_SUFFIXES:
                     camera.video, camera.is_new_copy = keep(handle, suffix, media_folder)
                     camera.suffix = suffix
@@ -102,15 +105,26 @@ class _Sample:
         except MediaError as error:
             self.problem = str(error)
 
+    def name(self, rest: str) -> None:
+        """Keep the name of a member that is not read, for those who look for a video in vain."""
+        if len(self.others) < _NAMED:
+            self.others.add(rest[:40])
+
     def is_full(self) -> bool:
         """Whether it has so many videos that the first should go in."""
-        return sum(camera.video is not None for camera in self.cameras.values()) > _MOST_VIDEOS
+        videos = sum(camera.video is not None for camera in self.cameras.values())
+        return videos > _MOST_VIDEOS or len(self.cameras) > _MOST_CAMERAS
 
     def first(self, of_rows: Table) -> list[Item]:
-        """The items of its first video, which leaves it."""
+        """The items of its first video, which leaves it; of its first files where it has none."""
         self.is_given = True
-        name = next(name for name, camera in self.cameras.items() if camera.video is not None)
-        return self._items_of(name, self.cameras.pop(name), of_rows)
+        # What has no name of its own is everybody's.
+        named = {name: camera for name, camera in self.cameras.items() if name}
+        name = next((name for name, camera in named.items() if camera.video is not None), next(iter(named)))
+        camera = self.cameras.pop(name)
+        if camera.video is None:
+            return [Item(path=of_rows.file, problem=f"{self.where}: {name}{camera.suffix} belongs to no video")]
+        return self._items_of(name, camera, of_rows)
 
     def items(self, of_rows: Table) -> list[Item]:
         """The items that it is: one for each of its videos and spans."""
@@ -119,7 +133,7 @@ class _Sample:
             if self.is_given:
                 return []
             held = sorted({camera.suffix for camera in self.cameras.values()} | self.others)
-            what = self.problem or f"holds no video, but {', '.join(held[:8])}"
+            what = self.problem or f"holds no video, but {', '.join(held[:_NAMED])}"
             return [Item(path=of_rows.file, problem=f"{self.where}: {what}")]
         return [item for name, camera in with_video.items() for item in self._items_of(name, camera, of_rows)]
 
@@ -136,7 +150,7 @@ class _Sample:
             return [Item(path=camera.video, problem=f"{self.where}: {error}", is_new_copy=camera.is_new_copy)]
 
     def _read(self, name: str, camera: _Camera, video: Path, of_rows: Table) -> list[Item]:
-        shared = self.cameras[""].texts if "" in self.cameras else {}
+        shared, more = self._shared()
         texts = {**shared, **camera.texts}
         row: dict[str, Any] = {}
         try:
@@ -153,7 +167,18 @@ class _Sample:
         where = f"{self.where}{f' ({name}{camera.suffix})' if name else ''}"
         inside = Path(self.key).parent.name or of_rows.file.stem
         items = of_rows.of_row({**row, "video": str(video)}, where, inside)
-        return [replace(item, is_new_copy=camera.is_new_copy) for item in items]
+        return [replace(item, is_new_copy=camera.is_new_copy, others=item.others + more) for item in items]
+
+    def _shared(self) -> tuple[dict[str, bytes], int]:
+        """What lies beside all videos of the sample, by its ending; and how many texts there are besides."""
+        shared: dict[str, bytes] = {}
+        more = 0
+        # ``key.txt`` before ``key.caption.txt``.
+        for _, camera in sorted(self.cameras.items(), key=lambda pair: pair[0] != ""):
+            if camera.video is None or camera is self.cameras.get(""):
+                more += ".txt" in camera.texts and ".txt" in shared
+                shared = {**camera.texts, **shared}
+        return shared, more
 
 
 def _facts(loaded: Any) -> dict[str, Any]:
@@ -196,7 +221,7 @@ def webdataset(file: Path, media_folder: Path, rules: Rules, passed: Passed) -> 
         sample = sample or _Sample(key=key)
         middle = rest[: max(0, len(rest) - len(suffix))]
         if suffix not in VIDEO_SUFFIXES and suffix not in _SIDE_SUFFIXES:
-            sample.others.add(f".{rest}"[:40])
+            sample.name(f".{rest}")
             passed.count(suffix)
             continue
         sample.add(middle, suffix, tar, member, media_folder)

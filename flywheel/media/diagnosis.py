@@ -9,6 +9,7 @@ _START = 4096
 #: Boxes of MP4 that are walked over at most.
 _MOST_BOXES = 1000
 _PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<error")
+_POINTER = b"version https://git-lfs.github.com/spec/"
 _PARTIAL = frozenset({".part", ".crdownload", ".tmp", ".download"})
 
 
@@ -22,6 +23,8 @@ def diagnosis(path: Path) -> str:
                 return "it begins with zeros alone: the copy failed, copy it again"
             if start.lstrip().lower().startswith(_PAGES):
                 return "it is a web page and no video: download it again"
+            if start.startswith(_POINTER):
+                return "it is a pointer of Git LFS and no video: fetch it with 'git lfs pull'"
             if path.suffix.lower() in _PARTIAL:
                 return "its download is not finished"
             if start[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"skip"):

@@ -51,10 +51,13 @@ def test_each_camera_has_its_own_words_or_the_samples(tmp_path: Path) -> None:
         ("d/2.caption.txt", b"other"),
         ("d/3.json", b'{"caption": ["a", "b"]}'),
         ("d/3.mp4", b"3"),
+        ("d/4.long.txt", b"long"),
+        ("d/4.mp4", b"4"),
+        ("d/4.txt", b"short"),
     )
     found, _ = read(shard, tmp_path / "m")
-    assert said(found) == [(b"L", "left"), (b"R", "both"), (b"2", None), (b"3", "a")]
-    assert [item.others for item in found] == [0, 0, 0, 1]
+    assert said(found) == [(b"L", "left"), (b"R", "both"), (b"2", "other"), (b"3", "a"), (b"4", "short")]
+    assert [item.others for item in found] == [0, 0, 0, 1, 1]
 
 
 def test_keys_with_dots_are_samples_of_their_own(tmp_path: Path) -> None:
@@ -65,6 +68,13 @@ def test_keys_with_dots_are_samples_of_their_own(tmp_path: Path) -> None:
     ]
     found, _ = read(tar_of(tmp_path / "s.tar", *members), tmp_path / "m")
     assert said(found) == [(b"%d" % number, f"text {number}") for number in range(40)]
+
+
+def test_a_sample_holds_no_more_than_so_many_files(tmp_path: Path) -> None:
+    members = [(f"1.{number}.txt", b"x") for number in range(200)]
+    found, _ = read(tar_of(tmp_path / "s.tar", *members, ("1.mp4", b"1"), ("1.txt", b"one")), tmp_path / "m")
+    assert said(found) == [(b"1", "one")]
+    assert sum("belongs to no video" in item.problem for item in found) == len(found) - 1 > 100
 
 
 def test_what_a_mac_and_other_tools_add_is_passed_over(tmp_path: Path) -> None:
