@@ -29,6 +29,10 @@ def without_index(whole: bytes) -> bytes:
 def test_the_cause_stands_in_the_reason(whole: bytes, tmp_path: Path) -> None:
     broken = {
         "zeros.mp4": (bytes(5000), "begins with zeros alone: the copy failed, copy it again"),
+        "lfs.mp4": (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+            "it is a pointer of Git LFS and no video: fetch it with 'git lfs pull'",
+        ),
         "page.mp4": (b"\n <!DOCTYPE html><title>404</title>", "it is a web page and no video: download it again"),
         "index.mp4": (without_index(whole), "it has no index (moov): the recording was cut off"),
         "cut.mp4": (without_index(whole)[:-500], "it is cut off after"),
