@@ -44,9 +44,7 @@ def filled(make_workspace: Make) -> Workspace:
 
 
 @pytest.mark.parametrize("few", [0, 10_000])
-def test_it_finds_what_a_pass_over_the_rows_finds(
-    filled: Workspace, monkeypatch: pytest.MonkeyPatch, few: int
-) -> None:
+def test_it_finds_what_a_pass_over_the_rows_finds(filled: Workspace, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
     monkeypatch.setattr(caption_index, "_FEW", few)
     captions = CaptionIndexes(filled)
     asked = [f"clip-{n}" for n in random.Random(0).sample(range(-5, 95), 80)]
