@@ -29,6 +29,28 @@ VIDEO_SUFFIXES = frozenset(
         ".ogv",
         ".3gp",
         ".gif",
+        # Of camcorders, discs, broadcasts and older programs.
+        ".3g2",
+        ".apng",
+        ".asf",
+        ".divx",
+        ".dv",
+        ".f4v",
+        ".m2t",
+        ".m2v",
+        ".mod",
+        ".mpe",
+        ".mpv",
+        ".mts",
+        ".mxf",
+        ".nut",
+        ".ogm",
+        ".qt",
+        ".tod",
+        ".tp",
+        ".trp",
+        ".vob",
+        ".xvid",
     )
 )
 #: Values of corpus.split_key that need no column.

@@ -7,13 +7,19 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.error import FFmpegError
+from av.container import InputContainer
 from numpy.typing import NDArray
 
-from flywheel.media.border import check_time, open_media, origin_s, reading, time_s
+from flywheel.media.border import open_media, origin_s, reading, time_s
+from flywheel.media.choice import film, sound_stream
+from flywheel.media.packets import can_seek, decoded
 
 #: A beginning later than this is seeked to.
 _SEEK_BEYOND_S = 4.0
+#: A seek that came out behind its time is tried once more from so much before.
+_FARTHER_BACK_S = 10.0
+#: Time stamps that differ by less from where the sound before ends are rounded, or jitter: it goes on.
+_JITTER_S = 0.05
 
 
 class Resampler:
@@ -25,9 +31,11 @@ class Resampler:
         self._source: tuple[str, str, int] | None = None
 
     def resample(self, frame: av.AudioFrame | None) -> list[av.AudioFrame]:
-        """The frame's samples in the wanted format, as far as they are ready; None flushes what is left."""
+        """The frame's samples in the wanted format, as far as they are ready; None gives what is left, and ends."""
         if frame is None:
-            return self._resampler.resample(None) if self._resampler is not None else []
+            rest = self._resampler.resample(None) if self._resampler is not None else []
+            self._resampler = None
+            return rest
         source = (frame.format.name, frame.layout.name, frame.sample_rate)
         if source == self._source and self._resampler is not None:
             return self._resampler.resample(frame)
@@ -37,42 +45,74 @@ class Resampler:
         return [*rest, *self._resampler.resample(frame)]
 
 
-def read_audio(path: Path, start_s: float, end_s: float, *, rate_hz: int = 16_000) -> NDArray[np.float32]:
-    """Mono samples (n,) in [-1, 1] of [start_s, end_s) at ``rate_hz``.
+class Run:
+    """Sound without a break, as its time stamps tell."""
 
-    Silence where the sound ends early or is missing.
-    Raises MediaError where the file can't be read or its sound can't be decoded.
+    def __init__(self) -> None:
+        self._due_s: float | None = None
+
+    def breaks(self, frame: av.AudioFrame, at_s: float) -> bool:
+        """Whether a frame at this time is the first of all, comes after a gap, or lies over what was before it."""
+        if self._due_s is not None and (frame.pts is None or abs(at_s - self._due_s) <= _JITTER_S):
+            self._due_s += frame.samples / frame.sample_rate
+            return False
+        self._due_s = at_s + frame.samples / frame.sample_rate
+        return True
+
+
+def read_audio(path: Path, start_s: float, end_s: float, *, rate_hz: int = 16_000) -> NDArray[np.float32]:
+    """Mono samples (n,) in [-1, 1] of [start_s, end_s) at ``rate_hz``, each at its time.
+
+    Silence where the sound begins late, has a gap, ends early or is missing; damaged packets are gaps.
+    Raises MediaError where the file can't be read.
     """
     wanted = max(0, round((end_s - start_s) * rate_hz))
     out = np.zeros(wanted, dtype=np.float32)
     with reading("the sound can't be decoded"), open_media(path) as container:
-        if not container.streams.audio:
+        stream = sound_stream(container)
+        if stream is None:
             return out
-        stream = container.streams.audio[0]
-        origin = origin_s(container.streams.video[0]) if container.streams.video else 0.0
-        if start_s > _SEEK_BEYOND_S and stream.time_base:
-            container.seek(int((start_s + origin) / stream.time_base), stream=stream, backward=True)
-        resampler = Resampler(format="flt", layout="mono", rate=rate_hz)
+        origin = origin_s(film(container))
+        resampler, run = Resampler(format="flt", layout="mono", rate=rate_hz), Run()
         #: Where the next samples belong, counted from ``start_s``.
-        position: int | None = None
-        for frame in _frames(container.decode(stream)):
-            check_time()
-            if position is None:
-                position = round((time_s(frame) - origin - start_s) * rate_hz)
-            for part in resampler.resample(frame):
-                samples = part.to_ndarray()[0]
-                low, high = max(0, -position), min(len(samples), wanted - position)
-                if low < high:
-                    out[position + low : position + high] = samples[low:high]
-                position += len(samples)
+        position = 0
+        for frame in _frames_from(container, stream, start_s, origin):
+            at_s = time_s(frame) - origin - start_s
+            if run.breaks(frame, at_s):
+                _put(out, position, resampler.resample(None))
+                position = round(at_s * rate_hz)
+            position = _put(out, position, resampler.resample(frame))
             if position >= wanted:
                 break
     return out
 
 
-def _frames(decoder: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
-    """The frames up to the first that is damaged."""
-    try:
-        yield from decoder
-    except FFmpegError:
+def _put(out: NDArray[np.float32], position: int, parts: list[av.AudioFrame]) -> int:
+    """Writes samples at a position, as far as there is room; returns the position behind them."""
+    for part in parts:
+        samples = part.to_ndarray()[0]
+        low, high = max(0, -position), min(len(samples), len(out) - position)
+        if low < high:
+            out[position + low : position + high] = samples[low:high]
+        position += len(samples)
+    return position
+
+
+def _frames_from(
+    container: InputContainer, stream: av.AudioStream, start_s: float, origin: float
+) -> Iterator[av.AudioFrame]:
+    """The frames from the one at a time on, or from before it."""
+    if start_s <= _SEEK_BEYOND_S or not stream.time_base or not can_seek(container):
+        yield from decoded(container, stream)
         return
+    container.seek(int((start_s + origin) / stream.time_base), stream=stream, backward=True)
+    frames = decoded(container, stream)
+    first = next(frames, None)
+    if first is None or time_s(first) > start_s + origin:
+        # There is a gap, or the seek went too far.
+        before = max(0.0, start_s - _FARTHER_BACK_S) + origin
+        container.seek(int(before / stream.time_base), stream=stream, backward=True)
+        yield from decoded(container, stream)
+        return
+    yield first
+    yield from frames

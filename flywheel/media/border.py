@@ -28,8 +28,6 @@ _CONTAINERS = (
     "wav,mp3,flac,aac"
 )
 _ONLY = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-#: A picture within a stream may be larger than its first, as broadcasts are: by this much, and this large at least.
-_PICTURE_GROWTH, _PICTURE_PIXELS = 4, 3840 * 2160
 #: When the time for the file that this thread reads is over (:func:`time.monotonic`), and how many seconds it had.
 _time: ContextVar[tuple[float, float]] = ContextVar("time", default=(math.inf, math.inf))
 #: Failures of the place that is written to, whatever the video is.
@@ -131,26 +129,10 @@ def open_media(path: Path) -> InputContainer:
         raise MediaError("not a readable video (a playlist, or no container that is taken)") from error
 
 
-def video_stream(container: InputContainer) -> av.VideoStream:
-    """The first video stream. Raises MediaError where there is none."""
-    if not container.streams.video:
-        raise MediaError("holds no video stream")
-    stream = container.streams.video[0]
-    if not codec_name(stream):
-        raise MediaError("no frame can be decoded")
-    # A few bytes can say that the next picture has a gigapixel.
-    most = max(_PICTURE_PIXELS, _PICTURE_GROWTH * stream.width * stream.height)
-    stream.codec_context.options = {"max_pixels": str(most)}
-    return stream
-
-
-def codec_name(stream: av.stream.Stream) -> str:
-    """FFmpeg's name of a stream's codec; empty where it has none for it."""
-    return stream.codec_context.name if stream.codec_context is not None else ""
-
-
-def origin_s(stream: av.VideoStream) -> float:
-    """The time stamp of the stream's first picture, in seconds."""
+def origin_s(stream: av.VideoStream | None) -> float:
+    """The time stamp of the stream's first picture, in seconds; 0 where there is no stream."""
+    if stream is None:
+        return 0.0
     return float(stream.start_time * stream.time_base) if stream.start_time and stream.time_base else 0.0
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
-from av.container import InputContainer
 from av.error import FFmpegError
+from av.packet import Packet
 from numpy.typing import NDArray
 
-from flywheel.media.border import open_media, origin_s, reading, time_s, video_stream, writing
+from flywheel.media.border import open_media, origin_s, reading, time_s, writing
+from flywheel.media.choice import sound_stream, video_stream
+from flywheel.media.packets import can_seek, packets
 from flywheel.media.picture import pixel_aspect
 from flywheel.media.probe import MediaInfo, probe
 from flywheel.media.tracks import AudioTrackWriter, MediaWriter, PictureTrackWriter
@@ -89,24 +93,23 @@ def transcode(
     written.
     """
     with reading("can't be made into a clip"), open_media(source) as original:
-        video = video_stream(original)
-        audio = original.streams.audio[0] if original.streams.audio else None
+        video, audio, info = video_stream(original), sound_stream(original), probe(source)
         length_s = end_s - start_s
         with MediaWriter(out, faststart=True) as copy:
             pictures = PictureTrackWriter(
                 copy,
                 rate=video.average_rate or Fraction(25),
-                size=_even_size(probe(source), max_side),
+                size=_even_size(info, max_side),
                 options=quality.options(),
                 aspect=pixel_aspect(video),
                 length_s=length_s,
             )
-            sounds = AudioTrackWriter(copy, length_s=length_s) if audio is not None else None
+            sounds = AudioTrackWriter(copy, length_s=length_s, film_s=info.duration_s - start_s) if audio else None
             origin = origin_s(video)
-            if start_s > _SEEK_BEYOND_S and video.time_base:
+            if start_s > _SEEK_BEYOND_S and video.time_base and can_seek(original):
                 original.seek(int((start_s + origin) / video.time_base), stream=video)
-            for frames in _decoded(original, [stream for stream in (video, audio) if stream is not None]):
-                for frame in frames:
+            for packet in packets(original, [stream for stream in (video, audio) if stream is not None]):
+                for frame in _frames(packet):
                     at_s = time_s(frame) - origin - start_s
                     if isinstance(frame, av.VideoFrame):
                         pictures.add(frame, at_s)
@@ -126,16 +129,10 @@ def _even_size(info: MediaInfo, max_side: int | None) -> tuple[int, int]:
     return width, height
 
 
-def _decoded(
-    original: InputContainer, streams: Sequence[av.VideoStream | av.AudioStream]
-) -> Iterator[list[av.VideoFrame | av.AudioFrame]]:
-    """The frames of each packet; a damaged packet gives none."""
-    for packet in original.demux(*streams):
-        try:
-            frames = packet.decode()
-        except FFmpegError:
-            continue
-        yield [frame for frame in frames if isinstance(frame, av.VideoFrame | av.AudioFrame)]
+def _frames(packet: Packet[Any]) -> Iterator[av.VideoFrame | av.AudioFrame]:
+    """The frames of a packet; a damaged one gives none."""
+    with contextlib.suppress(FFmpegError):
+        yield from (frame for frame in packet.decode() if isinstance(frame, av.VideoFrame | av.AudioFrame))
 
 
 def write_video(

@@ -20,7 +20,9 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from flywheel.core.errors import MediaError
-from flywheel.media.border import check_time, open_media, origin_s, reading, time_s, video_stream
+from flywheel.media.border import open_media, origin_s, reading, time_s
+from flywheel.media.choice import video_stream
+from flywheel.media.packets import can_seek, decoded
 from flywheel.media.picture import quarter_turns
 
 #: Pictures that are kept of a video, and pictures of a newcomer that are compared with them, at most.
@@ -107,11 +109,10 @@ def _pictures(path: Path, start_s: float, end_s: float, rate: float, wanted: Seq
         # What no other picture refers to is left out: half the work, and the others are a few hundredths apart.
         stream.codec_context.skip_frame = "NONREF"
         origin = origin_s(stream)
-        if start_s > 0 and stream.time_base:
+        if start_s > 0 and stream.time_base and can_seek(container):
             container.seek(int((start_s + origin) / stream.time_base), stream=stream)
         due, times, reformatter = start_s, [t for t in wanted if t >= start_s], VideoReformatter()
-        for frame in container.decode(stream):
-            check_time()
+        for frame in decoded(container, stream):
             at_s = time_s(frame) - origin
             if at_s > end_s:
                 break
@@ -123,7 +124,7 @@ def _pictures(path: Path, start_s: float, end_s: float, rate: float, wanted: Seq
             if at_s >= due:
                 due = at_s + 1 / rate
             found.append((at_s, _planes(frame, reformatter)))
-    # What was decoded before a damaged part is compared as it is.
+    # What was decoded around a damaged part is compared as it is.
     return _described(found)
 
 

@@ -6,20 +6,20 @@ variable frame rates too. Pixels are square and upright: sample aspect ratio and
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import av
 import numpy as np
 from av.container import InputContainer
-from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from flywheel.core.errors import MediaError
-from flywheel.media.border import open_media, origin_s, reading, time_s, video_stream
-from flywheel.media.picture import pixel_aspect, upright
+from flywheel.media.border import open_media, origin_s, reading, time_s
+from flywheel.media.choice import video_stream
+from flywheel.media.packets import can_seek, decoded
+from flywheel.media.picture import fitted, pixel_aspect, upright
 
 #: Without an index of key frames a seek is cheaper than decoding on where the next wanted time is farther than this.
 _SEEK_BEYOND_S = 4.0
@@ -27,6 +27,8 @@ _SEEK_BEYOND_S = 4.0
 _SEEK_LEAST_S = 0.5
 #: From this size on pictures are worth more than one thread each.
 _LARGE_PIXELS = 1280 * 720
+#: A seek that came out behind its time is tried again from so much before.
+_FARTHER_BACK_S = (5.0, 60.0)
 #: Times of frames are multiples of a time base: this much later is still the same moment.
 _SAME_MOMENT_S = 1e-6
 
@@ -34,7 +36,8 @@ _SAME_MOMENT_S = 1e-6
 def read_frames(path: Path, times_s: Sequence[float], *, max_side: int | None = None) -> NDArray[np.uint8]:
     """Frames ``(T, H, W, 3)``, uint8 RGB, on screen at these times (ascending, seconds).
 
-    Scaled down so that the longer side is at most ``max_side``. Raises MediaError where no frame can be decoded.
+    Scaled down so that the longer side is at most ``max_side``; where the size changes within the file, all have the
+    first one's, with borders where the shape differs. Raises MediaError where no frame can be decoded.
     """
     return np.stack(list(iter_frames(path, times_s, max_side=max_side)))
 
@@ -52,10 +55,13 @@ def iter_frames(path: Path, times_s: Iterable[float], *, max_side: int | None = 
             # One for the whole file: setting one up takes several times as long as using it.
             reformatter = VideoReformatter()
             current: av.VideoFrame | None = None
+            shape: tuple[int, ...] = ()
             for time in times_s:
                 frame = cursor.at(time)
                 if frame is not current:
                     current, picture = frame, upright(frame, aspect, max_side, reformatter)
+                    shape = shape or picture.shape
+                    picture = picture if picture.shape == shape else fitted(picture, shape[0], shape[1])
                 yield picture
 
 
@@ -65,7 +71,7 @@ class _Cursor:
     def __init__(self, container: InputContainer, stream: av.VideoStream) -> None:
         self._container, self._stream = container, stream
         self._origin_s = origin_s(stream)
-        self._decoder = container.decode(stream)
+        self._decoder = decoded(container, stream)
         self._current: av.VideoFrame | None = None
         #: Decoded already, and later than the last asked time.
         self._ahead: av.VideoFrame | None = None
@@ -74,9 +80,10 @@ class _Cursor:
         """The frame at this time in seconds. Raises MediaError where there is none at all."""
         reached_s = time_s(self._current) if self._current is not None else 0.0
         frame = self._current
-        if (target := _worth_a_seek(self._stream, reached_s, asked_s + self._origin_s)) is not None:
-            self._container.seek(target, stream=self._stream, backward=True)
-            self._decoder, self._ahead, frame = self._container.decode(self._stream), None, None
+        target = _worth_a_seek(self._stream, reached_s, asked_s + self._origin_s)
+        if target is not None and can_seek(self._container):
+            self._seek(target, asked_s)
+            frame = None
         while (ahead := self._peek()) is not None:
             if frame is not None and time_s(ahead) - self._origin_s > asked_s + _SAME_MOMENT_S:
                 break
@@ -88,12 +95,22 @@ class _Cursor:
         self._current = frame
         return frame
 
+    def _seek(self, target: int, asked_s: float) -> None:
+        """Goes on from the key frame before the asked time, or from one before that where it can't be decoded."""
+        base = self._stream.time_base
+        assert base is not None
+        for back_s in (0.0, *_FARTHER_BACK_S):
+            self._container.seek(target - int(back_s / base), stream=self._stream, backward=True)
+            self._decoder, self._ahead = decoded(self._container, self._stream), None
+            ahead = self._peek()
+            is_before = ahead is not None and time_s(ahead) - self._origin_s <= asked_s + _SAME_MOMENT_S
+            if is_before or asked_s - back_s < 0:
+                return
+
     def _peek(self) -> av.VideoFrame | None:
         """The next frame, which stays the next; None at the end."""
         if self._ahead is None:
-            with contextlib.suppress(FFmpegError):
-                # A damaged tail ends the file: the frames before it are good.
-                self._ahead = next(self._decoder, None)
+            self._ahead = next(self._decoder, None)
         return self._ahead
 
 

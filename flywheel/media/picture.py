@@ -31,3 +31,15 @@ def upright(
     picture: NDArray[np.uint8] = np.asarray(rgb.to_ndarray(), dtype=np.uint8)
     turns = quarter_turns(frame)
     return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+
+
+def fitted(picture: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """A picture ``(h, w, 3)`` as ``(height, width, 3)``: as large as it fits, black around it."""
+    scale = min(height / picture.shape[0], width / picture.shape[1])
+    inner_height, inner_width = (max(2, round(size * scale)) for size in picture.shape[:2])
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+    small = np.asarray(frame.reformat(width=inner_width, height=inner_height).to_ndarray(), dtype=np.uint8)
+    out = np.zeros((height, width, 3), dtype=np.uint8)
+    top, left = (height - inner_height) // 2, (width - inner_width) // 2
+    out[top : top + inner_height, left : left + inner_width] = small
+    return out

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
-from av.container import InputContainer
-from av.error import FFmpegError
 
 from flywheel.core.errors import MediaError
-from flywheel.media.border import check_regular, check_time, codec_name, open_media, reading, video_stream
+from flywheel.media.border import check_regular, check_time, open_media, origin_s, reading
+from flywheel.media.choice import Track, codec_name, film, sound_stream, text_streams, tracks, video_stream
 from flywheel.media.coded import CodedPictures
+from flywheel.media.packets import decoded, packets
 from flywheel.media.picture import pixel_aspect, upright
+from flywheel.media.subtitles import TimedText
 
 _HASH_CHUNK = 1 << 20
 #: A declared length that differs by more from the pictures' times is not believed.
 _LENGTH_TOLERANCE_S = 0.1
 #: Where there are fewer pictures than one in so many seconds, the time stamps are not believed.
 _MOST_S_A_PICTURE = 60.0
+#: A picture that comes so much later than the file begins is late.
+_LATE_S = 0.1
 #: 8192 x 8192: more than any camera's video has.
 MOST_PIXELS = 1 << 26
 
@@ -30,8 +33,9 @@ MOST_PIXELS = 1 << 26
 class MediaInfo:
     """What a file holds. ``duration_s`` of the picture, ``fps`` its mean rate, ``width`` x ``height`` as displayed.
 
-    ``subtitles`` are (start in seconds, end in seconds, text) of the first text stream that has any. ``streams`` hashes
-    the coded pictures, whatever the container.
+    ``subtitles`` are (start in seconds, end in seconds, text) of the text stream that says the most; ``has_audio`` is
+    said of sound that can be decoded. ``streams`` hashes the coded pictures, whatever the container. ``tracks`` are all
+    streams, with what was left and why.
     """
 
     duration_s: float
@@ -41,15 +45,20 @@ class MediaInfo:
     has_audio: bool
     subtitles: tuple[tuple[float, float, str], ...]
     streams: str = ""
+    tracks: tuple[Track, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Codecs:
-    """How a file is coded, in FFmpeg's names; ``sounds`` are those of all audio streams."""
+    """How a file is coded, in FFmpeg's names; ``sounds`` are those of all audio streams.
+
+    ``is_plain``: a player that knows nothing of what we choose shows the same streams, from the same beginning.
+    """
 
     picture: str
     pixel_format: str
     sounds: frozenset[str]
+    is_plain: bool = True
 
 
 def file_hash(path: Path) -> str:
@@ -67,11 +76,15 @@ def file_hash(path: Path) -> str:
 def codecs(path: Path) -> Codecs:
     """The codecs of a file. Raises MediaError where it holds no video."""
     with reading("not a readable video"), open_media(path) as container:
-        picture = video_stream(container).codec_context
+        stream, sound = video_stream(container), sound_stream(container)
+        picture = stream.codec_context
+        firsts = [next((s for s in container.streams.video if codec_name(s)), stream), *container.streams.audio[:1]]
+        begins_s = (container.start_time or 0) / av.time_base
         return Codecs(
             picture=picture.name,
             pixel_format=picture.pix_fmt or "",
             sounds=frozenset(codec_name(stream) for stream in container.streams.audio),
+            is_plain=firsts == [s for s in (stream, sound) if s] and abs(origin_s(stream) - begins_s) < _LATE_S,
         )
 
 
@@ -85,21 +98,20 @@ def probe(path: Path, *, most_pixels: int = MOST_PIXELS) -> MediaInfo:
         if path.stat().st_size == 0:
             raise MediaError("the file is empty (0 bytes)")
         with open_media(path) as container:
-            if not container.streams.video:
-                raise MediaError("holds only sound" if container.streams.audio else "holds no video stream")
             stream = video_stream(container)
             if stream.width * stream.height > most_pixels:
                 raise MediaError(
                     f"its pictures have {stream.width} x {stream.height} pixels, at most {most_pixels} fit"
                 )
-            frame = next(container.decode(stream), None)
+            frame = next(decoded(container, stream), None)
             if frame is None:
                 raise MediaError("no frame can be decoded")
             height, width = upright(frame, pixel_aspect(stream), None).shape[:2]
-            has_audio = bool(container.streams.audio)
+            has_audio = sound_stream(container) is not None
             declared = stream.duration * stream.time_base if stream.duration and stream.time_base else None
             rate = stream.average_rate or stream.guessed_rate
-        end_s, num_frames, streams = _measure(path)
+        measured = _measure(path)
+        end_s, num_frames = measured.end_s, measured.num_frames
         if end_s > num_frames * _MOST_S_A_PICTURE:
             raise MediaError(f"its time stamps reach to {end_s:g} s, but it holds {num_frames} pictures")
         believed = declared and abs(float(declared) - end_s) < _LENGTH_TOLERANCE_S
@@ -110,66 +122,81 @@ def probe(path: Path, *, most_pixels: int = MOST_PIXELS) -> MediaInfo:
             width=width,
             height=height,
             has_audio=has_audio,
-            subtitles=_subtitles(path),
-            streams=streams,
+            subtitles=measured.subtitles,
+            streams=measured.streams,
+            tracks=measured.tracks,
         )
 
 
-def _measure(path: Path) -> tuple[float, int, str]:
-    """End in seconds of the last picture that is really in the file, the number of pictures, and their hash.
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """What a file's packets tell: the end in seconds of the last picture, the pictures' number and hash, the texts."""
 
-    Reads packets: a declared length can be wrong.
-    """
-    first: Fraction | None = None
-    end, count = Fraction(0), 0
+    end_s: float
+    num_frames: int
+    streams: str
+    subtitles: tuple[tuple[float, float, str], ...]
+    tracks: tuple[Track, ...]
+
+
+def _measure(path: Path) -> _Measured:
+    """Reads all packets of pictures and texts: a declared length can be wrong."""
     with open_media(path) as container:
-        stream = container.streams.video[0]
-        base = stream.time_base or Fraction(1, 1000)
-        step = 1 / Fraction(stream.average_rate or 25)
-        coded = CodedPictures(stream)
-        try:
-            for packet in container.demux(stream):
-                check_time()
-                if packet.size == 0:
-                    continue
+        stream = video_stream(container)
+        spans, coded = _Spans(stream), CodedPictures(stream)
+        texts = [TimedText(text, origin_s(stream)) for text in text_streams(container)]
+        by_index = {text.index: text for text in texts}
+        # Cut off in the middle: what came before is still a clip.
+        for packet in packets(container, [stream, *(text.stream for text in texts)]):
+            if packet.size == 0:
+                continue
+            if packet.stream_index == stream.index:
                 coded.add(packet)
-                if packet.pts is None:
-                    continue
-                at = packet.pts * base
-                length = packet.duration * base if packet.duration else step
-                first = at if first is None else min(first, at)
-                end, count = max(end, at + length), count + 1
-        except FFmpegError:
-            # Cut off in the middle: what came before is still a clip.
-            pass
-    return float(end - (first or 0)), count, coded.hexdigest()
+                spans.add(packet)
+            else:
+                by_index[packet.stream_index].add(packet)
+        end_s, num_frames = spans.shown()
+        chosen = next((text for text in texts if text.has_any), None)
+        used = [film(container), sound_stream(container), chosen.stream if chosen else None]
+        return _Measured(
+            end_s=end_s,
+            num_frames=num_frames,
+            streams=coded.hexdigest(),
+            subtitles=chosen.cues(end_s) if chosen else (),
+            tracks=tracks(container, used),
+        )
 
 
-def _subtitles(path: Path) -> tuple[tuple[float, float, str], ...]:
-    """Cues of the first text subtitle stream that has any."""
-    with open_media(path) as container:
-        for stream in container.streams.subtitles:
-            if cues := tuple(_cues(container, stream)):
-                return cues
-            container.seek(0)
-    return ()
+#: First and end in seconds, and a number.
+_Span = tuple[Fraction, Fraction, int]
 
 
-def _cues(container: InputContainer, stream: av.subtitles.stream.SubtitleStream) -> Iterator[tuple[float, float, str]]:
-    for packet in container.demux(stream):
-        check_time()
-        if packet.pts is None or packet.time_base is None or packet.size == 0:
-            continue
-        text = "\n".join(_cue_text(bytes(packet), codec_name(stream))).strip()
-        start = float(packet.pts * packet.time_base)
-        if text:
-            yield start, start + float((packet.duration or 0) * packet.time_base), text
+class _Spans:
+    """How far the pictures reach, and how many there are; those that an edit list hides do not count."""
+
+    def __init__(self, stream: av.VideoStream) -> None:
+        self._base = stream.time_base or Fraction(1, 1000)
+        self._step = 1 / Fraction(stream.average_rate or 25)
+        #: Of what is shown, and of all.
+        self._shown: _Span | None = None
+        self._all: _Span | None = None
+
+    def add(self, packet: av.Packet[Any]) -> None:
+        if packet.pts is None:
+            return
+        at = packet.pts * self._base
+        end = at + (packet.duration * self._base if packet.duration else self._step)
+        self._all = _widened(self._all, at, end)
+        if not packet.is_discard:
+            self._shown = _widened(self._shown, at, end)
+
+    def shown(self) -> tuple[float, int]:
+        """Seconds from the first picture to the end of the last, and their number."""
+        first, end, count = self._shown or self._all or (Fraction(0), Fraction(0), 0)
+        return float(end - first), count
 
 
-def _cue_text(payload: bytes, codec: str) -> list[str]:
-    if codec == "mov_text" and len(payload) >= 2:
-        payload = payload[2 : 2 + int.from_bytes(payload[:2], "big")]
-    text = payload.decode("utf-8", errors="replace")
-    if codec in ("ass", "ssa"):
-        text = text.split(",", 8)[-1].replace("\\N", "\n")
-    return text.splitlines()
+def _widened(span: _Span | None, at: Fraction, end: Fraction) -> _Span:
+    if span is None:
+        return at, end, 1
+    return min(span[0], at), max(span[1], end), span[2] + 1
