@@ -21,6 +21,8 @@ from flywheel.ingest.tables import table
 from flywheel.ingest.tars import Break, members
 
 _SIDE_SUFFIXES = (".vtt", ".srt", ".txt", ".json")
+#: Endings under which tools put a text, which mean ``.txt``.
+_TEXT_SUFFIXES = (".text", ".caption", ".cap")
 #: Videos of one sample that are waited with, and files of other stems within it; of more the first goes in before its
 #: neighbours are read.
 _MOST_VIDEOS, _MOST_CAMERAS = 16, 64
@@ -75,6 +77,8 @@ class _Camera:
     video: Path | None = None
     is_new_copy: bool = False
     texts: dict[str, bytes] = field(default_factory=dict)
+    #: Further files of an ending that is there already.
+    more: int = 0
 
 
 @dataclass(kw_only=True)
@@ -98,6 +102,8 @@ class _Sample:
                 elif suffix in VIDEO_SUFFIXES:
                     camera.video, camera.is_new_copy = keep(handle, suffix, media_folder)
                     camera.suffix = suffix
+                elif suffix in camera.texts:
+                    camera.more += 1
                 else:
                     camera.texts[suffix] = handle.read(MOST_TEXT_BYTES)
                     if member.size > MOST_TEXT_BYTES:
@@ -151,6 +157,7 @@ class _Sample:
 
     def _read(self, name: str, camera: _Camera, video: Path, of_rows: Table) -> list[Item]:
         shared, more = self._shared()
+        named = camera.more if name else 0
         texts = {**shared, **camera.texts}
         row: dict[str, Any] = {}
         try:
@@ -167,7 +174,7 @@ class _Sample:
         where = f"{self.where}{f' ({name}{camera.suffix})' if name else ''}"
         inside = Path(self.key).parent.name or of_rows.file.stem
         items = of_rows.of_row({**row, "video": str(video)}, where, inside)
-        return [replace(item, is_new_copy=camera.is_new_copy, others=item.others + more) for item in items]
+        return [replace(item, is_new_copy=camera.is_new_copy, others=item.others + more + named) for item in items]
 
     def _shared(self) -> tuple[dict[str, bytes], int]:
         """What lies beside all videos of the sample, by its ending; and how many texts there are besides."""
@@ -176,7 +183,7 @@ class _Sample:
         # ``key.txt`` before ``key.caption.txt``.
         for _, camera in sorted(self.cameras.items(), key=lambda pair: pair[0] != ""):
             if camera.video is None or camera is self.cameras.get(""):
-                more += ".txt" in camera.texts and ".txt" in shared
+                more += camera.more + (".txt" in camera.texts and ".txt" in shared)
                 shared = {**camera.texts, **shared}
         return shared, more
 
@@ -211,7 +218,7 @@ def webdataset(file: Path, media_folder: Path, rules: Rules, passed: Passed) -> 
         tar, member = found
         folder, _, name = member.name.rpartition("/")
         base, _, rest = name.partition(".")
-        suffix = ending(name)
+        suffix = ".txt" if ending(name) in _TEXT_SUFFIXES else ending(name)
         if _is_passed_over(member, passed):
             continue
         key = f"{folder}/{base}"
@@ -219,9 +226,9 @@ def webdataset(file: Path, media_folder: Path, rules: Rules, passed: Passed) -> 
             yield from sample.items(of_rows)
             sample = None
         sample = sample or _Sample(key=key)
-        middle = rest[: max(0, len(rest) - len(suffix))]
+        middle = rest[: max(0, len(rest) - len(ending(name)))]
         if suffix not in VIDEO_SUFFIXES and suffix not in _SIDE_SUFFIXES:
-            sample.name(f".{rest}")
+            sample.name(f".{rest}" if rest else "a name without an ending")
             passed.count(suffix)
             continue
         sample.add(middle, suffix, tar, member, media_folder)

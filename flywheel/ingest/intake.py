@@ -122,21 +122,23 @@ def _batches(stream: Iterator[Item]) -> Iterator[list[Item]]:
 
 
 def _all_items(workspace: Workspace, sources: Sequence[str], passed: Passed) -> Iterator[Item]:
-    problem: UserError | None = None
+    problems: list[UserError] = []
     rules = Rules(split_key=workspace.config.corpus.split_key, links=workspace.config.corpus.links)
     for source in sources:
         try:
             yield from items(source, workspace.root / "media", rules, passed)
         except UserError as error:
             # The other sources still count; the error is raised when they are through.
-            problem = problem or error
+            problems.append(error)
         except BaseException as error:
             if not is_of_one_item(error):
                 raise
             # What came before it is taken in, and what breaks is one row.
             yield Item(path=Path(source), problem=f"breaks off ({reason_of(error)})")
-    if problem is not None:
-        raise problem
+    if len(problems) > 1:
+        raise UserError(" ".join(map(str, problems[:_NAMED])))
+    if problems:
+        raise problems[0]
 
 
 class _Intake:

@@ -18,7 +18,7 @@ from flywheel.ingest.rows import Reading, Video, readings
 
 #: Folders, seen from a table's, in which a video lies that the table names without its folder.
 _FOLDERS = (
-    *(".", "videos", "video", "clips", "data", "raw_videos", "all_videos", "videos/all", "train", "val", "test"),
+    *(".", "..", "videos", "video", "clips", "data", "raw_videos", "all_videos", "videos/all", "train", "val", "test"),
     *("TrainValVideo", "TestVideo", "media", "../videos", "../video", "../clips", "../videos/all", "../raw_videos"),
 )
 _ENDINGS = ("", ".mp4", ".webm", ".mkv", ".avi", ".mov", ".m4v", ".gif")

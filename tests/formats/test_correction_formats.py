@@ -124,10 +124,16 @@ def test_label_studio_users_drafts_and_areas_of_any_shape(tmp_path: Path) -> Non
     file = label_studio(
         tmp_path,
         [row(f"a{number}") for number in range(6)],
-        {"result": [{**area, "value": {"text": "A gong."}}, {"type": "relation", "from_id": "a", "to_id": "b"}]},
+        {
+            "result": [
+                {**area, "value": {"text": "A gong."}},
+                {**area, "value": {"text": ["It stops."]}},
+                {"type": "relation", "from_id": "a", "to_id": "b"},
+            ]
+        },
         {"completed_by": "rev@example.org"},
         {"completed_by": {"id": 3, "email": ""}},
-        {"completed_by": {"id": None}},
+        {"completed_by": {"id": None}, "created_username": "ann@example.org"},
         {},
         {},
     )
@@ -136,7 +142,7 @@ def test_label_studio_users_drafts_and_areas_of_any_shape(tmp_path: Path) -> Non
     tasks[5]["annotations"] = []
     file.write_text(json.dumps(tasks))
     text, mail, number, nobody, draft, untouched = read_corrections(file)
-    assert text.values["text"] == "A gong.", "a text is no list of letters"
+    assert text.values["text"] == "A gong. It stops.", "a text is no list of letters"
     assert [r.values["refiner"] for r in (mail, number, nobody)] == ["rev@example.org", "label-studio-3", ""]
     assert "draft" in draft.problem
     assert (untouched.values["annotation_id"], untouched.values["verdict"]) == ("a5", "")

@@ -54,10 +54,25 @@ def test_each_camera_has_its_own_words_or_the_samples(tmp_path: Path) -> None:
         ("d/4.long.txt", b"long"),
         ("d/4.mp4", b"4"),
         ("d/4.txt", b"short"),
+        ("d/5.a.caption", b"five"),
+        ("d/5.a.mp4", b"5"),
+        ("d/5.a.txt", b"cinq"),
+        ("d/LICENSE", b"free"),
     )
-    found, _ = read(shard, tmp_path / "m")
-    assert said(found) == [(b"L", "left"), (b"R", "both"), (b"2", "other"), (b"3", "a"), (b"4", "short")]
-    assert [item.others for item in found] == [0, 0, 0, 1, 1]
+    found, passed = read(shard, tmp_path / "m")
+    assert said(found) == [
+        (b"L", "left"),
+        (b"R", "both"),
+        (b"2", "other"),
+        (b"3", "a"),
+        (b"4", "short"),
+        (b"5", "five"),
+    ]
+    assert [item.others for item in found if not item.problem] == [0, 0, 0, 1, 1, 1]
+    assert [item.problem for item in found if item.problem] == [
+        "sample d/LICENSE: holds no video, but a name without an ending"
+    ]
+    assert passed == {"without an ending": 1}
 
 
 def test_keys_with_dots_are_samples_of_their_own(tmp_path: Path) -> None:
@@ -182,6 +197,9 @@ def test_hub_parquet_of_any_types(tmp_path: Path) -> None:
     lists = pa.table({"videos": pa.array([VIDEOS[:2]]), "text": ["both"]})
     pq.write_table(lists, tmp_path / "l.parquet")
     assert said(read(tmp_path / "l.parquet", tmp_path / "m")[0]) == [(b"1", "both"), (b"2", "both")]
+    members = pa.table({"mp4": VIDEOS[:1], "json": [{"caption": "of json"}], "__key__": ["1"]})
+    pq.write_table(members, tmp_path / "w.parquet")
+    assert said(read(tmp_path / "w.parquet", tmp_path / "m")[0]) == [(b"1", "of json")]
     large = pa.table({"video": pa.array([b"3"], pa.large_binary()), "text": ["large"]})
     pq.write_table(large, tmp_path / "b.parquet")
     assert said(read(tmp_path / "b.parquet", tmp_path / "m")[0]) == [(b"3", "large")]

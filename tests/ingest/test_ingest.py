@@ -174,8 +174,8 @@ def test_scene_cuts(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
 
 def test_nothing_there(make_workspace: Make, tmp_path: Path) -> None:
     w = make_workspace()
-    with pytest.raises(UserError, match="no such file"):
-        take(w, tmp_path / "gone")
+    with pytest.raises(UserError, match=r"gone: no such file or folder\. .*lost: no such file"):
+        take(w, tmp_path / "gone", tmp_path / "lost")
     (tmp_path / "dry").mkdir()
     with pytest.raises(UserError, match="holds no video files"):
         take(w, tmp_path / "dry")

@@ -95,7 +95,8 @@ def _results(annotation: Mapping[str, Any], fps: float, start_s: float) -> _Resu
         value, name = result.get("value"), result.get("from_name")
         match name if "value" in result else None:
             case "caption":
-                results.caption = textarea(value)
+                # An area that may be filled several times gives as many results.
+                results.caption = " ".join(part for part in (results.caption, textarea(value)) if part)
             case "cue":
                 results.spans[result["id"]] = region_seconds(result, fps, start_s)
             case "cue_text":
@@ -120,7 +121,7 @@ def _values(data: Mapping[str, Any], annotation: Mapping[str, Any]) -> dict[str,
         "verdict": verdict,
         "text": text,
         "payload": payload,
-        "refiner": _refiner(annotation.get("completed_by")),
+        "refiner": _refiner(annotation.get("completed_by") or annotation.get("created_username")),
         "seconds": annotation.get("lead_time") or 0.0,
         "at": annotation.get("created_at") or "",
         "reason": "rejected in Label Studio" if verdict == "reject" else "",

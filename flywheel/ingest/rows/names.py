@@ -10,7 +10,9 @@ from typing import Any
 #: Columns that hold a path, or the video itself.
 PATHS = (
     *("video", "uri", "path", "file_name", "file", "video_path", "videos", "video_file", "video_name", "file_path"),
-    *("video_file_name", "clip_path", "clip_name", "clip_file", "media_path", "media", "local_path", "mp4"),
+    *("video_file_name", "clip_path", "clip_name", "clip_file", "media_path", "media", "local_path"),
+    # A hub's view of tars has the members' endings.
+    *("mp4", "webm", "mkv", "mov", "avi"),
 )
 #: Columns that hold a name under which a video lies somewhere below the table, most often without its ending.
 IDS = ("video_id", "youtube_id", "vid", "yt_id", "clip_id", "video_uid", "clip")
@@ -31,7 +33,7 @@ TEXTS = (
         "video_caption",
         "detailed_caption",
     ),
-    *("dense_caption", "summary", "narration", "txt"),
+    *("dense_caption", "summary", "narration", "txt", "response", "output"),
 )
 #: The same with a number: ``caption_0``, ``caption_1``.
 NUMBERED_TEXT = re.compile(r"(?:caption|text|sentence|description|transcript)\d{1,4}")

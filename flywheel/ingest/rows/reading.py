@@ -36,7 +36,7 @@ PATH_NAMES = PATHS
 _ALL = (
     *(*PATHS, *IDS, *MAYBE_IDS, *ADDRESSES, *TEXTS, *TURNS, *SPANS, *STARTS, *ENDS, *STARTS_MS, *ENDS_MS, *FPS),
     *(*START_FRAMES, *END_FRAMES, *FROM, *TO, "page_dir", "keyframe", "data", "annotations", "predictions"),
-    *("annotator", "start_s", "duration_s"),
+    *("annotator", "start_s", "duration_s", "json"),
 )
 #: Videos of one row.
 _MOST_VIDEOS = 1000
@@ -86,7 +86,7 @@ def are_read(columns: list[str]) -> frozenset[str]:
 
 def readings(values: Mapping[str, Any]) -> list[Reading]:
     """The readings of a row, one at least."""
-    values, cues = task_row(values)
+    values, cues = task_row(_with_members(values))
     row = Row(values)
     videos = _videos(row)
     if not videos:
@@ -96,6 +96,12 @@ def readings(values: Mapping[str, Any]) -> list[Reading]:
     except NoTimeError as error:
         return [Reading(video=video, problem=error.problem) for video in videos]
     return said + [replace(one, video=video) for video in videos[1:] for one in said]
+
+
+def _with_members(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The row with what its ``json`` column says besides, as a hub's view of tars has it; others as they are."""
+    inner = values.get("json")
+    return {**inner, **values} if isinstance(inner, Mapping) else values
 
 
 def _without_video(row: Row) -> str:
