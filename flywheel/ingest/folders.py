@@ -242,9 +242,18 @@ def _is_beside(name: str, stems: set[str]) -> bool:
 
 
 def _holds_videos(folder: Path) -> bool:
-    """Whether a video lies in the folder or below it."""
-    for _, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not is_hidden(name)]
+    """Whether a video lies in the folder, or below it or its linked folders."""
+    seen = {os.path.realpath(folder)}
+
+    def is_new(path: str) -> bool:
+        real = os.path.realpath(path) if os.path.islink(path) else ""
+        if real in seen:
+            return False
+        seen.update([real] if real else [])
+        return True
+
+    for place, folders, names in os.walk(folder, followlinks=True):
         if any(ending(name) in VIDEO_SUFFIXES and not is_hidden(name) for name in names):
             return True
+        folders[:] = [name for name in folders if not is_hidden(name) and is_new(os.path.join(place, name))]
     return False

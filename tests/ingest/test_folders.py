@@ -119,6 +119,18 @@ def test_linked_folders_are_read_once_and_lead_nowhere_up(tmp_path: Path) -> Non
     assert "is a link to a folder" in problems(refused)["again"]
 
 
+def test_videos_of_linked_folders_are_loose_ones(tmp_path: Path) -> None:
+    folder, disk = tmp_path / "in", tmp_path / "disk"
+    put(disk / "a.mp4")
+    folder.mkdir()
+    (disk / "up").symlink_to(folder)
+    (folder / "linked").symlink_to(disk)
+    (folder / "list.jsonl").write_text(json.dumps({"video": "linked/a.mp4", "start": 0, "end": 1}))
+    found, passed = read(folder)
+    assert [(item.path.name, item.start_s) for item in found] == [("a.mp4", None)]
+    assert passed == {".jsonl": 1, "links to folders that are read anyway": 1}
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to give files to others")
 def test_somebody_elses_link_leads_to_their_own_folders_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, mine, theirs = tmp_path / "in", tmp_path / "mine", tmp_path / "theirs"
