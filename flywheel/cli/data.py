@@ -45,7 +45,7 @@ def init(
 
 def ingest(
     sources: Annotated[
-        list[str], typer.Argument(help="Folders, files, JSONL, JSON, Parquet, CSV, datasets on disk, tars.")
+        list[str], typer.Argument(help="Folders, files, JSONL, JSON, Parquet, CSV, TSV, datasets on disk, tars.")
     ],
     config: Config = HERE,
     set_: Set = None,
@@ -61,16 +61,16 @@ def ingest(
     for line in result.first_rejected:
         say(f"rejected: {line}")
     for line in result.notes:
-        say(line)
+        say(f"note: {line}")
     if result.passed_over:
         say(f"passed over: {', '.join(f'{count} {kind}' for kind, count in result.passed_over.items())}")
     hint = "; 'flywheel status' counts them by reason." if result.rejected else "."
     others = f", {result.other_texts} further texts of a clip left out" if result.other_texts else ""
-    text = (
-        f"{result.clips} clips taken in, {result.known} known already{others}, {result.rejected} files rejected{hint}"
-    )
+    renewed = f", {result.new_texts} known with new texts" if result.new_texts else ""
+    taken = f"{result.clips} clips taken in, {result.known} known already{renewed}{others}"
+    text = f"{taken}, {result.rejected} files rejected{hint}"
     print_result(vars(result), json_, text)
-    if result.rejected and not (result.clips or result.known):
+    if result.rejected and not (result.clips or result.known or result.new_texts):
         raise typer.Exit(FlywheelError.exit_code)
 
 

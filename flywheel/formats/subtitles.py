@@ -1,65 +1,25 @@
-"""WebVTT and SRT in and out; times in seconds.
+"""Timed texts in, and WebVTT and SRT out; times in seconds.
 
-Reading is tolerant of what files in the wild hold: tags, settings, missing hours, CRLF. It takes time in proportion to
+Reading is tolerant of what files in the wild hold (:mod:`flywheel.formats.timed_text`). It takes time in proportion to
 the text, whatever the text holds.
 """
 
 from __future__ import annotations
 
-import html
-import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
-from flywheel.core.foreign import escaped, without_hidden
+from flywheel.core.foreign import escaped
 from flywheel.core.types import Cue
-
-_TIME = r"(?:(?<!\d)(\d{1,5}):)?(?<!\d)(\d{1,2}):(\d{2})[.,](\d{1,3})"
-_ARROW = re.compile(rf"{_TIME}\s{{0,20}}-->\s{{0,20}}{_TIME}")
-#: A longer line holds no times.
-_MOST_TIMES_CHARS = 500
-# No tag holds the sign that begins one: else each of many such signs would be followed to the end of the text.
-_TAG = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")
-#: References to characters that there are not, with more digits than Python reads.
-_LONG_REFERENCE = re.compile(r"&#[xX]?[0-9a-fA-F]{9,};?")
+from flywheel.formats.timed_text import read_cues
 
 
-def parse_subtitles(text: str) -> list[Cue]:
-    """Cues of a ``.vtt`` or ``.srt`` file, in the order of the file; all else is passed over."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff").split("\n")
-    cues = [_cue(block) for block in _blocks(lines)]
-    return [cue for cue in cues if cue is not None]
+def parse_subtitles(text: str, *, rolling: bool = True) -> list[Cue]:
+    """Cues of a file of timed text of any kind, in the order of time; all else is passed over.
 
-
-def _blocks(lines: Iterable[str]) -> Iterator[list[str]]:
-    """The lines between blank ones."""
-    block: list[str] = []
-    for line in lines:
-        if line.strip():
-            block.append(line)
-        elif block:
-            yield block
-            block = []
-    if block:
-        yield block
-
-
-def _cue(lines: list[str]) -> Cue | None:
-    """The cue of a block of lines; None where it has no times, no words, or no length."""
-    for index, line in enumerate(lines):
-        match = _ARROW.search(line) if "-->" in line and len(line) <= _MOST_TIMES_CHARS else None
-        if match is not None:
-            words = " ".join(_TAG.sub("", part).strip() for part in lines[index + 1 :]).strip()
-            words = without_hidden(html.unescape(_LONG_REFERENCE.sub("\ufffd", words)))
-            start_s, end_s = _seconds(match.groups()[:4]), _seconds(match.groups()[4:])
-            return Cue(start_s=start_s, end_s=end_s, text=words) if words and end_s > start_s else None
-    return None
-
-
-def _seconds(parts: tuple[str | None, ...]) -> float:
-    hours, minutes, seconds, fraction = parts
-    whole = int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0)
-    return whole + int((fraction or "0").ljust(3, "0")) / 1000
+    Captions of sites and stations that show each line twice give each line once, unless ``rolling`` is off.
+    """
+    return read_cues(text, rolling=rolling)
 
 
 def text_within(cues: list[Cue], start_s: float, end_s: float) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from flywheel.core.errors import UserError
 from flywheel.core.types import Cue
 from flywheel.formats.subtitles import parse_subtitles
-from flywheel.ingest.files import MOST_TEXT_BYTES
+from flywheel.ingest.beside import MOST_TEXT_BYTES
 from flywheel.ingest.items import Item, Rules, found
 
 _NOTE = re.compile(r"^NOTE clip \S{1,200} of (.{1,4096}) from (\d{1,9}\.\d{3}) s(?: to (\d{1,9}\.\d{3}) s)?\s*$", re.M)
@@ -28,7 +28,7 @@ def captions(file: Path, rules: Rules) -> Iterator[Item]:
         yield replace(item, problem=item.problem or "its subtitles name its begin and no end: export it again")
         return
     start_s, end_s = float(note[2]), float(note[3])
-    cues = parse_subtitles(text)
+    cues = parse_subtitles(text, rolling=False)
     words = " ".join(cue.text for cue in cues)
     # A text without times is one cue over the whole clip.
     is_timed = len(cues) > 1 or any(cue.start_s > 0.0 or abs(cue.end_s - (end_s - start_s)) > 0.002 for cue in cues)

@@ -11,7 +11,7 @@ from typing import Any
 from flywheel.core.border import one_item
 from flywheel.core.errors import MediaError, UserError, first_line
 from flywheel.core.foreign import parsed_json
-from flywheel.ingest.files import MOST_TEXT_BYTES
+from flywheel.ingest.beside import MOST_TEXT_BYTES
 from flywheel.ingest.items import VIDEO_SUFFIXES, Item, Rules
 from flywheel.ingest.kept import keep
 from flywheel.ingest.passed import HIDDEN, Passed, ending, is_hidden

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -12,10 +9,11 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from flywheel.core.errors import MediaError
-from flywheel.core.foreign import without_hidden
 from flywheel.core.types import Cue
-from flywheel.formats.subtitles import parse_subtitles
+from flywheel.formats.timed_text import cues_of, timed
+from flywheel.ingest.beside import Listings, words_of_side_cars
 from flywheel.ingest.links import Bounds
+from flywheel.ingest.notes import Note
 from flywheel.media.fingerprint import Fingerprint, fingerprint
 from flywheel.media.probe import MOST_PIXELS, MediaInfo, file_hash, probe
 
@@ -23,8 +21,6 @@ _T = TypeVar("_T")
 #: The memo holds at most so many files, and so many cues of theirs.
 _MOST_FILES = 4096
 _MOST_CUES = 100_000
-#: The largest file of words beside a video: a long film's have a tenth of it.
-MOST_TEXT_BYTES = 1 << 20
 
 
 class File:
@@ -36,14 +32,17 @@ class File:
         root: Bounds | None = None,
         stamp: tuple[int, int] | None = None,
         most_pixels: int = MOST_PIXELS,
+        listings: Listings | None = None,
     ) -> None:
         """``stamp`` is the file's size in bytes and its time of change in ns, where it could be asked.
 
         What lies beside it must lie within ``root``, where there is one. Pictures of more than ``most_pixels`` are no
-        video.
+        video. ``listings`` are those of the run.
         """
         self.path, self.root, self._most_pixels = path, root, most_pixels
         self.stamp = stamp
+        self._listings = listings or Listings()
+        self._notes: list[Note] = []
         self._lock = threading.RLock()
         self._facts: dict[str, object] = {}
         #: Cues that are held, of the side-car and of the file itself.
@@ -87,64 +86,40 @@ class File:
         self.num_cues += len(info.subtitles)
         return info
 
+    def take_notes(self) -> list[Note]:
+        """What there is to say of how it was read, each once."""
+        with self._lock:
+            notes, self._notes = self._notes, []
+        return notes
+
     def _read_transcript(self) -> tuple[list[Cue], str]:
         if (side_car := self.side_car()) is not None:
             return side_car
-        subtitles = self.info().subtitles
-        self.num_cues += len(subtitles)
-        return [Cue(start_s=a, end_s=b, text=" ".join(without_hidden(text).split())) for a, b, text in subtitles], ""
+        cues = cues_of(timed(start_s, end_s, raw) for start_s, end_s, raw in self.info().subtitles)
+        self.num_cues += len(cues)
+        return cues, ""
 
     def _read_side_car(self) -> tuple[list[Cue], str] | None:
-        side_car = _side_car(self.path, self.root)
-        self.num_cues += len(side_car[0]) if side_car is not None else 0
-        return side_car
-
-
-def _side_car(path: Path, root: Bounds | None) -> tuple[list[Cue], str] | None:
-    for suffix in (".vtt", ".srt", ".txt"):
-        for beside in (path.with_suffix(suffix), path.with_name(path.name + suffix)):
-            text = _small_text(beside, root)
-            if text is not None:
-                return ([], " ".join(without_hidden(text).split())) if suffix == ".txt" else (parse_subtitles(text), "")
-    return None
-
-
-def _small_text(path: Path, root: Bounds | None) -> str | None:
-    """The text of a file beside a video; None where there is none.
-
-    Raises MediaError for a link out of ``root``, for what is no regular file, and for one that is too large.
-    """
-    try:
-        # Not to wait for a pipe's other end.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    except OSError as error:
-        if error.errno in (errno.ENAMETOOLONG, errno.ENXIO):
-            return None
-        raise MediaError(f"{path.name} beside it can't be read ({error.strerror})") from error
-    with open(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode):
-            return None
-        if root is not None and not root.hold(Path(os.path.realpath(path))):
-            raise MediaError(f"{path.name} beside it is a link out of its source (corpus.links: follow takes it)")
-        if not stat.S_ISREG(mode):
-            raise MediaError(f"{path.name} beside it is no regular file")
-        content = file.read(MOST_TEXT_BYTES + 1)
-    if len(content) > MOST_TEXT_BYTES:
-        raise MediaError(f"{path.name} beside it is larger than {MOST_TEXT_BYTES >> 20} MiB")
-    return content.decode("utf-8", errors="replace")
+        words = words_of_side_cars(self.path, self.root, self._listings)
+        self._notes += words.notes
+        self.num_cues += len(words.cues)
+        return (list(words.cues), words.text) if words.is_there else None
 
 
 class Files:
     """The files of a run by path, size and time of change; those not asked about for longest are forgotten."""
 
     def __init__(
-        self, most_files: int = _MOST_FILES, most_cues: int = _MOST_CUES, most_pixels: int = MOST_PIXELS
+        self,
+        most_files: int = _MOST_FILES,
+        most_cues: int = _MOST_CUES,
+        most_pixels: int = MOST_PIXELS,
+        filling: Path | None = None,
     ) -> None:
+        """``filling`` is a folder into which files are put meanwhile."""
         self._most_files, self._most_cues, self._most_pixels = most_files, most_cues, most_pixels
         self._files: OrderedDict[tuple[Path, Bounds | None, int, int], File] = OrderedDict()
+        self._listings = Listings(filling)
 
     def get(self, path: Path, root: Bounds | None = None) -> File:
         """The file at this path as it is now, of a source within ``root``."""
@@ -152,10 +127,10 @@ class Files:
             status = path.stat()
         except (OSError, ValueError):
             # Reading it says what is wrong.
-            return File(path, root)
+            return File(path, root, listings=self._listings)
         stamp = (status.st_size, status.st_mtime_ns)
         key = (path, root, *stamp)
-        file = self._files.setdefault(key, File(path, root, stamp, self._most_pixels))
+        file = self._files.setdefault(key, File(path, root, stamp, self._most_pixels, self._listings))
         self._files.move_to_end(key)
         return file
 

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from flywheel.core.errors import UserError
+from flywheel.formats import timed_text
 from flywheel.ingest.containers import SPLITS, STATE
 from flywheel.ingest.items import VIDEO_SUFFIXES, Item, Rules, found
 from flywheel.ingest.links import refusal
@@ -23,7 +24,7 @@ METADATA = ("metadata.jsonl", "metadata.parquet", "metadata.csv")
 _LISTS = ("data.json", "train.jsonl", "train.json", "data.jsonl", "annotations.json", "tasks.json")
 _OF_LISTS = ("videos", "video", "clips")
 #: Endings of what may lie beside a video and be read with it.
-_BESIDE = frozenset((".vtt", ".srt", ".txt"))
+_BESIDE = frozenset((*timed_text.endings(), *timed_text.UNREAD, ".txt"))
 #: Files of these endings are of videos where one of their first rows names one.
 _MAY_BE_ANYTHING = frozenset((*TABLES, ".vtt"))
 _CONTAINERS = frozenset((".tar", *_MAY_BE_ANYTHING))

@@ -6,6 +6,7 @@ Nothing here grows with the corpus: what is held is one batch, the rows of the n
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -17,10 +18,12 @@ from flywheel.core.border import is_of_one_item, one_item, reason_of
 from flywheel.core.config import Corpus
 from flywheel.core.errors import MediaError, UserError
 from flywheel.core.progress import progress
-from flywheel.core.types import Annotation, Clip, content_id
+from flywheel.core.types import Annotation, Clip, Cue, content_id
 from flywheel.ingest.clips import asked_clip_id, clips_of, words_beside
 from flywheel.ingest.files import File, Files
 from flywheel.ingest.items import Item, Rules
+from flywheel.ingest.later import LaterWords, TakenIn, later_words
+from flywheel.ingest.notes import Note, Notes
 from flywheel.ingest.passed import Passed
 from flywheel.ingest.said import FirstTexts
 from flywheel.ingest.sides import Newcomer, Sides, newcomer, side_of, unlisted
@@ -43,13 +46,15 @@ _COMMIT_S = 20.0
 class IngestResult:
     """Counts of one run. ``known`` are files whose content was taken in before, wherever they lie now.
 
+    ``new_texts`` are clips that were known and have other words now; they count as known no more.
     ``first_rejected`` names the first rejected files with their reasons. ``other_texts`` counts texts that are left
     out since a clip keeps one, the first. ``passed_over`` counts files that are no videos, by their ending or what else
-    they are; ``notes`` say how sources were read.
+    they are; ``notes`` say how sources and files were read: what was guessed, and what was left.
     """
 
     clips: int = 0
     known: int = 0
+    new_texts: int = 0
     rejected: int = 0
     first_rejected: list[str] = field(default_factory=list)
     other_texts: int = 0
@@ -69,6 +74,8 @@ class _Question:
     clip_id: str = ""
     is_known: bool = False
     has_text: bool = False
+    #: Whether the file lies where its content was last seen: another copy's words are not those of the clips.
+    is_at_home: bool = False
     #: The video where it is listed: it need not be looked at to know its side.
     listed: Video | None = None
     #: What of the video was taken down.
@@ -82,12 +89,14 @@ class _Outcome:
     item: Item
     content_hash: str = ""
     clips: Sequence[Clip] = ()
-    texts: Sequence[Annotation] = ()
+    words: Sequence[LaterWords] = ()
     problem: str = ""
     #: The video as it is listed, or what tells its side where it is not.
     listed: Video | None = None
     newcomer: Newcomer | None = None
     taken_down: Sequence[Span] = ()
+    #: What there is to say of how the item was read.
+    notes: Sequence[Note] = ()
     #: Of the file whose content was read.
     stamp: tuple[int, int] | None = None
 
@@ -101,7 +110,8 @@ def ingest(workspace: Workspace, sources: Sequence[str], *, limit: int | None = 
                 intake.take(batch, bar.advance)
         finally:
             intake.commit()
-            intake.result.passed_over, intake.result.notes = dict(passed.counts.most_common()), passed.notes
+            intake.result.passed_over = dict(passed.counts.most_common())
+            intake.result.notes = [*passed.notes, *intake.notes.lines()]
     return intake.result
 
 
@@ -145,10 +155,10 @@ class _Intake:
     """What is decided about items, and the rows that wait for the next commit."""
 
     def __init__(self, workspace: Workspace, pool: ThreadPoolExecutor) -> None:
-        self.result = IngestResult()
+        self.result, self.notes = IngestResult(), Notes()
         self._workspace, self._pool = workspace, pool
         self._sides, self._first_texts = Sides(workspace), FirstTexts()
-        self._files = Files(most_pixels=workspace.config.corpus.max_pixels)
+        self._files = Files(most_pixels=workspace.config.corpus.max_pixels, filling=workspace.root / "media")
         self._taken_down = workspace.taken_down()
         #: Clip id -> clip, text id -> text, and content hash -> path, since the last commit.
         self._clips: dict[str, Clip] = {}
@@ -156,6 +166,10 @@ class _Intake:
         self._places: dict[str, str] = {}
         #: Content hash -> bytes and time of change (ns) of the file there.
         self._stamps: dict[str, tuple[int, int]] = {}
+        #: Clip id -> words that came later, since the last commit; and of the whole run the clips that have such.
+        self._words: dict[str, LaterWords] = {}
+        self._renewed: set[str] = set()
+        self._taken_in = TakenIn(workspace)
         #: Contents of waiting clips of earlier batches.
         self._contents: set[str] = set()
         #: Files that this run took out of a container, whose items were all rejected so far.
@@ -167,7 +181,7 @@ class _Intake:
         for outcome in self._outcomes(batch):
             self._keep(outcome)
             advance()
-            waiting = max(len(self._clips), len(self._texts), len(self._places))
+            waiting = max(len(self._clips), len(self._texts), len(self._places), len(self._words))
             if waiting >= _COMMIT_ROWS or time.monotonic() - self._committed_at > _COMMIT_S:
                 self.commit()
         self._contents = {clip.content_hash for clip in self._clips.values()}
@@ -183,21 +197,40 @@ class _Intake:
         # Sides first: a clip that is on record is on the side of its video.
         self._sides.write()
         # Texts before clips: a clip is what says that its file was taken in.
-        self._workspace.add_annotations(list(self._texts.values()), round=0)
+        words = self._numbered_words()
+        self._workspace.add_annotations([*self._texts.values(), *(text for _, text in words)], round=0)
         added = self._workspace.add_clips(self._clips.values())
+        self._workspace.add_transcripts([row for row, _ in words if self._words[row[0]].is_shown])
         # Locations last: they are of contents that gave clips.
         self._workspace.locate(self._places, self._stamps)
         self.result.clips += added
         self.result.known += len(self._clips) - added
+        self._words = {}
         self._clips, self._texts, self._places, self._stamps, self._contents = {}, {}, {}, {}, set()
         self._committed_at = time.monotonic()
+
+    def _numbered_words(self) -> list[tuple[tuple[str, int, str, Sequence[Cue]], Annotation]]:
+        """Of each clip that has other words now the row of its words, and the words as a text."""
+        if not self._words:
+            return []
+        records = self._workspace.records
+        before = Counter(records.of_clips("transcripts", self._words.keys(), columns=["clip_id"])["clip_id"])
+        with_text = records.known("annotations", map(_text_id, self._words))
+        rows = []
+        for clip_id, later in self._words.items():
+            text = _given_text(clip_id, later.transcript)
+            if text.id in with_text:
+                text = replace(text, id=content_id(0, "caption", clip_id, "transcript", before[clip_id], text.text))
+            rows.append(((clip_id, before[clip_id], later.transcript, later.cues), text))
+        return rows
 
     def _outcomes(self, batch: Sequence[Item]) -> Iterator[_Outcome]:
         """What becomes of each item, in order. Files are hashed first: what is known needs no probe."""
         files = [self._files.get(item.path, item.root) for item in batch]
         hashed = partial(_hashed, seconds=self._workspace.config.corpus.max_seconds)
         questions = self._with_videos(self._looked_up(list(self._pool.map(hashed, batch, files))))
-        yield from self._pool.map(partial(_answer, corpus=self._workspace.config.corpus), questions)
+        answer = partial(_answer, corpus=self._workspace.config.corpus, taken_in=self._taken_in)
+        yield from self._pool.map(answer, questions)
 
     def _looked_up(self, questions: Sequence[_Question]) -> list[_Question]:
         """The questions with what was taken in before: a whole file by its content, a span by its clip's id."""
@@ -205,6 +238,7 @@ class _Intake:
         contents = self._workspace.known_contents(whole) | self._contents
         records = self._workspace.records
         asked = {q.clip_id for q in questions if q.clip_id}
+        places = self._workspace.places(whole & contents)
         clips = (records.known("clips", asked) | (asked & self._clips.keys())) - self._taken_down.keys()
         texts = records.known("annotations", map(_text_id, clips)) | self._texts.keys()
         return [
@@ -212,6 +246,7 @@ class _Intake:
                 q,
                 is_known=not q.problem and (q.content_hash in contents if q.item.is_whole else q.clip_id in clips),
                 has_text=_text_id(q.clip_id) in texts,
+                is_at_home=_is_home(places.get(q.content_hash, ""), q.item.path),
             )
             for q in questions
         ]
@@ -257,6 +292,7 @@ class _Intake:
         return next((span.reason for span in spans if span.overlaps(clip.start_s, clip.end_s)), None)
 
     def _keep(self, outcome: _Outcome) -> None:
+        self.notes.add(outcome.notes)
         if outcome.problem:
             self._reject(outcome.item, outcome.problem)
             return
@@ -273,7 +309,11 @@ class _Intake:
         new = [clip for clip in outcome.clips if reasons[clip.id] is None and clip.id not in self._clips]
         is_another = self._first_texts.is_another(outcome.content_hash, outcome.item)
         self.result.other_texts += outcome.item.others
-        if not new and not refused:
+        words = {later.clip_id: later for later in outcome.words if later.clip_id not in self._renewed}
+        self._words |= words
+        self._renewed |= words.keys()
+        self.result.new_texts += len(words)
+        if not new and not refused and not words:
             self.result.other_texts += is_another
             self.result.known += not is_another
         if new or not refused:
@@ -282,7 +322,7 @@ class _Intake:
             self._places[outcome.content_hash] = str(outcome.item.path)
             self._stamps |= {outcome.content_hash: outcome.stamp} if outcome.stamp is not None else {}
         self._clips.update({clip.id: clip for clip in new})
-        for text in [*outcome.texts, *(_given_text(clip.id, clip.transcript) for clip in new if clip.transcript)]:
+        for text in (_given_text(clip.id, clip.transcript) for clip in new if clip.transcript):
             self._texts.setdefault(text.id, text)
 
     def _reject(self, item: Item, reason: str) -> None:
@@ -292,6 +332,11 @@ class _Intake:
         self.result.rejected += 1
         if len(self.result.first_rejected) < _NAMED:
             self.result.first_rejected.append(f"{item.path}: {reason}")
+
+
+def _is_home(place: str, path: Path) -> bool:
+    """Whether a content lies at this path by what is on record, or lies there since its place is gone."""
+    return place == str(path) or (bool(place) and not Path(place).exists())
 
 
 def _hashed(item: Item, file: File, *, seconds: float) -> _Question:
@@ -306,18 +351,18 @@ def _hashed(item: Item, file: File, *, seconds: float) -> _Question:
     return _Question(item=item, file=file, content_hash=content_hash, clip_id=clip_id)
 
 
-def _answer(question: _Question, corpus: Corpus) -> _Outcome:
+def _answer(question: _Question, corpus: Corpus, taken_in: TakenIn) -> _Outcome:
     item = question.item
     if question.problem:
         return _Outcome(item=item, problem=question.problem)
     try:
         with one_item("can't be taken in"), time_limit(corpus.max_seconds):
-            return _storable(_taken_in(question, corpus))
+            return _storable(_taken_in(question, corpus, taken_in))
     except MediaError as error:
         return _Outcome(item=item, problem=str(error))
 
 
-def _taken_in(question: _Question, corpus: Corpus) -> _Outcome:
+def _taken_in(question: _Question, corpus: Corpus, taken_in: TakenIn) -> _Outcome:
     item = question.item
     if not question.is_known:
         clips = clips_of(item, question.file, corpus)
@@ -329,11 +374,26 @@ def _taken_in(question: _Question, corpus: Corpus) -> _Outcome:
             newcomer=None if question.listed is not None else newcomer(item, question.file, corpus),
             taken_down=question.taken_down,
             stamp=question.file.stamp,
+            notes=(*item.notes, *question.file.take_notes()),
         )
-    # A clip that came without words may get them later.
-    words = "" if item.is_whole or question.has_text else words_beside(item, question.file)
-    texts = [_given_text(question.clip_id, words)] if words else []
-    return _Outcome(item=item, content_hash=question.content_hash, texts=texts, stamp=question.file.stamp)
+    return _Outcome(
+        item=item,
+        content_hash=question.content_hash,
+        words=_later(question, taken_in),
+        stamp=question.file.stamp,
+        notes=(*item.notes, *question.file.take_notes()),
+    )
+
+
+def _later(question: _Question, taken_in: TakenIn) -> list[LaterWords]:
+    """Words that clips which were taken in before did not have then."""
+    item, file = question.item, question.file
+    if not item.is_whole:
+        words = "" if question.has_text else words_beside(item, file)
+        return [LaterWords(clip_id=question.clip_id, transcript=words, is_shown=False)] if words else []
+    if not question.is_at_home or item.transcript is not None or file.side_car() is None:
+        return []
+    return later_words(file, taken_in.clips_of(question.content_hash))
 
 
 def _storable(outcome: _Outcome) -> _Outcome:
@@ -341,8 +401,9 @@ def _storable(outcome: _Outcome) -> _Outcome:
     for clip in outcome.clips:
         for text in (clip.uri, clip.transcript, clip.sounds, *(cue.text for cue in clip.cues)):
             text.encode("utf-8")
-    for given in outcome.texts:
-        given.text.encode("utf-8")
+    for later in outcome.words:
+        for text in (later.transcript, *(cue.text for cue in later.cues)):
+            text.encode("utf-8")
     return outcome
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from flywheel.core.foreign import without_hidden
 from flywheel.core.types import Cue
 from flywheel.ingest.links import Bounds, Links, is_of_a_store
+from flywheel.ingest.notes import Note
 
 VIDEO_SUFFIXES = frozenset(
     (
@@ -73,6 +74,7 @@ class Item:
     a container for this item. ``shared`` is what the source says of ``corpus.split_key``: videos of which it says the
     same stay together. ``others`` counts texts that the source gives besides. ``cues`` are the transcript's, in seconds
     of the file. ``cut`` is a file of just this span, which the source names too.
+    ``notes`` are of how its source was read.
     """
 
     path: Path
@@ -86,6 +88,7 @@ class Item:
     others: int = 0
     cues: tuple[Cue, ...] = ()
     cut: Path | None = None
+    notes: tuple[Note, ...] = ()
 
     @property
     def is_whole(self) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flywheel.core.errors import UserError
+from flywheel.formats.tables import WORKBOOKS
 from flywheel.ingest.captions import captions
 from flywheel.ingest.containers import SPLITS, STATE, hf_dataset, webdataset
 from flywheel.ingest.folders import METADATA, Folder
@@ -53,6 +54,8 @@ def _container(path: Path, folder: Path, media_folder: Path, rules: Rules, passe
     suffix = path.suffix.lower()
     if path.is_dir():
         yield from hf_dataset(path, media_folder, rules)
+    elif suffix in WORKBOOKS:
+        raise UserError(f"{path}: is a spreadsheet's own file, and no video. Save it as CSV and name that.")
     elif suffix in TABLES:
         yield from table(path, folder, media_folder, rules)
     elif suffix == ".tar":

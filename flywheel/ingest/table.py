@@ -14,6 +14,7 @@ from flywheel.core.border import one_item
 from flywheel.core.errors import MediaError
 from flywheel.ingest.items import FILE, FOLDER, VIDEO_SUFFIXES, Item, Rules, found, shared
 from flywheel.ingest.kept import keep
+from flywheel.ingest.places import place_of
 from flywheel.ingest.rows import Reading, Video, readings
 
 #: Folders, seen from a table's, in which a video lies that the table names without its folder.
@@ -89,7 +90,11 @@ class Table:
             name = suffix if suffix in VIDEO_SUFFIXES else ".mp4"
             path, is_new = keep(BytesIO(video.content), name, self.media_folder)
             return replace(found(path, self.media_folder, self.rules, shared=""), is_new_copy=is_new)
-        item = found(self.folder / video.path, self.folder, self.rules, shared="")
+        try:
+            place = self.folder / video.path if video.is_name else place_of(video.path, self.folder)
+        except ValueError as error:
+            return Item(path=self.file, problem=f"{where}: {error}")
+        item = found(place, self.folder, self.rules, shared="")
         if not video.is_name and (item.problem or os.path.lexists(item.path)):
             return item
         for name in (video.cut, video.path):

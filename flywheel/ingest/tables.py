@@ -1,25 +1,25 @@
-"""Tables of videos as files: JSON lines, JSON, Parquet, Arrow, CSV."""
+"""Tables of videos as files: JSON lines, JSON, Parquet, Arrow, CSV and the like."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-import polars as pl
-
+from flywheel.core.encodings import is_whole, open_text
 from flywheel.core.errors import UserError, first_line
 from flywheel.core.foreign import parsed_json
+from flywheel.formats.tables import ENDINGS, TextTable
 from flywheel.ingest.arrow_files import arrow_rows, parquet_rows
 from flywheel.ingest.items import FILE, FOLDER, Item, Rules
 from flywheel.ingest.json_files import Broken, json_values
-from flywheel.ingest.rows import PATH_NAMES, says_no_video
+from flywheel.ingest.notes import Note
+from flywheel.ingest.rows import NAMES, PATH_NAMES, VIDEO_NAMES, says_no_video
 from flywheel.ingest.table import Table
 
 #: Endings of tables.
-TABLES = (".jsonl", ".ndjson", ".json", ".parquet", ".arrow", ".csv")
-#: Rows of a CSV table that are held at a time.
-_TABLE_ROWS = 10_000
+TABLES = (".jsonl", ".ndjson", ".json", ".parquet", ".arrow", *ENDINGS)
 #: The longest line of JSON, in characters.
 _MOST_LINE = 1 << 24
 
@@ -29,11 +29,11 @@ def table(file: Path, folder: Path, media_folder: Path, rules: Rules) -> Iterato
     of_rows = Table(folder=folder, file=file, media_folder=media_folder, rules=rules)
     ending = file.suffix.lower()
     if ending in (".jsonl", ".ndjson"):
-        yield from _numbered(of_rows, _json_lines(file), "line")
+        yield from _json_lines(of_rows, file)
     elif ending == ".json":
         yield from _json(of_rows, file)
-    elif ending == ".csv":
-        yield from of_rows.items(_csv(file))
+    elif ending in ENDINGS:
+        yield from _text_table(of_rows, file)
     else:
         also = () if rules.split_key in (FILE, FOLDER) else (rules.split_key,)
         rows = parquet_rows(file, also) if ending == ".parquet" else arrow_rows(file, also)
@@ -55,39 +55,62 @@ def _json(of_rows: Table, file: Path) -> Iterator[Item]:
         raise UserError(f"{file}: can't be read as a table ({first_line(error)}).") from error
 
 
-def _csv(file: Path) -> Iterator[Any]:
+def _text_table(of_rows: Table, file: Path) -> Iterator[Item]:
+    """The items of a table as text; what was guessed to read it is noted with the first."""
+    also = () if of_rows.rules.split_key in (FILE, FOLDER) else (of_rows.rules.split_key,)
     try:
-        rows = pl.scan_csv(file, infer_schema_length=None, glob=False)
-        columns = rows.collect_schema().names()
-        if says_no_video(columns):
-            raise UserError(
-                f"{file}: needs a column with the videos' paths, one of {', '.join(PATH_NAMES[:8])}; "
-                f"has {', '.join(columns)}."
-            )
-        # In parts: a table may be longer than memory holds.
-        for part in rows.collect_batches(chunk_size=_TABLE_ROWS, maintain_order=True):
-            yield from part.iter_rows(named=True)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise UserError(f"{file}: can't be read as a table ({error}).") from error
+        with open(file, "rb") as stream:
+            table = TextTable(stream, (*NAMES, *also), VIDEO_NAMES, pad=True)
+            if says_no_video(table.columns):
+                raise UserError(
+                    f"{file}: needs a column with the videos' paths, one of {', '.join(PATH_NAMES[:8])}; "
+                    f"has {table.shown_columns}."
+                )
+            yield from _noted(file, table.note, _numbered(of_rows, _cells(table), "row"))
+    except ValueError as error:
+        raise UserError(f"{file}: can't be read as a table: {error}.") from error
+    except OSError as error:
+        raise UserError(f"{file}: can't be read as a table ({first_line(error)}).") from error
 
 
-def _json_lines(file: Path) -> Iterator[tuple[int, Any]]:
+def _cells(table: TextTable) -> Iterator[tuple[int, Any]]:
+    """(number, cells by their columns) of each row; an empty cell is none."""
+    for number, row in enumerate(table, 1):
+        if row.problem:
+            yield number, Broken(f"{row.problem}, in line {row.line}")
+        else:
+            yield number, {name: cell or None for name, cell in row.values.items()}
+
+
+def _noted(file: Path, note: str, items: Iterable[Item]) -> Iterator[Item]:
+    notes = (Note(of=str(file), what=note),) if note else ()
+    for item in items:
+        yield replace(item, notes=notes) if notes else item
+        notes = ()
+
+
+def _json_lines(of_rows: Table, file: Path) -> Iterator[Item]:
+    with open(file, "rb") as content:
+        lines, note = open_text(content)
+        yield from _noted(file, note, _numbered(of_rows, _values(lines), "line"))
+
+
+def _values(lines: TextIO) -> Iterator[tuple[int, Any]]:
     """(number, value) of each line that is not empty."""
-    with open(file, encoding="utf-8", errors="replace") as lines:
-        number = 0
-        while line := lines.readline(_MOST_LINE):
-            number += 1
-            if not line.endswith("\n") and len(line) == _MOST_LINE:
-                while rest := lines.readline(_MOST_LINE):
-                    if rest.endswith("\n"):
-                        break
-                yield number, Broken(f"is longer than {_MOST_LINE} characters")
-            elif line.strip():
-                yield number, _line(line)
+    number = 0
+    while line := lines.readline(_MOST_LINE):
+        number += 1
+        if not line.endswith("\n") and len(line) == _MOST_LINE:
+            while rest := lines.readline(_MOST_LINE):
+                if rest.endswith("\n"):
+                    break
+            yield number, Broken(f"is longer than {_MOST_LINE} characters")
+        elif line.strip():
+            yield number, _line(line)
 
 
 def _line(line: str) -> Any:
     try:
-        return parsed_json(line)
+        return parsed_json(line) if is_whole(line) else Broken("not valid UTF-8")
     except ValueError as error:
         return Broken(f"not JSON ({str(error).partition(' at character ')[0]})")

@@ -62,6 +62,13 @@ SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
         "kind": _S,
         "purpose": _S,
     },
+    #: Words that came after their clip; of a clip's the last stand. ``id`` is clip, number and words.
+    "transcripts": {
+        "id": _S,
+        "clip_id": _S,
+        "transcript": _S,
+        "cues": pl.List(pl.Struct({"start_s": _F, "end_s": _F, "text": _S})),
+    },
     #: A clip as a model's point; ``id`` is clip and model.
     "embeddings": {"id": _S, "clip_id": _S, "model": _S, "vector": pl.List(pl.Float32)},
     #: What a stage trained on, or was told not to say: ``use`` is "learned" or "rejected".

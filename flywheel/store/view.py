@@ -22,6 +22,8 @@ from flywheel.store.reading import BATCH_ROWS, RecordReader
 _GIB = 1 << 30
 #: Values in one list where each query goes through a whole table.
 _LONG_LIST = 20_000
+#: Columns of a clip that words that come later take the place of.
+_WORDS = {"transcript", "cues"}
 _REJECT_OF_TEXT = ["clip_id", "round", "stage", "kind", "purpose"]
 
 
@@ -54,7 +56,7 @@ class View:
         with self.database.transaction() as connection:
             columns = schema.locations.c
             places = connection.execute(sql.select(columns.content_hash, columns.uri)).all()
-        frame = _with_places(frame, [tuple(row) for row in places])
+        frame = self._with_words(_with_places(frame, [tuple(row) for row in places]))
         return frame if split is None else frame.filter(pl.col("split") == split)
 
     def clip_batches(
@@ -62,12 +64,14 @@ class View:
     ) -> Iterator[pl.DataFrame]:
         """The clips in frames of at most ``rows``, with these columns: for more clips than memory holds."""
         needed = columns
-        if columns is not None and "uri" in columns and "content_hash" not in columns:
-            needed = [*columns, "content_hash"]
+        if columns is not None:
+            also = [*(["content_hash"] if "uri" in columns else []), *(["id"] if _WORDS & set(columns) else [])]
+            needed = list(dict.fromkeys([*columns, *also]))
         where = None if split is None else pl.col("split") == split
         for frame in self.records.batches("clips", columns=needed, where=where, rows=rows):
             if "uri" in frame.columns:
                 frame = _with_places(frame, self._places(frame["content_hash"].unique()))
+            frame = self._with_words(frame)
             yield frame if columns is None else frame.select(columns)
 
     def clips_at(self, paths: Iterable[str]) -> pl.DataFrame:
@@ -95,7 +99,7 @@ class View:
     def clips_by_id(self, ids: Collection[str]) -> pl.DataFrame:
         """The clips with these ids, as :meth:`clips` has them."""
         frame = self.records.rows("clips", ids)
-        return _with_places(frame, self._places(frame["content_hash"].unique()))
+        return self._with_words(_with_places(frame, self._places(frame["content_hash"].unique())))
 
     def generations(self) -> pl.DataFrame:
         """All replies of models, with their tokens: large. Count them with :meth:`count`."""
@@ -221,6 +225,17 @@ class View:
             for part in parts(hashes):
                 places += connection.execute(query.where(columns.content_hash.in_(part))).all()
         return places
+
+    def _with_words(self, clips: pl.DataFrame) -> pl.DataFrame:
+        """The clips with the words that came later, where a frame has columns of words and there are such words."""
+        names = [name for name in clips.columns if name in _WORDS]
+        if not names or clips.is_empty() or not self.records.count("transcripts"):
+            return clips
+        later = self.records.of_clips("transcripts", clips["id"], columns=["clip_id", *names])
+        later = later.unique("clip_id", keep="last").rename({"clip_id": "id"})
+        joined = clips.join(later, on="id", how="left", suffix="__later", maintain_order="left")
+        newest = [pl.coalesce(f"{name}__later", name).alias(name) for name in names]
+        return joined.with_columns(newest).select(clips.columns)
 
     def _written(self, rejects: pl.DataFrame) -> pl.DataFrame:
         """Which of these failures have a text by now, as far as columns of :data:`_REJECT_OF_TEXT` tell."""

@@ -18,6 +18,7 @@ from flywheel.core.types import (
     Annotation,
     Clip,
     Correction,
+    Cue,
     Generation,
     NoiseSignal,
     Stage,
@@ -96,6 +97,21 @@ class WritableView(View):
     def add_annotations(self, annotations: Sequence[Annotation], round: int) -> int:
         """Add texts of a round; returns how many were new."""
         return self.records.append("annotations", [dict(vars(a)) for a in annotations], round=round)
+
+    def add_transcripts(self, rows: Sequence[tuple[str, int, str, Sequence[Cue]]]) -> int:
+        """Add words that came after their clips: (clip, how many it has already, words, cues); returns how many."""
+        return self.records.append(
+            "transcripts",
+            [
+                {
+                    "id": content_id("transcript", clip_id, number, words),
+                    "clip_id": clip_id,
+                    "transcript": words,
+                    "cues": [asdict(cue) for cue in cues],
+                }
+                for clip_id, number, words, cues in rows
+            ],
+        )
 
     def add_noise_signals(self, signals: Sequence[NoiseSignal], round: int) -> int:
         """Add what a round's training thought of texts; returns how many were new."""

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sql
 
 from flywheel.core.errors import MediaError, UserError
-from flywheel.ingest import arrow_files, ingest, intake, tables
+from flywheel.ingest import arrow_files, ingest, intake
 from flywheel.ingest import files as reads
 from flywheel.ingest.files import Files
 from flywheel.ingest.sources import items
@@ -218,7 +218,6 @@ def test_a_location_stays_while_the_file_is_there(taken_in: Workspace, folder: P
 
 def test_tables_are_read_in_parts_and_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count = 2_000
-    monkeypatch.setattr(tables, "_TABLE_ROWS", 300)
     monkeypatch.setattr(arrow_files, "_AT_A_TIME", 300)
     table = pl.DataFrame(
         {"path": [f"v{i}.mp4" for i in range(count)], "start": [float(i) for i in range(count)], "end": 1e6}

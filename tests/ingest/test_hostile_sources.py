@@ -20,6 +20,7 @@ import pytest
 
 from flywheel.core.errors import MediaError, UserError
 from flywheel.ingest import arrow_files, ingest, tables
+from flywheel.ingest.beside import MOST_TEXT_BYTES
 from flywheel.media.border import time_limit
 from flywheel.media.frames import iter_frames, read_frames
 from flywheel.media.probe import file_hash, probe
@@ -87,12 +88,12 @@ def test_what_is_no_regular_file(make_workspace: Make, folder: Path) -> None:
 
 @pytest.mark.parametrize("beside", ["good.txt", "good.mp4.srt"])
 def test_what_lies_beside_is_a_small_regular_file(make_workspace: Make, folder: Path, beside: str) -> None:
-    (folder / beside).write_text("1" * (1 << 20) + "x")
+    (folder / beside).write_text("1" * MOST_TEXT_BYTES + "x")
     shutil.copy(folder / "good.mp4", folder / "other.mp4")
     with open(folder / "other.mp4", "ab") as file:
         file.write(b"\0" * 8)
     w = make_workspace("corpus.links=follow")
-    assert "larger than 1 MiB" in take(w, folder)["good.mp4"]
+    assert "larger than 16 MiB" in take(w, folder)["good.mp4"]
     for make in (lambda path: os.mkfifo(path), lambda path: path.symlink_to("/dev/zero")):
         (folder / beside).unlink()
         make(folder / beside)

@@ -34,7 +34,8 @@ def intake(workspace: Workspace, folder: Path, source: str) -> dict[str, Any]:
     for _ in range(2):
         with workspace.lock():
             result = ingest(workspace, [str(folder / source)])
-        counts.append([result.clips, result.known, result.rejected])
+        # What got words after its clip was counted as known, too.
+        counts.append([result.clips, result.known + result.new_texts, result.rejected])
     clips = [{**row, "uri": named(row["uri"])} for row in workspace.clips().to_dicts()]
     texts = workspace.annotations(round=0).select("id", "clip_id", "source", "text").rows()
     # Where a file ends before its time is said since then.

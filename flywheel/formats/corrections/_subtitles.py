@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict
 
+from flywheel.core.encodings import decoded
 from flywheel.formats.rows import CorrectionRow, checked_row
 from flywheel.formats.subtitles import parse_subtitles
 
@@ -15,8 +16,9 @@ _ANNOTATION = re.compile(r"^NOTE annotation (\S{1,200})", re.M)
 
 def read_subtitles(content: bytes, stem: str) -> Iterator[CorrectionRow]:
     """The file as an edit of one annotation, which a NOTE names, or else the file's name."""
-    text = content.decode("utf-8", errors="replace")
-    cues = parse_subtitles(text)
+    text = decoded(content).text.replace("\r\n", "\n").replace("\r", "\n")
+    # What people leave is what they mean, also where a line comes twice.
+    cues = parse_subtitles(text, rolling=False)
     if not cues:
         yield CorrectionRow(line=1, problem="holds no cue")
         return

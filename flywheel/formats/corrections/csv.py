@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import polars as pl
 
 from flywheel.formats.corrections._format import CorrectionFormat
 from flywheel.formats.corrections._table import tables
-from flywheel.formats.rows import REQUIRED, CorrectionRow, ReviewRow, checked_row
+from flywheel.formats.rows import OPTIONAL, REQUIRED, CorrectionRow, ReviewRow, checked_row
+from flywheel.formats.tables import ENDINGS, TextTable
+
+_COLUMNS = (*REQUIRED, *OPTIONAL)
 
 #: What a cell begins with that a spreadsheet takes for a formula. Such a cell is written with an apostrophe before it,
 #: and one that has apostrophes before it already with one more, so that it comes back as it went out.
@@ -21,36 +23,17 @@ _WRITTEN = re.compile(f"'+[{_FORMULA}]")
 
 
 def _read(content: bytes, _: str) -> Iterator[CorrectionRow]:
-    # Undecodable bytes become lone surrogates, so that one bad cell costs one row and not the file.
-    text = content.decode("utf-8-sig", errors="surrogateescape")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header: list[str] = []
-    try:
-        for cells in reader:
-            if not header:
-                header = _header(cells)
-            elif any(cells):
-                yield _row(reader.line_num, header, cells)
-    except csv.Error as error:
-        yield CorrectionRow(line=reader.line_num, problem=f"not CSV ({error})")
-
-
-def _header(cells: Sequence[str]) -> list[str]:
-    header = [cell.strip() for cell in cells]
-    if missing := [name for name in REQUIRED if name not in header]:
+    table = TextTable(io.BytesIO(content), _COLUMNS, REQUIRED)
+    if missing := [name for name in REQUIRED if name not in table.columns]:
         columns = "column" if len(missing) == 1 else "columns"
-        raise ValueError(f"needs the {columns} {', '.join(missing)}; has {', '.join(header)}")
-    return header
-
-
-def _row(line: int, header: Sequence[str], cells: Sequence[str]) -> CorrectionRow:
-    if len(cells) != len(header):
-        return CorrectionRow(line=line, problem=f"has {len(cells)} cells, the header has {len(header)}")
-    try:
-        "".join(cells).encode("utf-8")
-    except UnicodeEncodeError:
-        return CorrectionRow(line=line, problem="not valid UTF-8")
-    return checked_row(line, dict(zip(header, map(_as_typed, cells), strict=True)))
+        raise ValueError(f"needs the {columns} {', '.join(missing)}; has {table.shown_columns}")
+    for row in table:
+        if row.problem:
+            yield CorrectionRow(line=row.line, problem=row.problem)
+        else:
+            # Spreadsheets save columns that nobody filled.
+            cells = {name: _as_typed(cell) for name, cell in row.values.items() if cell.strip() or name in _COLUMNS}
+            yield checked_row(row.line, cells)
 
 
 def _as_typed(cell: str) -> str:
@@ -65,4 +48,4 @@ def _write(rows: Iterable[ReviewRow], out: Path) -> None:
             frame.write_csv(file, include_header=number == 0)
 
 
-FORMAT = CorrectionFormat(endings=(".csv",), read=_read, write=_write)
+FORMAT = CorrectionFormat(endings=ENDINGS, read=_read, write=_write)

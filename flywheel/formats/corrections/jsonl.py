@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
+import io
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from flywheel.core.encodings import is_whole, open_text
 from flywheel.core.foreign import parsed_json
 from flywheel.formats.corrections._format import CorrectionFormat
 from flywheel.formats.corrections._table import blank_row
@@ -14,14 +15,15 @@ from flywheel.formats.rows import CorrectionRow, ReviewRow, checked_row
 
 
 def _read(content: bytes, _: str) -> Iterator[CorrectionRow]:
-    for line, raw in enumerate(content.split(b"\n"), 1):
+    text, _note = open_text(io.BytesIO(content))
+    for line, raw in enumerate(text, 1):
         if raw.strip():
-            yield _row(line, raw)
+            yield _row(line, raw if is_whole(raw) else raw.encode("utf-8", "surrogateescape"))
 
 
-def _row(line: int, raw: bytes) -> CorrectionRow:
+def _row(line: int, raw: str | bytes) -> CorrectionRow:
     try:
-        values = parsed_json(raw.removeprefix(codecs.BOM_UTF8) if line == 1 else raw)
+        values = parsed_json(raw)
     except ValueError as error:
         return CorrectionRow(line=line, problem=f"not JSON ({error})")
     if not isinstance(values, dict):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import codecs
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flywheel.core.encodings import decoded
 from flywheel.core.foreign import parsed_json
 from flywheel.core.types import Cue
 from flywheel.formats.corrections._format import CorrectionFormat
@@ -22,7 +22,7 @@ def _read(content: bytes, _: str) -> Iterator[CorrectionRow]:
     It comes as its JSON, or as JSON-MIN: there a task's answers lie beside its data.
     """
     try:
-        tasks = parsed_json(content.removeprefix(codecs.BOM_UTF8))
+        tasks = parsed_json(decoded(content).text)
     except ValueError as error:
         raise ValueError(f"not Label Studio's JSON ({error})") from error
     tasks = [tasks] if isinstance(tasks, dict) and "data" in tasks else tasks

@@ -4,6 +4,6 @@ A row gives readings, most often one. :func:`readings` looks at names of columns
 and spaces: ``Start Time`` is ``start_time``.
 """
 
-from flywheel.ingest.rows.reading import PATH_NAMES, Reading, Video, readings, says_no_video
+from flywheel.ingest.rows.reading import NAMES, PATH_NAMES, VIDEO_NAMES, Reading, Video, readings, says_no_video
 
-__all__ = ["PATH_NAMES", "Reading", "Video", "readings", "says_no_video"]
+__all__ = ["NAMES", "PATH_NAMES", "VIDEO_NAMES", "Reading", "Video", "readings", "says_no_video"]

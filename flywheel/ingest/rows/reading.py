@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from flywheel.core.types import Cue
+from flywheel.ingest.places import address_as_written, is_address, is_nothing
 from flywheel.ingest.rows.label_studio import local_name, task_row
 from flywheel.ingest.rows.names import (
     ADDRESSES,
@@ -33,7 +34,10 @@ from flywheel.ingest.rows.times import NoTimeError, Span, span_of, spans_of
 
 #: Columns in which a video's path or content is looked for first.
 PATH_NAMES = PATHS
-_ALL = (
+#: Columns that name a video in some way.
+VIDEO_NAMES = (*PATHS, *IDS, *ADDRESSES, *TURNS)
+#: Columns that mean something.
+NAMES = (
     *(*PATHS, *IDS, *MAYBE_IDS, *ADDRESSES, *TEXTS, *TURNS, *SPANS, *STARTS, *ENDS, *STARTS_MS, *ENDS_MS, *FPS),
     *(*START_FRAMES, *END_FRAMES, *FROM, *TO, "page_dir", "keyframe", "data", "annotations", "predictions"),
     *("annotator", "start_s", "duration_s", "json"),
@@ -81,7 +85,7 @@ def says_no_video(columns: list[str]) -> bool:
 def are_read(columns: list[str]) -> frozenset[str]:
     """Those of a table's columns whose values mean something here."""
     row = Row(dict.fromkeys(columns))
-    return frozenset((*row.called(_ALL), *row.numbered()))
+    return frozenset((*row.called(NAMES), *row.numbered()))
 
 
 def readings(values: Mapping[str, Any]) -> list[Reading]:
@@ -105,6 +109,9 @@ def _with_members(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _without_video(row: Row) -> str:
+    for _, value in row.given((*PATHS, *ADDRESSES)):
+        if isinstance(value, str) and is_address(value):
+            return f"{address_as_written(value)} is an address, and those are not fetched; download it first"
     address = row.first(ADDRESSES)
     if isinstance(address, str) and address:
         return f"names an address and no file ({address[:80]}): download it first"
@@ -125,7 +132,7 @@ def _videos(row: Row) -> list[Video]:
         return list(dict.fromkeys(in_turns))[:_MOST_VIDEOS]
     page = row.first(("page_dir",))
     for _, value in [*row.given(IDS), *row.given(MAYBE_IDS)]:
-        if isinstance(value, str | int) and not isinstance(value, bool):
+        if isinstance(value, int) or (isinstance(value, str) and not is_nothing(value)):
             return [Video(path=f"{page}/{value}" if isinstance(page, str) else str(value), is_name=True)]
     return []
 
@@ -135,7 +142,7 @@ def _of_value(value: Any) -> list[Video]:
     if isinstance(value, list):
         found = [video for part in value[:_MOST_VIDEOS] if not isinstance(part, list) for video in _of_value(part)]
         return list(dict.fromkeys(found))
-    if isinstance(value, str) and value and not _is_address(value):
+    if isinstance(value, str) and not is_nothing(value) and not is_address(value):
         return [Video(path=local_name(value))]
     if isinstance(value, bytes) and value:
         return [Video(path=_NAMELESS, content=value)]
@@ -144,12 +151,8 @@ def _of_value(value: Any) -> list[Video]:
         content = value.get("bytes")
         if isinstance(content, bytes) and content:
             return [Video(path=name or _NAMELESS, content=content)]
-        return [Video(path=name)] if name and not _is_address(name) else []
+        return [Video(path=name)] if name and not is_address(name) else []
     return []
-
-
-def _is_address(text: str) -> bool:
-    return text[:8].lower().startswith(("http://", "https://", "s3://", "gs://", "rtsp://"))
 
 
 def _said(row: Row, video: Video, cues: tuple[Cue, ...]) -> Iterator[Reading]:

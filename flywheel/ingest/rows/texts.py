@@ -46,11 +46,21 @@ def words(value: Any) -> list[str]:
     value = unpacked_texts(value)
     if isinstance(value, str):
         return [value]
+    if isinstance(value, int | float):
+        return _digits(value)
     if isinstance(value, Mapping):
         # Columns within a column: {"enCap": […]}, Label Studio's {"text": […]}.
         inner = [value[name] for name in _WORDS if isinstance(value.get(name), str | list)]
         return [text for part in inner[:1] for text in words_of_list([part] if isinstance(part, str) else part)]
     return words_of_list(_whole_first(value)) if isinstance(value, list) else []
+
+
+def _digits(value: float) -> list[str]:
+    """A number in a column of texts, which is a text of digits; none for what is no number."""
+    if isinstance(value, bool) or value != value:
+        return []
+    # Frames of data make whole numbers with gaps between them into floats.
+    return [str(int(value)) if isinstance(value, float) and abs(value) < 1e15 and value.is_integer() else str(value)]
 
 
 def words_of_list(values: Sequence[Any]) -> list[str]:

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from flywheel.core.foreign import parsed_json
+from flywheel.ingest.places import is_nothing
 from flywheel.ingest.rows.names import (
     END_FRAMES,
     ENDS,
@@ -59,7 +60,7 @@ def seconds(value: Any, scale: float = 1.0) -> float | None:
 
 
 def _of_text(text: str, scale: float) -> float | None:
-    if not text or text.lower() in ("nan", "none", "null"):
+    if is_nothing(text):
         return None
     match = _CLOCK.fullmatch(text) if len(text) <= _MOST_CHARS else None
     if match is not None:
