@@ -6,6 +6,7 @@ the text, whatever the text holds.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
