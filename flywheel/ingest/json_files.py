@@ -11,7 +11,7 @@ from flywheel.core.foreign import parsed_json
 
 _CHUNK = 1 << 20
 #: The longest value of a list, and the longest object that is a whole file, in characters.
-_MOST_VALUE, _MOST_OBJECT = 1 << 24, 1 << 27
+_MOST_VALUE, _MOST_OBJECT = 1 << 24, 1 << 26
 #: Lists in an object whose entries are rows; the first that is there.
 _LISTS = ("data", "annotations", "sentences", "videos", "clips", "samples", "items", "rows", "examples")
 

@@ -63,8 +63,11 @@ def test_spans_under_their_usual_names(row: dict[str, Any], span: tuple[float | 
          [(1.0, 2.0, "it's"), (3.0, 4.5, "b")]),
         ({"start": [0, 1], "end": [1, 2], "text": ["a", "b"]}, [(0.0, 1.0, "a"), (1.0, 2.0, "b")]),
         ({"segment": [1, 2], "sentence": "a"}, [(1.0, 2.0, "a")]),
+        ({"timestamps": [[0, 1], [1, 2], [2, 3]], "sentences": ["a", "", ["c", "d"]]},
+         [(0.0, 1.0, "a"), (1.0, 2.0, ""), (2.0, 3.0, "c")]),
+        ({"timestamps": [[0, 1], [1, 2]], "caption": "all"}, [(0.0, 1.0, "all"), (1.0, 2.0, "all")]),
     ],
-    ids=["activitynet", "objects", "panda", "howto", "youcook"],
+    ids=["activitynet", "objects", "panda", "howto", "youcook", "gaps", "one"],
 )  # fmt: skip
 def test_many_spans_of_one_row_have_a_text_each(row: dict[str, Any], found: list[Any]) -> None:
     assert given(row) == found
@@ -123,6 +126,7 @@ def test_videos_of_a_row(row: dict[str, Any], paths: list[str]) -> None:
         ({"text": "a"}, "names no video"),
         ({"url": "https://x/y.mp4"}, "names an address and no file (https://x/y.mp4): download it first"),
         ({"video": "v.mp4", "start": "soon"}, "start and end must be seconds"),
+        ({"video": "v.mp4", "timestamps": [[0, 1], [1, 2]], "sentences": ["a", "b", "c"]}, "names more than one span"),
         ({"video": "v.mp4", "start_frame": 3}, "start_frame and end_frame need 'fps'; or give start_s and end_s"),
     ],
 )

@@ -30,7 +30,7 @@ from flywheel.ingest.rows.names import (
     Row,
 )
 from flywheel.ingest.rows.texts import is_said_to_be_none, texts_of, video_parts, words
-from flywheel.ingest.rows.times import NoTimeError, Span, span_of, spans_of
+from flywheel.ingest.rows.times import NoPairsError, NoTimeError, Span, span_of, spans_of, unpacked_texts
 
 #: Columns in which a video's path or content is looked for first.
 PATH_NAMES = PATHS
@@ -164,20 +164,20 @@ def _said(row: Row, video: Video, cues: tuple[Cue, ...]) -> Iterator[Reading]:
     if not listed:
         yield _reading(video, span, texts, cues)
         return
-    # One text for each span where there are as many; else all are about all.
-    each = [[text] for text in texts] if len(texts) == len(listed) > 1 else [texts] * len(listed)
-    if repeated := _repeated(row, len(listed)):
-        each = repeated
-    for (one, inner), given in zip(listed, each, strict=True):
-        yield _reading(video, one, texts_of(inner) if isinstance(inner, Row) and texts_of(inner) else given)
+    of_each = _of_each(row, len(listed))
+    if not of_each and len(texts) > 1 < len(listed) and not any(isinstance(inner, Row) for _, inner in listed):
+        raise NoPairsError
+    # A single text is about all spans.
+    for (one, inner), given in zip(listed, of_each or [texts] * len(listed), strict=True):
+        yield _reading(video, one, (texts_of(inner) if isinstance(inner, Row) else []) or given)
 
 
-def _repeated(row: Row, count: int) -> list[list[str]]:
-    """The texts of a column that has just one for each span, also where some are the same; else none."""
+def _of_each(row: Row, count: int) -> list[list[str]]:
+    """The texts of each span in a column that has an entry for each; empty where none has."""
     for _, value in row.given(TEXTS):
-        found = words(value)
-        if len(found) == count > 1:
-            return [[text] for text in found]
+        value = unpacked_texts(value)
+        if isinstance(value, list) and len(value) == count > 1:
+            return [words(part) or [""] for part in value]
     return []
 
 

@@ -39,6 +39,12 @@ class NoTimeError(ValueError):
     problem = "start and end must be seconds"
 
 
+class NoPairsError(NoTimeError):
+    """Spans and texts of a row that are not equally many: nobody knows which belong together."""
+
+    problem = "names more than one span and not as many texts"
+
+
 class NoFramesError(NoTimeError):
     """A span in frames, of a row that does not say how many make a second."""
 
