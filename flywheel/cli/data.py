@@ -29,6 +29,7 @@ from flywheel.core.progress import say
 from flywheel.core.types import MAX_SEED
 
 if TYPE_CHECKING:
+    from flywheel.ingest import IngestResult
     from flywheel.rounds.takedown import Takedown
 
 
@@ -53,11 +54,23 @@ def ingest(
     json_: Json = False,
 ) -> None:
     """Take videos in: files become clips, or rejected rows with their reason; exit 1 where all were rejected."""
+    from flywheel.ingest import SourcesError
     from flywheel.ingest import ingest as take_in
 
     workspace = open_workspace(config, set_)
     with workspace.lock():
-        result = take_in(workspace, sources, limit=limit)
+        try:
+            result = take_in(workspace, sources, limit=limit)
+        except SourcesError as error:
+            say(_say_how(error.result))
+            raise
+    print_result(vars(result), json_, _say_how(result))
+    if result.rejected and not (result.clips or result.known or result.new_texts):
+        raise typer.Exit(FlywheelError.exit_code)
+
+
+def _say_how(result: IngestResult) -> str:
+    """Say how sources were read; returns the line of what they gave."""
     for line in result.first_rejected:
         say(f"rejected: {line}")
     for line in result.notes:
@@ -68,10 +81,7 @@ def ingest(
     others = f", {result.other_texts} further texts of a clip left out" if result.other_texts else ""
     renewed = f", {result.new_texts} known with new texts" if result.new_texts else ""
     taken = f"{result.clips} clips taken in, {result.known} known already{renewed}{others}"
-    text = f"{taken}, {result.rejected} files rejected{hint}"
-    print_result(vars(result), json_, text)
-    if result.rejected and not (result.clips or result.known or result.new_texts):
-        raise typer.Exit(FlywheelError.exit_code)
+    return f"{taken}, {result.rejected} files rejected{hint}"
 
 
 def export(

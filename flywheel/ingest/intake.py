@@ -62,6 +62,14 @@ class IngestResult:
     notes: list[str] = field(default_factory=list)
 
 
+class SourcesError(UserError):
+    """A source that is missing or is none; ``result`` is what the others gave."""
+
+    def __init__(self, error: UserError, result: IngestResult) -> None:
+        super().__init__(str(error), code=error.code)
+        self.result = result
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Question:
     """An item, what is known of it before its file is probed, and the reason where it is rejected already."""
@@ -102,12 +110,17 @@ class _Outcome:
 
 
 def ingest(workspace: Workspace, sources: Sequence[str], *, limit: int | None = None) -> IngestResult:
-    """Takes sources into the workspace; the caller holds its lock. Raises UserError where one is missing or empty."""
+    """Takes sources into the workspace; the caller holds its lock.
+
+    Raises SourcesError where one is missing or empty, after the others.
+    """
     with progress("ingest", None) as bar, ThreadPoolExecutor(_THREADS) as pool:
         intake, passed = _Intake(workspace, pool), Passed()
         try:
             for batch in _batches(islice(_all_items(workspace, sources, passed), limit)):
                 intake.take(batch, bar.advance)
+        except UserError as error:
+            raise SourcesError(error, intake.result) from error
         finally:
             intake.commit()
             intake.result.passed_over = dict(passed.counts.most_common())

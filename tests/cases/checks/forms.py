@@ -142,7 +142,9 @@ def missing_source(folder: Path, work: Path, request: pytest.FixtureRequest) -> 
     w, capsys = fresh(work / "w"), request.getfixturevalue("capsys")
     sources = (folder / "input" / "good", folder / "input" / "no_such_folder")
     assert request.getfixturevalue("commandline")("ingest", *sources, "--config", work / "w") == 2
-    assert "no_such_folder: no such file or folder" in capsys.readouterr().err
+    said_of_it = capsys.readouterr().err
+    assert "no_such_folder: no such file or folder" in said_of_it
+    assert "2 clips taken in" in said_of_it
     assert w.clips().height == 2
 
 
