@@ -10,7 +10,7 @@ from typing import Any
 
 from flywheel.core.foreign import without_hidden
 from flywheel.core.types import Cue
-from flywheel.ingest.links import Bounds, Links, is_of_a_store
+from flywheel.ingest.links import Bounds, Links, is_of_a_store, leads_through_own_folders
 from flywheel.ingest.notes import Note
 
 VIDEO_SUFFIXES = frozenset(
@@ -111,11 +111,15 @@ def found(named: Path, folder: Path, rules: Rules, **given: Any) -> Item:
     except (OSError, ValueError):
         return Item(path=folder, problem=f"{str(named)[:200]!r} can be no file's name")
     lies_below = named.is_relative_to(os.path.abspath(folder))
-    bounds = Bounds(inside if lies_below else Path(os.path.realpath(named.parent)), rules.links == "folders")
+    by_folder = Path(os.path.realpath(named.parent))
+    if rules.links == "folders" and lies_below and not by_folder.is_relative_to(inside):
+        # A table names what lies in a linked folder.
+        lies_below = not leads_through_own_folders(named, Path(os.path.abspath(folder)))
+    bounds = Bounds(inside if lies_below else by_folder, rules.links == "folders")
     if rules.links != "follow" and not bounds.hold(path):
         return Item(path=named, problem="is a link out of its source (corpus.links: follow takes it)")
     if path.name != named.name and (is_of_a_store(path) or not path.is_relative_to(bounds.folder)):
-        path = Path(os.path.realpath(named.parent), named.name)
+        path = by_folder / named.name
     if "shared" not in given:
         given["shared"] = shared({}, path.parent.name, rules)
     return Item(path=path, root=bounds if rules.links != "follow" else None, **given)

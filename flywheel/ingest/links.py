@@ -47,12 +47,21 @@ def refusal(link: str, above: frozenset[str], links: Links) -> str:
         return "is a link to a folder above it"
     if any(folder.startswith(real.rstrip(os.sep) + os.sep) for folder in above):
         return "is a link to a folder that holds its source; name that folder as a source"
-    if links == "follow":
-        return ""
-    try:
-        owners = os.lstat(link).st_uid, os.stat(real).st_uid
-    except OSError as error:
-        return f"is a link that can't be followed ({error.strerror})"
-    if owners[0] in (os.geteuid(), owners[1]):
+    if links == "follow" or _is_own(link):
         return ""
     return "is somebody else's link to a folder that is not theirs (corpus.links: follow takes it)"
+
+
+def leads_through_own_folders(named: Path, folder: Path) -> bool:
+    """Whether the way from a folder down to a name below it goes through people's own linked folders alone."""
+    above = named.parents[: len(named.parts) - len(folder.parts) - 1]
+    linked = [place for place in above if place.is_symlink()]
+    return bool(linked) and all(map(_is_own, linked))
+
+
+def _is_own(link: str | Path) -> bool:
+    """Whether a link was made by who runs this, or by the owner of what it leads to."""
+    try:
+        return os.lstat(link).st_uid in (os.geteuid(), os.stat(link).st_uid)
+    except OSError:
+        return False

@@ -93,7 +93,7 @@ class View:
 
     def find_clips(self, name: str) -> pl.DataFrame:
         """The clips whose id begins with ``name``, or whose file lies at this path. Only their shards are opened."""
-        ids = self.records.keys_from("clips", name) or self.clips_at({name, str(Path(name).resolve())})["id"].to_list()
+        ids = self.records.keys_from("clips", name) or self.clips_at(_places(name))["id"].to_list()
         return self.clips_by_id(ids)
 
     def clips_by_id(self, ids: Collection[str]) -> pl.DataFrame:
@@ -273,6 +273,12 @@ def _texts(kind: str | None, purpose: str | None) -> pl.Expr | None:
         purpose = LEARN
     tests = [pl.col(name) == value for name, value in (("kind", kind), ("purpose", purpose)) if value is not None]
     return pl.all_horizontal(tests) if tests else None
+
+
+def _places(name: str) -> set[str]:
+    """The places that a path on the command line may mean; a link into a store is on record under its own name."""
+    path = Path(name)
+    return {name, str(path.resolve()), str(path.parent.resolve() / path.name)}
 
 
 def _with_places(clips: pl.DataFrame, places: Sequence[tuple[str, str]]) -> pl.DataFrame:

@@ -114,6 +114,12 @@ def test_linked_folders_are_read_once_and_lead_nowhere_up(tmp_path: Path) -> Non
     by_name = {item.path.name: item for item in found}
     assert by_name["a.mp4"].root is not None
     assert by_name["a.mp4"].root.folder == disk
+    (folder / "disk.mp4").symlink_to(disk / "a.mp4")
+    (folder / "list.jsonl").write_text('{"video": "linked/a.mp4"}\n{"video": "disk.mp4"}\n{"video": "linked/no.mp4"}\n')
+    of_list, _ = read(folder / "list.jsonl")
+    assert (names(of_list), set(problems(of_list))) == (["a.mp4", "no.mp4"], {"disk.mp4"})
+    assert not names(read(folder / "list.jsonl", links="refuse")[0])
+    (folder / "disk.mp4").unlink()
     refused, _ = read(folder, links="refuse")
     assert sorted(names(refused)) == ["own.mp4", "s.mp4"]
     assert "is a link to a folder" in problems(refused)["again"]

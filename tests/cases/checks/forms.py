@@ -60,6 +60,7 @@ def linked_files(folder: Path, work: Path, request: pytest.FixtureRequest) -> No
     w = fresh(work / "w")
     assert taken(w, folder / "input" / "snapshot").clips == 1
     assert [(name, text) for name, _, _, text in said(w)] == [("boat.mp4", "The boat leaves")]
+    assert w.find_clips(str(folder / "input" / "snapshot" / "boat.mp4")).height == 1
 
 
 @case("09-name-is-no-utf8")
