@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from flywheel.core.errors import UserError, first_line
 from flywheel.ingest.json_files import Broken
+from flywheel.ingest.passed import NoVideosError
 from flywheel.ingest.rows import says_no_video
 from flywheel.ingest.rows.reading import PATH_NAMES, are_read
 
@@ -81,7 +82,7 @@ def _wanted(file: Path, schema: Any, also: tuple[str, ...]) -> list[str]:
     """The columns that are read. Raises UserError where none names a video."""
     names = list(dict.fromkeys(schema.names))
     if says_no_video(names):
-        raise UserError(
+        raise NoVideosError(
             f"{file}: needs a column with the videos or their paths, one of {', '.join(PATH_NAMES[:8])}; "
             f"has {', '.join(names[:40])}."
         )

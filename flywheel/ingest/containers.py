@@ -64,6 +64,16 @@ def _arrow_files(folder: Path) -> list[Path]:
         raise UserError(f"{folder}: not a dataset that 'datasets' can load ({first_line(error)}).") from error
 
 
+def is_dataset(folder: Path) -> bool:
+    """Whether 'datasets' wrote a folder; others have a ``state.json`` too."""
+    if not (folder / STATE).exists() and not (folder / SPLITS).exists():
+        return False
+    try:
+        return bool(_arrow_files(folder))
+    except UserError:
+        return False
+
+
 def _of_state(folder: Path) -> list[Path]:
     state = parsed_json((folder / STATE).read_bytes())
     return [folder / Path(file["filename"]).name for file in state["_data_files"]]

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from flywheel.core.errors import UserError
 from flywheel.formats import timed_text
-from flywheel.ingest.containers import SPLITS, STATE
+from flywheel.ingest.containers import SPLITS, STATE, is_dataset
 from flywheel.ingest.items import VIDEO_SUFFIXES, Item, Rules, found
 from flywheel.ingest.links import refusal
-from flywheel.ingest.passed import HIDDEN, Passed, ending, is_hidden, why_not
+from flywheel.ingest.passed import HIDDEN, NoVideosError, Passed, ending, is_hidden, why_not
 from flywheel.ingest.tables import TABLES
 
 #: What describes the videos of its folder, and of the folders below; the first that is there is read.
@@ -85,7 +85,7 @@ class Folder:
             if place is not first and (name := _first_of(METADATA, names)):
                 yield from self._guarded(self._of_table(place, name), place.path)
                 continue
-            if STATE in names or SPLITS in names:
+            if (STATE in names or SPLITS in names) and is_dataset(Path(place.path)):
                 yield from self._guarded(self._read(Path(place.path), Path(place.path)), place.path)
                 continue
             if (name := _list_beside(names, folders)) and self._reads(Path(place.path, name)):
@@ -127,16 +127,18 @@ class Folder:
         head: list[Item] = []
         try:
             head = list(islice(items, _LOOKED_AT))
-            if kind in _MAY_BE_ANYTHING and all(item.problem and item.path.suffix.lower() == kind for item in head):
+            if kind in _MAY_BE_ANYTHING and all(item.names_none for item in head):
                 self._passed.count(kind)
                 return
             yield from head
             yield from items
-        except UserError as error:
-            if head or kind not in _MAY_BE_ANYTHING:
-                yield Item(path=Path(at), problem=str(error).removesuffix("."))
-            else:
+        except NoVideosError as error:
+            if kind:
                 self._passed.count(kind)
+            else:
+                yield Item(path=Path(at), problem=str(error).removesuffix("."))
+        except UserError as error:
+            yield Item(path=Path(at), problem=str(error).removesuffix("."))
 
     def _entered(self, entry: os.DirEntry[str], place: _Place) -> _Place | Item | None:
         """The folder of an entry; the reason why a link is not followed; None for what is passed over."""

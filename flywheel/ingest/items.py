@@ -74,7 +74,7 @@ class Item:
     a container for this item. ``shared`` is what the source says of ``corpus.split_key``: videos of which it says the
     same stay together. ``others`` counts texts that the source gives besides. ``cues`` are the transcript's, in seconds
     of the file. ``cut`` is a file of just this span, which the source names too.
-    ``notes`` are of how its source was read.
+    ``notes`` are of how its source was read. ``names_none``: the problem is that the row names no video.
     """
 
     path: Path
@@ -89,6 +89,7 @@ class Item:
     cues: tuple[Cue, ...] = ()
     cut: Path | None = None
     notes: tuple[Note, ...] = ()
+    names_none: bool = False
 
     @property
     def is_whole(self) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from flywheel.core.errors import UserError
+
 #: Kinds that are told apart; what comes after them is counted together.
 _MOST_KINDS = 64
 _MOST_NOTES = 20
@@ -13,6 +15,10 @@ HIDDEN = "hidden files and folders"
 #: What people can do about files of these endings; they may hold videos.
 ARCHIVES = frozenset((".zip", ".7z", ".rar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".lz4", ".iso"))
 HALF = frozenset((".part", ".crdownload", ".download", ".partial", ".!qb", ".ytdl", ".aria2", ".filepart"))
+
+
+class NoVideosError(UserError):
+    """A file that is readable and names no videos: in a folder it is passed over."""
 
 
 class Passed:

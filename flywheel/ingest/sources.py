@@ -16,7 +16,7 @@ from pathlib import Path
 from flywheel.core.errors import UserError
 from flywheel.formats.tables import WORKBOOKS
 from flywheel.ingest.captions import captions
-from flywheel.ingest.containers import SPLITS, STATE, hf_dataset, webdataset
+from flywheel.ingest.containers import hf_dataset, is_dataset, webdataset
 from flywheel.ingest.folders import METADATA, Folder
 from flywheel.ingest.items import FILE, FOLDER, Item, Rules, found
 from flywheel.ingest.links import is_of_a_store
@@ -41,7 +41,7 @@ def items(source: str, media_folder: Path, rules: Rules = _AS_THEY_ARE, passed: 
 
     if not path.is_dir():
         yield from read(path, path.parent)
-    elif (path / STATE).exists() or (path / SPLITS).exists():
+    elif is_dataset(path):
         yield from read(path, path)
     else:
         if not any((path / name).exists() for name in METADATA):

@@ -54,12 +54,13 @@ class Table:
 
     def _of_row(self, row: Any, where: str, inside: str) -> list[Item]:
         if not isinstance(row, Mapping):
-            return [Item(path=self.file, problem=f"{where}: must be an object, got {type(row).__name__}")]
+            problem = f"{where}: must be an object, got {type(row).__name__}"
+            return [Item(path=self.file, problem=problem, names_none=True)]
         return [self._item(reading, row, where, inside) for reading in readings(row)]
 
     def _item(self, reading: Reading, row: Mapping[str, Any], where: str, inside: str) -> Item:
         if not reading.video.path:
-            return Item(path=self.file, problem=f"{where}: {reading.problem}")
+            return Item(path=self.file, problem=f"{where}: {reading.problem}", names_none=True)
         item = self._found(reading.video, where)
         if item.problem:
             return item
@@ -102,8 +103,8 @@ class Table:
                 return found(sought, self.folder, self.rules, shared="")
         if not video.is_name:
             return item
-        name = video.path[:80]
-        return Item(path=self.file, problem=f"{where}: names no video: no file, and none called {name!r} lies near it")
+        problem = f"{where}: names no video: no file, and none called {video.path[:80]!r} lies near it"
+        return Item(path=self.file, problem=problem, names_none=True)
 
 
 def _sought(folder: Path, name: str) -> Path | None:

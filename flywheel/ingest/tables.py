@@ -15,6 +15,7 @@ from flywheel.ingest.arrow_files import arrow_rows, parquet_rows
 from flywheel.ingest.items import FILE, FOLDER, Item, Rules
 from flywheel.ingest.json_files import Broken, json_values
 from flywheel.ingest.notes import Note
+from flywheel.ingest.passed import NoVideosError
 from flywheel.ingest.rows import NAMES, PATH_NAMES, VIDEO_NAMES, says_no_video
 from flywheel.ingest.table import Table
 
@@ -62,7 +63,7 @@ def _text_table(of_rows: Table, file: Path) -> Iterator[Item]:
         with open(file, "rb") as stream:
             table = TextTable(stream, (*NAMES, *also), VIDEO_NAMES, pad=True)
             if says_no_video(table.columns):
-                raise UserError(
+                raise NoVideosError(
                     f"{file}: needs a column with the videos' paths, one of {', '.join(PATH_NAMES[:8])}; "
                     f"has {table.shown_columns}."
                 )

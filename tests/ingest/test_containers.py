@@ -234,6 +234,16 @@ def test_datasets_on_disk_with_a_shard_that_is_damaged(tmp_path: Path) -> None:
     assert [text for _, text in said(found)] == ["train 0", "train 2", "test 0", "test 1", "test 2"]
     assert "can't be read as a table" in next(item.problem for item in found if item.problem)
     assert [text for _, text in said(read(folder / "test" / files[0], tmp_path / "m")[0])] == ["test 0"]
+    (folder / "train" / "state.json").write_text("{")
+    found, passed = read(folder, tmp_path / "m")
+    assert [text for _, text in said(found)] == ["test 0", "test 1", "test 2", "train 0", "train 2"], "one by one"
+    assert [item.path.name for item in found if item.problem] == ["train"]
+    assert passed == {".json": 2}
+    (tmp_path / "plain").mkdir()
+    for name in ("state.json", "a.mp4"):
+        (tmp_path / "plain" / name).write_bytes(b"{}")
+    found, passed = read(tmp_path / "plain", tmp_path / "m")
+    assert ([item.path.name for item in found], passed) == (["a.mp4"], {".json": 1})
 
 
 def test_json_lists_are_read_without_their_end(tmp_path: Path) -> None:

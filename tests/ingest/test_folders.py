@@ -213,9 +213,14 @@ def test_shards_and_tables_are_read_where_no_video_lies_loose(tmp_path: Path) ->
     (folder / "dataset_infos.json").write_text("{}")
     (folder / "notes.jsonl").write_text('{"text": "no video"}\n')
     (folder / "broken.tar").write_bytes(b"x" * 2000)
+    (folder / "broken.parquet").write_bytes(b"PAR1" + b"x" * 2000)
+    (folder / "rows.jsonl").write_text("{broken\n")
     found, passed = read(folder)
     assert sorted(item.transcript or "" for item in found if not item.problem) == ["1", "1", "1", "2", "2", "2"]
-    assert "not a readable tar" in problems(found)["in"]
+    reasons = " ".join(item.problem for item in found)
+    assert "not a readable tar" in reasons
+    assert "broken.parquet: can't be read as a table" in reasons
+    assert "line 1: not JSON" in reasons
     assert passed == {".parquet": 1, ".json": 1, ".jsonl": 1}
     (folder / "out.parquet").symlink_to(tmp_path / "elsewhere.parquet")
     rows.write_parquet(tmp_path / "elsewhere.parquet")
@@ -224,7 +229,7 @@ def test_shards_and_tables_are_read_where_no_video_lies_loose(tmp_path: Path) ->
     put(folder / "loose.mp4")
     found, passed = read(folder)
     assert names(found) == ["loose.mp4"]
-    assert passed == {".parquet": 4, ".json": 1, ".jsonl": 1, ".tar": 1}
+    assert passed == {".parquet": 5, ".json": 1, ".jsonl": 2, ".tar": 1}
 
 
 def test_a_list_beside_the_folder_of_its_videos(tmp_path: Path) -> None:
