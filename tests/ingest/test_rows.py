@@ -90,7 +90,7 @@ def test_many_spans_of_one_row_have_a_text_each(row: dict[str, Any], found: list
                             {"from": "human", "value": "And?"}, {"from": "gpt", "value": "B."}]}, "A <b>.", 1),
         ({"messages": [{"role": "user", "content": "<video>What?"}, {"role": "assistant", "content": "A."}]}, "A.", 0),
         ({"text": ""}, "", 0),
-        ({"text": 7}, None, 0),
+        ({"text": 7}, "7", 0),
     ],
     ids=str,
 )  # fmt: skip
@@ -124,7 +124,7 @@ def test_videos_of_a_row(row: dict[str, Any], paths: list[str]) -> None:
     ("row", "problem"),
     [
         ({"text": "a"}, "names no video"),
-        ({"url": "https://x/y.mp4"}, "names an address and no file (https://x/y.mp4): download it first"),
+        ({"url": "https://x/y.mp4"}, "https://x/y.mp4 is an address, and those are not fetched; download it first"),
         ({"video": "v.mp4", "start": "soon"}, "start and end must be seconds"),
         ({"video": "v.mp4", "timestamps": [[0, 1], [1, 2]], "sentences": ["a", "b", "c"]}, "names more than one span"),
         ({"video": "v.mp4", "start_frame": 3}, "start_frame and end_frame need 'fps'; or give start_s and end_s"),
