@@ -9,6 +9,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -17,6 +18,7 @@ import polars as pl
 
 from annotators.health import Unhealthy, check
 from annotators.interface import Engine, Request, Result, Sampling, storable
+from annotators.kept_tokens import of_kept_text
 from annotators.selection import SELECTIONS
 from annotators.writer import Writer
 from flywheel.core.border import one_item
@@ -25,7 +27,7 @@ from flywheel.core.errors import MediaError
 from flywheel.core.progress import progress
 from flywheel.core.reading import IN_A_ROW, Reading
 from flywheel.core.types import LEARN, Annotation, Generation, Purpose, content_id, form_of
-from flywheel.kinds import Reply, parse_caption
+from flywheel.kinds import Reply, Unusable, read_as_it_is
 from flywheel.models.inputs import ClipInput
 from flywheel.models.prompt import Prompt
 from flywheel.store import Workspace
@@ -106,7 +108,8 @@ class AskResult:
     """The counts and costs of one pass.
 
     ``written``: annotations written now; ``generated`` and ``reused``: generations made now and found from before;
-    ``rejected``: clips; ``unhealthy``: texts by kind of fault (each try counts). Tokens and seconds are the engine's;
+    ``rejected``: clips; ``unhealthy``: texts by kind of fault (each try counts); ``cut``: texts that are kept without a
+    part of the reply, by what was cut. Tokens and seconds are the engine's;
     ``busy_share`` is the share of the pass in which the engine waited neither for inputs nor for the store; ``money``
     is by the model's prices. ``proof`` is the adapter's (:class:`annotators.proof.Proof`), where it has one.
     """
@@ -116,6 +119,7 @@ class AskResult:
     reused: int = 0
     rejected: int = 0
     unhealthy: dict[str, int] = field(default_factory=dict)
+    cut: dict[str, int] = field(default_factory=dict)
     tokens_in: int = 0
     tokens_out: int = 0
     engine_s: float = 0.0
@@ -191,7 +195,7 @@ class _Pass:
         #: Rejects for their files wait: where most clips can't be read, the disk is away and none of them is at fault.
         self._unreadable: list[tuple[Task, str]] = []
         self._reading = Reading(f"round {round} {self._form}", workspace.config.corpus.most_unreadable)
-        self._counts, self._unhealthy = Counter[str](), Counter[str]()
+        self._counts, self._unhealthy, self._cut = Counter[str](), Counter[str](), Counter[str]()
         self._starved_s = self._store_s = self._decode_s = 0.0
         self._decoding = deque[float]()
         self._committed_at = time.monotonic()
@@ -254,6 +258,7 @@ class _Pass:
             reused=self._counts["reused"],
             rejected=self._counts["rejected"],
             unhealthy=dict(self._unhealthy),
+            cut=dict(self._cut),
             proof=asdict(self._writer.proof) if self._writer.proof is not None else None,
             **self._costs(),
         )
@@ -387,8 +392,9 @@ class _Pass:
 
     def _reply(self, job: _Job, result: Result) -> Reply:
         """What a result says. Raises Unhealthy."""
-        if self._asking.keep_unhealthy and result.finish != "error" and any(c.isalnum() for c in result.text):
-            return Reply(text=parse_caption(result.text))
+        if self._asking.keep_unhealthy and result.finish != "error":
+            with suppress(Unusable):
+                return read_as_it_is(result.text)
         return check(
             result,
             kind=self._prompt.kind,
@@ -472,7 +478,10 @@ class _Pass:
         healthy = [outcome for outcome in job.outcome.values() if not isinstance(outcome, str)]
         if not healthy:
             return next((outcome for outcome in reversed(job.outcome.values()) if isinstance(outcome, str)), "")
-        generation, reply = SELECTIONS[self._asking.select](healthy)
+        # By the log-probs of the words that are kept: the likeliest thoughts make no better text.
+        tokenizer = self._writer.tokenizer
+        generation, reply = SELECTIONS[self._asking.select]([(of_kept_text(g, r, tokenizer), r) for g, r in healthy])
+        self._cut.update(reply.cut)
         return Annotation(
             id=self._annotation_id(job.task),
             round=self._round,
@@ -512,6 +521,7 @@ class _Pass:
         costs = {name: value for name, value in self._costs().items() if name != "busy_share"}
         costs |= {"written": self._counts["written"], "generated": self._counts["generated"]}
         costs |= {f"unhealthy/{name}": count for name, count in self._unhealthy.items()}
+        costs |= {f"cut/{name}": count for name, count in self._cut.items()}
         earlier = self._earlier_costs
         total = {name: earlier.get(name, 0) + costs.get(name, 0) for name in {**earlier, **costs}}
         self._workspace.ledger.set_cost(self._round, self._prompt.kind, self._purpose, total)

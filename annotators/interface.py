@@ -93,14 +93,16 @@ def failed(request: Request, why: str) -> Result:
 
 
 def storable(result: Result) -> Result:
-    """The result as records take it: without halves of characters that came alone.
+    """The result as records take it: halves of a character that came apart joined, those that came alone U+FFFD.
 
     Raises TypeError, ValueError or OverflowError for tokens, log-probs and counts that are no such numbers.
     """
     array("i", result.token_ids)
     array("d", result.logprobs)
     array("q", (result.tokens_in,))
-    text = result.text.encode("utf-8", "replace").decode() if not result.text.isascii() else result.text
+    if result.text.isascii():
+        return result
+    text = result.text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return result if text == result.text else replace(result, text=text)
 
 

@@ -78,6 +78,7 @@ class Writer:
         self._engine: Engine | None = None
         #: The adapter is left out: it changes nothing.
         self._plain = False
+        self._tokenizer: Any = None
 
     def __enter__(self) -> Writer:
         return self
@@ -88,6 +89,15 @@ class Writer:
         if self._engine is not None:
             self._engine.close()
             self._engine = None
+
+    def tokenizer(self) -> Any:
+        """The model's tokenizer; None where the engine runs no model of ours."""
+        if not takes_a_model(self.model.settings.engine):
+            return None
+        if self._tokenizer is None:
+            processor = load_processor(self.model.folder, self.model.inputs)
+            self._tokenizer = getattr(processor, "tokenizer", processor)
+        return self._tokenizer
 
     def check(self) -> None:
         """Find what is wrong with the engine and what the model is to be given; loads a processor and no weights.

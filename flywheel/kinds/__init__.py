@@ -10,7 +10,7 @@ from flywheel.core.errors import UserError
 from flywheel.core.registry import Registry
 from flywheel.kinds._kind import Clean, Kind, Payload
 from flywheel.kinds._parsing import BrokenReply, Unusable, parse_caption
-from flywheel.kinds._reply import Reply, read_reply
+from flywheel.kinds._reply import Reply, read_as_it_is, read_reply
 
 __all__ = [
     "BrokenReply",
@@ -23,6 +23,7 @@ __all__ = [
     "names",
     "parse_caption",
     "read",
+    "read_as_it_is",
 ]
 
 _registry = Registry("flywheel.kinds", what="kind", group="flywheel.annotators.kinds", attribute="KIND")
@@ -45,6 +46,7 @@ def read(kind: str, text: str, *, schema: str = "", duration_s: float = float("i
     """Read a reply of the named kind into its text and payload.
 
     ``schema`` is the prompt's JSON schema as text (empty for none), ``duration_s`` the clip's length in seconds.
-    Raises Unusable where the reply holds no words, BrokenReply where it breaks its form, UserError for an unknown kind.
+    Thoughts, talk, marks and formatting around the model's own words are cut (``Reply.cut`` names them). Raises
+    Unusable where the reply holds no words, BrokenReply where it breaks its form, UserError for an unknown kind.
     """
     return read_reply(get(kind), text, schema=schema, duration_s=duration_s)

@@ -6,11 +6,18 @@ from flywheel.core.foreign import without_hidden
 
 
 class Unusable(ValueError):
-    """A text that can't be an annotation; the message is the reason that goes on record."""
+    """A text that can't be an annotation; the message is the reason that goes on record.
+
+    ``name`` is the kind of fault, by which it is counted.
+    """
+
+    name = "empty"
 
 
 class BrokenReply(Unusable):
     """A reply that does not have the form that was asked for."""
+
+    name = "schema"
 
 
 def parse_caption(text: str) -> str:

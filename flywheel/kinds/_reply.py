@@ -11,19 +11,23 @@ import jsonschema
 
 from flywheel.core.border import is_of_one_item
 from flywheel.core.errors import first_line
-from flywheel.core.foreign import parsed_json
+from flywheel.kinds._cleaning import Cleaned, cleaned, cleaned_structure, cleaned_words, without_marks
+from flywheel.kinds._cutting import Span
 from flywheel.kinds._kind import Kind
 from flywheel.kinds._parsing import BrokenReply, Unusable, parse_caption
-
-_FENCE = "```"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """A reply as it is kept: its words, and its structure as canonical JSON (empty for plain text)."""
+    """A reply as it is kept: its words, and its structure as canonical JSON (empty for plain text).
+
+    ``cut`` names what was cut from the raw reply (thoughts, talk, marks, …), ``kept`` are the spans of it that stay.
+    """
 
     text: str
     payload: str = ""
+    cut: tuple[str, ...] = ()
+    kept: tuple[Span, ...] = ()
 
 
 def read_reply(kind: Kind, text: str, *, schema: str, duration_s: float) -> Reply:
@@ -31,11 +35,11 @@ def read_reply(kind: Kind, text: str, *, schema: str, duration_s: float) -> Repl
     if not text.strip():
         raise Unusable("the model wrote nothing")
     try:
-        value = _parsed(text, schema) if kind.schema_key else text
+        value, left = _parsed(text, schema) if kind.schema_key else _plain(text)
         payload, words = kind.read(value, duration_s)
         canonical = json.dumps(payload, ensure_ascii=False, sort_keys=True) if payload else ""
         canonical.encode("utf-8")
-        return Reply(text=parse_caption(words), payload=canonical)
+        return Reply(text=parse_caption(words), payload=canonical, cut=left.cut, kept=left.kept)
     except Unusable:
         raise
     except BaseException as error:
@@ -45,22 +49,37 @@ def read_reply(kind: Kind, text: str, *, schema: str, duration_s: float) -> Repl
         raise BrokenReply(f"the reply is no {kind.name} ({type(error).__name__}: {first_line(error)})") from error
 
 
-def _parsed(text: str, schema: str) -> Any:
-    """The JSON value of a reply, with or without a Markdown fence around it."""
+def read_as_it_is(text: str) -> Reply:
+    """The words of a reply whatever its faults, without marks: of a text that is measured. Raises Unusable for none."""
     try:
-        value = parsed_json(_without_fence(text.strip()))
-    except ValueError as error:
-        raise BrokenReply(f"the reply is not JSON ({error})") from error
+        left = cleaned(text)
+        return Reply(text=parse_caption(left.text), cut=left.cut, kept=left.kept)
+    except Unusable:
+        return Reply(text=parse_caption(without_marks(text)))
+
+
+def _plain(text: str) -> tuple[str, Cleaned]:
+    left = cleaned(text)
+    return left.text, left
+
+
+def _parsed(text: str, schema: str) -> tuple[Any, Cleaned]:
+    """The JSON value of a reply, with or without talk and fences around it, and what is left of the reply."""
+    value, left = cleaned_structure(text)
     if schema and (problem := _schema_problem(value, schema)):
         raise BrokenReply(f"the reply breaks its schema ({problem})")
+    return _clean_texts(value), left
+
+
+def _clean_texts(value: Any) -> Any:
+    """A JSON value with each of its texts cleaned of thoughts, marks and formatting."""
+    if isinstance(value, str):
+        return cleaned_words(value)
+    if isinstance(value, list):
+        return [_clean_texts(part) for part in value]
+    if isinstance(value, dict):
+        return {key: _clean_texts(part) for key, part in value.items()}
     return value
-
-
-def _without_fence(text: str) -> str:
-    """What stands between Markdown's fences, or the text itself."""
-    if len(text) < 2 * len(_FENCE) or not text.startswith(_FENCE) or not text.endswith(_FENCE):
-        return text
-    return text[len(_FENCE) : -len(_FENCE)].removeprefix("json").strip()
 
 
 def _schema_problem(value: Any, schema: str) -> str:

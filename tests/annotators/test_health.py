@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from annotators import Result
-from annotators.health import Unhealthy, check, looped
+from annotators.health import Unhealthy, check
+from annotators.loops import looped
 from flywheel.playground import scenes
 
 INSTRUCTION = "Describe what is seen and heard in this clip, in one sentence."
