@@ -80,12 +80,13 @@ def start(
         "max-loras": 2,
         "max-lora-rank": max_lora_rank,
         "limit-mm-per-prompt": json.dumps(media_limits(inputs)),
-        **(options or {}),
+        **{name.replace("_", "-"): value for name, value in (options or {}).items()},
     }
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
     for name, value in settings.items():
-        flag = "--" + name.replace("_", "-")
-        command += [flag] if value is True else [] if value is False else [flag, str(value)]
+        flag = "--" + name
+        written = json.dumps(value) if isinstance(value, dict | list) else str(value)
+        command += [flag] if value is True else [] if value is False or value is None else [flag, written]
     log = workspace / "serve.log"
     with open(log, "wb") as out:
         process = subprocess.Popen(

@@ -10,7 +10,7 @@ import difflib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
@@ -18,6 +18,15 @@ from typing import Any, TypeVar
 from flywheel.core.errors import UserError, first_line
 
 T = TypeVar("T")
+
+
+#: Types of arguments that are checked before a builder gets them, and what each is called.
+_PLAIN: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "float": ((int, float), "a number"),
+    "int": ((int,), "a whole number"),
+    "bool": ((bool,), "true or false"),
+    "str": ((str,), "a text"),
+}
 
 
 class Registry:
@@ -127,9 +136,23 @@ class Registry:
                 near = difflib.get_close_matches(argument, list(known), n=1)
                 hint = f" Did you mean '{near[0]}'?" if near else f" It takes {', '.join(known) or 'none'}."
                 raise UserError(f"{self.what} '{name}': unknown argument '{argument}'.{hint}")
+            if wanted := _mismatch(known.get(argument), arguments[argument]):
+                raise UserError(
+                    f"{self.what} '{name}': {argument}: {wanted} is expected, got {arguments[argument]!r:.100}."
+                )
         built = builder(**arguments)
         built.built_from = (name, dict(arguments))
         return built
+
+
+def _mismatch(parameter: inspect.Parameter | None, value: object) -> str:
+    """What a parameter of a plain type takes, where the value is of another; empty where it fits, or nobody can say."""
+    wanted = "" if parameter is None else getattr(parameter.annotation, "__name__", str(parameter.annotation))
+    if wanted not in _PLAIN:
+        return ""
+    types, words = _PLAIN[wanted]
+    fits = isinstance(value, types) and not (isinstance(value, bool) and bool not in types)
+    return "" if fits else words
 
 
 def _owner(point: EntryPoint) -> str:

@@ -15,8 +15,10 @@ import jsonschema
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from flywheel import kinds
+from flywheel.core.config.written import as_written
 from flywheel.core.errors import UserError
-from flywheel.core.yaml_text import parsed_yaml
+from flywheel.core.wording import wrong
+from flywheel.core.yaml_text import decoded, parsed_with_places, place_of
 
 Hint = Literal["transcript", "sounds", "previous", "timed_transcript"]
 HINTS: Final[tuple[Hint, ...]] = ("transcript", "sounds", "previous", "timed_transcript")
@@ -58,6 +60,11 @@ class Prompt(BaseModel):
     inputs: tuple[Medium, ...] | None = None
     #: Role of the model that is asked (a name below ``models:``); left out, the one that rounds improve.
     model: str | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_people_write_it(cls, value: Any, field: Any) -> Any:
+        return as_written(value, cls.model_fields[str(field.field_name)])
 
     @field_validator("kind")
     @classmethod
@@ -111,13 +118,15 @@ class Prompt(BaseModel):
 
 def load_prompt(path: Path) -> Prompt:
     """Read a prompt file. Raises UserError with the file's name where it is missing, no YAML, or has unknown fields."""
+    tree = None
     try:
-        return Prompt.model_validate(parsed_yaml(path.read_text(encoding="utf-8")))
+        raw, tree = parsed_with_places(decoded(path.read_bytes()))
+        return Prompt.model_validate(raw)
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror}). Name an existing prompt file.") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UserError(f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}.") from error
+        keys, problem = wrong(error, lambda keys: place_of(tree, keys)[1])
+        where, (line, _, depth) = ".".join(map(str, keys)) or "the file", place_of(tree, keys)
+        raise UserError(f"{path}: {where}: {problem}{f' (line {line})' if depth else ''}.") from error
     except ValueError as error:
         raise UserError(f"{path}: {error}.") from error

@@ -70,7 +70,7 @@ def test_main_is_always_there() -> None:
     ("raw", "message"),
     [
         ({"models": {"main": {"engin": "fake"}}}, r"models\.main\.engin: unknown key\. Did you mean 'engine'\?"),
-        ({"models": {"main": 3}}, r"models\.main: input should be"),
+        ({"models": {"main": 3}}, r"models\.main: a section of keys is expected, got 3"),
         ({"models": {"a b": {}}}, r"models: a role is a word"),
         ({"rounds": {"stages": ["annotate", "gate", "evaluate"]}}, r"the gate must be the last stage"),
         ({"rounds": {"stages": ["annotate", "gate"]}}, r"a round needs the stage 'evaluate'"),
@@ -94,5 +94,5 @@ def test_another_stage_brings_its_section() -> None:
 def test_seeds_are_what_every_generator_takes(section: str) -> None:
     for seed in (0, 2**31):
         assert getattr(parse_config({section: {"seed": seed}}), section).seed == seed
-    with pytest.raises(UserError, match=f"{section}.seed: input should be greater than or equal to 0, got -1"):
+    with pytest.raises(UserError, match=f"{section}.seed: a number at least 0 is expected, got -1"):
         parse_config({section: {"seed": -1}})

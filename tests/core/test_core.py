@@ -109,13 +109,13 @@ def test_every_key_is_documented_or_plain() -> None:
         ("loss: {gama: 1}", [], r"loss\.gama: unknown key\."),
         ("loss: {nmae: mle}", [], r"loss\.nmae: unknown key\. Did you mean 'name'\?"),
         ("los: {}", [], r"los: unknown key\. Did you mean 'loss'\?"),
-        ("corpus: {frames: 0}", [], r"corpus\.frames: input should be greater than or equal to 1, got 0"),
+        ("corpus: {frames: 0}", [], r"corpus\.frames: a number at least 1 is expected, got 0"),
         ("corpus: {test_share: 0.8, anchor_share: 0.3}", [], "must stay under 1"),
         ("annotate: {num_candidates: 3}", [], "needs a temperature above 0"),
         ("- a", [], "must hold sections"),
         ("a: [", [], "not valid YAML"),
         ("", ["loss"], "must look like"),
-        ("", ["loss.name.x=1"], "loss.name: input should be"),
+        ("", ["loss.name.x=1"], "loss.name: a text is expected"),
     ],
 )
 def test_bad_configs(tmp_path: Path, text: str, overrides: list[str], message: str) -> None:

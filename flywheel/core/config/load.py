@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+import yaml
 from pydantic import BaseModel, ValidationError
 
-from flywheel.core.config.moves import move, new_key
+from flywheel.core.config.moves import MOVED, move, new_key
 from flywheel.core.config.sections import Config, Rounds
 from flywheel.core.errors import UserError
 from flywheel.core.progress import say
-from flywheel.core.yaml_text import parsed_yaml
+from flywheel.core.wording import wrong
+from flywheel.core.yaml_text import decoded, parsed_with_places, parsed_yaml, place_of
 
 FILE_NAME = "flywheel.yaml"
-_MOST_SHOWN = 100
+#: What a file holds instead of sections, in words.
+_KINDS: Mapping[type, str] = {list: "a list", str: "a text", int: "a number", float: "a number", bool: "true or false"}
 #: Files, and keys after --set, whose old names were said already: once a process is enough.
 _named: set[str] = set()
 
@@ -26,13 +29,53 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
 
     Raises UserError with where, what and a mend.
     """
-    raw = read_raw(path)
+    raw, tree = _read(path)
     moved = move(raw)
     for override in overrides or []:
         _apply(raw, override)
-    config = parse_config(raw, path.name)
+    given = [new_key(override.partition("=")[0]) for override in overrides or []]
+    config = parse_config(raw, path.name, _Places(tree, given))
     _name_old_keys(path, moved, overrides or [])
     return config
+
+
+class _Places:
+    """Where values of a configuration were written: in a line of its file, or after ``--set``."""
+
+    def __init__(self, tree: yaml.Node | None = None, given: Sequence[str] = ()) -> None:
+        self._tree, self._given = tree, given
+
+    def written(self, path: Sequence[object]) -> str | None:
+        """The value as it stands in the file; None where that is not known."""
+        return None if self._after_set(path) else self._found(path)[1]
+
+    def where(self, path: Sequence[object]) -> str:
+        """The place, in brackets behind a blank; empty where it is not known."""
+        if self._after_set(path):
+            return " (given with --set)"
+        line, _, depth, name = self._found(path)
+        if not line or not depth:
+            return ""
+        return f" (line {line})" if name == _dotted(path) else f" (line {line}, as {name})"
+
+    def _after_set(self, path: Sequence[object]) -> bool:
+        return any(f"{_dotted(path)}.".startswith(f"{key}.") for key in self._given)
+
+    def _found(self, path: Sequence[object]) -> tuple[int, str | None, int, str]:
+        """The deepest place that is there, of the key by its name of today or of old."""
+        name = _dotted(path)
+        old_names = (old + name.removeprefix(new) for old, new in MOVED.items() if f"{name}.".startswith(f"{new}."))
+        found = []
+        for each in (name, *old_names):
+            parts = [int(part) if part.isdigit() else part for part in each.split(".")]
+            line, raw, depth = place_of(self._tree, parts)
+            found.append((depth == len(parts), depth, line, raw, each))
+        whole, depth, line, raw, each = max(found, key=lambda f: f[:2])
+        return line, raw if whole else None, depth, each
+
+
+def _dotted(path: Sequence[object]) -> str:
+    return ".".join(map(str, path))
 
 
 def _name_old_keys(path: Path, moved: Mapping[str, str], overrides: Iterable[str]) -> None:
@@ -49,27 +92,31 @@ def _name_old_keys(path: Path, moved: Mapping[str, str], overrides: Iterable[str
 
 def read_raw(path: Path) -> dict[str, Any]:
     """A config file's plain values. Raises UserError for one that can't be read or is no mapping."""
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
     try:
-        raw = parsed_yaml(path.read_text(encoding="utf-8")) or {}
+        raw, tree = parsed_with_places(decoded(path.read_bytes()))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file. Make one with 'flywheel init'.") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UserError(f"{path}: can't be read ({error}).") from error
     except ValueError as error:
         raise UserError(f"{path}: {error}.") from error
-    if not isinstance(raw, dict):
-        raise UserError(f"{path}: must hold sections such as 'corpus:', got {type(raw).__name__}.")
-    return raw
+    if raw is not None and not isinstance(raw, dict):
+        raise UserError(f"{path}: must hold sections such as 'corpus:', got {_KINDS.get(type(raw), 'something else')}.")
+    return raw or {}, tree
 
 
-def parse_config(raw: dict[str, Any], where: str = FILE_NAME) -> Config:
+def parse_config(raw: dict[str, Any], where: str = FILE_NAME, places: _Places | None = None) -> Config:
     """Check plain values. Raises UserError for the first that is wrong."""
     raw = _with_plugins(raw)
     move(raw)
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        raise UserError(f"{where}: {_explain(error)}") from error
+        raise UserError(f"{where}: {_explain(error, places or _Places())}") from error
 
 
 def _with_plugins(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,30 +143,36 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         target = target[key]
         if not isinstance(target, dict):
             raise UserError(f"--set {override}: {key} is a value, not a section.")
+    target[keys[-1]] = _value_of(override, value)
+
+
+def _value_of(override: str, value: str) -> Any:
+    """The value after ``--set key=``, by the rules of the file; a text that YAML would cut or misread is that text."""
+    plain = value.strip()
+    if not plain:
+        return ""
     try:
-        target[keys[-1]] = parsed_yaml(value)
+        parsed = parsed_yaml(value)
     except ValueError as error:
-        raise UserError(f"--set {override}: the value is not valid YAML.") from error
+        if plain[0] in "*@%`|>-?,#":
+            return plain
+        raise UserError(f"--set {override}: {error}.") from error
+    if (parsed is None and plain.startswith("#")) or (isinstance(parsed, str) and plain[0] not in "'\""):
+        # A '#' is no comment here.
+        return plain
+    return parsed
 
 
-def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    keys = [str(key) for key in first["loc"]]
-    path = ".".join(keys)
-    if first["type"] == "extra_forbidden":
+def _explain(error: ValidationError, places: _Places) -> str:
+    path, message = wrong(error, places.written)
+    where, keys = places.where(path), [str(key) for key in path]
+    dotted = ".".join(keys)
+    if error.errors()[0]["type"] == "extra_forbidden":
         near = difflib.get_close_matches(keys[-1], _fields(keys[:-1]), n=1, cutoff=0.5)
         if near:
-            return f"{path}: unknown key. Did you mean '{near[0]}'?"
-        return f"{path}: unknown key. 'flywheel config template' lists all."
-    message = first["msg"].removeprefix("Value error, ")
-    got = "" if first["type"] == "value_error" else f", got {_shown(first['input'])}"
-    return f"{path}: {message[:1].lower() + message[1:]}{got}."
-
-
-def _shown(value: Any) -> str:
-    """A value that was given, at most 100 characters of it."""
-    shown = repr(value)
-    return shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}…"
+            return f"{dotted}: unknown key. Did you mean '{near[0]}'?{where}"
+        return f"{dotted}: unknown key. 'flywheel config template' lists all.{where}"
+    return f"{dotted}: {message[:1].lower() + message[1:]}{where}."
 
 
 def _fields(path: list[str]) -> list[str]:

@@ -129,7 +129,7 @@ def _check_indentation(text: str) -> None:
 
 def _parsed(text: str) -> dict[str, Any]:
     try:
-        values = parsed_yaml(text)
+        values = parsed_yaml(text, twice=True)
     except ValueError as error:
         raise UserError(f"{error}. Mend it first.") from error
     if values is None:

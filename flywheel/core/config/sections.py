@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from flywheel.core.config.written import as_written
 from flywheel.core.types import MAX_SEED, ROUND_STAGES
 
 #: The role of the model that rounds improve.
@@ -20,7 +21,14 @@ _LANGUAGE_LAYERS = r".*(language_model|text_model).*\.(q|k|v|o|gate|up|down)_pro
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    """A section, checked as people write it: an empty one is as if it were left out, one text is a list of one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_people_write_it(cls, value: Any, field: Any) -> Any:
+        return as_written(value, cls.model_fields[str(field.field_name)])
 
 
 class Corpus(Section):
@@ -78,9 +86,9 @@ class Model(Section):
         "transformers",
         description="what runs it: transformers, vllm, openai (servers), fake, or another package's engine",
     )
-    options: dict[str, bool | int | float | str] = Field(
+    options: dict[str, Any] = Field(
         default_factory=dict,
-        description="arguments of the engine, such as vLLM's max_model_len or gpu_memory_utilization",
+        description="arguments of the engine, such as vLLM's max_model_len or limit_mm_per_prompt ({video: 1})",
     )
     servers: tuple[str, ...] = Field((), description="URLs of OpenAI-compatible servers, for engine openai")
     concurrency: int = Field(16, ge=1, description="requests at a time per server")
