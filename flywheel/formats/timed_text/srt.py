@@ -24,7 +24,7 @@ def _read(text: str) -> Iterator[Timed]:
         if next_span is None:
             lines.append(line)
             continue
-        next_number = _taken_number(lines, number, is_numbered=is_numbered)
+        next_number = _taken_number(lines, number, is_first=span is None, is_numbered=is_numbered)
         if span is None:
             is_numbered = next_number is not None
         else:
@@ -34,7 +34,7 @@ def _read(text: str) -> Iterator[Timed]:
         yield timed(*span, "\n".join(lines))
 
 
-def _taken_number(lines: list[str], before: int | None, *, is_numbered: bool) -> int | None:
+def _taken_number(lines: list[str], before: int | None, *, is_first: bool, is_numbered: bool) -> int | None:
     """Takes the number that belongs to the next times off the end of lines; None where there is none."""
     last = len(lines) - 1
     while last >= 0 and not lines[last].strip():
@@ -47,7 +47,7 @@ def _taken_number(lines: list[str], before: int | None, *, is_numbered: bool) ->
     is_next = stands_alone or is_numbered
     if last < len(lines) - 1:
         # A blank line before the times: a text of digits can be the cue's whole text.
-        is_next = before is None or number == before + 1
+        is_next = is_first or (before is not None and number == before + 1)
     if not is_next:
         return None
     del lines[last:]
