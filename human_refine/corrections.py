@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,9 @@ from human_refine.items import EDITABLE
 _CLOCKS_DIFFER = timedelta(minutes=5)
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _MOST_NAME_CHARS = 200
+#: What spreadsheets make of ids that are digits, or digits and one e.
+_NUMBER = re.compile(r"\d{1,19}|\d{1,17}0{3,}|\d{1,20}(?:[.,]\d{1,20})?[eE][+-]?\d{1,4}")
+_AS_TEXT = "take the ids from the queue again, with that column as text"
 #: Rows that the page can have offered: those of rounds that it shows.
 _OFFERED = EDITABLE & (pl.col("round") > 0)
 _CAPTIONS = (pl.col("kind") == CAPTION) & (pl.col("purpose") == LEARN)
@@ -38,13 +42,14 @@ class ImportReport:
     """What an import did.
 
     ``refused`` has a line per bad row; ``known`` counts rows that were there already, ``blank`` those that nobody
-    filled in.
+    filled in. ``notes`` say what was guessed to read the file.
     """
 
     added: int = 0
     known: int = 0
     blank: int = 0
     refused: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     changes: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -84,7 +89,7 @@ def import_corrections(
     rules = _Rules(max_chars=workspace.config.review.max_chars, sender=sender)
     read = [_read(row, targets, rules) for row in rows]
     existing = known_correction_ids(workspace, {c.id for c in read if isinstance(c, Correction)})
-    report = ImportReport()
+    report = ImportReport(notes=_notes(path, rows))
     good: dict[str, Correction] = {}
     said_now: list[str] = []
     for row, result in zip(rows, read, strict=True):
@@ -124,7 +129,7 @@ def import_gold(workspace: Workspace, path: Path, by: str) -> ImportReport:
     targets = _targets(workspace, rows, _CAPTIONS)
     train = may_be_gold(workspace, {target.clip_id for target in targets.values()})
     current = gold_texts(workspace)
-    report = ImportReport()
+    report = ImportReport(notes=_notes(path, rows))
     texts: dict[str, str] = {}
     for row in rows:
         result = _read(row, targets, _Rules(max_chars=workspace.config.review.max_chars))
@@ -150,6 +155,10 @@ def _gold_problem(correction: Correction, train: frozenset[str]) -> str:
     if correction.verdict not in ("accept", "edit", "reject"):
         return "gold is accept, edit or reject"
     return "" if correction.clip_id in train else "only train clips can be gold"
+
+
+def _notes(path: Path, rows: Iterable[CorrectionRow]) -> list[str]:
+    return [f"{path.name}: {row.note}" for row in rows if row.note]
 
 
 def _line(path: Path, row: CorrectionRow, problem: str) -> str:
@@ -205,16 +214,22 @@ def _read(row: CorrectionRow, targets: Mapping[str, _Target], rules: _Rules) -> 
 
 
 def _correction(values: Mapping[str, Any], targets: Mapping[str, _Target], rules: _Rules) -> Correction | None:
-    annotation_id, verdict = values["annotation_id"], (values.get("verdict") or "").strip().lower()
+    annotation_id = values["annotation_id"].strip()
+    verdict = (values.get("verdict") or "").strip().lower().replace("can't", "cant").replace(" ", "_")
     if annotation_id not in targets:
         if not verdict:
             return None
+        if _NUMBER.fullmatch(annotation_id):
+            raise ValueError(f"'{annotation_id[:40]}' is a number that a spreadsheet made of an id; {_AS_TEXT}")
         where = "unknown" if rules.sender is None else "unknown, or none that the page offers"
         raise ValueError(f"annotation '{annotation_id[:40]}' is {where}")
     if verdict not in ("", *get_args(Verdict)):
         raise ValueError(f"verdict '{verdict[:40]}' is unknown; there are {', '.join(get_args(Verdict))}")
     target = targets[annotation_id]
     text = clean_text(values.get("text") or "", rules.max_chars)
+    if text and text == " ".join((values.get("model_text") or "").split()):
+        # Nobody touched it: what a spreadsheet makes of a text (TRUE, 7, a date) it makes of both.
+        text = " ".join(target.text.split())
     verdict = _meant(verdict, text, values.get("payload") or "", target)
     if not verdict:
         return None
@@ -280,7 +295,8 @@ def _content(text: str, payload: str, target: _Target, max_chars: int) -> tuple[
 
 def _seconds(given: Any) -> float:
     try:
-        seconds = float(given or 0.0)
+        # Spreadsheets have decimal commas in half of the world.
+        seconds = float((given.replace(",", ".") if isinstance(given, str) else given) or 0.0)
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"seconds must be a number, got {str(given)[:40]!r}") from None
     if not math.isfinite(seconds) or seconds < 0:

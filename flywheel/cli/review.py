@@ -130,6 +130,8 @@ def exclude(
 
 def _print_import(report: ImportReport, what: str, as_json: bool) -> None:
     """Name the rows that were refused and print the counts; exit 2 where there are such rows."""
+    for line in report.notes:
+        say(f"note: {line}")
     for line in report.refused:
         say(line)
     text = f"{report.added} {what} added, {report.known} known already, {len(report.refused)} rows refused"

@@ -91,12 +91,14 @@ class ReviewRow:
 class CorrectionRow:
     """A correction as it stands in a file, its form checked and nothing more.
 
-    ``line`` counts from 1. ``problem`` says what is wrong with the form; ``values`` is then empty.
+    ``line`` counts from 1. ``problem`` says what is wrong with the form; ``values`` is then empty. ``note`` says with a
+    file's first row what was guessed to read it.
     """
 
     line: int
     values: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
+    note: str = ""
 
 
 def checked_row(line: int, values: Mapping[str, Any]) -> CorrectionRow:

@@ -97,7 +97,7 @@ class Listings:
     def beside(self, path: Path) -> list[str]:
         """Names of files of words that begin as a video's name does, sorted."""
         if path.parent == self._filling:
-            return [path.stem + ending for ending in (".srt", ".vtt")]
+            return sorted(path.stem + ending for ending in timed_text.endings())
         names = self._of(str(path.parent))
         start = bisect_left(names, path.stem + ".")
         found: list[str] = []

@@ -9,18 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from flywheel.core.border import one_item
+from flywheel.core.encodings import decoded
 from flywheel.core.errors import MediaError, UserError, first_line
 from flywheel.core.foreign import parsed_json
+from flywheel.formats import timed_text
 from flywheel.ingest.beside import MOST_TEXT_BYTES
 from flywheel.ingest.items import VIDEO_SUFFIXES, Item, Rules
 from flywheel.ingest.kept import keep
+from flywheel.ingest.notes import Note
 from flywheel.ingest.passed import HIDDEN, Passed, ending, is_hidden
 from flywheel.ingest.rows.names import PATHS, plain
 from flywheel.ingest.table import Table
 from flywheel.ingest.tables import table
 from flywheel.ingest.tars import Break, members
 
-_SIDE_SUFFIXES = (".vtt", ".srt", ".txt", ".json")
+_SIDE_SUFFIXES = (*timed_text.endings(), ".txt", ".json")
 #: Endings under which tools put a text, which mean ``.txt``.
 _TEXT_SUFFIXES = (".text", ".caption", ".cap")
 #: Videos of one sample that are waited with, and files of other stems within it; of more the first goes in before its
@@ -171,20 +174,25 @@ class _Sample:
         texts = {**shared, **camera.texts}
         row: dict[str, Any] = {}
         try:
-            row = _facts(parsed_json(texts.get(".json", b"{}")))
+            row = _facts(parsed_json(decoded(texts.get(".json", b"{}")).text))
         except ValueError as error:
             self.problem = self.problem or f"its .json is not JSON ({error})"
         if self.problem:
             return [Item(path=video, problem=f"{self.where}: {self.problem}", is_new_copy=camera.is_new_copy)]
-        for side in (".vtt", ".srt"):
+        for side in timed_text.endings():
             if side in texts:
                 video.with_suffix(side).write_bytes(texts[side])
+        notes: tuple[Note, ...] = ()
         if ".txt" in texts:
-            row["transcript"] = texts[".txt"].decode("utf-8", errors="replace")
+            row["transcript"], notes = _words(texts[".txt"], f"{of_rows.file.name}: {self.where}")
         where = f"{self.where}{f' ({name}{camera.suffix})' if name else ''}"
         inside = Path(self.key).parent.name or of_rows.file.stem
         items = of_rows.of_row({**row, "video": str(video)}, where, inside)
-        return [replace(item, is_new_copy=camera.is_new_copy, others=item.others + more + named) for item in items]
+        others = more + named
+        return [
+            replace(item, is_new_copy=camera.is_new_copy, others=item.others + others, notes=(*item.notes, *notes))
+            for item in items
+        ]
 
     def _shared(self) -> tuple[dict[str, bytes], int]:
         """What lies beside all videos of the sample, by its ending; and how many texts there are besides."""
@@ -261,3 +269,12 @@ def _is_passed_over(member: tarfile.TarInfo, passed: Passed) -> bool:
         passed.count("sparse files in tars")
         return True
     return not member.isfile()
+
+
+def _words(content: bytes, where: str) -> tuple[str, tuple[Note, ...]]:
+    """The text of a member, none where its encoding can't be told; and what there is to say of it."""
+    try:
+        text = decoded(content)
+    except ValueError as error:
+        return "", (Note(of=where, what=f"{error}; its text is not taken"),)
+    return text.text, (Note(of=where, what=text.note),) if text.note else ()

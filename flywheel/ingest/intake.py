@@ -19,6 +19,7 @@ from flywheel.core.config import Corpus
 from flywheel.core.errors import MediaError, UserError
 from flywheel.core.progress import progress
 from flywheel.core.types import Annotation, Clip, Cue, content_id
+from flywheel.formats import timed_text
 from flywheel.ingest.clips import asked_clip_id, clips_of, words_beside
 from flywheel.ingest.files import File, Files
 from flywheel.ingest.items import Item, Rules
@@ -201,7 +202,7 @@ class _Intake:
         self._files.forget()
         # What a container held and nothing wants: a video of the same content in a later batch is put there again.
         for path in self._unwanted:
-            for file in (path, path.with_suffix(".vtt"), path.with_suffix(".srt")):
+            for file in (path, *(path.with_suffix(ending) for ending in timed_text.endings())):
                 file.unlink(missing_ok=True)
         self._unwanted = set()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, TextIO
 
 from flywheel.core.foreign import parsed_json
@@ -20,14 +19,13 @@ class Broken(str):
     """What is wrong with a value, in its place."""
 
 
-def json_values(file: Path) -> Iterator[Any]:
-    """The rows of a JSON file; a :class:`Broken` where it can't be read any further. Raises ValueError for no JSON."""
-    with open(file, encoding="utf-8-sig", errors="replace") as text:
-        head = text.read(_CHUNK)
-        if head.lstrip()[:1] == "[":
-            yield from _of_list(head, text)
-            return
-        rest = text.read(_MOST_OBJECT)
+def json_values(text: TextIO) -> Iterator[Any]:
+    """The rows of a JSON text; a :class:`Broken` where it can't be read any further. Raises ValueError for no JSON."""
+    head = text.read(_CHUNK)
+    if head.lstrip()[:1] == "[":
+        yield from _of_list(head, text)
+        return
+    rest = text.read(_MOST_OBJECT)
     if len(rest) == _MOST_OBJECT:
         raise ValueError(f"an object of more than {_MOST_OBJECT >> 20} million characters; give a list or JSON lines")
     yield from _of_object(parsed_json(head + rest))

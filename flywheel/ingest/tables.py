@@ -51,7 +51,9 @@ def _numbered(of_rows: Table, rows: Iterable[tuple[int, Any]], what: str) -> Ite
 
 def _json(of_rows: Table, file: Path) -> Iterator[Item]:
     try:
-        yield from _numbered(of_rows, enumerate(json_values(file), 1), "entry")
+        with open(file, "rb") as content:
+            text, note = open_text(content)
+            yield from _noted(file, note, _numbered(of_rows, enumerate(json_values(text), 1), "entry"))
     except (ValueError, OSError) as error:
         raise UserError(f"{file}: can't be read as a table ({first_line(error)}).") from error
 

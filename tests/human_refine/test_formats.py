@@ -231,3 +231,26 @@ def test_files_that_are_no_corrections(workspace: Workspace, tmp_path: Path) -> 
     assert "annotation 'nobody' is unknown" in import_corrections(workspace, file).refused[0]
     file.write_text("WEBVTT\n\nNOTE annotation c0\n\n00:01.000 --> 00:02.000\nx\n")
     assert "a caption has no cues" in import_corrections(workspace, file).refused[0]
+
+
+def test_what_a_spreadsheet_makes_of_both_texts_is_no_edit(workspace: Workspace, tmp_path: Path) -> None:
+    header = "annotation_id;uri;model_text;verdict;text;refiner;seconds\n"
+    rows = "c0;u;WAHR;accept;WAHR;Ann;1,5\nc1;u;7;Accept;seven;Ann;\nc2;u;A caption 2.;Can't tell;A caption 2.;Ann;\n"
+    (tmp_path / "sheet.csv").write_text(header + rows)
+    report = import_corrections(workspace, tmp_path / "sheet.csv")
+    assert (report.added, report.refused, report.notes) == (3, [], [])
+    found = {c.annotation_id: (c.verdict, c.text, c.seconds) for c in workspace.correction_records()}
+    assert found == {"c0": ("accept", "", 1.5), "c1": ("edit", "seven", 0.0), "c2": ("cant_tell", "", 0.0)}
+
+
+@pytest.mark.parametrize("made", ["6,12E+28", "1.2e10", "12345678901234500000", "123"])
+def test_ids_that_became_numbers_are_named(workspace: Workspace, tmp_path: Path, made: str) -> None:
+    (tmp_path / "sheet.csv").write_text(
+        f"annotation_id;verdict;text\n{made};edit;A bell.\nc0;edit;A très bell.\n", "cp1252"
+    )
+    report = import_corrections(workspace, tmp_path / "sheet.csv")
+    [refused] = report.refused
+    assert "number that a spreadsheet made of an id" in refused
+    assert made in refused
+    assert report.added == 1
+    assert report.notes == ["sheet.csv: read as Windows-1252, as it is no UTF-8"]

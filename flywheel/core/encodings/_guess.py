@@ -60,11 +60,22 @@ def _alphabetic(sample: bytes) -> str:
         foreign = {c for word in counts for c in word if c > "\x7f"}
         for language in spoken.values():
             if foreign <= language.letters:
-                hits = sum(counts[word] * (2 if not word.isascii() else 1) for word in language.words)
+                hits = _hits(counts, language)
                 # Beyond ASCII there are quotation marks and dashes alone.
                 hits += not foreign
                 scores.append((hits, encoding, text))
     return _best(scores)
+
+
+def _hits(counts: Mapping[str, int], language: Language) -> int:
+    """How often a language's commonest words are there, twice for those beyond ASCII.
+
+    Words of one letter count beside others alone: alone they are whatever a byte stands for.
+    """
+    found = [word for word in language.words if word in counts]
+    if not any(len(word) > 1 for word in found):
+        return 0
+    return sum(counts[word] * (1 if word.isascii() else 2) for word in found)
 
 
 def _best(scores: Iterable[tuple[int, str, str]]) -> str:
@@ -103,6 +114,8 @@ def _cyrillic(sample: bytes) -> str:
         if _has_odd_signs(text or "") or sum(map(str.islower, letters)) < 0.5 * len(letters):
             continue
         if sum("\u0400" <= c <= "\u045f" for c in letters) < 0.95 * len(letters):
+            continue
+        if sum(c in languages.CYRILLIC_VOWELS for c in letters.lower()) < 0.3 * len(letters):
             continue
         shares[encoding] = sum(c in languages.CYRILLIC_COMMON for c in letters.lower()) / len(letters)
     ranked = sorted(shares, key=lambda encoding: -shares[encoding])

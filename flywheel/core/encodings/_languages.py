@@ -54,6 +54,7 @@ BALTIC = {
 }
 #: Of Cyrillic the letters that make up most of any text.
 CYRILLIC_COMMON = frozenset("оеаинтсрвлкі")
+CYRILLIC_VOWELS = frozenset("аеёиоуыэюяіїєъ")
 #: Signs that stand in nearly every line: of Chinese, simplified and traditional, and of Korean.
 SIMPLIFIED = frozenset(
     "的一是不了在有我他这你们来到时大地为子说生国着就那和要她出也得里后会好个吗没对什么请谢经很晚门关知道"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from flywheel.core.encodings import decoded
 from flywheel.formats.rows import CorrectionRow, checked_row
@@ -16,14 +16,15 @@ _ANNOTATION = re.compile(r"^NOTE annotation (\S{1,200})", re.M)
 
 def read_subtitles(content: bytes, stem: str) -> Iterator[CorrectionRow]:
     """The file as an edit of one annotation, which a NOTE names, or else the file's name."""
-    text = decoded(content).text.replace("\r\n", "\n").replace("\r", "\n")
+    given = decoded(content)
+    text = given.text.replace("\r\n", "\n").replace("\r", "\n")
     # What people leave is what they mean, also where a line comes twice.
     cues = parse_subtitles(text, rolling=False)
     if not cues:
         yield CorrectionRow(line=1, problem="holds no cue")
         return
     note = _ANNOTATION.search(text)
-    yield checked_row(
+    row = checked_row(
         1,
         {
             "annotation_id": note[1] if note else stem,
@@ -32,3 +33,4 @@ def read_subtitles(content: bytes, stem: str) -> Iterator[CorrectionRow]:
             "payload": json.dumps({"cues": [asdict(cue) for cue in cues]}, ensure_ascii=False, sort_keys=True),
         },
     )
+    yield replace(row, note=given.note)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +13,7 @@ import polars as pl
 from flywheel.formats.corrections._format import CorrectionFormat
 from flywheel.formats.corrections._table import tables
 from flywheel.formats.rows import OPTIONAL, REQUIRED, CorrectionRow, ReviewRow, checked_row
-from flywheel.formats.tables import ENDINGS, TextTable
+from flywheel.formats.tables import ENDINGS, TableRow, TextTable
 
 _COLUMNS = (*REQUIRED, *OPTIONAL)
 
@@ -27,13 +28,18 @@ def _read(content: bytes, _: str) -> Iterator[CorrectionRow]:
     if missing := [name for name in REQUIRED if name not in table.columns]:
         columns = "column" if len(missing) == 1 else "columns"
         raise ValueError(f"needs the {columns} {', '.join(missing)}; has {table.shown_columns}")
+    note = table.note
     for row in table:
-        if row.problem:
-            yield CorrectionRow(line=row.line, problem=row.problem)
-        else:
-            # Spreadsheets save columns that nobody filled.
-            cells = {name: _as_typed(cell) for name, cell in row.values.items() if cell.strip() or name in _COLUMNS}
-            yield checked_row(row.line, cells)
+        yield replace(_checked(row), note=note)
+        note = ""
+
+
+def _checked(row: TableRow) -> CorrectionRow:
+    if row.problem:
+        return CorrectionRow(line=row.line, problem=row.problem)
+    # Spreadsheets save columns that nobody filled.
+    cells = {name: _as_typed(cell) for name, cell in row.values.items() if cell.strip() or name in _COLUMNS}
+    return checked_row(row.line, cells)
 
 
 def _as_typed(cell: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from flywheel.core.encodings import is_whole, open_text
@@ -15,10 +16,12 @@ from flywheel.formats.rows import CorrectionRow, ReviewRow, checked_row
 
 
 def _read(content: bytes, _: str) -> Iterator[CorrectionRow]:
-    text, _note = open_text(io.BytesIO(content))
+    text, note = open_text(io.BytesIO(content))
     for line, raw in enumerate(text, 1):
         if raw.strip():
-            yield _row(line, raw if is_whole(raw) else raw.encode("utf-8", "surrogateescape"))
+            row = _row(line, raw if is_whole(raw) else raw.encode("utf-8", "surrogateescape"))
+            yield replace(row, note=note)
+            note = ""
 
 
 def _row(line: int, raw: str | bytes) -> CorrectionRow:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from functools import cache
 
+from flywheel.core.errors import UserError
+from flywheel.core.progress import say
 from flywheel.core.registry import Registry
 from flywheel.core.types import Cue
 from flywheel.formats.timed_text._cues import Timed, cues_of, timed
@@ -25,7 +27,13 @@ _HEAD_CHARS = 4096
 
 @cache
 def _formats() -> tuple[TimedTextFormat, ...]:
-    formats = [_registry.fetch(name, TimedTextFormat) for name in _registry.names()]
+    formats: list[TimedTextFormat] = []
+    for name in _registry.names():
+        try:
+            formats.append(_registry.fetch(name, TimedTextFormat))
+        except UserError as error:
+            # A broken plug-in must not keep people from reading a kind of ours.
+            say(str(error))
     return tuple(sorted(formats, key=lambda form: form.order))
 
 
