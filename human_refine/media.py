@@ -35,7 +35,9 @@ def playable(path: Path) -> bool:
     """Whether browsers play the file as it is. Raises MediaError where it is no video."""
     coded = codecs(path)
     pictures, sounds = _PLAYABLE.get(path.suffix.lower(), (frozenset(), frozenset()))
-    return coded.picture in pictures and coded.pixel_format in _PIXEL_FORMATS and coded.sounds <= sounds
+    is_known = coded.picture in pictures and coded.pixel_format in _PIXEL_FORMATS and coded.sounds <= sounds
+    # A browser chooses streams by its own rules.
+    return is_known and coded.is_plain
 
 
 class BeingMade(Exception):

@@ -10,9 +10,9 @@ import numpy as np
 from av.container import InputContainer
 from numpy.typing import NDArray
 
-from flywheel.media.border import open_media, origin_s, reading, time_s
+from flywheel.media.border import open_media, reading, time_s
 from flywheel.media.choice import film, sound_stream
-from flywheel.media.packets import can_seek, decoded
+from flywheel.media.packets import Skip, can_seek, decoded, origin_s
 
 #: A beginning later than this is seeked to.
 _SEEK_BEYOND_S = 4.0
@@ -72,7 +72,7 @@ def read_audio(path: Path, start_s: float, end_s: float, *, rate_hz: int = 16_00
         stream = sound_stream(container)
         if stream is None:
             return out
-        origin = origin_s(film(container))
+        origin = origin_s(container, film(container))
         resampler, run = Resampler(format="flt", layout="mono", rate=rate_hz), Run()
         #: Where the next samples belong, counted from ``start_s``.
         position = 0
@@ -102,8 +102,11 @@ def _frames_from(
     container: InputContainer, stream: av.AudioStream, start_s: float, origin: float
 ) -> Iterator[av.AudioFrame]:
     """The frames from the one at a time on, or from before it."""
-    if start_s <= _SEEK_BEYOND_S or not stream.time_base or not can_seek(container):
+    if start_s <= _SEEK_BEYOND_S or not stream.time_base:
         yield from decoded(container, stream)
+        return
+    if not can_seek(container):
+        yield from decoded(container, stream, Skip(start_s + origin - _SEEK_BEYOND_S))
         return
     container.seek(int((start_s + origin) / stream.time_base), stream=stream, backward=True)
     frames = decoded(container, stream)

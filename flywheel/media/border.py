@@ -129,13 +129,6 @@ def open_media(path: Path) -> InputContainer:
         raise MediaError("not a readable video (a playlist, or no container that is taken)") from error
 
 
-def origin_s(stream: av.VideoStream | None) -> float:
-    """The time stamp of the stream's first picture, in seconds; 0 where there is no stream."""
-    if stream is None:
-        return 0.0
-    return float(stream.start_time * stream.time_base) if stream.start_time and stream.time_base else 0.0
-
-
 def time_s(frame: av.VideoFrame | av.AudioFrame) -> float:
     """A frame's time stamp in seconds; 0 where it has none."""
     return frame.time if frame.time is not None else 0.0

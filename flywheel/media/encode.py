@@ -17,9 +17,9 @@ from av.error import FFmpegError
 from av.packet import Packet
 from numpy.typing import NDArray
 
-from flywheel.media.border import open_media, origin_s, reading, time_s, writing
+from flywheel.media.border import open_media, reading, time_s, writing
 from flywheel.media.choice import sound_stream, video_stream
-from flywheel.media.packets import can_seek, packets
+from flywheel.media.packets import can_seek, origin_s, packets
 from flywheel.media.picture import pixel_aspect
 from flywheel.media.probe import MediaInfo, probe
 from flywheel.media.tracks import AudioTrackWriter, MediaWriter, PictureTrackWriter
@@ -105,7 +105,7 @@ def transcode(
                 length_s=length_s,
             )
             sounds = AudioTrackWriter(copy, length_s=length_s, film_s=info.duration_s - start_s) if audio else None
-            origin = origin_s(video)
+            origin = origin_s(original, video)
             if start_s > _SEEK_BEYOND_S and video.time_base and can_seek(original):
                 original.seek(int((start_s + origin) / video.time_base), stream=video)
             for packet in packets(original, [stream for stream in (video, audio) if stream is not None]):

@@ -20,9 +20,9 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from flywheel.core.errors import MediaError
-from flywheel.media.border import open_media, origin_s, reading, time_s
+from flywheel.media.border import open_media, reading, time_s
 from flywheel.media.choice import video_stream
-from flywheel.media.packets import can_seek, decoded
+from flywheel.media.packets import can_seek, decoded, origin_s
 from flywheel.media.picture import quarter_turns
 
 #: Pictures that are kept of a video, and pictures of a newcomer that are compared with them, at most.
@@ -108,7 +108,7 @@ def _pictures(path: Path, start_s: float, end_s: float, rate: float, wanted: Seq
         stream = video_stream(container)
         # What no other picture refers to is left out: half the work, and the others are a few hundredths apart.
         stream.codec_context.skip_frame = "NONREF"
-        origin = origin_s(stream)
+        origin = origin_s(container, stream)
         if start_s > 0 and stream.time_base and can_seek(container):
             container.seek(int((start_s + origin) / stream.time_base), stream=stream)
         due, times, reformatter = start_s, [t for t in wanted if t >= start_s], VideoReformatter()

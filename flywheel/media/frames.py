@@ -12,13 +12,14 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from flywheel.core.errors import MediaError
-from flywheel.media.border import open_media, origin_s, reading, time_s
+from flywheel.media.border import open_media, reading, time_s
 from flywheel.media.choice import video_stream
-from flywheel.media.packets import can_seek, decoded
+from flywheel.media.packets import Skip, can_seek, decoded, origin_s
 from flywheel.media.picture import fitted, pixel_aspect, upright
 
 #: Without an index of key frames a seek is cheaper than decoding on where the next wanted time is farther than this.
@@ -27,8 +28,10 @@ _SEEK_BEYOND_S = 4.0
 _SEEK_LEAST_S = 0.5
 #: From this size on pictures are worth more than one thread each.
 _LARGE_PIXELS = 1280 * 720
+#: In files that can't be sought in, decoding begins with a key frame that lies no more before the wanted time.
+_LEAD_S = 12.0
 #: A seek that came out behind its time is tried again from so much before.
-_FARTHER_BACK_S = (5.0, 60.0)
+_FARTHER_BACK_S = (1.0, 5.0, 60.0)
 #: Times of frames are multiples of a time base: this much later is still the same moment.
 _SAME_MOMENT_S = 1e-6
 
@@ -70,8 +73,9 @@ class _Cursor:
 
     def __init__(self, container: InputContainer, stream: av.VideoStream) -> None:
         self._container, self._stream = container, stream
-        self._origin_s = origin_s(stream)
-        self._decoder = decoded(container, stream)
+        self._origin_s = origin_s(container, stream)
+        self._skip = Skip()
+        self._decoder = decoded(container, stream, self._skip)
         self._current: av.VideoFrame | None = None
         #: Decoded already, and later than the last asked time.
         self._ahead: av.VideoFrame | None = None
@@ -82,12 +86,15 @@ class _Cursor:
         frame = self._current
         target = _worth_a_seek(self._stream, reached_s, asked_s + self._origin_s)
         if target is not None and can_seek(self._container):
-            self._seek(target, asked_s)
-            frame = None
+            frame = None if self._seek(target, asked_s) else frame
+        elif target is not None and asked_s - _LEAD_S > reached_s:
+            self._skip.until_s = asked_s + self._origin_s - _LEAD_S
         while (ahead := self._peek()) is not None:
             if frame is not None and time_s(ahead) - self._origin_s > asked_s + _SAME_MOMENT_S:
                 break
             frame, self._ahead = ahead, None
+        if frame is None and self._current is None:
+            frame = self._from_the_beginning(asked_s)
         # Nothing after a seek: the frame before it stays on screen.
         frame = frame or self._current
         if frame is None:
@@ -95,17 +102,36 @@ class _Cursor:
         self._current = frame
         return frame
 
-    def _seek(self, target: int, asked_s: float) -> None:
-        """Goes on from the key frame before the asked time, or from one before that where it can't be decoded."""
+    def _seek(self, target: int, asked_s: float) -> bool:
+        """Goes on from the key frame before the asked time, or from one before that where it can't be decoded.
+
+        Returns whether the file lets itself be sought in.
+        """
         base = self._stream.time_base
         assert base is not None
         for back_s in (0.0, *_FARTHER_BACK_S):
-            self._container.seek(target - int(back_s / base), stream=self._stream, backward=True)
+            # Containers refuse times before their beginning.
+            before = target if not back_s else max(int(self._origin_s / base), target - int(back_s / base))
+            try:
+                self._container.seek(before, stream=self._stream, backward=True)
+            except FFmpegError:
+                return back_s > 0
             self._decoder, self._ahead = decoded(self._container, self._stream), None
             ahead = self._peek()
             is_before = ahead is not None and time_s(ahead) - self._origin_s <= asked_s + _SAME_MOMENT_S
             if is_before or asked_s - back_s < 0:
-                return
+                break
+        return True
+
+    def _from_the_beginning(self, asked_s: float) -> av.VideoFrame | None:
+        """The frame at a time of a file whose last key frame before it was passed over."""
+        frame: av.VideoFrame | None = None
+        with open_media(Path(self._container.name)) as again:
+            for ahead in decoded(again, again.streams[self._stream.index]):
+                if frame is not None and time_s(ahead) - self._origin_s > asked_s + _SAME_MOMENT_S:
+                    break
+                frame = ahead
+        return frame
 
     def _peek(self) -> av.VideoFrame | None:
         """The next frame, which stays the next; None at the end."""

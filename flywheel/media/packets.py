@@ -6,9 +6,13 @@ were put together: players go on from where they were, and so do these times.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,7 @@ from av.error import FFmpegError
 from av.format import Flags
 from av.packet import Packet
 
-from flywheel.media.border import check_time
+from flywheel.media.border import check_time, open_media
 from flywheel.media.choice import film, sound_stream
 
 #: Times that go back by more, or ahead by more, are of another clock: as FFmpeg's tools see it.
@@ -29,6 +33,10 @@ _APART_S = 5.0
 _TOLD_S = 1.0
 #: Packets of sound that wait for the picture to tell whether the clock jumped.
 _MOST_HELD = 2000
+#: Containers without times of their own: what FFmpeg makes of them begins before the first picture.
+_GUESSED = frozenset({"avi", "mpegvideo", "m4v", "h264", "hevc"})
+#: Among so many packets is the first picture's.
+_FIRST_PACKETS = 32
 #: A file that can't be read on at some place is tried so often.
 _READ_FAILURES = 3
 #: Whether the clock of a file jumps, by path, size and time of change.
@@ -158,9 +166,28 @@ def packets(container: InputContainer, streams: Sequence[av.stream.Stream]) -> I
     note_jumps(container, clock.jumped)
 
 
-def decoded(container: InputContainer, stream: Any) -> Iterator[Any]:
+@dataclass
+class Skip:
+    """Packets before the first key frame from this time on, in seconds of the file's clock, are not decoded."""
+
+    until_s: float = -math.inf
+
+    def drops(self, packet: Packet[Any]) -> bool:
+        """Whether a packet is to be left out."""
+        if math.isinf(self.until_s) or not packet.size:
+            return False
+        at_s = _time_s(packet)
+        if at_s is not None and at_s >= self.until_s and packet.is_keyframe:
+            self.until_s = -math.inf
+            return False
+        return True
+
+
+def decoded(container: InputContainer, stream: Any, skip: Skip | None = None) -> Iterator[Any]:
     """The frames of a stream; a packet that can't be decoded costs what depends on it."""
     for packet in packets(container, [stream]):
+        if skip is not None and skip.drops(packet):
+            continue
         try:
             frames = packet.decode()
         except FFmpegError:
@@ -188,6 +215,25 @@ def _read(container: InputContainer, streams: Sequence[Any]) -> Iterator[Packet[
             yield end
 
 
+def origin_s(container: InputContainer, stream: av.VideoStream | None) -> float:
+    """The time stamp of the film's first picture, in seconds; 0 where there is none."""
+    if stream is None or not stream.time_base:
+        return 0.0
+    start = stream.start_time
+    if start is None or container.format.name in _GUESSED:
+        start = _first_pts(*_key(container), stream.index)
+    return float(start * stream.time_base)
+
+
+@lru_cache(maxsize=1024)
+def _first_pts(name: str, _size: int, _mtime_ns: int, index: int) -> int:
+    """The least time of the first packets; 0 where they have none."""
+    with open_media(Path(name)) as container, contextlib.suppress(FFmpegError):
+        first = islice(container.demux(container.streams[index]), _FIRST_PACKETS)
+        return min((packet.pts for packet in first if packet.pts is not None), default=0)
+    return 0
+
+
 def may_jump(container: InputContainer) -> bool:
     """Whether files of this form may hold several clocks."""
     discontinuous: Any = Flags.ts_discont.value
@@ -195,13 +241,16 @@ def may_jump(container: InputContainer) -> bool:
 
 
 def can_seek(container: InputContainer) -> bool:
-    """Whether times of the file are where they say. A file whose clock may jump is read through once to know."""
+    """Whether a seek comes out where it should. A file whose clock may jump is read through once to know.
+
+    In a program stream, as discs have it, FFmpeg gives pictures another one's time after a seek.
+    """
     if not may_jump(container):
         return True
+    if container.format.name == "mpeg":
+        return False
     key = _key(container)
     if key not in _jumps:
-        from flywheel.media.border import open_media
-
         with open_media(Path(container.name)) as again:
             picture = film(again)
             for _ in packets(again, [picture] if picture is not None else []):

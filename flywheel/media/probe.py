@@ -11,10 +11,10 @@ from typing import Any
 import av
 
 from flywheel.core.errors import MediaError
-from flywheel.media.border import check_regular, check_time, open_media, origin_s, reading
+from flywheel.media.border import check_regular, check_time, open_media, reading
 from flywheel.media.choice import Track, codec_name, film, sound_stream, text_streams, tracks, video_stream
 from flywheel.media.coded import CodedPictures
-from flywheel.media.packets import decoded, packets
+from flywheel.media.packets import decoded, origin_s, packets
 from flywheel.media.picture import pixel_aspect, upright
 from flywheel.media.subtitles import TimedText
 
@@ -84,7 +84,8 @@ def codecs(path: Path) -> Codecs:
             picture=picture.name,
             pixel_format=picture.pix_fmt or "",
             sounds=frozenset(codec_name(stream) for stream in container.streams.audio),
-            is_plain=firsts == [s for s in (stream, sound) if s] and abs(origin_s(stream) - begins_s) < _LATE_S,
+            is_plain=firsts == [s for s in (stream, sound) if s]
+            and abs(origin_s(container, stream) - begins_s) < _LATE_S,
         )
 
 
@@ -114,8 +115,7 @@ def probe(path: Path, *, most_pixels: int = MOST_PIXELS) -> MediaInfo:
         end_s, num_frames = measured.end_s, measured.num_frames
         if end_s > num_frames * _MOST_S_A_PICTURE:
             raise MediaError(f"its time stamps reach to {end_s:g} s, but it holds {num_frames} pictures")
-        believed = declared and abs(float(declared) - end_s) < _LENGTH_TOLERANCE_S
-        duration_s = float(declared) if declared and believed else end_s
+        duration_s = float(declared) if declared and measured.allows(float(declared)) else end_s
         return MediaInfo(
             duration_s=duration_s,
             fps=float(rate) if rate else (num_frames / duration_s if duration_s else 1.0),
@@ -130,13 +130,18 @@ def probe(path: Path, *, most_pixels: int = MOST_PIXELS) -> MediaInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class _Measured:
-    """What a file's packets tell: the end in seconds of the last picture, the pictures' number and hash, the texts."""
+    """What a file's packets tell: begin and end in seconds of the last picture, the pictures' number, hash, texts."""
 
+    last_s: float
     end_s: float
     num_frames: int
     streams: str
     subtitles: tuple[tuple[float, float, str], ...]
     tracks: tuple[Track, ...]
+
+    def allows(self, length_s: float) -> bool:
+        """Whether the pictures can have this length. How long the last one is shown packets tell badly."""
+        return abs(length_s - self.end_s) < _LENGTH_TOLERANCE_S or self.last_s < length_s < self.end_s
 
 
 def _measure(path: Path) -> _Measured:
@@ -144,7 +149,7 @@ def _measure(path: Path) -> _Measured:
     with open_media(path) as container:
         stream = video_stream(container)
         spans, coded = _Spans(stream), CodedPictures(stream)
-        texts = [TimedText(text, origin_s(stream)) for text in text_streams(container)]
+        texts = [TimedText(text, origin_s(container, stream)) for text in text_streams(container)]
         by_index = {text.index: text for text in texts}
         # Cut off in the middle: what came before is still a clip.
         for packet in packets(container, [stream, *(text.stream for text in texts)]):
@@ -155,10 +160,11 @@ def _measure(path: Path) -> _Measured:
                 spans.add(packet)
             else:
                 by_index[packet.stream_index].add(packet)
-        end_s, num_frames = spans.shown()
+        last_s, end_s, num_frames = spans.shown()
         chosen = next((text for text in texts if text.has_any), None)
         used = [film(container), sound_stream(container), chosen.stream if chosen else None]
         return _Measured(
+            last_s=last_s,
             end_s=end_s,
             num_frames=num_frames,
             streams=coded.hexdigest(),
@@ -167,8 +173,8 @@ def _measure(path: Path) -> _Measured:
         )
 
 
-#: First and end in seconds, and a number.
-_Span = tuple[Fraction, Fraction, int]
+#: First, last and end in seconds, and a number.
+_Span = tuple[Fraction, Fraction, Fraction, int]
 
 
 class _Spans:
@@ -190,13 +196,13 @@ class _Spans:
         if not packet.is_discard:
             self._shown = _widened(self._shown, at, end)
 
-    def shown(self) -> tuple[float, int]:
-        """Seconds from the first picture to the end of the last, and their number."""
-        first, end, count = self._shown or self._all or (Fraction(0), Fraction(0), 0)
-        return float(end - first), count
+    def shown(self) -> tuple[float, float, int]:
+        """Seconds from the first picture to the last and to the end of it, and their number."""
+        first, last, end, count = self._shown or self._all or (Fraction(0), Fraction(0), Fraction(0), 0)
+        return float(last - first), float(end - first), count
 
 
 def _widened(span: _Span | None, at: Fraction, end: Fraction) -> _Span:
     if span is None:
-        return at, end, 1
-    return min(span[0], at), max(span[1], end), span[2] + 1
+        return at, at, end, 1
+    return min(span[0], at), max(span[1], at), max(span[2], end), span[3] + 1

@@ -85,6 +85,8 @@ class PictureTrackWriter:
             self._before = frame
         else:
             if at_s > _LATE_S:
+                # Of a video without a picture at its beginning players show the first one until then.
+                self._before = self._before or (frame if self._drawn < 0 else None)
                 self._draw_before()
             self._before = None
             self._draw(frame, at_s)

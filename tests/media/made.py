@@ -59,7 +59,8 @@ class Pictures(Track):
         stream = container.add_stream(self.codec, rate=25, options={"g": str(self.gop), **self.options})
         stream.width, stream.height = self.size
         stream.pix_fmt = self.pixels
-        stream.time_base = stream.codec_context.time_base = _BASE
+        # MPEG-2 knows no other times than those of its rate.
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 25) if "mpeg2" in self.codec else _BASE
         return stream
 
     def packets(self, stream: Any) -> list[Packet[Any]]:
@@ -67,7 +68,8 @@ class Pictures(Track):
         for index, time_s in enumerate(self.times_s):
             picture = np.full((self.size[1], self.size[0], 3), self.first + index * self.step, dtype=np.uint8)
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts, frame.time_base = round(time_s * 1000), _BASE
+            base = stream.codec_context.time_base
+            frame.pts, frame.time_base = round(time_s / base), base
             found += stream.encode(frame)
         return [*found, *stream.encode(None)]
 

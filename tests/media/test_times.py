@@ -144,3 +144,40 @@ def test_a_damaged_packet_of_sound_costs_no_more(codec: str, tmp_path: Path) -> 
     heard = loud(read_audio(path, 0, 1.9))
     assert heard.count("#") >= 16, heard
     assert heard[-5:] == "#####", heard
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("suffix", "codec", "options"),
+    [
+        ("avi", "mpeg4", {"bf": "2", "b": "4000000"}),
+        ("vob", "mpeg2video", {"bf": "2", "b": "4000000"}),
+        ("ts", "libx264", {"bf": "2"}),
+        ("mkv", "libx264", {"bf": "2"}),
+        ("mp4", "libx264", {"bf": "3"}),
+        ("webm", "libvpx", {}),
+    ],
+)
+def test_a_frame_is_the_same_whether_sought_or_come_to(
+    suffix: str, codec: str, options: dict[str, str], tmp_path: Path
+) -> None:
+    """AVI holds no times of pictures, and what FFmpeg makes of a disc's after a seek is another picture's."""
+    times = [i / 25 for i in range(150)]
+    film = Pictures(times_s=times, codec=codec, options=options, step=1, gop=12)
+    path = write(tmp_path / f"v.{suffix}", film, Tone(seconds=6, codec="libopus" if suffix == "webm" else "mp2"))
+    asked = [t + 0.01 for t in times[:148]]
+    in_order = read_frames(path, asked)
+    brightness = in_order.reshape(len(asked), -1).mean(1)
+    assert np.abs(brightness - (20 + np.arange(148))).max() < 4, "each picture at its time"
+    for index in (0, 17, 35, 36, 37, 75, 147):
+        assert np.array_equal(read_frames(path, [asked[index]])[0], in_order[index]), index
+    later = read_audio(path, 4.5, 5.5)
+    assert np.abs(later).min() < 0.1 < np.abs(later).max()
+
+
+def test_the_last_picture_is_shown_as_long_as_the_file_says(tmp_path: Path) -> None:
+    """Packets say how far decoding times lie apart, which is another thing where the rate varies."""
+    times = [0.0, 0.04, 0.08, 0.12, 0.9, 0.94, 0.98, 1.8, 1.84, 1.88, 1.92]
+    path = write(tmp_path / "v.mp4", Pictures(times_s=times, options={"bf": "2"}))
+    assert probe(path).duration_s == pytest.approx(1.96, abs=0.05)
+    assert shades(path, [0.5, 0.95, 1.7, 1.93]) == [3, 5, 6, 10]
