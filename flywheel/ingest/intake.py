@@ -20,10 +20,10 @@ from flywheel.core.errors import MediaError, UserError
 from flywheel.core.progress import progress
 from flywheel.core.types import Annotation, Clip, Cue, content_id
 from flywheel.formats import timed_text
-from flywheel.ingest.clips import asked_clip_id, clips_of, words_beside
+from flywheel.ingest.clips import asked_clip_id, clips_of, folded, words_beside
 from flywheel.ingest.files import File, Files
 from flywheel.ingest.items import Item, Rules
-from flywheel.ingest.later import LaterWords, TakenIn, later_words
+from flywheel.ingest.later import LaterWords, TakenIn, given_words, later_words
 from flywheel.ingest.notes import Note, Notes
 from flywheel.ingest.passed import Passed
 from flywheel.ingest.said import FirstTexts
@@ -99,6 +99,8 @@ class _Outcome:
     content_hash: str = ""
     clips: Sequence[Clip] = ()
     words: Sequence[LaterWords] = ()
+    #: Whether the source says something else of a clip than what is on record.
+    says_else: bool = False
     problem: str = ""
     #: The video as it is listed, or what tells its side where it is not.
     listed: Video | None = None
@@ -321,7 +323,10 @@ class _Intake:
         for clip in refused:
             self._reject(outcome.item, f"was taken down: {reasons[clip.id]}")
         new = [clip for clip in outcome.clips if reasons[clip.id] is None and clip.id not in self._clips]
-        is_another = self._first_texts.is_another(outcome.content_hash, outcome.item)
+        if self._give_words(outcome.clips, are_shown=outcome.item.is_whole):
+            self._first_texts.forget(outcome.content_hash, outcome.item)
+        found = new[0].transcript if len(new) == 1 else None
+        is_another = self._first_texts.is_another(outcome.content_hash, outcome.item, found) or outcome.says_else
         self.result.other_texts += outcome.item.others
         words = {later.clip_id: later for later in outcome.words if later.clip_id not in self._renewed}
         self._words |= words
@@ -338,6 +343,21 @@ class _Intake:
         self._clips.update({clip.id: clip for clip in new})
         for text in (_given_text(clip.id, clip.transcript) for clip in new if clip.transcript):
             self._texts.setdefault(text.id, text)
+
+    def _give_words(self, clips: Sequence[Clip], *, are_shown: bool) -> bool:
+        """Give waiting clips that came without words those that another item has of them; returns whether it did.
+
+        Those of a span are a text to learn and no more, as where they come in a later run.
+        """
+        any_given = False
+        for clip in clips:
+            text_id = _text_id(clip.id)
+            if clip.transcript and clip.id in self._clips and text_id not in self._texts:
+                self._texts[text_id] = _given_text(clip.id, clip.transcript)
+                if are_shown:
+                    self._clips[clip.id] = replace(self._clips[clip.id], transcript=clip.transcript, cues=clip.cues)
+                any_given = True
+        return any_given
 
     def _reject(self, item: Item, reason: str) -> None:
         if item.is_new_copy:
@@ -390,24 +410,28 @@ def _taken_in(question: _Question, corpus: Corpus, taken_in: TakenIn) -> _Outcom
             stamp=question.file.stamp,
             notes=(*item.notes, *question.file.take_notes()),
         )
+    words, says_else = _later(question, taken_in)
     return _Outcome(
         item=item,
         content_hash=question.content_hash,
-        words=_later(question, taken_in),
+        words=words,
+        says_else=says_else,
         stamp=question.file.stamp,
         notes=(*item.notes, *question.file.take_notes()),
     )
 
 
-def _later(question: _Question, taken_in: TakenIn) -> list[LaterWords]:
-    """Words that clips which were taken in before did not have then."""
+def _later(question: _Question, taken_in: TakenIn) -> tuple[list[LaterWords], bool]:
+    """Words that clips which were taken in before did not have then; and whether they had others."""
     item, file = question.item, question.file
     if not item.is_whole:
         words = "" if question.has_text else words_beside(item, file)
-        return [LaterWords(clip_id=question.clip_id, transcript=words, is_shown=False)] if words else []
+        return [LaterWords(clip_id=question.clip_id, transcript=words, is_shown=False)] if words else [], False
+    if item.transcript:
+        return given_words(folded(item.transcript), item.cues, taken_in.clips_of(question.content_hash))
     if not question.is_at_home or item.transcript is not None or file.side_car() is None:
-        return []
-    return later_words(file, taken_in.clips_of(question.content_hash))
+        return [], False
+    return later_words(file, taken_in.clips_of(question.content_hash)), False
 
 
 def _storable(outcome: _Outcome) -> _Outcome:

@@ -78,3 +78,15 @@ def later_words(file: File, clips: Sequence[Clip]) -> list[LaterWords]:
         if words and gives_way and (words != clip.transcript or tuple(within) != clip.cues):
             found.append(LaterWords(clip_id=clip.id, transcript=words, cues=within))
     return found
+
+
+def given_words(words: str, cues: Sequence[Cue], clips: Sequence[Clip]) -> tuple[list[LaterWords], bool]:
+    """The words that a source gives a whole file, for its clip where that has none; and whether it has others.
+
+    They take the place of nothing: two sources that differ would change it at each run.
+    """
+    if len(clips) != 1 or not words:
+        return [], False
+    if not clips[0].transcript:
+        return [LaterWords(clip_id=clips[0].id, transcript=words, cues=cues)], False
+    return [], clips[0].transcript != words
