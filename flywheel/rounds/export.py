@@ -44,6 +44,10 @@ def export(
     The folder appears whole or not at all; the same round gives the same bytes.
     Raises UserError for an unknown format, split or round, and for a folder that holds something already.
     """
+    try:
+        str(out.resolve()).encode("utf-8")
+    except UnicodeEncodeError:
+        raise UserError("export: the path of --out is no UTF-8. Name another folder.") from None
     chosen = formats.get(form)
     if unknown := sorted(set(splits) - set(_SPLITS)):
         raise UserError(f"export: split '{unknown[0]}' is unknown. There are train, test and anchor.")

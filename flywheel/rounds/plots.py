@@ -82,7 +82,7 @@ def _chart(axes: Axes, row: Row, points: Sequence[tuple[int, Estimate]], verdict
         colour = _COLOURS.get(verdict, _COLOURS["base"])
         places, values = [r for r, _ in alike], [p.value for _, p in alike]
         axes.errorbar(places, values, yerr=[below, above], fmt="o", color=colour, capsize=3)
-    axes.set_title(row.title, fontsize=10, y=1.0)
+    axes.set_title(row.title.replace("$", r"\$"), fontsize=10, y=1.0)
     axes.set_xlabel("round", fontsize=9, labelpad=1)
     axes.tick_params(labelsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -44,6 +44,7 @@ class Workspace(WritableView):
         repairs, a new database is made.
         """
         root = Path(path)
+        _check_name(root)
         file = root / configuration.FILE_NAME if root.is_dir() else root
         config = configuration.load_config(file, overrides)
         root = file.parent.resolve()
@@ -67,6 +68,7 @@ class Workspace(WritableView):
     @classmethod
     def create(cls, folder: Path, text: str) -> Path:
         """Write a config into a folder that has none; returns its path."""
+        _check_name(folder)
         file = folder / configuration.FILE_NAME
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -278,6 +280,15 @@ def _not_moved(name: str, local: Path) -> UserError:
     return UserError(
         f"store.database: {name} is empty, and {local} is not. Take its rows along with 'flywheel move-database URL'."
     )
+
+
+def _check_name(folder: Path) -> None:
+    """Raise UserError for a folder whose path no record can hold."""
+    try:
+        str(folder.absolute()).encode("utf-8")
+    except UnicodeEncodeError:
+        shown = os.fsencode(folder).decode("utf-8", "backslashreplace")
+        raise UserError(f"{shown}: its path is no UTF-8. Rename the folder.") from None
 
 
 def _is_empty(file: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import polars as pl
 import pytest
 import sqlalchemy as sql
 
+from flywheel.core.config import template
 from flywheel.core.errors import UserError
 from flywheel.ingest import ingest
 from flywheel.rounds.schedule.units import Plan, unit_file
@@ -50,6 +52,14 @@ def test_a_workspace_of_any_name(make_workspace: Make, tmp_path: Path, name: str
     assert again.clips()["uri"].to_list() == [str(folder / "still.mp4")]
     assert {path.name for path in tmp_path.iterdir()} == {"in", name}
     assert sql.make_url(_address(w.root / "mlflow.db")).database == str(w.root / "mlflow.db")
+
+
+def test_a_folder_that_no_record_can_name(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    for use in (lambda: Workspace.create(folder, template()), lambda: Workspace.open(folder)):
+        with pytest.raises(UserError, match=r"caf\\xe9: its path is no UTF-8. Rename the folder."):
+            use()
+    assert not list(tmp_path.iterdir())
 
 
 def test_videos_of_any_name(make_workspace: Make, tmp_path: Path) -> None:
