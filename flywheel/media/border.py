@@ -54,12 +54,20 @@ def reading(failure: str) -> Iterator[None]:
         yield
     except FFmpegError as error:
         check_time()
+        _check_open_files(error)
         raise MediaError(f"{failure} ({_told(error)})") from error
     except OSError as error:
+        _check_open_files(error)
         raise MediaError(f"can't be read ({reason(error)})") from error
     except (ValueError, ArithmeticError, MemoryError) as error:
         # PyAV's own words for values that it has no place for: odd names, formats that change, absurd sizes.
         raise MediaError(f"{failure} ({reason(error)})") from error
+
+
+def _check_open_files(error: Exception) -> None:
+    """Raises BorderError where no more files can be opened, which is no file's fault."""
+    if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+        raise BorderError("Too many files are open. Raise the limit (ulimit -n), and run the same command.") from error
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,13 @@ def test_a_licence_is_one_value_of_the_front_matter(licence: str) -> None:
     _, front, rest = card.text("load").split("---\n", 2)
     assert yaml.safe_load(front)["license"] == (licence or "other")
     assert rest.splitlines()[0].startswith("# a")
+
+
+def test_one_annotation_of_a_task_takes_no_other_with_it(tmp_path: Path) -> None:
+    good = {"result": [{"from_name": "caption", "value": {"text": ["A ball."]}}]}
+    task = {"data": {"annotation_id": "t", "fps": 1, "start_s": 0, "model_text": "x"}}
+    file = tmp_path / "t.json"
+    file.write_text(json.dumps([{**task, "annotations": [good, {"result": 3}, None, good]}, {"data": 1}, 2]))
+    rows = list(corrections.read_corrections(file))
+    assert [bool(row.problem) for row in rows] == [False, True, True, False, True, True]
+    assert [row.values["text"] for row in rows if not row.problem] == ["A ball.", "A ball."]

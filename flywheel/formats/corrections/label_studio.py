@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from flywheel.core.border import one_item
 from flywheel.core.encodings import decoded
+from flywheel.core.errors import MediaError
 from flywheel.core.foreign import parsed_json
 from flywheel.core.types import Cue
 from flywheel.formats.corrections._format import CorrectionFormat
@@ -29,24 +32,31 @@ def _read(content: bytes, _: str) -> Iterator[CorrectionRow]:
     if not isinstance(tasks, list):
         raise ValueError("not Label Studio's JSON (it must be a list of tasks)")
     for line, item in enumerate(tasks, 1):
-        try:
-            yield from _rows(line, item)
-        except (KeyError, TypeError, AttributeError, ValueError, IndexError, ArithmeticError) as error:
-            yield CorrectionRow(line=line, problem=f"not a task as exported ({type(error).__name__}: {error})")
+        yield from _bordered(line, partial(_rows, line, item))
 
 
-def _rows(line: int, item: Mapping[str, Any]) -> Iterator[CorrectionRow]:
+def _bordered(line: int, read: Callable[[], list[CorrectionRow]]) -> list[CorrectionRow]:
+    """Rows, or what is wrong with them: one annotation takes no other with it."""
+    try:
+        with one_item("not a task as exported"):
+            return read()
+    except MediaError as error:
+        return [CorrectionRow(line=line, problem=str(error))]
+
+
+def _rows(line: int, item: Mapping[str, Any]) -> list[CorrectionRow]:
     if "data" not in item and ("annotator" in item or "lead_time" in item):
-        yield checked_row(line, _values(*_from_small(item)))
-        return
-    given = item.get("annotations") or item.get("completions") or []
-    for annotation in given:
-        yield checked_row(line, _values(item["data"], annotation))
-    if not given and item.get("drafts"):
-        yield CorrectionRow(line=line, problem="holds a draft alone: submit it in Label Studio and export again")
-    elif not given:
-        # Nobody has come to it yet.
-        yield checked_row(line, {"annotation_id": item["data"]["annotation_id"], "verdict": ""})
+        return [checked_row(line, _values(*_from_small(item)))]
+    if given := item.get("annotations") or item.get("completions"):
+        return [row for one in given for row in _bordered(line, partial(_of_one, line, item, one))]
+    if item.get("drafts"):
+        return [CorrectionRow(line=line, problem="holds a draft alone: submit it in Label Studio and export again")]
+    # Nobody has come to it yet.
+    return [checked_row(line, {"annotation_id": item["data"]["annotation_id"], "verdict": ""})]
+
+
+def _of_one(line: int, item: Mapping[str, Any], annotation: Mapping[str, Any]) -> list[CorrectionRow]:
+    return [checked_row(line, _values(item["data"], annotation))]
 
 
 def _from_small(item: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
