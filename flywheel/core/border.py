@@ -37,7 +37,7 @@ def reason_of(error: BaseException) -> str:
     words = _ADDRESS.sub("", first_line(error))
     if not isinstance(error, FlywheelError):
         words = f"{type(error).__name__}: {words}{_place(error)}"
-    return words.encode("utf-8", "backslashreplace").decode()
+    return _storable(words)
 
 
 @contextlib.contextmanager
@@ -46,14 +46,19 @@ def one_item(failure: str = "can't be read") -> Iterator[None]:
     try:
         yield
     except MediaError as error:
-        if str(error):
+        words = _storable(str(error))
+        if words and words == str(error):
             raise
         # Where there is no reason, nothing is taken for wrong.
-        raise MediaError(failure) from error
+        raise MediaError(words or failure) from error
     except BaseException as error:
         if not is_of_one_item(error):
             raise
         raise MediaError(f"{failure} ({reason_of(error)})") from error
+
+
+def _storable(words: str) -> str:
+    return words.encode("utf-8", "backslashreplace").decode()
 
 
 def _place(error: BaseException) -> str:

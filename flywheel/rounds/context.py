@@ -68,11 +68,18 @@ class RoundContext:
             self._texts = (stamp, CurrentTexts(self.workspace, self._captions))
         return self._texts[1]
 
-    def readable(self, clips: Iterable[Clip]) -> Iterator[ClipInput]:
-        """Yield the inputs of those of the clips whose files can be read."""
+    def readable(self, clips: Iterable[Clip], builder: InputBuilder) -> Iterator[ClipInput]:
+        """Yield the inputs of those of the clips whose files can be read, and which the model's processor takes."""
         for clip in clips:
             with suppress(MediaError):
-                yield self.input(clip)
+                yield self._taken(clip, builder)
+
+    def _taken(self, clip: Clip, builder: InputBuilder) -> ClipInput:
+        inputs = self.input(clip)
+        with one_item():
+            # What is processed here is kept for the batch that follows.
+            builder.row(inputs, "")
+        return inputs
 
     def input(self, clip: Clip | str, inputs: Iterable[str] | None = None) -> ClipInput:
         """The frames and sound of a clip (or of its id), from the cache where they are there.

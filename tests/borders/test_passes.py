@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from annotators import Request, Result, Sampling
@@ -14,9 +15,12 @@ from annotators.asking import Asking, Task, ask
 from annotators.interface import failed
 from annotators.writer import AskedModel, Writer
 from flywheel.core.config import Model
+from flywheel.models.inputs import ClipInput, InputBuilder
+from flywheel.models.load import load_processor
 from flywheel.models.loader import Loader
 from flywheel.models.prompt import load_prompt
 from flywheel.playground.tiny import bundled_model
+from flywheel.rounds import RoundContext
 from flywheel.rounds.names import prompt_file
 from flywheel.store import Workspace
 from tests.borders.anything import OF_ONE_ITEM, OF_THE_WHOLE
@@ -105,3 +109,14 @@ def test_what_is_the_wholes_ends_a_pass_and_keeps_what_is_done(
         ask(workspace, iter(tasks), writer, prompt, round=1, asking=asking)
     assert workspace.annotations(round=1).height >= 8
     assert workspace.rejected(round=1).height == 0
+
+
+def test_a_clip_that_a_processor_does_not_take_is_left_out_of_what_is_measured(
+    make_workspace: Callable[..., Workspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = RoundContext(make_workspace())
+    frames = {"good": np.zeros((2, 64, 64, 3), np.uint8), "flat": np.zeros((2, 0, 64, 3), np.uint8)}
+    about = {"duration_s": 2.0, "fps": 1.0, "times_s": (0.0, 1.0)}
+    monkeypatch.setattr(context, "input", lambda name: ClipInput(key=name, frames_THWC=frames[name], **about))
+    builder = InputBuilder(load_processor(bundled_model(), {"frames"}))
+    assert [clip.key for clip in context.readable(["flat", "good", "flat"], builder)] == ["good"]

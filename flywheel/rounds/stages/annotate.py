@@ -110,7 +110,7 @@ def embed(context: RoundContext) -> int:
     while clips := list(islice(missing, _EMBEDDED_TOGETHER)):
         ids = {clip.id: embedding_id(clip) for clip in clips}
         # Those that can't be read are among the rejected of this stage already.
-        inputs = list(context.readable(clips))
+        inputs = list(context.readable(clips, builder))
         vectors = clip_embeddings(vlm, builder, inputs, prompt)
         rows = [
             {"id": ids[clip.key], "clip_id": clip.key, "model": vlm.digest, "vector": vector.tolist()}

@@ -112,15 +112,15 @@ def _video_text_margin(context: RoundContext, clips: Sequence[Clip], written: Ma
 
     Mean log-likelihood under the base model, without hints; None where no clip can be read.
     """
-    inputs = list(context.readable(clips))
+    vlm = context.load(context.base)
+    builder = context.builder(vlm.processor)
+    inputs = list(context.readable(clips, builder))
     if len(inputs) < len(clips):
         say(f"evaluate: agreement is measured without {len(clips) - len(inputs)} clips that can't be read")
     if not inputs:
         return None
     read = {clip.key for clip in inputs}
     clips = [clip for clip in clips if clip.id in read]
-    vlm = context.load(context.base)
-    builder = context.builder(vlm.processor)
     prompts = [context.prompt.render(context.evidence(c).without("transcript", "previous")) for c in clips]
     texts = [written[c.id] for c in clips]
     matched = mean_logprobs(vlm, builder, inputs, prompts, texts)
