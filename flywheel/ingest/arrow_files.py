@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from flywheel.core.border import is_of_one_item
 from flywheel.core.errors import UserError, first_line
 from flywheel.ingest.json_files import Broken
 from flywheel.ingest.passed import NoVideosError
@@ -29,7 +30,9 @@ def parquet_rows(file: Path, also: tuple[str, ...]) -> Iterator[Any]:
     """
     try:
         source = pq.ParquetFile(file)
-    except (pa.ArrowException, OSError) as error:
+    except BaseException as error:
+        if not is_of_one_item(error):
+            raise
         raise UserError(f"{file}: can't be read as a table ({first_line(error)}).") from error
     with source:
         if (count := source.metadata.num_rows) > _MOST_ROWS:
@@ -40,7 +43,10 @@ def parquet_rows(file: Path, also: tuple[str, ...]) -> Iterator[Any]:
             try:
                 for batch in source.iter_batches(at_a_time, row_groups=[group], columns=columns):
                     yield from batch.to_pylist()
-            except (pa.ArrowException, OSError, ValueError) as error:
+            except BaseException as error:
+                # Damaged files raise anything, SystemError too.
+                if not is_of_one_item(error):
+                    raise
                 yield Broken(f"row group {group} can't be read ({first_line(error)})")
 
 
@@ -50,7 +56,9 @@ def arrow_rows(file: Path, also: tuple[str, ...]) -> Iterator[Any]:
         source = pa.memory_map(str(file))
         reader = _opened(source)
         columns = _wanted(file, reader.schema, also)
-    except (pa.ArrowException, OSError) as error:
+    except BaseException as error:
+        if not is_of_one_item(error):
+            raise
         raise UserError(f"{file}: can't be read as a table ({first_line(error)}).") from error
     at_a_time = _rows_at_a_time(reader.schema, columns)
     with source:
@@ -58,8 +66,13 @@ def arrow_rows(file: Path, also: tuple[str, ...]) -> Iterator[Any]:
             for batch in _batches(reader):
                 batch = batch.select(columns)
                 for start in range(0, batch.num_rows, at_a_time):
-                    yield from batch.slice(start, at_a_time).to_pylist()
-        except (pa.ArrowException, OSError, ValueError) as error:
+                    part = batch.slice(start, at_a_time)
+                    # What a damaged file says of its parts is followed unseen, out of the process' memory.
+                    part.validate(full=True)
+                    yield from part.to_pylist()
+        except BaseException as error:
+            if not is_of_one_item(error):
+                raise
             yield Broken(f"can't be read any further ({first_line(error)})")
 
 
