@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -292,21 +293,27 @@ class TextHistory:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipHistory:
-    """All that is on record of one clip; ``gold`` is its right text, "" where it is not gold."""
+    """All that is on record of one clip; ``gold`` is its right text, "" where it is not gold.
+
+    ``tracks`` are the streams of its file, with the reason where one was left; empty where there was no choice.
+    """
 
     clip: Mapping[str, Any]
     texts: Sequence[TextHistory]
     rejected: Sequence[Mapping[str, Any]]
     gold: str
+    tracks: Sequence[Mapping[str, Any]] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain values."""
         texts, rejected = [text.to_json() for text in self.texts], [dict(row) for row in self.rejected]
-        return {"clip": dict(self.clip), "texts": texts, "rejected": rejected, "gold": self.gold}
+        tracks = [dict(track) for track in self.tracks]
+        return {"clip": dict(self.clip), "tracks": tracks, "texts": texts, "rejected": rejected, "gold": self.gold}
 
     def __str__(self) -> str:
         clip = self.clip
         lines = [f"{clip['id']} {clip['uri']} {clip['start_s']:.2f} to {clip['end_s']:.2f} s, {clip['split']}"]
+        lines += [_track_line(track) for track in self.tracks]
         for text in self.texts:
             lines += text.lines()
         if self.gold:
@@ -341,7 +348,15 @@ def history_of(workspace: Workspace, clip: str) -> ClipHistory:
         texts=texts,
         rejected=records.read("rejected", where=ids).to_dicts(),
         gold=gold_texts(workspace).get(clip_id, ""),
+        tracks=[track for told in records.read("tracks", where=ids)["tracks"] for track in json.loads(told)],
     )
+
+
+def _track_line(track: Mapping[str, Any]) -> str:
+    named = [track.get(name, "") for name in ("codec", "language", "title")]
+    words = ", ".join([*(word for word in named if word), *track.get("flags", ())])
+    left = f"; left: {track['left']}" if track.get("left") else ""
+    return f"stream {track['index']}, {track['kind']}: {words}{left}"
 
 
 def _clip_id(workspace: Workspace, digits: str) -> str:

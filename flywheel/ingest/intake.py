@@ -30,6 +30,7 @@ from flywheel.ingest.said import FirstTexts
 from flywheel.ingest.sides import Newcomer, Sides, newcomer, side_of, unlisted
 from flywheel.ingest.sources import items
 from flywheel.media.border import time_limit
+from flywheel.media.choice import told
 from flywheel.store import Workspace
 from flywheel.store.takedowns import Span
 from flywheel.store.videos import Video
@@ -108,6 +109,8 @@ class _Outcome:
     taken_down: Sequence[Span] = ()
     #: What there is to say of how the item was read.
     notes: Sequence[Note] = ()
+    #: Which streams of the file were chosen and left, as JSON; empty where there was no choice.
+    tracks: str = ""
     #: Of the file whose content was read.
     stamp: tuple[int, int] | None = None
 
@@ -180,6 +183,8 @@ class _Intake:
         self._clips: dict[str, Clip] = {}
         self._texts: dict[str, Annotation] = {}
         self._places: dict[str, str] = {}
+        #: Clip id -> which streams of its file were chosen and left.
+        self._tracks: dict[str, str] = {}
         #: Content hash -> bytes and time of change (ns) of the file there.
         self._stamps: dict[str, tuple[int, int]] = {}
         #: Clip id -> words that came later, since the last commit; and of the whole run the clips that have such.
@@ -215,13 +220,14 @@ class _Intake:
         # Texts before clips: a clip is what says that its file was taken in.
         words = self._numbered_words()
         self._workspace.add_annotations([*self._texts.values(), *(text for _, text in words)], round=0)
+        self._workspace.add_tracks(self._tracks)
         added = self._workspace.add_clips(self._clips.values())
         self._workspace.add_transcripts([row for row, _ in words if self._words[row[0]].is_shown])
         # Locations last: they are of contents that gave clips.
         self._workspace.locate(self._places, self._stamps)
         self.result.clips += added
         self.result.known += len(self._clips) - added
-        self._words = {}
+        self._words, self._tracks = {}, {}
         self._clips, self._texts, self._places, self._stamps, self._contents = {}, {}, {}, {}, set()
         self._committed_at = time.monotonic()
 
@@ -341,6 +347,7 @@ class _Intake:
             self._places[outcome.content_hash] = str(outcome.item.path)
             self._stamps |= {outcome.content_hash: outcome.stamp} if outcome.stamp is not None else {}
         self._clips.update({clip.id: clip for clip in new})
+        self._tracks.update({clip.id: outcome.tracks for clip in new if outcome.tracks})
         for text in (_given_text(clip.id, clip.transcript) for clip in new if clip.transcript):
             self._texts.setdefault(text.id, text)
 
@@ -407,6 +414,7 @@ def _taken_in(question: _Question, corpus: Corpus, taken_in: TakenIn) -> _Outcom
             listed=question.listed,
             newcomer=None if question.listed is not None else newcomer(item, question.file, corpus),
             taken_down=question.taken_down,
+            tracks=told(question.file.info().tracks),
             stamp=question.file.stamp,
             notes=(*item.notes, *question.file.take_notes()),
         )

@@ -6,9 +6,10 @@ before others, and what stands in for the main one (commentary, descriptions, si
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,14 @@ def tracks(container: InputContainer, used: Sequence[av.stream.Stream | None]) -
         for stream in container.streams
         if stream.type in ("video", "audio", "subtitle")
     )
+
+
+def told(found: Sequence[Track]) -> str:
+    """Tracks as JSON; empty where there was nothing to choose, and no language or title is said."""
+    if not any(track.left or track.language or track.title for track in found):
+        return ""
+    rows = [{name: value for name, value in asdict(track).items() if value not in ("", ())} for track in found]
+    return json.dumps(rows, ensure_ascii=False)
 
 
 def _why_left(stream: av.stream.Stream) -> str:

@@ -173,8 +173,8 @@ def _measure(path: Path) -> _Measured:
         )
 
 
-#: First, last and end in seconds, and a number.
-_Span = tuple[Fraction, Fraction, Fraction, int]
+#: First, last and end in the stream's time base, and a number.
+_Span = tuple[int, int, Fraction | int, int]
 
 
 class _Spans:
@@ -182,27 +182,28 @@ class _Spans:
 
     def __init__(self, stream: av.VideoStream) -> None:
         self._base = stream.time_base or Fraction(1, 1000)
-        self._step = 1 / Fraction(stream.average_rate or 25)
-        #: Of what is shown, and of all.
+        self._step = 1 / Fraction(stream.average_rate or 25) / self._base
+        #: Of what is shown, and of what is hidden.
         self._shown: _Span | None = None
-        self._all: _Span | None = None
+        self._hidden: _Span | None = None
 
     def add(self, packet: av.Packet[Any]) -> None:
-        if packet.pts is None:
+        at = packet.pts
+        if at is None:
             return
-        at = packet.pts * self._base
-        end = at + (packet.duration * self._base if packet.duration else self._step)
-        self._all = _widened(self._all, at, end)
-        if not packet.is_discard:
+        end = at + (packet.duration or self._step)
+        if packet.is_discard:
+            self._hidden = _widened(self._hidden, at, end)
+        else:
             self._shown = _widened(self._shown, at, end)
 
     def shown(self) -> tuple[float, float, int]:
         """Seconds from the first picture to the last and to the end of it, and their number."""
-        first, last, end, count = self._shown or self._all or (Fraction(0), Fraction(0), Fraction(0), 0)
-        return float(last - first), float(end - first), count
+        first, last, end, count = self._shown or self._hidden or (0, 0, 0, 0)
+        return float((last - first) * self._base), float((end - first) * self._base), count
 
 
-def _widened(span: _Span | None, at: Fraction, end: Fraction) -> _Span:
+def _widened(span: _Span | None, at: int, end: Fraction | int) -> _Span:
     if span is None:
         return at, at, end, 1
     return min(span[0], at), max(span[1], at), max(span[2], end), span[3] + 1

@@ -98,6 +98,12 @@ class WritableView(View):
         """Add texts of a round; returns how many were new."""
         return self.records.append("annotations", [dict(vars(a)) for a in annotations], round=round)
 
+    def add_tracks(self, tracks: Mapping[str, str]) -> int:
+        """Note of clips which streams of their files were chosen and left, as JSON; returns how many."""
+        return self.records.append(
+            "tracks", [{"id": clip_id, "clip_id": clip_id, "tracks": told} for clip_id, told in tracks.items()]
+        )
+
     def add_transcripts(self, rows: Sequence[tuple[str, int, str, Sequence[Cue]]]) -> int:
         """Add words that came after their clips: (clip, how many it has already, words, cues); returns how many."""
         return self.records.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,14 @@ import pytest
 from av.stream import Disposition
 
 from flywheel.core.errors import MediaError
+from flywheel.ingest import ingest
 from flywheel.media.audio import read_audio
 from flywheel.media.encode import Quality, transcode
 from flywheel.media.frames import read_frames
 from flywheel.media.probe import MediaInfo, codecs, probe
 from flywheel.media.scenes import scene_cuts
+from flywheel.status import history_of
+from flywheel.store import Workspace
 from tests.media.made import Pictures, Texts, Tone, Track, write
 
 TIMES = [i / 25 for i in range(25)]
@@ -133,6 +137,29 @@ def test_what_was_chosen_and_left_is_told(tmp_path: Path) -> None:
         ("subtitle", "fre", ""),
     ]
     assert left(info) == {2: "stands beside the main sound", 4: "forced"}
+
+
+def test_the_choice_stands_on_the_clip(make_workspace: Callable[..., Workspace], tmp_path: Path) -> None:
+    films = tmp_path / "films"
+    films.mkdir()
+    main = Tone(seconds=1, tags={"language": "ger", "title": "Haupt\nton"})
+    write(films / "several.mkv", FILM, Tone(seconds=1, flags=Disposition.comment), main)
+    write(films / "plain.mkv", Pictures(times_s=TIMES, first=60), Tone(seconds=1, hz=700))
+    workspace = make_workspace()
+    with workspace.lock():
+        assert ingest(workspace, [str(films)]).clips == 2
+    ids = {Path(uri).name: clip for clip, uri in workspace.clips().select("id", "uri").rows()}
+    history = history_of(workspace, ids["several.mkv"])
+    assert [(t["kind"], t.get("language"), t.get("left")) for t in history.to_json()["tracks"]] == [
+        ("picture", None, None),
+        ("sound", None, "stands beside the main sound"),
+        ("sound", "ger", None),
+    ]
+    assert "stream 1, sound: pcm_s16le, comment; left: stands beside the main sound" in str(history).splitlines()
+    assert history_of(workspace, ids["plain.mkv"]).tracks == []
+    with workspace.lock():
+        workspace.takedowns.remove_records([ids["several.mkv"]])
+    assert history_of(workspace, ids["several.mkv"]).tracks == []
 
 
 def test_a_cover_is_no_film(tmp_path: Path) -> None:
