@@ -15,6 +15,8 @@ from typing import Any
 
 #: Loaded once, in the process that the commands are forked from. It runs nothing, so no thread is forked.
 _PRELOAD = ["flywheel.cli", "flywheel.rounds", "flywheel.ingest", "flywheel.status", "human_refine", "annotators"]
+#: What a round loads besides, which takes longer than all that it does here.
+_PRELOAD += ["torch", "noise_control", "trainers", "pandas", "matplotlib.figure", "jinja2", "scipy.stats"]
 _OURS = ("flywheel", "human_refine", "annotators", "trainers")
 _KILLED = -9
 

@@ -103,7 +103,9 @@ def export(
     names = tuple(name.strip() for name in splits.split(","))
     written = take_away(open_context(config, set_), out, form, round=round, splits=names)
     sources = ", ".join(f"{n} by {source}" for source, n in sorted(written.sources.items()))
-    print_result(asdict(written), json_, f"{written.clips} clips of round {written.round} in {out} ({sources})")
+    left_out = "".join(f"; left out: {n} {why}" for why, n in sorted(written.left_out.items()))
+    text = f"{written.clips} clips of round {written.round} in {out} ({sources}){left_out}"
+    print_result(asdict(written), json_, text)
 
 
 def takedown(

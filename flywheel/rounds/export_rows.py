@@ -17,6 +17,7 @@ from flywheel.core.border import one_item
 from flywheel.core.config import Config
 from flywheel.core.errors import MediaError, UserError
 from flywheel.core.progress import say
+from flywheel.core.reading import Reading
 from flywheel.core.types import LEARN, MEASURE, Annotation, Correction, Cue, standing
 from flywheel.formats.rows import ExportRow
 from flywheel.media.encode import write_clip
@@ -26,6 +27,8 @@ from flywheel.store import View
 #: Columns of a clip that its row needs.
 _CLIP = ("id", "uri", "start_s", "end_s", "fps", "split")
 _LOOKED_AT = (*_CLIP, "content_hash")
+#: Files that can't be read and are named; the others are counted.
+_NAMED = 10
 #: Clips whose captions are looked up together.
 _AT_A_TIME = 16_384
 
@@ -54,6 +57,29 @@ class ExportCounts:
         self.left_out[reason] += 1
 
 
+class ExportFiles:
+    """Says which files can't be read, and stops where most can't: then a disk is away, and no dataset is written."""
+
+    def __init__(self, most_unreadable: float) -> None:
+        self._reading, self._named = Reading("export", most_unreadable), 0
+
+    def good(self) -> None:
+        """Count one that is there."""
+        self._reading.good()
+
+    def bad(self, uri: str, why: str) -> None:
+        """Count one whose clip is left out. Raises Unreadable where these are too many."""
+        self._named += 1
+        if self._named <= _NAMED:
+            say(f"export: {uri}: {why}; its clip is left out{', …' if self._named == _NAMED else ''}")
+        self._reading.bad(uri, why)
+        self._reading.check()
+
+    def end(self) -> None:
+        """Raises Unreadable where most could not be read."""
+        self._reading.check(ended=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Text:
     """The text that a clip is exported with."""
@@ -65,7 +91,10 @@ class _Text:
 
 
 class DatasetRows:
-    """Rows of a dataset in the order of clip ids, made one at a time; counts what is kept and what is left out."""
+    """Rows of a dataset in the order of clip ids, made one at a time; counts what is kept and what is left out.
+
+    Iterating raises Unreadable where most files can't be read.
+    """
 
     def __init__(
         self,
@@ -78,6 +107,7 @@ class DatasetRows:
         with_cues: bool,
     ) -> None:
         self._round, self._counts, self._originals = round, counts, view.originals
+        self._files = ExportFiles(config.corpus.most_unreadable)
         self._texts = CurrentTexts(view)
         newest = max(self._texts.rounds, default=0)
         best = self._texts.choose(newest, config.gate.min_anchors, config.pretrain.texts).round
@@ -93,6 +123,7 @@ class DatasetRows:
             captions = self._captions(part["id"].to_list())
             self._originals.expect(part["content_hash"])
             yield from self._rows(part, captions)
+        self._files.end()
 
     def _captions(self, clip_ids: Sequence[str]) -> list[Mapping[str, Annotation]]:
         """These clips' captions by round, the preferred round's first; of the others those of clips without one."""
@@ -106,6 +137,7 @@ class DatasetRows:
     def _rows(self, clips: pl.DataFrame, captions: Sequence[Mapping[str, Annotation]]) -> Iterator[ExportRow]:
         """Rows of some clips; ``captions`` are theirs by round, the preferred round's first."""
         for clip in clips.iter_rows(named=True):
+<<<<<<< HEAD
             try:
                 with one_item():
                     row = self._row_of(clip, captions)
@@ -130,6 +162,21 @@ class DatasetRows:
             say(f"export: {clip['uri']}: {problem}; its clip is left out")
             return "whose file holds another video now"
         return self._row(clip, text)
+=======
+            text = self._text(clip, captions)
+            if isinstance(text, str):
+                self._counts.left_out[text] += 1
+            elif not os.path.isfile(clip["uri"]):
+                self._counts.left_out["whose file is gone"] += 1
+                self._files.bad(clip["uri"], "is gone")
+            elif (problem := self._changed(clip)) is not None:
+                self._counts.left_out["whose file holds another video now"] += 1
+                self._files.bad(clip["uri"], str(problem))
+            else:
+                self._files.good()
+                self._counts.keep(text.source, clip["end_s"] - clip["start_s"])
+                yield self._row(clip, text)
+>>>>>>> 6ab44cf (An export without its videos stops, and its last line says what was left out; faults start sooner)
 
     def _changed(self, clip: dict[str, Any]) -> MediaError | None:
         """What is wrong with the clip's file, where it is not the one that the clip was cut from."""
@@ -164,8 +211,12 @@ class DatasetRows:
             round=text.round,
             annotation_id=text.annotation_id,
             cues=self._cues(clip),
+<<<<<<< HEAD
             video=video,
             drop=video.drop,
+=======
+            video=ClipVideo(clip["uri"], (clip["start_s"], clip["end_s"]), text.source, self._counts, self._files),
+>>>>>>> 6ab44cf (An export without its videos stops, and its last line says what was left out; faults start sooner)
         )
 
     def _cues(self, clip: dict[str, Any]) -> tuple[Cue, ...]:
@@ -179,18 +230,28 @@ class DatasetRows:
 class ClipVideo:
     """Writes a row's clip. One broken file costs one clip, however often a format asks for it."""
 
-    def __init__(self, uri: str, start_s: float, end_s: float, source: str, counts: ExportCounts) -> None:
-        self._uri, self._start_s, self._end_s, self._source, self._counts = uri, start_s, end_s, source, counts
+    def __init__(
+        self, uri: str, span_s: tuple[float, float], source: str, counts: ExportCounts, files: ExportFiles
+    ) -> None:
+        self._uri, self._span_s, self._source, self._counts, self._files = uri, span_s, source, counts, files
         self._broken = False
 
     def __call__(self, out: Path) -> str:
         if self._broken:
             return ""
         try:
+<<<<<<< HEAD
             with one_item():
                 return write_clip(Path(self._uri), self._start_s, self._end_s, out)
         except MediaError as error:
             self.drop(str(error), "whose video can't be read")
+=======
+            return write_clip(Path(self._uri), *self._span_s, out)
+        except MediaError as error:
+            self._broken = True
+            self._counts.drop(self._source, self._span_s[1] - self._span_s[0], "whose video can't be read")
+            self._files.bad(self._uri, str(error))
+>>>>>>> 6ab44cf (An export without its videos stops, and its last line says what was left out; faults start sooner)
             return ""
 
     def drop(self, problem: str, reason: str = "that can't be written in this format") -> None:

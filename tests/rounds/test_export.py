@@ -12,6 +12,7 @@ import sqlalchemy as sql
 import yaml
 
 from flywheel.core.errors import UserError
+from flywheel.core.reading import Unreadable
 from flywheel.core.types import Cue
 from flywheel.formats import export as formats
 from flywheel.formats.subtitles import parse_subtitles
@@ -19,7 +20,7 @@ from flywheel.media.probe import probe
 from flywheel.rounds import RoundContext, champion
 from flywheel.rounds import export as exporting
 from flywheel.rounds.export import export
-from flywheel.rounds.export_rows import ClipVideo, ExportCounts
+from flywheel.rounds.export_rows import ClipVideo, ExportCounts, ExportFiles
 from flywheel.rounds.stages import gate as gate_stage
 from flywheel.rounds.texts import CurrentTexts
 from flywheel.store import Workspace
@@ -204,7 +205,7 @@ def test_a_broken_video_is_counted_once_however_often_it_is_asked_for(tmp_path: 
     counts = ExportCounts()
     counts.keep("model", 36.0)
     counts.keep("human", 36.0)
-    video = ClipVideo(str(broken), 0.0, 36.0, "model", counts)
+    video = ClipVideo(str(broken), (0.0, 36.0), "model", counts, ExportFiles(1.0))
     assert [video(tmp_path / "out") for _ in range(3)] == [""] * 3
     assert (counts.clips, counts.sources, counts.left_out.total()) == (1, {"model": 0, "human": 1}, 1)
     assert counts.hours == pytest.approx(0.01)
@@ -290,3 +291,18 @@ def test_a_file_that_is_gone_broken_or_another_costs_one_clip(
     assert [result.left_out[reason] for reason in reasons] == [1, 1, 1]
     lines = (tmp_path / "out" / "metadata.jsonl").read_text().splitlines()
     assert len(lines) == result.clips == len(list((tmp_path / "out" / "videos").iterdir()))
+
+
+def test_a_corpus_away_is_no_empty_dataset(
+    wheel: RoundContext, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips = wheel.split("train")
+    away = sql.update(locations).where(locations.c.content_hash.in_([clip.content_hash for clip in clips]))
+    with wheel.workspace.database.transaction() as connection:
+        connection.execute(away.values(uri=sql.func.replace(locations.c.uri, ".mp4", " away.mp4")))
+    with pytest.raises(
+        Unreadable, match=r"export: \d+ of \d+ clips can't be read: .* away.mp4 .*Is the disk mounted\?"
+    ):
+        export(wheel, tmp_path / "out", "messages")
+    assert list(tmp_path.glob("*out*")) == []
+    assert capsys.readouterr().err.count("its clip is left out") <= 10
