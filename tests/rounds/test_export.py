@@ -12,7 +12,7 @@ import sqlalchemy as sql
 import yaml
 
 from flywheel.core.errors import UserError
-from flywheel.core.reading import Unreadable
+from flywheel.core.reading import Reading, Unreadable
 from flywheel.core.types import Cue
 from flywheel.formats import export as formats
 from flywheel.formats.subtitles import parse_subtitles
@@ -270,6 +270,8 @@ def test_what_can_not_be_exported(wheel: RoundContext, tmp_path: Path) -> None:
 def test_a_file_that_is_gone_broken_or_another_costs_one_clip(
     wheel: RoundContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Three of five are too many otherwise.
+    monkeypatch.setattr("flywheel.rounds.export_rows.Reading", lambda what, _: Reading(what, 1.0))
     clips = sorted(wheel.split("train"), key=lambda c: c.id)
     gone, another, broken = [c for c in clips if c.id in wanted(wheel)][:3]
     elsewhere = tmp_path / "elsewhere"
