@@ -86,6 +86,10 @@ class File:
         self.num_cues += len(info.subtitles)
         return info
 
+    def may_have_side_car(self) -> bool:
+        """Whether there are files beside it that are called as its words would be."""
+        return bool(self._listings.beside(self.path))
+
     def take_notes(self) -> list[Note]:
         """What there is to say of how it was read, each once."""
         with self._lock:

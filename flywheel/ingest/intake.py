@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -84,8 +84,8 @@ class _Question:
     clip_id: str = ""
     is_known: bool = False
     has_text: bool = False
-    #: Whether the file lies where its content was last seen: another copy's words are not those of the clips.
-    is_at_home: bool = False
+    #: The clips of a known file that has words beside it, to see whether they are new.
+    clips: Sequence[Clip] = ()
     #: The video where it is listed: it need not be looked at to know its side.
     listed: Video | None = None
     #: What of the video was taken down.
@@ -251,8 +251,7 @@ class _Intake:
         files = [self._files.get(item.path, item.root) for item in batch]
         hashed = partial(_hashed, seconds=self._workspace.config.corpus.max_seconds)
         questions = self._with_videos(self._looked_up(list(self._pool.map(hashed, batch, files))))
-        answer = partial(_answer, corpus=self._workspace.config.corpus, taken_in=self._taken_in)
-        yield from self._pool.map(answer, questions)
+        yield from self._pool.map(partial(_answer, corpus=self._workspace.config.corpus), questions)
 
     def _looked_up(self, questions: Sequence[_Question]) -> list[_Question]:
         """The questions with what was taken in before: a whole file by its content, a span by its clip's id."""
@@ -261,6 +260,7 @@ class _Intake:
         records = self._workspace.records
         asked = {q.clip_id for q in questions if q.clip_id}
         places = self._workspace.places(whole & contents)
+        clips_of = self._taken_in.clips_of({q.content_hash for q in questions if _may_have_new_words(q, places)})
         clips = (records.known("clips", asked) | (asked & self._clips.keys())) - self._taken_down.keys()
         texts = records.known("annotations", map(_text_id, clips)) | self._texts.keys()
         return [
@@ -268,7 +268,7 @@ class _Intake:
                 q,
                 is_known=not q.problem and (q.content_hash in contents if q.item.is_whole else q.clip_id in clips),
                 has_text=_text_id(q.clip_id) in texts,
-                is_at_home=_is_home(places.get(q.content_hash, ""), q.item.path),
+                clips=clips_of.get(q.content_hash, ()) if _may_have_new_words(q, places) else (),
             )
             for q in questions
         ]
@@ -375,9 +375,17 @@ class _Intake:
             self.result.first_rejected.append(f"{item.path}: {reason}")
 
 
-def _is_home(place: str, path: Path) -> bool:
-    """Whether a content lies at this path by what is on record, or lies there since its place is gone."""
-    return place == str(path) or (bool(place) and not Path(place).exists())
+def _may_have_new_words(question: _Question, places: Mapping[str, str]) -> bool:
+    """Whether a source or a file beside it has words for a known file.
+
+    Beside a copy that lies elsewhere are not the words of the clips, while the place on record is there.
+    """
+    item, place = question.item, places.get(question.content_hash, "")
+    if not place or not item.is_whole or item.transcript is not None:
+        return bool(place and item.is_whole and item.transcript)
+    if not question.file.may_have_side_car():
+        return False
+    return place == str(item.path) or not Path(place).exists()
 
 
 def _hashed(item: Item, file: File, *, seconds: float) -> _Question:
@@ -392,18 +400,18 @@ def _hashed(item: Item, file: File, *, seconds: float) -> _Question:
     return _Question(item=item, file=file, content_hash=content_hash, clip_id=clip_id)
 
 
-def _answer(question: _Question, corpus: Corpus, taken_in: TakenIn) -> _Outcome:
+def _answer(question: _Question, corpus: Corpus) -> _Outcome:
     item = question.item
     if question.problem:
         return _Outcome(item=item, problem=question.problem)
     try:
         with one_item("can't be taken in"), time_limit(corpus.max_seconds):
-            return _storable(_taken_in(question, corpus, taken_in))
+            return _storable(_taken_in(question, corpus))
     except MediaError as error:
         return _Outcome(item=item, problem=str(error))
 
 
-def _taken_in(question: _Question, corpus: Corpus, taken_in: TakenIn) -> _Outcome:
+def _taken_in(question: _Question, corpus: Corpus) -> _Outcome:
     item = question.item
     if not question.is_known:
         clips = clips_of(item, question.file, corpus)
@@ -418,7 +426,7 @@ def _taken_in(question: _Question, corpus: Corpus, taken_in: TakenIn) -> _Outcom
             stamp=question.file.stamp,
             notes=(*item.notes, *question.file.take_notes()),
         )
-    words, says_else = _later(question, taken_in)
+    words, says_else = _later(question)
     return _Outcome(
         item=item,
         content_hash=question.content_hash,
@@ -429,17 +437,15 @@ def _taken_in(question: _Question, corpus: Corpus, taken_in: TakenIn) -> _Outcom
     )
 
 
-def _later(question: _Question, taken_in: TakenIn) -> tuple[list[LaterWords], bool]:
+def _later(question: _Question) -> tuple[list[LaterWords], bool]:
     """Words that clips which were taken in before did not have then; and whether they had others."""
     item, file = question.item, question.file
     if not item.is_whole:
         words = "" if question.has_text else words_beside(item, file)
         return [LaterWords(clip_id=question.clip_id, transcript=words, is_shown=False)] if words else [], False
     if item.transcript:
-        return given_words(folded(item.transcript), item.cues, taken_in.clips_of(question.content_hash))
-    if not question.is_at_home or item.transcript is not None or file.side_car() is None:
-        return [], False
-    return later_words(file, taken_in.clips_of(question.content_hash)), False
+        return given_words(folded(item.transcript), item.cues, question.clips)
+    return later_words(file, question.clips) if question.clips else [], False
 
 
 def _storable(outcome: _Outcome) -> _Outcome:

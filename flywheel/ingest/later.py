@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -36,7 +35,6 @@ class TakenIn:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._lock = threading.Lock()
 
     @cached_property
     def _index(self) -> ClipIndex:
@@ -49,13 +47,18 @@ class TakenIn:
         order = np.argsort(hashes, kind="stable")
         return hashes[order], order
 
-    def clips_of(self, content_hash: str) -> list[Clip]:
-        """The clips of a content."""
-        with self._lock:
-            hashes, order = self._order
-        wanted = np.uint64(pl.Series([content_hash]).hash(0)[0])
-        rows = order[np.searchsorted(hashes, wanted) : np.searchsorted(hashes, wanted, side="right")]
-        clips = [clip for clip in self._index.rows(np.sort(rows)) if clip.content_hash == content_hash]
+    def clips_of(self, contents: Collection[str]) -> dict[str, list[Clip]]:
+        """The clips of these contents by their content; many are looked up at a time."""
+        if not contents:
+            return {}
+        hashes, order = self._order
+        wanted = pl.Series(list(contents), dtype=pl.String).hash(0).to_numpy()
+        begins, ends = (np.searchsorted(hashes, wanted, side=side) for side in ("left", "right"))
+        rows = np.concatenate([order[begin:end] for begin, end in zip(begins, ends, strict=True)])
+        clips: dict[str, list[Clip]] = {content: [] for content in contents}
+        for clip in self._index.rows(np.sort(rows)):
+            if clip.content_hash in clips:
+                clips[clip.content_hash].append(clip)
         self._index.release()
         return clips
 
