@@ -11,6 +11,7 @@ from typing import TypeVar, cast
 from flywheel.core.errors import MediaError
 from flywheel.core.types import Cue
 from flywheel.formats.timed_text import cues_of, timed
+from flywheel.formats.timed_text.ass import without_remarks
 from flywheel.ingest.beside import Listings, words_of_side_cars
 from flywheel.ingest.links import Bounds
 from flywheel.ingest.notes import Note
@@ -99,7 +100,10 @@ class File:
     def _read_transcript(self) -> tuple[list[Cue], str]:
         if (side_car := self.side_car()) is not None:
             return side_car
-        cues = cues_of(timed(start_s, end_s, raw) for start_s, end_s, raw in self.info().subtitles)
+        info = self.info()
+        is_ass = any(t.kind == "subtitle" and not t.left and t.codec in ("ass", "ssa") for t in info.tracks)
+        texts = [(a, b, without_remarks(raw) if is_ass else raw) for a, b, raw in info.subtitles]
+        cues = cues_of(timed(start_s, end_s, raw) for start_s, end_s, raw in texts)
         self.num_cues += len(cues)
         return cues, ""
 

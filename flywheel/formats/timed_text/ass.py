@@ -42,7 +42,12 @@ def _event(start: str, end: str, words: str) -> Timed | None:
     if first is None or last is None:
         return None
     span = _times.seconds(*first.groups()), _times.seconds(*last.groups())  # type: ignore[arg-type]
-    return timed(*span, _REMARK.sub("", words))
+    return timed(*span, without_remarks(words))
+
+
+def without_remarks(words: str) -> str:
+    """An event's text without remarks in braces, which no player shows."""
+    return _REMARK.sub("", words)
 
 
 def _claims(head: str) -> bool:
