@@ -84,7 +84,7 @@ class _Question:
     clip_id: str = ""
     is_known: bool = False
     has_text: bool = False
-    #: The clips of a known file that has words beside it, to see whether they are new.
+    #: The clips of a known file of which its source or a file beside it has words, to see whether they are new.
     clips: Sequence[Clip] = ()
     #: The video where it is listed: it need not be looked at to know its side.
     listed: Video | None = None
