@@ -8,6 +8,7 @@ and the data of its round as it was.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -102,11 +103,14 @@ def candidate_of(context: RoundContext, round: int) -> Candidate:
     if len({c.content_hash for c in clips}) >= settings.gate.min_anchors:
         for which in (round, champion):
             context.ask(clips, by=which, round=which, purpose=MEASURE)
-    written = {w: _evaluations(workspace, w) for w in (round, champion)}
-    scores = [[token_f1(written[w].get(c, ""), text) for c, text in anchors.items()] for w in (round, champion)]
-    test = context.split("test").columns("id")["id"].sort().to_list()
-    shared = [c for c in test if c in written[round] and c in written[champion]]
-    both = [[written[w][c] for c in shared] for w in (round, champion)]
+    # Frames and not dictionaries: a million clips have hundreds of thousands of these texts.
+    measured = [workspace.texts(w, MEASURE, "clip_id", "text") for w in (round, champion)]
+    scores = [_scores(texts_of_one, anchors) for texts_of_one in measured]
+    test = context.split("test").columns("id").sort("id")
+    shared = test
+    for name, texts_of_one in zip(("after", "before"), measured, strict=True):
+        of_clips = texts_of_one.unique("clip_id", keep="last").rename({"text": name})
+        shared = shared.join(of_clips, left_on="id", right_on="clip_id", how="inner", maintain_order="left")
     spent = [costs_of(workspace, w, CAPTION, MEASURE).get("tokens_out_per_kept_row", 0.0) for w in (round, champion)]
     asked = len(test) + len(clips)
     failed = workspace.rejected(round=round, open_only=True).filter(
@@ -119,19 +123,26 @@ def candidate_of(context: RoundContext, round: int) -> Candidate:
         groups=[c.content_hash for c in clips],
         refiners=frozenset(names[i] for c in anchors for i in texts.human[c].corrections if i in names),
         diversity=diversity_change(
-            both[0],
-            both[1],
+            shared["after"].to_list(),
+            shared["before"].to_list(),
             segment_tokens=settings.evaluate.diversity_tokens,
             resamples=settings.evaluate.resamples,
             seed=settings.evaluate.seed,
         )
-        if both[0]
+        if shared.height
         else None,
         rejected=failed["clip_id"].n_unique() / asked if asked else 0.0,
         cost=spent[0] / spent[1] if all(spent) else 1.0,
         stale=_stale(context, round),
         suspects=suspects(workspace, settings.gate.min_gold_accuracy),
     )
+
+
+def _scores(written: pl.DataFrame, anchors: Mapping[str, str]) -> list[float]:
+    """Token F1 of the texts of anchors' clips with people's; 0 of a clip without a text."""
+    ids = pl.Series(list(anchors), dtype=pl.String)
+    texts = dict(written.filter(pl.col("clip_id").is_in(ids.implode())).iter_rows())
+    return [token_f1(texts.get(clip_id, ""), text) for clip_id, text in anchors.items()]
 
 
 def _evaluations(workspace: Workspace, round: int) -> dict[str, str]:
@@ -141,8 +152,10 @@ def _evaluations(workspace: Workspace, round: int) -> dict[str, str]:
 def _stale(context: RoundContext, round: int) -> str:
     """Which of a round's files is no longer what wrote its texts;
     empty where all are, and where a fake engine wrote."""
-    written = context.workspace.texts(round, MEASURE, "generation_id")["generation_id"]
-    made = context.workspace.records.rows("generations", written).select("model", "adapter").unique()
+    workspace, made = context.workspace, pl.DataFrame(schema={"model": pl.String, "adapter": pl.String})
+    for written in workspace.annotation_batches(["generation_id"], round=round, kind=CAPTION, purpose=MEASURE):
+        some = workspace.records.rows("generations", written["generation_id"], ["model", "adapter"])
+        made = pl.concat([made, some]).unique()
     if made.is_empty() or "fake" in set(made["model"]):
         return ""
     now = unit(context, round)

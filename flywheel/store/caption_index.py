@@ -18,6 +18,8 @@ from flywheel.store.view import View, annotation_of
 
 #: Clips that are looked for in all of a round's texts; an index costs about as much as three such passes.
 _FEW = 2048
+#: Rows that are read between two returns of the file's pages.
+_TAKEN = 1024
 #: Rounds whose indexes are kept, those asked for last.
 _KEPT = 8
 
@@ -74,8 +76,11 @@ class _CaptionIndex:
         places = np.searchsorted(self._hashes, wanted, side="right") - 1
         there = (places >= 0) & (self._hashes[np.maximum(places, 0)] == wanted) if len(self._hashes) else []
         rows = self._order[places[there]]
-        # In the order of the file: neighbours are taken together.
+        # In the order of the file, some at a time: all at once would have all of its pages in memory.
+        found: dict[str, Annotation] = {}
         by_row = np.sort(rows)
-        found = {row["clip_id"]: row for row in self._rows.rows(by_row)}
-        self._rows.release()
-        return {clip_id: annotation_of(found[clip_id]) for clip_id in clip_ids if clip_id in found}
+        for start in range(0, len(by_row), _TAKEN):
+            taken = self._rows.rows(by_row[start : start + _TAKEN])
+            found |= {row["clip_id"]: annotation_of(row) for row in taken}
+            self._rows.release()
+        return {clip_id: found[clip_id] for clip_id in clip_ids if clip_id in found}
