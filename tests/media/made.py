@@ -170,3 +170,41 @@ def write(path: Path, *tracks: Track, shift_s: float = 0.0, options: dict[str, s
 def noise(count: int) -> bytes:
     """Bytes that mean nothing."""
     return bytes((7 * i + 129) % 256 for i in range(count))
+
+
+def set_edits(path: Path, track: int, edits: Sequence[tuple[float, float | None]]) -> None:
+    """Give a track of an MP4, whose index is at its end, an edit list: (length, begin) in seconds; None is a pause."""
+    content = bytearray(path.read_bytes())
+    chain = [_box(content, 0, len(content), b"moov")]
+    for name, number in ((b"trak", track), (b"edts", 0), (b"elst", 0)):
+        at, length = chain[-1]
+        chain.append(_box(content, at + 8, at + length, name, number))
+    ticks = int.from_bytes(content[content.index(b"mvhd") + 16 :][:4])
+    header = content.index(b"mdhd", chain[1][0])
+    media_ticks = int.from_bytes(content[header + 16 : header + 20])
+    at, length = chain[-1]
+    # Where the first picture is: the list that the file has says so.
+    first = max(0, int.from_bytes(content[at + 20 : at + 24], signed=True))
+    entries = [
+        round(seconds * ticks).to_bytes(4)
+        + (-1 if begin is None else first + round(begin * media_ticks)).to_bytes(4, signed=True)
+        + (1 << 16).to_bytes(4)
+        for seconds, begin in edits
+    ]
+    content[at + 12 : at + length] = len(edits).to_bytes(4) + b"".join(entries)
+    grown = 16 + 12 * len(edits) - length
+    for at, length in chain:
+        content[at : at + 4] = (length + grown).to_bytes(4)
+    path.write_bytes(content)
+
+
+def _box(content: bytes, at: int, end: int, name: bytes, number: int = 0) -> tuple[int, int]:
+    """Place and length of the box of this name, the first of which is 0."""
+    while at < end:
+        length = int.from_bytes(content[at : at + 4])
+        if content[at + 4 : at + 8] == name:
+            if not number:
+                return at, length
+            number -= 1
+        at += length
+    raise ValueError(f"no {name!r}")

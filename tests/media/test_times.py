@@ -12,7 +12,7 @@ from flywheel.media.audio import read_audio
 from flywheel.media.encode import Quality, transcode
 from flywheel.media.frames import read_frames
 from flywheel.media.probe import probe
-from tests.media.made import Pictures, Texts, Tone, write
+from tests.media.made import Pictures, Texts, Tone, set_edits, write
 
 RATE_HZ = 16_000
 FAST = Quality(crf=20, preset="ultrafast", threads=1)
@@ -38,6 +38,22 @@ def test_what_an_edit_list_hides_does_not_count(tmp_path: Path) -> None:
     assert shades(path, [0.0, 0.4, 1.3]) == [15, 25, 47]
     transcode(path, tmp_path / "copy.mp4", quality=FAST)
     assert shades(tmp_path / "copy.mp4", [0.0, 0.4, 1.3]) == [15, 25, 47]
+
+
+def test_several_edits_are_shown_in_their_order(tmp_path: Path) -> None:
+    """Picture and sound each have their own list, with a pause in one of them."""
+    long = Pictures(times_s=[i / 25 for i in range(100)], step=2, gop=10)
+    path = write(tmp_path / "v.mp4", long, Tone(seconds=4, codec="aac"))
+    set_edits(path, 0, [(1.0, 0.52), (1.0, 2.4)])
+    set_edits(path, 1, [(0.7, None), (0.8, 1.0)])
+    assert probe(path).duration_s == pytest.approx(2.0, abs=0.05)
+    seen = [(f.mean() - 20) / 2 for f in read_frames(path, [0.01, 0.9, 1.1, 1.9])]
+    assert seen == pytest.approx([13, 35, 62, 82], abs=1.5)
+    for index, at_s in enumerate([0.01, 0.9, 1.1, 1.9]):
+        assert (read_frames(path, [at_s])[0].mean() - 20) / 2 == pytest.approx(seen[index], abs=0.1)
+    assert loud(read_audio(path, 0, 2)).replace("?", ".") == 7 * "." + 8 * "#" + 5 * "."
+    transcode(path, tmp_path / "copy.mp4", quality=FAST)
+    assert loud(read_audio(tmp_path / "copy.mp4", 0, 2)).replace("?", ".") == 7 * "." + 8 * "#" + 5 * "."
 
 
 @pytest.mark.parametrize("shift_s", [0.0, 100.0])
