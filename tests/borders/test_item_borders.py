@@ -36,7 +36,6 @@ from flywheel.formats.subtitles import parse_subtitles
 from flywheel.ingest import intake
 from flywheel.ingest.files import File
 from flywheel.ingest.items import Item, Rules
-from flywheel.ingest.later import TakenIn
 from flywheel.ingest.sources import items
 from flywheel.ingest.table import Table
 from flywheel.kinds import BrokenReply, Reply, Unusable
@@ -101,7 +100,7 @@ class _Throwing(File):
 def a_file_that_is_taken_in(error: BaseException, where: str, start: Any) -> None:
     item = Item(path=Path("/v/a.mp4"), start_s=start, end_s=start)
     question = intake._hashed(item, _Throwing(error, where), seconds=10)
-    outcome = intake._answer(question, Corpus(), TakenIn.__new__(TakenIn))
+    outcome = intake._answer(question, Corpus())
     kept(outcome.problem.encode("utf-8", "backslashreplace").decode())
 
 
