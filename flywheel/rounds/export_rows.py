@@ -137,16 +137,16 @@ class DatasetRows:
     def _rows(self, clips: pl.DataFrame, captions: Sequence[Mapping[str, Annotation]]) -> Iterator[ExportRow]:
         """Rows of some clips; ``captions`` are theirs by round, the preferred round's first."""
         for clip in clips.iter_rows(named=True):
-<<<<<<< HEAD
             try:
                 with one_item():
                     row = self._row_of(clip, captions)
             except MediaError as error:
-                say(f"export: {clip['uri']}: {error}; its clip is left out")
+                self._files.bad(clip["uri"], str(error))
                 row = "whose text can't be read"
             if isinstance(row, str):
                 self._counts.left_out[row] += 1
                 continue
+            self._files.good()
             self._counts.keep(row.source, clip["end_s"] - clip["start_s"])
             yield row
 
@@ -156,27 +156,12 @@ class DatasetRows:
         if isinstance(text, str):
             return text
         if not os.path.isfile(clip["uri"]):
-            say(f"export: {clip['uri']} is gone; its clip is left out")
+            self._files.bad(clip["uri"], "is gone")
             return "whose file is gone"
         if (problem := self._changed(clip)) is not None:
-            say(f"export: {clip['uri']}: {problem}; its clip is left out")
+            self._files.bad(clip["uri"], str(problem))
             return "whose file holds another video now"
         return self._row(clip, text)
-=======
-            text = self._text(clip, captions)
-            if isinstance(text, str):
-                self._counts.left_out[text] += 1
-            elif not os.path.isfile(clip["uri"]):
-                self._counts.left_out["whose file is gone"] += 1
-                self._files.bad(clip["uri"], "is gone")
-            elif (problem := self._changed(clip)) is not None:
-                self._counts.left_out["whose file holds another video now"] += 1
-                self._files.bad(clip["uri"], str(problem))
-            else:
-                self._files.good()
-                self._counts.keep(text.source, clip["end_s"] - clip["start_s"])
-                yield self._row(clip, text)
->>>>>>> 6ab44cf (An export without its videos stops, and its last line says what was left out; faults start sooner)
 
     def _changed(self, clip: dict[str, Any]) -> MediaError | None:
         """What is wrong with the clip's file, where it is not the one that the clip was cut from."""
@@ -203,7 +188,7 @@ class DatasetRows:
         return _Text(text=newest.text, source=newest.source, round=newest.round, annotation_id=newest.id)
 
     def _row(self, clip: dict[str, Any], text: _Text) -> ExportRow:
-        video = ClipVideo(clip["uri"], clip["start_s"], clip["end_s"], text.source, self._counts)
+        video = ClipVideo(clip["uri"], (clip["start_s"], clip["end_s"]), text.source, self._counts, self._files)
         return ExportRow(
             **{name: clip[name] for name in _CLIP},
             text=text.text,
@@ -211,12 +196,8 @@ class DatasetRows:
             round=text.round,
             annotation_id=text.annotation_id,
             cues=self._cues(clip),
-<<<<<<< HEAD
             video=video,
             drop=video.drop,
-=======
-            video=ClipVideo(clip["uri"], (clip["start_s"], clip["end_s"]), text.source, self._counts, self._files),
->>>>>>> 6ab44cf (An export without its videos stops, and its last line says what was left out; faults start sooner)
         )
 
     def _cues(self, clip: dict[str, Any]) -> tuple[Cue, ...]:
@@ -240,26 +221,22 @@ class ClipVideo:
         if self._broken:
             return ""
         try:
-<<<<<<< HEAD
             with one_item():
-                return write_clip(Path(self._uri), self._start_s, self._end_s, out)
+                return write_clip(Path(self._uri), *self._span_s, out)
         except MediaError as error:
-            self.drop(str(error), "whose video can't be read")
-=======
-            return write_clip(Path(self._uri), *self._span_s, out)
-        except MediaError as error:
-            self._broken = True
-            self._counts.drop(self._source, self._span_s[1] - self._span_s[0], "whose video can't be read")
+            self._take_back("whose video can't be read")
             self._files.bad(self._uri, str(error))
->>>>>>> 6ab44cf (An export without its videos stops, and its last line says what was left out; faults start sooner)
             return ""
 
-    def drop(self, problem: str, reason: str = "that can't be written in this format") -> None:
-        """Take the clip out of the counts, once, for this reason; the problem is said."""
+    def drop(self, problem: str) -> None:
+        """Take a clip that a format can't hold out of the counts, once; the problem is said."""
         if not self._broken:
             say(f"export: {self._uri}: {problem}; its clip is left out")
-            self._broken = True
-            self._counts.drop(self._source, self._end_s - self._start_s, reason)
+            self._take_back("that can't be written in this format")
+
+    def _take_back(self, reason: str) -> None:
+        self._broken = True
+        self._counts.drop(self._source, self._span_s[1] - self._span_s[0], reason)
 
 
 def _clips(workspace: View, round: int, splits: tuple[str, ...]) -> pl.DataFrame:
