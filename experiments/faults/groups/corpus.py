@@ -243,7 +243,7 @@ def _exported(bed: Bed, harm: Harm) -> str:
     code, text, wrong = _run(["export", "--format", "llava", "--out", "OUT"], root, corpus, ())
     if wrong:
         return wrong
-    if code == 0 and "left out" not in text:
+    if code == 0 and video.name not in text:
         return f"no word of it: {text.strip()[-200:]}"
     if code and (root / "taken").exists():
         return "half an export"
