@@ -12,17 +12,13 @@ from pathlib import Path
 
 from flywheel.core.errors import UserError
 from flywheel.formats import timed_text
-from flywheel.ingest.containers import SPLITS, STATE, is_dataset
+from flywheel.ingest.contents import METADATA, described, first_of, holds_videos, is_beside, list_beside, listed
+from flywheel.ingest.dataset_folders import SPLITS, STATE, is_dataset
 from flywheel.ingest.items import VIDEO_SUFFIXES, Item, Rules, found
-from flywheel.ingest.links import refusal
+from flywheel.ingest.links import is_within, refusal
 from flywheel.ingest.passed import HIDDEN, NoVideosError, Passed, ending, is_hidden, why_not
 from flywheel.ingest.tables import TABLES
 
-#: What describes the videos of its folder, and of the folders below; the first that is there is read.
-METADATA = ("metadata.jsonl", "metadata.parquet", "metadata.csv")
-#: Lists beside a folder of the videos that they name, as datasets of conversations have them.
-_LISTS = ("data.json", "train.jsonl", "train.json", "data.jsonl", "annotations.json", "tasks.json")
-_OF_LISTS = ("videos", "video", "clips")
 #: Endings of what may lie beside a video and be read with it.
 _BESIDE = frozenset((*timed_text.endings(), *timed_text.UNREAD, ".txt"))
 #: Files of these endings are of videos where one of their first rows names one.
@@ -58,10 +54,10 @@ class Folder:
     def items(self) -> Iterator[Item]:
         """The items of all that lies in it. Raises UserError where that is nothing."""
         whole = _Place(str(self._folder), str(self._folder), frozenset())
-        if name := _described(self._folder):
+        if name := described(self._folder):
             yield from self._of_table(whole, name)
             return
-        self._reads_containers = not _holds_videos(self._folder)
+        self._reads_containers = not holds_videos(self._folder)
         for item in self._walk(whole):
             self._gave = True
             yield item
@@ -78,17 +74,17 @@ class Folder:
         while waiting:
             place = waiting.pop()
             try:
-                folders, names = _listed(place.path)
+                folders, names = listed(place.path)
             except OSError as error:
                 unreadable.append(Item(path=Path(place.path), problem=f"can't be read ({error.strerror})"))
                 continue
-            if place is not first and (name := _first_of(METADATA, names)):
+            if place is not first and (name := first_of(METADATA, names)):
                 yield from self._guarded(self._of_table(place, name), place.path)
                 continue
             if (STATE in names or SPLITS in names) and is_dataset(Path(place.path)):
                 yield from self._guarded(self._read(Path(place.path), Path(place.path)), place.path)
                 continue
-            if (name := _list_beside(names, folders)) and self._reads(Path(place.path, name)):
+            if (name := list_beside(names, folders)) and self._reads(Path(place.path, name)):
                 yield from self._guarded(self._of_table(place, name), place.path)
                 continue
             yield from self._files(place, names)
@@ -112,7 +108,7 @@ class Folder:
                 yield found(Path(place.path, name), Path(place.root), self._rules)
             elif why := why_not(name):
                 yield Item(path=Path(place.path, name), problem=why)
-            elif kind in _BESIDE and _is_beside(name, stems):
+            elif kind in _BESIDE and is_beside(name, stems):
                 continue
             elif kind in _CONTAINERS and self._reads_containers and name not in _OF_DATASETS:
                 path = Path(place.path, name)
@@ -149,7 +145,7 @@ class Folder:
             return _Place(entry.path, place.root, place.above)
         real = os.path.realpath(entry.path)
         above = place.above | {os.path.realpath(place.path), os.path.realpath(place.root)}
-        if real in self._linked or real in above or _is_within(real, above):
+        if real in self._linked or real in above or is_within(real, above):
             self._passed.count("links to folders that are read anyway")
             return None
         if why := refusal(entry.path, above, self._rules.links):
@@ -189,74 +185,3 @@ class Folder:
                     key = hash(str(found(Path(folder, other), Path(place.root), self._rules).path))
                     at = bisect_left(named, key)
                     self._passed.count(f"videos that {name} does not name", at == len(named) or named[at] != key)
-
-
-def _listed(folder: str) -> tuple[list[os.DirEntry[str]], list[str]]:
-    """The folders in a folder, and the names of all else, sorted."""
-    folders: list[os.DirEntry[str]] = []
-    names: list[str] = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if _is_folder(entry):
-                folders.append(entry)
-            else:
-                names.append(entry.name)
-    return sorted(folders, key=lambda entry: entry.name), sorted(names)
-
-
-def _described(folder: Path) -> str:
-    return next((name for name in METADATA if (folder / name).exists()), "")
-
-
-def _first_of(wanted: tuple[str, ...], names: list[str]) -> str:
-    return next((name for name in wanted if name in names), "")
-
-
-def _list_beside(names: list[str], folders: list[os.DirEntry[str]]) -> str:
-    """The name of a list beside a folder of its videos; empty where there is none, or videos lie here too."""
-    if not any(entry.name in _OF_LISTS for entry in folders) or any(ending(name) in VIDEO_SUFFIXES for name in names):
-        return ""
-    return _first_of(_LISTS, names)
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
-
-
-def _is_within(real: str, above: frozenset[str]) -> bool:
-    """Whether a folder lies in one that is read, and would be come to there."""
-    for folder in above:
-        rest = real[len(folder) :] if real.startswith(folder.rstrip(os.sep) + os.sep) else None
-        if rest is not None and not any(is_hidden(part) for part in rest.split(os.sep) if part):
-            return True
-    return False
-
-
-def _is_beside(name: str, stems: set[str]) -> bool:
-    """Whether a file of words lies beside a video: ``a.txt``, ``a.mp4.txt`` or ``a.en.srt`` beside ``a.mp4``."""
-    while "." in name:
-        name = name.rpartition(".")[0]
-        if name in stems:
-            return True
-    return False
-
-
-def _holds_videos(folder: Path) -> bool:
-    """Whether a video lies in the folder, or below it or its linked folders."""
-    seen = {os.path.realpath(folder)}
-
-    def is_new(path: str) -> bool:
-        real = os.path.realpath(path) if os.path.islink(path) else ""
-        if real in seen:
-            return False
-        seen.update([real] if real else [])
-        return True
-
-    for place, folders, names in os.walk(folder, followlinks=True):
-        if any(ending(name) in VIDEO_SUFFIXES and not is_hidden(name) for name in names):
-            return True
-        folders[:] = [name for name in folders if not is_hidden(name) and is_new(os.path.join(place, name))]
-    return False

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from flywheel.ingest.passed import is_hidden
+
 Links = Literal["folders", "refuse", "follow"]
 #: A hash without an ending, or a key of git-annex, which begins with the kind of its hash and the size.
 _OF_A_STORE = re.compile(r"[0-9a-f]{6,128}|[A-Z0-9_]{3,20}-s\d{1,15}(?:-[a-zA-Z0-9-]{1,40})?--[^/]{1,255}")
@@ -50,6 +52,15 @@ def refusal(link: str, above: frozenset[str], links: Links) -> str:
     if links == "follow" or _is_own(link):
         return ""
     return "is somebody else's link to a folder that is not theirs (corpus.links: follow takes it)"
+
+
+def is_within(real: str, above: frozenset[str]) -> bool:
+    """Whether a folder lies in one that is read, and would be come to there."""
+    for folder in above:
+        rest = real[len(folder) :] if real.startswith(folder.rstrip(os.sep) + os.sep) else None
+        if rest is not None and not any(is_hidden(part) for part in rest.split(os.sep) if part):
+            return True
+    return False
 
 
 def leads_through_own_folders(named: Path, folder: Path) -> bool:

@@ -16,8 +16,10 @@ from pathlib import Path
 from flywheel.core.errors import UserError
 from flywheel.formats.tables import WORKBOOKS
 from flywheel.ingest.captions import captions
-from flywheel.ingest.containers import hf_dataset, is_dataset, webdataset
-from flywheel.ingest.folders import METADATA, Folder
+from flywheel.ingest.containers import webdataset
+from flywheel.ingest.contents import METADATA
+from flywheel.ingest.dataset_folders import hf_dataset, is_dataset
+from flywheel.ingest.folders import Folder
 from flywheel.ingest.items import FILE, FOLDER, Item, Rules, found
 from flywheel.ingest.links import is_of_a_store
 from flywheel.ingest.passed import Passed, why_not
