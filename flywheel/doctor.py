@@ -15,7 +15,7 @@ from flywheel.core.config import Config, load_config
 from flywheel.core.errors import FlywheelError, UserError
 
 if TYPE_CHECKING:
-    from flywheel.memory_plan import Plan
+    from flywheel.rounds.memory_plan import Plan
 
 _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "datasets", "av", "polars", "mlflow", "scipy")
 _LEAST_FREE_GIB = 5.0
@@ -46,12 +46,15 @@ def checks(config: Path | None) -> list[Check]:
     return machine if config is None else [*machine, *_workspace(config)]
 
 
-def plan(config: Path, device_gib: float | None = None) -> Plan:
-    """What training and engine will take of this machine's device, or of one with ``device_gib``. Raises UserError."""
-    from flywheel.memory_plan import plan_of
+def plan(config: Path, device_gib: float | None = None, devices: int | None = None) -> Plan:
+    """What training and engine will take of this machine's devices, or of ``devices`` with ``device_gib`` each.
+
+    Raises UserError.
+    """
+    from flywheel.rounds.memory_plan import plan_of
 
     loaded = load_config(config / "flywheel.yaml" if config.is_dir() else config)
-    return plan_of(loaded, _root_of(config), device_gib)
+    return plan_of(loaded, _root_of(config), device_gib, devices)
 
 
 def _root_of(config: Path) -> Path:

@@ -23,11 +23,22 @@ from trainers import checkpoints
 from trainers.data import TrainingSet
 from trainers.examples import ExampleTable
 from trainers.lora import merged, with_adapter
+from trainers.ranks import num_ranks, this_rank
 from trainers.rounding import to_bf16
+from trainers.sharding import ALONE, Strategy, filled, forget_sharding, trained_weights
 from trainers.training import TrainingPlan, TrainingResult, train
 from trainers.weights import Choice, check, choose, convert
 
-__all__ = ["ExampleTable", "TrainingPlan", "TrainingResult", "TrainingSet", "finetune", "pretrain", "train"]
+__all__ = [
+    "ExampleTable",
+    "Strategy",
+    "TrainingPlan",
+    "TrainingResult",
+    "TrainingSet",
+    "finetune",
+    "pretrain",
+    "train",
+]
 
 #: Share of fine-tuning's steps that warm up: twice pretraining's default, since there are few steps, at a high rate.
 _FINETUNE_WARMUP_SHARE = 0.1
@@ -45,6 +56,8 @@ def pretrain(
     sink: MetricSink,
     held_out: TrainingSet | None,
     human: TrainingSet | None,
+    strategy: Strategy = ALONE,
+    reload: Callable[[], Vlm] | None = None,
 ) -> TrainingResult:
     """Train all weights (the vision tower's on request) with the configured loss; write a model folder to ``out``.
 
@@ -53,14 +66,18 @@ def pretrain(
     ``plan.method`` ``lora`` an adapter is trained and merged. Killed and called again it goes on from its last
     checkpoint, in ``out`` with the ending ``.work``.
 
+    Of several ranks all must call it, and the first writes. ``strategy`` says how they share the work; where it shards
+    the weights, ``reload`` loads the same model whole, on the CPU.
+
     ``human`` and ``held_out`` are as in :func:`trainers.train`. Raises UserError for an unknown loss, an optimizer that
     does not go with the precision and checkpoints of another one, ValueError for arguments of the loss out of range,
     FlywheelError where the loss is not finite.
     """
     work = out.with_name(out.name + ".work")
     compute = precision_for(plan.optimizer, precision)
-    bf16 = [parameter for parameter in vlm.model.parameters() if parameter.dtype == torch.bfloat16]
-    model, choice = _to_train(vlm.model, plan, compute, work)
+    bf16 = _in_bf16(vlm.model)
+    checkpoints.same_ranks(work, strategy.name, num_ranks())
+    model, choice = _to_train(vlm.model, plan, compute, work, sharded=strategy.sharded)
     trained = Vlm(model=model, processor=vlm.processor, digest=vlm.digest, adapter_digest="")
     training_plan = TrainingPlan(
         num_steps=plan.num_steps,
@@ -69,10 +86,13 @@ def pretrain(
         warmup_share=plan.warmup_share,
         weight_decay=plan.weight_decay,
         save_every=plan.save_every,
+        log_every=plan.log_every,
         decoders=plan.decoders,
         gradient_checkpointing=plan.gradient_checkpointing,
         bf16=compute == "bf16",
         optimizer=choice.optimizer,
+        parts=strategy.parts,
+        deepspeed=strategy.deepspeed(),
         human_every=loss.human_every,
         seed=plan.seed,
     )
@@ -89,6 +109,13 @@ def pretrain(
         held_out=held_out,
         human=human,
     )
+
+    def marked(whole: Any) -> Any:
+        bf16[:] = _in_bf16(whole)
+        return mark_trained(whole, plan)
+
+    if (model := _to_write(model, strategy, reload, marked)) is None:
+        return result
     if plan.method == "lora":
         model = merged(model, plan.seed)
     # Written as they were loaded: masters are of no use to who serves them.
@@ -117,7 +144,7 @@ def mark_trained(model: Any, plan: Pretrain) -> Any:
     return model
 
 
-def _to_train(model: Any, plan: Pretrain, precision: str, work: Path) -> tuple[Any, Choice]:
+def _to_train(model: Any, plan: Pretrain, precision: str, work: Path, *, sharded: bool = False) -> tuple[Any, Choice]:
     """The model with what is to be trained marked and in its numbers, and the optimizer that was chosen."""
     if plan.method == "lora":
         # An adapter begins with random weights: killed before its first checkpoint, it must begin with the same ones.
@@ -125,28 +152,33 @@ def _to_train(model: Any, plan: Pretrain, precision: str, work: Path) -> tuple[A
         choice = checkpoints.same_choice(work, plan, Choice(optimizer="adamw", reason="an adapter's weights are fp32"))
         return mark_trained(model, plan), choice
     mark_trained(model, plan)
-    choice = checkpoints.same_choice(work, plan, choose(plan.optimizer, precision, model))
-    say(f"pretrain: optimizer {choice.optimizer}: {choice.reason}.")
-    convert(model, choice.dtype)
+    choice = checkpoints.same_choice(work, plan, choose(plan.optimizer, precision, model, sharded=sharded))
+    if this_rank() == 0:
+        say(f"pretrain: optimizer {choice.optimizer}: {choice.reason}.")
+    if not sharded:
+        convert(model, choice.dtype)
     return model, choice
 
 
 def finetune(
-    vlm: Vlm, builder: InputBuilder, plan: Finetune, data: TrainingSet, out: Path, *, precision: str, sink: MetricSink
+    vlm: Vlm,
+    builder: InputBuilder,
+    plan: Finetune,
+    data: TrainingSet,
+    out: Path,
+    *,
+    precision: str,
+    sink: MetricSink,
+    strategy: Strategy = ALONE,
+    reload: Callable[[], Vlm] | None = None,
 ) -> TrainingResult:
     """Train a LoRA on corrections by plain maximum likelihood; write the adapter to ``out``.
 
     The adapter's files name no place, so the same training gives the same adapter in any folder. With ``plan.merge``
-    the merged weights are written beside it, to the folder ``merged``. ``precision`` and resuming are as in
-    :func:`pretrain`. Raises FlywheelError where the loss is not finite.
+    the merged weights are written beside it, to the folder ``merged``. ``precision``, several ranks and resuming are as
+    in :func:`pretrain`. Raises FlywheelError where the loss is not finite.
     """
-    model = with_adapter(
-        vlm.model,
-        rank=plan.lora_rank,
-        alpha=plan.lora_alpha,
-        dropout=plan.lora_dropout,
-        target_modules=plan.target_modules,
-    )
+    model = _with_adapter(vlm.model, plan)
     tuned = Vlm(model=model, processor=vlm.processor, digest=vlm.digest, adapter_digest="")
     training_plan = TrainingPlan(
         num_steps=plan.num_steps,
@@ -155,16 +187,50 @@ def finetune(
         warmup_share=_FINETUNE_WARMUP_SHARE,
         save_every=max(1, plan.num_steps),
         bf16=chosen_precision(precision) == "bf16",
+        parts=strategy.parts,
+        deepspeed=strategy.deepspeed(),
         seed=plan.seed,
     )
     work = out.with_name(out.name + ".work")
+    checkpoints.same_ranks(work, strategy.name, num_ranks())
     result = train(tuned, builder, data, losses.build("mle"), training_plan, work, sink=sink, label="finetune")
+    if (model := _to_write(model, strategy, reload, lambda whole: _with_adapter(whole, plan))) is None:
+        return result
     _save_whole(out, model.save_pretrained, _forget_places)
     if plan.merge:
         whole = merged(model, plan.seed)
         note = partial(note_origin, model=vlm.digest, adapter=out)
         _save_whole(out.with_name("merged"), whole.save_pretrained, vlm.processor.save_pretrained, note)
     return result
+
+
+def _in_bf16(model: Any) -> list[Any]:
+    return [parameter for parameter in model.parameters() if parameter.dtype == torch.bfloat16]
+
+
+def _to_write(
+    model: Any, strategy: Strategy, reload: Callable[[], Vlm] | None, mark: Callable[[Any], Any]
+) -> Any | None:
+    """The whole model with what it learned, for the rank that writes; None for the others. Every rank must ask."""
+    values = trained_weights(model, keep=this_rank() == 0) if strategy.sharded else {}
+    if this_rank() != 0:
+        return None
+    if not strategy.sharded:
+        return model
+    if reload is None:
+        raise ValueError("a sharded training needs a way to load its model whole")
+    forget_sharding()
+    return filled(mark(reload().model), values)
+
+
+def _with_adapter(model: Any, plan: Finetune) -> Any:
+    return with_adapter(
+        model,
+        rank=plan.lora_rank,
+        alpha=plan.lora_alpha,
+        dropout=plan.lora_dropout,
+        target_modules=plan.target_modules,
+    )
 
 
 def _set_trainable(model: Any, *, vision: bool) -> None:

@@ -10,6 +10,13 @@ import torch
 
 from flywheel.core.errors import BorderError, first_line, root_of
 
+#: What torch says where another rank does not answer.
+_RANKS = (
+    r"NCCL|[Gg]loo|ProcessGroup|connectFullMesh|Broken pipe|Connection (reset|closed)|Timed out (waiting|after)|"
+    r"wait timeout after|Socket Timeout"
+)
+#: What it says of weights and moments of another model.
+_OTHER_SHAPE = r"size mismatch|loaded state dict|doesn't match the size"
 #: Signs in what is raised, and what to do.
 _MENDS = (
     (
@@ -19,10 +26,15 @@ _MENDS = (
     (r"CUDA_HOME|nvcc|unable to compile|Error building extension", "Install the CUDA toolkit that torch was built for"),
     (r"batch related parameters|train_batch_size", "Let train_batch_size of DeepSpeed's file be batch size x ranks"),
     (r"mpi4py|MASTER_ADDR|RANK expected", "Start the training with torchrun, deepspeed or accelerate launch"),
-    (r"NCCL|Gloo|ProcessGroup|connectFullMesh|Broken pipe|Connection reset", "See why another rank ended; start all"),
+    (_RANKS, "See why another rank ended; start all"),
+    (
+        _OTHER_SHAPE,
+        "Its checkpoints are of another model: set it back, or delete the training's folder .work to begin anew",
+    ),
     (r"Address already in use|EADDRINUSE", "Name another MASTER_PORT"),
     (r"No space left", "Free space on the disk"),
 )
+_THE_RANKS = "the ranks"
 _OUT_OF_MEMORY = re.compile(_MENDS[0][0])
 
 
@@ -30,7 +42,7 @@ _OUT_OF_MEMORY = re.compile(_MENDS[0][0])
 def foreign_failures(section: str) -> Iterator[None]:
     """Raises BorderError for a lack of memory, and for what DeepSpeed and torch's ranks raise; other errors pass.
 
-    ``section`` of the configuration says how it is trained.
+    ``section`` of the configuration says how it is trained. The code of what ranks raise of each other is "ranks".
     """
     try:
         yield
@@ -40,7 +52,9 @@ def foreign_failures(section: str) -> Iterator[None]:
             raise
         root = first_line(root_of(error))
         mend = next((mend for sign, mend in _MENDS if re.search(sign, f"{root} {error}")), "The log has all of it")
-        raise BorderError(f"{section}: {who}: {root.rstrip('.')}. {mend.format(section=section)}.") from error
+        code = "ranks" if who == _THE_RANKS else None
+        message = f"{section}: {who}: {root.rstrip('.')}. {mend.format(section=section)}."
+        raise BorderError(message, code=code) from error
 
 
 def _raiser(error: Exception) -> str:
@@ -49,8 +63,12 @@ def _raiser(error: Exception) -> str:
         isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error))
     ):
         return "no memory is left"
-    if isinstance(error, torch.distributed.DistError):
-        return "the ranks"
+    if isinstance(error, torch.distributed.DistError) or (
+        isinstance(error, RuntimeError) and re.search(_RANKS, str(error))
+    ):
+        return _THE_RANKS
+    if isinstance(error, RuntimeError | ValueError) and re.search(_OTHER_SHAPE, str(error)):
+        return "the checkpoint"
     trace = error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_globals.get("__name__", "").split(".")[0] == "deepspeed":

@@ -18,8 +18,9 @@ from safetensors.torch import load_file, save_file
 from flywheel.core.config import Pretrain
 from flywheel.core.errors import UserError
 from noise_control import TokenLoss
-from trainers.ranks import all_reduce, distributed
+from trainers.ranks import all_reduce, distributed, this_rank
 from trainers.row_weights import RowWeights
+from trainers.sharding import STAGES
 from trainers.weights import Choice
 
 _COMPLETE = "complete"
@@ -28,6 +29,8 @@ _ROW_WEIGHTS = "row_weights.safetensors"
 _RUNNING_LOSS = "running_loss.safetensors"
 _OPTIMIZER = "optimizer.json"
 _READING = "reading.json"
+_RANKS = "ranks.json"
+_WHOLE = {"strategy": "whole", "ranks": 0}
 
 
 def save(folder: Path, token_loss: TokenLoss, row_weights: RowWeights, trainer: Any) -> None:
@@ -105,6 +108,33 @@ def last_checkpoint(work_folder: Path) -> Path | None:
     return max(whole, key=step_of, default=None)
 
 
+def same_ranks(work_folder: Path, strategy: str, ranks: int) -> None:
+    """Check that a training can go on from the folder's checkpoints; note what they will be of where it has none.
+
+    Whole weights go on with any number of ranks, since all ranks together see what one would. Raises UserError where
+    shards were written by another strategy or number of ranks.
+    """
+    note = work_folder / _RANKS
+    now = {"strategy": strategy, "ranks": ranks} if strategy in STAGES else dict(_WHOLE)
+    if last_checkpoint(work_folder) is None:
+        if this_rank() == 0:
+            work_folder.mkdir(parents=True, exist_ok=True)
+            note.write_text(json.dumps(now))
+        return
+    # Versions before the note trained on one device, or by torchrun alone.
+    was = json.loads(note.read_text()) if note.exists() else _WHOLE
+    if was == now:
+        return
+    raise UserError(
+        f"{work_folder}: its checkpoints are {_told(was)}, and this training would be {_told(now)}. "
+        "Set train.strategy and train.devices back, or delete the folder to begin anew."
+    )
+
+
+def _told(of: Mapping[str, Any]) -> str:
+    return f"shards of {of['strategy']} on {of['ranks']} devices" if of["strategy"] in STAGES else "of whole weights"
+
+
 def same_choice(work_folder: Path, plan: Pretrain, choice: Choice) -> Choice:
     """The optimizer that the folder's checkpoints are of; ``choice``, which is noted there, where it has none.
 
@@ -112,8 +142,9 @@ def same_choice(work_folder: Path, plan: Pretrain, choice: Choice) -> Choice:
     """
     note, now = work_folder / _OPTIMIZER, {"method": plan.method, "optimizer": choice.optimizer}
     if last_checkpoint(work_folder) is None:
-        work_folder.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps(now))
+        if this_rank() == 0:
+            work_folder.mkdir(parents=True, exist_ok=True)
+            note.write_text(json.dumps(now))
         return choice
     # Versions before the note trained all weights with AdamW.
     was = json.loads(note.read_text()) if note.exists() else {"method": "full", "optimizer": "adamw"}

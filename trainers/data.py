@@ -19,12 +19,17 @@ from flywheel.core.border import one_item
 from flywheel.core.errors import MediaError
 from flywheel.core.reading import Reading, Unreadable
 from flywheel.core.types import Example
-from flywheel.models.inputs import ClipInput, InputBuilder, InputRow
+from flywheel.models.inputs import IGNORED, ClipInput, InputBuilder, InputRow
 from flywheel.models.prompt import Evidence, Hint, Prompt
 from trainers.examples import columns_of
 
 #: Batches of a block within which rows are sorted by length.
 _MEGABATCH = 32
+
+
+def filler(row: int) -> list[int]:
+    """Rows for who has none of its own: they are let through a model, and nothing of them is learned."""
+    return [-1 - row]
 
 
 @dataclass
@@ -151,7 +156,8 @@ class Collator:
 
     ``groups`` numbers the groups (-1 for people's texts). Without a clock it is always epoch 0. Rows whose clips can't
     be read are left out, and noted in ``unreadable`` (clip -> why); ``what`` names the data in the error where they
-    are most.
+    are most. A :func:`filler` becomes a batch without labels; with ``shares``, where batches are shares of a step, so
+    does one of which no clip can be read.
     """
 
     def __init__(
@@ -161,8 +167,11 @@ class Collator:
         groups: Mapping[str, int],
         clock: Clock | None,
         what: str = "training",
+        *,
+        shares: bool = False,
     ) -> None:
         self._data, self._builder, self._groups, self._clock = data, builder, groups, clock
+        self._shares = shares
         self.reading = Reading(what, data.most_unreadable)
         self.unreadable: dict[str, str] = {}
 
@@ -172,15 +181,18 @@ class Collator:
     def __call__(self, indices: Sequence[int]) -> dict[str, Any]:
         # Evaluation has no clock: it always sees the hints of epoch 0, so that its figures can be compared.
         epoch = self._clock.epoch if self._clock is not None else 0
-        found = self._readable(indices, epoch)
+        fills = indices[0] < 0
+        found, instead = self._readable([-1 - index for index in indices] if fills else indices, epoch)
         batch = self._builder.of_thread().batch([inputs for _, _, inputs in found])
         batch["row"] = torch.tensor([row for row, _, _ in found])
         batch["group"] = torch.tensor([self._groups[example.group] for _, example, _ in found])
         batch["row_weight"] = torch.tensor([example.weight for _, example, _ in found], dtype=torch.float32)
+        if fills or (instead and self._shares):
+            batch["labels"].fill_(IGNORED)
         return batch
 
-    def _readable(self, rows: Sequence[int], epoch: int) -> list[tuple[int, Example, InputRow]]:
-        """Those of these rows whose clips can be read; where none can, the next row after them that can.
+    def _readable(self, rows: Sequence[int], epoch: int) -> tuple[list[tuple[int, Example, InputRow]], bool]:
+        """Those of these rows whose clips can be read; where none can, the next after them that can, and True.
 
         Raises Unreadable where most can't.
         """
@@ -188,7 +200,7 @@ class Collator:
         self.reading.check()
         for step in range(1, len(self) + 1):
             if found:
-                return found
+                return found, step > 1
             # A step without a row would be none.
             read = self._read((rows[-1] + step) % len(self), epoch)
             found = [read] if read is not None else []
@@ -196,7 +208,7 @@ class Collator:
         if not found:
             self.reading.check(ended=True)
             raise Unreadable("training: no clip can be read. Is the disk mounted? Then run the same command.")
-        return found
+        return found, True
 
     def _read(self, row: int, epoch: int) -> tuple[int, Example, InputRow] | None:
         example = self._data.examples[row]

@@ -3,43 +3,43 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 
-from flywheel.core.errors import FlywheelError
 from flywheel.core.progress import Progress, progress
 from flywheel.core.reading import Unreadable
 from flywheel.core.types import HUMAN, MetricSink
-from flywheel.models.inputs import IGNORED, InputBuilder
+from flywheel.models.inputs import InputBuilder
 from flywheel.models.load import Vlm
-from noise_control import TokenContext, TokenLoss, linear_loss, losses
+from noise_control import TokenLoss
 from trainers import checkpoints, memory
 from trainers.border import foreign_failures
 from trainers.data import BucketSampler, Clock, Collator, Rows, TrainingSet
 from trainers.examples import columns_of, text_lengths
-from trainers.feeding import FedLoader, Feeder
-from trainers.head import OutputHead
-from trainers.ranks import all_reduce, distributed
+from trainers.feeding import Feeder
+from trainers.forms import Forms
+from trainers.joint import JointTrainer, reading_states
+from trainers.loss_trainer import LossTrainer
+from trainers.ranks import all_reduce, distributed, gathered_objects, num_ranks, this_rank
 from trainers.rounding import RoundedAdamW
 from trainers.row_weights import RowWeights
+from trainers.sharding import accelerator_config, is_zero3
 from trainers.weights import check_trained
-
-#: Texts of people, and as many held-out ones, that an adaptive loss is shown at a time; more would cost a large model
-#: more than they tell.
-_MOST_SHOWN = 128
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPlan:
-    """How to train. Steps are optimizer steps, ``batch_size`` is clips per step and process.
+    """How to train. Steps are optimizer steps, ``batch_size`` is clips per step, over all ranks and parts.
+
+    ``parts`` are those that a rank takes its share of a step in, adding up their gradients. ``deepspeed`` is
+    DeepSpeed's configuration where it shards the training (:mod:`trainers.sharding`).
 
     ``learning_rate`` is the peak, after ``warmup_share`` of the steps; from there it falls as a cosine to a tenth.
     ``human_every`` is the number of steps between looks of an adaptive loss at people's texts. ``bf16`` lets products
@@ -56,6 +56,8 @@ class TrainingPlan:
     gradient_checkpointing: bool = False
     bf16: bool = False
     optimizer: str = "adamw"
+    parts: int = 1
+    deepspeed: Mapping[str, Any] | None = None
     decoders: int = 2
     human_every: int = 25
     seed: int = 0
@@ -70,9 +72,9 @@ class TrainingResult:
     ``row_weight`` is the mean token weight at each row's last visit (row -> [0, 1]): low is suspected noise. In a
     training on several ranks it is of the rows of all. ``figures`` are the loss's own, by group name.
     ``busy_share`` is the share of the time from the first batch to the last step in which the device did not wait for a
-    batch, since the last resume (:class:`trainers.feeding.Waiting`). ``peak_gib`` is the most memory of the accelerator
-    that was in use; without one, of this process since it began. ``unreadable`` are clips that were left out since they
-    can't be read, with the reason (of several ranks the first one's).
+    batch, since the last resume (:class:`trainers.feeding.Waiting`), of several ranks the least. ``peak_gib`` is the
+    most memory of the accelerator that was in use, of several the most; without one, of this process since it began.
+    ``unreadable`` are clips that were left out since they can't be read, with the reason.
     """
 
     steps: int
@@ -84,177 +86,6 @@ class TrainingResult:
     busy_share: float = 1.0
     peak_gib: float = 0.0
     unreadable: Mapping[str, str] = field(default_factory=dict)
-
-
-class _LossTrainer(Trainer):  # type: ignore[misc]
-    """transformers' Trainer with a token loss of ours."""
-
-    def __init__(
-        self,
-        *,
-        token_loss: TokenLoss,
-        human: Collator | None,
-        held_out: Collator | None,
-        human_every: int,
-        sampler: BucketSampler,
-        row_weights: RowWeights,
-        feeder: Feeder,
-        batch: Collator,
-        **arguments: Any,
-    ) -> None:
-        # The loader gives rows; what makes batches of them runs ahead of it.
-        super().__init__(data_collator=list, **arguments)
-        self._feeder, self._batch = feeder, batch
-        self._rows: Any = None
-        self._batches: Iterator[dict[str, Any]] = iter(())
-        self.model_accepts_loss_kwargs = False
-        self._token_loss, self._human, self._held_out = token_loss, human, held_out
-        self._human_every, self._sampler = human_every, sampler
-        self._head = OutputHead(self.model)
-        self._row_weights = row_weights
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> BucketSampler:
-        return self._sampler
-
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        rows = eval_dataset if eval_dataset is not None else self.eval_dataset
-        assert self._held_out is not None
-        return FedLoader(self._feeder, self._held_out, rows, self.args.eval_batch_size)
-
-    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
-        if epoch_iterator is not self._rows:
-            self._rows, self._batches = epoch_iterator, self._feeder.batches(self._batch, epoch_iterator)
-        return super().get_batch_samples(self._batches, num_batches, device)
-
-    def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        row, group, row_weight = (inputs.pop(name) for name in ("row", "group", "row_weight"))
-        target_N, sequence_N, place = _supervised(inputs.pop("labels"))
-        if not model.training:
-            # What is compared over losses and steps is plain likelihood.
-            total, outputs = self._loss_of(model, inputs, target_N, place, row, losses.build("mle"), None)
-            loss = total / max(1, len(target_N))
-            return (loss, outputs) if return_outputs else loss
-        if self._human is not None and self._token_loss.adapts and self.state.global_step % self._human_every == 0:
-            self._look(model)
-        context = TokenContext(
-            sequence_N=sequence_N, row_N=row[sequence_N], group_N=group[sequence_N], scale_N=row_weight[sequence_N]
-        )
-        total, outputs = self._loss_of(model, inputs, target_N, place, row, self._token_loss, context)
-        self._note_weights(row, sequence_N)
-        loss = total / max(1, len(target_N))
-        return (loss, outputs) if return_outputs else loss
-
-    def _loss_of(
-        self,
-        model: Any,
-        inputs: dict[str, Any],
-        target_N: Int[Tensor, " N"],
-        place: tuple[Tensor, Tensor],
-        row: Int[Tensor, " B"],
-        loss: TokenLoss,
-        context: TokenContext | None,
-    ) -> tuple[Float[Tensor, ""], Any]:
-        """The summed loss of a batch, without its logits where the output layer allows."""
-
-        def instead(hidden_BSD: Tensor, weight_VD: Tensor, bias: Tensor | None) -> Tensor:
-            summed: Tensor = linear_loss(
-                hidden_BSD[place], weight_VD, target_N, loss, bias, context=context, reduction="sum"
-            )
-            return summed
-
-        if self._head.replaceable:
-            with self._head.replaced(instead):
-                outputs = model(**inputs)
-            total = outputs.logits
-        else:
-            outputs = model(**inputs)
-            total = loss(outputs.logits[place], target_N, context).sum()
-        if not torch.isfinite(total):
-            raise FlywheelError(
-                f"training: step {self.state.global_step}: the loss of rows {row.tolist()} is not finite. "
-                "Lower the learning rate or look at these clips."
-            )
-        return total, outputs
-
-    def _look(self, model: Any) -> None:
-        """Show the loss people's texts, the same with noise words, and held-out ones.
-
-        All in eval mode; a different part of them each time where there are many.
-        """
-        assert self._human is not None
-        model.eval()
-        with torch.no_grad():
-            for batch in self._shown(self._human):
-                self._show(model, batch, self._token_loss.observe_human)
-                for corrupted in self._corrupted(batch):
-                    self._show(model, corrupted, self._token_loss.observe_corrupted)
-            for batch in self._shown(self._held_out):
-                self._show(model, batch, self._token_loss.observe_source)
-        model.train()
-
-    def _shown(self, collator: Collator | None) -> Iterator[dict[str, Any]]:
-        """Batches of the texts to show at this step; none without a collator."""
-        if collator is None:
-            return
-        rows = list(range(len(collator)))
-        if len(rows) > _MOST_SHOWN:
-            rows = (
-                np.random.default_rng([self.args.seed, self.state.global_step]).permutation(rows)[:_MOST_SHOWN].tolist()
-            )
-        size = self.args.per_device_train_batch_size
-        chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
-        for batch in self._feeder.batches(collator, chunks):
-            yield self._prepare_inputs(batch)
-
-    def _corrupted(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """The batch with noise words in place of some of its own, as inputs and as targets; the loss chooses them."""
-        target_N, sequence_N, (row_N, column_N) = _supervised(batch["labels"])
-        for number, replaced_N in self._token_loss.corrupted(target_N, TokenContext(sequence_N=sequence_N)):
-            out = {**batch, "input_ids": batch["input_ids"].clone(), "labels": batch["labels"].clone()}
-            out["input_ids"][row_N, column_N + 1] = out["labels"][row_N, column_N + 1] = replaced_N
-            out["group"] = torch.full_like(batch["group"], number)
-            yield out
-
-    def _show(self, model: Any, batch: dict[str, Any], observe: Callable[[Tensor, Tensor, TokenContext], None]) -> None:
-        batch = dict(batch)
-        group, labels_BS, *_ = (batch.pop(name) for name in ("group", "labels", "row", "row_weight"))
-        target_N, sequence_N, place = _supervised(labels_BS)
-
-        def observe_text(logits_NV: Tensor, text_N: Tensor) -> None:
-            sequence = sequence_N[text_N]
-            observe(logits_NV, target_N[text_N], TokenContext(sequence_N=sequence, group_N=group[sequence]))
-
-        def instead(hidden_BSD: Tensor, weight_VD: Tensor, bias: Tensor | None) -> Tensor:
-            # Text by text: the logits of one are all that is held.
-            for index in torch.unique(sequence_N):
-                text_N = sequence_N == index
-                observe_text(torch.nn.functional.linear(hidden_BSD[place][text_N], weight_VD, bias), text_N)
-            return hidden_BSD.new_zeros(())
-
-        if self._head.replaceable:
-            with self._head.replaced(instead):
-                model(**batch)
-        else:
-            observe_text(model(**batch).logits[place], torch.ones_like(sequence_N, dtype=torch.bool))
-
-    def _note_weights(self, row: Int[Tensor, " B"], sequence_N: Int[Tensor, " N"]) -> None:
-        weight_N = self._token_loss.last_weight_N
-        if weight_N is None:
-            return
-        sums = torch.zeros(len(row), dtype=weight_N.dtype).index_add_(0, sequence_N.cpu(), weight_N.cpu())
-        counts = torch.bincount(sequence_N.cpu(), minlength=len(row)).clamp(min=1)
-        self._row_weights.note(row, sums / counts, self.state.global_step)
-
-
-def _supervised(
-    labels_BS: Int[Tensor, "B S"],
-) -> tuple[Int[Tensor, " N"], Int[Tensor, " N"], tuple[Int[Tensor, " N"], Int[Tensor, " N"]]]:
-    """Of the tokens that count: targets, which sequence each is of, and where in (B, S) they are predicted."""
-    targets = labels_BS[:, 1:]
-    row_N, column_N = (targets != IGNORED).nonzero(as_tuple=True)
-    return targets[row_N, column_N], row_N, (row_N, column_N)
 
 
 class _Keeper(TrainerCallback):  # type: ignore[misc]
@@ -278,7 +109,8 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
         """Take over a checkpoint's state before the training goes on."""
         self._running_loss = checkpoints.load(checkpoint, self._loss, self._row_weights, device)
         for name, state in checkpoints.load_reading(checkpoint).items():
-            if name in self._collators:
+            # It is of all ranks: one of them goes on counting.
+            if name in self._collators and this_rank() == 0:
                 self._collators[name].take(state)
         if self._bar is not None:
             self._bar.advance(checkpoints.step_of(checkpoint))
@@ -293,8 +125,9 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        reading = reading_states(self._collators)
         if state.is_world_process_zero:
-            checkpoints.save_reading(folder, {name: c.state() for name, c in self._collators.items()})
+            checkpoints.save_reading(folder, reading)
         checkpoints.save(folder, self._loss, self._row_weights, self._trainer)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
@@ -341,7 +174,9 @@ def train(
     Clips that can't be read are left out. Raises Unreadable where they are most, FlywheelError where the loss is not
     finite, UserError for bf16 weights and an optimizer that would not train them.
     """
-    check_trained(vlm.model, plan.optimizer)
+    if plan.deepspeed is None:
+        check_trained(vlm.model, plan.optimizer)
+    joint = num_ranks() > 1 or plan.parts > 1 or plan.deepspeed is not None
     memory.start(vlm.device)
     parts = [data, *([held_out] if held_out is not None else [])]
     names = {name for part in parts for name in columns_of(part.examples).groups} - {HUMAN}
@@ -352,14 +187,21 @@ def train(
     lengths = text_lengths(data.examples, builder.tokenizer)
     sampler = BucketSampler(data.examples, lengths, plan.batch_size, plan.seed, clock)
     keeper = _Keeper(token_loss, row_weights, groups, sink, label)
-    collators = {"data": Collator(data, builder, numbers, clock, label)}
+    collators = {"data": Collator(data, builder, numbers, clock, label, shares=joint)}
     if human:
         people = dict.fromkeys(columns_of(human.examples).groups, -1)
-        collators["human"] = Collator(human, builder, people, None, f"{label}, anchors")
+        collators["human"] = Collator(human, builder, people, None, f"{label}, anchors", shares=joint)
     if held_out:
-        collators["held_out"] = Collator(held_out, builder, numbers, None, f"{label}, held-out clips")
+        what = f"{label}, held-out clips"
+        collators["held_out"] = Collator(held_out, builder, numbers, None, what, shares=joint)
     with progress(label, plan.num_steps) as bar, Feeder(vlm.device, plan.decoders) as feeder:
-        trainer = _LossTrainer(
+        kind: Any = LossTrainer
+        if joint:
+            sharded = plan.deepspeed is not None and is_zero3(plan.deepspeed)
+            kind = partial(
+                JointTrainer, parts=plan.parts, forms=Forms(builder, data.prompt.instruction, needed=sharded)
+            )
+        trainer = kind(
             model=vlm.model,
             args=_arguments(plan, work_folder),
             train_dataset=Rows(len(data.examples)),
@@ -372,6 +214,7 @@ def train(
             human=collators.get("human"),
             held_out=collators.get("held_out"),
             human_every=plan.human_every,
+            batch_size=plan.batch_size,
             sampler=sampler,
             row_weights=row_weights,
         )
@@ -387,7 +230,7 @@ def train(
             output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         busy_share = feeder.waiting.busy_share()
         eval_loss = trainer.evaluate()["eval_loss"] if held_out is not None and held_out.examples else None
-    used = {"busy_share": busy_share, "peak_gib": memory.peak_gib(vlm.device)}
+    used = _used(busy_share, memory.peak_gib(vlm.device))
     sink.log({f"{label}/{name}": value for name, value in used.items()}, output.global_step)
     vlm.model.eval()
     _check_reading(collators.values(), work_folder)
@@ -399,8 +242,14 @@ def train(
         figures=_named(token_loss.figures(), groups),
         optimizer=plan.optimizer,
         **used,
-        unreadable={clip: why for c in collators.values() for clip, why in c.unreadable.items()},
+        unreadable={clip: why for s in reading_states(collators).values() for clip, why in s["unreadable"].items()},
     )
+
+
+def _used(busy_share: float, peak_gib: float) -> dict[str, float]:
+    """The figures of the rank that waited most, and of the one that took most memory."""
+    of_ranks = gathered_objects((busy_share, peak_gib)) if distributed() else [(busy_share, peak_gib)]
+    return {"busy_share": min(busy for busy, _ in of_ranks), "peak_gib": max(peak for _, peak in of_ranks)}
 
 
 def _check_reading(collators: Iterable[Collator], work_folder: Path) -> None:
@@ -423,11 +272,15 @@ def _own_optimizer(plan: TrainingPlan) -> tuple[type[torch.optim.Optimizer], dic
 
 def _arguments(plan: TrainingPlan, work_folder: Path) -> TrainingArguments:
     """The plan in transformers' words."""
+    each = -(-plan.batch_size // (plan.parts * num_ranks()))
     return TrainingArguments(
         output_dir=str(work_folder),
         max_steps=plan.num_steps,
-        per_device_train_batch_size=plan.batch_size,
-        per_device_eval_batch_size=plan.batch_size,
+        per_device_train_batch_size=each,
+        per_device_eval_batch_size=each,
+        gradient_accumulation_steps=plan.parts,
+        deepspeed=dict(plan.deepspeed) if plan.deepspeed is not None else None,
+        accelerator_config=accelerator_config() if plan.deepspeed is not None else None,
         learning_rate=plan.learning_rate,
         lr_scheduler_type="cosine_with_min_lr",
         lr_scheduler_kwargs={"min_lr_rate": 0.1},
@@ -445,7 +298,8 @@ def _arguments(plan: TrainingPlan, work_folder: Path) -> TrainingArguments:
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
-        use_cpu=not torch.cuda.is_available(),
+        # DeepSpeed finds the CPU by itself.
+        use_cpu=not torch.cuda.is_available() and plan.deepspeed is None,
         seed=plan.seed,
         data_seed=plan.seed,
     )

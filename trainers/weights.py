@@ -61,13 +61,17 @@ def _lost_updates(what: str) -> UserError:
     )
 
 
-def choose(optimizer: str, precision: str, model: Any, available: int | None = None) -> Choice:
+def choose(
+    optimizer: str, precision: str, model: Any, available: int | None = None, *, sharded: bool = False
+) -> Choice:
     """The optimizer for a model whose parameters to train are marked; ``auto`` goes by the device's memory.
 
-    ``available`` are that memory's bytes, those of the model's device if left out.
+    ``available`` are that memory's bytes, those of the model's device if left out. ``sharded`` is over ranks, by ZeRO.
     ``precision`` is ``bf16`` or ``fp32``. Raises UserError for two that do not go together.
     """
     check(optimizer, precision)
+    if sharded:
+        return _of_shards(optimizer, precision)
     if optimizer != "auto":
         return Choice(optimizer=optimizer, reason="as configured")
     if precision == "fp32":
@@ -78,6 +82,17 @@ def choose(optimizer: str, precision: str, model: Any, available: int | None = N
     fits = needed <= _MOST * available
     told = f"fp32 weights and moments take {needed / 2**30:.1f} of {available / 2**30:.1f} GiB"
     return Choice(optimizer="adamw_masters" if fits else "adamw_sr", reason=told)
+
+
+def _of_shards(optimizer: str, precision: str) -> Choice:
+    if optimizer == "adamw_sr":
+        raise UserError(
+            "pretrain.optimizer: adamw_sr is for whole weights, and train.strategy shards fp32 masters of them. "
+            "Set the optimizer to auto or adamw_masters, or the strategy to ddp."
+        )
+    if precision == "fp32":
+        return Choice(optimizer="adamw", reason="the precision is fp32")
+    return Choice(optimizer="adamw_masters", reason="ZeRO shards fp32 masters and moments over the devices")
 
 
 def needed_bytes(model: Any, optimizer: str) -> int:

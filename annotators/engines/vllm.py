@@ -206,7 +206,13 @@ def vllm(
     """An engine on the folder ``model``, with the adapter of folder ``adapter`` on every request.
 
     ``options`` are vLLM's engine arguments, ``inputs`` the media that requests bring. Log-probs of the chosen tokens
-    are the model's own at temperature 1. Raises UserError where vLLM is not installed, BorderError where it can't serve
-    the model.
+    are the model's own at temperature 1. Raises UserError where vLLM is not installed or an option is for its servers,
+    BorderError where it can't serve the model.
     """
+    if int((options or {}).get("data_parallel_size", 1)) > 1:
+        raise UserError(
+            "models.main.options: data_parallel_size is for vLLM's servers, not for the engine in this process. Set "
+            "tensor_parallel_size, or start `vllm serve --data-parallel-size N` and name it in models.main.servers "
+            "with engine openai."
+        )
     return _Engine(model, adapter, builder, name, dict(options or {}), inputs)

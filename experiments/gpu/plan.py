@@ -18,9 +18,9 @@ def main(part: Part) -> None:
     from trainer import train
 
     from flywheel.core.config import Pretrain
-    from flywheel.memory_plan import step_bytes
     from flywheel.models.inputs import IGNORED, InputBuilder
     from flywheel.models.load import Vlm
+    from flywheel.rounds.memory_plan import step_bytes
     from trainers.weights import Choice
 
     wanted = sizes(tiny=part.tiny)

@@ -125,7 +125,7 @@ def train(vlm: Any, way: str, loss: str, wanted: Any, steps: int, clip: Any, tex
     )
     looks = {"human": data(50_000, 8, HUMAN), "held_out": data(60_000, 8, "g")} if loss == "adatailr" else {}
     # 25 GiB of checkpoint after the last step are not what is measured.
-    trainers.training._LossTrainer._save_checkpoint = lambda *_, **__: None
+    trainers.training.LossTrainer._save_checkpoint = lambda *_, **__: None
     trainers.training._Keeper.on_save = lambda *_, **__: None
     with tempfile.TemporaryDirectory() as folder:
         result = trainers.train(

@@ -28,13 +28,14 @@ def doctor(
     gpu_memory: Annotated[
         float | None, typer.Option("--gpu-memory", min=0.01, help="Plan for a device with this memory, GiB.")
     ] = None,
+    gpus: Annotated[int | None, typer.Option("--gpus", min=1, help="Plan for so many of them.")] = None,
     json_: Json = False,
 ) -> None:
     """Check GPU, libraries, database, records, tracker and disk: what is missing or damaged, and the mend."""
     from flywheel import doctor as work
 
-    if plan or gpu_memory is not None:
-        planned = work.plan(config, gpu_memory)
+    if plan or gpu_memory is not None or gpus is not None:
+        planned = work.plan(config, gpu_memory, gpus)
         print_result(planned.to_json(), json_, str(planned))
         if not planned.fits:
             raise typer.Exit(1)

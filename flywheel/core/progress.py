@@ -39,9 +39,21 @@ class _Lines:
             say(f"{self._label}: {self._done}{of} ({rate:.1f}/s{left})")
 
 
+#: What counts instead of a bar, in a process that nobody looks at.
+_instead: list[Progress] = []
+
+
+def show_with(bar: Progress) -> None:
+    """Let all further progress of this process be counted by ``bar``, which is read elsewhere."""
+    _instead[:] = [bar]
+
+
 @contextmanager
 def progress(label: str, total: int | None) -> Iterator[Progress]:
     """Show the progress of ``total`` items (None: unknown how many) while the context lasts."""
+    if _instead:
+        yield _instead[0]
+        return
     if not sys.stderr.isatty():
         yield _Lines(label, total)
         return

@@ -75,11 +75,17 @@ def check_folder(folder: Path, inputs: Collection[str] = ("frames",)) -> None:
 
 def chosen_precision(precision: str) -> str:
     """``bf16`` or ``fp32``: ``auto`` is bf16 on an accelerator that has it."""
-    import torch
 
     if precision != "auto":
         return precision
-    return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
+    return "bf16" if has_bf16() else "fp32"
+
+
+def has_bf16() -> bool:
+    """Whether there is an accelerator that computes in bf16 itself, not by way of float32."""
+    import torch
+
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def load_processor(folder: Path, inputs: Collection[str] = ("frames",)) -> Any:
@@ -121,8 +127,9 @@ def load_vlm(
     precision: str = "auto",
     trainable_adapter: bool = False,
     inputs: Collection[str] = ("frames",),
+    on_cpu: bool = False,
 ) -> Vlm:
-    """Load a model, and an adapter onto it.
+    """Load a model, and an adapter onto it; to the accelerator where there is one, unless ``on_cpu``.
 
     ``precision``: ``auto`` is bf16 on an accelerator that has it, else fp32. Raises UserError naming the folder and
     what is wrong with it, ProofFailed where the adapter can't act on the model.
@@ -133,7 +140,7 @@ def load_vlm(
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda" if torch.cuda.is_available() and not on_cpu else "cpu")
     bf16 = chosen_precision(precision) == "bf16"
     try:
         model, info = _model_class(folder).from_pretrained(
@@ -181,11 +188,31 @@ def without_weights(folder: Path, precision: str) -> Any:
         raise _unloadable(folder, error) from error
 
 
+def model_of_shape(shape: Mapping[str, Any], precision: str) -> Any:
+    """The model of a published configuration's values (``model_type`` and sizes) without storage, as
+    :func:`without_weights`.
+
+    Raises ValueError for a type that transformers does not know.
+    """
+    import torch
+    from transformers import AutoConfig
+
+    values = dict(shape)
+    config = AutoConfig.for_model(values.pop("model_type"), **values)
+    with torch.device("meta"):
+        return _auto_class(config).from_config(config, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+
+
 def _model_class(folder: Path) -> Any:
     """transformers' class for the folder's architecture. Raises ValueError where it has none that writes text."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForMultimodalLM
+    from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(folder, **_OURS)
+    return _auto_class(AutoConfig.from_pretrained(folder, **_OURS))
+
+
+def _auto_class(config: Any) -> Any:
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForMultimodalLM
+
     for auto in (AutoModelForImageTextToText, AutoModelForMultimodalLM, AutoModelForCausalLM):
         if type(config) in auto._model_mapping:
             return auto

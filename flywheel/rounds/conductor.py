@@ -13,6 +13,7 @@ from flywheel.core.errors import GateRefused, UserError, Waiting
 from flywheel.core.progress import say
 from flywheel.core.types import MEASURE
 from flywheel.rounds.context import RoundContext
+from flywheel.rounds.devices import check_devices
 from flywheel.rounds.figures import plugins
 from flywheel.rounds.names import check_optimizer
 from flywheel.rounds.progress import DONE, current_round, order_of, skipped_stages, stage_began, stage_ended
@@ -37,6 +38,8 @@ def run_round(context: RoundContext, *, until: str | None = None) -> dict[str, A
     if until is not None and until not in order:
         raise UserError(f"--until {until}: unknown stage. There are {', '.join(order)}.")
     check_before(context)
+    if until != "annotate":
+        _say_memory(context, round)
     baseline(context)
     context.workspace.begin_round(round, order)
     for stage in order[: order.index(until) + 1 if until else None]:
@@ -60,11 +63,21 @@ def check_before(context: RoundContext) -> None:
         context.writer(prompt, 0).check()
     context.loss()
     check_optimizer(context.config)
+    check_devices(context.config, context.workspace.root)
     plugins()
     for name in context.config.rounds.stages:
         settings_of(context, name)
     if stray := sorted(context.config.plugins.keys() - set(context.config.rounds.stages)):
         raise UserError(f"{stray[0]}: unknown section. Name its stage in rounds.stages, or remove it.")
+
+
+def _say_memory(context: RoundContext, round: int) -> None:
+    """Say what training and engine will take of memory, before a night of annotation."""
+    from flywheel.rounds.memory_plan import planned
+
+    trains = context.config.pretrain.num_steps > 0 and context.workspace.stage(round, "pretrain")[0] != DONE
+    if trains and (plan := planned(context.config, context.workspace.root)) is not None:
+        say(f"round {round}: {plan.in_short()}")
 
 
 def _finished(context: RoundContext, round: int) -> dict[str, Any]:

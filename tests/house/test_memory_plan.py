@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 from flywheel.cli import app
 from flywheel.core.config import Pretrain, template
-from flywheel.memory_plan import kept_bytes, step_bytes
 from flywheel.models.load import load_vlm, without_weights
 from flywheel.playground.tiny import bundled_model
+from flywheel.rounds.memory_plan import kept_bytes, step_bytes
+from flywheel.rounds.spread import Spread
 from trainers import mark_trained
 from trainers.weights import PARTS, Choice, needed_bytes
 
@@ -102,3 +103,24 @@ def test_doctor_says_what_fits_and_what_to_change(tmp_path: Path) -> None:
     small = CliRunner().invoke(app, [*command, "--gpu-memory", "0.05"])
     assert small.exit_code == 1
     assert json.loads(small.stdout)["change"] == "set pretrain.gradient_checkpointing"
+
+
+def test_shards_of_all_devices_are_the_whole() -> None:
+    """What is sharded is there once over all devices, what is not on each; offloaded it is the machine's."""
+    model = mark_trained(without_weights(bundled_model(), "bf16"), Pretrain())
+    alone = step_bytes(model, Choice(optimizer="adamw_masters", reason=""), Pretrain(), 10, 2)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    held = {}
+    for strategy in ("ddp", "zero1", "zero2", "zero3"):
+        device, host = Spread(strategy=strategy, devices=4, offload=False).of(alone, model)
+        held[strategy] = device
+        assert device["activations"] == alone["activations"]
+        assert bool(host) == (strategy != "ddp")
+    assert held["ddp"]["buckets"] == alone["gradients"]
+    assert {held[f"zero{stage}"]["masters and moments"] for stage in (1, 2, 3)} == {12 * trained / 4}
+    assert held["zero1"]["gradients"] == 4 * held["zero2"]["gradients"] == 4 * held["zero3"]["gradients"]
+    assert held["zero1"]["weights"] == held["zero2"]["weights"] == 4 * held["zero3"]["weights"]
+    device, host = Spread(strategy="zero3", devices=4, offload=True).of(alone, model)
+    assert host["weights"] == held["zero2"]["weights"]
+    assert host["masters and moments"] == 12 * trained
+    assert not {"weights", "masters and moments"} & device.keys()

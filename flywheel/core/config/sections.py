@@ -7,7 +7,7 @@ registry, so that another package's names are as good as ours.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -207,7 +207,7 @@ class Pretrain(Section):
         4.0, gt=0, description="weight of a text that a person gave against one that a machine wrote"
     )
     num_steps: int = Field(200, ge=0, description="optimizer steps; 0 skips pretraining")
-    batch_size: int = Field(16, ge=1, description="clips per step and process")
+    batch_size: int = Field(16, ge=1, description="clips per step, over all devices")
     learning_rate: float = Field(1e-3, gt=0, description="peak, after warm-up; cosine to a tenth")
     warmup_share: float = Field(0.05, ge=0, le=1, description="share of the steps that warm up")
     weight_decay: float = Field(0.01, ge=0)
@@ -237,6 +237,7 @@ class Pretrain(Section):
         2, ge=0, le=256, description="threads that prepare batches ahead of the step; 0 prepares them between steps"
     )
     save_every: int = Field(100, ge=1, description="steps between checkpoints to resume from")
+    log_every: int = Field(25, ge=1, description="steps between the figures that the tracker gets")
     eval_share: float = Field(
         0.05,
         ge=0,
@@ -252,6 +253,39 @@ class Pretrain(Section):
     def _adapters_are_fp32(self) -> Pretrain:
         if self.method == "lora" and self.optimizer in ("adamw_masters", "adamw_sr"):
             raise ValueError("optimizer is for method full; an adapter's few weights are fp32. Leave it at auto")
+        return self
+
+
+class Train(Section):
+    devices: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto",
+        description="devices of a training: `auto` are all visible GPUs, else the CPU; N on a CPU are N processes",
+    )
+    strategy: Literal["auto", "single", "ddp", "zero1", "zero2", "zero3"] = Field(
+        "auto",
+        description=(
+            "`ddp`: each device has all weights; `zero1` shards moments, `zero2` gradients too, `zero3` weights too "
+            "(DeepSpeed); `auto`: `single` on one device, else the first of ddp, zero2, zero3 that fits"
+        ),
+    )
+    offload: bool = Field(False, description="with zero1 to zero3: keep what is sharded in the machine's own memory")
+    accumulation: int = Field(
+        1, ge=1, description="parts in which a device takes its share of a step; more take less memory, learn the same"
+    )
+    timeout_s: float = Field(
+        1800.0, gt=0, description="seconds after which devices that wait for each other in vain end the training"
+    )
+    launch: tuple[str, ...] = Field(
+        (),
+        description="flags of `accelerate launch`, for several machines; empty starts the processes on this one",
+    )
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Train:
+        if self.strategy == "single" and self.devices not in ("auto", 1):
+            raise ValueError(f"strategy single is for one device, and devices is {self.devices}. Set strategy to auto")
+        if self.offload and self.strategy in ("single", "ddp"):
+            raise ValueError(f"offload is for zero1 to zero3, and strategy is {self.strategy}")
         return self
 
 
@@ -439,6 +473,7 @@ class Config(Section):
     rounds: Rounds = Rounds()
     annotate: Annotate = Annotate()
     pretrain: Pretrain = Pretrain()
+    train: Train = Train()
     loss: Loss = Loss()
     finetune: Finetune = Finetune()
     review: Review = Review()

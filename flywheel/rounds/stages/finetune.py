@@ -10,8 +10,10 @@ from flywheel.core.types import Example
 from flywheel.rounds import traces
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.mix import human_example
+from flywheel.rounds.stages import _devices
+from flywheel.rounds.stages._devices import Training
 from flywheel.rounds.stages._stage import Stage
-from flywheel.rounds.stages._training import note_unreadable, take_random_state, training_set
+from flywheel.rounds.stages._training import note_unreadable
 from flywheel.rounds.texts import CurrentTexts
 
 
@@ -47,8 +49,6 @@ class FinetuneResult:
 
 def run(context: RoundContext, round: int) -> FinetuneResult:
     """Train M_round's adapter, or note that there are too few corrections."""
-    import trainers
-
     config, workspace = context.config, context.workspace
     out = workspace.model_folder(round) / "adapter"
     if (record := traces.finished(workspace, out, round)) is not None:
@@ -58,22 +58,8 @@ def run(context: RoundContext, round: int) -> FinetuneResult:
     if config.finetune.num_steps == 0 or len(examples) < config.finetune.min_corrections:
         reason = f"{len(examples)} tune corrections, {config.finetune.min_corrections} needed"
         return FinetuneResult(skipped=reason, examples=len(examples))
-    context.unload()
-    model = context.checkpoint(round)[0]
-    vlm = context.load(model)
-    take_random_state(model, config.finetune.seed)
-    sink = context.tracker.sink(round)
-    trained = trainers.finetune(
-        vlm,
-        context.builder(vlm.processor),
-        config.finetune,
-        training_set(context, examples),
-        out,
-        precision=config.main.precision,
-        sink=sink,
-    )
-    sink.flush()
-    context.unload()
+    training = Training(stage="finetune", start=context.checkpoint(round)[0], out=out, examples={"kept": examples})
+    trained = _devices.trained(context, training, context.tracker.sink(round))
     files = note_unreadable(context, round, "finetune", trained.unreadable)
     examples = [e for e in examples if e.clip_id not in trained.unreadable]
     result = FinetuneResult(

@@ -17,8 +17,10 @@ from flywheel.core.types import HUMAN, Example, NoiseSignal
 from flywheel.rounds import traces
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.mix import older_rounds, training_examples
+from flywheel.rounds.stages import _devices
+from flywheel.rounds.stages._devices import Training
 from flywheel.rounds.stages._stage import Stage
-from flywheel.rounds.stages._training import keep_random_state, note_unreadable, training_set
+from flywheel.rounds.stages._training import note_unreadable
 from flywheel.rounds.texts import CurrentTexts, SourceChoice
 from flywheel.store.clip_index import ClipIndex
 
@@ -76,8 +78,6 @@ class PretrainResult:
 
 def run(context: RoundContext, round: int) -> PretrainResult:
     """Train M_round's weights, or note why there is nothing to train on."""
-    import trainers
-
     config, workspace = context.config, context.workspace
     out = workspace.model_folder(round) / "model"
     if config.pretrain.num_steps == 0:
@@ -101,24 +101,10 @@ def run(context: RoundContext, round: int) -> PretrainResult:
     start = context.base
     if config.pretrain.start == "previous" and workspace.champion() > 0:
         start = context.checkpoint(workspace.champion())[0]
-    context.unload()
-    vlm = context.load(start)
-    sink = context.tracker.sink(round)
-    trained = trainers.pretrain(
-        vlm,
-        context.builder(vlm.processor),
-        config.pretrain,
-        config.loss,
-        training_set(context, kept),
-        out,
-        precision=config.main.precision,
-        sink=sink,
-        held_out=training_set(context, held_out) if held_out else None,
-        human=training_set(context, anchors) if anchors else None,
+    training = Training(
+        stage="pretrain", start=start, out=out, examples={"kept": kept, "held_out": held_out, "human": anchors}
     )
-    sink.flush()
-    context.unload()
-    keep_random_state(out)
+    trained = _devices.trained(context, training, context.tracker.sink(round))
     record_noise_signals(context, round, kept, trained.row_weight)
     files = note_unreadable(context, round, "pretrain", trained.unreadable)
     result = replace(

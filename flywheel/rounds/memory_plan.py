@@ -11,17 +11,23 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from transformers import AttentionInterface
 
 from flywheel.core.config import Config, Pretrain
+from flywheel.core.errors import FlywheelError, first_line
+from flywheel.core.progress import say
 from flywheel.models.inputs import ClipInput, InputBuilder
 from flywheel.models.load import load_processor, model_folder, without_weights
 from flywheel.models.prompt import Evidence
+from flywheel.rounds.devices import count_of
 from flywheel.rounds.names import prompts_of
+from flywheel.rounds.spread import Spread
 from trainers import mark_trained, memory, precision_for
+from trainers.sharding import STAGES
 from trainers.weights import PARTS, Choice, choose
 
 _GIB = 2**30
@@ -39,8 +45,9 @@ _PROBE = 8
 class Plan:
     """Memory by part in GiB, the optimizer that is taken and why, and what to change where it does not fit.
 
-    ``training`` and ``engine`` are each the device's, one after the other; ``host`` is the machine's own memory.
-    ``tokens`` are a training batch's. ``change`` and ``uncounted`` are empty where there is nothing to say.
+    ``training`` and ``engine`` are each one device's, one after the other; ``host`` is the machine's own memory with
+    what all ``devices`` take of it. ``tokens`` are those that a device takes at a time. ``change`` and ``uncounted``
+    are empty where there is nothing to say.
     """
 
     device: str
@@ -55,6 +62,8 @@ class Plan:
     host: Mapping[str, float] = field(default_factory=dict)
     change: str = ""
     uncounted: str = ""
+    devices: int = 1
+    strategy: str = "single"
 
     @property
     def fits(self) -> bool:
@@ -67,9 +76,12 @@ class Plan:
         return {**asdict(self), **sums, "fits": self.fits}
 
     def __str__(self) -> str:
+        many = f"{self.devices} x " if self.devices > 1 else ""
+        each = f"; a device takes {self.tokens} tokens at a time, by {self.strategy}"
         lines = [
-            f"{self.device}: {self.device_gib:.1f} GiB. The model has {self.parameters / 1e9:.2f} billion parameters, "
-            f"{self.trained / 1e9:.2f} of them trained; a batch has {self.tokens} tokens",
+            f"{many}{self.device}: {self.device_gib:.1f} GiB. The model has {self.parameters / 1e9:.2f} billion "
+            f"parameters, {self.trained / 1e9:.2f} of them trained"
+            f"{each if self.devices > 1 else f'; a batch has {self.tokens} tokens'}",
             f"optimizer {self.optimizer}: {self.reason}",
         ]
         for name in ("training", "engine", "host"):
@@ -79,31 +91,106 @@ class Plan:
         lines += [f"not counted: {self.uncounted}"] if self.uncounted else []
         return "\n".join([*lines, "it fits" if self.fits else f"it does not fit: {self.change}"])
 
+    def in_short(self) -> str:
+        """One line of what it comes to."""
+        on = (
+            f"{self.devices} x {self.device_gib:.1f} GiB ({self.strategy})"
+            if self.devices > 1
+            else f"{self.device_gib:.1f} GiB"
+        )
+        engine = f", the engine {sum(self.engine.values()):.1f}" if self.engine else ""
+        said = "" if self.fits else f". It does not fit: {self.change}"
+        return (
+            f"memory: training takes {sum(self.training.values()):.1f}{engine} of {on}; "
+            f"optimizer {self.optimizer}: {self.reason}{said}"
+        )
 
-def plan_of(config: Config, root: Path, device_gib: float | None = None) -> Plan:
-    """The plan for this configuration on this machine, or on a device with ``device_gib`` GiB.
 
-    Raises UserError where the model's folder can't be read or the optimizer does not go with the precision.
+def plan_of(config: Config, root: Path, device_gib: float | None = None, devices: int | None = None) -> Plan:
+    """The plan for this configuration on this machine, or on ``devices`` devices with ``device_gib`` GiB each.
+
+    With ``train.strategy`` auto it is that of the first strategy that fits. Raises UserError where the model's folder
+    can't be read or the optimizer does not go with the precision.
     """
-    pretrain, precision = config.pretrain, precision_for(config.pretrain.optimizer, config.main.precision)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    available, name = memory.total_bytes(device), "CPU"
-    if device_gib is not None:
+    prompt, answer, pixels = _clip_sizes(config, root)
+    clip = ClipSize(prompt=prompt, answer=answer, pixels=pixels)
+    precision = precision_for(config.pretrain.optimizer, config.main.precision)
+    if device_gib is not None and config.main.precision == "auto":
         # Another machine's: one with bf16, as all have that such models are trained on.
-        available, name = int(device_gib * _GIB), "another device"
-        precision = "bf16" if config.main.precision == "auto" else precision
-    elif device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-    model = mark_trained(without_weights(model_folder(config.main.folder, root), precision), pretrain)
+        precision = "bf16"
+    model = mark_trained(without_weights(model_folder(config.main.folder, root), precision), config.pretrain)
+    device = _device(device_gib)
+    return plan_for(config, model, clip, device, count_of(config) if devices is None else devices)
+
+
+def planned(config: Config, root: Path) -> Plan | None:
+    """The plan, or None after a line of why where there is none: of a model that is built in a way of its own."""
+    key = (config.model_dump_json(exclude={"store", "tracking", "schedule", "review"}), str(root))
+    if key not in _planned:
+        try:
+            _planned[key] = plan_of(config, root)
+        except (FlywheelError, ValueError, TypeError, AttributeError, RuntimeError, NotImplementedError) as error:
+            say(f"memory: can't be planned ({first_line(error)})")
+            _planned[key] = None
+    return _planned[key]
+
+
+#: Plans that were made in this process: a round asks some times for the same.
+_planned: dict[tuple[str, str], Plan | None] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSize:
+    """Of the largest clip: tokens of its question and of its answer, and bytes of its pixels."""
+
+    prompt: int
+    answer: int
+    pixels: int
+
+
+def _device(device_gib: float | None) -> tuple[str, int]:
+    """Name and bytes of one of this machine's devices, the smallest; or of another one with so many GiB."""
+    if device_gib is not None:
+        return "another device", int(device_gib * _GIB)
+    if not torch.cuda.is_available():
+        return "CPU", memory.total_bytes(torch.device("cpu"))
+    sizes = {i: memory.total_bytes(torch.device("cuda", i)) for i in range(torch.cuda.device_count())}
+    least = min(sizes, key=lambda i: sizes[i])
+    return torch.cuda.get_device_name(least), sizes[least]
+
+
+def plan_for(config: Config, model: Any, clip: ClipSize, device: tuple[str, int], devices: int) -> Plan:
+    """The plan for a model without storage, in the type that it computes in, on devices of a name and bytes each.
+
+    What is trained of it is marked (:func:`trainers.mark_trained`).
+    """
+    if config.train.strategy != "auto":
+        names = [config.train.strategy]
+    else:
+        names = ["single"] if devices == 1 else ["ddp", "zero2", "zero3"]
+    for name in names:
+        plan = _plan(config, model, clip, device, devices, name)
+        if plan.fits:
+            return plan
+    return _advised(plan, config.pretrain)
+
+
+def _plan(config: Config, model: Any, clip: ClipSize, device: tuple[str, int], devices: int, strategy: str) -> Plan:
+    pretrain, (name, available) = config.pretrain, device
+    precision = "bf16" if model.dtype == torch.bfloat16 else "fp32"
+    sharded = strategy in STAGES
     choice = Choice(optimizer="adamw", reason="an adapter's weights are fp32")
     if pretrain.method == "full":
-        choice = choose(pretrain.optimizer, precision, model, available)
-    prompt, answer, pixels = _clip_sizes(config, root)
-    tokens = pretrain.batch_size * (prompt + answer)
-    training = step_bytes(model, choice, pretrain, tokens, pretrain.batch_size * answer)
-    training["pixels"] = pretrain.batch_size * pixels
-    asked = config.annotate.batch_size * (prompt + answer)
-    plan = Plan(
+        choice = choose(pretrain.optimizer, precision, model, available, sharded=sharded)
+    rows = -(-pretrain.batch_size // (devices * config.train.accumulation))
+    tokens = rows * (clip.prompt + clip.answer)
+    training = step_bytes(model, choice, pretrain, tokens, rows * clip.answer)
+    training["pixels"] = rows * clip.pixels
+    spread = Spread(strategy=strategy, devices=devices, offload=config.train.offload and sharded)
+    training, host = spread.of(training, model)
+    asked = config.annotate.batch_size * (clip.prompt + clip.answer)
+    ahead = devices * (pretrain.decoders + 1) * rows * clip.pixels
+    return Plan(
         device=name,
         device_gib=available / _GIB,
         parameters=sum(p.numel() for p in model.parameters()),
@@ -113,11 +200,11 @@ def plan_of(config: Config, root: Path, device_gib: float | None = None) -> Plan
         reason=choice.reason,
         training=_gib(training),
         engine=_gib(_engine(config, model, asked, available, 2 if precision == "bf16" else 4)),
-        host=_gib({"batches ahead": (pretrain.decoders + 1) * pretrain.batch_size * pixels})
-        | {"kept pixels": config.corpus.pixels_gib},
+        host=_gib({"batches ahead": ahead, **host}) | {"kept pixels": config.corpus.pixels_gib},
         uncounted="" if pretrain.freeze_vision else "what the vision tower keeps for its backward pass",
+        devices=devices,
+        strategy=strategy,
     )
-    return plan if plan.fits else _advised(plan, pretrain)
 
 
 def kept_bytes(model: Any, dtype: torch.dtype) -> int:
@@ -125,6 +212,16 @@ def kept_bytes(model: Any, dtype: torch.dtype) -> int:
 
     Attention is taken to be a fused one, which keeps its inputs and its output.
     """
+    if model not in _kept:
+        _kept[model] = _count_kept(model, dtype)
+    return _kept[model]
+
+
+#: What was counted of models that are still there: one is planned in many ways.
+_kept: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+
+
+def _count_kept(model: Any, dtype: torch.dtype) -> int:
     decoder = model.get_decoder()
     width = model.config.get_text_config().hidden_size
     hidden = torch.zeros(1, _PROBE, width, device="meta", dtype=dtype, requires_grad=True)
@@ -200,7 +297,9 @@ def _engine(config: Config, model: Any, tokens: int, available: int, size: int) 
     if config.main.engine not in ("transformers", "vllm"):
         return {}
     text = model.config.get_text_config()
-    weights = float(size * sum(p.numel() for p in model.parameters()))
+    # vLLM's tensor parallelism cuts the weights into so many.
+    cut = int(config.main.options.get("tensor_parallel_size", 1)) if config.main.engine == "vllm" else 1
+    weights = size * sum(p.numel() for p in model.parameters()) / cut
     if config.main.engine == "vllm":
         share = float(config.main.options.get("gpu_memory_utilization", _VLLM_SHARE))
         return {"weights": weights, "cache": max(0.0, share * available - weights)}
@@ -242,8 +341,12 @@ def _advised(plan: Plan, pretrain: Pretrain) -> Plan:
     elif fixed < room and not pretrain.gradient_checkpointing:
         change = "set pretrain.gradient_checkpointing"
     elif fixed < room and pretrain.batch_size > 1 and changing / pretrain.batch_size <= room - fixed:
-        most = int((room - fixed) / (changing / pretrain.batch_size))
-        change = f"set pretrain.batch_size to {most} at most"
+        most = plan.devices * int((room - fixed) / (changing / -(-pretrain.batch_size // plan.devices)))
+        change = f"set pretrain.batch_size to {most} at most, or as many times train.accumulation"
+    elif plan.devices > 1 and plan.strategy in ("ddp", "zero1", "zero2"):
+        change = "set train.strategy to zero3"
+    elif plan.strategy == "zero3" and "masters and moments" in plan.training:
+        change = "set train.offload, or pretrain.method to lora, or take more devices"
     elif pretrain.method == "full":
         change = "set pretrain.method to lora"
     else:
