@@ -2,6 +2,7 @@
 
 from flywheel.core.config.load import FILE_NAME, load_config, parse_config, read_raw
 from flywheel.core.config.moves import MOVED, move
+from flywheel.core.config.presets import PRESETS, preset
 from flywheel.core.config.sections import (
     MAIN,
     Annotate,
@@ -19,8 +20,9 @@ from flywheel.core.config.sections import (
     Section,
     Store,
     Tracking,
+    Train,
 )
-from flywheel.core.config.template import PRESETS, template
+from flywheel.core.config.template import template
 
 __all__ = [
     "FILE_NAME",
@@ -42,9 +44,11 @@ __all__ = [
     "Section",
     "Store",
     "Tracking",
+    "Train",
     "load_config",
     "move",
     "parse_config",
+    "preset",
     "read_raw",
     "template",
 ]

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 from pydantic import BaseModel
 
 from flywheel.core.config.load import parse_config
+from flywheel.core.config.presets import PRESETS, preset_file
 from flywheel.core.config.sections import Config
-from flywheel.core.errors import UserError
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "playground": {},
-    "qwen3-vl-8b": {
-        "corpus": {"frames": 32, "sampling": "fps", "max_side": 640},
-        "models": {"main": {"folder": "Qwen3-VL-8B-Instruct"}},
-        "annotate": {"batch_size": 8, "max_new_tokens": 256},
-        "pretrain": {"num_steps": 2000, "batch_size": 2, "learning_rate": 1e-5, "gradient_checkpointing": True},
-        "finetune": {"num_steps": 400, "batch_size": 2, "learning_rate": 1e-4},
-        "review": {"wait_for": 200},
-    },
-}
 
 
-def template(preset: str = "playground") -> str:
-    """A commented ``flywheel.yaml``: every key with its value in the preset and what it means."""
-    if preset not in PRESETS:
-        raise UserError(f"--preset {preset}: unknown. There are {', '.join(PRESETS)}.")
-    config = parse_config(PRESETS[preset])
+def template(preset: str = "playground", changes: Mapping[str, Any] | None = None, notes: Sequence[str] = ()) -> str:
+    """A commented ``flywheel.yaml``: every key with its value in the preset and what it means.
+
+    ``changes`` are values by section and key that go before the preset's; ``notes`` stand above all as comments. Raises
+    UserError for an unknown preset.
+    """
+    preset_file(preset)
+    config = parse_config(merged(PRESETS[preset], changes or {}))
     lines = ["# A video-language data flywheel. Every key stands here with its value; delete what you do not change."]
+    lines += [f"# {note}" for note in notes]
     for name, field in Config.model_fields.items():
         section = getattr(config, name)
         if isinstance(section, BaseModel):
@@ -39,6 +32,15 @@ def template(preset: str = "playground") -> str:
             for role, model in config.models.items():
                 lines += [f"  {role}:", *_keys(model, "    ")]
     return "\n".join(lines) + "\n"
+
+
+def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with the changes in their place, key by key."""
+    out = dict(values)
+    for name, value in changes.items():
+        there = out.get(name)
+        out[name] = merged(there, value) if isinstance(there, Mapping) and isinstance(value, Mapping) else value
+    return out
 
 
 def _keys(section: BaseModel, indent: str) -> list[str]:
