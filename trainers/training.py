@@ -273,7 +273,7 @@ def _own_optimizer(plan: TrainingPlan) -> tuple[type[torch.optim.Optimizer], dic
 def _arguments(plan: TrainingPlan, work_folder: Path) -> TrainingArguments:
     """The plan in transformers' words."""
     each = -(-plan.batch_size // (plan.parts * num_ranks()))
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(work_folder),
         max_steps=plan.num_steps,
         per_device_train_batch_size=each,
@@ -303,6 +303,9 @@ def _arguments(plan: TrainingPlan, work_folder: Path) -> TrainingArguments:
         seed=plan.seed,
         data_seed=plan.seed,
     )
+    # Alone among several visible GPUs transformers would take them all, by DataParallel.
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
 
 
 def _printer() -> Any:

@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -54,7 +57,7 @@ def main() -> None:
     """Run the cases and write their rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--cases", default=",".join([*EQUAL, "no-compiler"]))
+    parser.add_argument("--cases", default=",".join([*EQUAL, "no-compiler", "two-machines"]))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, (arguments.out / "rows.jsonl").open("a") as out:
@@ -87,11 +90,35 @@ def result(make: Callable[..., Workspace], case: str, alone: Gave) -> dict[str, 
                                 link.symlink_to(tool)
                 os.environ["PATH"] = tools
                 return differences(pretrained(make, case, *EQUAL["zero2"]), alone)
+        if case == "two-machines":
+            return differences(on_two_machines(make, case), alone)
         return differences(pretrained(make, case, *EQUAL[case]), alone)
     except FlywheelError as error:
         return {"error": str(error)}
     finally:
         os.environ["PATH"] = path
+
+
+def on_two_machines(make: Callable[..., Workspace], case: str) -> Gave:
+    """What two launchers of one process each give, the second of which joins; both on this machine."""
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    with contextlib.closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    flags = ["--num_machines", "2", "--num_processes", "2", "--main_process_ip", "127.0.0.1", "--dynamo_backend", "no"]
+    flags += ["--main_process_port", str(port), "--mixed_precision", "no", "--multi_gpu", "--machine_rank"]
+    root = make().root
+    # Where a round has its trainings; the bed has them beside.
+    (root / "models").mkdir(exist_ok=True)
+    (root / case).mkdir(exist_ok=True)
+    (root / "models" / "round=001").symlink_to(root / case)
+    other = subprocess.Popen([sys.executable, "-m", "flywheel.rounds.join", str(root), *flags, "1"])
+    try:
+        launch = json.dumps([*flags, "0"])
+        return pretrained(make, case, "train.devices=2", "train.strategy=ddp", f"train.launch={launch}")
+    finally:
+        other.terminate()
+        other.wait()
 
 
 def workspace(folder: Path) -> Callable[..., Workspace]:

@@ -72,7 +72,7 @@ def test_two_ranks_with_sharded_weights_equal_one_process(
     [
         ({"devices": 2, "strategy": "single"}, r"train: strategy single is for one device, and devices is 2"),
         ({"strategy": "ddp", "offload": True}, r"train: offload is for zero1 to zero3"),
-        ({"devices": 0}, r"train\.devices"),
+        ({"devices": 0}, r"train\.devices: must be auto or a number from 1 on, got 0"),
         (
             {"launch": ["--num_machines", "2"]},
             r"train\.devices: auto, with train\.launch\. Set it to the number over all",

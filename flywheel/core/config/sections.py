@@ -7,7 +7,7 @@ registry, so that another package's names are as good as ours.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -257,7 +257,7 @@ class Pretrain(Section):
 
 
 class Train(Section):
-    devices: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+    devices: Literal["auto"] | int = Field(
         "auto",
         description="devices of a training: `auto` are all visible GPUs, else the CPU; N on a CPU are N processes",
     )
@@ -279,6 +279,13 @@ class Train(Section):
         (),
         description="flags of `accelerate launch`, for several machines; empty starts the processes on this one",
     )
+
+    @field_validator("devices")
+    @classmethod
+    def _at_least_one(cls, devices: Literal["auto"] | int) -> Literal["auto"] | int:
+        if devices != "auto" and devices < 1:
+            raise ValueError(f"must be auto or a number from 1 on, got {devices}")
+        return devices
 
     @model_validator(mode="after")
     def _goes_together(self) -> Train:
