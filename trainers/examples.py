@@ -18,6 +18,8 @@ from typing import Any, overload
 import numpy as np
 from jaxtyping import Float, Int
 
+from flywheel.core.border import one_item
+from flywheel.core.errors import MediaError
 from flywheel.core.types import Example
 
 #: Rows of a record batch, and of what is tokenized together.
@@ -172,9 +174,18 @@ def text_lengths(examples: Sequence[Example], tokenizer: Any) -> Int[np.ndarray,
     """The number of tokens of each example's text, (N,), without special tokens; tokenized in batches."""
     lengths = array("i")
     for texts in _text_batches(examples):
-        ids = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
-        lengths.extend(map(len, ids))
+        lengths.extend(_lengths(texts, tokenizer))
     return np.array(lengths, dtype=np.int32)
+
+
+def _lengths(texts: list[str], tokenizer: Any) -> list[int]:
+    """The numbers of tokens; 0 of a text that can't be read, which its batch leaves out."""
+    try:
+        with one_item():
+            ids = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+            return list(map(len, ids))
+    except MediaError:
+        return [0] if len(texts) == 1 else [length for text in texts for length in _lengths([text], tokenizer)]
 
 
 def _text_batches(examples: Sequence[Example]) -> Iterator[list[str]]:

@@ -27,6 +27,9 @@ class Marks:
     def __init__(self, declared: Iterable[str] = ()) -> None:
         longest_first = sorted(set(declared), key=lambda mark: (-len(mark), mark))
         self._pattern = re.compile("|".join([*map(re.escape, longest_first), _COMMON]), re.IGNORECASE)
+        firsts = {"<", *(case for mark in longest_first for case in (mark[0], mark[0].lower(), mark[0].upper()))}
+        #: Nearly no text has one of these, and the pattern takes its time.
+        self._first = re.compile("[" + re.escape("".join(sorted(firsts))) + "]")
 
     @classmethod
     def of(cls, processor: Any) -> Marks:
@@ -35,14 +38,16 @@ class Marks:
 
     def plain(self, text: str) -> str:
         """The text without what nobody can see, and with a blank in each mark: ``<|im_end|>`` is ``< |im_end|>``."""
+        if text.isascii() and text.replace("\n", " ").isprintable():
+            return self._broken_up(text)
         text = self._broken_up(without_hidden(text))
-        if text.isascii():
-            return text
         # Tokenizers that fold characters read a mark in wide letters too.
         folded = unicodedata.normalize("NFKC", text)
         return self._broken_up(folded) if self._pattern.search(folded) else text
 
     def _broken_up(self, text: str) -> str:
+        if not self._first.search(text):
+            return text
         for _ in range(_MOST_PASSES):
             if not self._pattern.search(text):
                 return text

@@ -50,6 +50,7 @@ from human_refine.corrections import _read as corrected
 from human_refine.corrections import _Rules, _Target
 from tests.borders.anything import OF_THE_WHOLE, as_json, errors, numbers, texts, tried, values
 from trainers.data import Collator, TrainingSet
+from trainers.examples import text_lengths
 
 Make = Callable[..., Workspace]
 _CLIP = ClipInput(key="a", frames_THWC=np.zeros((2, 64, 64, 3), np.uint8), times_s=(0.0, 1.0), duration_s=2.0, fps=1.0)
@@ -223,6 +224,11 @@ def a_row_of_a_batch(builder: InputBuilder, error: BaseException) -> None:
     # About texts alone: pixels are many times the work.
     words = replace(_CLIP, frames_THWC=None, times_s=())
     assert collated(builder, lambda clip_id: throw(error) if clip_id == "1" else words) == ([0, 2], 1)
+
+
+def test_a_text_that_a_tokenizer_does_not_take_has_no_length(builder: InputBuilder) -> None:
+    rows = [Example(clip_id=text, text=text, prompt_texts={}, group="g") for text in ("one two", "\ud800", "one two")]
+    assert text_lengths(rows, builder.tokenizer).tolist() == [3, 0, 3]
 
 
 def test_pixels_that_a_processor_does_not_take(builder: InputBuilder) -> None:
