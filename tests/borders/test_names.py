@@ -19,7 +19,7 @@ from flywheel.core.errors import UserError
 from flywheel.ingest import ingest
 from flywheel.rounds.schedule.units import Plan, unit_file
 from flywheel.store import Workspace
-from flywheel.store._mlflow import _address
+from flywheel.store._mlflow import _address, _equals
 
 Make = Callable[..., Workspace]
 _STILL = Path(__file__).parents[1] / "ingest" / "before" / "still.mp4"
@@ -111,3 +111,11 @@ class _Within:
     def __enter__(self) -> None: ...
 
     def __exit__(self, *_: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("name", "comparison"),
+    [("a", "= 'a'"), ("it's", '= "it\'s"'), ('a"b', "= 'a\"b'"), ('it\'s "a"\nb', "LIKE 'it_s \"a\"_b'")],
+)
+def test_a_name_in_mlflows_language_of_filters(name: str, comparison: str) -> None:
+    assert _equals(name) == comparison
