@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Protocol
 
+from flywheel.core.secrets import without_secrets
 from flywheel.models.inputs import ClipInput
 
 
@@ -89,7 +90,9 @@ class Engine(Protocol):
 
 def failed(request: Request, why: str) -> Result:
     """The result of a request that can't be answered."""
-    return Result(key=request.key, text=why, token_ids=(), logprobs=(), tokens_in=0, finish="error", seconds=0.0)
+    return Result(
+        key=request.key, text=without_secrets(why), token_ids=(), logprobs=(), tokens_in=0, finish="error", seconds=0.0
+    )
 
 
 def storable(result: Result) -> Result:

@@ -221,6 +221,7 @@ class Writer:
             "concurrency": settings.concurrency,
             "timeout_s": settings.timeout_s,
             "patience_s": settings.patience_s,
+            "api_key_env": settings.api_key_env,
             "inputs": model.inputs,
         }
         if not takes_a_model(settings.engine):

@@ -8,6 +8,7 @@ import copy
 import io
 import json
 import random
+import re
 import threading
 import time
 import wave
@@ -22,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from annotators.engines._address import DEFAULT_KEY, Address, address_of, key_of, redirected, retry_after_s
+from annotators.engines._answers import NotAResult, NoTokens, result_of
 from annotators.interface import Request, Result, Sampling, failed, seed_of
 from flywheel.core.border import one_item
 from flywheel.core.errors import BorderError, MediaError, UserError, first_line
@@ -38,13 +41,27 @@ _WAITING = 0.5
 _MOST_TRIES = 4
 
 
+#: Statuses of a server that has too much to do, and how often in a row that is waited for.
+_BUSY, _MOST_BUSY = frozenset({429, 503, 529}), 30
+_MOST_REDIRECTS, _MOST_BYTES, _MOST_NAMED = 5, 1 << 26, 20
+_TOO_LONG = re.compile(
+    r"(?i)context (?:length|window|size)|maximum (?:model )?length|max_model_len|too (?:long|many tokens)"
+    r"|longer than the|exceeds? .{0,40}(?:tokens|length|context)"
+)
+_NAME_ONE = "Name one in models.main.servers, such as http://host:8000."
+_WHAT_FOR = (
+    "without which neither an adapter can be proven nor texts be weighed. "
+    "Serve the model with a vLLM of today ('flywheel serve')"
+)
+
+
 class _ServerFailed(Exception):
     """This try failed. ``answered`` where the server was there and failed at this request,
-    which may be the request's fault."""
+    which may be the request's fault; ``busy`` where it has too much to do; ``after_s``: when to come back, seconds."""
 
-    def __init__(self, why: str, *, answered: bool = False) -> None:
+    def __init__(self, why: str, *, answered: bool = False, busy: bool = False, after_s: float | None = None) -> None:
         super().__init__(why)
-        self.answered = answered
+        self.answered, self.busy, self.after_s = answered, busy, after_s
 
 
 class _RequestRefused(Exception):
@@ -53,13 +70,28 @@ class _RequestRefused(Exception):
 
 @dataclass
 class _Server:
-    url: str
+    address: Address
     client: httpx.Client
     at_work: int = 0
     failures: int = 0
     rests_until: float = 0.0
+    #: Until when it asked to be left alone: to wait for that takes no patience.
+    asked_until: float = 0.0
     last_error: str = ""
+    #: It has answered with tokens.
+    proven: bool = False
     lost: bool = False
+    #: It was lost for what the user can mend.
+    users: bool = False
+
+    @property
+    def url(self) -> str:
+        """The address as it is printed: without keys."""
+        return str(self.address)
+
+    def lose(self, why: str, *, users: bool = False) -> None:
+        """Leave it out from now on."""
+        self.lost, self.last_error, self.users = True, why, users
 
 
 class _Engine:
@@ -73,6 +105,7 @@ class _Engine:
         timeout_s: float,
         patience_s: float,
         plain: Callable[[str], str],
+        api_key_env: str,
     ) -> None:
         if not servers:
             raise UserError(
@@ -82,12 +115,14 @@ class _Engine:
         self._name = "" if adapter is None else f"{name}-{folder_digest(adapter)}"
         self._concurrency, self._patience_s = concurrency, patience_s
         limits = httpx.Limits(max_connections=concurrency + 2, max_keepalive_connections=concurrency + 2)
-        self._servers = [
-            _Server(url.rstrip("/"), httpx.Client(timeout=httpx.Timeout(timeout_s, connect=10.0), limits=limits))
-            for url in servers
-        ]
-        hosts = {httpx.URL(url).host for url in servers}
-        self._near = hosts <= {"localhost", "127.0.0.1", "::1"}
+        self._timeout_s, self._key = timeout_s, key_of(api_key_env)
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        timeout = httpx.Timeout(timeout_s, connect=10.0)
+        addresses = [address_of(url) for url in servers]
+        if self._key:
+            addresses = [replace(a, base=a.base.copy_with(userinfo=b"")) for a in addresses]
+        self._servers = [_Server(a, httpx.Client(timeout=timeout, limits=limits, headers=headers)) for a in addresses]
+        self._near = {address.base.host for address in addresses} <= {"localhost", "127.0.0.1", "::1"}
         self._lock = threading.Condition()
         self._closed = False
         asked = self._servers
@@ -102,9 +137,16 @@ class _Engine:
         """Whether the server is there, serves the model, and has the adapter,
         under the name that is its content's digest."""
         try:
-            answer = server.client.get(f"{server.url}/v1/models")
+            answer = self._sent(server, "models")
+            if answer.status_code in (401, 403):
+                raise UserError(f"{server.url}: {_asks_for_a_key(server, answer, self._key)}")
+            if answer.status_code == 404:
+                raise UserError(f"{server.url}: has no /v1/models, so it is no OpenAI-compatible server. {_NAME_ONE}")
             answer.raise_for_status()
-            models = answer.json()["data"]
+            models = [dict(model) for model in answer.json()["data"]]
+        except httpx.HTTPStatusError as error:
+            self._rest(server, f"{error.response.status_code} {_said(error.response)}", retry_after_s(error.response))
+            return False
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             self._rest(server, first_line(error))
             return False
@@ -114,7 +156,7 @@ class _Engine:
             if m.get("root") in (str(self._model), str(self._model.resolve())) and not m.get("parent")
         ]
         if not base:
-            roots = ", ".join(str(m.get("root")) for m in models)
+            roots = ", ".join(str(m.get("root") or m.get("id")) for m in models[:_MOST_NAMED]) or "no model"
             raise UserError(
                 f"{server.url}: serves {roots}, not {self._model}. Start it with 'flywheel serve' of this round."
             )
@@ -122,9 +164,7 @@ class _Engine:
             self._name = base[0]
         elif self._name not in {m["id"] for m in models}:
             path = str(self._adapter.resolve())
-            answer = server.client.post(
-                f"{server.url}/v1/load_lora_adapter", json={"lora_name": self._name, "lora_path": path}
-            )
+            answer = self._sent(server, "load_lora_adapter", {"lora_name": self._name, "lora_path": path})
             if answer.status_code >= 400:
                 raise BorderError(
                     f"{server.url}: does not load the adapter ({_said(answer)}). "
@@ -132,11 +172,15 @@ class _Engine:
                 )
         return True
 
-    def _rest(self, server: _Server, why: str) -> None:
+    def _rest(self, server: _Server, why: str, after_s: float | None = None) -> None:
+        """Leave a server alone for a while, or for as long as it asks to be."""
         with self._lock:
             server.failures += 1
             server.last_error = why
-            server.rests_until = time.monotonic() + min(_MOST_REST_S, _REST_S * 2 ** (server.failures - 1))
+            rest_s = min(_MOST_REST_S, _REST_S * 2 ** min(10, server.failures - 1))
+            server.rests_until = time.monotonic() + (rest_s if after_s is None else max(_REST_S, after_s))
+            if after_s is not None:
+                server.asked_until = server.rests_until
         if server.failures == 1:
             say(f"annotate: {server.url} fails ({why}).")
 
@@ -153,9 +197,13 @@ class _Engine:
                     server = min(free, key=lambda s: (s.at_work, s.failures))
                     server.at_work += 1
                     return server
+                if all(s.lost for s in self._servers):
+                    users = any(s.users for s in self._servers)
+                    why = "; ".join(f"{s.url}: {s.last_error}" for s in self._servers)
+                    raise (UserError if users else BorderError)(f"{why}. What is committed stands.")
                 if any(s.failures == 0 and not s.lost for s in self._servers):
                     gives_up = now + self._patience_s
-                elif now > gives_up:
+                elif now > max(gives_up, *(s.asked_until + self._patience_s for s in self._servers if not s.lost)):
                     raise BorderError(
                         f"no server answers for {self._patience_s:.0f} s: "
                         f"{'; '.join(f'{s.url} ({s.last_error})' for s in self._servers)}. "
@@ -201,17 +249,34 @@ class _Engine:
             return failed(request, str(error))
 
     def _asked(self, request: Request, sampling: Sampling) -> Result:
-        body, failures = self._body(request, sampling), 0
+        body, failures, busy = self._body(request, sampling), 0, 0
         while True:
             server = self._take()
             began = time.perf_counter()
             try:
                 answer = self._post(server, body)
-                result = self._result(request, answer, time.perf_counter() - began)
-            except _ServerFailed as error:
-                self._rest(server, str(error))
-                failures += error.answered
+                result = result_of(request, answer, (time.perf_counter() - began) / self._concurrency)
+            except NoTokens as error:
+                if server.proven:
+                    failures += 1
+                    self._rest(server, str(error))
+                else:
+                    server.lose(f"its answers have {error}, {_WHAT_FOR}", users=True)
                 if failures >= _MOST_TRIES:
+                    return failed(request, f"servers failed at it {failures} times ({error})")
+                continue
+            except NotAResult as error:
+                failures += 1
+                self._rest(server, str(error))
+                if failures >= _MOST_TRIES:
+                    return failed(request, f"servers failed at it {failures} times ({error})")
+                continue
+            except _ServerFailed as error:
+                if not server.lost:
+                    self._rest(server, str(error), error.after_s)
+                failures, busy = failures + error.answered, busy + error.busy
+                if failures >= _MOST_TRIES or busy >= _MOST_BUSY:
+                    failures = max(failures, busy)
                     return failed(request, f"servers failed at it {failures} times ({error})")
                 # Jitter: a server that comes back is not met by all at once.
                 time.sleep(random.uniform(0, 0.2))
@@ -227,28 +292,63 @@ class _Engine:
                 return failed(request, str(error))
             finally:
                 self._give_back(server)
-            server.failures = 0
+            server.failures, server.proven = 0, server.proven or bool(result.token_ids)
             return result
 
     def _post(self, server: _Server, body: dict[str, Any]) -> dict[str, Any]:
         try:
-            answer = server.client.post(f"{server.url}/v1/chat/completions", json=body)
+            answer = self._sent(server, "chat/completions", body)
         except httpx.TimeoutException as error:
             raise _ServerFailed("no answer in time", answered=not isinstance(error, httpx.ConnectTimeout)) from error
         except httpx.HTTPError as error:
             raise _ServerFailed(first_line(error)) from error
-        if answer.status_code >= 500 or answer.status_code in (408, 429):
-            raise _ServerFailed(f"{answer.status_code} {_said(answer)}", answered=answer.status_code >= 500)
-        if answer.status_code == 404:
+        status, said = answer.status_code, f"{answer.status_code} {_said(answer)}"
+        if status in _BUSY:
+            raise _ServerFailed(said, busy=True, after_s=retry_after_s(answer))
+        if status >= 500 or status == 408:
+            raise _ServerFailed(said, answered=status >= 500, after_s=retry_after_s(answer))
+        if status in (401, 403):
+            server.lose(_asks_for_a_key(server, answer, self._key), users=True)
+            raise _ServerFailed(said)
+        if status == 404:
             # Started anew, it has not been proven to serve what it should.
-            server.lost = True
-            raise _ServerFailed("it no longer serves what it was proven to serve; it is left out")
-        if answer.status_code >= 400:
+            server.lose(f"it no longer serves what it was proven to serve ({_said(answer)}); it is left out")
+            raise _ServerFailed(server.last_error)
+        if status >= 400 and _TOO_LONG.search(said):
+            raise _RequestRefused(
+                f"the clip and its prompt are longer than the model's context ({_said(answer)}). Lower corpus.frames "
+                "or corpus.max_side, or raise models.main.options.max_model_len"
+            )
+        if status >= 400:
             raise _RequestRefused(f"the server does not take it: {_said(answer)}")
         try:
             return dict(answer.json())
         except (TypeError, ValueError, RecursionError) as error:
             raise _ServerFailed("its answer is no JSON", answered=True) from error
+
+    def _sent(self, server: _Server, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        """The answer to a call, sent on as the server says. Raises httpx's errors, UserError for another host."""
+        for _ in range(_MOST_REDIRECTS):
+            answer = self._whole(server, path, body)
+            if not answer.is_redirect:
+                return answer
+            server.address = redirected(server.address, answer, path)
+        raise UserError(f"{server.url}: sends on without end. {_NAME_ONE}")
+
+    def _whole(self, server: _Server, path: str, body: dict[str, Any] | None) -> httpx.Response:
+        """One answer, read to its end within the time and size that it may take: one that trickles is no answer."""
+        gives_up, parts, size = time.monotonic() + self._timeout_s, [], 0
+        method = "GET" if body is None else "POST"
+        with server.client.stream(method, server.address.of(path), json=body) as answer:
+            for part in answer.iter_bytes():
+                parts.append(part)
+                size += len(part)
+                if size > _MOST_BYTES:
+                    raise httpx.DecodingError(f"an answer of over {_MOST_BYTES} bytes", request=answer.request)
+                if time.monotonic() > gives_up:
+                    raise httpx.ReadTimeout("the answer does not end", request=answer.request)
+        headers = {n: v for n, v in answer.headers.items() if n in ("location", "retry-after", "content-type")}
+        return httpx.Response(answer.status_code, headers=headers, content=b"".join(parts), request=answer.request)
 
     def _takes(self, server: _Server, body: dict[str, Any]) -> bool:
         try:
@@ -273,22 +373,6 @@ class _Engine:
             "return_token_ids": True,
             **more,
         }
-
-    def _result(self, request: Request, answer: dict[str, Any], seconds: float) -> Result:
-        try:
-            choice = answer["choices"][0]
-            logprobs = tuple(float(entry["logprob"]) for entry in choice["logprobs"]["content"])
-            return Result(
-                key=request.key,
-                text=choice["message"]["content"] or "",
-                token_ids=tuple(choice["token_ids"]),
-                logprobs=logprobs,
-                tokens_in=int(answer["usage"]["prompt_tokens"]),
-                finish="stop" if choice["finish_reason"] == "stop" else "length",
-                seconds=seconds / self._concurrency,
-            )
-        except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
-            raise _ServerFailed(f"an answer without {error}", answered=True) from error
 
     def parts(self) -> list[_Engine]:
         out = []
@@ -348,6 +432,16 @@ def _wav(samples: NDArray[np.float32]) -> str:
     return base64.b64encode(out.getvalue()).decode()
 
 
+def _asks_for_a_key(server: _Server, answer: httpx.Response, key: str) -> str:
+    """What to do about a server that lets nobody in, or not with this key."""
+    if key:
+        return f"does not take the key that was sent ({answer.status_code}). Put the right one in its variable"
+    return (
+        f"asks for a key ({answer.status_code}). Put it in the variable {DEFAULT_KEY} of the environment, "
+        "or name another variable in models.main.api_key_env"
+    )
+
+
 def _said(answer: httpx.Response) -> str:
     try:
         error = answer.json()
@@ -366,12 +460,15 @@ def openai(
     patience_s: float = 60.0,
     options: Mapping[str, Any] | None = None,
     builder: InputBuilder | None = None,
+    api_key_env: str = "",
 ) -> _Engine:
-    """Asks servers at ``servers`` (URLs without ``/v1``), at most ``concurrency`` requests each at a time. An answer
+    """Asks servers at ``servers`` (URLs, with or without ``/v1``), at most ``concurrency`` requests each at a time.
+
+    They get the key in the variable ``api_key_env`` of the environment (OPENAI_API_KEY, where that is set). An answer
     that takes over ``timeout_s`` counts as a failure of its server; where none was well for ``patience_s``, the engine
     gives up (BorderError). Raises UserError where a server serves another model than the folder ``model``.
 
     ``options`` are for the server that ``flywheel serve`` starts from the same configuration; none is used here. The
     server puts words into the model's template: its marks within them are broken up here, as ``builder`` knows them."""
     plain = builder.plain if builder is not None else Marks().plain
-    return _Engine(model, adapter, name, servers, concurrency, timeout_s, patience_s, plain)
+    return _Engine(model, adapter, name, servers, concurrency, timeout_s, patience_s, plain, api_key_env)

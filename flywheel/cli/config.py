@@ -41,9 +41,10 @@ def show(config: Config = HERE, set_: Set = None) -> None:
     import yaml
 
     from flywheel.core.config import load_config
+    from flywheel.core.secrets import without_secrets
 
     values = load_config(config_file(config), set_).model_dump(mode="json")
-    print_text(yaml.safe_dump(values, sort_keys=False), end="")
+    print_text(without_secrets(yaml.safe_dump(values, sort_keys=False)), end="")
 
 
 def losses() -> None:

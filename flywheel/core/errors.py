@@ -8,6 +8,8 @@ disk); "" where there is nothing to tell apart.
 
 from __future__ import annotations
 
+from flywheel.core.secrets import without_secrets
+
 
 class FlywheelError(Exception):
     """A failure; the command prints its message and exits with ``exit_code``."""
@@ -16,7 +18,8 @@ class FlywheelError(Exception):
     code = ""
 
     def __init__(self, *arguments: object, code: str | None = None) -> None:
-        super().__init__(*arguments)
+        # Messages hold addresses, and addresses may hold keys; whoever prints or keeps the error gets none.
+        super().__init__(*(without_secrets(part) if isinstance(part, str) else part for part in arguments))
         if code is not None:
             self.code = code
 
@@ -76,7 +79,7 @@ def first_line(error: BaseException) -> str:
     except Exception:
         # Its words are the foreign library's code too.
         words = ""
-    return next(iter(words.strip().splitlines()), type(error).__name__)[:300]
+    return without_secrets(next(iter(words.strip().splitlines()), type(error).__name__)[:300])
 
 
 def root_of(error: BaseException) -> BaseException:

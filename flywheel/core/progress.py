@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
 from flywheel.core.foreign import escaped
+from flywheel.core.secrets import without_secrets
 
 _LINE_EVERY_S = 10.0
 
@@ -77,4 +78,4 @@ def progress(label: str, total: int | None) -> Iterator[Progress]:
 
 def say(message: str) -> None:
     """Print one line about the work under way on stderr; what a terminal would obey in it is escaped."""
-    print(escaped(message), file=sys.stderr, flush=True)
+    print(escaped(without_secrets(message)), file=sys.stderr, flush=True)

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from flywheel.core.errors import MediaError
 from flywheel.core.files import written_whole
+from flywheel.core.secrets import without_secrets
 from flywheel.core.types import CAPTION, MEASURE, Clip, Estimate, RoundReport
 from flywheel.media.frames import thumbnail
 from flywheel.rounds.context import RoundContext
@@ -57,7 +58,8 @@ def write_report(context: RoundContext, reports: Sequence[RoundReport], folder: 
     folder = folder or context.workspace.report_folder(report.round)
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "report.json", json.dumps(report.to_json(), indent=2, default=str))
-    _write(folder / "config.yaml", yaml.safe_dump(context.config.model_dump(mode="json"), sort_keys=False))
+    resolved = yaml.safe_dump(context.config.model_dump(mode="json"), sort_keys=False)
+    _write(folder / "config.yaml", without_secrets(resolved))
     _write(folder / "report.html", _page(context, reports))
     return folder
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from flywheel.core.errors import BorderError
 from flywheel.core.progress import say
+from flywheel.core.secrets import without_secrets
 from flywheel.store._mlflow import NotTaken, Runs
 from flywheel.store.workspace import Workspace
 
@@ -191,7 +192,7 @@ def _parsed(line: str) -> dict[str, Any] | None:
 
 
 def _shortened(values: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(value)[:_LONGEST_PARAMETER] for name, value in values.items()}
+    return {name: without_secrets(str(value))[:_LONGEST_PARAMETER] for name, value in values.items()}
 
 
 class TrainingSink:

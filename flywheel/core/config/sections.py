@@ -91,6 +91,10 @@ class Model(Section):
         description="arguments of the engine, such as vLLM's max_model_len or limit_mm_per_prompt ({video: 1})",
     )
     servers: tuple[str, ...] = Field((), description="URLs of OpenAI-compatible servers, for engine openai")
+    api_key_env: str = Field(
+        "",
+        description="environment variable that holds the servers' API key; empty is OPENAI_API_KEY, where that is set",
+    )
     concurrency: int = Field(16, ge=1, description="requests at a time per server")
     timeout_s: float = Field(
         120.0, gt=0, description="seconds after which a server that does not answer counts as failed"
