@@ -13,7 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from flywheel.core.errors import ProofFailed, UserError, first_line
+from flywheel.core.errors import UserError, first_line
+from flywheel.models.adapters import check_adapter as check_adapter
+from flywheel.models.adapters import with_adapter
 from flywheel.playground.tiny import bundled_model
 
 _CHUNK = 1 << 22
@@ -157,10 +159,7 @@ def load_vlm(
             f"{folder}: weights are missing, for instance {sorted(info['missing_keys'])[0]}. The folder is incomplete."
         )
     if adapter is not None:
-        from peft import PeftModel
-
-        check_adapter(adapter, model)
-        model = PeftModel.from_pretrained(model, str(adapter), is_trainable=trainable_adapter)
+        model = with_adapter(adapter, model, trainable=trainable_adapter)
     model.to(device).eval()
     return Vlm(
         model=model,
@@ -217,32 +216,6 @@ def _auto_class(config: Any) -> Any:
         if type(config) in auto._model_mapping:
             return auto
     raise ValueError(f"{type(config).__name__} is of no model that writes text")
-
-
-def check_adapter(adapter: Path, model: Any) -> int:
-    """The number of adapted layers.
-
-    Raises ProofFailed where a key of the adapter fits no layer of the model, or a layer's pair is not whole.
-    """
-    from safetensors import safe_open
-
-    modules = {name for name, _ in model.named_modules()}
-    layers: dict[str, set[str]] = {}
-    with safe_open(str(adapter / "adapter_model.safetensors"), framework="pt") as file:
-        for key in file.keys():  # noqa: SIM118 (not a mapping)
-            layer, _, part = key.removeprefix("base_model.model.").rpartition(".lora_")
-            if not layer and key.startswith("base_model.model."):
-                continue  # A whole layer that was trained beside the adapter.
-            if layer not in modules:
-                raise ProofFailed(
-                    f"{adapter}: its key '{key}' fits no layer of the model, so the base alone would write. "
-                    "Was it trained on another model or with another library's names?"
-                )
-            layers.setdefault(layer, set()).add(part[0])
-    for layer, parts in layers.items():
-        if not parts >= {"A", "B"}:
-            raise ProofFailed(f"{adapter}: layer '{layer}' has only lora_{parts.pop()}. The adapter is not whole.")
-    return len(layers)
 
 
 def folder_digest(folder: Path) -> str:

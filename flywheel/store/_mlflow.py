@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from flywheel.core.errors import BorderError, first_line, root_of
+from flywheel.core.progress import say
 from flywheel.store.workspace import Workspace
 
 #: Key of the ledger's meta table under which the wheel's run is remembered.
@@ -45,6 +46,12 @@ _MENDS = (
 _NEVER_TAKEN = frozenset({"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST"})
 
 
+#: Its codes for a batch of which one entry is bad.
+_ONE_IS_BAD = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST"})
+#: MLflow takes 1,000 figures at a time, and names of 250 characters.
+_MOST_AT_ONCE, _LONGEST_NAME = 500, 250
+
+
 class NotTaken(BorderError):
     """The tracker answers, and will never take this entry."""
 
@@ -54,7 +61,7 @@ class Runs:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._wheel = workspace.root.name
+        self._wheel = _storable(workspace.root.name) or "workspace"
         config = workspace.config.tracking
         self._experiment = config.experiment
         self._remote = bool(config.uri)
@@ -71,9 +78,30 @@ class Runs:
             raise NotTaken("another version of flywheel wrote it")
         try:
             log(self._mlflow(), **arguments)
+        except BorderError:
+            raise
         except Exception as error:
             code = getattr(error, "error_code", "")
+            if code in _NEVER_TAKEN and (binned := self._binned()):
+                # People can mend that, and what comes then is told.
+                raise BorderError(binned) from error
             raise (NotTaken if code in _NEVER_TAKEN else BorderError)(_cause(error)) from error
+
+    def _binned(self) -> str:
+        """What to do where the experiment lies in MLflow's bin; empty where it does not, or MLflow can't say."""
+        try:
+            import mlflow
+
+            experiment = mlflow.get_experiment_by_name(self._experiment)
+            if experiment is None or experiment.lifecycle_stage != "deleted":
+                return ""
+        except Exception:
+            return ""
+        return (
+            f"the experiment '{self._experiment}' was deleted and lies in MLflow's bin; restore it with "
+            f"'MLFLOW_TRACKING_URI={self.uri} mlflow experiments restore --experiment-id {experiment.experiment_id}', "
+            "or name another in tracking.experiment"
+        )
 
     def _mlflow(self) -> Any:
         """Return MLflow's module, pointed at the experiment; the experiment is made where there is none."""
@@ -85,6 +113,8 @@ class Runs:
             logging.getLogger("mlflow").setLevel(logging.ERROR)
             logging.getLogger("alembic").setLevel(logging.ERROR)
             mlflow.set_tracking_uri(self.uri)
+            if binned := self._binned():
+                raise BorderError(binned)
             if mlflow.get_experiment_by_name(self._experiment) is None:
                 location = None if self._remote else (self._workspace.root / "mlartifacts").as_uri()
                 mlflow.create_experiment(self._experiment, artifact_location=location)
@@ -124,9 +154,9 @@ class Runs:
 
     def _log_metrics(self, mlflow: Any, round: int, values: Mapping[str, float]) -> None:
         with self._run(mlflow, None):
-            mlflow.log_metrics(dict(values), step=round)
+            log_metrics(mlflow, values, round)
         with self._run(mlflow, round):
-            mlflow.log_metrics(dict(values), step=round)
+            log_metrics(mlflow, values, round)
 
     def _log_parameters(self, mlflow: Any, round: int, values: Mapping[str, str]) -> None:
         with self._run(mlflow, round) as run:
@@ -143,7 +173,7 @@ class Runs:
         tags = {"of_round": str(round), "stage": stage, "wheel": self._wheel, "level": "stage"}
         key, name = f"mlflow_stage_{round}_{stage}", f"{stage} {round:03d}"
         with self._run(mlflow, round), self._remembered(mlflow, key, name, tags, nested=True) as run:
-            mlflow.log_metrics(dict(values), step=round)
+            log_metrics(mlflow, values, round)
             _log_changed_parameters(mlflow, run.info.run_id, parameters)
 
     def _log_dataset(self, mlflow: Any, round: int) -> None:
@@ -153,9 +183,15 @@ class Runs:
                 mlflow.log_input(mlflow.data.from_polars(texts, name=f"annotations-{round:03d}"), context="annotations")
 
     def _log_alias(self, mlflow: Any, round: int, alias: str) -> None:
-        client, name = mlflow.MlflowClient(), self._wheel
-        if not client.search_registered_models(f"name = '{name}'"):
+        client, name = mlflow.MlflowClient(), model_name(self._wheel)
+        try:
+            client.get_registered_model(name)
+        except mlflow.exceptions.MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
             client.create_registered_model(name)
+            if name != self._wheel:
+                say(f"tracking: the model is registered as '{name}': MLflow takes no '/', ':' and the like in a name")
         if round == 0:
             client.delete_registered_model_alias(name, alias)
             return
@@ -202,7 +238,7 @@ class Runs:
     def _log_training(self, mlflow: Any, round: int, logged: Sequence[tuple[dict[str, float], int]]) -> None:
         with self._run(mlflow, round):
             for values, step in logged:
-                mlflow.log_metrics(values, step=step)
+                log_metrics(mlflow, values, step)
 
 
 def _address(file: Path) -> str:
@@ -211,6 +247,60 @@ def _address(file: Path) -> str:
         return f"sqlite:///{file}"
     # With the driver's name MLflow leaves the path alone; else it makes the folder under its quoted name too.
     return f"sqlite+pysqlite:///{quote(str(file))}"
+
+
+def model_name(wheel: str) -> str:
+    """The name of a workspace's registered model: its folder's, with '-' for what MLflow's registry does not take."""
+    fit = re.sub(r"[/:\\\x00-\x1f\x7f]", "-", _storable(wheel)).strip()
+    return fit if fit.strip(".-") else "workspace"
+
+
+def log_metrics(mlflow: Any, values: Mapping[str, Any], step: int) -> None:
+    """Log figures into the active run. One that MLflow does not take is said, and takes no other with it."""
+    fit: dict[str, float] = {}
+    for name, value in values.items():
+        try:
+            fit[_fit_name(name)] = float(value)
+        except (TypeError, ValueError, OverflowError):
+            say(f"tracking: the figure '{name}' is no number ({str(value)[:40]}) and is left out")
+    names = list(fit)
+    for start in range(0, len(names), _MOST_AT_ONCE):
+        some = {name: fit[name] for name in names[start : start + _MOST_AT_ONCE]}
+        try:
+            mlflow.log_metrics(some, step=step)
+        except mlflow.exceptions.MlflowException as error:
+            if error.error_code not in _ONE_IS_BAD or len(some) == 1:
+                raise
+            _log_one_by_one(mlflow, some, step)
+
+
+def _log_one_by_one(mlflow: Any, values: Mapping[str, float], step: int) -> None:
+    """Log each by itself. Raises MLflow's error where none is taken: then it is not the figures' fault."""
+    refused: list[tuple[str, Exception]] = []
+    for name, value in values.items():
+        try:
+            mlflow.log_metrics({name: value}, step=step)
+        except mlflow.exceptions.MlflowException as error:
+            if error.error_code not in _ONE_IS_BAD:
+                raise
+            refused.append((name, error))
+    if len(refused) == len(values):
+        raise refused[0][1]
+    for name, why in refused:
+        say(f"tracking: the figure '{name}' was not taken ({first_line(why)})")
+
+
+def _fit_name(name: str) -> str:
+    """A name of a figure, parameter or tag as MLflow takes it, with '_' for what it does not."""
+    fit = re.sub(r"[^\w\-. /:]", "_", _storable(name))
+    parts = [part for part in fit.split("/") if part not in ("", ".", "..")]
+    fit = "/".join(parts) or "_"
+    return fit if len(fit) <= _LONGEST_NAME else f"{fit[: _LONGEST_NAME - 9]}-{zlib.crc32(fit.encode()):08x}"
+
+
+def _storable(text: str) -> str:
+    """The text with bytes that were no UTF-8 (file names may have some) as U+FFFD."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _cause(error: BaseException) -> str:
@@ -236,6 +326,7 @@ def _is_there(mlflow: Any, run_id: str) -> bool:
 
 def _log_changed_parameters(mlflow: Any, run_id: str, values: Mapping[str, str]) -> None:
     """Log new parameters; MLflow lets none change, so a changed one is a tag beside it."""
+    values = {_fit_name(name): value for name, value in values.items()}
     before = mlflow.MlflowClient().get_run(run_id).data.params
     mlflow.log_params({name: value for name, value in values.items() if name not in before})
     if changed := {f"{name} now": value for name, value in values.items() if before.get(name, value) != value}:

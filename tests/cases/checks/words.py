@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from annotators import Result
 from annotators.health import Unhealthy, check
+from annotators.interface import storable
 from flywheel.core.config import load_config
-from flywheel.core.errors import UserError
+from flywheel.core.errors import BorderError, UserError
 from flywheel.kinds import Reply
+from flywheel.models.load import check_adapter, load_vlm
+from flywheel.playground.tiny import bundled_model
+from flywheel.store.tracking import Tracker
 from noise_control import losses
+from tests.annotators.test_services import asked
 from tests.cases.checks import case
+from tests.chat_server import models, reply, serving
 
 
 def _judged(kind: str, text: str) -> Reply | Unhealthy:
@@ -33,15 +42,15 @@ def _replies(folder: Path) -> list[dict[str, str]]:
 def _as_wanted(folder: Path) -> list[Unhealthy]:
     """Each reply as its ``want`` and ``as`` say; returns the refusals."""
     refused = []
-    for reply in _replies(folder):
-        judged = _judged(reply["kind"], reply["text"])
+    for told in _replies(folder):
+        judged = _judged(told["kind"], told["text"])
         if isinstance(judged, Unhealthy):
-            assert "refused" in reply["want"], reply
+            assert "refused" in told["want"], told
             assert str(judged)
             refused.append(judged)
             continue
-        assert "kept" in reply["want"], reply
-        assert judged.text == reply.get("as", judged.text)
+        assert "kept" in told["want"], told
+        assert judged.text == told.get("as", judged.text)
     return refused
 
 
@@ -121,3 +130,119 @@ def _windows(folder: Path, work: Path, request: pytest.FixtureRequest) -> None:
         _refused(folder, name, line, request, capsys)
     with pytest.raises(UserError):
         _config(folder, "no.yaml")
+
+
+@case("51-experiment-in-the-bin")
+def _binned(folder: Path, work: Path, request: pytest.FixtureRequest) -> None:
+    import mlflow
+
+    made, capsys = request.getfixturevalue("make_workspace"), request.getfixturevalue("capsys")
+
+    def tracker() -> Tracker:
+        return Tracker(made("tracking.enabled=true"))
+
+    tracker().metrics(1, {"a": 1.0})
+    w = made("tracking.enabled=true")
+    client = mlflow.MlflowClient(Tracker(w).tracking_uri())
+    client.delete_experiment(w.meta("mlflow_experiment"))
+    for round in (2, 3):
+        capsys.readouterr()
+        tracker().metrics(round, {"a": 1.0})
+        assert "experiments restore" in capsys.readouterr().err
+    client.restore_experiment(w.meta("mlflow_experiment"))
+    tracker().metrics(4, {"a": 1.0})
+    history = client.get_metric_history(w.meta("mlflow_parent"), "a")
+    assert sorted(metric.step for metric in history) == [1, 2, 3, 4]
+
+
+@case("52-workspace-with-an-apostrophe")
+def _registry(folder: Path, work: Path, request: pytest.FixtureRequest) -> None:
+    import mlflow
+
+    made, capsys = request.getfixturevalue("make_workspace"), request.getfixturevalue("capsys")
+    for name in (folder / "input" / "steps.txt").read_text().splitlines():
+        w = made("tracking.enabled=true", name=name)
+        w.model_folder(1).mkdir(parents=True, exist_ok=True)
+        tracker = Tracker(w)
+        tracker.metrics(1, {"a": 1.0})
+        tracker.candidate(1)
+        tracker.champion(1)
+        said = capsys.readouterr().err
+        assert "not taken" not in said
+        assert ("registered as" in said) == (":" in name)
+        assert not (w.root / "spool").exists()
+        model = mlflow.MlflowClient(tracker.tracking_uri()).get_registered_model(name.replace(":", "-"))
+        assert model.aliases.keys() == {"candidate", "champion"}
+
+
+@case("53-adapter-with-bare-names")
+def _bare_names(folder: Path, work: Path, request: pytest.FixtureRequest) -> None:
+    adapter = folder / "input" / "adapter"
+    base = load_vlm(bundled_model(), precision="fp32").model
+    assert check_adapter(adapter, base) == 16
+    loaded = dict(load_vlm(bundled_model(), adapter, precision="fp32").model.named_parameters())
+    for key, value in load_file(adapter / "adapter_model.safetensors").items():
+        name = f"base_model.model.{key.removesuffix('.weight')}.default.weight"
+        assert torch.equal(loaded[name], value)
+    assert sum("lora_B" in name for name in loaded) == 16
+
+
+def _exchange(folder: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((folder / "input" / "exchange.json").read_text())
+    return told
+
+
+@case("43-server-wants-a-key")
+def _key(folder: Path, work: Path, request: pytest.FixtureRequest) -> None:
+    told, patch = _exchange(folder), request.getfixturevalue("monkeypatch")
+
+    def answers(path: str, headers: dict[str, str], body: Any) -> tuple[int, dict[str, str], Any]:
+        if headers.get("Authorization") != f"Bearer {told['key']}":
+            return told["without_key"]["status"], {}, told["without_key"]["body"]
+        return 200, {}, models(work) if path.endswith("models") else reply()
+
+    patch.delenv("OPENAI_API_KEY", raising=False)
+    with serving(answers) as url:
+        with pytest.raises(UserError, match="OPENAI_API_KEY"):
+            asked(work, url)
+        patch.setenv("OPENAI_API_KEY", told["key"])
+        assert asked(work, url)[0].text == "A dog runs."
+
+
+@case("44-address-with-v1")
+def _address(folder: Path, work: Path, request: pytest.FixtureRequest) -> None:
+    moved = _exchange(folder)["also"]["GET /v1/models"]
+    with serving(lambda p, h, b: (200, {}, models(work) if p == "/v1/models" else reply())) as url:
+        for written in (f"{url}/v1", f"{url}/"):
+            assert asked(work, written)[0].finish == "stop"
+    with serving(lambda p, h, b: (moved["status"], moved["headers"], {})) as url, pytest.raises(BorderError):
+        asked(work, url)
+
+
+def _answered(folder: Path, work: Path) -> Result:
+    told = _exchange(folder)
+    body = told["reply_json"].encode() if "reply_json" in told else told["reply"]
+    with serving(lambda p, h, b: (200, {}, models(work) if p.endswith("models") else body)) as url:
+        return asked(work, url)[0]
+
+
+@case("45-half-a-character-from-a-server")
+def _half(folder: Path, work: Path, request: pytest.FixtureRequest) -> None:
+    result = storable(_answered(folder, work))
+    result.text.encode("utf-8")
+    assert check(result).text == "A dog runs on grass ."
+
+
+@case("46-server-without-token-ids")
+def _no_tokens(folder: Path, work: Path, request: pytest.FixtureRequest) -> None:
+    began = time.monotonic()
+    with pytest.raises(UserError, match="no token ids and no log-probs"):
+        _answered(folder, work)
+    assert time.monotonic() - began < 10
+
+
+@case("47-reply-without-content")
+def _no_content(folder: Path, work: Path, request: pytest.FixtureRequest) -> None:
+    with pytest.raises(Unhealthy) as found:
+        check(_answered(folder, work))
+    assert found.value.name == "empty"
