@@ -33,10 +33,15 @@ def trained(folder: Path, *, strategy: str, parts: int) -> list[float]:
     from training_bed import PROMPT, Sink, examples, fresh
 
     import trainers
+    from flywheel.core.config import Pretrain
     from noise_control import losses
+    from trainers import mark_trained
     from trainers.sharding import deepspeed_config
 
     vlm, builder = fresh()
+    # As pretraining has it. Trained, the tower would differ for another reason: DeepSpeed steps weights without a
+    # gradient by their moments, torch leaves them.
+    mark_trained(vlm.model, Pretrain())
     sharding = deepspeed_config(strategy, offload=False) if strategy.startswith("zero") else None
     if sharding is not None:
         sharding["zero_optimization"]["stage3_param_persistence_threshold"] = 0
