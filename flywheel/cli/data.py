@@ -80,7 +80,7 @@ def ingest(
     json_: Json = False,
 ) -> None:
     """Take videos in: files become clips, or rejected rows with their reason; exit 1 where all were rejected."""
-    from flywheel.ingest import SourcesError
+    from flywheel.ingest import IngestResult, SourcesError
     from flywheel.ingest import ingest as take_in
 
     workspace = open_workspace(config, set_)
@@ -88,7 +88,8 @@ def ingest(
         try:
             result = take_in(workspace, sources, limit=limit)
         except SourcesError as error:
-            say(_say_how(error.result))
+            if error.result != IngestResult():
+                say(_say_how(error.result))
             raise
     print_result(vars(result), json_, _say_how(result))
     if result.rejected and not (result.clips or result.known or result.new_texts):

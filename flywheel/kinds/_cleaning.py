@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flywheel.core.foreign import parsed_json
+from flywheel.kinds import _fences as fences
 from flywheel.kinds import _marks as marks
 from flywheel.kinds import _talk as talk
 from flywheel.kinds._cutting import Cutting, Span
@@ -23,8 +24,6 @@ _TEXT_KEYS = (
     *("caption", "description", "text", "answer", "final_answer", "response", "summary", "output", "content", "result"),
     *("video_caption", "video_description", "detailed_caption", "short_caption", "reply", "sentence", "transcript"),
 )
-_FENCED = re.compile(r"\A\s*(`{3,}|~{3,})[ \t]*[\w+-]{0,20}[ \t]*\n?(?P<inner>.*?)\n?\s*\1\s*\Z", re.S)
-_FENCE_INSIDE = re.compile(r"(`{3,})[ \t]*(?:json|JSON)?[ \t]*\n(?P<inner>.*?)\n\s*\1", re.S)
 _BLANKS = re.compile(r"(?<=\s{4})\s+")
 _QUOTES = {'"': '"', "“": "”", "«": "»", "„": "“", "「": "」", "『": "』", "‘": "’", "'": "'"}
 _BROKEN = re.compile("\ufffd+")
@@ -184,8 +183,8 @@ def _cut_talk(reply: Cutting) -> None:
 
 def _cut_around(reply: Cutting) -> None:
     """Cut a fence or a pair of tags that stand around the answer."""
-    if (fence := _FENCED.match(reply.text)) is not None and "```" not in fence["inner"]:
-        reply.keep("form", fence, "inner")
+    if (inner := fences.around(reply.text)) is not None and "```" not in reply.text[slice(*inner)]:
+        reply.cut("form", [(0, inner[0]), (inner[1], len(reply.text))])
     found = [tags for tags in marks.AROUND.finditer(reply.text) if tags[_group_of(tags)].strip()]
     answers = [tags for tags in found if (tags["tag"] or "answer").lower() in _ANSWERS]
     # Other tags around a part alone are formatting: the rest is the answer too.
@@ -284,9 +283,9 @@ def _only_text(value: Any) -> str | None:
 def _candidates(text: str) -> list[Span]:
     """Where the JSON value of a reply may stand: all of it, between fences, or between talk; the likeliest first."""
     out = [_stripped(text, 0, len(text))]
-    if (fence := _FENCED.match(text)) is not None:
-        out.append(_stripped(text, *fence.span("inner")))
-    inside = [match.span("inner") for match in _FENCE_INSIDE.finditer(text)]
+    if (fenced := fences.around(text)) is not None:
+        out.append(_stripped(text, *fenced))
+    inside = fences.of_json(text)
     if len(inside) == 1:
         out.append(_stripped(text, *inside[0]))
     first, last = text.find("{"), text.rfind("}")

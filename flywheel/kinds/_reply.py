@@ -16,6 +16,15 @@ from flywheel.kinds._cutting import Span
 from flywheel.kinds._kind import Kind
 from flywheel.kinds._parsing import BrokenReply, Unusable, parse_caption
 
+#: No text of a clip is as long; to look for marks in more would take seconds.
+MOST_CHARS = 1 << 17
+
+
+class TooLong(Unusable):
+    """A reply that is longer than any text of a clip."""
+
+    name = "too long"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
@@ -34,6 +43,8 @@ def read_reply(kind: Kind, text: str, *, schema: str, duration_s: float) -> Repl
     """Read a reply of this kind. Errors are those of :func:`flywheel.kinds.read`."""
     if not text.strip():
         raise Unusable("the model wrote nothing")
+    if len(text) > MOST_CHARS:
+        raise TooLong(f"the reply has {len(text)} characters, at most {MOST_CHARS} are looked at")
     try:
         value, left = _parsed(text, schema) if kind.schema_key else _plain(text)
         payload, words = kind.read(value, duration_s)
@@ -51,6 +62,7 @@ def read_reply(kind: Kind, text: str, *, schema: str, duration_s: float) -> Repl
 
 def read_as_it_is(text: str) -> Reply:
     """The words of a reply whatever its faults, without marks: of a text that is measured. Raises Unusable for none."""
+    text = text[:MOST_CHARS]
     try:
         left = cleaned(text)
         return Reply(text=parse_caption(left.text), cut=left.cut, kept=left.kept)

@@ -18,6 +18,7 @@ from flywheel.core.foreign import escaped, hidden_character, parsed_json, withou
 from flywheel.core.types import Cue
 from flywheel.formats import corrections
 from flywheel.formats.subtitles import cues_by_span, cues_within, parse_subtitles, webvtt
+from flywheel.kinds._reply import MOST_CHARS
 from human_refine.cleaning import clean_text
 
 _TIMES = "00:00.0 --> 00:01.0\n"
@@ -54,7 +55,8 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "csv": lambda text: list(corrections.get("csv").read(text.encode(), "x")),
     "jsonl": lambda text: list(corrections.get("jsonl").read(text.encode(), "x")),
     "label studio": lambda text: list(corrections.get("label-studio").read(text.encode(), "x")),
-    "a reply": lambda text: kinds.read("dense_caption", "```json" + text + "``"),
+    # A longer one is refused unread.
+    "a reply": lambda text: kinds.read("dense_caption", "```json" + text[: MOST_CHARS - 10] + "``"),
     "a reply's faults": _replied,
     "a person's text": lambda text: clean_text(text, 10**7),
     "a note": lambda text: webvtt([], note=text),

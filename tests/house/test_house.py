@@ -125,7 +125,9 @@ def test_secrets_stay_in_the_environment(tmp_path: Path, monkeypatch: pytest.Mon
         sections = [section_of(s.annotation) for s in Config.model_fields.values()]
         return [name for section in sections if section is not None for name in section.model_fields]
 
-    assert not [k for k in keys(Config) if re.search("secret|password|api_key|auth", k)]
+    # A name that ends so is that of the variable which holds the secret.
+    names = [k for k in keys(Config) if not k.endswith("_env")]
+    assert not [k for k in names if re.search("secret|password|api_key|auth", k)]
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "hush-hush-token")
     Workspace.create(tmp_path / "w", template())
     workspace = Workspace.open(tmp_path / "w")

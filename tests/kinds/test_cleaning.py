@@ -191,3 +191,8 @@ def test_cleaning_takes_time_in_proportion() -> None:
                 read("caption", "A dog. " + piece * count)
             spent.append(time.process_time() - began)
         assert spent[1] < max(40 * spent[0], 0.2), (piece, spent)
+
+
+def test_a_reply_longer_than_any_text_is_refused_unread() -> None:
+    with pytest.raises(Unusable, match="at most 131072 are looked at"):
+        read("caption", "a dog runs " * 12_000)
