@@ -14,6 +14,10 @@ _STOPPED = frozenset({"stop", "eos", "eos_token", "end_turn", "stop_sequence", "
 _CUT_OFF = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
 
 
+#: What values of another form than they should have raise.
+_OTHER_FORM = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+
+
 class NotAResult(Exception):
     """An answer that is none; its message says what is missing."""
 
@@ -29,12 +33,12 @@ def result_of(request: Request, answer: Any, seconds: float) -> Result:
         message, finish = choice["message"], choice.get("finish_reason")
         text = text_of(message)
         tokens_in = int((answer.get("usage") or {}).get("prompt_tokens") or 0)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except _OTHER_FORM as error:
         raise NotAResult(f"an answer without {error}") from error
     if finish == "content_filter":
         return failed(request, "the server's filter kept the answer back (content_filter)")
-    if finish not in _STOPPED | _CUT_OFF:
-        raise NotAResult(f"its answer has no end (finish_reason {json.dumps(finish)})")
+    if not isinstance(finish, str) or finish not in _STOPPED | _CUT_OFF:
+        raise NotAResult(f"its answer has no end (finish_reason {str(finish)[:80]})")
     token_ids, logprobs = _tokens(choice)
     return Result(
         key=request.key,
@@ -65,13 +69,16 @@ def text_of(message: Mapping[str, Any]) -> str:
 
 
 def _tokens(choice: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    ids, noted = choice.get("token_ids"), (choice.get("logprobs") or {}).get("content")
+    try:
+        ids, noted = choice.get("token_ids"), (choice.get("logprobs") or {}).get("content")
+    except AttributeError as error:
+        raise NotAResult(f"log-probs of another form ({error})") from error
     if ids is None or noted is None:
         missing = [what for what, there in (("token ids", ids), ("log-probs", noted)) if there is None]
         raise NoTokens(f"no {' and no '.join(missing)}")
     try:
         token_ids, logprobs = tuple(int(i) for i in ids), tuple(float(entry["logprob"]) for entry in noted)
-    except (KeyError, TypeError, ValueError) as error:
+    except _OTHER_FORM as error:
         raise NotAResult(f"an answer without {error}") from error
     if len(token_ids) != len(logprobs) or not all(map(math.isfinite, logprobs)):
         raise NotAResult(f"{len(logprobs)} log-probs, or such as are no numbers, for {len(token_ids)} tokens")

@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 from annotators import Request, Result, Sampling
 from annotators.asking import Asking, Task, _Job, _Pass, _storable
 from annotators.engines import transformers
-from annotators.engines.openai import _Engine as Servers
-from annotators.engines.openai import _ServerFailed
+from annotators.engines._answers import NotAResult, result_of
 from annotators.health import Unhealthy
 from annotators.interface import failed
 from annotators.writer import AskedModel, Writer
@@ -193,8 +192,6 @@ def a_request_to_a_model(error: BaseException) -> None:
 
 
 def an_answer_of_a_server(answer: Any) -> None:
-    engine = Servers.__new__(Servers)
-    engine._concurrency = 1
     request = Request(key="k", clip=None, prompt="?")
     choice = {
         "message": {"content": answer},
@@ -203,8 +200,8 @@ def an_answer_of_a_server(answer: Any) -> None:
         "finish_reason": answer,
     }
     for body in (answer, {"choices": [choice], "usage": {"prompt_tokens": answer}}):
-        with contextlib.suppress(_ServerFailed):
-            _storable(engine._result(request, body, 0.1))
+        with contextlib.suppress(NotAResult):
+            _storable(result_of(request, body, 0.1))
 
 
 _PROMPT = load_prompt(prompt_file("caption", Path()))
