@@ -182,6 +182,8 @@ def calls(w: Workspace, tmp_path: Path) -> dict[str, Callable[[], object]]:
         "Workspace.annotations": w.annotations,
         "Workspace.as_of": lambda: w.as_of(1),
         "Workspace.begin_round": lambda: w.begin_round(8, ("annotate",)),
+        "Workspace.add_tracks": lambda: w.add_tracks({"c0": "{}"}),
+        "Workspace.add_transcripts": lambda: w.add_transcripts([("c0", 1, "other words", ())]),
         "Workspace.champion": w.champion,
         "Workspace.champions": w.champions,
         "Workspace.clip_batches": lambda: list(w.clip_batches()),
