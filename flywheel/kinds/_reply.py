@@ -17,7 +17,7 @@ from flywheel.kinds._kind import Kind
 from flywheel.kinds._parsing import BrokenReply, Unusable, parse_caption
 
 #: No text of a clip is as long; to look for marks in more would take seconds.
-MOST_CHARS = 1 << 17
+MOST_CHARS = 1 << 16
 
 
 class TooLong(Unusable):

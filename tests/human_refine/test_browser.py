@@ -367,6 +367,8 @@ def test_timed_cues_are_nudged_dragged_added_and_kept(browser: Any, served: Serv
     page.keyboard.press("Alt+Shift+ArrowLeft")
     assert page.input_value("#cue-rows li:nth-child(1) input >> nth=0") == f"{round(0.3 + 1 / fps, 3):g}"
     assert page.input_value("#cue-rows li:nth-child(1) input >> nth=1") == f"{round(1.0 - 1 / fps, 3):g}"
+    # The video that comes moves what is below it.
+    page.wait_for_function("video.readyState >= 1")
     length = page.evaluate("item.end_s - item.start_s")
     box = page.locator("#wave").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 2.0 / length, box["y"] + 30)

@@ -194,5 +194,5 @@ def test_cleaning_takes_time_in_proportion() -> None:
 
 
 def test_a_reply_longer_than_any_text_is_refused_unread() -> None:
-    with pytest.raises(Unusable, match="at most 131072 are looked at"):
+    with pytest.raises(Unusable, match="at most 65536 are looked at"):
         read("caption", "a dog runs " * 12_000)
