@@ -391,7 +391,7 @@ class _Pass:
             return error.__cause__ if isinstance(error.__cause__, Unhealthy) else Unhealthy("unreadable", str(error))
 
     def _reply(self, job: _Job, result: Result) -> Reply:
-        """What a result says. Raises Unhealthy."""
+        """The reply that a result is read as. Raises Unhealthy where its text can't be kept."""
         if self._asking.keep_unhealthy and result.finish != "error":
             with suppress(Unusable):
                 return read_as_it_is(result.text)

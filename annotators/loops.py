@@ -31,7 +31,7 @@ _COUNT = "#"
 
 
 def loop_of(text: str) -> str:
-    """What a text repeats, empty where it is no loop.
+    """The part that a text repeats; empty where it is no loop.
 
     A loop is a group of words that comes three times or more in a row and covers twelve words (or half of a shorter
     text of at least four), of characters in scripts without spaces 24; numbers that count its turns may differ. A

@@ -138,6 +138,6 @@ _NEAR = 240
 
 
 def refuses(text: str) -> bool:
-    """Whether a reply refuses to answer, by how it begins."""
+    """True where a reply refuses to answer, by how it begins."""
     head = " ".join(text[: 2 * _NEAR].replace("’", "'").split())[:_NEAR]
     return bool(_REFUSAL.match(head)) and not _QUOTED.match(head) and not _SAID.search(head)

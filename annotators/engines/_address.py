@@ -91,10 +91,10 @@ def key_of(variable: str) -> str:
 
 def retry_after_s(answer: httpx.Response) -> float | None:
     """Seconds after which a server wants to be asked again, at most :data:`MOST_RETRY_S`; None where it says none."""
-    said = answer.headers.get("retry-after", "").strip()
-    if re.fullmatch(r"\d{1,9}(?:\.\d{1,6})?", said):
-        return min(MOST_RETRY_S, float(said))
+    value = answer.headers.get("retry-after", "").strip()
+    if re.fullmatch(r"\d{1,9}(?:\.\d{1,6})?", value):
+        return min(MOST_RETRY_S, float(value))
     try:
-        return min(MOST_RETRY_S, max(0.0, email.utils.parsedate_to_datetime(said).timestamp() - time.time()))
+        return min(MOST_RETRY_S, max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time()))
     except (TypeError, ValueError, OverflowError):
         return None

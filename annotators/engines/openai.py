@@ -145,7 +145,7 @@ class _Engine:
             answer.raise_for_status()
             models = [dict(model) for model in answer.json()["data"]]
         except httpx.HTTPStatusError as error:
-            self._rest(server, f"{error.response.status_code} {_said(error.response)}", retry_after_s(error.response))
+            self._rest(server, f"{error.response.status_code} {_reason(error.response)}", retry_after_s(error.response))
             return False
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             self._rest(server, first_line(error))
@@ -167,7 +167,7 @@ class _Engine:
             answer = self._sent(server, "load_lora_adapter", {"lora_name": self._name, "lora_path": path})
             if answer.status_code >= 400:
                 raise BorderError(
-                    f"{server.url}: does not load the adapter ({_said(answer)}). "
+                    f"{server.url}: does not load the adapter ({_reason(answer)}). "
                     f"Was it started with 'flywheel serve', and does it see {path}?"
                 )
         return True
@@ -302,25 +302,25 @@ class _Engine:
             raise _ServerFailed("no answer in time", answered=not isinstance(error, httpx.ConnectTimeout)) from error
         except httpx.HTTPError as error:
             raise _ServerFailed(first_line(error)) from error
-        status, said = answer.status_code, f"{answer.status_code} {_said(answer)}"
+        status, reason = answer.status_code, f"{answer.status_code} {_reason(answer)}"
         if status in _BUSY:
-            raise _ServerFailed(said, busy=True, after_s=retry_after_s(answer))
+            raise _ServerFailed(reason, busy=True, after_s=retry_after_s(answer))
         if status >= 500 or status == 408:
-            raise _ServerFailed(said, answered=status >= 500, after_s=retry_after_s(answer))
+            raise _ServerFailed(reason, answered=status >= 500, after_s=retry_after_s(answer))
         if status in (401, 403):
             server.lose(_asks_for_a_key(server, answer, self._key), users=True)
-            raise _ServerFailed(said)
+            raise _ServerFailed(reason)
         if status == 404:
             # Started anew, it has not been proven to serve what it should.
-            server.lose(f"it no longer serves what it was proven to serve ({_said(answer)}); it is left out")
+            server.lose(f"it no longer serves what it was proven to serve ({_reason(answer)}); it is left out")
             raise _ServerFailed(server.last_error)
-        if status >= 400 and _TOO_LONG.search(said):
+        if status >= 400 and _TOO_LONG.search(reason):
             raise _RequestRefused(
-                f"the clip and its prompt are longer than the model's context ({_said(answer)}). Lower corpus.frames "
+                f"the clip and its prompt are longer than the model's context ({_reason(answer)}). Lower corpus.frames "
                 "or corpus.max_side, or raise models.main.options.max_model_len"
             )
         if status >= 400:
-            raise _RequestRefused(f"the server does not take it: {_said(answer)}")
+            raise _RequestRefused(f"the server does not take it: {_reason(answer)}")
         try:
             return dict(answer.json())
         except (TypeError, ValueError, RecursionError) as error:
@@ -433,7 +433,7 @@ def _wav(samples: NDArray[np.float32]) -> str:
 
 
 def _asks_for_a_key(server: _Server, answer: httpx.Response, key: str) -> str:
-    """What to do about a server that lets nobody in, or not with this key."""
+    """A line that says which key a server wants and where to put it."""
     if key:
         return f"does not take the key that was sent ({answer.status_code}). Put the right one in its variable"
     return (
@@ -442,7 +442,8 @@ def _asks_for_a_key(server: _Server, answer: httpx.Response, key: str) -> str:
     )
 
 
-def _said(answer: httpx.Response) -> str:
+def _reason(answer: httpx.Response) -> str:
+    """The reason in an answer that refuses, in the server's words."""
     try:
         error = answer.json()
         return str(error.get("error", error).get("message", error))[:300]

@@ -100,7 +100,7 @@ def result(make: Callable[..., Workspace], case: str, alone: Gave) -> dict[str, 
 
 
 def on_two_machines(make: Callable[..., Workspace], case: str) -> Gave:
-    """What two launchers of one process each give, the second of which joins; both on this machine."""
+    """The figures of a training by two launchers of one process each, the second of which joins the first."""
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     with contextlib.closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))

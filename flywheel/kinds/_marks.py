@@ -111,5 +111,3 @@ BLOCK_TAG = re.compile(
     r"|response|summary|conclusion|final|result)(?:\s[^<>\n]{0,200})?\s*/?>",
     re.I,
 )
-#: Bytes that a SentencePiece tokenizer wrote out one by one.
-BYTES = re.compile(r"(?:<0x[0-9A-F]{2}>)+")

@@ -129,7 +129,8 @@ def planned(config: Config, root: Path) -> Plan | None:
     if key not in _planned:
         try:
             _planned[key] = plan_of(config, root)
-        except (FlywheelError, ValueError, TypeError, AttributeError, RuntimeError, NotImplementedError) as error:
+        except (FlywheelError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+            # Models of other makes: their code is run without weights, which not all of it expects.
             say(f"memory: can't be planned ({first_line(error)})")
             _planned[key] = None
     return _planned[key]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -201,8 +200,3 @@ def _is_about_pictures(row: Row) -> bool:
     return any(isinstance(value[0], Mapping) and "idx" in value[0] for value in values) or bool(
         row.first(("keyframe",))
     )
-
-
-def ending_of(name: str) -> str:
-    """The ending of a video's name in lower case, ``.mp4`` where it has none."""
-    return os.path.splitext(name)[1].lower() or ".mp4"
