@@ -1,4 +1,4 @@
-"""Tables as text: what spreadsheets and people save as CSV, whatever its separator, encoding and line ends are.
+"""Tables: what spreadsheets and people save as CSV, whatever its separator, encoding and line ends, or as a workbook.
 
 Every cell is text. A row that can't be read is a row with its problem, and the rows after it are read.
 """
@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from flywheel.core.encodings import is_whole, open_text
+from flywheel.formats import workbooks
 
-#: Endings of tables as text.
-ENDINGS = (".csv", ".tsv", ".tab")
-#: Endings of spreadsheets' own files.
-WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
+#: Endings of tables that can be read.
+ENDINGS = (".csv", ".tsv", ".tab", *workbooks.ENDINGS)
+#: Endings of spreadsheets' own files that can't be.
+WORKBOOKS = (".xls", ".xlsb", ".ods", ".numbers")
 _SEPARATORS = ",;\t|"
 _SHOWN = {"\t": "tabs", ",": "commas", ";": "semicolons"}
 _SEP_LINE = re.compile(r"\s{0,9}\"?sep=(.)\"?[\r\n]*\Z", re.IGNORECASE)
@@ -29,9 +30,9 @@ _HEADER_WITHIN = 5
 #: Lines of a row that was not closed are read again, so much of what was read at most.
 _AGAIN, _AGAIN_CHARS = 4, 1 << 20
 _KINDS = (
-    (b"PK\x03\x04", "is a workbook of a spreadsheet; save it as CSV"),
-    (b"\xd0\xcf\x11\xe0", "is an old workbook of Excel; save it as CSV"),
+    (b"\xd0\xcf\x11\xe0", "is an old workbook of Excel, or one with a password; save it as CSV or .xlsx"),
     (b"\x1f\x8b", "is compressed; unpack it first"),
+    (b"version https://git-lfs", "is a pointer of Git LFS; fetch it with 'git lfs pull'"),
     (b"PAR1", "is Parquet; name it .parquet"),
 )
 
@@ -71,24 +72,30 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s_\-]", "", name[:200].casefold())
 
 
-class TextTable:
+class Table:
     """The rows of a table, read as they are asked for; ``note`` says what was guessed to read it."""
 
     def __init__(self, stream: IO[bytes], names: Sequence[str], needed: Sequence[str], *, pad: bool = False) -> None:
         """``names`` are known columns, one of ``needed`` tells the header. With ``pad`` a row may be short.
 
-        Raises ValueError with the reason for what is no table as text.
+        Raises ValueError with the reason for what is no table.
         """
         self._pad = pad
         head = stream.read(_HEAD_BYTES)
+        stream.seek(0)
         if kind := next((what for magic, what in _KINDS if head.startswith(magic)), ""):
             raise ValueError(kind)
-        text, self.note = open_text(stream, newline="")
-        self._lines = _Lines(text)
-        self._separator = self._lines.separator_line()
-        first = self._lines.peek(_HEADER_WITHIN)
-        self._separator = self._separator or _separator(first, names, needed)
-        self._rows = self._records()
+        if head.startswith(workbooks.MAGIC):
+            # A workbook's rows end with their last filled cell.
+            self.note, self._apart, self._pad = "", "cells", True
+            self._rows = workbooks.sheet_rows(stream)
+        else:
+            text, self.note = open_text(stream, newline="")
+            lines = _Lines(text)
+            separator = lines.separator_line()
+            separator = separator or _separator(lines.peek(_HEADER_WITHIN), names, needed)
+            self._apart = _SHOWN.get(separator, separator)
+            self._rows = _records(lines, separator)
         self.columns: list[str] = []
         for line, cells, problem in self._rows:
             columns = column_names(cells, names)
@@ -104,7 +111,7 @@ class TextTable:
     def shown_columns(self) -> str:
         """The columns as an error names them, and by what they were told apart."""
         names = ", ".join(name[:40] for name in self.columns[:20] if name.isprintable() and name)
-        return f"{names or 'nothing'} (apart by {_SHOWN.get(self._separator, self._separator)})"
+        return f"{names or 'nothing'} (apart by {self._apart})"
 
     def __iter__(self) -> Iterator[TableRow]:
         for line, cells, problem in self._rows:
@@ -123,22 +130,21 @@ class TextTable:
         numbered = enumerate(zip(self.columns, cells, strict=False), 1)
         return TableRow(line=line, values={name or f"column {n}": cell for n, (name, cell) in numbered if name or cell})
 
-    def _records(self) -> Iterator[tuple[int, list[str], str]]:
-        """(last line, cells, problem) of each record."""
-        while True:
-            # A new reader for each stretch: one that failed keeps what it had read.
-            reader = csv.reader(
-                self._lines, delimiter=self._separator, strict=True, skipinitialspace=self._separator != "\t"
-            )
-            try:
-                self._lines.begin()
-                for cells in reader:
-                    yield self._lines.number, cells, ""
-                    self._lines.begin()
-                return
-            except csv.Error as error:
-                first = self._lines.give_back()
-                yield first, [], f"not CSV ({error})"
+
+def _records(lines: _Lines, separator: str) -> Iterator[tuple[int, list[str], str]]:
+    """(last line, cells, problem) of each record."""
+    while True:
+        # A new reader for each stretch: one that failed keeps what it had read.
+        reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=separator != "\t")
+        try:
+            lines.begin()
+            for cells in reader:
+                yield lines.number, cells, ""
+                lines.begin()
+            return
+        except csv.Error as error:
+            first = lines.give_back()
+            yield first, [], f"not CSV ({error})"
 
 
 class _Lines:

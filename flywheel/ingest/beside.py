@@ -27,6 +27,7 @@ from flywheel.formats import timed_text
 from flywheel.ingest.languages import is_language, rank_of_flag
 from flywheel.ingest.links import Bounds
 from flywheel.ingest.notes import Note
+from flywheel.media.diagnosis import LFS_POINTER
 
 #: The largest file of words beside a video: styled subtitles of a long film have half of it.
 MOST_TEXT_BYTES = 1 << 24
@@ -245,4 +246,6 @@ def small_file(path: Path, root: Bounds | None) -> bytes | None:
         content = file.read(MOST_TEXT_BYTES + 1)
     if len(content) > MOST_TEXT_BYTES:
         raise MediaError(f"{path.name} beside it is larger than {MOST_TEXT_BYTES >> 20} MiB")
+    if content.startswith(LFS_POINTER):
+        raise MediaError(f"{path.name} beside it is a pointer of Git LFS and no text: fetch it with 'git lfs pull'")
     return content

@@ -57,7 +57,7 @@ def _container(path: Path, folder: Path, media_folder: Path, rules: Rules, passe
     if path.is_dir():
         yield from hf_dataset(path, media_folder, rules)
     elif suffix in WORKBOOKS:
-        raise UserError(f"{path}: is a spreadsheet's own file, and no video. Save it as CSV and name that.")
+        raise UserError(f"{path}: is a spreadsheet's own file, and no video. Save it as CSV or .xlsx and name that.")
     elif suffix in TABLES:
         yield from table(path, folder, media_folder, rules)
     elif suffix == ".tar":

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 from flywheel.core.encodings import is_whole, open_text
 from flywheel.core.errors import UserError, first_line
 from flywheel.core.foreign import parsed_json
-from flywheel.formats.tables import ENDINGS, TextTable
+from flywheel.formats import tables
 from flywheel.ingest.arrow_files import arrow_rows, parquet_rows
 from flywheel.ingest.items import FILE, FOLDER, Item, Rules
 from flywheel.ingest.json_files import Broken, json_values
@@ -20,7 +20,7 @@ from flywheel.ingest.rows import NAMES, PATH_NAMES, VIDEO_NAMES, says_no_video
 from flywheel.ingest.table import Table
 
 #: Endings of tables.
-TABLES = (".jsonl", ".ndjson", ".json", ".parquet", ".arrow", *ENDINGS)
+TABLES = (".jsonl", ".ndjson", ".json", ".parquet", ".arrow", *tables.ENDINGS)
 #: The longest line of JSON, in characters.
 _MOST_LINE = 1 << 24
 
@@ -33,7 +33,7 @@ def table(file: Path, folder: Path, media_folder: Path, rules: Rules) -> Iterato
         yield from _json_lines(of_rows, file)
     elif ending == ".json":
         yield from _json(of_rows, file)
-    elif ending in ENDINGS:
+    elif ending in tables.ENDINGS:
         yield from _text_table(of_rows, file)
     else:
         also = () if rules.split_key in (FILE, FOLDER) else (rules.split_key,)
@@ -63,7 +63,7 @@ def _text_table(of_rows: Table, file: Path) -> Iterator[Item]:
     also = () if of_rows.rules.split_key in (FILE, FOLDER) else (of_rows.rules.split_key,)
     try:
         with open(file, "rb") as stream:
-            table = TextTable(stream, (*NAMES, *also), VIDEO_NAMES, pad=True)
+            table = tables.Table(stream, (*NAMES, *also), VIDEO_NAMES, pad=True)
             if says_no_video(table.columns):
                 raise NoVideosError(
                     f"{file}: needs a column with the videos' paths, one of {', '.join(PATH_NAMES[:8])}; "
@@ -76,7 +76,7 @@ def _text_table(of_rows: Table, file: Path) -> Iterator[Item]:
         raise UserError(f"{file}: can't be read as a table ({first_line(error)}).") from error
 
 
-def _cells(table: TextTable) -> Iterator[tuple[int, Any]]:
+def _cells(table: tables.Table) -> Iterator[tuple[int, Any]]:
     """(number, cells by their columns) of each row; an empty cell is none."""
     for number, row in enumerate(table, 1):
         if row.problem:

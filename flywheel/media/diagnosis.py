@@ -9,7 +9,8 @@ _START = 4096
 #: Boxes of MP4 that are walked over at most.
 _MOST_BOXES = 1000
 _PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<error")
-_POINTER = b"version https://git-lfs.github.com/spec/"
+#: How a file begins that stands for one that Git LFS has not fetched.
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _PARTIAL = frozenset({".part", ".crdownload", ".tmp", ".download"})
 
 
@@ -23,7 +24,7 @@ def diagnosis(path: Path) -> str:
                 return "it begins with zeros alone: the copy failed, copy it again"
             if start.lstrip().lower().startswith(_PAGES):
                 return "it is a web page and no video: download it again"
-            if start.startswith(_POINTER):
+            if start.startswith(LFS_POINTER):
                 return "it is a pointer of Git LFS and no video: fetch it with 'git lfs pull'"
             if path.suffix.lower() in _PARTIAL:
                 return "its download is not finished"

@@ -9,7 +9,7 @@ import pytest
 
 from flywheel.core.encodings import decoded
 from flywheel.formats.corrections import read_corrections
-from flywheel.formats.tables import TextTable
+from flywheel.formats.tables import Table
 from flywheel.ingest.places import is_address, place_of
 
 FRENCH = "Le café est très chaud, l’été déjà."
@@ -62,7 +62,7 @@ def test_a_few_bad_bytes_are_left_out_and_said() -> None:
 
 
 def cells(content: bytes, *, pad: bool = True) -> list[dict[str, str] | str]:
-    table = TextTable(io.BytesIO(content), ("video", "file_name", "caption"), ("video", "file_name"), pad=pad)
+    table = Table(io.BytesIO(content), ("video", "file_name", "caption"), ("video", "file_name"), pad=pad)
     return [row.problem or dict(row.values) for row in table]
 
 

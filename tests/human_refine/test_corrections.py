@@ -119,9 +119,9 @@ def test_files_that_are_no_corrections(workspace: Workspace, tmp_path: Path) -> 
     (tmp_path / "c.csv").write_text("id,text\n1,x\n")
     with pytest.raises(UserError, match="needs the columns annotation_id, verdict; has id, text"):
         import_corrections(workspace, tmp_path / "c.csv")
-    (tmp_path / "c.xlsx").write_text("")
-    with pytest.raises(UserError, match=r"unknown ending '\.xlsx'"):
-        import_corrections(workspace, tmp_path / "c.xlsx")
+    (tmp_path / "c.ods").write_text("")
+    with pytest.raises(UserError, match=r"unknown ending '\.ods'"):
+        import_corrections(workspace, tmp_path / "c.ods")
     with pytest.raises(UserError, match="can't be read"):
         import_corrections(workspace, tmp_path / "gone.jsonl")
     assert workspace.corrections().is_empty()

@@ -100,6 +100,9 @@ def test_what_lies_beside_is_a_small_regular_file(make_workspace: Make, folder: 
         with w.lock():
             assert ingest(w, [str(folder)]).rejected == 1
         assert "no regular file" in w.rejected()["reason"][-1]
+    (folder / beside).unlink()
+    (folder / beside).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    assert "pointer of Git LFS" in take(w, folder)["good.mp4"]
 
 
 def test_no_link_leads_out_of_its_source(make_workspace: Make, folder: Path, tmp_path: Path, video: Path) -> None:

@@ -99,8 +99,8 @@ def _contents() -> Iterator[_Hostile]:
         yield _Hostile(f"truncated to {share}", _write("bad.mp4", lambda good, s=share: good[: int(s * len(good))]))  # type: ignore[misc]
     for number in range(3):
         yield _Hostile(f"200 bytes changed ({number})", _write("bad.mp4", partial(_changed, flips)))
-    yield _Hostile("GIF of 16k x 16k", _write("bad.gif", lambda _: _gif(16_384)), "not a readable video")
-    yield _Hostile("GIF cut off", _write("bad.gif", lambda _: _gif(64)[:20]), "not a readable video")
+    yield _Hostile("GIF of 16k x 16k", _write("bad.gif", lambda _: _gif(16_384)), "no frame can be decoded")
+    yield _Hostile("GIF cut off", _write("bad.gif", lambda _: _gif(64)[:20]), "no frame can be decoded")
     yield _Hostile("PNG of 16k x 16k", _write("bad.mp4", lambda _: _png(16_384)), "not a readable video")
     pixels = ("corpus.max_pixels=40000",)
     yield _Hostile("larger than max_pixels", lambda f: _video(f / "bad.mkv", range(3), size=512), "pixels", pixels)
@@ -230,7 +230,7 @@ def _beside() -> Iterator[_Hostile]:
         yield _Hostile(f"beside: a line of digits in .{ending}", _write(f"good.{ending}", lambda _: b"1" * 900_000))
         yield _Hostile(f"beside: a line of < in .{ending}", _write(f"good.{ending}", lambda _: b"<" * 900_000))
     yield _Hostile(
-        "beside: 2 MiB of words", _write("good.txt", lambda _: b"x" * (2 << 20)), "larger than 1 MiB", code=1
+        "beside: 17 MiB of words", _write("good.txt", lambda _: b"x" * (17 << 20)), "larger than 16 MiB", code=1
     )
     yield _Hostile("beside: bytes that are no text", _write("good.txt", lambda _: bytes(range(256)) * 9))
     yield _Hostile("beside: FIFO", lambda f: os.mkfifo(f / "good.srt"), "no regular file", code=1)

@@ -13,7 +13,7 @@ import polars as pl
 from flywheel.formats.corrections._format import CorrectionFormat
 from flywheel.formats.corrections._table import tables
 from flywheel.formats.rows import OPTIONAL, REQUIRED, CorrectionRow, ReviewRow, checked_row
-from flywheel.formats.tables import ENDINGS, TableRow, TextTable
+from flywheel.formats.tables import ENDINGS, Table, TableRow
 
 _COLUMNS = (*REQUIRED, *OPTIONAL)
 
@@ -24,7 +24,7 @@ _WRITTEN = re.compile(f"'+[{_FORMULA}]")
 
 
 def _read(content: bytes, _: str) -> Iterator[CorrectionRow]:
-    table = TextTable(io.BytesIO(content), _COLUMNS, REQUIRED)
+    table = Table(io.BytesIO(content), _COLUMNS, REQUIRED)
     if missing := [name for name in REQUIRED if name not in table.columns]:
         columns = "column" if len(missing) == 1 else "columns"
         raise ValueError(f"needs the {columns} {', '.join(missing)}; has {table.shown_columns}")
