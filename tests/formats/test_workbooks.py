@@ -82,7 +82,6 @@ def test_corrections_come_back_as_a_workbook(tmp_path: Path, ending: str) -> Non
                 ["annotation_id", "verdict", "text", "refiner"],
                 ["a0", "edit", "'=a red ball", "r"],
                 ["a1", "accept"],
-                ["a2", "what"],
             ]
         )
     )
