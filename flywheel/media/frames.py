@@ -54,7 +54,7 @@ def iter_frames(path: Path, times_s: Iterable[float], *, max_side: int | None = 
             stream = video_stream(container)
             # Small pictures are decoded sooner than handed to other threads; clips are decoded side by side anyway.
             stream.thread_type = "AUTO" if stream.width * stream.height >= _LARGE_PIXELS else "SLICE"
-            aspect, cursor = pixel_aspect(stream), _Cursor(container, stream)
+            aspect, cursor = pixel_aspect(stream), Cursor(container, stream)
             # One for the whole file: setting one up takes several times as long as using it.
             reformatter = VideoReformatter()
             current: av.VideoFrame | None = None
@@ -68,7 +68,7 @@ def iter_frames(path: Path, times_s: Iterable[float], *, max_side: int | None = 
                 yield picture
 
 
-class _Cursor:
+class Cursor:
     """The frame on screen at ascending times; decodes no further than needed, and seeks where that is cheaper."""
 
     def __init__(self, container: InputContainer, stream: av.VideoStream) -> None:
@@ -101,6 +101,14 @@ class _Cursor:
             raise MediaError("no frame can be decoded")
         self._current = frame
         return frame
+
+    def span(self, start_s: float, end_s: float) -> Iterator[tuple[float, av.VideoFrame]]:
+        """Time and frame of each from the one on screen at ``start_s`` to before ``end_s``, as they were drawn."""
+        frame = self.at(start_s)
+        yield time_s(frame) - self._origin_s, frame
+        while (ahead := self._peek()) is not None and time_s(ahead) - self._origin_s < end_s - _SAME_MOMENT_S:
+            self._current, self._ahead = ahead, None
+            yield time_s(ahead) - self._origin_s, ahead
 
     def _seek(self, target: int, asked_s: float) -> bool:
         """Goes on from the key frame before the asked time, or from one before that where it can't be decoded.

@@ -1,0 +1,52 @@
+"""All pictures of a span, small and grey, each with its time: for what happens when."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+
+from flywheel.core.errors import MediaError
+from flywheel.media.border import open_media, reading
+from flywheel.media.choice import video_stream
+from flywheel.media.frames import Cursor
+
+#: Pictures nearer to the one before are passed over: files of 60 pictures a second tell no more than those of 30.
+_LEAST_APART_S = 1 / 35
+
+
+def read_grey(
+    path: Path, start_s: float, end_s: float, *, side: int = 64
+) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    """Times (T,) from ``start_s``, in seconds, and pictures (T, H, W) of [start_s, end_s), each when it was drawn.
+
+    The longer side has ``side`` pixels. The first is the one on screen at the start, so its time is 0 or before.
+    Rotation is left as stored.
+    Raises MediaError where no picture can be decoded.
+    """
+    times: list[float] = []
+    pictures: list[NDArray[np.uint8]] = []
+    with reading("can't be decoded"):
+        if not path.exists():
+            raise MediaError("the file is gone")
+        with open_media(path) as container:
+            stream = video_stream(container)
+            stream.thread_type = "SLICE"
+            cursor, reformatter = Cursor(container, stream), VideoReformatter()
+            shape: tuple[int, int] | None = None
+            for at_s, frame in cursor.span(start_s, end_s):
+                if times and at_s - start_s - times[-1] < _LEAST_APART_S:
+                    continue
+                shape = shape or _small(frame, side)
+                grey = reformatter.reformat(frame, width=shape[0], height=shape[1], format="gray")
+                pictures.append(np.asarray(grey.to_ndarray(), dtype=np.uint8))
+                times.append(at_s - start_s)
+    return np.array(times, dtype=np.float64), np.stack(pictures)
+
+
+def _small(frame: av.VideoFrame, side: int) -> tuple[int, int]:
+    scale = min(1.0, side / max(frame.width, frame.height))
+    return max(2, round(frame.width * scale)), max(2, round(frame.height * scale))
