@@ -103,8 +103,9 @@ class Status:
     """Where a workspace stands.
 
     ``champion`` is a round, 0 is the base; ``clips`` counts by split. ``annotations`` are the models' texts,
-    ``transcripts`` those that came with the videos; ``corrections`` are people's words that stand. ``skipped`` are
-    stages of this round and of the one before.
+    ``transcripts`` those that came with the videos (None where damage hides which they are, and ``annotations`` are
+    then all texts); ``corrections`` are people's words that stand. ``skipped`` are stages of this round and of the one
+    before.
     """
 
     round: int
@@ -115,7 +116,7 @@ class Status:
     champion: int
     clips: Mapping[str, int]
     annotations: int
-    transcripts: int
+    transcripts: int | None
     generations: int
     corrections: int
     open_rejects: int
@@ -143,8 +144,7 @@ class Status:
             f"round {self.round}: {self.stage} is {self.state}" + _in_brackets(self.message),
             f"champion: {champion}",
             "clips: " + (", ".join(f"{n} {split}" for split, n in self.clips.items()) or "none"),
-            f"annotations: {self.annotations} by models (of {self.generations} generations), "
-            f"{self.transcripts} that came with the videos",
+            f"annotations: {self.annotations} {self._whose}",
             f"corrections: {self.corrections}",
             f"open rejects: {self.open_rejects}",
         ]
@@ -156,6 +156,13 @@ class Status:
         lines += [f"  {reason}" for reason in self.reject_reasons[:_MOST_REASONS]]
         lines += [self.damage] if self.damage else []
         return as_lines(lines)
+
+    @property
+    def _whose(self) -> str:
+        of_models = f"by models (of {self.generations} generations)"
+        if self.transcripts is None:
+            return f"that came with the videos or were written {of_models}"
+        return f"{of_models}, {self.transcripts} that came with the videos"
 
 
 def status_of(workspace: Workspace) -> Status:
@@ -175,7 +182,6 @@ def status_of(workspace: Workspace) -> Status:
     if clips is not None:
         splits = dict(clips.group_by("split").len().sort("split").iter_rows())
     given = _readable(lambda: _transcripts(workspace), damage)
-    num_given = 0 if given is None else given.height
     return Status(
         round=round,
         stage=stage,
@@ -184,8 +190,8 @@ def status_of(workspace: Workspace) -> Status:
         schedule=_schedule_of(workspace),
         champion=workspace.champion(),
         clips=splits,
-        annotations=workspace.count("annotations") - num_given,
-        transcripts=num_given,
+        annotations=workspace.count("annotations") - (0 if given is None else given.height),
+        transcripts=None if given is None else given.height,
         generations=workspace.count("generations"),
         corrections=count_standing(workspace, excluded_names(workspace)),
         open_rejects=0 if rejects is None else rejects.height,

@@ -84,9 +84,11 @@ def give_up(workspace: Workspace, name: str) -> Shard:
         connection.execute(sql.delete(schema.shards).where(schema.shards.c.name == name))
         held = (keys.kind == shard.kind) & keys.position.between(shard.first, shard.position)
         connection.execute(sql.delete(schema.keys).where(held))
+        # Which files gave the clips can't be read any more, and those that gave texts with them give them again.
         if shard.kind == "clips":
-            # Which files gave the clips can't be read any more: they are asked again.
             connection.execute(sql.update(schema.locations).values(ingested=None))
+        elif shard.kind == "annotations" and shard.round == 0:
+            connection.execute(sql.update(schema.locations).values(ingested=False))
     move(workspace.root, name, DAMAGED)
     return shard
 

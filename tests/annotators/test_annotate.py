@@ -149,6 +149,7 @@ def test_changed_sampling_prompt_or_hints_are_new_keys(make_workspace: Make, cor
     assert context.workspace.generations().height > made
 
 
+@pytest.mark.slow
 def test_killed_between_generation_and_annotation(
     make_workspace: Make, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +192,7 @@ def test_a_file_that_is_gone_is_a_rejected_row(make_workspace: Make, corpus: Pat
     assert (Path(row["uri"]).name, row["stage"], row["reason"]) == (gone.name, "annotate", "the file is gone")
 
 
+@pytest.mark.slow
 def test_empty_text_is_tried_again_then_rejected(
     make_workspace: Make, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,6 +221,7 @@ def test_empty_text_is_tried_again_then_rejected(
     )
 
 
+@pytest.mark.slow
 def test_candidates_are_kept_and_the_best_is_chosen(
     make_workspace: Make, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +250,7 @@ def test_unknown_engine() -> None:
         build("vlmm")
 
 
+@pytest.mark.slow
 def test_rejected_clips_are_tried_again_only_when_asked(
     make_workspace: Make, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

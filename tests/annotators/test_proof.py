@@ -86,6 +86,7 @@ def test_the_adapter_is_proven_and_the_base_and_a_stale_adapter_are_not(
 
 
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_the_noise_is_measured_also_where_an_engine_always_says_the_same(
     adapters: tuple[Path, Path], precision: str
 ) -> None:

@@ -91,7 +91,7 @@ def test_an_old_workspace_is_brought_to_the_new_layout_once(name: str, tmp_path:
 
 
 #: Checked with the unit tests; all others with the slow ones.
-QUICK = ("rest", "gate")
+QUICK = ("rest",)
 
 
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in RECIPES])

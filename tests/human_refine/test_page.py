@@ -468,6 +468,7 @@ def test_what_comes_from_files_while_the_page_is_served(
     assert seen == set(left)
 
 
+@pytest.mark.slow
 def test_only_what_was_given_is_leased(ann: Refiner, bob: Refiner, workspace: Workspace) -> None:
     for annotation_id in workspace.annotations(round=1, kind="caption")["id"]:
         answer = bob.http.post("/api/lease", json={"annotation_id": annotation_id})

@@ -21,6 +21,7 @@ from human_refine.serve import bound, server_of
 from tests.human_refine.test_page import Refiner, annotated, app, workspace  # noqa: F401
 
 
+@pytest.mark.slow
 def test_many_at_once_get_each_text_once(app: object, workspace: Workspace) -> None:  # noqa: F811
     people = [Refiner(app, workspace, f"p{i}") for i in range(6)]
     seen: list[str] = []

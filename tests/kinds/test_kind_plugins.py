@@ -50,6 +50,7 @@ def test_a_plug_in_can_refuse_a_reply(plugin: Plugin, text: str) -> None:
         read("shot", text)
 
 
+@pytest.mark.slow
 def test_a_kind_of_another_package_is_written_kept_and_exported(
     ingested: Workspace,
     tmp_path: Path,

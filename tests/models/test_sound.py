@@ -109,6 +109,7 @@ def test_sound_is_part_of_what_is_written(pair: RoundContext) -> None:
     deaf.workspace.database.close()
 
 
+@pytest.mark.slow
 def test_a_model_without_ears(make_workspace: Make, corpus: Path) -> None:
     w = make_workspace("corpus.sound=true")
     with w.lock():

@@ -85,6 +85,7 @@ def test_clips_of_one_video_are_one_item() -> None:
     assert paired_test([1.0] * 40, [0.0] * 40, [i // 10 for i in range(40)]).p_better == pytest.approx(1 / 16)
 
 
+@pytest.mark.slow
 def test_levels_of_all_looks_sum_to_alpha() -> None:
     assert sum(level_of_look(0.05, look) for look in range(1, 100_000)) == pytest.approx(0.05, abs=1e-6)
     with pytest.raises(ValueError, match="from 1 on"):
@@ -241,6 +242,7 @@ def test_a_promotion_that_was_killed_before_its_note_is_not_judged_again(context
     assert len(context.workspace.champions()) == 1
 
 
+@pytest.mark.slow
 def test_what_a_model_wrote_that_was_taken_back_is_not_used(context: RoundContext) -> None:
     w = context.workspace
     says(context, 0, 0.2)

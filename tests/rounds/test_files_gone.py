@@ -47,6 +47,7 @@ def moved(ingested: Workspace, tmp_path: Path) -> Callable[[], None]:
     return move
 
 
+@pytest.mark.slow
 def test_a_corpus_away_stops_the_stage_and_nothing_is_rejected(
     moved: Callable[[], None],
     make_workspace: Callable[..., Workspace],

@@ -75,6 +75,7 @@ def filled(make_workspace: Make, corpus: Path, *overrides: str) -> Workspace:
     return w
 
 
+@pytest.mark.slow
 def test_a_stage_is_a_file_its_name_and_a_section(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
     order = "rounds.stages=[annotate, curate, review, pretrain, finetune, evaluate, gate]"
     with installed(tmp_path, "acme_curation", STAGE, {"flywheel.stages:curate": "acme_curation:STAGE"}):
@@ -108,6 +109,7 @@ def test_a_stage_of_later_is_not_pending_behind_an_old_round(
         assert context.workspace.stage(2, "curate")[0] == "done"
 
 
+@pytest.mark.slow
 def test_an_engine_is_a_file(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
     with installed(tmp_path, "acme_echo", ENGINE, {"flywheel.annotators.engines:echo": "acme_echo:echo"}):
         context = RoundContext(filled(make_workspace, corpus, "models.main.engine=echo"))

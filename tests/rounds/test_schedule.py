@@ -334,6 +334,7 @@ def test_a_wait_is_read_from_its_values() -> None:
     assert (outcome.event, outcome.wait) == ("waiting", Wait(round=3, have=1, wanted=5))
 
 
+@pytest.mark.slow
 def test_a_workspace_in_use_is_come_back_to(make_workspace: Make, corpus: Path) -> None:
     start = datetime(2026, 6, 1, 12, tzinfo=BERLIN)
     w = world(
@@ -379,6 +380,7 @@ def test_budgets_stop_a_run(make_workspace: Make, corpus: Path) -> None:
     assert "the round cost 10.50, more than 10" in state_of(w.context.workspace).message  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_training_costs_by_the_hour_while_it_runs(make_workspace: Make, corpus: Path) -> None:
     start = datetime(2026, 6, 1, 12, tzinfo=BERLIN)
     w = world(

@@ -49,6 +49,7 @@ def video(corpus: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(corpus / "corpus" / "clip-00004.mp4", tmp_path / "video.mp4"))
 
 
+@pytest.mark.slow
 def test_a_file_never_comes_back(make_workspace: Make, video: Path, corpus: Path, tmp_path: Path) -> None:
     w = make_workspace()
     other = corpus / "corpus" / "clip-00007.mp4"

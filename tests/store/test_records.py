@@ -101,6 +101,7 @@ def _hold(root: Path, ready: object, release: object) -> None:
         release.wait(30)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused(make_workspace: Make) -> None:
     w = make_workspace()
     context = multiprocessing.get_context("spawn")

@@ -14,10 +14,11 @@ import pytest
 from flywheel import doctor
 from flywheel.core.config import template
 from flywheel.core.errors import BorderError, FlywheelError, UserError
+from flywheel.ingest import ingest
 from flywheel.status import status_of
 from flywheel.store import Workspace
 from flywheel.store.gold import add_gold, gold_texts
-from flywheel.store.health import fault_of, given_up, health_of
+from flywheel.store.health import fault_of, give_up, given_up, health_of
 from flywheel.store.repair import repair_database
 from flywheel.store.shards import ShardDamaged, collect, scan
 from tests.plugins import Command
@@ -245,6 +246,31 @@ def test_a_damaged_shard_is_named_and_given_up(
     [line] = given_up(w)
     assert f"{damaged} (3 clips)" in line
     w.database.close()
+
+
+def test_texts_that_came_with_the_videos_come_again(
+    make_workspace: Callable[..., Workspace], corpus: Path, tmp_path: Path
+) -> None:
+    """Of a shard that was given up: by the same ingest, as what models wrote is written by the same annotate."""
+    source = tmp_path / "some"
+    source.mkdir()
+    for file in [file for file in sorted((corpus / "corpus").iterdir()) if file.read_bytes()][:8]:
+        shutil.copy(file, source)
+    w = make_workspace()
+    with w.lock():
+        ingest(w, [str(source)])
+        before = w.annotations().sort("id")
+        [shard] = w.records.shards("annotations")
+        (w.root / shard.name).unlink()
+        status = status_of(w)
+        assert (status.annotations, status.transcripts) == (before.height, None)
+        assert f"annotations: {before.height} that came with the videos or were written by models" in str(status)
+        give_up(w, shard.name)
+        assert w.annotations().is_empty()
+        again = ingest(w, [str(source)])
+        assert (again.clips, again.known) == (0, w.clips().height)
+    assert before.height > 1
+    assert w.annotations().sort("id").equals(before)
 
 
 def test_shards_of_older_layouts_get_a_checksum(root: Path) -> None:

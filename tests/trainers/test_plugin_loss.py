@@ -50,6 +50,7 @@ def their_losses(tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("their_losses")
+@pytest.mark.slow
 def test_two_steps_with_a_loss_from_an_entry_point(tmp_path: Path) -> None:
     assert "halved" in losses.names()
     config = parse_config(

@@ -135,6 +135,7 @@ def test_an_adapter_is_the_same_in_any_folder(tmp_path: Path) -> None:
     assert len(digests) == 1
 
 
+@pytest.mark.slow
 def test_broken_weights_stop_the_training(tmp_path: Path) -> None:
     vlm, builder = fresh()
     with torch.no_grad():
