@@ -6,6 +6,9 @@ OUT ?= flywheel-demo
 SEED ?= 0
 NOISE ?= 0.5
 
+# Compiled once and not by each of the hundreds of processes that the tests start, whatever the caller's shell says.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: setup demo test test-slow test-postgres check clean
 
 setup: $(READY)
