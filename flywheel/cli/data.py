@@ -216,9 +216,26 @@ def playground(
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the scenes.")] = 0,
     num_clips: Annotated[int, typer.Option(help="Clips to render.")] = 800,
     noise: Annotated[float, typer.Option(help="Share of transcripts with noise.")] = 0.5,
+    world: Annotated[
+        str, typer.Option(help="scenes, or av: things that sound as they act, and planted faults.")
+    ] = "scenes",
+    mismatch: Annotated[float | None, typer.Option(help="av: share of clips with another class's sound.")] = None,
+    shift: Annotated[float | None, typer.Option(help="av: with their sound .5 to 1 s early or late.")] = None,
+    off_screen: Annotated[float | None, typer.Option(help="av: whose sound comes from something not seen.")] = None,
+    silent: Annotated[float | None, typer.Option(help="av: in which nothing sounds.")] = None,
+    no_track: Annotated[float | None, typer.Option(help="av: without an audio track.")] = None,
 ) -> None:
     """Render the bundled corpus: real MP4 files with noisy transcripts."""
-    from flywheel.playground import write_playground
+    from flywheel import playground as rendered
 
-    write_playground(folder, seed=seed, num_clips=num_clips, noise_rate=noise)
+    named = {"mismatch": mismatch, "shift": shift, "off_screen": off_screen, "silent": silent, "no_track": no_track}
+    faults = {fault: share for fault, share in named.items() if share is not None}
+    if world == "av":
+        rendered.write_av_playground(folder, seed=seed, num_clips=num_clips, noise_rate=noise, faults=faults)
+    elif world != "scenes":
+        raise UserError(f"--world {world}: need scenes or av.")
+    elif faults:
+        raise UserError(f"--{next(iter(faults)).replace('_', '-')}: plants a fault in sound. Give --world av too.")
+    else:
+        rendered.write_playground(folder, seed=seed, num_clips=num_clips, noise_rate=noise)
     print_text(str(folder / "corpus"))

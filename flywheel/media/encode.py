@@ -142,25 +142,33 @@ def write_video(
     size: tuple[int, int],
     fps: int,
     quality: Quality,
-    sound: tuple[NDArray[np.float32], int],
+    sound: tuple[NDArray[np.float32], int] | None,
 ) -> None:
     """Writes ``pictures`` ``(H, W, 3)`` RGB at ``fps`` as H.264 in MP4, ``size`` being (width, height) in pixels.
 
-    ``sound`` is mono samples (n,) in [-1, 1] and their rate in Hz. Raises BorderError where ``out`` can't be written.
+    ``sound`` is mono samples (n,) in [-1, 1] and their rate in Hz, or None for a file without an audio track.
+    Raises BorderError where ``out`` can't be written.
     """
-    samples, rate_hz = sound
     with reading("can't be encoded"), MediaWriter(out) as file:
         video = file.container.add_stream("libx264", rate=fps)
         video.width, video.height = size
         video.pix_fmt, video.options = "yuv420p", {**quality.options()}
-        audio = file.container.add_stream("aac", rate=rate_hz)
-        audio.layout = "mono"
+        audio = _mono_track(file, sound[1]) if sound is not None else None
         for picture in pictures:
             file.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         file.mux(video.encode(None))
+        if audio is None or sound is None:
+            return
+        samples, rate_hz = sound
         for start in range(0, len(samples), _AAC_FRAME):
             part = samples[None, start : start + _AAC_FRAME]
             block = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
             block.sample_rate, block.pts, block.time_base = rate_hz, start, Fraction(1, rate_hz)
             file.mux(audio.encode(block))
         file.mux(audio.encode(None))
+
+
+def _mono_track(file: MediaWriter, rate_hz: int) -> av.AudioStream:
+    track = file.container.add_stream("aac", rate=rate_hz)
+    track.layout = "mono"
+    return track

@@ -1,5 +1,6 @@
 """The bundled corpus: renderer, words, noise and the tiny model.
-Its faces: ``slots``, ``slot_f1``, ``write_playground``."""
+Its faces: ``slots``, ``slot_f1``, ``write_playground``; and the audio-visual world, :mod:`flywheel.playground.av`, with
+``write_av_playground``."""
 
 from __future__ import annotations
 
@@ -8,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from flywheel.playground.grammar import slot_f1, slots
 
 if TYPE_CHECKING:
+    from flywheel.playground.av.corpus import write_av_playground
     from flywheel.playground.corpus import write_playground
 
-__all__ = ["slot_f1", "slots", "write_playground"]
+__all__ = ["slot_f1", "slots", "write_av_playground", "write_playground"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,4 +21,8 @@ def __getattr__(name: str) -> Any:
         from flywheel.playground.corpus import write_playground
 
         return write_playground
+    if name == "write_av_playground":
+        from flywheel.playground.av.corpus import write_av_playground
+
+        return write_av_playground
     raise AttributeError(name)

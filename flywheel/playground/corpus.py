@@ -21,7 +21,7 @@ _RATES = (10, 12, 15)
 _QUALITY = Quality(crf=20, preset="ultrafast", threads=1)
 _WORKERS = 2
 #: Scenes of a corpus have seeds of their own range.
-_SEED_STRIDE = 20_000
+SEED_STRIDE = 20_000
 #: The bundled model's training uses scenes from fifty million on, so corpora from this seed on lie far above them.
 _FIRST_ABOVE, _ABOVE = 2000, 10**12
 
@@ -41,19 +41,14 @@ def write_playground(folder: Path, *, seed: int, num_clips: int, noise_rate: flo
     The oracle's columns are ``file, text, slots``. The same arguments give the same corpus; clips that are there
     already are kept. Raises UserError for values out of range.
     """
-    if not 0 <= noise_rate <= 1:
-        raise UserError(f"--noise {noise_rate}: need a share between 0 and 1.")
-    if not 1 <= num_clips <= _SEED_STRIDE:
-        raise UserError(f"--num-clips {num_clips}: need between 1 and {_SEED_STRIDE}.")
-    if not 0 <= seed <= MAX_SEED:
-        raise UserError(f"--seed {seed}: need between 0 and {MAX_SEED}.")
+    check_arguments(seed=seed, num_clips=num_clips, noise_rate=noise_rate)
     corpus = folder / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng([seed, 611953])
     # Exactly the asked share is noisy, the five kinds in turn, in an order drawn by the seed.
     num_noisy = round(noise_rate * num_clips)
     kinds = [noise.KINDS[i % len(noise.KINDS)] for i in range(num_noisy)] + ["clean"] * (num_clips - num_noisy)
-    first = seed * _SEED_STRIDE + (_ABOVE if seed >= _FIRST_ABOVE else 0)
+    first = seed * SEED_STRIDE + (_ABOVE if seed >= _FIRST_ABOVE else 0)
     tasks = [
         _Task(
             path=corpus / f"clip-{index:05d}.mp4",
@@ -77,6 +72,16 @@ def write_playground(folder: Path, *, seed: int, num_clips: int, noise_rate: flo
     )
     with written_whole(folder / "oracle.parquet") as place:
         oracle.write_parquet(place)
+
+
+def check_arguments(*, seed: int, num_clips: int, noise_rate: float) -> None:
+    """Raises UserError for values out of range."""
+    if not 0 <= noise_rate <= 1:
+        raise UserError(f"--noise {noise_rate}: need a share between 0 and 1.")
+    if not 1 <= num_clips <= SEED_STRIDE:
+        raise UserError(f"--num-clips {num_clips}: need between 1 and {SEED_STRIDE}.")
+    if not 0 <= seed <= MAX_SEED:
+        raise UserError(f"--seed {seed}: need between 0 and {MAX_SEED}.")
 
 
 def _write_clip(task: _Task) -> None:
