@@ -10,13 +10,12 @@ import pytest
 from flywheel.store import Workspace
 from human_refine.people import invite
 from human_refine.server import create_app
-from tests.human_refine.test_page import annotated, workspace  # noqa: F401
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 
 def test_no_request_makes_it_fail_inside(
-    workspace: Workspace,  # noqa: F811
+    workspace: Workspace,
     make_workspace: Callable[..., Workspace],
     tmp_path: Path,
 ) -> None:

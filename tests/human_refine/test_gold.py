@@ -18,14 +18,14 @@ from human_refine import import_gold
 from human_refine.effort import effort
 from human_refine.gold import add_gold, gold_texts
 from human_refine.server import create_app
-from tests.human_refine.test_page import Refiner, ann, annotated, app, bob, workspace  # noqa: F401
+from tests.human_refine.page_bed import Refiner
 
 Make = Callable[..., Workspace]
 pytestmark = pytest.mark.usefixtures("annotated")
 
 
 @pytest.fixture
-def half_gold(workspace: Workspace, corpus: Path, make_workspace: Make) -> Workspace:  # noqa: F811
+def half_gold(workspace: Workspace, corpus: Path, make_workspace: Make) -> Workspace:
     """Five gold clips, and half of what is shown drawn from them."""
     oracle = Oracle(corpus / "oracle.parquet")
     clips = list(workspace.clips("train").sort("id").select("id", "uri").iter_rows())[:5]
@@ -107,7 +107,7 @@ def test_two_people_judge_the_same_gold_alone(half_gold: Workspace) -> None:
     assert again["annotation_id"] == first[two.name]["annotation_id"]
 
 
-def test_a_lead_makes_gold_while_looking(app: object, workspace: Workspace, ann: Refiner) -> None:  # noqa: F811
+def test_a_lead_makes_gold_while_looking(app: object, workspace: Workspace, ann: Refiner) -> None:
     boss = Refiner(app, workspace, "boss", role="lead")
     item = ann.next()
     assert ann.say(item, "accept", gold=True).status_code == 403
@@ -131,7 +131,7 @@ def test_a_lead_makes_gold_while_looking(app: object, workspace: Workspace, ann:
     assert "Gold right" in boss.http.get("/lead").text
 
 
-def test_gold_from_a_file(workspace: Workspace, tmp_path: Path) -> None:  # noqa: F811
+def test_gold_from_a_file(workspace: Workspace, tmp_path: Path) -> None:
     rows = workspace.annotations(round=1, kind="caption").join(
         workspace.clips().rename({"id": "clip_id"}), on="clip_id"
     )

@@ -18,11 +18,11 @@ from flywheel.cli import app as cli
 from flywheel.store import Workspace
 from human_refine import limits, serve
 from human_refine.serve import bound, server_of
-from tests.human_refine.test_page import Refiner, annotated, app, workspace  # noqa: F401
+from tests.human_refine.page_bed import Refiner
 
 
 @pytest.mark.slow
-def test_many_at_once_get_each_text_once(app: object, workspace: Workspace) -> None:  # noqa: F811
+def test_many_at_once_get_each_text_once(app: object, workspace: Workspace) -> None:
     people = [Refiner(app, workspace, f"p{i}") for i in range(6)]
     seen: list[str] = []
     lock = threading.Lock()
@@ -47,7 +47,7 @@ def test_many_at_once_get_each_text_once(app: object, workspace: Workspace) -> N
 
 
 def test_the_address_it_prints_can_be_reached_at_once(
-    workspace: Workspace,  # noqa: F811
+    workspace: Workspace,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A proxy or a script that reads the line comes before the server's first turn: it must wait there, not be
@@ -65,7 +65,7 @@ def test_the_address_it_prints_can_be_reached_at_once(
 
 
 @contextmanager
-def served(workspace: Workspace, proxy: str = "") -> Iterator[tuple[str, int]]:  # noqa: F811
+def served(workspace: Workspace, proxy: str = "") -> Iterator[tuple[str, int]]:
     """The address of a page that is served meanwhile."""
     with bound("127.0.0.1", 0) as listener:
         server = server_of(workspace, proxy)
@@ -90,7 +90,7 @@ def _ends(connection: socket.socket) -> bytes:
 
 @pytest.mark.slow
 def test_half_a_request_is_not_waited_for(
-    workspace: Workspace,  # noqa: F811
+    workspace: Workspace,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(serve, "HEADERS_S", 1.0)
@@ -113,7 +113,7 @@ def test_half_a_request_is_not_waited_for(
             connection.close()
 
 
-def test_only_a_named_proxy_says_who_asks(workspace: Workspace) -> None:  # noqa: F811
+def test_only_a_named_proxy_says_who_asks(workspace: Workspace) -> None:
     """Else whoever asks could be somebody else each time, and try tokens without end."""
     answers: dict[str, list[int]] = {}
     for proxy in ("", "127.0.0.1"):
@@ -133,7 +133,7 @@ def test_only_a_named_proxy_says_who_asks(workspace: Workspace) -> None:  # noqa
 
 @pytest.mark.parametrize(("host", "is_said"), [("127.0.0.1", False), ("0.0.0.0", True)])
 def test_plain_http_for_others_is_said(
-    workspace: Workspace,  # noqa: F811
+    workspace: Workspace,
     monkeypatch: pytest.MonkeyPatch,
     host: str,
     is_said: bool,

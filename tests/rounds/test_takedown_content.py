@@ -18,7 +18,7 @@ from flywheel.media.encode import transcode
 from flywheel.rounds.takedown import planned, take_down, would_take_down
 from flywheel.store import Workspace
 from tests.house.test_cli import in_process
-from tests.human_refine.test_page import Refiner
+from tests.human_refine.page_bed import Refiner
 from tests.ingest.test_sides import ROUGH, remux, take
 
 Make = Callable[..., Workspace]
