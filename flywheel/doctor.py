@@ -103,6 +103,7 @@ def _workspace(config: Path) -> list[Check]:
     tracker = Check(what="tracker", ok=True, needed=False, says=loaded.tracking.uri or f"sqlite in {root}")
     return [
         _tried("model", lambda: _model(loaded, root)),
+        *([_tried("speech", lambda: _recogniser(loaded, root))] if loaded.transcribe.model else []),
         *_records(config),
         tracker,
     ]
@@ -121,6 +122,12 @@ def _model(config: Config, root: Path) -> str:
     folder = model_folder(config.main.folder, root)
     check_folder(folder)
     return str(folder)
+
+
+def _recogniser(config: Config, root: Path) -> str:
+    from flywheel.ingest.speech.folder import recogniser_folder
+
+    return str(recogniser_folder(config.transcribe.model, root))
 
 
 def _records(config: Path) -> list[Check]:

@@ -302,6 +302,7 @@ class ClipHistory:
     """All that is on record of one clip; ``gold`` is its right text, "" where it is not gold.
 
     ``tracks`` are the streams of its file, with the reason where one was left; empty where there was no choice.
+    ``speech`` is what recognisers heard in it; people's words and those of files go before it.
     """
 
     clip: Mapping[str, Any]
@@ -309,17 +310,20 @@ class ClipHistory:
     rejected: Sequence[Mapping[str, Any]]
     gold: str
     tracks: Sequence[Mapping[str, Any]] = ()
+    speech: Sequence[Mapping[str, Any]] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain values."""
         texts, rejected = [text.to_json() for text in self.texts], [dict(row) for row in self.rejected]
-        tracks = [dict(track) for track in self.tracks]
-        return {"clip": dict(self.clip), "tracks": tracks, "texts": texts, "rejected": rejected, "gold": self.gold}
+        tracks, speech = [dict(track) for track in self.tracks], [dict(row) for row in self.speech]
+        beside = {"tracks": tracks, "speech": speech, "texts": texts, "rejected": rejected, "gold": self.gold}
+        return {"clip": dict(self.clip), **beside}
 
     def __str__(self) -> str:
         clip = self.clip
         lines = [f"{clip['id']} {clip['uri']} {clip['start_s']:.2f} to {clip['end_s']:.2f} s, {clip['split']}"]
         lines += [_track_line(track) for track in self.tracks]
+        lines += [f"speech by {row['source']}: {row['transcript'] or '(nobody speaks)'}" for row in self.speech]
         for text in self.texts:
             lines += text.lines()
         if self.gold:
@@ -354,6 +358,7 @@ def history_of(workspace: Workspace, clip: str) -> ClipHistory:
         texts=texts,
         rejected=records.read("rejected", where=ids).to_dicts(),
         gold=gold_texts(workspace).get(clip_id, ""),
+        speech=records.read("asr_transcripts", where=ids).to_dicts(),
         tracks=[track for told in records.read("tracks", where=ids)["tracks"] for track in json.loads(told)],
     )
 

@@ -38,7 +38,8 @@ class TakenIn:
 
     @cached_property
     def _index(self) -> ClipIndex:
-        return ClipIndex(self._workspace)
+        # What a recogniser heard gives way to whatever people and their files say.
+        return ClipIndex(self._workspace, asr=False)
 
     @cached_property
     def _order(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -10,8 +11,9 @@ import numpy as np
 from av.container import InputContainer
 from numpy.typing import NDArray
 
+from flywheel.core.errors import MediaError
 from flywheel.media.border import open_media, reading, time_s
-from flywheel.media.choice import film, sound_stream
+from flywheel.media.choice import Track, film, is_wanted, sound_stream, tracks
 from flywheel.media.packets import Skip, can_seek, decoded, origin_s
 
 #: A beginning later than this is seeked to.
@@ -72,30 +74,94 @@ def read_audio(path: Path, start_s: float, end_s: float, *, rate_hz: int = 16_00
         stream = sound_stream(container)
         if stream is None:
             return out
-        origin = origin_s(container, film(container))
-        resampler, run = Resampler(format="flt", layout="mono", rate=rate_hz), Run()
-        #: Where the next samples belong, counted from ``start_s``.
-        position = 0
-        for frame in _frames_from(container, stream, start_s, origin):
-            at_s = time_s(frame) - origin - start_s
-            if run.breaks(frame, at_s):
-                _put(out, position, resampler.resample(None))
-                position = round(at_s * rate_hz)
-            position = _put(out, position, resampler.resample(frame))
-            if position >= wanted:
-                break
+        for position, samples in _placed(container, stream, start_s, wanted, rate_hz):
+            low, high = max(0, -position), min(len(samples), wanted - position)
+            if low < high:
+                out[position + low : position + high] = samples[low:high]
     return out
 
 
-def _put(out: NDArray[np.float32], position: int, parts: list[av.AudioFrame]) -> int:
-    """Writes samples at a position, as far as there is room; returns the position behind them."""
-    for part in parts:
-        samples = part.to_ndarray()[0]
-        low, high = max(0, -position), min(len(samples), len(out) - position)
-        if low < high:
-            out[position + low : position + high] = samples[low:high]
-        position += len(samples)
-    return position
+def read_blocks(
+    path: Path, start_s: float, end_s: float, *, track: str = "", rate_hz: int = 16_000, block_s: float = 30.0
+) -> Iterator[NDArray[np.float32]]:
+    """The samples that :func:`read_audio` gives, in blocks (n,) one after the other, up to where the sound ends.
+
+    What is held is a block, whatever the file's length. ``track`` is a language or a stream's number, as
+    :func:`~flywheel.media.choice.sound_stream` takes it. Raises MediaError where the file can't be read, and where it
+    has no sound, or none that can be decoded.
+    """
+    wanted, size = max(0, round((end_s - start_s) * rate_hz)), round(block_s * rate_hz)
+    block, begin, filled, any_came = np.zeros(size, dtype=np.float32), 0, 0, False
+    with reading("the sound can't be decoded"), open_media(path) as container:
+        stream = sound_stream(container, track)
+        if stream is None:
+            raise MediaError("has no sound that can be decoded")
+        for position, samples in _placed(container, stream, start_s, wanted, rate_hz):
+            any_came = True
+            end = min(position + len(samples), wanted)
+            # What lies before this block is given away already.
+            position, samples = max(position, begin), samples[max(0, begin - position) :]
+            while end > begin + size:
+                _copy(block, begin, position, samples)
+                yield block
+                block, begin, filled = np.zeros(size, dtype=np.float32), begin + size, 0
+                position, samples = max(position, begin), samples[max(0, begin - position) :]
+            _copy(block, begin, position, samples)
+            filled = max(filled, end - begin)
+    if not any_came and start_s <= 0:
+        raise MediaError("no sound can be decoded")
+    if filled > 0:
+        yield block[:filled]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundChoice:
+    """The sound of a file that is read, and how many others there are; whether it is the one that was ``wanted``."""
+
+    track: Track
+    others: int
+    is_wanted: bool
+
+
+def sound_choice(path: Path, wanted: str = "") -> SoundChoice:
+    """Which sound :func:`read_blocks` reads. Raises MediaError where there is none that can be decoded."""
+    with reading("the sound can't be decoded"), open_media(path) as container:
+        stream = sound_stream(container, wanted)
+        if stream is None:
+            raise MediaError("has no sound that can be decoded")
+        [track] = [track for track in tracks(container, [stream]) if track.index == stream.index]
+        others = len(container.streams.audio) - 1
+        return SoundChoice(track=track, others=others, is_wanted=is_wanted(stream, wanted))
+
+
+def _copy(block: NDArray[np.float32], begin: int, position: int, samples: NDArray[np.float32]) -> None:
+    """Writes samples into a block that begins at ``begin``, as far as they lie in it."""
+    part = samples[: max(0, begin + len(block) - position)]
+    block[position - begin : position - begin + len(part)] = part
+
+
+def _placed(
+    container: InputContainer, stream: av.AudioStream, start_s: float, wanted: int, rate_hz: int
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Mono samples (n,) with the place of the first, counted from ``start_s``, up to ``wanted``.
+
+    Some before and behind come too, and of what lies one over the other the later is meant.
+    """
+    origin = origin_s(container, film(container))
+    resampler, run = Resampler(format="flt", layout="mono", rate=rate_hz), Run()
+    position = 0
+    for frame in _frames_from(container, stream, start_s, origin):
+        at_s = time_s(frame) - origin - start_s
+        if run.breaks(frame, at_s):
+            for part in resampler.resample(None):
+                yield position, part.to_ndarray()[0]
+                position += part.samples
+            position = round(at_s * rate_hz)
+        for part in resampler.resample(frame):
+            yield position, part.to_ndarray()[0]
+            position += part.samples
+        if position >= wanted:
+            return
 
 
 def _frames_from(

@@ -99,13 +99,29 @@ def film(container: InputContainer) -> av.VideoStream | None:
     )
 
 
-def sound_stream(container: InputContainer) -> av.AudioStream | None:
-    """The sound of a file; None where it has none that can be decoded."""
+def sound_stream(container: InputContainer, wanted: str = "") -> av.AudioStream | None:
+    """The sound of a file; None where it has none that can be decoded.
+
+    ``wanted`` is a language as the file writes it, or a stream's number: it comes first where the file has it.
+    """
     streams = [s for s in container.streams.audio if codec_name(s)]
     shown = _shown(container, streams)
     return min(
-        streams, key=lambda s: (not shown.get(s.index, 1), _is_beside_sound(s), _not_default(s), s.index), default=None
+        streams,
+        key=lambda s: (
+            not shown.get(s.index, 1),
+            not is_wanted(s, wanted),
+            _is_beside_sound(s),
+            _not_default(s),
+            s.index,
+        ),
+        default=None,
     )
+
+
+def is_wanted(stream: av.AudioStream, wanted: str) -> bool:
+    """Whether a stream is of the language, or has the number, that is ``wanted``."""
+    return wanted.lower() in (str(stream.index), (stream.language or "").lower()) if wanted else False
 
 
 def text_streams(container: InputContainer) -> list[SubtitleStream]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -27,9 +28,10 @@ _LOOKS_PER_RELEASE, _CHUNKS_PER_RELEASE = 1024, 32
 class ClipIndex(Mapping[str, Clip]):
     """The clips of a workspace as they are when this is made: 25 bytes of memory a clip."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, *, asr: bool = True) -> None:
+        """Without ``asr``, clips have no words but those that people or their sources gave."""
         empty = pl.DataFrame(schema=pl.Schema(SCHEMAS["clips"]))
-        self._mapped = MappedRows(workspace.root / "cache", workspace.clip_batches, empty)
+        self._mapped = MappedRows(workspace.root / "cache", partial(workspace.clip_batches, asr=asr), empty)
         self._looks = 0
         self._hashes = self._mapped.hashes("id")
         self._order = np.argsort(self._hashes, kind="stable")
@@ -67,6 +69,12 @@ class ClipIndex(Mapping[str, Clip]):
     def hashes(self, name: str) -> NDArray[np.uint64]:
         """A number for each clip's fact of this name, (clips,): equal ones for equal facts, in 8 bytes each."""
         return self._mapped.hashes(name)
+
+    def wordless(self) -> NDArray[np.bool_]:
+        """Which clips have no words, (clips,)."""
+        parts = [(transcript == "").to_numpy() for transcript in self._mapped.chunks("transcript")]
+        self.release()
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.bool_)
 
     def release(self) -> None:
         """Give back the memory of clips that were read (:meth:`MappedRows.release`)."""

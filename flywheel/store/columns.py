@@ -71,6 +71,41 @@ SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
         "transcript": _S,
         "cues": pl.List(pl.Struct({"start_s": _F, "end_s": _F, "text": _S})),
     },
+    #: What a recogniser of speech made of a file's sound, or of a part of it; ``source`` names the model. Words have
+    #: the blank before them, where their language has one. ``id`` hashes content, model and what it was asked.
+    "recognitions": {
+        "id": _S,
+        "content_hash": _S,
+        "source": _S,
+        "start_s": _F,
+        "end_s": _F,
+        "track": _S,
+        "language": _S,
+        "language_probability": _F,
+        "speech_s": _F,
+        "cues": pl.List(
+            pl.Struct(
+                {
+                    "start_s": _F,
+                    "end_s": _F,
+                    "text": _S,
+                    "mean_logprob": _F,
+                    "no_speech": _F,
+                    "words": pl.List(pl.Struct({"start_s": _F, "end_s": _F, "text": _S, "probability": _F})),
+                }
+            )
+        ),
+    },
+    #: A clip's part of its file's recognition, empty where nobody speaks; of a clip's the last stands, and only where
+    #: people gave no words. ``id`` hashes the clip, the model and what it was asked.
+    "asr_transcripts": {
+        "id": _S,
+        "clip_id": _S,
+        "source": _S,
+        "language": _S,
+        "transcript": _S,
+        "cues": pl.List(pl.Struct({"start_s": _F, "end_s": _F, "text": _S})),
+    },
     #: A clip as a model's point; ``id`` is clip and model.
     "embeddings": {"id": _S, "clip_id": _S, "model": _S, "vector": pl.List(pl.Float32)},
     #: What a stage trained on, or was told not to say: ``use`` is "learned" or "rejected".

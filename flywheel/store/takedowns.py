@@ -115,6 +115,7 @@ class Takedowns:
     def remove_records(self, clip_ids: Collection[str]) -> dict[str, int]:
         """Remove all records of these clips but the clips themselves; returns how many of each kind."""
         texts = self._records.of_clips("annotations", clip_ids, columns=["id"])["id"].to_list()
+        contents = self._records.rows("clips", clip_ids, columns=["content_hash"])["content_hash"].unique().to_list()
         removed: dict[str, int] = {}
         # Annotations last: what hangs on them is found by their ids.
         for kind in sorted(SCHEMAS, key=lambda kind: kind == "annotations"):
@@ -124,6 +125,9 @@ class Takedowns:
                 removed |= self._records.remove({kind: pl.col("clip_id").is_in(sorted(clip_ids))})
             elif "annotation_id" in SCHEMAS[kind]:
                 removed |= self._records.remove({kind: pl.col("annotation_id").is_in(texts)})
+            elif "content_hash" in SCHEMAS[kind]:
+                # What is of the whole file. Its other clips keep their own parts.
+                removed |= self._records.remove({kind: pl.col("content_hash").is_in(contents)})
         return removed
 
     def remove_clips(self, clip_ids: Collection[str]) -> dict[str, int]:

@@ -60,18 +60,29 @@ class View:
         return frame if split is None else frame.filter(pl.col("split") == split)
 
     def clip_batches(
-        self, columns: Sequence[str] | None = None, split: str | None = None, rows: int = BATCH_ROWS
+        self,
+        columns: Sequence[str] | None = None,
+        split: str | None = None,
+        rows: int = BATCH_ROWS,
+        *,
+        asr: bool = True,
     ) -> Iterator[pl.DataFrame]:
-        """The clips in frames of at most ``rows``, with these columns: for more clips than memory holds."""
+        """The clips in frames of at most ``rows``, with these columns: for more clips than memory holds.
+
+        Without ``asr``, their words are those that people or their sources gave, and no recogniser's.
+        """
         needed = columns
         if columns is not None:
-            also = [*(["content_hash"] if "uri" in columns else []), *(["id"] if _WORDS & set(columns) else [])]
+            also = [
+                *(["content_hash"] if "uri" in columns else []),
+                *(["id", "transcript"] if _WORDS & set(columns) else []),
+            ]
             needed = list(dict.fromkeys([*columns, *also]))
         where = None if split is None else pl.col("split") == split
         for frame in self.records.batches("clips", columns=needed, where=where, rows=rows):
             if "uri" in frame.columns:
                 frame = _with_places(frame, self._places(frame["content_hash"].unique()))
-            frame = self._with_words(frame)
+            frame = self._with_words(frame, asr=asr)
             yield frame if columns is None else frame.select(columns)
 
     def clips_at(self, paths: Iterable[str]) -> pl.DataFrame:
@@ -151,8 +162,9 @@ class View:
         frame = frame.join(written, on=_REJECT_OF_TEXT, how="anti", maintain_order="left")
         taken_in = self.clips_at(frame.filter(pl.col("stage") == "ingest")["uri"])["uri"].unique().to_list()
         frame = frame.filter(~((pl.col("stage") == "ingest") & pl.col("uri").is_in(taken_in)))
+        frame = frame.filter(~((pl.col("stage") == "transcribe") & pl.col("clip_id").is_in(self._recognised(frame))))
         newest = max(self.rounds(), default=0)
-        frame = frame.filter(pl.col("stage").is_in(["ingest", "annotate"]) | (pl.col("round") == newest))
+        frame = frame.filter(pl.col("stage").is_in(["ingest", "transcribe", "annotate"]) | (pl.col("round") == newest))
         same = ["uri", "clip_id", "stage", "round", "kind", "purpose"]
         return frame.unique(same, keep="last", maintain_order=True)
 
@@ -226,16 +238,27 @@ class View:
                 places += connection.execute(query.where(columns.content_hash.in_(part))).all()
         return places
 
-    def _with_words(self, clips: pl.DataFrame) -> pl.DataFrame:
-        """The clips with the words that came later, where a frame has columns of words and there are such words."""
+    def _with_words(self, clips: pl.DataFrame, *, asr: bool = True) -> pl.DataFrame:
+        """The clips with the words that came later, where a frame has columns of words and there are such words.
+
+        What a recogniser heard stands where nobody gave words.
+        """
         names = [name for name in clips.columns if name in _WORDS]
-        if not names or clips.is_empty() or not self.records.count("transcripts"):
+        if not names or clips.is_empty():
             return clips
-        later = self.records.of_clips("transcripts", clips["id"], columns=["clip_id", *names])
-        later = later.unique("clip_id", keep="last").rename({"clip_id": "id"})
-        joined = clips.join(later, on="id", how="left", suffix="__later", maintain_order="left")
-        newest = [pl.coalesce(f"{name}__later", name).alias(name) for name in names]
-        return joined.with_columns(newest).select(clips.columns)
+        if self.records.count("transcripts"):
+            clips = _with_newest(clips, names, self.records.of_clips("transcripts", clips["id"], ["clip_id", *names]))
+        if asr and self.records.count("asr_transcripts"):
+            silent = clips.filter(pl.col("transcript") == "")["id"]
+            clips = _with_newest(clips, names, self.records.of_clips("asr_transcripts", silent, ["clip_id", *names]))
+        return clips
+
+    def _recognised(self, rejects: pl.DataFrame) -> list[str]:
+        """Clips of these failures of recognition that a recogniser was through with by now."""
+        failed = rejects.filter(pl.col("stage") == "transcribe")["clip_id"].unique()
+        if failed.is_empty():
+            return []
+        return self.records.of_clips("asr_transcripts", failed, ["clip_id"])["clip_id"].unique().to_list()
 
     def _written(self, rejects: pl.DataFrame) -> pl.DataFrame:
         """Which of these failures have a text by now, as far as columns of :data:`_REJECT_OF_TEXT` tell."""
@@ -273,6 +296,13 @@ def _texts(kind: str | None, purpose: str | None) -> pl.Expr | None:
         purpose = LEARN
     tests = [pl.col(name) == value for name, value in (("kind", kind), ("purpose", purpose)) if value is not None]
     return pl.all_horizontal(tests) if tests else None
+
+
+def _with_newest(clips: pl.DataFrame, names: Sequence[str], words: pl.DataFrame) -> pl.DataFrame:
+    """The clips, those that have rows of words with the last of them in these columns."""
+    newest = words.unique("clip_id", keep="last").rename({"clip_id": "id"})
+    joined = clips.join(newest, on="id", how="left", suffix="__later", maintain_order="left")
+    return joined.with_columns(pl.coalesce(f"{name}__later", name).alias(name) for name in names).select(clips.columns)
 
 
 def _places(name: str) -> set[str]:

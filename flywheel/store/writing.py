@@ -119,6 +119,15 @@ class WritableView(View):
             ],
         )
 
+    def add_recognitions(self, rows: Sequence[dict[str, Any]]) -> int:
+        """Add what a recogniser made of files' sound, as :data:`flywheel.store.columns.SCHEMAS` has it; returns how
+        many were new."""
+        return self.records.append("recognitions", rows)
+
+    def add_asr_transcripts(self, rows: Sequence[dict[str, Any]]) -> int:
+        """Add clips' parts of recognitions; returns how many were new."""
+        return self.records.append("asr_transcripts", rows)
+
     def add_noise_signals(self, signals: Sequence[NoiseSignal], round: int) -> int:
         """Add what a round's training thought of texts; returns how many were new."""
         rows = [{"id": content_id(round, s.annotation_id, s.origin), "round": round, **asdict(s)} for s in signals]

@@ -12,6 +12,7 @@ import av
 import numpy as np
 from av.packet import Packet
 from av.stream import Disposition
+from numpy.typing import NDArray
 
 NO_FLAGS = Disposition(0)
 #: Packets are written with times in milliseconds, except that sound counts its samples.
@@ -76,9 +77,13 @@ class Pictures(Track):
 
 @dataclass(kw_only=True)
 class Tone(Track):
-    """A tone in blocks; ``moved`` gives a packet's time in seconds for the one that it has, None leaves it out."""
+    """A tone in blocks; ``moved`` gives a packet's time in seconds for the one that it has, None leaves it out.
 
-    seconds: float
+    ``samples`` (n,) in [-1, 1] at ``rate_hz`` take the tone's place.
+    """
+
+    seconds: float = 0.0
+    samples: NDArray[np.float32] | None = None
     hz: float = 440.0
     codec: str = "pcm_s16le"
     rate_hz: int = 48_000
@@ -92,7 +97,9 @@ class Tone(Track):
 
     def packets(self, stream: Any) -> list[Packet[Any]]:
         format = stream.codec_context.format.name
-        samples = 0.5 * np.sin(2 * np.pi * self.hz * np.arange(round(self.seconds * self.rate_hz)) / self.rate_hz)
+        samples = self.samples
+        if samples is None:
+            samples = 0.5 * np.sin(2 * np.pi * self.hz * np.arange(round(self.seconds * self.rate_hz)) / self.rate_hz)
         found = []
         block = stream.codec_context.frame_size or _BLOCK
         for start in range(0, len(samples), block):

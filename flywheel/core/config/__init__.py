@@ -21,6 +21,7 @@ from flywheel.core.config.sections import (
     Store,
     Tracking,
     Train,
+    Transcribe,
 )
 from flywheel.core.config.template import template
 
@@ -45,6 +46,7 @@ __all__ = [
     "Store",
     "Tracking",
     "Train",
+    "Transcribe",
     "load_config",
     "move",
     "parse_config",

@@ -135,6 +135,32 @@ class Rounds(Section):
         return stages
 
 
+class Transcribe(Section):
+    model: str = Field(
+        "", description="folder of a Whisper model for CTranslate2, for `flywheel transcribe`; empty is none"
+    )
+    language: str = Field("", description="what is spoken, as Whisper names it: en, de, zh; empty is found out by file")
+    track: str = Field(
+        "",
+        description=(
+            "which sound of a file with several: a language as the file writes it (eng), or a stream's number; "
+            "empty, and where the file has no such sound, is the one that players choose"
+        ),
+    )
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "float16", "bfloat16", "int8", "int8_float16", "int8_float32"] = Field(
+        "auto", description="`auto`: the fastest that the device has"
+    )
+    beam_size: int = Field(5, ge=1, le=32, description="hypotheses that are followed; 1 is faster and less exact")
+    threads: int = Field(0, ge=0, le=256, description="threads on the CPU; 0 is as many as the library takes")
+    commit_files: int = Field(16, ge=1, description="finished files per commit; they wait 20 s at most")
+
+    @field_validator("track", mode="before")
+    @classmethod
+    def _number_of_a_stream(cls, track: Any) -> Any:
+        return str(track) if isinstance(track, int) and not isinstance(track, bool) else track
+
+
 class Annotate(Section):
     by: Literal["champion"] | int = Field(
         "champion",
@@ -481,6 +507,7 @@ class Config(Section):
         default_factory=lambda: {MAIN: Model()},
         description="models by role: `main`, which rounds improve, and those that prompts ask for by name",
     )
+    transcribe: Transcribe = Transcribe()
     rounds: Rounds = Rounds()
     annotate: Annotate = Annotate()
     pretrain: Pretrain = Pretrain()
