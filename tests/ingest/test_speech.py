@@ -120,6 +120,9 @@ def test_blocks_are_the_sound_whatever_its_gaps(tmp_path: Path) -> None:
     assert not sound_choice(file, "fra").is_wanted
     other = np.concatenate(list(read_blocks(file, 0.0, 1.0, track="2")))
     assert np.abs(np.fft.rfft(other)).argmax() == 880
+    broken = write(tmp_path / "c.mkv", pictures, Tone(seconds=2.0, codec="flac", damaged=range(1000)))
+    with pytest.raises(MediaError, match="no sound can be decoded"):
+        list(read_blocks(broken, 0.0, 4.0))
     with pytest.raises(MediaError, match="has no sound"):
         next(read_blocks(write(tmp_path / "b.mkv", pictures), 0.0, 1.0))
 

@@ -258,8 +258,12 @@ def test_a_folder_that_can_not_be_loaded_is_one_line(
     broken = tmp_path / "broken"
     shutil.copytree(model, broken)
     (broken / "model.bin").write_bytes((model / "model.bin").read_bytes()[:1_000_000])
+    bands = tmp_path / "bands"
+    shutil.copytree(model, bands)
+    (bands / "preprocessor_config.json").write_text('{"feature_size": 128}')
     for path, option, says in (
         (broken, "transcribe.threads=1", "can't be loaded by faster-whisper"),
+        (bands, "transcribe.threads=1", "wants 80 mel bands"),
         (model, "transcribe.language=de", "the model has no 'de'"),
     ):
         options = ("--set", f"transcribe.model={path}", "--set", option)

@@ -61,6 +61,12 @@ class Whisper:
                 f"{folder}: can't be loaded by faster-whisper ({first_line(error)}). Check transcribe.model, "
                 "transcribe.device and transcribe.precision."
             ) from error
+        heard, wanted = self._model.feature_extractor.mel_filters.shape[0], self._model.model.n_mels
+        if heard != wanted:
+            raise UserError(
+                f"{folder}: wants {wanted} mel bands, and its preprocessor_config.json says {heard} or is missing. "
+                "Copy it from the model that it was converted from."
+            )
         languages = self._model.supported_languages
         if options.language and options.language not in languages:
             known = ", ".join(sorted(languages)[:8])
