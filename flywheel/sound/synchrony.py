@@ -17,7 +17,7 @@ Doubt = Literal["", "too short", "no onsets", "still picture", "periodic", "no p
 #: Offsets that are looked for, either way.
 MOST_OFFSET_S = 2.0
 #: Shorter clips hold too little; and at least this share of a clip must overlap at the largest offset.
-_LEAST_S, _LEAST_OVERLAP = 1.0, 0.4
+_LEAST_S, _LEAST_FRAMES, _LEAST_OVERLAP = 1.0, 5, 0.4
 #: Sound and picture within this count as together: people notice more (ITU-R BT.1359: .045 early, .125 late).
 TOGETHER_S = 0.08
 #: A second peak nearer to the first is a part of it.
@@ -59,7 +59,7 @@ def synchrony(onsets: NDArray[np.float32], events: NDArray[np.float32], times_s:
     Times are seconds from where the sound begins. Ours.
     """
     length = len(onsets)
-    if length < _LEAST_S * TRACK_HZ or len(times_s) < 5:
+    if length < _LEAST_S * TRACK_HZ or len(times_s) < _LEAST_FRAMES:
         return _nothing("too short")
     if float(onsets.max()) < _LEAST_ONSET_DB:
         return _nothing("no onsets")
@@ -70,10 +70,7 @@ def synchrony(onsets: NDArray[np.float32], events: NDArray[np.float32], times_s:
 
 
 def visual_track(events: NDArray[np.float32], times_s: NDArray[np.float64], length: int) -> NDArray[np.float32]:
-    """Visual events (T,) as a track (length,) at :data:`~flywheel.sound.onsets.TRACK_HZ`.
-
-    Each is spread over its frame's time, so that what was drawn at uneven times is not counted by frames.
-    """
+    """Visual events (T,) at ``times_s`` as a track (length,) at :data:`~flywheel.sound.onsets.TRACK_HZ`."""
     track = np.interp(np.arange(length) / TRACK_HZ, times_s, events, left=0.0, right=0.0)
     return track.astype(np.float32)
 

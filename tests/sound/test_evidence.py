@@ -32,7 +32,7 @@ def measured() -> dict[str, list[Synchrony]]:
     for seed in range(16):
         at_s, rng = impacts(seed), np.random.default_rng([seed, 4])
         times_s = np.arange(0, SECONDS, 1 / (12, 15, 25, 30)[seed % 4])
-        events = visual_events(picture(at_s, times_s, seed), times_s)
+        times_s, events = visual_events(picture(at_s, times_s, seed), times_s)
         late_s = float(rng.uniform(0.5, 1) * rng.choice([-1, 1]))
         sounds = {"own": at_s, "shifted": at_s + late_s, "other": impacts(seed + 100)}
         for name, heard_at_s in sounds.items():
@@ -71,7 +71,8 @@ def test_what_cannot_be_told_is_said(doubt: str) -> None:
     samples = tones(np.zeros(0) if doubt == "no onsets" else at_s, 3, length_s=length_s)
     if doubt == "no onsets":
         samples *= 0
-    found = synchrony(onset_envelope(samples, RATE_HZ), visual_events(frames, times_s), times_s)
+    drawn_s, events = visual_events(frames, times_s)
+    found = synchrony(onset_envelope(samples, RATE_HZ), events, drawn_s)
     assert found.doubt == doubt
     assert np.isnan(found.offset_s)
     assert np.isnan(found.contrast) == (doubt != "periodic")
@@ -97,7 +98,8 @@ def test_a_file_gives_what_its_arrays_give(tmp_path: Path) -> None:
         assert grey.shape == (len(drawn_s), 36, 64)
         assert np.allclose(drawn_s, np.arange(int(start_s * 25), SECONDS * 25) / 25 - start_s, atol=1e-3)
         onsets = onset_envelope(read_audio(file, start_s, SECONDS), RATE_HZ)
-        assert synchrony(onsets, visual_events(grey, drawn_s), drawn_s).offset_s == pytest.approx(0.7, abs=0.02)
+        drawn_s, events = visual_events(grey, drawn_s)
+        assert synchrony(onsets, events, drawn_s).offset_s == pytest.approx(0.7, abs=0.02)
 
 
 # Quality.

@@ -1,0 +1,88 @@
+"""A score from several columns, and what it says of which of two heaps a pair comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+
+#: Strength of the pull of coefficients to 0, in pairs; so that columns that say nothing keep out.
+_RIDGE = 1.0
+_STEPS, _CLOSE = 50, 1e-6
+#: Pairs of a bin of the isotonic regression at least, and bins at most.
+_BIN_PAIRS, _MOST_BINS = 24, 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A logistic regression on standardized columns, whose outcome is made a probability by isotonic regression.
+
+    A column that is nan counts as its mean, and has a coefficient of its own for being so. ``knots`` and ``values``:
+    the increasing step function, as points between which it is straight.
+    """
+
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    coefficients: NDArray[np.float64]
+    knots: NDArray[np.float64]
+    values: NDArray[np.float64]
+
+    def of(self, features_NK: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The probability (n,) that a pair is of the first heap, where both are equally large."""
+        line = _design(features_NK, self.mean, self.scale) @ self.coefficients
+        return np.interp(line, self.knots, self.values)
+
+
+def fit_score(features_NK: NDArray[np.float32], first: NDArray[np.bool_], weight: NDArray[np.float64]) -> Score:
+    """The score that tells pairs of the first heap from the others, both heaps weighing the same."""
+    weight = np.where(first, weight / weight[first].sum(), weight / weight[~first].sum()) * len(first) / 2
+    with np.errstate(invalid="ignore"):
+        known = np.nan_to_num(features_NK.astype(np.float64))
+        counts = np.maximum((~np.isnan(features_NK)).sum(axis=0), 1)
+        mean = known.sum(axis=0) / counts
+        scale = np.sqrt(np.maximum((known**2).sum(axis=0) / counts - mean**2, 1e-12))
+    design = _design(features_NK, mean, scale)
+    coefficients = _newton(design, first.astype(np.float64), weight)
+    line = design @ coefficients
+    knots, values = _isotonic(line, first.astype(np.float64), weight)
+    return Score(mean=mean, scale=scale, coefficients=coefficients, knots=knots, values=values)
+
+
+def _design(features_NK: NDArray[np.float32], mean: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[Any]:
+    missing = np.isnan(features_NK)
+    standard = np.where(missing, 0.0, (features_NK - mean) / scale).clip(-8, 8)
+    return np.column_stack([np.ones(len(features_NK)), standard, missing])
+
+
+def _newton(design: NDArray[Any], target: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Coefficients by Newton's method; the ridge holds all but the first."""
+    ridge = np.full(design.shape[1], _RIDGE)
+    ridge[0] = 1e-6
+    coefficients = np.zeros(design.shape[1])
+    for _ in range(_STEPS):
+        probability = scipy.special.expit(design @ coefficients)
+        curvature = weight * np.maximum(probability * (1 - probability), 1e-9)
+        gradient = design.T @ (weight * (target - probability)) - ridge * coefficients
+        step = np.linalg.solve((design.T * curvature) @ design + np.diag(ridge), gradient)
+        coefficients = coefficients + step
+        if np.abs(step).max() < _CLOSE:
+            break
+    return coefficients
+
+
+def _isotonic(
+    line: NDArray[np.float64], target: NDArray[np.float64], weight: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both ends of the blocks of an isotonic regression on bins of equally many pairs, and the blocks' values."""
+    order = np.argsort(line, kind="stable")
+    line, target, weight = line[order], target[order], weight[order]
+    starts = np.linspace(0, len(line), int(np.clip(len(line) / _BIN_PAIRS, 4, _MOST_BINS)), endpoint=False)
+    starts = np.unique(np.searchsorted(line, line[starts.astype(np.int64)]))
+    mass = np.add.reduceat(weight, starts)
+    means = (np.add.reduceat(weight * target, starts) + 0.5) / (mass + 1)
+    values = scipy.optimize.isotonic_regression(means, weights=mass).x
+    ends = np.append(starts[1:], len(line)) - 1
+    return np.column_stack([line[starts], line[ends]]).ravel(), np.repeat(values, 2)
