@@ -12,7 +12,7 @@ import warnings
 
 import typer
 
-from flywheel.cli import config, data, inspection, review, rounds, schedule, speech
+from flywheel.cli import config, curation, data, inspection, review, rounds, schedule, speech
 from flywheel.cli._shared import command, failure_of
 from flywheel.core.errors import FlywheelError
 from flywheel.core.progress import say
@@ -42,6 +42,7 @@ _COMMANDS = (
     (app, "doctor", command(inspection.doctor)),
     (app, "ingest", command(data.ingest)),
     (app, "transcribe", command(speech.transcribe)),
+    (app, "curate", command(curation.curate)),
     (app, "annotate", command(rounds.annotate)),
     (app, "serve", command(rounds.serve)),
     (app, "review", review.review),

@@ -29,7 +29,9 @@ MAX_SEED = 2**31
 #: The group of texts that people gave or left standing: no loss doubts them.
 HUMAN = "human"
 
-#: The stages of a round, in their order (ingest comes before the first round).
+#: The stage that keeps and drops clips.
+CURATE: Stage = "curate"
+#: The stages of a round, in their order (ingest comes before the first round; ``curate`` before them where it is on).
 ROUND_STAGES: tuple[Stage, ...] = ("annotate", "review", "pretrain", "finetune", "evaluate", "gate")
 
 
@@ -172,6 +174,16 @@ class NoiseSignal:
     annotation_id: str
     origin: str
     value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """Whether a clip is kept, by which score (None: it can't be told), and why, in words."""
+
+    clip_id: str
+    kept: bool
+    score: float | None
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)

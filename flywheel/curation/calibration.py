@@ -13,7 +13,6 @@ by source video: no clip is judged by a score that saw a pair of its video.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +35,8 @@ _LOW_SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 THRESHOLDS = tuple(round(0.01 * step, 2) for step in range(1, 100))
 NUM_BINS = 10
 _RESAMPLES = 400
+#: P(match) of the worst, by their score.
+_LEAST = 0.001
 
 
 class TooFewPairs(UserError):
@@ -81,7 +82,9 @@ class Calibration:
     def p_match(self, own: NDArray[np.float32], source: NDArray[np.uint64]) -> NDArray[np.float32]:
         """P(match) (n,) of clips' features (n, k); nan where all of them are."""
         probability = _by_fold(self.scores, own, source)
-        return _corrected(probability, self.share_matched.value, np.isnan(own).all(axis=1)).astype(np.float32)
+        return _corrected(probability, self.share_matched.value, np.asarray(np.isnan(own).all(axis=1))).astype(
+            np.float32
+        )
 
     def cost(self, at: float) -> Threshold:
         """The stated threshold that is nearest to a probability."""
@@ -153,7 +156,9 @@ def _corrected(
     probability: NDArray[np.float64], share: float, unknown: NDArray[np.bool_] | None = None
 ) -> NDArray[np.float64]:
     """P(match) from the probability of an own pair, as the module's formula has it."""
-    out = np.clip(1 - (1 - share) * (1 - probability) / np.maximum(probability, 1e-9), 0, 1)
+    out = np.minimum(1 - (1 - share) * (1 - probability) / np.maximum(probability, 1e-9), 1)
+    # Not quite 0, so that of the worst too the better comes first.
+    out = np.maximum(out, _LEAST * probability)
     return out if unknown is None else np.where(unknown, np.nan, out)
 
 
@@ -168,11 +173,13 @@ def _auc(high: NDArray[np.float64], low: NDArray[np.float64]) -> float:
 class _Counts:
     """Own and made pairs by fine bins of the score, as they are and as resamplings of the sources have them.
 
-    ``own`` and ``made``: shares (1 + resamples, fine bins), the first row the sample itself; ``num_own`` pairs.
+    ``own`` and ``made``: shares below each bin's lower edge (1 + resamples, fine bins + 1), the first row the sample's.
+    ``rest``: 1 - m of each row. ``num_own`` pairs.
     """
 
     own: NDArray[np.float64]
     made: NDArray[np.float64]
+    rest: NDArray[np.float64]
     num_own: int
 
     @classmethod
@@ -187,63 +194,65 @@ class _Counts:
         weights = np.concatenate([np.ones((1, len(names))), draws])
         heaps = []
         for heap in (first, ~first):
-            out = np.zeros((len(weights), _FINE))
+            out = np.zeros((len(weights), _FINE + 1))
             for row, weight in enumerate(weights):
-                out[row] = np.bincount(fine[heap], weights=weight[index[heap]], minlength=_FINE)
-            heaps.append(out / np.maximum(out.sum(axis=1, keepdims=True), 1))
-        return cls(own=heaps[0], made=heaps[1], num_own=int(first.sum()))
-
-    def _shares(self) -> NDArray[np.float64]:
-        """1 - m of each row: own over made pairs among the lowest scores, where that is least and best known."""
-        made, own = np.cumsum(self.made, axis=1), np.cumsum(self.own, axis=1)
-        rows = np.arange(len(made))
-        found = []
-        for share in _LOW_SHARES:
-            low = np.argmax(made >= share, axis=1)
-            found.append(own[rows, low] / np.maximum(made[rows, low], 1e-9))
-        # By the sample's own row for all: what is least in each by itself would be too little.
-        error = [np.sqrt(max(ratio[0], 1 / self.num_own) / (self.num_own * s)) for ratio, s in zip(found, _LOW_SHARES)]
-        best = int(np.argmin([ratio[0] + e for ratio, e in zip(found, error)]))
-        return np.clip(found[best], 0, 0.98)
+                counts = np.bincount(fine[heap], weights=weight[index[heap]], minlength=_FINE)
+                out[row, 1:] = np.cumsum(counts) / max(counts.sum(), 1)
+            heaps.append(out)
+        num_own = int(first.sum())
+        return cls(own=heaps[0], made=heaps[1], rest=_rest(heaps[0], heaps[1], num_own), num_own=num_own)
 
     def share_matched(self) -> Estimate:
-        return _estimate(1 - self._shares(), self.num_own)
+        return _estimate(1 - self.rest, self.num_own)
 
     def thresholds(self, share: float) -> tuple[Threshold, ...]:
         """What each threshold costs."""
-        p_match = _corrected((np.arange(_FINE) + 0.5) / _FINE, share)
-        rest = self._shares()
         out = []
-        for at in THRESHOLDS:
-            goes = p_match < at
-            own, made = self.own[:, goes].sum(axis=1), self.made[:, goes].sum(axis=1)
-            lost = np.clip((own - rest * made) / (1 - rest), 0, 1)
-            out.append(Threshold(at=at, lost=_estimate(lost, self.num_own), kept_bad=_estimate(1 - made, self.num_own)))
+        for at, below in zip(THRESHOLDS, self._places(share, np.array(THRESHOLDS))):
+            own, made = self.own[:, below], self.made[:, below]
+            lost = np.clip((own - self.rest * made) / (1 - self.rest), 0, 1)
+            kept_bad = _estimate(1 - made, self.num_own)
+            out.append(Threshold(at=at, lost=_estimate(lost, self.num_own), kept_bad=kept_bad))
         return tuple(out)
 
     def reliability(self, share: float, probability: NDArray[np.float64]) -> tuple[Bin, ...]:
         """P(match) against the share of matches among own pairs, which made pairs tell: 1 - (1 - m) made / own."""
         edges = np.linspace(0, 1, NUM_BINS + 1)
+        places = self._places(share, edges)
+        places[-1] = _FINE
         p_match = _corrected(probability, share)
-        fine_p = _corrected((np.arange(_FINE) + 0.5) / _FINE, share)
-        rest = self._shares()
+        bins = np.minimum((p_match * NUM_BINS).astype(np.int64), NUM_BINS - 1)
         out = []
-        for low, high in itertools.pairwise(edges):
-            within = (p_match >= low) & ((p_match < high) | (high == 1))
-            fine = (fine_p >= low) & ((fine_p < high) | (high == 1))
-            if not within.any():
-                continue
-            own, made = self.own[:, fine].sum(axis=1), self.made[:, fine].sum(axis=1)
-            observed = np.clip(1 - rest * made / np.maximum(own, 1e-9), 0, 1)
+        for number in np.unique(bins):
+            low, high = places[number], places[number + 1]
+            own, made = (heap[:, high] - heap[:, low] for heap in (self.own, self.made))
+            observed = np.clip(1 - self.rest * made / np.maximum(own, 1e-9), 0, 1)
+            within = bins == number
             out.append(
                 Bin(
-                    low=float(low),
-                    high=float(high),
+                    low=float(edges[number]),
+                    high=float(edges[number + 1]),
                     predicted=float(p_match[within].mean()),
                     observed=_estimate(observed, int(within.sum())),
                 )
             )
         return tuple(out)
+
+    def _places(self, share: float, p_match: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The fine bins (k,) below which all have a lower P(match) than each of these (k,)."""
+        return np.searchsorted(_corrected((np.arange(_FINE) + 0.5) / _FINE, share), p_match, "left")
+
+
+def _rest(own: NDArray[np.float64], made: NDArray[np.float64], num_own: int) -> NDArray[np.float64]:
+    """1 - m of each row: own over made pairs among the lowest scores, where that is least and best known."""
+    rows, found = np.arange(len(made)), []
+    for share in _LOW_SHARES:
+        low = np.argmax(made >= share, axis=1)
+        found.append(own[rows, low] / np.maximum(made[rows, low], 1e-9))
+    # By the sample's own row for all: what is least in each by itself would be too little.
+    error = [np.sqrt(max(ratio[0], 1 / num_own) / (num_own * share)) for ratio, share in zip(found, _LOW_SHARES)]
+    best = int(np.argmin([ratio[0] + e for ratio, e in zip(found, error)]))
+    return np.asarray(np.clip(found[best], 0, 0.98))
 
 
 #: Bins of the score that are counted.

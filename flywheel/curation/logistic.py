@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 #: Strength of the pull of coefficients to 0, in pairs; so that columns that say nothing keep out.
 _RIDGE = 1.0
 _STEPS, _CLOSE = 50, 1e-6
+#: What the steps' own slope is, of which policies need some.
+_RISE = 0.002
 #: Pairs of a bin of the isotonic regression at least, and bins at most.
 _BIN_PAIRS, _MOST_BINS = 24, 60
 
@@ -33,7 +35,9 @@ class Score:
     def of(self, features_NK: NDArray[np.float32]) -> NDArray[np.float64]:
         """The probability (n,) that a pair is of the first heap, where both are equally large."""
         line = _design(features_NK, self.mean, self.scale) @ self.coefficients
-        return np.interp(line, self.knots, self.values)
+        steps = np.interp(line, self.knots, self.values)
+        # Within a step too the better comes first: shares of clips are cut there.
+        return (1 - _RISE) * steps + _RISE * scipy.special.expit(line)
 
 
 def fit_score(features_NK: NDArray[np.float32], first: NDArray[np.bool_], weight: NDArray[np.float64]) -> Score:
@@ -80,9 +84,9 @@ def _isotonic(
     order = np.argsort(line, kind="stable")
     line, target, weight = line[order], target[order], weight[order]
     starts = np.linspace(0, len(line), int(np.clip(len(line) / _BIN_PAIRS, 4, _MOST_BINS)), endpoint=False)
-    starts = np.unique(np.searchsorted(line, line[starts.astype(np.int64)]))
-    mass = np.add.reduceat(weight, starts)
-    means = (np.add.reduceat(weight * target, starts) + 0.5) / (mass + 1)
+    places = np.unique(np.searchsorted(line, line[starts.astype(np.int64)])).astype(np.int64)
+    mass = np.add.reduceat(weight, places)
+    means = (np.add.reduceat(weight * target, places) + 0.5) / (mass + 1)
     values = scipy.optimize.isotonic_regression(means, weights=mass).x
-    ends = np.append(starts[1:], len(line)) - 1
-    return np.column_stack([line[starts], line[ends]]).ravel(), np.repeat(values, 2)
+    ends = np.append(places[1:], len(line)) - 1
+    return np.column_stack([line[places], line[ends]]).ravel(), np.repeat(values, 2)

@@ -27,7 +27,7 @@ class Pairs:
 
     def comparable(self) -> NDArray[np.bool_]:
         """Which clips (n,) have a sound and a picture that can be compared."""
-        return ~np.isnan(self.own).all(axis=1)
+        return np.asarray(~np.isnan(self.own).all(axis=1))
 
 
 def folds_of(source: NDArray[np.uint64], num: int) -> NDArray[np.int64]:

@@ -65,9 +65,9 @@ def check_before(context: RoundContext) -> None:
     check_optimizer(context.config)
     check_devices(context.config, context.workspace.root)
     plugins()
-    for name in context.config.rounds.stages:
+    for name in context.config.stages:
         settings_of(context, name)
-    if stray := sorted(context.config.plugins.keys() - set(context.config.rounds.stages)):
+    if stray := sorted(context.config.plugins.keys() - set(context.config.stages)):
         raise UserError(f"{stray[0]}: unknown section. Name its stage in rounds.stages, or remove it.")
 
 

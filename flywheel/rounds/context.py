@@ -9,6 +9,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
 from annotators.asking import Asking, AskResult, Task, ask
 from annotators.writer import AskedModel, Writer
 from flywheel.core.border import one_item
@@ -20,6 +24,7 @@ from flywheel.models.load import Vlm, model_folder
 from flywheel.models.loader import Loader
 from flywheel.models.prompt import Evidence, Prompt
 from flywheel.rounds.names import check_names, loss_of, prompts_of
+from flywheel.rounds.progress import current_round
 from flywheel.rounds.texts import CurrentTexts
 from flywheel.store import Workspace
 from flywheel.store.caption_index import CaptionIndexes
@@ -44,6 +49,7 @@ class RoundContext:
         self.prompt, *self.extra_prompts = prompts_of(self.config, workspace.root)
         check_names(self.config, (self.prompt, *self.extra_prompts))
         self.base = self.model_folder(MAIN)
+        self._dropped_by: tuple[str, NDArray[np.int64]] | None = None
         self._texts: tuple[object, CurrentTexts] | None = None
         self._captions = CaptionIndexes(workspace)
 
@@ -58,8 +64,21 @@ class RoundContext:
         return index
 
     def split(self, *splits: str) -> ClipView:
-        """The clips of these splits, in the order in which they were taken in."""
-        return self.clips.of(*splits)
+        """The clips of these splits, in the order in which they were taken in.
+
+        Train clips that the round under way dropped (:mod:`flywheel.curation`) are left out, here and nowhere else.
+        """
+        return self.clips.of(*splits).without(self._dropped())
+
+    def _dropped(self) -> NDArray[np.int64]:
+        """Rows of the clips that the round under way dropped; none where its stage `curate` did not run."""
+        run = self.workspace.curated(current_round(self.workspace))
+        if run is None:
+            return np.zeros(0, dtype=np.int64)
+        if self._dropped_by is None or self._dropped_by[0] != run:
+            decided = self.workspace.decisions(run)
+            self._dropped_by = (run, self.clips.rows_of(decided.filter(~pl.col("kept"))["clip_id"]))
+        return self._dropped_by[1]
 
     def texts(self) -> CurrentTexts:
         """The current captions; read anew where something was written or judged since."""

@@ -156,6 +156,17 @@ TABLE: tuple[Figure, ...] = (
     Figure(name="review/edit_rate", label="words edited per word", good="down"),
     Figure(name="review/seconds_each", label="time per correction", unit="s", good="down"),
     Figure(name="review/gold_accuracy", label="accuracy on gold texts", good="up"),
+    # What curation kept.
+    Figure(name="curate/kept", label="clips kept"),
+    Figure(name="curate/dropped", label="clips dropped"),
+    Figure(name="curate/unscored", label="clips without a score"),
+    Figure(name="curate/would_drop", label="test and anchor clips that would have gone"),
+    Figure(name="curate/hours", label="video kept", unit="h", headline=_QUANTITY),
+    Figure(name="curate/seconds_per_clip", label="measuring a clip", unit="s", good="down"),
+    Figure(name="curate/share_matched", label="share of clips whose sound matches", good="up"),
+    Figure(name="curate/auc", label="AUC of own against made pairs", good="up"),
+    Figure(name="curate/lost", label="good clips lost", good="down"),
+    Figure(name="curate/kept_bad", label="bad clips kept", good="down"),
     # Patterns.
     Figure(name="seconds/*", label="wall time", unit="s", good="down"),
     Figure(name="annotate/busy_share", label="share of time the engine was busy", good="up"),

@@ -11,6 +11,7 @@ from annotators.selection import SELECTIONS
 from flywheel.core.config import MAIN, Config
 from flywheel.core.config.sections import Rounds
 from flywheel.core.errors import UserError
+from flywheel.core.types import CURATE
 from flywheel.models.prompt import HINTS, Prompt, load_prompt
 from human_refine import signals
 
@@ -85,7 +86,7 @@ def _check(key: str, check: Callable[[str], None], names: Iterable[str]) -> None
 def _check_stages(config: Config) -> None:
     """Another package's stage has a section of its own name, so it can't have one of ours."""
     for name in config.rounds.stages:
-        if name in Config.model_fields and name not in Rounds().stages:
+        if name in Config.model_fields and name not in (CURATE, *Rounds().stages):
             raise UserError(f"rounds.stages: '{name}' is a section of the configuration. Give the stage another name.")
 
 
@@ -105,4 +106,4 @@ def _roles_of_stages(config: Config) -> set[str]:
     # Stages know the context, which checks names.
     from flywheel.rounds import stages
 
-    return {role for name in config.rounds.stages for role in stages.stage_of(name).roles}
+    return {role for name in config.stages for role in stages.stage_of(name).roles}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import polars as pl
 
 _F, _I, _S, _B = pl.Float64, pl.Int64, pl.String, pl.Boolean
+#: Of columns that all clips have at once in memory.
+_F32 = pl.Float32
 
 #: kind -> columns. The first column is the key.
 SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
@@ -122,6 +124,33 @@ SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
         "corrections": pl.List(_S),
     },
     "noise_signals": {"id": _S, "round": _I, "annotation_id": _S, "origin": _S, "value": _F},
+    #: What a clip's sound tells beside its picture (:mod:`flywheel.sound`); ``id`` is clip and version of the measures.
+    #: ``shuffled_*`` and ``shifted_*`` are of its picture with another video's sound, and with its own at a wrong time.
+    "sounds": {
+        "id": _S,
+        "clip_id": _S,
+        "doubt": _S,
+        "offset_s": _F32,
+        "together": _F32,
+        "contrast": _F32,
+        "shuffled_together": _F32,
+        "shuffled_contrast": _F32,
+        "shifted_together": _F32,
+        "shifted_contrast": _F32,
+        "level_db": _F32,
+        "clipped": _F32,
+        "silent": _F32,
+        "band_hz": _F32,
+        "floor_db": _F32,
+        "damaged": _F32,
+        "print_a": pl.UInt64,
+        "print_b": pl.UInt64,
+        "seconds": _F32,
+    },
+    #: Which clips a run of curation kept; ``id`` is run and clip.
+    "decisions": {"id": _S, "clip_id": _S, "run": _S, "kept": _B, "score": _F32, "reason": _S},
+    #: What leads said of clips; of a clip's the last stands. ``id`` is clip, number and words.
+    "verdicts": {"id": _S, "clip_id": _S, "kept": _B, "reason": _S, "at": _S},
 }
 
 #: A purpose was a kind of its own before texts had one.

@@ -11,7 +11,7 @@ import polars as pl
 import sqlalchemy as sql
 
 from flywheel.core.config import Config
-from flywheel.core.types import CAPTION, LEARN, MEASURE, Annotation, Clip, Correction, Cue
+from flywheel.core.types import CAPTION, CURATE, LEARN, MEASURE, Annotation, Clip, Correction, Cue
 from flywheel.store import schema
 from flywheel.store.cache import FrameCache
 from flywheel.store.database import Database, parts
@@ -20,6 +20,8 @@ from flywheel.store.originals import Originals
 from flywheel.store.reading import BATCH_ROWS, RecordReader
 
 _GIB = 1 << 30
+#: Where the database keeps which run of curation was the last.
+CURATION_RUN = "curation_run"
 #: Values in one list where each query goes through a whole table.
 _LONG_LIST = 20_000
 #: Columns of a clip that words that come later take the place of.
@@ -163,10 +165,34 @@ class View:
         taken_in = self.clips_at(frame.filter(pl.col("stage") == "ingest")["uri"])["uri"].unique().to_list()
         frame = frame.filter(~((pl.col("stage") == "ingest") & pl.col("uri").is_in(taken_in)))
         frame = frame.filter(~((pl.col("stage") == "transcribe") & pl.col("clip_id").is_in(self._recognised(frame))))
+        frame = self._without_measured(frame)
         newest = max(self.rounds(), default=0)
-        frame = frame.filter(pl.col("stage").is_in(["ingest", "transcribe", "annotate"]) | (pl.col("round") == newest))
+        closed_by_success = ["ingest", "transcribe", "annotate", CURATE]
+        frame = frame.filter(pl.col("stage").is_in(closed_by_success) | (pl.col("round") == newest))
         same = ["uri", "clip_id", "stage", "round", "kind", "purpose"]
         return frame.unique(same, keep="last", maintain_order=True)
+
+    # Curation.
+
+    def decisions(self, run: str | None = None) -> pl.DataFrame:
+        """``clip_id``, ``kept``, ``score`` (null: can't be told) and ``reason`` of each clip.
+
+        Those of a run of curation, by default of the last one; of a frozen view of its round's. Empty without any.
+        """
+        if run is None:
+            run = self._ledger.meta(CURATION_RUN) if self.snapshot is None else self.curated(self.snapshot.round)
+        columns = ["clip_id", "kept", "score", "reason"]
+        return self.records.read("decisions", columns=columns, where=pl.col("run") == (run or ""))
+
+    def curated(self, round: int) -> str | None:
+        """The run of curation whose decisions a round goes by; None where its stage did not run, or is not done."""
+        state, record = self._ledger.stage(round, CURATE)
+        return str(record["run"]) if state == "done" and record.get("run") else None
+
+    def clip_verdicts(self) -> pl.DataFrame:
+        """``clip_id``, ``kept``, ``reason`` and ``at`` of what leads said last of clips."""
+        rows = self.records.read("verdicts", columns=["clip_id", "kept", "reason", "at"])
+        return rows.unique("clip_id", keep="last", maintain_order=True)
 
     # People's words.
 
@@ -259,6 +285,19 @@ class View:
         if failed.is_empty():
             return []
         return self.records.of_clips("asr_transcripts", failed, ["clip_id"])["clip_id"].unique().to_list()
+
+    def _without_measured(self, rejects: pl.DataFrame) -> pl.DataFrame:
+        """The failures without those of clips that curation measured by now; of the others' only the last."""
+        is_curate = pl.col("stage") == CURATE
+        failed = rejects.filter(is_curate)
+        if failed.is_empty():
+            return rejects
+        ids = failed["clip_id"].unique().to_list()
+        measured = self.records.of_clips("sounds", ids, columns=["clip_id"])["clip_id"]
+        stale = (pl.col("round") < pl.col("round").max().over("clip_id", "stage")) | pl.col("clip_id").is_in(
+            measured.implode()
+        )
+        return rejects.filter(~(is_curate & stale))
 
     def _written(self, rejects: pl.DataFrame) -> pl.DataFrame:
         """Which of these failures have a text by now, as far as columns of :data:`_REJECT_OF_TEXT` tell."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import sqlalchemy as sql
 
 from flywheel.core.config import Config
@@ -29,13 +30,15 @@ from flywheel.store import schema
 from flywheel.store.database import Database, parts
 from flywheel.store.records import Records
 from flywheel.store.times import time_after
-from flywheel.store.view import View
+from flywheel.store.view import CURATION_RUN, View
 
 
 class TakenDown(UserError):
     """What was written is about a clip that was taken down."""
 
 
+#: Decisions of one commit.
+_DECISIONS_TOGETHER = 131_072
 _NEWEST = sql.select(sql.func.max(schema.corrections.c.at))
 
 
@@ -127,6 +130,29 @@ class WritableView(View):
     def add_asr_transcripts(self, rows: Sequence[dict[str, Any]]) -> int:
         """Add clips' parts of recognitions; returns how many were new."""
         return self.records.append("asr_transcripts", rows)
+
+    def add_sounds(self, rows: Sequence[dict[str, Any]]) -> int:
+        """Add what clips' sounds told, as :data:`flywheel.store.columns.SCHEMAS` has it; returns how many were new."""
+        return self.records.append("sounds", rows)
+
+    def add_decisions(self, run: str, decided: pl.DataFrame) -> int:
+        """Add a run's decisions (``clip_id, kept, score, reason``) and put them in force; returns how many were new.
+
+        They are in force when all are there: killed between, those before stay so.
+        """
+        added = 0
+        for part in decided.iter_slices(_DECISIONS_TOGETHER):
+            rows = [{**row, "run": run, "id": f"{run}:{row['clip_id']}"} for row in part.iter_rows(named=True)]
+            added += self.records.append("decisions", rows)
+        self._ledger.set_meta(CURATION_RUN, run)
+        return added
+
+    def add_clip_verdict(self, clip_id: str, *, kept: bool, reason: str) -> None:
+        """Add what a lead said of a clip: it is kept, or dropped, whatever policies say."""
+        number = self.records.of_clips("verdicts", [clip_id], columns=["id"]).height
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        row = {"id": content_id("verdict", clip_id, number, kept, reason), "clip_id": clip_id, "kept": kept}
+        self.records.append("verdicts", [{**row, "reason": reason, "at": at}])
 
     def add_noise_signals(self, signals: Sequence[NoiseSignal], round: int) -> int:
         """Add what a round's training thought of texts; returns how many were new."""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from flywheel.core.config.written import as_written
-from flywheel.core.types import MAX_SEED, ROUND_STAGES
+from flywheel.core.types import CURATE, MAX_SEED, ROUND_STAGES
 
 #: The role of the model that rounds improve.
 MAIN = "main"
@@ -159,6 +159,41 @@ class Transcribe(Section):
     @classmethod
     def _number_of_a_stream(cls, track: Any) -> Any:
         return str(track) if isinstance(track, int) and not isinstance(track, bool) else track
+
+
+class Curate(Section):
+    enabled: bool = Field(
+        False, description="begin each round with the stage `curate`: train clips are kept or dropped"
+    )
+    policy: Literal["lose", "least", "quantile", "hours"] = Field(
+        "lose",
+        description="what stays: `lose` drops what it can while it loses at most a share of good clips; `least` keeps "
+        "what has a value or more in column `by`, `quantile` the best share, `hours` the best hours of train clips",
+    )
+    value: float = Field(
+        0.02, ge=0, description="of `policy`: a share for `lose` and `quantile`, hours, or the least value"
+    )
+    by: str = Field("p_match", description="column that ranks clips: `p_match`, or any other that is measured")
+    limits: dict[str, tuple[float | None, float | None]] = Field(
+        default_factory=dict,
+        description="lowest and highest value by column (null: none); outside a clip goes, whatever its score. "
+        "For instance `silent: [null, 0.8]`",
+    )
+    balance: bool = Field(False, description="keep the same share of each video, for `quantile` and `hours`")
+    unscored: Literal["keep", "drop"] = Field("keep", description="what becomes of clips of which nothing can be told")
+    control: bool = Field(
+        False, description="keep a random choice of as many hours instead: what the policy's gain is compared with"
+    )
+    decoders: int = Field(2, ge=1, le=256, description="threads that decode clips")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="of the random choice and of intervals")
+
+    @model_validator(mode="after")
+    def _value_fits(self) -> Curate:
+        if self.policy in ("lose", "quantile") and self.value > 1:
+            raise ValueError(f"value: a share is at most 1 for policy {self.policy}, got {self.value:g}")
+        if self.policy == "lose" and self.by != "p_match":
+            raise ValueError("policy lose needs by: p_match, which alone says how many good clips are lost")
+        return self
 
 
 class Annotate(Section):
@@ -509,6 +544,7 @@ class Config(Section):
     )
     transcribe: Transcribe = Transcribe()
     rounds: Rounds = Rounds()
+    curate: Curate = Curate()
     annotate: Annotate = Annotate()
     pretrain: Pretrain = Pretrain()
     train: Train = Train()
@@ -529,6 +565,14 @@ class Config(Section):
         if bad := [role for role in models if not role.replace("_", "").replace("-", "").isalnum()]:
             raise ValueError(f"a role is a word of letters and digits, got {bad[0]!r}")
         return {MAIN: Model(), **models}
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages of a new round in their order: `curate` is among them where it is enabled, else not."""
+        others = tuple(name for name in self.rounds.stages if name != CURATE)
+        if not self.curate.enabled:
+            return others
+        return self.rounds.stages if CURATE in self.rounds.stages else (CURATE, *others)
 
     @property
     def main(self) -> Model:

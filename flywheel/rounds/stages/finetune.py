@@ -77,7 +77,7 @@ def run(context: RoundContext, round: int) -> FinetuneResult:
 def tune_examples(context: RoundContext, texts: CurrentTexts, round: int) -> list[Example]:
     """The examples that people's texts of train clips are, in the order in which the clips were taken in."""
     corrected = {clip_id for clip_id, human in texts.human.items() if human.text is not None}
-    train = [context.clips[c] for c in context.clips.in_order(corrected) if texts.split(c) == "train"]
+    train = context.split("train").with_ids(sorted(corrected))
     return [
         human_example(clip.id, texts.human[clip.id], evidence) for clip, evidence in context.with_evidence(train, round)
     ]

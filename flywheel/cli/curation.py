@@ -1,0 +1,104 @@
+"""Which clips are kept: measured, decided, explained, and said by a lead."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flywheel.cli._shared import HERE, Config, DryRun, Json, Limit, Set, open_workspace, print_result
+from flywheel.core.errors import UserError
+
+if TYPE_CHECKING:
+    from flywheel.store import Workspace
+
+
+def curate(
+    config: Config = HERE,
+    set_: Set = None,
+    explain: Annotated[
+        str | None, typer.Option("--explain", metavar="CLIP", help="All that is known of a clip, and what was decided.")
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option("--keep", metavar="CLIP", help="A lead's word: this clip stays. May be repeated."),
+    ] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option("--drop", metavar="CLIP", help="A lead's word: this clip goes. May be repeated.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why, for --keep and --drop; it is recorded.")] = "",
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    json_: Json = False,
+) -> None:
+    """Measure how clips' sounds fit their pictures, and decide which train clips are kept."""
+    from flywheel.curation.curating import headline
+
+    workspace = open_workspace(config, set_)
+    if explain is not None:
+        known = _explained(workspace, explain)
+        print_result(known, json_, "\n".join(f"{name}: {_shown(value)}" for name, value in known.items()))
+        return
+    if keep or drop:
+        said = _say(workspace, keep or [], drop or [], reason)
+        text = f"{said['keep']} clips are kept and {said['drop']} dropped, whatever policies say, from the next run on"
+        print_result(said, json_, text)
+        return
+    curated = _curated(workspace, limit, dry_run)
+    would = f"would be decided ({curated['to_measure']} clips are not measured yet): " if dry_run else ""
+    print_result(curated, json_, would + headline(curated))
+
+
+def _curated(workspace: Workspace, limit: int | None, dry_run: bool) -> dict[str, Any]:
+    """Measure and decide; with ``dry_run`` decide on what was measured, and change nothing."""
+    from flywheel.curation.curating import curate as decide
+    from flywheel.curation.evidence import Measured, measure_all
+    from flywheel.rounds.progress import current_round
+    from flywheel.store.clip_index import ClipIndex
+
+    with workspace.lock():
+        index = ClipIndex(workspace)
+        if not index:
+            raise UserError(f"{workspace.root}: holds no clips. Take videos in with 'flywheel ingest FOLDER'.")
+        measured = Measured() if dry_run else measure_all(workspace, index, current_round(workspace), limit)
+        curated = asdict(decide(workspace, index, workspace.config.curate, measured, dry_run=dry_run))
+        return {**curated, "to_measure": max(0, len(index) - workspace.count("sounds"))}
+
+
+def _explained(workspace: Workspace, name: str) -> dict[str, Any]:
+    from flywheel.curation.curating import explain
+
+    clips = _named(workspace, [name])
+    if len(clips) > 1:
+        raise UserError(f"{name}: is {len(clips)} clips, such as {clips[0]}. Name one by its id.")
+    return explain(workspace, clips[0])
+
+
+def _say(workspace: Workspace, keep: list[str], drop: list[str], reason: str) -> dict[str, int]:
+    """Record a lead's words. Raises UserError without a reason, and for clips that there are none of."""
+    if not reason.strip():
+        raise UserError("curate: --keep and --drop need --reason TEXT, which is recorded.")
+    with workspace.lock():
+        kept, dropped = _named(workspace, keep), _named(workspace, drop)
+        if both := sorted(set(kept) & set(dropped)):
+            raise UserError(f"clip {both[0]}: is to be kept and dropped. Say one of both.")
+        for clips, stays in ((kept, True), (dropped, False)):
+            for clip_id in clips:
+                workspace.add_clip_verdict(clip_id, kept=stays, reason=reason.strip())
+    return {"keep": len(kept), "drop": len(dropped)}
+
+
+def _named(workspace: Workspace, names: list[str]) -> list[str]:
+    """Ids of the clips whose id begins so, or whose file lies there. Raises UserError for a name without any."""
+    found: list[str] = []
+    for name in names:
+        ids = workspace.find_clips(name)["id"].to_list()
+        if not ids:
+            raise UserError(f"{name}: no clip has this id, and no clip's file lies there.")
+        found += ids
+    return list(dict.fromkeys(found))
+
+
+def _shown(value: Any) -> str:
+    return "can't be told" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

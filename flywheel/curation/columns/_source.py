@@ -1,0 +1,24 @@
+"""What a source of columns is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import polars as pl
+
+from flywheel.store.view import View
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Columns of evidence, as a file of this package registers them under the name ``SOURCE``.
+
+    ``read`` gives a frame with ``clip_id`` and columns of 32 bits, a row for each clip that was measured, nan or null
+    where something can't be told. ``features`` are those that tell whether sound and picture belong together; of each
+    the frame has ``shuffled_NAME`` and ``shifted_NAME`` too, the same of pairs that were made wrong: another video's
+    sound, and its own at a wrong time.
+    """
+
+    read: Callable[[View], pl.DataFrame]
+    features: tuple[str, ...] = ()

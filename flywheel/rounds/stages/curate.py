@@ -1,0 +1,42 @@
+"""Train clips are kept or dropped by what their sounds and pictures tell of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from flywheel.curation.curating import Curated, curate
+from flywheel.curation.evidence import measure_all
+from flywheel.rounds.context import RoundContext
+from flywheel.rounds.stages._stage import Stage
+
+
+def run(context: RoundContext, round: int) -> Curated:
+    """Measure what was not measured yet, and decide on all clips."""
+    measured = measure_all(context.workspace, context.clips, round)
+    return curate(context.workspace, context.clips, context.config.curate, measured)
+
+
+def figures(result: Curated) -> Mapping[str, float]:
+    """Counts, hours, costs, and how good the probability is; nothing for a round without the stage."""
+    if not result.run:
+        return {}
+    values: dict[str, float] = {
+        "kept": result.kept,
+        "dropped": result.dropped,
+        "unscored": result.unscored,
+        "hours": result.hours,
+        "would_drop": sum(result.would_drop.values()),
+        "seconds_per_clip": result.cost["seconds_per_clip"],
+    }
+    if result.calibration:
+        share = result.calibration["share_matched"]
+        values |= {"auc": result.calibration["auc"], "share_matched": share["value"]}
+        values |= {"share_matched_low": share["low"], "share_matched_high": share["high"]}
+    for name in ("lost", "kept_bad"):
+        if name in result.threshold:
+            price = result.threshold[name]
+            values |= {name: price["value"], f"{name}_low": price["low"], f"{name}_high": price["high"]}
+    return {f"curate/{name}": float(value) for name, value in values.items()}
+
+
+STAGE = Stage(run=run, result=Curated, figures=figures)

@@ -1,0 +1,121 @@
+"""Clips are measured from their files: what is wrong with one is its own row, and a killed run goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from flywheel.curation.columns import joined, sources
+from flywheel.curation.evidence import measure, measure_all
+from flywheel.ingest import ingest
+from flywheel.media.encode import Quality, write_video
+from flywheel.store import Workspace
+from flywheel.store.clip_index import ClipIndex
+from tests.rendered import RATE_HZ, impacts, picture, tones
+
+_QUALITY = Quality(crf=30, preset="ultrafast", threads=1)
+_SECONDS = 4.0
+
+
+def write(file: Path, seed: int, *, sound: np.ndarray | None = None) -> None:
+    """A clip of a bouncing ball with its own sound, or another one."""
+    at_s = impacts(seed, _SECONDS)
+    frames = picture(at_s, np.arange(0, _SECONDS, 1 / 15), seed, height=48, width=80)
+    own = tones(at_s, seed, length_s=_SECONDS) if sound is None else sound
+    colour = (np.repeat(frame[:, :, None], 3, axis=2) for frame in frames)
+    write_video(file, colour, size=(80, 48), fps=15, quality=_QUALITY, sound=(own, RATE_HZ))
+
+
+@pytest.fixture
+def three(tmp_path: Path, make_workspace: Callable[..., Workspace]) -> Workspace:
+    """A workspace with a clip whose sound is its own, one whose sound is silent, and one that is broken since."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    write(folder / "good.mp4", 1)
+    write(folder / "silent.mp4", 2, sound=np.zeros(int(_SECONDS * RATE_HZ), np.float32))
+    write(folder / "broken.mp4", 3)
+    workspace = make_workspace("corpus.most_unreadable=1", "corpus.near_duplicates=false")
+    with workspace.lock():
+        ingest(workspace, [str(folder)])
+    (folder / "broken.mp4").write_bytes(b"no longer a video")
+    return workspace
+
+
+def test_what_cannot_be_read_or_told_is_a_row_and_the_rest_goes_on(three: Workspace) -> None:
+    with three.lock():
+        index = ClipIndex(three)
+        first = measure_all(three, index, 1)
+        again = measure_all(three, index, 1)
+        next_round = measure_all(three, index, 2)
+    assert (first.measured, first.rejected) == (2, 1)
+    # Within a round what is broken is not tried again, in the next it is.
+    assert (again.measured, again.rejected) == (0, 0)
+    assert (next_round.measured, next_round.rejected) == (0, 1)
+    rejected = three.rejected(1)
+    assert rejected["stage"].to_list() == ["curate"]
+    assert "holds another video" in rejected["reason"][0]
+    names = three.clips().select(clip_id="id", name=pl.col("uri").str.extract(r"(\w+)\.mp4$"))
+    rows = {row["name"]: row for row in joined(three, names, sources()).iter_rows(named=True)}
+    assert rows["good"]["together"] > 5
+    assert abs(rows["good"]["offset_s"]) < 0.04
+    assert rows["good"]["shifted_together"] < 4
+    assert -30 < rows["good"]["level_db"] < -10
+    assert rows["silent"]["doubt"] == "no onsets"
+    assert np.isnan(rows["silent"]["together"])
+    assert rows["silent"]["silent"] == 1
+    assert rows["broken"]["doubt"] is None
+
+
+def test_a_clip_that_is_measured_later_is_no_open_reject(three: Workspace) -> None:
+    with three.lock():
+        measure_all(three, ClipIndex(three), 1)
+        assert three.rejected(open_only=True).height == 1
+        write(Path(three.rejected(1)["uri"][0]), 3)
+        # The same bytes as before: encoding is repeatable.
+        measure(three, list(ClipIndex(three).values()), round=2)
+    assert three.rejected(open_only=True).is_empty()
+
+
+@pytest.mark.slow
+def test_killed_and_run_again_nothing_is_lost_or_doubled(
+    tmp_path: Path, make_workspace: Callable[..., Workspace]
+) -> None:
+    folder, count = tmp_path / "videos", 66
+    folder.mkdir()
+    for seed in range(count):
+        wrong = tones(impacts(seed + 500, _SECONDS), seed, length_s=_SECONDS) if seed % 3 == 0 else None
+        write(folder / f"{seed:03d}.mp4", seed, sound=wrong)
+    workspace = make_workspace("corpus.near_duplicates=false", "corpus.test_share=0.1", "corpus.anchor_share=0.1")
+    with workspace.lock():
+        ingest(workspace, [str(folder)])
+    command = [sys.executable, "-m", "flywheel.cli", "curate", "--config", str(workspace.root), "--json"]
+    command += ["--set", "curate.policy=quantile", "--set", "curate.value=0.66"]
+    for wait_s in (2.0, 3.0, 4.0):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(wait_s)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    result = json.loads(done.stdout)
+    rows = workspace.records.read("sounds")
+    assert rows.height == rows["clip_id"].n_unique() == count
+    assert workspace.decisions().height == count
+    assert result["kept"] + result["dropped"] == count
+    assert result["to_measure"] == 0
+    assert result["cost"]["seconds_per_clip"] > 0
+    uris = dict(workspace.clips().select("id", "uri").iter_rows())
+    gone = [int(Path(uris[c]).stem) for c in workspace.decisions().filter(~pl.col("kept"))["clip_id"]]
+    assert len(gone) >= 10
+    assert sum(seed % 3 == 0 for seed in gone) >= 0.9 * len(gone)
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(again.stdout)["run"] == result["run"]
