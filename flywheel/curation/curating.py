@@ -69,7 +69,7 @@ def curate(
             f"curate: the policy ({settings.policy} {settings.value:g} by {settings.by}) leaves no train clip. Nothing "
             "was changed. Lower curate.value, loosen curate.limits, or look with 'flywheel curate --dry-run'."
         )
-    run = _digest(decided)
+    run = decisions_digest(decided)
     if not dry_run:
         workspace.add_decisions(run, decided)
     doubts = clips.filter(pl.col(P_MATCH).is_null()).group_by("doubt").len().sort("doubt")
@@ -201,7 +201,7 @@ def _cost(clips: pl.DataFrame, kept: int, measured: Measured) -> dict[str, float
     }
 
 
-def _digest(decided: pl.DataFrame) -> str:
+def decisions_digest(decided: pl.DataFrame) -> str:
     """An id of these decisions: the same ones have the same."""
     digest = hashlib.sha256()
     for part in decided.iter_slices(65_536):

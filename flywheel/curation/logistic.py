@@ -37,7 +37,7 @@ class Score:
         line = _design(features_NK, self.mean, self.scale) @ self.coefficients
         steps = np.interp(line, self.knots, self.values)
         # Within a step too the better comes first: shares of clips are cut there.
-        return (1 - _RISE) * steps + _RISE * scipy.special.expit(line)
+        return np.asarray((1 - _RISE) * steps + _RISE * scipy.special.expit(line))
 
 
 def fit_score(features_NK: NDArray[np.float32], first: NDArray[np.bool_], weight: NDArray[np.float64]) -> Score:

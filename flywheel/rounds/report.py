@@ -18,7 +18,9 @@ from markupsafe import Markup
 from flywheel.core.errors import MediaError
 from flywheel.core.files import written_whole
 from flywheel.core.secrets import without_secrets
-from flywheel.core.types import CAPTION, MEASURE, Clip, Estimate, RoundReport
+from flywheel.core.types import CAPTION, CURATE, MEASURE, Clip, Estimate, RoundReport
+from flywheel.curation.calibration import Bin, Threshold
+from flywheel.curation.curating import headline
 from flywheel.media.frames import thumbnail
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.figures import Figure, figure_of, series
@@ -39,6 +41,15 @@ class ClipView:
     picture: str
     error: str
     texts: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CuratedView:
+    """What was kept, in a line, and what thresholds cost and the probability was worth."""
+
+    headline: str
+    thresholds: Sequence[Threshold]
+    reliability: Sequence[Bin]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +107,7 @@ def _page(context: RoundContext, reports: Sequence[RoundReport]) -> str:
         # Our own drawing, which is markup; all else is escaped.
         plots=Markup(svg(reports)),
         figures=_figures(reports),
+        curated=_curated(reports[-1]),
         clips=_clips(context),
         rejected=_rejected(workspace),
         stages=list(dict.fromkeys(stage for report in reports for stage in report.stages_s)),
@@ -110,6 +122,24 @@ def _figures(reports: Sequence[RoundReport]) -> list[FigureView]:
         for name, points in series(reports).items()
         if "/" in name
     ]
+
+
+def _curated(report: RoundReport) -> CuratedView | None:
+    """What the round's curation came to; None where it had none."""
+    record = report.details.get(CURATE)
+    if not record or not record.get("run"):
+        return None
+    calibration = record["calibration"]
+    return CuratedView(
+        headline=headline(record),
+        thresholds=[
+            Threshold(at=row["at"], lost=Estimate(**row["lost"]), kept_bad=Estimate(**row["kept_bad"]))
+            for row in calibration.get("thresholds", ())
+        ],
+        reliability=[
+            Bin(**{**row, "observed": Estimate(**row["observed"])}) for row in calibration.get("reliability", ())
+        ],
+    )
 
 
 def _file_name(uri: str) -> str:

@@ -216,6 +216,25 @@ def test_takedowns_take_all_that_curation_has_of_a_clip(measured: Workspace) -> 
     assert measured.decisions().height == COUNT - 1
 
 
+def test_the_report_has_prices_and_the_reliability_curve(measured: Workspace) -> None:
+    from flywheel.rounds import RoundContext
+    from flywheel.rounds.publish import flatten, report_of
+    from flywheel.rounds.report import write_report
+    from flywheel.rounds.stages import to_record
+
+    context = RoundContext(measured)
+    result = decided(measured)
+    with measured.lock():
+        measured.begin_round(1, order_of(measured, 1))
+        measured.set_stage(1, "curate", "done", to_record(result))
+    report = report_of(context, 1)
+    page = (write_report(context, [report]) / "report.html").read_text()
+    assert f"{result.kept} clips kept" in page
+    assert "would have gone" in page
+    assert page.count("<tr><td>0.") >= 9
+    assert flatten(report)["curate/kept"] == result.kept
+
+
 def test_figures_are_those_of_a_stage_that_ran(measured: Workspace) -> None:
     result = decided(measured)
     values = curate_stage.figures(result)

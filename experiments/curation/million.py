@@ -1,0 +1,89 @@
+"""What deciding on a million clips takes: ``python -m experiments.curation.million FOLDER``, a JSON line a step.
+
+The columns are drawn, not measured; all else is what ``flywheel curate`` does with them: probability, policy, summary,
+and the decisions on record.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from flywheel.core.config import template
+from flywheel.curation.calibration import calibrate
+from flywheel.curation.curating import decisions_digest
+from flywheel.curation.pairs import Pairs
+from flywheel.curation.policy import Policy, decide, summary
+from flywheel.sound.repetition import repeats
+from flywheel.store import Workspace
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--clips", type=int, default=1_000_000)
+    arguments = parser.parse_args()
+    clips, own, controls = _drawn(arguments.clips)
+    began = time.monotonic()
+
+    def step(name: str) -> None:
+        gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(json.dumps({"step": name, "s": round(time.monotonic() - began, 1), "gib": round(gib, 2)}), flush=True)
+
+    step("columns")
+    rng = np.random.default_rng(1)
+    repeats(rng.integers(0, 2**32, (arguments.clips, 4), dtype=np.uint32))
+    step("repeats")
+    source = clips["source"].to_numpy()
+    label = np.full(len(own), -1, np.int8)
+    calibration = calibrate(Pairs(own=own, controls=controls, source=source, label=label))
+    clips = clips.with_columns(p_match=pl.Series(calibration.p_match(own, source)).fill_nan(None))
+    step("probability")
+    policy = Policy(how="lose", value=calibration.losing(0.02).at, limits={"silent": (None, 0.9)})
+    decided = decide(clips, policy)
+    step("policy")
+    counts = summary(clips, decided)
+    run = decisions_digest(decided)
+    step("summary")
+    Workspace.create(arguments.folder, template())
+    workspace = Workspace.open(arguments.folder)
+    with workspace.lock():
+        workspace.add_decisions(run, decided)
+    step("on record")
+    workspace.decisions()
+    step("read")
+    print(json.dumps(counts))
+
+
+def _drawn(count: int) -> tuple[pl.DataFrame, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    rng = np.random.default_rng(0)
+    matches = rng.random(count) < 0.7
+
+    def wrong() -> np.ndarray:
+        return np.column_stack([rng.normal(0, 1, count), np.abs(rng.normal(3, 0.7, count))]).astype(np.float32)
+
+    right = np.column_stack([rng.normal(5, 2, count), np.abs(rng.normal(0.5, 1, count))]).astype(np.float32)
+    own = np.where(matches[:, None], right, wrong()).astype(np.float32)
+    own[rng.random(count) < 0.1] = np.nan
+    splits = np.array(["train", "test", "anchor"])[rng.choice(3, count, p=[0.7, 0.2, 0.1])]
+    clips = pl.DataFrame(
+        {
+            "clip_id": [f"{number:020x}" for number in rng.permutation(count)],
+            "split": pl.Series(splits).cast(pl.Categorical),
+            "source": (np.arange(count) // 8).astype(np.uint64),
+            "duration_s": rng.uniform(3, 10, count).astype(np.float32),
+            "silent": rng.random(count).astype(np.float32),
+            "doubt": np.where(np.isnan(own[:, 0]), "still picture", ""),
+        }
+    ).with_columns(lead=pl.lit(None, pl.Boolean), lead_reason=pl.lit(None, pl.String))
+    return clips, own, (wrong(), wrong())
+
+
+if __name__ == "__main__":
+    main()
