@@ -9,9 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from annotators.asking import Asking, AskResult, Task, ask
 from annotators.writer import AskedModel, Writer
@@ -49,7 +47,7 @@ class RoundContext:
         self.prompt, *self.extra_prompts = prompts_of(self.config, workspace.root)
         check_names(self.config, (self.prompt, *self.extra_prompts))
         self.base = self.model_folder(MAIN)
-        self._dropped_by: tuple[str, NDArray[np.int64]] | None = None
+        self._dropped_by: tuple[str, ClipView] | None = None
         self._texts: tuple[object, CurrentTexts] | None = None
         self._captions = CaptionIndexes(workspace)
 
@@ -70,14 +68,12 @@ class RoundContext:
         """
         return self.clips.of(*splits).without(self._dropped())
 
-    def _dropped(self) -> NDArray[np.int64]:
-        """Rows of the clips that the round under way dropped; none where its stage `curate` did not run."""
-        run = self.workspace.curated(current_round(self.workspace))
-        if run is None:
-            return np.zeros(0, dtype=np.int64)
+    def _dropped(self) -> ClipView:
+        """The train clips that the round under way dropped; none where its stage `curate` did not run."""
+        run = self.workspace.curated(current_round(self.workspace)) or ""
         if self._dropped_by is None or self._dropped_by[0] != run:
-            decided = self.workspace.decisions(run)
-            self._dropped_by = (run, self.clips.rows_of(decided.filter(~pl.col("kept"))["clip_id"]))
+            gone = self.workspace.decisions(run).filter(~pl.col("kept"))["clip_id"]
+            self._dropped_by = (run, self.clips.of("train").with_ids(gone) if len(gone) else self.clips.of())
         return self._dropped_by[1]
 
     def texts(self) -> CurrentTexts:

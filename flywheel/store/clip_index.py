@@ -85,10 +85,6 @@ class ClipIndex(Mapping[str, Clip]):
         codes = [self._names.index(split) for split in splits if split in self._names]
         return ClipView(self, np.flatnonzero(np.isin(self._splits, codes)))
 
-    def rows_of(self, clip_ids: pl.Series) -> NDArray[np.int64]:
-        """The rows (n,) of those of these clips that there are, ascending."""
-        return np.flatnonzero(self._mapped.columns(["id"])["id"].is_in(clip_ids.implode()).to_numpy())
-
     def in_order(self, clip_ids: Iterable[str]) -> list[str]:
         """Those of these ids that there are, in the order in which the clips were taken in."""
         rows = {clip_id: self._row(clip_id) for clip_id in clip_ids}
@@ -167,9 +163,9 @@ class ClipView(Sequence[Clip]):
         wanted = self.columns("id")["id"].is_in(ids.implode())
         return ClipView(self._index, self._rows[wanted.to_numpy()])
 
-    def without(self, rows: NDArray[np.int64]) -> ClipView:
-        """These clips but for those in these rows of the index (n,)."""
-        return ClipView(self._index, np.setdiff1d(self._rows, rows)) if len(rows) else self
+    def without(self, others: ClipView) -> ClipView:
+        """These clips but for the others, which are of the same index; in the order in which they were taken in."""
+        return ClipView(self._index, np.setdiff1d(self._rows, others._rows)) if len(others) else self
 
     def by_id(self) -> ClipView:
         """The same clips in the order of their ids."""

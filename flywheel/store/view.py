@@ -182,7 +182,9 @@ class View:
         if run is None:
             run = self._ledger.meta(CURATION_RUN) if self.snapshot is None else self.curated(self.snapshot.round)
         columns = ["clip_id", "kept", "score", "reason"]
-        return self.records.read("decisions", columns=columns, where=pl.col("run") == (run or ""))
+        if not run:
+            return self.records.rows("decisions", (), columns)
+        return self.records.read("decisions", columns=columns, where=pl.col("run") == run)
 
     def curated(self, round: int) -> str | None:
         """The run of curation whose decisions a round goes by; None where its stage did not run, or is not done."""
