@@ -75,7 +75,7 @@ def test_main_is_always_there() -> None:
         ({"rounds": {"stages": ["annotate", "gate", "evaluate"]}}, r"the gate must be the last stage"),
         ({"rounds": {"stages": ["annotate", "gate"]}}, r"a round needs the stage 'evaluate'"),
         ({"rounds": {"stages": ["annotate", "annotate", "evaluate", "gate"]}}, r"stands there twice"),
-        ({"curate": {"least": 3}}, r"curate: unknown key"),
+        ({"weigh": {"least": 3}}, r"weigh: unknown key"),
     ],
 )
 def test_bad_sections(raw: dict[str, object], message: str) -> None:
@@ -84,9 +84,9 @@ def test_bad_sections(raw: dict[str, object], message: str) -> None:
 
 
 def test_another_stage_brings_its_section() -> None:
-    stages = ["annotate", "curate", "evaluate", "gate"]
-    config = parse_config({"rounds": {"stages": stages}, "curate": {"least": 3}})
-    assert config.plugins == {"curate": {"least": 3}}
+    stages = ["annotate", "weigh", "evaluate", "gate"]
+    config = parse_config({"rounds": {"stages": stages}, "weigh": {"least": 3}})
+    assert config.plugins == {"weigh": {"least": 3}}
     assert config.rounds.stages == tuple(stages)
 
 

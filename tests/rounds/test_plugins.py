@@ -40,10 +40,10 @@ class Curated:
 
 def run(context, round):
     from flywheel.rounds.stages import settings_of
-    least = settings_of(context, "curate").least
+    least = settings_of(context, "weigh").least
     return Curated(kept=sum(len(clip.transcript) >= least for clip in context.split("train")))
 
-STAGE = Stage(run=run, result=Curated, figures=lambda r: {"curate/kept": float(r.kept)}, settings=Settings)
+STAGE = Stage(run=run, result=Curated, figures=lambda r: {"weigh/kept": float(r.kept)}, settings=Settings)
 """
 ENGINE = """
 from annotators import Result
@@ -77,19 +77,19 @@ def filled(make_workspace: Make, corpus: Path, *overrides: str) -> Workspace:
 
 @pytest.mark.slow
 def test_a_stage_is_a_file_its_name_and_a_section(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
-    order = "rounds.stages=[annotate, curate, review, pretrain, finetune, evaluate, gate]"
-    with installed(tmp_path, "acme_curation", STAGE, {"flywheel.stages:curate": "acme_curation:STAGE"}):
-        context = RoundContext(filled(make_workspace, corpus, order, "curate.least=1"))
+    order = "rounds.stages=[annotate, weigh, review, pretrain, finetune, evaluate, gate]"
+    with installed(tmp_path, "acme_curation", STAGE, {"flywheel.stages:weigh": "acme_curation:STAGE"}):
+        context = RoundContext(filled(make_workspace, corpus, order, "weigh.least=1"))
         w = context.workspace
-        assert run_round(context, until="curate")["state"] == "stopped"
+        assert run_round(context, until="weigh")["state"] == "stopped"
         assert current_stage(context.workspace, 1) == "review"
         assert run_round(context)["state"] == "done"
         kept = sum(bool(clip.transcript) for clip in context.split("train"))
-        assert w.stage(1, "curate") == ("done", {"kept": kept})
-        assert result_of(w, 1, "curate").kept == kept
-        assert order_of(context.workspace, 1)[1] == "curate"
-        with pytest.raises(UserError, match=r"curate\.leest: extra inputs are not permitted"):
-            run_round(RoundContext(filled(make_workspace, corpus, order, "curate.leest=1")))
+        assert w.stage(1, "weigh") == ("done", {"kept": kept})
+        assert result_of(w, 1, "weigh").kept == kept
+        assert order_of(context.workspace, 1)[1] == "weigh"
+        with pytest.raises(UserError, match=r"weigh\.leest: extra inputs are not permitted"):
+            run_round(RoundContext(filled(make_workspace, corpus, order, "weigh.leest=1")))
 
 
 @pytest.mark.slow
@@ -99,14 +99,14 @@ def test_a_stage_of_later_is_not_pending_behind_an_old_round(
     """A round keeps the order that it began with; the next one has the new stage."""
     context = RoundContext(filled(make_workspace, corpus))
     run_round(context, until="review")
-    order = "rounds.stages=[annotate, curate, review, pretrain, finetune, evaluate, gate]"
-    with installed(tmp_path, "acme_curation", STAGE, {"flywheel.stages:curate": "acme_curation:STAGE"}):
+    order = "rounds.stages=[annotate, weigh, review, pretrain, finetune, evaluate, gate]"
+    with installed(tmp_path, "acme_curation", STAGE, {"flywheel.stages:weigh": "acme_curation:STAGE"}):
         context = RoundContext(filled(make_workspace, corpus, order))
         assert current_stage(context.workspace, 1) == "pretrain"
         assert run_round(context)["state"] == "done"
-        assert context.workspace.stage(1, "curate")[0] == "pending"
-        run_round(context, until="curate")
-        assert context.workspace.stage(2, "curate")[0] == "done"
+        assert context.workspace.stage(1, "weigh")[0] == "pending"
+        run_round(context, until="weigh")
+        assert context.workspace.stage(2, "weigh")[0] == "done"
 
 
 @pytest.mark.slow
