@@ -188,6 +188,8 @@ class View:
 
     def curated(self, round: int) -> str | None:
         """The run of curation whose decisions a round goes by; None where its stage did not run, or is not done."""
+        if self.snapshot is not None and round > self.snapshot.round:
+            return None
         state, record = self._ledger.stage(round, CURATE)
         return str(record["run"]) if state == "done" and record.get("run") else None
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from flywheel.core.types import Clip, Correction
@@ -41,6 +42,10 @@ def correction(number: int) -> Correction:
     return Correction(**names, verdict="edit", text="better", refiner="ann", at=at)
 
 
+def decided(clip_id: str, *, kept: bool) -> pl.DataFrame:
+    return pl.DataFrame({"clip_id": [clip_id], "kept": [kept], "score": [0.5], "reason": ["x"]})
+
+
 def everything(view: View) -> dict[str, object]:
     """The result of every read; a new public method must be added here, or to what tells no data."""
     reads = {
@@ -48,6 +53,7 @@ def everything(view: View) -> dict[str, object]:
         "annotations": lambda: view.annotations().rows(),
         "champion": view.champion,
         "clip_batches": lambda: [frame.rows() for frame in view.clip_batches(rows=2)],
+        "clip_verdicts": lambda: view.clip_verdicts().rows(),
         "clips": lambda: view.clips().rows(),
         "clips_at": lambda: view.clips_at(["/videos/0.mp4", "/videos/7.mp4"]).rows(),
         "clips_by_id": lambda: view.clips_by_id(["c0", "c7"]).rows(),
@@ -55,6 +61,8 @@ def everything(view: View) -> dict[str, object]:
         "corrections": lambda: view.corrections().rows(),
         "count_texts": lambda: [view.count_texts(round) for round in (0, 1, 2)],
         "count": lambda: [view.count(kind) for kind in ("clips", "annotations", "rejected", "examples")],
+        "curated": lambda: [view.curated(round) for round in (0, 1, 2)],
+        "decisions": lambda: (view.decisions().rows(), view.decisions("run-2").rows()),
         "examples": lambda: view.examples().rows(),
         "find_clips": lambda: view.find_clips("c").rows(),
         "generations": lambda: view.generations().rows(),
@@ -79,8 +87,11 @@ def test_a_frozen_view_stays_what_it_was(make_workspace: Make) -> None:
     w.add_rejected(round=1, stage="annotate", uri="x", clip_id="c90", reason="broken")
     w.add_corrections([correction(0)])
     w.set_stage(0, "evaluate", "done", {})
+    w.add_decisions("run-1", decided("c0", kept=False))
+    w.set_stage(1, "curate", "done", {"run": "run-1"})
     view = frozen(w, 1)
     before = everything(view)
+    assert before["decisions"] == ([("c0", False, 0.5, "x")], [])
     assert before["count"] == [2, 6, 1, 0]
     assert before["writers"] == {0: None, 1: 0}
     w.add_clips([clip(7)])
@@ -90,6 +101,9 @@ def test_a_frozen_view_stays_what_it_was(make_workspace: Make) -> None:
     w.add_corrections([correction(1)])
     w.set_stage(1, "annotate", "done", {"by": 5})
     w.set_stage(2, "annotate", "done", {"by": 1})
+    w.add_decisions("run-2", decided("c7", kept=True))
+    w.set_stage(2, "curate", "done", {"run": "run-2"})
+    w.add_clip_verdict("c7", kept=False, reason="x")
     for round in (1, 2, 3, 2):
         w.promote(round, "x")
     with w.lock():
