@@ -65,6 +65,7 @@ def planned(workspace: Workspace, names: Sequence[str], reason: str) -> Plan:
             times = {} if by_path else {"start_s": clip["start_s"], "end_s": clip["end_s"]}
             video = videos[clip["content_hash"]]
             spans.append(Span(content_hash=video.content_hash, streams=video.streams, reason=reason, **times))
+    spans = list(dict.fromkeys(spans))
     return Plan(named=named, clips=named | _showing(workspace, spans), spans=spans)
 
 
@@ -168,7 +169,7 @@ def _usage(workspace: Workspace, ids: set[str], clips: pl.DataFrame) -> dict[str
         "learned": learned.sort("round", "stage", "clip_id").to_dicts(),
         "anchors_of": [round for round in workspace.rounds() if round] if is_anchor else [],
         "exports": [out for out in workspace.ledger.exports_with(ids) if Path(out).is_dir()],
-        "files": sorted({uri for uri in clips["uri"] if not Path(uri).resolve().is_relative_to(inside)}),
+        "files": sorted({uri for uri in clips["uri"].unique() if not Path(uri).resolve().is_relative_to(inside)}),
     }
 
 
@@ -184,11 +185,11 @@ def _empty_caches(workspace: Workspace, clips: pl.DataFrame) -> None:
     and is made again as it is needed.
     """
     shutil.rmtree(workspace.cache.folder, ignore_errors=True)
-    for content_hash in set(clips["content_hash"]):
+    for content_hash in clips["content_hash"].unique():
         (workspace.root / "cache" / "proxies" / content_hash[:2] / f"{content_hash}.mp4").unlink(missing_ok=True)
     # Taken out of a tar into the workspace; other clips may lie in the same file.
     media = (workspace.root / "media").resolve()
-    files = {uri for uri in clips["uri"] if Path(uri).resolve().is_relative_to(media)}
+    files = {uri for uri in clips["uri"].unique() if Path(uri).resolve().is_relative_to(media)}
     others = workspace.clips_at(files).filter(~pl.col("id").is_in(clips["id"].to_list()))
     for uri in files - set(others["uri"]):
         Path(uri).unlink(missing_ok=True)

@@ -47,6 +47,8 @@ class Span:
         return min(end_s, self.end_s) - max(start_s, self.start_s) > _TOUCH_S
 
 
+#: Key of a note's usage that names the clip in whose note it stands.
+_NOTED_WITH = "noted_with"
 _SPAN_COLUMNS = ("content_hash", "streams", "start_s", "end_s", "reason")
 
 
@@ -94,23 +96,29 @@ class Takedowns:
         self, clip_ids: Collection[str], reason: str, usage: Mapping[str, Any], spans: Collection[Span] = ()
     ) -> None:
         """Note that these clips go, why, where they were used, and what is refused from now on. Earlier notes stay."""
-        row = {
-            "reason": reason,
-            "at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "usage": json.dumps(dict(usage)),
-        }
+        ids, row = sorted(clip_ids), {"reason": reason, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+        # Once for all of them: a file's thousand clips would each hold what a thousand were used for.
+        texts = [json.dumps(dict(usage))] + [json.dumps({_NOTED_WITH: i}) for i in ids[:1]] * (len(ids) - 1)
         with self._db.change() as (connection, _):
-            self._db.insert_new(connection, schema.takedowns, [{"clip_id": i, **row} for i in sorted(clip_ids)])
+            notes = [{"clip_id": i, **row, "usage": text} for i, text in zip(ids, texts, strict=False)]
+            self._db.insert_new(connection, schema.takedowns, notes)
             rows = [{"id": content_id("refused", s.content_hash, s.start_s, s.end_s), **asdict(s)} for s in spans]
             self._db.insert_new(connection, schema.refused, rows)
 
     def usage(self, clip_ids: Collection[str]) -> dict[str, Any] | None:
         """Where these clips were used, as it was noted; None where nothing was."""
         columns = schema.takedowns.c
+        query = sql.select(columns.usage).order_by(columns.clip_id).limit(1)
         with self._db.transaction() as connection:
-            query = sql.select(columns.usage).where(columns.clip_id.in_(sorted(clip_ids))).order_by(columns.clip_id)
-            text = connection.execute(query).scalars().first()
-        return None if text is None else dict(json.loads(text))
+            for part in parts(sorted(clip_ids)):
+                if (text := connection.execute(query.where(columns.clip_id.in_(part))).scalar()) is not None:
+                    break
+            else:
+                return None
+            usage = dict(json.loads(text))
+            if with_clip := usage.get(_NOTED_WITH):
+                usage = json.loads(connection.execute(query.where(columns.clip_id == with_clip)).scalar_one())
+        return usage
 
     def remove_records(self, clip_ids: Collection[str]) -> dict[str, int]:
         """Remove all records of these clips but the clips themselves; returns how many of each kind."""
@@ -144,19 +152,21 @@ class Takedowns:
 
     def forget_people(self, clip_ids: Collection[str]) -> int:
         """Remove people's words of these clips, from the snapshots too; returns how many corrections of today."""
-        ids = sorted(clip_ids)
         corrections, gold, leases = schema.corrections, schema.gold, schema.leases
+        count = 0
         with self._db.change() as (connection, _):
-            texts = sql.select(corrections.c.annotation_id).where(corrections.c.clip_id.in_(ids)).distinct()
-            for annotation_id in connection.execute(texts).scalars().all():
-                connection.execute(
-                    sql.delete(leases).where(leases.c.annotation_id.startswith(annotation_id, autoescape=True))
-                )
-            count = connection.execute(sql.delete(corrections).where(corrections.c.clip_id.in_(ids))).rowcount
-            connection.execute(sql.delete(gold).where(gold.c.clip_id.in_(ids)))
+            for part in parts(sorted(clip_ids)):
+                these = corrections.c.clip_id.in_(part)
+                texts = sql.select(corrections.c.annotation_id).where(these).distinct()
+                for annotation_id in connection.execute(texts).scalars().all():
+                    connection.execute(
+                        sql.delete(leases).where(leases.c.annotation_id.startswith(annotation_id, autoescape=True))
+                    )
+                count += connection.execute(sql.delete(corrections).where(these)).rowcount
+                connection.execute(sql.delete(gold).where(gold.c.clip_id.in_(part)))
         for round in self._ledger.rounds():
-            self._forget_in_snapshot(round, set(ids))
-        return int(count)
+            self._forget_in_snapshot(round, set(clip_ids))
+        return count
 
     def _forget_in_snapshot(self, round: int, clip_ids: set[str]) -> None:
         snapshot = self._ledger.snapshot(round)
