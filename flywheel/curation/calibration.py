@@ -6,6 +6,9 @@ pair is an own one and not a made one, both heaps being equally large, made over
 
     P(match | evidence) = 1 - (1 - m) (1 - s) / s.
 
+All made pairs decide on the score; s is counted against those of another source's sound alone, which come nearest to
+matching: where only wrong times were common, foreign sounds would pass.
+
 m is estimated where made pairs are common and matching ones are not: among the lowest scores, own pairs are as many as
 the share 1 - m of the made ones (Elkan and Noto 2008; Scott 2015 on mixture proportions). Scores are cross-fitted
 by source video: no clip is judged by a score that saw a pair of its video.
@@ -106,38 +109,43 @@ def calibrate(pairs: Pairs, *, seed: int = 0) -> Calibration:
     made = [control[usable] for control in pairs.controls]
     features = np.concatenate([own, *made])
     first = np.concatenate([is_own, np.zeros(len(own) * len(made), dtype=bool)])
+    # What the first control made, beside the clips' own pairs.
+    counted = np.arange(len(features)) < 2 * len(own)
     there = ~np.isnan(features).all(axis=1)
-    if first[there].sum() < MIN_PAIRS or (~first[there]).sum() < MIN_PAIRS or len(np.unique(source)) < 2:
+    features, first, counted = features[there], first[there], counted[there]
+    sources = np.tile(source, 1 + len(made))[there]
+    num_own, num_made = int(first.sum()), int((~first & counted).sum())
+    if min(num_own, num_made) < MIN_PAIRS or len(np.unique(source)) < 2:
         raise TooFewPairs(
-            f"curate: {int(is_own.sum())} clips of {len(np.unique(source))} videos have a sound and a picture that can "
-            f"be compared, and P(match) needs {MIN_PAIRS} of two videos or more. Take in more clips, or let another "
-            "column decide (curate.policy: least, curate.by)."
+            f"curate: {min(num_own, num_made)} train clips of {len(np.unique(source))} videos have a sound and a "
+            f"picture that can be compared, and P(match) needs {MIN_PAIRS} of two videos or more. Take in more clips, "
+            "or let another column decide (curate.policy: least, curate.by)."
         )
-    sources = np.tile(source, 1 + len(made))
-    features, first, sources = features[there], first[there], sources[there]
-    scores = _fitted(features, first, sources)
+    scores = _fitted(features, first, counted, sources)
     probability = _by_fold(scores, features, sources)
-    counts = _Counts.of(probability, first, sources, seed)
+    counts = _Counts.of(probability[counted], first[counted], sources[counted], seed)
     share = counts.share_matched()
     return Calibration(
         scores=scores,
         share_matched=share,
-        auc=_auc(probability[first], probability[~first]),
-        num_pairs=int(first.sum()),
+        auc=_auc(probability[first], probability[~first & counted]),
+        num_pairs=num_own,
         thresholds=counts.thresholds(share.value),
         reliability=counts.reliability(share.value, probability[first]),
     )
 
 
-def _fitted(features: NDArray[np.float32], first: NDArray[np.bool_], sources: NDArray[np.uint64]) -> tuple[Score, ...]:
+def _fitted(
+    features: NDArray[np.float32], first: NDArray[np.bool_], counted: NDArray[np.bool_], sources: NDArray[np.uint64]
+) -> tuple[Score, ...]:
     """A score for each fold, from the pairs of the others; from all where the others lack a heap."""
-    folds, weight = folds_of(sources, NUM_FOLDS), np.ones(len(first))
+    folds = folds_of(sources, NUM_FOLDS)
     scores = []
     for fold in range(NUM_FOLDS):
         others = folds != fold
-        if first[others].sum() < 2 or (~first[others]).sum() < 2:
+        if (first & others).sum() < 2 or (~first & counted & others).sum() < 2:
             others = np.ones(len(first), dtype=bool)
-        scores.append(fit_score(features[others], first[others], weight[others]))
+        scores.append(fit_score(features[others], first[others], counted[others]))
     return tuple(scores)
 
 

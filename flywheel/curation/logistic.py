@@ -40,19 +40,29 @@ class Score:
         return np.asarray((1 - _RISE) * steps + _RISE * scipy.special.expit(line))
 
 
-def fit_score(features_NK: NDArray[np.float32], first: NDArray[np.bool_], weight: NDArray[np.float64]) -> Score:
-    """The score that tells pairs of the first heap from the others, both heaps weighing the same."""
-    weight = np.where(first, weight / weight[first].sum(), weight / weight[~first].sum()) * len(first) / 2
+def fit_score(
+    features_NK: NDArray[np.float32], first: NDArray[np.bool_], counted: NDArray[np.bool_] | None = None
+) -> Score:
+    """The score that tells pairs of the first heap from the others, both heaps weighing the same.
+
+    All pairs decide on the coefficients; the probability is that among those ``counted`` (N,).
+    """
+    counted = np.ones(len(first), dtype=bool) if counted is None else counted
     with np.errstate(invalid="ignore"):
         known = np.nan_to_num(features_NK.astype(np.float64))
         counts = np.maximum((~np.isnan(features_NK)).sum(axis=0), 1)
         mean = known.sum(axis=0) / counts
         scale = np.sqrt(np.maximum((known**2).sum(axis=0) / counts - mean**2, 1e-12))
-    design = _design(features_NK, mean, scale)
-    coefficients = _newton(design, first.astype(np.float64), weight)
-    line = design @ coefficients
-    knots, values = _isotonic(line, first.astype(np.float64), weight)
+    design, target = _design(features_NK, mean, scale), first.astype(np.float64)
+    coefficients = _newton(design, target, _even(first))
+    line = (design @ coefficients)[counted]
+    knots, values = _isotonic(line, target[counted], _even(first[counted]))
     return Score(mean=mean, scale=scale, coefficients=coefficients, knots=knots, values=values)
+
+
+def _even(first: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Weights (N,) with which both heaps are half of all pairs."""
+    return np.where(first, 0.5 / max(1, first.sum()), 0.5 / max(1, (~first).sum())) * len(first)
 
 
 def _design(features_NK: NDArray[np.float32], mean: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[Any]:

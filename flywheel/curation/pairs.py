@@ -16,8 +16,8 @@ CONTROLS = (SHUFFLED, SHIFTED)
 class Pairs:
     """What is known of n clips' pairs of sound and picture, nan where something can't be told.
 
-    ``own`` and each of ``controls``: features (n, k). ``source``: a number (n,) for each clip's video. ``label``: what
-    a lead said, (n,): 1 keep, 0 drop, -1 nothing.
+    ``own`` and each of ``controls``, in the order of :data:`CONTROLS`: features (n, k). ``source``: a number (n,) for
+    each clip's video. ``label``: what a lead said, (n,): 1 keep, 0 drop, -1 nothing.
     """
 
     own: NDArray[np.float32]
