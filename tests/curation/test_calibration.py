@@ -31,7 +31,7 @@ def simulated(
 
 @pytest.fixture(scope="module")
 def calibrated() -> tuple[Calibration, Pairs, NDArray[np.bool_]]:
-    pairs, matches = simulated(6000, 0.7, 1)
+    pairs, matches = simulated(4000, 0.7, 1)
     return calibrate(pairs), pairs, matches
 
 
@@ -49,7 +49,7 @@ def test_in_ten_bins_the_probability_is_what_is_true_of_clips_that_were_not_fitt
     calibrated: tuple[Calibration, Pairs, NDArray[np.bool_]],
 ) -> None:
     calibration, _, _ = calibrated
-    pairs, matches = simulated(6000, 0.7, 99)
+    pairs, matches = simulated(4000, 0.7, 99)
     p_match = calibration.p_match(pairs.own, pairs.source)
     assert np.array_equal(np.isnan(p_match), np.isnan(pairs.own).all(axis=1))
     bins = np.floor(np.clip(p_match, 0, 0.999) * 10)

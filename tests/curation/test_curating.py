@@ -13,7 +13,7 @@ import pytest
 from flywheel.core.errors import UserError
 from flywheel.core.types import Clip
 from flywheel.curation import evidence
-from flywheel.curation.curating import Curated, curate, explain
+from flywheel.curation.curating import Curated, curate
 from flywheel.curation.evidence import Measured, record_id
 from flywheel.rounds.progress import order_of
 from flywheel.rounds.stages import curate as curate_stage
@@ -94,7 +94,7 @@ def test_the_wrong_ones_are_dropped_of_the_train_clips_alone(measured: Workspace
     assert result.calibration["share_matched"]["value"] == pytest.approx(2 / 3, abs=0.12)
 
 
-def test_the_same_run_again_adds_nothing_and_another_one_is_in_force(measured: Workspace) -> None:
+def test_the_same_run_again_adds_nothing_another_is_in_force_and_takedowns_take_all(measured: Workspace) -> None:
     first = decided(measured)
     count = measured.count("decisions")
     assert decided(measured).run == first.run
@@ -106,10 +106,19 @@ def test_the_same_run_again_adds_nothing_and_another_one_is_in_force(measured: W
     assert decided(measured).run == first.run
     assert measured.decisions()["kept"].sum() == first.kept
     assert measured.count("decisions") == 2 * count
+    with measured.lock():
+        measured.add_clip_verdict(f"{7:020x}", kept=False, reason="x")
+        removed = measured.takedowns.remove_records([f"{7:020x}"])
+    assert (removed["sounds"], removed["decisions"], removed["verdicts"]) == (1, 2, 1)
+    assert measured.decisions().height == COUNT - 1
 
 
-def test_a_round_learns_from_what_its_own_stage_kept(measured: Workspace) -> None:
+@pytest.mark.slow
+def test_a_round_learns_from_what_its_own_stage_kept_and_reports_it(measured: Workspace) -> None:
     from flywheel.rounds import RoundContext
+    from flywheel.rounds.publish import flatten, report_of
+    from flywheel.rounds.report import write_report
+    from flywheel.rounds.stages import to_record
 
     context = RoundContext(measured)
     whole = len(context.split("train"))
@@ -119,13 +128,20 @@ def test_a_round_learns_from_what_its_own_stage_kept(measured: Workspace) -> Non
     assert len(context.split("train")) == whole
     with measured.lock():
         measured.begin_round(1, order_of(measured, 1))
-        measured.set_stage(1, "curate", "done", {"run": result.run})
+        measured.set_stage(1, "curate", "done", to_record(result))
     assert len(context.split("train")) == whole - result.dropped
     assert len(context.split("test", "anchor")) == 24
     gone = set(measured.decisions().filter(~pl.col("kept"))["clip_id"])
     assert not gone & {c.id for c in context.split("train", "test", "anchor")}
     assert decided(measured, policy="quantile", value=0.1).run != result.run
     assert len(context.split("train")) == whole - result.dropped
+    report = report_of(context, 1)
+    page = (write_report(context, [report]) / "report.html").read_text()
+    assert f"{result.kept} clips kept" in page
+    assert "would have gone" in page
+    assert page.count("<tr><td>0.") >= 9
+    assert flatten(report)["curate/kept"] == result.kept
+    assert curate_stage.figures(Curated()) == {}
 
 
 def test_an_old_workspace_goes_on_as_before(make_workspace: Callable[..., Workspace]) -> None:
@@ -142,6 +158,25 @@ def test_an_old_workspace_goes_on_as_before(make_workspace: Callable[..., Worksp
     assert placed.config.stages == ("annotate", "curate", "evaluate", "gate")
 
 
+def test_dry_runs_and_bad_policies_change_nothing(
+    measured: Workspace, commandline: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert commandline("curate", "--config", measured.root, "--dry-run", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["dropped"] > 10
+    assert {"kept", "dropped", "unscored", "hours", "cost"} <= result.keys()
+    assert result["to_measure"] == 0
+    for settings, said in (
+        ({"policy": "least", "value": 2.0, "unscored": "drop"}, "leaves no train clip"),
+        ({"policy": "least", "by": "loudness"}, r"curate\.by: there is no column 'loudness'. There are .*level_db"),
+        ({"limits": {"nothing": (None, 1.0)}}, r"curate\.limits: there is no column 'nothing'"),
+    ):
+        with pytest.raises(UserError, match=said) as error:
+            decided(measured, **settings)
+        assert error.value.exit_code == 2
+    assert measured.decisions().is_empty()
+
+
 def test_what_a_lead_says_wins_and_is_explained(
     measured: Workspace, commandline: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -150,50 +185,23 @@ def test_what_a_lead_says_wins_and_is_explained(
     assert commandline("curate", *config, "--drop", good) == 2
     assert "need --reason" in capsys.readouterr().err
     assert commandline("curate", *config, "--drop", good, "--reason", "a watermark") == 0
-    assert commandline("curate", *config, "--keep", bad, "--reason", "rare") == 0
-    assert commandline("curate", *config, "--keep", "nothing", "--reason", "x") == 2
+    with measured.lock():
+        measured.add_clip_verdict(bad, kept=True, reason="rare")
     decided(measured)
     rows = {row["clip_id"]: row for row in measured.decisions().iter_rows(named=True)}
     assert (rows[good]["kept"], rows[good]["reason"]) == (False, "dropped by a lead: a watermark")
     assert (rows[bad]["kept"], rows[bad]["reason"]) == (True, "kept by a lead: rare")
     # The last word stands.
-    assert commandline("curate", *config, "--keep", good, "--reason", "after all") == 0
+    with measured.lock():
+        measured.add_clip_verdict(good, kept=True, reason="after all")
     decided(measured)
-    assert explain(measured, good)["kept"] is True
     capsys.readouterr()
     assert commandline("curate", *config, "--explain", good, "--json") == 0
     told = json.loads(capsys.readouterr().out)
+    assert told["kept"] is True
     assert told["lead"]["reason"] == "after all"
     assert told["together"] == pytest.approx(sounds(5)["together"], rel=1e-5)
     assert told["offset_s"] is None
-
-
-def test_a_dry_run_decides_and_changes_nothing(
-    measured: Workspace, commandline: Command, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert commandline("curate", "--config", measured.root, "--dry-run", "--json") == 0
-    result = json.loads(capsys.readouterr().out)
-    assert result["dropped"] > 10
-    assert {"kept", "dropped", "unscored", "hours", "cost"} <= result.keys()
-    assert result["to_measure"] == 0
-    assert measured.decisions().is_empty()
-
-
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({"policy": "least", "value": 2.0}, "leaves no train clip"),
-        ({"policy": "least", "by": "loudness"}, r"curate\.by: there is no column 'loudness'. There are .*level_db"),
-        ({"limits": {"nothing": (None, 1.0)}}, r"curate\.limits: there is no column 'nothing'"),
-    ],
-)
-def test_bad_policies_are_one_line_and_change_nothing(measured: Workspace, settings: Any, said: str) -> None:
-    if settings.get("value") == 2.0:
-        settings = {**settings, "unscored": "drop"}
-    with pytest.raises(UserError, match=said) as error:
-        decided(measured, **settings)
-    assert error.value.exit_code == 2
-    assert measured.decisions().is_empty()
 
 
 def test_too_few_pairs_stop_a_policy_by_probability_alone(make_workspace: Callable[..., Workspace]) -> None:
@@ -207,43 +215,7 @@ def test_too_few_pairs_stop_a_policy_by_probability_alone(make_workspace: Callab
     assert (result.kept, result.calibration) == (20, {})
 
 
-def test_takedowns_take_all_that_curation_has_of_a_clip(measured: Workspace) -> None:
-    decided(measured)
-    with measured.lock():
-        measured.add_clip_verdict(f"{7:020x}", kept=False, reason="x")
-        removed = measured.takedowns.remove_records([f"{7:020x}"])
-    assert (removed["sounds"], removed["decisions"], removed["verdicts"]) == (1, 1, 1)
-    assert measured.decisions().height == COUNT - 1
-
-
-def test_the_report_has_prices_and_the_reliability_curve(measured: Workspace) -> None:
-    from flywheel.rounds import RoundContext
-    from flywheel.rounds.publish import flatten, report_of
-    from flywheel.rounds.report import write_report
-    from flywheel.rounds.stages import to_record
-
-    context = RoundContext(measured)
-    result = decided(measured)
-    with measured.lock():
-        measured.begin_round(1, order_of(measured, 1))
-        measured.set_stage(1, "curate", "done", to_record(result))
-    report = report_of(context, 1)
-    page = (write_report(context, [report]) / "report.html").read_text()
-    assert f"{result.kept} clips kept" in page
-    assert "would have gone" in page
-    assert page.count("<tr><td>0.") >= 9
-    assert flatten(report)["curate/kept"] == result.kept
-
-
-def test_figures_are_those_of_a_stage_that_ran(measured: Workspace) -> None:
-    result = decided(measured)
-    values = curate_stage.figures(result)
-    assert values["curate/dropped"] == result.dropped
-    assert values["curate/lost_low"] + values["curate/lost_high"] + values["curate/auc"] > 0
-    assert curate_stage.figures(Curated()) == {}
-
-
-def test_measures_of_another_version_are_made_anew(measured: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measures_of_another_version_are_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     before = record_id("a")
     monkeypatch.setattr(evidence, "VERSION", evidence.VERSION + 1)
     assert record_id("a") != before

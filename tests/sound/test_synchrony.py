@@ -27,9 +27,9 @@ def auc(good: list[float], bad: list[float]) -> float:
 
 @pytest.fixture(scope="module")
 def measured() -> dict[str, list[Synchrony]]:
-    """16 clips at 12 to 30 frames a second, each with its own sound, one shifted by .5 to 1 s, and another clip's."""
+    """12 clips at 12 to 30 frames a second, each with its own sound, one shifted by .5 to 1 s, and another clip's."""
     out: dict[str, list[Synchrony]] = {"own": [], "shifted": [], "other": []}
-    for seed in range(16):
+    for seed in range(12):
         at_s, rng = impacts(seed), np.random.default_rng([seed, 4])
         times_s = np.arange(0, SECONDS, 1 / (12, 15, 25, 30)[seed % 4])
         times_s, events = visual_events(picture(at_s, times_s, seed), times_s)
@@ -51,13 +51,13 @@ def test_shifted_and_foreign_sounds_fit_less_than_a_clips_own(measured: dict[str
 def test_the_offset_of_a_shifted_sound_is_found_within_40_ms(measured: dict[str, list[Synchrony]]) -> None:
     pairs = zip(measured["shifted"], measured["late"])
     errors_s = np.abs([found.offset_s - truth.offset_s for found, truth in pairs if not found.doubt])
-    assert len(errors_s) >= 14
+    assert len(errors_s) >= 10
     assert np.median(errors_s) <= 0.01
     assert np.quantile(errors_s, 0.95) <= 0.04
 
 
 def test_of_a_foreign_sound_the_offset_can_mostly_not_be_told(measured: dict[str, list[Synchrony]]) -> None:
-    assert sum(s.doubt == "no peak" for s in measured["other"]) >= 13
+    assert sum(s.doubt == "no peak" for s in measured["other"]) >= 10
 
 
 @pytest.mark.parametrize("doubt", ["no onsets", "still picture", "periodic", "too short"])
