@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flywheel.core.border import one_item
 from flywheel.core.errors import MediaError
 from flywheel.core.progress import progress
-from flywheel.core.reading import Reading
+from flywheel.core.reading import IN_A_ROW, Reading
 from flywheel.core.types import Clip
 from flywheel.ingest.notes import Note, Notes
+from flywheel.ingest.speech.counts import Plan, TranscribeResult
 from flywheel.ingest.speech.folder import recogniser_folder, source_of
-from flywheel.ingest.speech.words import Segment, SpokenWords, Word, doubt
+from flywheel.ingest.speech.rows import moved, recognition_row, spoken_words, transcript_row
+from flywheel.ingest.speech.words import Segment, doubt
 from flywheel.ingest.speech.work import Asked, FileWork, Wordless, seconds_of
 from flywheel.media.audio import SoundChoice, read_blocks, sound_choice
 from flywheel.media.probe import probe
@@ -32,45 +32,8 @@ if TYPE_CHECKING:
 
 #: Rows are committed when so many files wait, as the configuration says, or when the last commit is so long ago.
 _COMMIT_S = 20.0
-#: Rejected files that a run names.
-_NAMED = 10
 #: Letters of a dropped text that its reason quotes.
 _QUOTED = 80
-
-
-@dataclass
-class TranscribeResult:
-    """Counts of one run. ``files`` were listened to, in ``no_speech`` of them nobody speaks.
-
-    ``clips`` got words, ``silent_clips`` are on record as having none; of both ``shared`` are of files that were
-    recognised before. ``dropped`` counts segments that are no speech, each a rejected row with its reason.
-    ``without_sound`` are files that have none. ``languages`` counts files; ``notes`` say which sound was taken.
-    """
-
-    source: str = ""
-    files: int = 0
-    no_speech: int = 0
-    without_sound: int = 0
-    clips: int = 0
-    silent_clips: int = 0
-    shared: int = 0
-    words: int = 0
-    dropped: int = 0
-    rejected: int = 0
-    languages: dict[str, int] = field(default_factory=dict)
-    first_rejected: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Plan:
-    """What a run would do: ``files`` to listen to, over ``hours`` of sound, and ``clips`` that would get their part."""
-
-    source: str = ""
-    files: int = 0
-    clips: int = 0
-    hours: float = 0.0
-    without_sound: int = 0
 
 
 def plan(workspace: Workspace, *, limit: int | None = None) -> Plan:
@@ -165,9 +128,13 @@ class _Run:
     def end(self) -> None:
         """Put the files that are gone on record. Raises Unreadable where they are most of those that were tried."""
         self._reading.check(ended=True)
+        self._reject_gone()
+
+    def _reject_gone(self) -> None:
         self._workspace.add_rejects(self._gone, round=0)
         for row in self._gone:
-            self._count_reject(row["uri"], row["reason"])
+            self.result.reject(row["uri"], row["reason"])
+        self._gone = []
 
     def _listened_to(self, file: FileWork) -> dict[str, Any] | None:
         """The row of what is said in a file; None where it can't be read, which is on record then."""
@@ -184,7 +151,7 @@ class _Run:
                 return self._recognised(file, path)
         except MediaError as error:
             self._rejects.append(self._reject(file.clips[0], str(error)))
-            self._count_reject(str(path), str(error))
+            self.result.reject(str(path), str(error))
             return None
 
     def _note_gone(self, row: dict[str, Any]) -> None:
@@ -194,6 +161,8 @@ class _Run:
         if not self._workspace.records.known("rejected", [row["id"]]):
             self._reading.bad(row["uri"], row["reason"])
             self._reading.check()
+        if len(self._gone) > IN_A_ROW:
+            self._reject_gone()
 
     def _recognised(self, file: FileWork, path: Path) -> dict[str, Any]:
         options = self._workspace.config.transcribe
@@ -206,17 +175,18 @@ class _Run:
         self._workspace.originals.check(path, file.content_hash)
         kept = self._kept(found, begin_s, file.clips)
         self._note(choice, path)
-        self.result.files += 1
-        self.result.no_speech += not kept
-        if kept:
-            self.result.languages = dict(Counter(self.result.languages) + Counter([found.language]))
-        return self._row(file, (begin_s, end_s), choice, found, kept)
+        self.result.hear(found.language, is_speech=bool(kept))
+        key = self.asked.file_key(file.content_hash, whole=file.whole)
+        row = {"id": key, "content_hash": file.content_hash, "source": self.asked.source}
+        row |= recognition_row((begin_s, end_s), choice.track, found, kept)
+        self._recognitions.append(row)
+        return row
 
     def _kept(self, found: Recognition, begin_s: float, clips: Sequence[Clip]) -> list[Segment]:
         """The segments that are speech, in seconds of the file; the others are rejected rows of their clips."""
         kept = []
         for segment in found.segments:
-            placed = _moved(segment, begin_s)
+            placed = moved(segment, begin_s)
             if not (why := doubt(placed)):
                 kept.append(placed)
                 continue
@@ -227,49 +197,13 @@ class _Run:
                 self._rejects.append(self._reject(clip, f"{quoted} at {placed.start_s:.2f} s dropped: {why}"))
         return kept
 
-    def _row(
-        self,
-        file: FileWork,
-        span_s: tuple[float, float],
-        choice: SoundChoice,
-        found: Recognition,
-        kept: Sequence[Segment],
-    ) -> dict[str, Any]:
-        row = {
-            "id": self.asked.file_key(file.content_hash, whole=file.whole),
-            "content_hash": file.content_hash,
-            "source": self.asked.source,
-            "start_s": span_s[0],
-            "end_s": span_s[1],
-            "track": json.dumps(asdict(choice.track), ensure_ascii=False),
-            "language": found.language,
-            "language_probability": found.probability,
-            "speech_s": found.speech_s,
-            "cues": [_cue(segment) for segment in kept],
-        }
-        self._recognitions.append(row)
-        return row
-
     def _share(self, row: dict[str, Any], clips: Sequence[Clip], *, is_new: bool) -> None:
         """Give clips their parts of a file's recognition."""
-        spoken = SpokenWords([[Word(**word) for word in cue["words"]] for cue in row["cues"]])
+        spoken = spoken_words(row)
         for clip in clips:
-            cues = list(spoken.within(clip.start_s, clip.end_s))
-            words = " ".join(cue.text for cue in cues)
-            self._transcripts.append(
-                {
-                    "id": self.asked.clip_key(clip.id),
-                    "clip_id": clip.id,
-                    "source": self.asked.source,
-                    "language": row["language"] if cues else "",
-                    "transcript": words,
-                    "cues": [asdict(cue) for cue in cues],
-                }
-            )
-            self.result.clips += bool(cues)
-            self.result.silent_clips += not cues
-            self.result.shared += not is_new
-            self.result.words += len(words.split())
+            row_of_clip = transcript_row(clip, row, spoken)
+            self._transcripts.append({"id": self.asked.clip_key(clip.id), "source": self.asked.source, **row_of_clip})
+            self.result.give(row_of_clip["transcript"], is_new=is_new)
 
     def _recogniser(self) -> Whisper:
         """The model, loaded when the first file wants it."""
@@ -282,11 +216,6 @@ class _Run:
     def _reject(self, clip: Clip, reason: str) -> dict[str, Any]:
         return reject(0, "transcribe", clip.uri, clip.id, reason)
 
-    def _count_reject(self, uri: str, reason: str) -> None:
-        self.result.rejected += 1
-        if len(self.result.first_rejected) < _NAMED:
-            self.result.first_rejected.append(f"{uri}: {reason}")
-
     def _note(self, choice: SoundChoice, path: Path) -> None:
         """Say which of several sounds was taken, and where the one that was asked for is not there."""
         wanted = self._workspace.config.transcribe.track
@@ -297,23 +226,3 @@ class _Run:
         elif choice.others:
             why = "as transcribe.track asks" if wanted else "as players choose; transcribe.track takes another"
             self.notes.add([Note(of=of, what=f"taken of several sounds, {why}")])
-
-
-def _moved(segment: Segment, by_s: float) -> Segment:
-    words = [
-        replace(word, start_s=round(word.start_s + by_s, 3), end_s=round(word.end_s + by_s, 3))
-        for word in segment.words
-    ]
-    return replace(segment, words=words)
-
-
-def _cue(segment: Segment) -> dict[str, Any]:
-    """A segment as it is on record."""
-    return {
-        "start_s": segment.start_s,
-        "end_s": segment.end_s,
-        "text": segment.text,
-        "mean_logprob": segment.mean_logprob,
-        "no_speech": segment.no_speech,
-        "words": [asdict(word) for word in segment.words],
-    }

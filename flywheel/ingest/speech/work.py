@@ -69,7 +69,7 @@ class FileWork:
 
 
 class Wordless:
-    """The files of a workspace with clips that have sound and that nobody gave words: 60 bytes of memory a clip."""
+    """The files of a workspace with clips that have sound and that nobody gave words. Arrays say which."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
