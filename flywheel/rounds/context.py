@@ -64,7 +64,8 @@ class RoundContext:
     def split(self, *splits: str) -> ClipView:
         """The clips of these splits, in the order in which they were taken in.
 
-        Train clips that the round under way dropped (:mod:`flywheel.curation`) are left out, here and nowhere else.
+        Train clips that the round under way dropped (:mod:`flywheel.curation`) are left out: of all
+        that a round learns from, here and nowhere else.
         """
         return self.clips.of(*splits).without(self._dropped())
 

@@ -113,7 +113,7 @@ class DatasetRows:
         best = self._texts.choose(newest, config.gate.min_anchors, config.pretrain.texts).round
         #: Rounds whose captions are used, the preferred first.
         self._rounds = tuple(dict.fromkeys([best, *range(newest, -1, -1)]))
-        self._clips = _clips(view, round, splits)
+        self._clips = _without_dropped(view, round, _clips(view, round, splits), counts)
         self._corrected: dict[str, str] = {}
         if with_cues:
             self._clips, self._corrected = _with_cues(view, self._clips)
@@ -258,6 +258,18 @@ def _clips(workspace: View, round: int, splits: tuple[str, ...]) -> pl.DataFrame
         .with_columns(measured=pl.when(is_test).then("measured"))
         .sort("id")
     )
+
+
+def _without_dropped(view: View, round: int, clips: pl.DataFrame, counts: ExportCounts) -> pl.DataFrame:
+    """The clips without the train clips that the round's curation dropped, which are counted."""
+    run = view.curated(round)
+    if run is None:
+        return clips
+    gone = view.decisions(run).filter(~pl.col("kept"))["clip_id"]
+    kept = clips.filter((pl.col("split") != "train") | ~pl.col("id").is_in(gone.implode()))
+    if kept.height < clips.height:
+        counts.left_out["that curation dropped"] += clips.height - kept.height
+    return kept
 
 
 def _with_cues(workspace: View, clips: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, str]]:

@@ -116,6 +116,7 @@ def test_the_same_run_again_adds_nothing_another_is_in_force_and_takedowns_take_
 @pytest.mark.slow
 def test_a_round_learns_from_what_its_own_stage_kept_and_reports_it(measured: Workspace) -> None:
     from flywheel.rounds import RoundContext
+    from flywheel.rounds.export_rows import DatasetRows, ExportCounts
     from flywheel.rounds.publish import flatten, report_of
     from flywheel.rounds.report import write_report
     from flywheel.rounds.stages import to_record
@@ -142,6 +143,13 @@ def test_a_round_learns_from_what_its_own_stage_kept_and_reports_it(measured: Wo
     assert page.count("<tr><td>0.") >= 9
     assert flatten(report)["curate/kept"] == result.kept
     assert curate_stage.figures(Curated()) == {}
+    # What is taken away leaves them out too.
+    counts = ExportCounts()
+    assert list(DatasetRows(measured, measured.config, 1, ("train", "test"), counts, with_cues=False)) == []
+    assert counts.left_out == {
+        "that curation dropped": result.dropped,
+        "without a text": COUNT - result.dropped - sum(clip(number).split == "anchor" for number in range(COUNT)),
+    }
 
 
 def test_an_old_workspace_goes_on_as_before(make_workspace: Callable[..., Workspace]) -> None:
