@@ -30,11 +30,12 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=1_000_000)
     arguments = parser.parse_args()
     clips, own, controls = _drawn(arguments.clips)
-    began = time.monotonic()
+    began, spent = time.monotonic(), time.process_time()
 
     def step(name: str) -> None:
         gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(json.dumps({"step": name, "s": round(time.monotonic() - began, 1), "gib": round(gib, 2)}), flush=True)
+        seconds = {"s": round(time.monotonic() - began, 1), "cpu_s": round(time.process_time() - spent, 1)}
+        print(json.dumps({"step": name, **seconds, "gib": round(gib, 2)}), flush=True)
 
     step("columns")
     rng = np.random.default_rng(1)

@@ -19,8 +19,8 @@ from flywheel.core.errors import MediaError
 from flywheel.core.files import written_whole
 from flywheel.core.secrets import without_secrets
 from flywheel.core.types import CAPTION, CURATE, MEASURE, Clip, Estimate, RoundReport
-from flywheel.curation.calibration import Bin, Threshold
 from flywheel.curation.curating import headline
+from flywheel.curation.prices import Bin, Threshold
 from flywheel.media.frames import thumbnail
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.figures import Figure, figure_of, series
