@@ -161,7 +161,7 @@ TABLE: tuple[Figure, ...] = (
     Figure(name="curate/dropped", label="clips dropped"),
     Figure(name="curate/unscored", label="clips without a score"),
     Figure(name="curate/would_drop", label="test and anchor clips that would have gone"),
-    Figure(name="curate/hours", label="video kept", unit="h", headline=_QUANTITY),
+    Figure(name="curate/hours", label="video kept", unit="h"),
     Figure(name="curate/seconds_per_clip", label="measuring a clip", unit="s", good="down"),
     Figure(name="curate/share_matched", label="share of clips whose sound matches", good="up"),
     Figure(name="curate/auc", label="AUC of own against made pairs", good="up"),

@@ -86,6 +86,8 @@ def test_every_command_has_its_help_and_one_place() -> None:
         "init",
         "doctor",
         "ingest",
+        "transcribe",
+        "curate",
         "annotate",
         "serve",
         "review",

@@ -16,6 +16,7 @@ from flywheel.core.config import load_config, template
 from flywheel.core.errors import BorderError, FlywheelError
 from flywheel.core.types import NoiseSignal
 from flywheel.store import Workspace, database, schema
+from flywheel.store.columns import SCHEMAS
 from flywheel.store.database import Database, sqlite_url
 from flywheel.store.ledger import Ledger, Snapshot
 from flywheel.store.records import Records
@@ -58,6 +59,11 @@ WRITERS = {
     "add_clips",
     "add_generations",
     "add_annotations",
+    "add_clip_verdict",
+    "add_decisions",
+    "add_asr_transcripts",
+    "add_recognitions",
+    "add_sounds",
     "add_noise_signals",
     "add_examples",
     "add_rejected",
@@ -167,6 +173,14 @@ def calls(w: Workspace, tmp_path: Path) -> dict[str, Callable[[], object]]:
         "Videos.showing": lambda: v.showing([1]),
         "Videos.unite": lambda: v.unite(["a", "b"], "a"),
         "Videos.with_streams": lambda: v.with_streams("s"),
+        "Workspace.add_asr_transcripts": lambda: w.add_asr_transcripts([blank("asr_transcripts")]),
+        "Workspace.add_recognitions": lambda: w.add_recognitions([blank("recognitions")]),
+        "Workspace.add_clip_verdict": lambda: w.add_clip_verdict("c0", kept=False, reason="x"),
+        "Workspace.add_decisions": lambda: w.add_decisions("r", DECIDED),
+        "Workspace.add_sounds": lambda: w.add_sounds([blank("sounds")]),
+        "Workspace.clip_verdicts": w.clip_verdicts,
+        "Workspace.curated": lambda: w.curated(1),
+        "Workspace.decisions": w.decisions,
         "Workspace.add_annotations": lambda: w.add_annotations([text(78)], 1),
         "Workspace.add_clips": lambda: w.add_clips([clip(78)]),
         "Workspace.add_corrections": lambda: w.add_corrections([correction(2)]),
@@ -228,9 +242,15 @@ def calls(w: Workspace, tmp_path: Path) -> dict[str, Callable[[], object]]:
     }
 
 
+DECIDED = pl.DataFrame({"clip_id": ["c0"], "kept": [True], "score": [0.5], "reason": [""]})
 SIGNAL = NoiseSignal(annotation_id="a1-0", origin="pretrain", value=1.0)
 EXAMPLE: dict[str, Any] = {"stage": "pretrain", "clip_id": "c0", "annotation_id": "a1-0", "source": "model"}
 EXAMPLE |= {"use": "learned", "weight": 1.0, "text_hash": "x", "corrections": []}
+
+
+def blank(kind: str) -> dict[str, Any]:
+    """A row of a kind of record with an id alone."""
+    return {**dict.fromkeys(SCHEMAS[kind]), "id": "x"}
 
 
 class _Generation:

@@ -147,7 +147,7 @@ class Transcribe(Section):
             "empty, and where the file has no such sound, is the one that players choose"
         ),
     )
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: a GPU where there is one")
     precision: Literal["auto", "float32", "float16", "bfloat16", "int8", "int8_float16", "int8_float32"] = Field(
         "auto", description="`auto`: the fastest that the device has"
     )
