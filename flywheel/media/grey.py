@@ -16,6 +16,10 @@ from flywheel.media.frames import Cursor
 
 #: Pictures nearer to the one before are passed over: files of 60 pictures a second tell no more than those of 30.
 _LEAST_APART_S = 1 / 35
+#: Where rates vary, still scenes have few pictures: one that is drawn so much after the one before came with a change.
+_STANDS_S = 0.15
+#: Distances of pictures that differ by no more than this share are even.
+_EVEN = 0.1
 
 
 def read_grey(
@@ -44,7 +48,23 @@ def read_grey(
                 grey = reformatter.reformat(frame, width=shape[0], height=shape[1], format="gray")
                 pictures.append(np.asarray(grey.to_ndarray(), dtype=np.uint8))
                 times.append(at_s - start_s)
-    return np.array(times, dtype=np.float64), np.stack(pictures)
+    return _with_standing(np.array(times, dtype=np.float64), np.stack(pictures))
+
+
+def _with_standing(
+    times_s: NDArray[np.float64], grey: NDArray[np.uint8]
+) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    """Where the rate varies, pictures that stand long as often as a film would show them: a change is at the next."""
+    gaps = np.diff(times_s)
+    if not len(gaps) or gaps.max() <= _STANDS_S or gaps.std() <= _EVEN * gaps.mean():
+        return times_s, grey
+    more = [
+        np.arange(at_s + _LEAST_APART_S, at_s + gap, _LEAST_APART_S) if gap > _STANDS_S else np.zeros(0)
+        for at_s, gap in zip(times_s, gaps)
+    ]
+    places = np.repeat(np.arange(len(times_s)), [1 + len(stood) for stood in more] + [1])
+    filled = [np.append(at_s, stood) for at_s, stood in zip(times_s, [*more, np.zeros(0)])]
+    return np.concatenate(filled), grey[places]
 
 
 def _small(frame: av.VideoFrame, side: int) -> tuple[int, int]:

@@ -28,6 +28,8 @@ def visual_events(
     nothing, nor does what swings back after an event. Times are midpoints. Ours.
     """
     length = len(times_s)
+    if length < 2:
+        return np.zeros(0), np.zeros(0, np.float32)
     middle = (times_s[1:] + times_s[:-1]) / 2
     motion, back = np.zeros(max(0, length - 1), np.float32), np.zeros(length, np.float32)
     for start in range(0, length - 1, _FRAMES):

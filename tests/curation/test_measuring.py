@@ -10,17 +10,20 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
+from flywheel.core.types import Clip
 from flywheel.curation.columns import joined, sources
-from flywheel.curation.evidence import measure, measure_all
+from flywheel.curation.evidence import _measured, measure, measure_all
 from flywheel.ingest import ingest
 from flywheel.media.encode import Quality, write_video
 from flywheel.store import Workspace
 from flywheel.store.clip_index import ClipIndex
+from tests.media import made
 from tests.rendered import RATE_HZ, impacts, picture, tones
 
 _QUALITY = Quality(crf=30, preset="ultrafast", threads=1)
@@ -81,6 +84,48 @@ def test_what_cannot_be_read_or_told_is_a_row_and_the_rest_goes_on(three: Worksp
     with three.lock():
         assert measure(three, list(index.values()), round=3).measured == 1
     assert three.rejected(open_only=True).is_empty()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "sound",
+    [
+        {"rate_hz": 8_000},
+        {"rate_hz": 48_000, "layout": "5.1"},
+        {"codec": "pcm_f32le", "rate_hz": 44_100, "layout": "stereo"},
+        {"codec": "aac", "rate_hz": 22_050},
+        {"rate_hz": 16_000, "moved": lambda at_s: at_s if at_s > 1.0 else None},
+        {"rate_hz": 16_000, "moved": lambda at_s: at_s if at_s < 3.0 else None},
+    ],
+    ids=["8 kHz", "5.1", "no numbers", "aac", "begins late", "ends early"],
+)
+def test_sound_of_any_form_is_measured_at_its_time(tmp_path: Path, sound: dict[str, Any]) -> None:
+    at_s = impacts(8, _SECONDS)
+    samples = tones(at_s, 8, length_s=_SECONDS, rate_hz=sound["rate_hz"])
+    if sound.get("codec") == "pcm_f32le":
+        samples[::4000] = np.nan
+    file = tmp_path / "clip.mkv"
+    # A picture when something happens, and none between.
+    made.write(file, made.Pictures(times_s=[0.0, *at_s], step=18), made.Tone(samples=samples, **sound))
+    clip = Clip(
+        id="a",
+        uri=str(file),
+        content_hash="h",
+        start_s=0.0,
+        end_s=_SECONDS,
+        fps=25.0,
+        width=64,
+        height=48,
+        has_audio=True,
+        transcript="",
+        sounds="",
+        split="train",
+    )
+    row = _measured(clip, lambda: None).row
+    assert row["doubt"] == ""
+    assert abs(row["offset_s"]) < 0.03
+    assert (row["damaged"] > 0) == (sound.get("codec") == "pcm_f32le")
+    assert np.isfinite([row["level_db"], row["floor_db"], row["band_hz"]]).all()
 
 
 @pytest.mark.slow

@@ -85,6 +85,12 @@ def test_an_onsets_time_is_told_within_a_value_of_the_track(rate_hz: int) -> Non
     assert onset_envelope(samples, rate_hz).argmax() / TRACK_HZ == pytest.approx(1.003, abs=1.5 / TRACK_HZ)
 
 
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_hardly_any_frames_are_too_short(count: int) -> None:
+    times_s, events = visual_events(np.zeros((count, 8, 8), np.uint8), np.arange(count) / 25)
+    assert synchrony(onset_envelope(tones(impacts(1), 1), RATE_HZ), events, times_s).doubt == "too short"
+
+
 def test_a_file_gives_what_its_arrays_give(tmp_path: Path) -> None:
     at_s, times_s = impacts(7), np.arange(0, SECONDS, 1 / 25)
     frames = picture(at_s, times_s, 7, height=72, width=128)
