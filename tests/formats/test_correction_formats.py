@@ -263,3 +263,12 @@ def test_a_small_parquet_file_stands_for_no_more_than_so_many_rows(
     os.mkfifo(tmp_path / "pipe.csv")
     with pytest.raises(UserError, match="no regular file"):
         list(read_corrections(tmp_path / "pipe.csv"))
+
+
+def test_tasks_of_another_origin_say_what_they_lack() -> None:
+    """A project into which people put their own tasks, and not those of an export."""
+    tasks = [{"data": {"video": "a.mp4"}}, "text", {"data": {"video": "a.mp4"}, "annotations": [{"result": []}]}]
+    problems = [row.problem for row in corrections.get("label-studio").read(json.dumps(tasks).encode(), "")]
+    assert len(problems) == 3
+    assert all("its data lacks annotation_id, model_text, fps, start_s" in problems[at] for at in (0, 2))
+    assert "a task must be an object, got str" in problems[1]

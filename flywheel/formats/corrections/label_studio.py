@@ -35,6 +35,10 @@ def _read(content: bytes, _: str) -> Iterator[CorrectionRow]:
         yield from _bordered(line, partial(_rows, line, item))
 
 
+#: What the data of our tasks say that corrections are read by.
+_DATA = ("annotation_id", "model_text", "fps", "start_s")
+
+
 def _bordered(line: int, read: Callable[[], list[CorrectionRow]]) -> list[CorrectionRow]:
     """Rows, or what is wrong with them: one annotation takes no other with it."""
     try:
@@ -44,7 +48,9 @@ def _bordered(line: int, read: Callable[[], list[CorrectionRow]]) -> list[Correc
         return [CorrectionRow(line=line, problem=str(error))]
 
 
-def _rows(line: int, item: Mapping[str, Any]) -> list[CorrectionRow]:
+def _rows(line: int, item: Any) -> list[CorrectionRow]:
+    if not isinstance(item, Mapping):
+        raise ValueError(f"a task must be an object, got {type(item).__name__}")
     if "data" not in item and ("annotator" in item or "lead_time" in item):
         return [checked_row(line, _values(*_from_small(item)))]
     if given := item.get("annotations") or item.get("completions"):
@@ -52,11 +58,20 @@ def _rows(line: int, item: Mapping[str, Any]) -> list[CorrectionRow]:
     if item.get("drafts"):
         return [CorrectionRow(line=line, problem="holds a draft alone: submit it in Label Studio and export again")]
     # Nobody has come to it yet.
-    return [checked_row(line, {"annotation_id": item["data"]["annotation_id"], "verdict": ""})]
+    return [checked_row(line, {"annotation_id": _data(item)["annotation_id"], "verdict": ""})]
 
 
 def _of_one(line: int, item: Mapping[str, Any], annotation: Mapping[str, Any]) -> list[CorrectionRow]:
-    return [checked_row(line, _values(item["data"], annotation))]
+    return [checked_row(line, _values(_data(item), annotation))]
+
+
+def _data(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a task is about. Raises ValueError for one that was not exported here."""
+    data = item.get("data")
+    lacks = [name for name in _DATA if name not in data] if isinstance(data, Mapping) else _DATA
+    if lacks:
+        raise ValueError(f"its data lacks {', '.join(lacks)}: take tasks that 'flywheel corrections export' wrote")
+    return dict(data or {})
 
 
 def _from_small(item: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
