@@ -38,7 +38,8 @@ def curate(
     workspace = open_workspace(config, set_)
     if explain is not None:
         known = _explained(workspace, explain)
-        print_result(known, json_, "\n".join(f"{name}: {_shown(value)}" for name, value in known.items()))
+        said = {name: value for name, value in known.items() if name != "lead" or value is not None}
+        print_result(known, json_, "\n".join(f"{name}: {_shown(value)}" for name, value in said.items()))
         return
     if keep or drop:
         said = _say(workspace, keep or [], drop or [], reason)

@@ -94,7 +94,10 @@ def explain(workspace: Workspace, clip_id: str) -> dict[str, Any]:
     decision = {} if decided.is_empty() else decided.row(0, named=True)
     lead = workspace.clip_verdicts().filter(pl.col("clip_id") == clip_id)
     words = lead.row(0, named=True) if lead.height else None
-    plain = {name: None if value != value else value for name, value in evidence.items()}
+    controls = tuple(f"{pair}_" for pair in CONTROLS)
+    plain = {
+        name: None if value != value else value for name, value in evidence.items() if not name.startswith(controls)
+    }
     return {**plain, **decision, "lead": words}
 
 
