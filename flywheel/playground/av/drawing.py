@@ -16,7 +16,7 @@ FloatArray = NDArray[np.floating[Any]]
 
 WIDTH, HEIGHT = 128, 64
 _OUTLINE = 0.9
-_OUTLINE_RGB = np.array((22.0, 20.0, 24.0), dtype=np.float32)
+_OUTLINE_RGB = np.array((22.0, 20.0, 24.0), dtype=np.float32)[:, None, None]
 
 
 def frames(timeline: Timeline, times_s: Sequence[float], width: int = WIDTH, height: int = HEIGHT) -> NDArray[np.uint8]:
@@ -42,7 +42,8 @@ class _Stage:
         self._unit = min(width, height) / 64
         centre, half = thing.x * width / WIDTH, min(width / 4, 18 * self._unit)
         self.columns = slice(max(0, math.floor(centre - half)), min(width, math.ceil(centre + half)))
-        self._canvas = canvas[:, self.columns]
+        # Colours first while painting: numpy is five times slower where the last axis has three values.
+        self._canvas = np.ascontiguousarray(canvas[:, self.columns].transpose(2, 0, 1))
         self._x = ((np.arange(width, dtype=np.float32) + 0.5 - centre) / self._unit)[self.columns]
         self._y = (np.arange(height, dtype=np.float32) + 0.5) * 64 / height
         self._stretch = height / (64 * self._unit)
@@ -56,18 +57,18 @@ class _Stage:
             for part in shown:
                 if part.opacity > 0:
                     self._paint(picture, part)
-            self._poses[shown] = _bytes(picture)
+            self._poses[shown] = _bytes(picture.transpose(1, 2, 0))
         return self._poses[shown]
 
     def _paint(self, picture: FloatArray, part: Part) -> None:
         outline = self._outline(part)
-        window = picture[outline.window]
+        window, rgb = picture[outline.window], np.asarray(part.rgb, dtype=np.float32)[:, None, None]
         if part.opacity == 1:
             window *= outline.outside
             window += outline.dark
-            window += outline.inside * np.asarray(part.rgb, dtype=np.float32)
+            window += outline.inside * rgb
         else:
-            window += (np.asarray(part.rgb, dtype=np.float32) - window) * (outline.inside * np.float32(part.opacity))
+            window += (rgb - window) * (outline.inside * np.float32(part.opacity))
 
     def _outline(self, part: Part) -> _Outline:
         key = (part.shape, part.x, part.y, part.half_width, part.half_height, part.angle)
@@ -76,9 +77,11 @@ class _Stage:
         return self._outlines[key]
 
     def _drawn(self, part: Part) -> _Outline:
-        reach = math.hypot(part.half_width, part.half_height) + 2
-        left, right = np.searchsorted(self._x, (part.x - reach, part.x + reach))
-        top, bottom = np.searchsorted(self._y, (part.y - reach, part.y + reach))
+        across, down = part.half_width, part.half_height
+        if part.angle:
+            across = down = max(across, down) if part.shape == "disc" else math.hypot(across, down)
+        left, right = np.searchsorted(self._x, (part.x - across - 3, part.x + across + 3))
+        top, bottom = np.searchsorted(self._y, (part.y - down - 3, part.y + down + 3))
         u, v = self._x[None, left:right] - part.x, (self._y[top:bottom, None] - part.y) * self._stretch
         if part.angle:
             cos, sin = math.cos(part.angle), math.sin(part.angle)
@@ -87,7 +90,7 @@ class _Stage:
         inside = _share(0.5 - distance)
         border = _share(0.5 + _OUTLINE * self._unit - distance)
         return _Outline(
-            window=np.s_[top:bottom, left:right],
+            window=np.s_[:, top:bottom, left:right],
             inside=inside,
             outside=1 - border,
             dark=(border - inside) * _OUTLINE_RGB,
@@ -95,20 +98,20 @@ class _Stage:
 
 
 class _Outline(NamedTuple):
-    """How much of each pixel of a window ``(h, w, 1)`` a part covers, or leaves; and its dark edge ``(h, w, 3)``."""
+    """How much of each pixel of a window ``(h, w)`` a part covers, or leaves; and its dark edge ``(3, h, w)``."""
 
-    window: tuple[slice, slice]
+    window: tuple[slice, slice, slice]
     inside: FloatArray
     outside: FloatArray
     dark: FloatArray
 
 
 def _share(values: FloatArray) -> FloatArray:
-    return np.asarray(np.minimum(np.maximum(values, 0), 1)[:, :, None])
+    return np.asarray(np.minimum(np.maximum(values, 0), 1))
 
 
 def _bytes(picture: FloatArray) -> NDArray[np.uint8]:
-    return np.asarray(np.minimum(np.maximum(picture, 0), 255).astype(np.uint8))
+    return np.ascontiguousarray(np.minimum(np.maximum(picture, 0), 255), dtype=np.uint8)
 
 
 def _distance(part: Part, u: FloatArray, v: FloatArray) -> FloatArray:
