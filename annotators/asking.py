@@ -23,7 +23,7 @@ from annotators.selection import SELECTIONS
 from annotators.writer import Writer
 from flywheel.core.border import one_item
 from flywheel.core.config import Annotate
-from flywheel.core.errors import MediaError
+from flywheel.core.errors import NO_MEDIUM, MediaError
 from flywheel.core.progress import progress
 from flywheel.core.reading import IN_A_ROW, Reading
 from flywheel.core.types import LEARN, Annotation, Generation, Purpose, content_id, form_of
@@ -111,7 +111,8 @@ class AskResult:
     ``rejected``: clips; ``unhealthy``: texts by kind of fault (each try counts); ``cut``: texts that are kept without a
     part of the reply, by what was cut. Tokens and seconds are the engine's;
     ``busy_share`` is the share of the pass in which the engine waited neither for inputs nor for the store; ``money``
-    is by the model's prices. ``proof`` is the adapter's (:class:`annotators.proof.Proof`), where it has one.
+    is by the model's prices. ``proof`` is the adapter's (:class:`annotators.proof.Proof`), where it has one;
+    ``hearing`` that of a model which is given sound (:class:`annotators.hearing.HearingProof`).
     """
 
     written: int = 0
@@ -129,6 +130,7 @@ class AskResult:
     busy_share: float = 1.0
     money: float = 0.0
     proof: dict[str, Any] | None = None
+    hearing: dict[str, Any] | None = None
 
 
 def ask(
@@ -149,7 +151,7 @@ def ask(
     A generation whose key exists (same clip, media, prompt with its hints, model, adapter, sampling) is used, never
     made again. Clips that were rejected are left out, or with ``retry`` are the only ones asked about. ``total`` is how
     many tasks there are, for the progress bar. Raises ProofFailed, before a text is kept, where the adapter can't be
-    proven to write.
+    proven to write, or a model that is given sound does not hear.
     """
     asked = _Pass(workspace, writer, prompt, round=round, purpose=purpose, asking=asking)
     return asked.run(islice(asked.unanswered(tasks, retry=retry), limit), total if limit is None else limit)
@@ -260,6 +262,7 @@ class _Pass:
             unhealthy=dict(self._unhealthy),
             cut=dict(self._cut),
             proof=asdict(self._writer.proof) if self._writer.proof is not None else None,
+            hearing=asdict(self._writer.hearing) if self._writer.hearing is not None else None,
             **self._costs(),
         )
 
@@ -272,9 +275,9 @@ class _Pass:
                 self._finish(job)
         if not left:
             return
-        engine = self._writer.engine(lambda: self._canary_requests(jobs))
-        self._began = self._began if self._began is not None else time.perf_counter()
         base = self._asking.sampling
+        engine = self._writer.engine(lambda: self._canary_requests(jobs), base)
+        self._began = self._began if self._began is not None else time.perf_counter()
         for number in range(self._asking.max_tries):
             if not left:
                 break
@@ -361,7 +364,8 @@ class _Pass:
             for job, key in some:
                 clip = inputs[job.task.clip_id]
                 if isinstance(clip, MediaError):
-                    job.outcome[key] = _UnreadableReason(clip)
+                    # A clip without what is asked about was read well enough.
+                    job.outcome[key] = str(clip) if clip.code == NO_MEDIUM else _UnreadableReason(clip)
                     if job.done():
                         self._finish(job)
                     continue

@@ -101,6 +101,13 @@ def _phrases(instruction: str) -> tuple[frozenset[tuple[str, ...]], int]:
     return frozenset(tuple(words[i : i + size]) for i in range(len(words) - size + 1)), size
 
 
+def script_of(text: str) -> str:
+    """The script in which nearly all of a text is written, such as LATIN; empty where there is no such one."""
+    scripts = Counter(unicodedata.name(c, "UNKNOWN").split()[0] for c in text if c.isalpha())
+    (script, count), *_ = [*scripts.most_common(1), ("", 0)]
+    return script if count > (1 - _OTHER_SCRIPT) * scripts.total() else ""
+
+
 def _other_script(text: str, script: str) -> str:
     """The script most used besides ``script``, empty where the others have no more than a small share."""
     scripts = Counter(unicodedata.name(c, "UNKNOWN").split()[0] for c in text if c.isalpha())

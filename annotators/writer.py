@@ -20,6 +20,7 @@ from flywheel.models.merged import is_made_of
 
 if TYPE_CHECKING:
     from annotators.canaries import Canary
+    from annotators.hearing import HearingProof
     from annotators.proof import Proof
 
 
@@ -51,12 +52,16 @@ class AskedModel:
         return folder_digest(self.folder), folder_digest(self.adapter) if self.adapter is not None else ""
 
 
+#: How canaries are written where nobody says how texts are.
+_CANARIES_SAMPLING = Sampling(max_new_tokens=64)
+
+
 class _Unproven:
     """Stands for an engine where none of the requests could be read: what is readable after all must wait its turn."""
 
     def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Result]:
         for request in requests:
-            yield failed(request, "no clip beside it could be read, so the adapter could not be proven")
+            yield failed(request, "no clip beside it could be read, so the model could not be proven")
 
     def parts(self) -> list[_Unproven]:
         return [self]
@@ -74,6 +79,7 @@ class Writer:
     def __init__(self, model: AskedModel, loader: Loader, *, batch_size: int) -> None:
         self.model = model
         self.proof: Proof | None = None
+        self.hearing: HearingProof | None = None
         self._loader, self._batch_size = loader, batch_size
         self._engine: Engine | None = None
         #: The adapter is left out: it changes nothing.
@@ -108,19 +114,44 @@ class Writer:
         if takes_a_model(self.model.settings.engine):
             self._check_inputs()
 
-    def engine(self, canary_requests: Callable[[], Iterable[Request]]) -> Engine:
+    def engine(
+        self, canary_requests: Callable[[], Iterable[Request]], sampling: Sampling = _CANARIES_SAMPLING
+    ) -> Engine:
         """The engine, started at the first call and, where it has an adapter, proven on some of these requests.
 
         Where the adapter changes nothing that could be seen, merged weights that are known by their digest write, or
-        the base does; ``proof`` says so. Raises ProofFailed where the engine writes something else than the adapter,
-        UserError for a model that can't take the inputs.
+        the base does; ``proof`` says so. One that is given sound must be seen to hear it, in texts of ``sampling``;
+        ``hearing`` says so. Raises ProofFailed where the engine writes something else than the adapter, or does not
+        hear, UserError for a model that can't take the inputs.
         """
         if self._engine is None:
-            if takes_a_model(self.model.settings.engine):
-                self._engine = self._started(canary_requests)
-            else:
-                self._engine = self._built()
+            engine = self._started(canary_requests) if takes_a_model(self.model.settings.engine) else self._built()
+            if engine is not None and "sound" in self.model.inputs:
+                engine = self._hearing(engine, canary_requests, sampling)
+            self._engine = engine
         return self._engine if self._engine is not None else _Unproven()
+
+    def _hearing(
+        self, engine: Engine, canary_requests: Callable[[], Iterable[Request]], sampling: Sampling
+    ) -> Engine | None:
+        """The engine, seen to hear; None where no canary can be read. Raises ProofFailed where a part does not."""
+        from annotators.ear_canaries import ear_canaries
+        from annotators.hearing import Ears, prove_hearing
+
+        try:
+            lots = ear_canaries(canary_requests())
+            if not lots:
+                engine.close()
+                return None
+            proofs = [prove_hearing(part, lots, sampling) for part in engine.parts()]
+            self.hearing = min(proofs, key=lambda proof: (proof.ears is Ears.HEARS, proof.muted + proof.foreign))
+            if self.hearing.ears is not Ears.HEARS:
+                raise ProofFailed(f"{self.model.name} ({self.model.folder}): {self.hearing}")
+        except BaseException:
+            engine.close()
+            raise
+        say(f"{self.model.name}: {self.hearing}")
+        return engine
 
     def _started(self, canary_requests: Callable[[], Iterable[Request]]) -> Engine | None:
         """The engine; None where no canary can be read."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from annotators.engines._batches import batches
 from annotators.interface import Request, Result, Sampling
+from flywheel.models.inputs import SOUND_RATE_HZ
 
 
 class _Engine:
@@ -21,13 +22,15 @@ class _Engine:
             time.sleep(self._seconds)
             for request in batch:
                 self.calls.append(request.key)
-                word = hashlib.sha256((request.key + request.prompt + sampling.canonical()).encode()).hexdigest()[:8]
+                sound = request.clip.sound if request.clip is not None else None
+                asked = (request.key + request.prompt + sampling.canonical()).encode()
+                word = hashlib.sha256(asked + (b"" if sound is None else sound.tobytes())).hexdigest()[:8]
                 yield Result(
                     key=request.key,
                     text=f"A clip that shows {word}.",
                     token_ids=tuple(range(5)),
                     logprobs=(-0.5,) * 5,
-                    tokens_in=len(request.prompt.split()),
+                    tokens_in=len(request.prompt.split()) + (0 if sound is None else 1 + len(sound) // SOUND_RATE_HZ),
                     finish="stop",
                     seconds=self._seconds / len(batch),
                 )

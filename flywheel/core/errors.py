@@ -66,6 +66,10 @@ class MediaError(FlywheelError):
     code = "media"
 
 
+#: Code of the error of a clip that lacks what is asked about: it has no sound track.
+NO_MEDIUM = "no_medium"
+
+
 class BorderError(FlywheelError):
     """A foreign system (engine, tracker, database) failed: the message names it, ``__cause__`` is its exception."""
 

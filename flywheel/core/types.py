@@ -23,6 +23,10 @@ MEASURE: Purpose = "measure"
 #: The kind of text that rounds learn, measure and gate.
 CAPTION = "caption"
 
+#: What a judge scores from 0 to 10: whether times, places and subjects of what is seen and heard agree, whether the one
+#: can make the other, and whether the sources of the sounds are seen (AVVA, arXiv 2503.09205).
+CRITERIA = ("temporal", "spatial", "contextual", "causal", "visibility")
+
 #: Seeds are from 0 to this, wherever there is one.
 MAX_SEED = 2**31
 

@@ -27,6 +27,10 @@ class Kind:
                     Raises ValueError for one that does not fit. None where an edit is a text.
     ``editable``    The review page can edit it.
     ``cues``        ``payload -> cues``, seconds from the clip's start. None where texts have no times.
+    ``hint``        ``payload -> text``: as another prompt shows it, with its times. None where it is the words.
+    ``inputs``      The media (``frames``, ``sound``) that texts of this kind are made from, and nothing else; empty
+                    where they are made from texts. None where the prompt says.
+    ``hints``       The hints that a prompt of this kind shows, all of them. None where the prompt says.
     """
 
     name: str
@@ -36,3 +40,6 @@ class Kind:
     check: Callable[[Any, float, Clean], Payload] | None = None
     editable: bool = False
     cues: Callable[[Payload], tuple[Cue, ...]] | None = None
+    hint: Callable[[Payload], str] | None = None
+    inputs: tuple[str, ...] | None = None
+    hints: tuple[str, ...] | None = None

@@ -168,9 +168,25 @@ class InputBuilder:
             raise UserError(f"the model's chat template can't be used ({first_line(error)}).") from error
 
     def chat_for(self, clip: ClipInput | None, prompt: str) -> str:
-        """The conversation about this input; None is a question about text alone."""
+        """The conversation about this input; None is a question about text alone.
+
+        Raises ValueError for a sound that is longer than the model's processor takes: it would cut it without a word.
+        """
+        self._check_length(clip)
         frames = clip is not None and clip.frames_THWC is not None
         return self.chat(prompt, frames=frames, sound=clip is not None and clip.sound is not None)
+
+    def _check_length(self, clip: ClipInput | None) -> None:
+        most = getattr(getattr(self.processor, "feature_extractor", None), "n_samples", None)
+        defaults = getattr(getattr(self.processor, "valid_processor_kwargs", None), "_defaults", {})
+        if defaults.get("audio_kwargs", {}).get("truncation") is False:
+            # It takes long sound in parts.
+            return
+        if clip is not None and clip.sound is not None and most is not None and len(clip.sound) > most:
+            raise ValueError(
+                f"{len(clip.sound) / SOUND_RATE_HZ:.1f} s of sound are more than the {most / SOUND_RATE_HZ:.1f} s that "
+                "the model hears at a time; take in shorter clips, or choose another model"
+            )
 
     def ending(self) -> str:
         """What follows the model's words: its end mark."""

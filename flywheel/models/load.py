@@ -179,10 +179,11 @@ def without_weights(folder: Path, precision: str) -> Any:
 
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        thinker = getattr(config, "thinker_config", None)
+        model_class = _model_class(folder)
+        make = model_class.from_config if thinker is None else model_class._from_config
         with torch.device("meta"):
-            return _model_class(folder).from_config(
-                config, dtype=torch.bfloat16 if precision == "bf16" else torch.float32
-            )
+            return make(thinker or config, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise _unloadable(folder, error) from error
 
@@ -203,10 +204,15 @@ def model_of_shape(shape: Mapping[str, Any], precision: str) -> Any:
 
 
 def _model_class(folder: Path) -> Any:
-    """transformers' class for the folder's architecture. Raises ValueError where it has none that writes text."""
+    """transformers' class for the folder's architecture. Raises ValueError where it has none that writes text.
+
+    Of a model that also speaks it is its thinker's: a voice writes no text, and its file of speakers is a pickle.
+    """
     from transformers import AutoConfig
 
-    return _auto_class(AutoConfig.from_pretrained(folder, **_OURS))
+    config = AutoConfig.from_pretrained(folder, **_OURS)
+    thinker = getattr(config, "thinker_config", None)
+    return _auto_class(config) if thinker is None else _auto_class(thinker)._model_mapping[type(thinker)]
 
 
 def _auto_class(config: Any) -> Any:

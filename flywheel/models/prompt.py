@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -20,8 +22,8 @@ from flywheel.core.errors import UserError
 from flywheel.core.wording import wrong
 from flywheel.core.yaml_text import decoded, parsed_with_places, place_of
 
-Hint = Literal["transcript", "sounds", "previous", "timed_transcript"]
-HINTS: Final[tuple[Hint, ...]] = ("transcript", "sounds", "previous", "timed_transcript")
+Hint = Literal["transcript", "sounds", "previous", "timed_transcript", "seen", "heard"]
+HINTS: Final[tuple[Hint, ...]] = ("transcript", "sounds", "previous", "timed_transcript", "seen", "heard")
 Medium = Literal["frames", "sound"]
 
 
@@ -35,14 +37,21 @@ class Evidence(BaseModel):
     previous: str | None = None
     #: The transcript with times in front of each cue, in seconds from the clip's start.
     timed_transcript: str | None = None
+    #: What a model said of the frames alone, and of the sound alone.
+    seen: str | None = None
+    heard: str | None = None
 
     def without(self, *hints: Hint) -> Evidence:
         return self.model_copy(update=dict.fromkeys(hints))
 
 
 class Prompt(BaseModel):
-    """A prompt file. ``hints`` maps a hint to its line, in which ``{text}`` stands for the hint's text; ``json_schema``
-    is the form of the reply, which engines that can are held to."""
+    """A prompt file.
+
+    ``hints`` maps a hint to its line, in which ``{text}`` stands for the hint's text, and ``{quoted}`` for it as a JSON
+    string: whatever it says, its end is plain. ``json_schema`` is the form of the reply, which engines that can are
+    held to.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -53,6 +62,8 @@ class Prompt(BaseModel):
     hints: dict[Hint, str]
     max_hint_chars: int = Field(default=2000, gt=0)
     json_schema: dict[str, Any] | None = None
+    #: The parts of a reply come in the order of json_schema (a reason before its score), not in that of their names.
+    in_order: bool | None = None
     #: Most tokens of a reply, where it needs others than annotate.max_new_tokens.
     max_new_tokens: int | None = Field(default=None, ge=1)
     #: What of the clip goes along: ``frames``, ``sound``, both, or an empty list for a question about text alone. Left
@@ -90,6 +101,17 @@ class Prompt(BaseModel):
             raise ValueError(f"json_schema: a {self.kind} must require '{key}'")
         return self
 
+    @model_validator(mode="after")
+    def _shows_what_its_kind_is_made_from(self) -> Prompt:
+        kind = kinds.get(self.kind)
+        if kind.inputs is not None and set(self.inputs if self.inputs is not None else ("",)) != set(kind.inputs):
+            wanted = f"[{', '.join(kind.inputs)}]"
+            raise ValueError(f"inputs: a {self.kind} is made from {wanted} and nothing else; write `inputs: {wanted}`")
+        if kind.hints is not None and set(self.hints) != set(kind.hints):
+            wanted = ", ".join(kind.hints) or "no hints"
+            raise ValueError(f"hints: a {self.kind} is made from {wanted}, and from nothing else")
+        return self
+
     @property
     def role(self) -> str:
         """The role of the model that is asked."""
@@ -104,16 +126,22 @@ class Prompt(BaseModel):
     @property
     def schema_text(self) -> str:
         """The schema as JSON text, empty where there is none."""
-        return "" if self.json_schema is None else json.dumps(self.json_schema, sort_keys=True)
+        return "" if self.json_schema is None else json.dumps(self.json_schema, sort_keys=not self.in_order)
 
-    def render(self, evidence: Evidence) -> str:
-        """The user's text after the video: a line per hint that is there, then the instruction."""
+    def render(self, evidence: Evidence, order: Sequence[Hint] = HINTS) -> str:
+        """The user's text after the video: a line per hint that is there, in this order, then the instruction."""
         lines = []
-        for hint in HINTS:
+        for hint in order:
             text = getattr(evidence, hint)
             if text and hint in self.hints:
-                lines.append(self.hints[hint].replace("{text}", " ".join(text.split())[: self.max_hint_chars]))
+                lines.append(_with_text(self.hints[hint], " ".join(text.split())[: self.max_hint_chars]))
         return "\n".join([*lines, self.instruction])
+
+
+def _with_text(line: str, text: str) -> str:
+    """A hint's line with its text in it, looked for once: what stands in the text is no place for another."""
+    forms = {"{text}": text, "{quoted}": json.dumps(text, ensure_ascii=False)}
+    return re.sub(r"\{(?:text|quoted)\}", lambda place: forms[place[0]], line)
 
 
 def load_prompt(path: Path) -> Prompt:

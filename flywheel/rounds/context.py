@@ -15,7 +15,7 @@ from annotators.asking import Asking, AskResult, Task, ask
 from annotators.writer import AskedModel, Writer
 from flywheel.core.border import one_item
 from flywheel.core.config import MAIN
-from flywheel.core.errors import MediaError, UserError
+from flywheel.core.errors import NO_MEDIUM, MediaError, UserError
 from flywheel.core.types import LEARN, Clip, Purpose
 from flywheel.models.inputs import ClipInput, InputBuilder, clip_input, clip_times
 from flywheel.models.load import Vlm, model_folder
@@ -100,12 +100,15 @@ class RoundContext:
     def input(self, clip: Clip | str, inputs: Iterable[str] | None = None) -> ClipInput:
         """The frames and sound of a clip (or of its id), from the cache where they are there.
 
-        ``inputs`` says which of both, by default as for captions. Raises MediaError where they can't be decoded.
+        ``inputs`` says which of both, by default as for captions. Raises MediaError where they can't be decoded, and
+        where sound alone is wanted of a clip without a sound track.
         """
         clip = self.clips[clip] if isinstance(clip, str) else clip
         corpus, cache = self.config.corpus, self.workspace.cache
         wanted = self.inputs_of(self.prompt) if inputs is None else frozenset(inputs)
         frames, times = None, list[float]()
+        if wanted == {"sound"} and not clip.has_audio:
+            raise MediaError("the clip has no sound track: there is nothing to be heard", code=NO_MEDIUM)
         with one_item():
             if "frames" in wanted:
                 times = clip_times(clip, corpus.frames, corpus.sampling, corpus.fps)

@@ -173,6 +173,7 @@ TABLE: tuple[Figure, ...] = (
     Figure(name="annotate/*", label="cost of annotation", good="down"),
     Figure(name="corpus/*", label="all of the round's captions"),
     Figure(name="adapter_proof/*", label="adapter proof"),
+    Figure(name="hearing/*", label="proof of hearing"),
     Figure(name="noise_rate/*", label="noise rate that pretraining found", good="down"),
 )
 
@@ -299,6 +300,17 @@ def proof_figures(proof: Mapping[str, Any]) -> dict[str, float]:
     if "verdict" in proof:
         numbers["seen"] = float(proof["verdict"] == "proven")
     return {f"adapter_proof/{name}": value for name, value in numbers.items()}
+
+
+def hearing_figures(kind: str, hearing: Mapping[str, Any] | None) -> dict[str, float]:
+    """The numbers of the proof that the model which writes this kind hears; empty without one."""
+    if not hearing:
+        return {}
+    numbers = {name: float(value) for name, value in hearing.items() if isinstance(value, int | float)}
+    return {
+        f"hearing/{kind}/{name}": value
+        for name, value in {**numbers, "hears": float(hearing["ears"] == "hears")}.items()
+    }
 
 
 def _exactly(value: float, count: int) -> Estimate:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from annotators import engines, prompt_file
 from annotators.selection import SELECTIONS
+from flywheel import kinds
 from flywheel.core.config import MAIN, Config
 from flywheel.core.config.sections import Rounds
 from flywheel.core.errors import UserError
@@ -29,10 +30,15 @@ def prompts_of(config: Config, root: Path) -> list[Prompt]:
         raise UserError(
             f"annotate.prompt: '{prompts[0].name}' asks for {prompts[0].kind}, not a caption. Name it in annotate.also."
         )
-    kinds = [prompt.kind for prompt in prompts]
-    if len(set(kinds)) < len(kinds):
+    forms = [prompt.kind for prompt in prompts]
+    if len(set(forms)) < len(forms):
         raise UserError(
-            f"annotate.also: two prompts of one kind ({', '.join(kinds)}). A clip has one text of each kind in a round."
+            f"annotate.also: two prompts of one kind ({', '.join(forms)}). A clip has one text of each kind in a round."
+        )
+    if of_texts := next((p for p in prompts if kinds.get(p.kind).hints), None):
+        raise UserError(
+            f"annotate.also: '{of_texts.name}' asks about texts, not about clips. Take it out: the judge is asked "
+            "where clips are curated."
         )
     return prompts
 
@@ -45,7 +51,7 @@ def check_names(config: Config, prompts: Sequence[Prompt]) -> None:
     for role, model in config.models.items():
         _check(f"models.{role}.engine", engines.check, [model.engine])
     _check("review.order", signals.SIGNALS.check, config.review.order)
-    hints = [hint for hint in HINTS if hint != "timed_transcript"]
+    hints = [hint for hint in HINTS if hint not in ("timed_transcript", "seen", "heard")]
     for key, names, known in (
         ("annotate.hints", config.annotate.hints, hints),
         ("annotate.select", (config.annotate.select,), list(SELECTIONS)),

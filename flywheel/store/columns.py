@@ -123,6 +123,21 @@ SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
         "text_hash": _S,
         "corrections": pl.List(_S),
     },
+    #: What a judge said of a clip's seen and heard texts; of a clip's the last stands. Scores and reasons are in the
+    #: order of CRITERIA, and empty of a clip that is unscored, for the reason ``unscored``; ``sources`` is JSON.
+    "judgements": {
+        "id": _S,
+        "round": _I,
+        "clip_id": _S,
+        "seen_id": _S,
+        "heard_id": _S,
+        "generation_id": _S,
+        "swapped": _B,
+        "scores": pl.List(_I),
+        "reasons": pl.List(_S),
+        "sources": _S,
+        "unscored": _S,
+    },
     "noise_signals": {"id": _S, "round": _I, "annotation_id": _S, "origin": _S, "value": _F},
     #: What a clip's sound tells beside its picture (:mod:`flywheel.sound`); ``id`` is clip and version of the measures.
     #: ``shuffled_*`` and ``shifted_*`` are of its picture with another video's sound, and with its own at a wrong time.
@@ -181,7 +196,7 @@ MENDS: dict[str, dict[str, pl.Expr]] = {
     },
 }
 
-BY_ROUND = {"annotations", "rejected", "noise_signals", "examples"}
+BY_ROUND = {"annotations", "rejected", "noise_signals", "examples", "judgements"}
 
 
 def key_column(kind: str) -> str:

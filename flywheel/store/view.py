@@ -11,7 +11,7 @@ import polars as pl
 import sqlalchemy as sql
 
 from flywheel.core.config import Config
-from flywheel.core.types import CAPTION, CURATE, LEARN, MEASURE, Annotation, Clip, Correction, Cue
+from flywheel.core.types import CAPTION, CRITERIA, CURATE, LEARN, MEASURE, Annotation, Clip, Correction, Cue
 from flywheel.store import schema
 from flywheel.store.cache import FrameCache
 from flywheel.store.database import Database, parts
@@ -197,6 +197,18 @@ class View:
         """``clip_id``, ``kept``, ``reason`` and ``at`` of what leads said last of clips."""
         rows = self.records.read("verdicts", columns=["clip_id", "kept", "reason", "at"])
         return rows.unique("clip_id", keep="last", maintain_order=True)
+
+    def judgements(self, round: int | None = None, *, swapped: bool = False) -> pl.DataFrame:
+        """``clip_id``, a column for each of CRITERIA (null: unscored), ``reasons``, ``p_match`` and what they rest on.
+
+        The last judgement of each clip, in a round or in all; ``swapped`` are those in which what is heard was shown
+        first. ``p_match`` is null until it is calibrated, ``unscored`` says why there are no scores.
+        """
+        rows = self.records.read("judgements", round=round, where=pl.col("swapped") == swapped)
+        last = rows.unique("clip_id", keep="last", maintain_order=True)
+        scores = [pl.col("scores").list.get(n, null_on_oob=True).alias(name) for n, name in enumerate(CRITERIA)]
+        rest = ("reasons", "sources", "unscored", "round", "seen_id", "heard_id", "generation_id")
+        return last.select("clip_id", *scores, pl.lit(None, dtype=pl.Float64).alias("p_match"), *rest)
 
     # People's words.
 

@@ -154,6 +154,15 @@ class WritableView(View):
         row = {"id": content_id("verdict", clip_id, number, kept, reason), "clip_id": clip_id, "kept": kept}
         self.records.append("verdicts", [{**row, "reason": reason, "at": at}])
 
+    def add_judgements(self, rows: Sequence[dict[str, Any]], round: int) -> int:
+        """Add what a judge said of clips in a round; returns how many were new.
+
+        Rows are as :data:`flywheel.store.columns.SCHEMAS` has them, but for ids and round, which are made here.
+        """
+        names = ("clip_id", "swapped", "seen_id", "heard_id", "generation_id", "unscored")
+        keyed = [{**row, "round": round, "id": content_id(round, *(row[name] for name in names))} for row in rows]
+        return self.records.append("judgements", keyed, round=round)
+
     def add_noise_signals(self, signals: Sequence[NoiseSignal], round: int) -> int:
         """Add what a round's training thought of texts; returns how many were new."""
         rows = [{"id": content_id(round, s.annotation_id, s.origin), "round": round, **asdict(s)} for s in signals]

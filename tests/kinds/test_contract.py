@@ -8,7 +8,7 @@ import math
 import pytest
 
 from flywheel import kinds
-from flywheel.core.types import Cue
+from flywheel.core.types import CRITERIA, Cue
 from flywheel.kinds import BrokenReply, read
 
 REPLIES = {
@@ -18,6 +18,19 @@ REPLIES = {
     """,
     "qa": '{"pairs": [{"question": "Who?", "answer": "A man."}]}',
     "tags": '{"tags": ["Dog", "bell ", "dog"]}',
+    "seen": """
+        {"scene": "A yard", "objects": "none", "layout": "", "writing": "", "mood": "calm.",
+         "events": [{"start_s": 1, "end_s": "0:02", "text": "a ball drops"}, {"start_s": 0, "end_s": 1, "text": "A"}]}
+    """,
+    "heard": '{"speech": "", "environment": "N/A", "timbre": null, "mood": "", "events": []}',
+    "judgement": json.dumps(
+        {
+            **{name: {"reason": f"Of {name}.", "score": number} for number, name in enumerate(CRITERIA)},
+            "seen_and_heard": ["ball"],
+            "heard_unseen": [],
+            "seen_silent": [" a  bell"],
+        }
+    ),
 }
 
 
@@ -33,7 +46,7 @@ def test_words_are_the_payloads_and_an_unchanged_edit_changes_nothing(name: str)
         assert (reply.text, reply.payload, kind.check) == ("A man enters.", "", None)
         return
     payload = json.loads(reply.payload)
-    assert list(payload) == [kind.schema_key]
+    assert kind.schema_key in payload
     assert kind.words(payload) == reply.text
     assert kind.check is not None
     assert kind.check(payload, 3.0, str.strip) == payload
@@ -50,6 +63,8 @@ def test_words_are_the_payloads_and_an_unchanged_edit_changes_nothing(name: str)
         ("qa", {"pairs": [{"question": "Who?", "answer": " "}]}, "needs a question and an answer"),
         ("qa", {"pairs": [{"question": "Who?"}]}, "holds no pairs"),
         ("qa", {"pairs": []}, "needs a question and an answer"),
+        ("heard", {"events": []}, "holds no events"),
+        ("judgement", {}, "score 'temporal' is missing"),
         ("tags", {"tags": ["a", " "]}, "needs a word"),
         ("tags", {"tags": [3]}, "holds no tags"),
         ("tags", {"tags": None}, "holds no tags"),
@@ -99,3 +114,36 @@ def test_cues_of_a_dense_caption_are_in_the_order_of_time() -> None:
     assert kind.cues is not None
     payload = json.loads(read("dense_caption", REPLIES["dense_caption"]).payload)
     assert kind.cues(payload) == (Cue(start_s=0, end_s=1, text="A"), Cue(start_s=1.5, end_s=3, text="a bell"))
+
+
+def test_a_description_may_be_of_nothing() -> None:
+    """Silence is a finding, and models have many words for an empty part."""
+    assert read("heard", REPLIES["heard"]).text == "Nothing is heard."
+    seen = read("seen", REPLIES["seen"], duration_s=3.0)
+    assert seen.text == "A yard. calm. A. a ball drops."
+    hint = kinds.get("seen").hint
+    assert hint is not None
+    assert hint(json.loads(seen.payload)) == "events: [0.0-1.0] A; [1.0-2.0] a ball drops. scene: A yard. mood: calm."
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"causal": {"reason": "x y", "score": 11}}, "causal: a score is a whole number from 0 to 10, not '11'"),
+        ({"causal": {"reason": "x y", "score": -1}}, "causal: a score"),
+        ({"causal": {"reason": "x y", "score": 7.5}}, "causal: a score"),
+        ({"causal": {"reason": "x y", "score": True}}, "causal: a score"),
+        ({"causal": {"reason": "x y", "score": "7"}}, "causal: a score"),
+        ({"causal": None}, "no judgement"),
+        ({"visibility": {"score": 3}}, "no judgement"),
+        ({"verdict": "keep"}, "a judgement has no 'verdict'"),
+        ({"heard_unseen": "a bell"}, "heard_unseen is no list"),
+    ],
+)
+def test_a_judgement_of_another_form_is_broken(change: dict[str, object], reason: str) -> None:
+    value = {**json.loads(REPLIES["judgement"]), **change}
+    with pytest.raises(BrokenReply, match=reason):
+        read("judgement", json.dumps(value))
+    four = {name: part for name, part in value.items() if name not in ("contextual", *change)}
+    with pytest.raises(BrokenReply, match="the score 'contextual' is missing"):
+        read("judgement", json.dumps(four))

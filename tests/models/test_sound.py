@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -12,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
+from annotators import Request, Sampling, build
 from flywheel.core.errors import UserError
 from flywheel.ingest import ingest
-from flywheel.models.inputs import InputBuilder
-from flywheel.models.load import load_vlm
+from flywheel.models.inputs import ClipInput, InputBuilder
+from flywheel.models.load import load_vlm, without_weights
 from flywheel.rounds import RoundContext
 from flywheel.store import Workspace
 from tests.models.tiny_omni import tiny_omni
@@ -61,7 +63,9 @@ def pair(make_workspace: Make, corpus: Path, tmp_path: Path, omni: Path) -> Roun
     source = next(p for p in sorted((corpus / "corpus").glob("*.mp4")))
     shutil.copy(source, folder / "loud.mp4")
     muted(source, folder / "mute.mp4")
-    w = make_workspace(f"corpus.model={omni}", "corpus.sound=true", "annotate.max_new_tokens=8", "annotate.max_tries=1")
+    w = make_workspace(
+        f"corpus.model={omni}", "corpus.sound=true", "annotate.max_new_tokens=32", "annotate.max_tries=1"
+    )
     with w.lock():
         ingest(w, [str(folder)])
     return RoundContext(w)
@@ -93,13 +97,15 @@ def test_muted_and_unmuted_give_different_inputs(pair: RoundContext, omni: Path)
 def test_sound_is_part_of_what_is_written(pair: RoundContext) -> None:
     """Engine, store and key: with its ears shut the same model writes other generations."""
     clips = list(pair.clips.values())
-    pair.ask(clips, by=0, round=1, purpose="measure")
+    result = pair.ask(clips, by=0, round=1, purpose="measure")
     heard = pair.workspace.generations()
     assert heard.height == 2
     assert heard["logprobs"][0].to_list() != heard["logprobs"][1].to_list()
+    assert result.hearing is not None
+    assert result.hearing["ears"] == "hears"
     deaf = RoundContext(
         Workspace.open(
-            pair.workspace.root, ["tracking.enabled=false", "annotate.max_new_tokens=8", f"corpus.model={pair.base}"]
+            pair.workspace.root, ["tracking.enabled=false", "annotate.max_new_tokens=32", f"corpus.model={pair.base}"]
         )
     )
     deaf.ask(clips, by=0, round=2, purpose="measure")
@@ -110,6 +116,30 @@ def test_sound_is_part_of_what_is_written(pair: RoundContext) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_of_a_model_that_speaks_the_thinker_is_loaded(tmp_path: Path, omni: Path) -> None:
+    """As hubs have them: with a voice, whose file of speakers is a pickle. The same words, and no pickle is opened."""
+    whole = load_vlm(tiny_omni(tmp_path / "whole", published=True), inputs=("sound",))
+    thinker = load_vlm(omni, inputs=("sound",))
+    assert type(whole.model) is type(thinker.model)
+    sound = np.random.default_rng(0).standard_normal(16_000).astype(np.float32) / 4
+    clip = ClipInput(key="c", duration_s=1.0, fps=10.0, sound=sound)
+    requests = [Request(key="c", clip=clip, prompt="What is heard?")]
+    texts = [
+        list(
+            build("transformers", vlm=v, builder=InputBuilder(v.processor)).generate(
+                requests, Sampling(max_new_tokens=8)
+            )
+        )
+        for v in (whole, thinker)
+    ]
+    assert texts[0][0].token_ids == texts[1][0].token_ids
+    long = replace(clip, sound=np.zeros(16_000 * 5, np.float32))
+    with pytest.raises(ValueError, match=r"5\.0 s of sound are more than the 4\.0 s that the model hears"):
+        InputBuilder(thinker.processor).row(long, "What is heard?")
+    assert without_weights(tmp_path / "whole", "fp32").num_parameters() == thinker.model.num_parameters()
+
+
 def test_a_model_without_ears(make_workspace: Make, corpus: Path) -> None:
     w = make_workspace("corpus.sound=true")
     with w.lock():

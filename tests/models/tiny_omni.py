@@ -25,9 +25,15 @@ _TEMPLATE = (
 )
 
 
-def tiny_omni(folder: Path) -> Path:
+def tiny_omni(folder: Path, *, published: bool = False) -> Path:
+    """Write the model and its processor; ``published`` as folders on hubs are: the thinker within a model that speaks.
+
+    With a file of speakers beside it, which is a pickle that nobody may read.
+    """
     from transformers import (
         AutoTokenizer,
+        Qwen2_5OmniConfig,
+        Qwen2_5OmniForConditionalGeneration,
         Qwen2_5OmniProcessor,
         Qwen2_5OmniThinkerConfig,
         Qwen2_5OmniThinkerForConditionalGeneration,
@@ -99,9 +105,18 @@ def tiny_omni(folder: Path) -> Path:
         # With the default 0.02 neither eyes nor ears would move the words by more than rounding.
         for parameter in model.parameters():
             if parameter.ndim >= 2:
-                parameter.mul_(3.0)
+                parameter.mul_(4.2)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.save_pretrained(folder, safe_serialization=True)
+    if published:
+        whole = Qwen2_5OmniForConditionalGeneration(
+            Qwen2_5OmniConfig(thinker_config=config.to_dict(), enable_audio_output=False)
+        )
+        whole.thinker.load_state_dict(model.state_dict())
+        whole.generation_config = model.generation_config
+        whole.save_pretrained(folder, safe_serialization=True)
+        (folder / "spk_dict.pt").write_bytes(b"not to be read")
+    else:
+        model.save_pretrained(folder, safe_serialization=True)
     processor.save_pretrained(folder)
     return folder

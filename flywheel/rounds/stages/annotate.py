@@ -16,7 +16,7 @@ from flywheel.models.embed import clip_embeddings
 from flywheel.models.prompt import Evidence, Prompt
 from flywheel.rounds.champion import writer_of
 from flywheel.rounds.context import RoundContext
-from flywheel.rounds.figures import proof_figures, with_bounds
+from flywheel.rounds.figures import hearing_figures, proof_figures, with_bounds
 from flywheel.rounds.stages._stage import Stage
 
 #: Clips whose embeddings are looked up, and made, together.
@@ -129,14 +129,17 @@ def _without_embedding(context: RoundContext, embedding_id: Any) -> Iterator[Cli
 
 
 def figures(result: AnnotateResult) -> Mapping[str, float]:
-    """Costs of each kind, figures of all captions, and the adapter's proof."""
+    """Costs of each kind, figures of all captions, and the proofs of adapter and ears."""
     values = {f"annotate/{name}": float(value) for name, value in result.costs.items()}
     for kind, more in result.also.items():
         values |= {f"annotate/{kind}/{name}": float(value) for name, value in more["costs"].items()}
     for name, value in result.corpus.items():
         values |= with_bounds(f"corpus/{name}", Estimate(**value) if isinstance(value, Mapping) else value)
     values["annotate/busy_share"] = float(result.busy_share)
-    return values | proof_figures(result.proof or {})
+    values |= proof_figures(result.proof or {}) | hearing_figures(CAPTION, result.hearing)
+    for kind, more in result.also.items():
+        values |= hearing_figures(kind, more.get("hearing"))
+    return values
 
 
 STAGE = Stage(run=run, result=AnnotateResult, figures=figures)

@@ -26,7 +26,7 @@ class EvaluateResult:
     a value with an interval is a mapping (``value``, ``low``, ``high``, ``n``).
 
     ``oracle`` is filled where the truth is known (the playground), ``extra`` are other packages' figures, ``proof`` is
-    that of M_round's adapter where texts were written now.
+    that of M_round's adapter where texts were written now, ``hearing`` that it hears, where it is given sound.
     """
 
     quantity: dict[str, float] = field(default_factory=dict)
@@ -36,9 +36,10 @@ class EvaluateResult:
     oracle: dict[str, dict[str, float]] = field(default_factory=dict)
     extra: dict[str, dict[str, float]] = field(default_factory=dict)
     proof: dict[str, Any] = field(default_factory=dict)
+    hearing: dict[str, Any] = field(default_factory=dict)
 
     def to_record(self) -> dict[str, Any]:
-        optional = ("oracle", "extra", "proof")
+        optional = ("oracle", "extra", "proof", "hearing")
         return {name: value for name, value in asdict(self).items() if value or name not in optional}
 
 
@@ -65,6 +66,7 @@ def run(context: RoundContext, round: int) -> EvaluateResult:
         watch={name: asdict(v) for name, v in collapse_figures_of(context, context.texts(), round).items()},
         extra={name: asdict(value) for name, value in extra(texts, clips_written).items()},
         proof=asked.proof or {},
+        hearing=asked.hearing or {},
     )
 
 
