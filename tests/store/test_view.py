@@ -46,6 +46,12 @@ def decided(clip_id: str, *, kept: bool) -> pl.DataFrame:
     return pl.DataFrame({"clip_id": [clip_id], "kept": [kept], "score": [0.5], "reason": ["x"]})
 
 
+def judged(clip_id: str, scores: list[int]) -> dict[str, object]:
+    ids = {"seen_id": "s", "heard_id": "h", "generation_id": "g" if scores else ""}
+    said = {"scores": scores, "reasons": ["r"] * bool(scores), "sources": "{}", "unscored": "" if scores else "prose"}
+    return {"clip_id": clip_id, **ids, **said, "swapped": False}
+
+
 def everything(view: View) -> dict[str, object]:
     """The result of every read; a new public method must be added here, or to what tells no data."""
     reads = {
@@ -66,6 +72,7 @@ def everything(view: View) -> dict[str, object]:
         "examples": lambda: view.examples().rows(),
         "find_clips": lambda: view.find_clips("c").rows(),
         "generations": lambda: view.generations().rows(),
+        "judgements": lambda: (view.judgements().rows(), view.judgements(1, swapped=True).rows()),
         "num_corrections": view.num_corrections,
         "places": lambda: view.places(["h0", "h1"]),
         "rejected": lambda: (view.rejected().rows(), view.rejected(open_only=True).rows()),
@@ -89,9 +96,11 @@ def test_a_frozen_view_stays_what_it_was(make_workspace: Make) -> None:
     w.set_stage(0, "evaluate", "done", {})
     w.add_decisions("run-1", decided("c0", kept=False))
     w.set_stage(1, "curate", "done", {"run": "run-1"})
+    w.add_judgements([judged("c0", [1, 2, 3, 4, 5])], 1)
     view = frozen(w, 1)
     before = everything(view)
     assert before["decisions"] == ([("c0", False, 0.5, "x")], [])
+    assert before["judgements"][0][0][:8] == ("c0", 1, 2, 3, 4, 5, None, ["r"])
     assert before["count"] == [2, 6, 1, 0]
     assert before["writers"] == {0: None, 1: 0}
     w.add_clips([clip(7)])
@@ -104,6 +113,8 @@ def test_a_frozen_view_stays_what_it_was(make_workspace: Make) -> None:
     w.add_decisions("run-2", decided("c7", kept=True))
     w.set_stage(2, "curate", "done", {"run": "run-2"})
     w.add_clip_verdict("c7", kept=False, reason="x")
+    w.add_judgements([judged("c0", []), judged("c7", [5] * 5)], 2)
+    w.add_judgements([{**judged("c0", [9] * 5), "swapped": True}], 1)
     for round in (1, 2, 3, 2):
         w.promote(round, "x")
     with w.lock():
