@@ -47,12 +47,17 @@ def curate(
         print_result(said, json_, text)
         return
     curated = _curated(workspace, limit, dry_run)
+    if not curated["run"]:
+        text = f"{curated['to_measure']} clips are not measured yet: 'flywheel curate' measures them, and decides"
+        print_result(curated, json_, text)
+        return
     would = f"would be decided ({curated['to_measure']} clips are not measured yet): " if dry_run else ""
     print_result(curated, json_, would + headline(curated))
 
 
 def _curated(workspace: Workspace, limit: int | None, dry_run: bool) -> dict[str, Any]:
     """Measure and decide; with ``dry_run`` decide on what was measured, and change nothing."""
+    from flywheel.curation.curating import Curated
     from flywheel.curation.curating import curate as decide
     from flywheel.curation.evidence import Measured, measure_all
     from flywheel.rounds.progress import current_round
@@ -62,6 +67,8 @@ def _curated(workspace: Workspace, limit: int | None, dry_run: bool) -> dict[str
         index = ClipIndex(workspace)
         if not index:
             raise UserError(f"{workspace.root}: holds no clips. Take videos in with 'flywheel ingest FOLDER'.")
+        if dry_run and not workspace.count("sounds"):
+            return {**asdict(Curated(kept=len(index), unscored=len(index))), "to_measure": len(index)}
         measured = Measured() if dry_run else measure_all(workspace, index, current_round(workspace), limit)
         curated = asdict(decide(workspace, index, workspace.config.curate, measured, dry_run=dry_run))
         return {**curated, "to_measure": max(0, len(index) - workspace.count("sounds"))}

@@ -212,10 +212,17 @@ def test_what_a_lead_says_wins_and_is_explained(
     assert told["offset_s"] is None
 
 
-def test_too_few_pairs_stop_a_policy_by_probability_alone(make_workspace: Callable[..., Workspace]) -> None:
+def test_too_few_pairs_stop_a_policy_by_probability_alone(
+    make_workspace: Callable[..., Workspace], commandline: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
     workspace = make_workspace()
+    assert commandline("curate", "--config", workspace.root, "--dry-run") == 2
+    assert "holds no clips" in capsys.readouterr().err
     with workspace.lock():
         workspace.add_clips([clip(number) for number in range(20)])
+    assert commandline("curate", "--config", workspace.root, "--dry-run") == 0
+    assert capsys.readouterr().out.startswith("20 clips are not measured yet")
+    with workspace.lock():
         workspace.add_sounds([sounds(number) for number in range(20)])
     with pytest.raises(UserError, match=r"P\(match\) needs 30"):
         decided(workspace)
