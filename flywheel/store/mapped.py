@@ -77,7 +77,7 @@ class MappedRows:
         for run in runs:
             batch = self._batches[int(numbers[run[0]])]
             start = int(self._ends[numbers[run[0]]]) - batch.num_rows
-            some.append(batch.select(names).take(pa.array(rows[run] - start)))
+            some.append(batch.select(names).take(_array(rows[run] - start)))
         return pa.Table.from_batches(some, self._table.select(names).schema)
 
     def _place(self, row: int) -> tuple[Any, int]:
@@ -85,6 +85,12 @@ class MappedRows:
         number = int(np.searchsorted(self._ends, row, side="right"))
         batch = self._batches[number]
         return batch, row - int(self._ends[number]) + batch.num_rows
+
+
+def _array(numbers: NDArray[np.int64]) -> pa.Array:
+    """The numbers as Arrow has them. ``pa.array`` would import pandas to look whether they are its own: .4 s."""
+    numbers = np.ascontiguousarray(numbers, dtype=np.int64)
+    return pa.Array.from_buffers(pa.int64(), len(numbers), [None, pa.py_buffer(numbers)])
 
 
 def _mapped(
