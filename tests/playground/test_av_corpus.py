@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,16 @@ import numpy as np
 import polars as pl
 import pytest
 
+from flywheel.core.config import template
 from flywheel.core.errors import UserError
+from flywheel.ingest import ingest
 from flywheel.media.audio import read_audio
 from flywheel.media.frames import read_frames
 from flywheel.media.probe import probe
 from flywheel.playground import av, grammar, write_av_playground
 from flywheel.playground.av import corpus as rendered
 from flywheel.playground.av import transcripts
+from flywheel.store.workspace import Workspace
 
 SHARES = {"mismatch": 0.2, "shift": 0.2, "off_screen": 0.2, "no_track": 0.2}
 ARGUMENTS: dict[str, Any] = {"seed": 20_261, "num_clips": 5, "noise_rate": 0.0, "faults": SHARES}
@@ -148,6 +153,20 @@ def test_clips_that_are_missing_are_made_again_to_the_byte(folder: Path, monkeyp
     path.unlink()
     write_av_playground(folder, **ARGUMENTS)
     assert path.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_the_bundled_model_writes_of_the_corpus(folder: Path, tmp_path: Path) -> None:
+    """A clip without a track is no reject, neither of ingest nor of annotation."""
+    Workspace.create(tmp_path, template())
+    workspace = Workspace.open(tmp_path)
+    ingest(workspace, [str(folder / "corpus")])
+    assert workspace.clips()["has_audio"].sum() == 4
+    command = [sys.executable, "-m", "flywheel.cli", "annotate"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=300)
+    written = workspace.annotations().filter(source="model")["clip_id"]
+    assert set(written) == set(workspace.clips()["id"])
+    assert workspace.rejected().is_empty()
 
 
 def test_noise_is_of_its_kind() -> None:
