@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +22,7 @@ from flywheel.core.errors import ProofFailed
 from flywheel.models.inputs import ClipInput, InputBuilder
 from flywheel.models.load import Vlm, load_vlm
 from flywheel.playground.tiny import bundled_model
+from tests.annotators.test_vllm import ENVIRONMENT
 from tests.chat_server import models, reply, serving
 from tests.models.tiny_omni import tiny_omni
 
@@ -162,3 +166,31 @@ def test_servers_are_asked_as_any_engine(of_audio: Callable[[str], str], counts:
         engine.close()
     assert proof.ears is ears
     assert json.dumps(str(proof))
+
+
+@pytest.mark.vllm
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
+def test_vllm_hears_what_transformers_hears(tmp_path: Path) -> None:
+    """Sound alone, of a folder as hubs have them: the same words, and the proof tells an engine that drops it."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "tests.annotators.real_vllm_hearing",
+            str(tiny_omni(tmp_path / "whole", published=True)),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=540,
+        env=ENVIRONMENT,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
+    assert lines, done.stderr[-3000:]
+    found = json.loads(lines[0].removeprefix("RESULT"))
+    assert (found["hears"], found["drops"]) == ("hears", "drops the sound")
+    share, far = found["alike"]
+    assert share == 1.0
+    assert far <= 1e-3

@@ -85,6 +85,8 @@ def tiny_omni(folder: Path, *, published: bool = False) -> Path:
             "num_hidden_layers": 2,
             "num_attention_heads": 2,
             "num_key_value_heads": 1,
+            # vLLM reads it here, transformers one level up.
+            "tie_word_embeddings": False,
             "max_position_embeddings": 2048,
             "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [8, 4, 4]},
             "pad_token_id": tokenizer.pad_token_id,
