@@ -54,6 +54,7 @@ def requests(count: int) -> list[Request]:
     ]
 
 
+@pytest.mark.slow
 def test_logprobs_are_the_models_own() -> None:
     """What generate noted for the chosen tokens is what a forward pass over the text gives, greedy and sampled."""
     vlm = load_vlm(bundled_model())

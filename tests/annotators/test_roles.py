@@ -83,6 +83,7 @@ def test_a_text_model_is_asked_about_texts(make_workspace: Make, corpus: Path, t
     assert models == {load_vlm(folder, inputs=()).digest}
 
 
+@pytest.mark.slow
 def test_a_describer_that_only_hears(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
     """A prompt file and a models entry: the main model sees, the other one hears, in one stage."""
     omni = tiny_omni(tmp_path / "omni")
@@ -119,6 +120,7 @@ def test_a_prompt_that_asks_a_model_that_there_is_not(make_workspace: Make, corp
         filled(make_workspace, corpus, f"annotate.also=[{file}]")
 
 
+@pytest.mark.slow
 def test_one_bad_file_is_one_reject(make_workspace: Make, corpus: Path) -> None:
     """Whatever reading one clip raises, the pass goes on."""
     context = filled(make_workspace, corpus, "models.main.engine=fake", "corpus.most_unreadable=1")

@@ -10,6 +10,7 @@ from pathlib import Path
 import openpyxl
 import pytest
 
+from flywheel.formats import workbooks
 from flywheel.formats.corrections import read_corrections
 from flywheel.formats.tables import Table
 
@@ -113,16 +114,18 @@ def test_a_zip_that_is_no_workbook() -> None:
         table(out.getvalue())
 
 
-def test_a_workbook_that_unpacks_to_more_than_it_should() -> None:
+def test_a_workbook_that_unpacks_to_more_than_it_should(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workbooks, "_MOST_BYTES", 1 << 20)
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as parts:
         for number in range(5):
-            parts.writestr(f"xl/{number}.xml", bytes(1 << 26))
-    with pytest.raises(ValueError, match="unpacks to 320 MiB"):
+            parts.writestr(f"xl/{number}.xml", bytes(1 << 20))
+    with pytest.raises(ValueError, match="unpacks to 5 MiB, over 1"):
         table(out.getvalue())
 
 
-def test_a_row_with_an_endless_number_ends_the_sheet() -> None:
+def test_a_row_with_an_endless_number_ends_the_sheet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workbooks, "_MOST_ROWS", 1000)
     endless = changed(workbook(ROWS), "xl/worksheets/sheet1.xml", b'<row r="7"', b'<row r="70000000000"')
     rows = list(table(endless))
     assert [row.problem[:27] for row in rows] == ["", "", "the sheet breaks off here ("]

@@ -154,6 +154,7 @@ def shards_read(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, int
     return seen
 
 
+@pytest.mark.slow
 def test_a_look_gives_what_a_new_start_gives(workspace: Workspace) -> None:
     """New texts of the round and of the next, words in any round, gold, exclusions and a takedown, one after
     another."""

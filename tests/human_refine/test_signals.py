@@ -78,6 +78,7 @@ def test_what_is_like_what_people_saw_comes_last(make_workspace: Make, corpus: P
     assert order[0] == far
 
 
+@pytest.mark.slow
 def test_the_same_clip_is_the_same_point(make_workspace: Make, corpus: Path) -> None:
     """Whatever it is batched with; another clip is another point."""
     from flywheel.models.embed import clip_embeddings

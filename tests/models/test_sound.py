@@ -94,6 +94,7 @@ def test_muted_and_unmuted_give_different_inputs(pair: RoundContext, omni: Path)
     assert pair.workspace.cache.decodes == before
 
 
+@pytest.mark.slow
 def test_sound_is_part_of_what_is_written(pair: RoundContext) -> None:
     """Engine, store and key: with its ears shut the same model writes other generations."""
     clips = list(pair.clips.values())

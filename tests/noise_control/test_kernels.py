@@ -150,6 +150,7 @@ def _batch(seed: int) -> tuple[Tensor, Tensor, TokenContext]:
     [{"floor": 0.2}, {"levels": "words"}, {"rule": "sharpness"}],
     ids=lambda arguments: "-".join(map(str, arguments.values())) or "mixture",
 )
+@pytest.mark.slow
 def test_a_planned_weight_is_the_weight(arguments: dict[str, Any]) -> None:
     """By plan, as a GPU gets them chunk by chunk, and at once: the same weights, and the same is learned of noise."""
     buckets = {} if "rule" in arguments else {"buckets": 64}

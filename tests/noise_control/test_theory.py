@@ -198,6 +198,7 @@ def test_right_texts_are_rarely_held_to_stand_too_often() -> None:
     assert not too_often(torch.tensor([3.0, 1.0]), 4, people[:2]).any(), "four rows are not enough"
 
 
+@pytest.mark.slow
 def test_a_steady_rise_is_no_noise() -> None:
     """4.5: clean texts under a model that grows surer at every step.
 

@@ -260,6 +260,7 @@ def test_what_a_model_wrote_that_was_taken_back_is_not_used(context: RoundContex
     assert texts.human[train.id].text == "A person's.", "what people made of it stays"
 
 
+@pytest.mark.slow
 def test_a_round_is_read_as_it_was(context: RoundContext) -> None:
     w = context.workspace
     says(context, 0, 0.2)
@@ -285,6 +286,7 @@ def test_a_round_is_read_as_it_was(context: RoundContext) -> None:
 
 
 @pytest.mark.parametrize("harm", ["changed", "gone"])
+@pytest.mark.slow
 def test_a_champion_whose_files_are_not_what_they_were(context: RoundContext, harm: str) -> None:
     w = context.workspace
     for round, right in ((0, 0.2), (1, 0.9)):
@@ -342,6 +344,7 @@ def test_who_fails_on_gold_stops_the_round_until_left_out(context: RoundContext)
     assert judgement.verdict == "promoted"
 
 
+@pytest.mark.slow
 def test_who_agrees_with_nobody_stops_the_round(context: RoundContext) -> None:
     w = context.workspace
     says(context, 0, 0.2)
@@ -381,6 +384,7 @@ def test_who_agrees_with_nobody_stops_the_round(context: RoundContext) -> None:
     assert judgement.verdict == "promoted"
 
 
+@pytest.mark.slow
 def test_old_weights_go_and_what_is_needed_stays(context: RoundContext) -> None:
     w = context.workspace
     for round in range(1, 7):
@@ -393,6 +397,7 @@ def test_old_weights_go_and_what_is_needed_stays(context: RoundContext) -> None:
     assert champion.prune(context, 1) == []
 
 
+@pytest.mark.slow
 def test_a_frozen_model_writes_whoever_is_champion(context: RoundContext, make_workspace: Make) -> None:
     w = context.workspace
     for round in (0, 1, 2, 3):

@@ -78,6 +78,7 @@ def test_llava(wheel: RoundContext, tmp_path: Path) -> None:
         assert probe(tmp_path / "out" / row["video"]).duration_s > 0
 
 
+@pytest.mark.slow
 def test_messages_are_read_line_by_line_and_fit_the_chat_template(wheel: RoundContext, tmp_path: Path) -> None:
     export(wheel, tmp_path / "out", "messages", splits=("train", "anchor"))
     rows = [json.loads(line) for line in (tmp_path / "out" / "train.jsonl").read_text().splitlines()]
@@ -104,6 +105,7 @@ def test_messages_are_read_line_by_line_and_fit_the_chat_template(wheel: RoundCo
     assert again.clips == len(rows) - 1
 
 
+@pytest.mark.slow
 def test_a_folder_for_hugging_face_has_videos_that_play(wheel: RoundContext, tmp_path: Path) -> None:
     import datasets
 
@@ -117,6 +119,7 @@ def test_a_folder_for_hugging_face_has_videos_that_play(wheel: RoundContext, tmp
     assert all(probe(Path(row["video"]["path"])).fps > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_webdataset(wheel: RoundContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import webdataset
 
@@ -131,6 +134,7 @@ def test_webdataset(wheel: RoundContext, tmp_path: Path, monkeypatch: pytest.Mon
     assert json.loads(rows[0]["json"])["id"] == rows[0]["__key__"]
 
 
+@pytest.mark.slow
 def test_label_studio_and_subtitles(wheel: RoundContext, tmp_path: Path) -> None:
     export(wheel, tmp_path / "tasks", "label-studio")
     tasks = json.loads((tmp_path / "tasks" / "tasks.json").read_text())
@@ -148,6 +152,7 @@ def test_label_studio_and_subtitles(wheel: RoundContext, tmp_path: Path) -> None
     assert all(len(cues) == 1 and cues[0].text == wanted(wheel)[i] for i, cues in files.items())
 
 
+@pytest.mark.slow
 def test_the_card_says_what_it_is(wheel: RoundContext, tmp_path: Path) -> None:
     export(wheel, tmp_path / "out", "messages")
     card = (tmp_path / "out" / "README.md").read_text()
@@ -267,6 +272,7 @@ def test_what_can_not_be_exported(wheel: RoundContext, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_file_that_is_gone_broken_or_another_costs_one_clip(
     wheel: RoundContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

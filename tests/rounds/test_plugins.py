@@ -158,6 +158,7 @@ def test_a_broken_engine_is_one_line_before_a_round_begins(
         assert context.workspace.rounds() == []
 
 
+@pytest.mark.slow
 def test_a_prompt_that_its_model_cannot_take_is_one_line_before_a_round_begins(
     make_workspace: Make, corpus: Path, tmp_path: Path
 ) -> None:

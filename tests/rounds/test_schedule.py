@@ -193,6 +193,7 @@ def test_a_clock_that_is_set_back_runs_nothing_twice(make_workspace: Make, corpu
     assert len(w.runs) == 3
 
 
+@pytest.mark.slow
 def test_a_clock_that_ran_ahead_silences_nothing(
     make_workspace: Make, corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -354,6 +355,7 @@ def test_a_workspace_in_use_is_come_back_to(make_workspace: Make, corpus: Path) 
     holder.database.close()
 
 
+@pytest.mark.slow
 def test_budgets_stop_a_run(make_workspace: Make, corpus: Path) -> None:
     start = datetime(2026, 6, 1, 12, tzinfo=BERLIN)
     w = world(
