@@ -177,6 +177,7 @@ def test_killed_between_generation_and_annotation(
     assert before.items() <= after.items()
 
 
+@pytest.mark.slow
 def test_a_file_that_is_gone_is_a_rejected_row(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
     import shutil
 

@@ -56,6 +56,7 @@ def omni(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_omni(tmp_path_factory.mktemp("omni"))
 
 
+@pytest.mark.slow
 def test_requests_to_servers(make_workspace: Make, corpus: Path, omni: Path) -> None:
     """Of an OpenAI-compatible server: ``input_audio`` or frames, never both, and no word of a transcript."""
     bodies: list[Any] = []

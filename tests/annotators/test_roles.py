@@ -104,6 +104,7 @@ def test_a_describer_that_only_hears(make_workspace: Make, corpus: Path, tmp_pat
     assert by_ears["logprobs"][0].to_list() != by_ears["logprobs"][1].to_list(), "two clips sound differently"
 
 
+@pytest.mark.slow
 def test_a_deaf_model_is_not_asked_what_it_hears(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
     assert inputs_of(load_processor(bundled_model())) == {"frames"}
     file = prompt_file(tmp_path, "ears", "inputs: [sound]")
@@ -114,6 +115,7 @@ def test_a_deaf_model_is_not_asked_what_it_hears(make_workspace: Make, corpus: P
     assert context.workspace.rejected().is_empty(), "nothing half done"
 
 
+@pytest.mark.slow
 def test_a_prompt_that_asks_a_model_that_there_is_not(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
     file = prompt_file(tmp_path, "judge", "inputs: []\nmodel: judge")
     with pytest.raises(UserError, match=r"models\.judge: is missing, and prompt judge asks for it"):

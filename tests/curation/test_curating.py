@@ -185,6 +185,7 @@ def test_dry_runs_and_bad_policies_change_nothing(
     assert measured.decisions().is_empty()
 
 
+@pytest.mark.slow
 def test_what_a_lead_says_wins_and_is_explained(
     measured: Workspace, commandline: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -61,6 +61,7 @@ def test_an_export_format_of_another_package(
         ("label_studio = pairs:FORMAT", PAIRS, "this package and package 'other_people' .* both bring one"),
     ],
 )
+@pytest.mark.slow
 def test_a_bad_export_format_is_one_line(
     ingested: Workspace,
     tmp_path: Path,

@@ -146,6 +146,7 @@ def test_an_error_is_printed_as_json_too(
     assert (ended, err) == (exit_code, plain[2])
 
 
+@pytest.mark.slow
 def test_a_workspace_in_use_has_a_code(
     make_workspace: Callable[..., Workspace],
     corpus: Path,

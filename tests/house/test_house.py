@@ -41,12 +41,14 @@ def test_the_wheel_holds_exactly_what_is_on_disk(tmp_path: Path) -> None:
     assert "flywheel/playground/base_vlm/model.safetensors" in shipped
 
 
+@pytest.mark.slow
 def test_no_other_distribution_owns_our_names() -> None:
     owners = metadata.packages_distributions()
     for package in PACKAGES:
         assert set(owners.get(package, ["video-dataflywheel"])) == {"video-dataflywheel"}, package
 
 
+@pytest.mark.slow
 def test_only_the_demo_reads_the_oracle() -> None:
     """The loop sees videos and transcripts; the truth is for measuring and for the simulated refiner."""
     allowed = {"flywheel/demo.py", "flywheel/playground/corpus.py", "flywheel/playground/av/corpus.py"}

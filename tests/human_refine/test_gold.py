@@ -107,6 +107,7 @@ def test_two_people_judge_the_same_gold_alone(half_gold: Workspace) -> None:
     assert again["annotation_id"] == first[two.name]["annotation_id"]
 
 
+@pytest.mark.slow
 def test_a_lead_makes_gold_while_looking(app: object, workspace: Workspace, ann: Refiner) -> None:
     boss = Refiner(app, workspace, "boss", role="lead")
     item = ann.next()

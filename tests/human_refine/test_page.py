@@ -269,6 +269,7 @@ def test_texts_that_are_refused(ann: Refiner, workspace: Workspace, text: str, r
 
 
 @pytest.mark.skipif(ON_POSTGRESQL, reason="tells SQLite itself to be full")
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_nothing_is_half_kept(ann: Refiner, workspace: Workspace) -> None:
     """SQLite itself is told that there is no more room; with room again, what was written is saved as if nothing had
     been."""

@@ -193,6 +193,7 @@ def test_wrong_tokens_are_limited(app: object, workspace: Workspace) -> None:
     assert Refiner(app, workspace, "ann").next() is not None
 
 
+@pytest.mark.slow
 def test_a_session_is_not_the_token_and_ends(app: object, workspace: Workspace, ann: Refiner) -> None:
     session = ann.http.cookies[COOKIE]
     assert session != ann.token

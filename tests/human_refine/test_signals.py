@@ -121,6 +121,7 @@ def test_copies_for_browsers_keep_their_cap(make_workspace: Make, corpus: Path, 
     assert not files[2].exists(), "what was not looked at for longest goes"
 
 
+@pytest.mark.slow
 def test_a_queue_without_embeddings_is_random(make_workspace: Make, corpus: Path) -> None:
     w = make_workspace(
         "annotate.engine=fake", "review.order=[novelty]", "review.random_share=0", "corpus.anchor_share=0"

@@ -127,6 +127,7 @@ def shards(workspace: Workspace, kind: str) -> list[int]:
         return list(connection.execute(query).scalars())
 
 
+@pytest.mark.slow
 def test_rows_are_committed_by_number_or_by_time(
     make_workspace: Make, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +217,7 @@ def test_a_location_stays_while_the_file_is_there(taken_in: Workspace, folder: P
     assert place() == "copy.mp4"
 
 
+@pytest.mark.slow
 def test_tables_are_read_in_parts_and_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count = 2_000
     monkeypatch.setattr(arrow_files, "_AT_A_TIME", 300)

@@ -196,6 +196,7 @@ def test_a_picture_that_grows_within_its_file_is_not_decoded(tmp_path: Path) -> 
     assert set(shapes) <= {(32, 32, 3)}
 
 
+@pytest.mark.slow
 def test_a_file_has_so_much_time(make_workspace: Make, folder: Path, tmp_path: Path) -> None:
     with open(folder / "holes.mp4", "wb") as file:
         file.truncate(1 << 40)

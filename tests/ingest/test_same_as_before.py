@@ -62,6 +62,7 @@ def files(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("source", ["list.jsonl", "."])
 @pytest.mark.parametrize("split_by", ["none", "length", "scene"])
+@pytest.mark.slow
 def test_clips_texts_and_rejects_are_the_same(
     make_workspace: Callable[..., Workspace], files: Path, source: str, split_by: str
 ) -> None:

@@ -94,6 +94,7 @@ def test_padding_changes_nothing(tiny) -> None:  # type: ignore[no-untyped-def]
     np.testing.assert_allclose(together, alone, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_the_eyes_are_used(tiny) -> None:  # type: ignore[no-untyped-def]
     """The base model finds a scene's own caption likelier with its own pictures than with another's."""
     builder = InputBuilder(tiny.processor)

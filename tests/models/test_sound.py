@@ -141,6 +141,7 @@ def test_of_a_model_that_speaks_the_thinker_is_loaded(tmp_path: Path, omni: Path
     assert without_weights(tmp_path / "whole", "fp32").num_parameters() == thinker.model.num_parameters()
 
 
+@pytest.mark.slow
 def test_a_model_without_ears(make_workspace: Make, corpus: Path) -> None:
     w = make_workspace("corpus.sound=true")
     with w.lock():

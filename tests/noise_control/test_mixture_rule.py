@@ -233,6 +233,7 @@ def test_ranks_agree_with_one_process() -> None:
     assert whole.noise_rates().min() > 0.03, "or nothing was compared"
 
 
+@pytest.mark.slow
 def test_a_resumed_loss_goes_on_exactly() -> None:
     first = losses.build("adatailr", warmup_steps=0, buckets=1 << 10)
     first.prepare(num_groups=2)
@@ -281,6 +282,7 @@ def test_checkpoints_keep_their_names_and_columns() -> None:
     assert (state["found.noise"].sum(1) - 1).abs().max() < 1e-9
 
 
+@pytest.mark.slow
 def test_padding_touches_nothing_and_the_vocabulary_must_stay() -> None:
     first, second = (losses.build("adatailr", warmup_steps=0, buckets=1 << 10) for _ in range(2))
     for index, (logits, target, _) in enumerate(batches(8)):
@@ -305,6 +307,7 @@ def test_padding_touches_nothing_and_the_vocabulary_must_stay() -> None:
 
 
 @pytest.mark.usefixtures("unchecked")
+@pytest.mark.slow
 def test_no_gradient_through_what_adapts() -> None:
     loss, _ = taught("other clip", 0.4, steps=120)
     logits, target, _ = batches(1)[0]

@@ -158,6 +158,7 @@ def test_sounds_are_told_apart() -> None:
         (2**31, None),
     ],
 )
+@pytest.mark.slow
 def test_any_seed_makes_a_corpus_and_old_ones_the_same(tmp_path: Path, seed: int, text: str | None) -> None:
     write_playground(tmp_path, seed=seed, num_clips=1, noise_rate=0.0)
     [found] = pl.read_parquet(tmp_path / "oracle.parquet")["text"]

@@ -312,6 +312,7 @@ def test_a_champion_whose_files_are_not_what_they_were(context: RoundContext, ha
     assert champion.rollback(context, to=0) == 0
 
 
+@pytest.mark.slow
 def test_who_fails_on_gold_stops_the_round_until_left_out(context: RoundContext) -> None:
     w = context.workspace
     says(context, 0, 0.2)

@@ -67,6 +67,7 @@ def wanted(context: RoundContext) -> dict[str, str]:  # noqa: F811
     return edits | {c.id: texts.captions(1)[c.id].text for c in rest}
 
 
+@pytest.mark.slow
 def test_llava(wheel: RoundContext, tmp_path: Path) -> None:
     result = export(wheel, tmp_path / "out", "llava")
     rows = json.loads((tmp_path / "out" / "data.json").read_text())
@@ -216,6 +217,7 @@ def test_a_broken_video_is_counted_once_however_often_it_is_asked_for(tmp_path: 
     assert counts.hours == pytest.approx(0.01)
 
 
+@pytest.mark.slow
 def test_ids_are_handed_over_one_by_one(wheel: RoundContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ids of a large dataset are never a list; the same are on record as were written."""
     original, sizes = Workspace.add_export, []
@@ -231,6 +233,7 @@ def test_ids_are_handed_over_one_by_one(wheel: RoundContext, tmp_path: Path, mon
     assert sorted(wheel.workspace.exports()[0]["clips"]) == sorted(row["id"] for row in rows)
 
 
+@pytest.mark.slow
 def test_of_two_exports_into_one_folder_one_is_refused_and_one_is_whole(
     wheel: RoundContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,6 +259,7 @@ def test_of_two_exports_into_one_folder_one_is_refused_and_one_is_whole(
     assert not part.exists()
 
 
+@pytest.mark.slow
 def test_what_can_not_be_exported(wheel: RoundContext, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "a").touch()
@@ -301,6 +305,7 @@ def test_a_file_that_is_gone_broken_or_another_costs_one_clip(
     assert len(lines) == result.clips == len(list((tmp_path / "out" / "videos").iterdir()))
 
 
+@pytest.mark.slow
 def test_a_corpus_away_is_no_empty_dataset(
     wheel: RoundContext, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -172,6 +172,7 @@ def test_rejects_are_counted_and_the_first_named(make_workspace: Make) -> None:
     assert len(view.rows) == 50
 
 
+@pytest.mark.slow
 def test_rounds_without_promotion(make_workspace: Make, corpus: Path) -> None:
     context = context_of(make_workspace, corpus)
     for round, verdict in ((1, "promoted"), (2, "refused"), (3, "undecided")):

@@ -181,6 +181,7 @@ def test_thirty_days_with_crashes_overlaps_and_missed_runs(make_workspace: Make,
     assert nights == [night(day).date() for day in range(12, 31)]
 
 
+@pytest.mark.slow
 def test_a_clock_that_is_set_back_runs_nothing_twice(make_workspace: Make, corpus: Path) -> None:
     start = datetime(2026, 6, 1, 12, tzinfo=BERLIN)
     w = world(make_workspace, corpus, start)

@@ -56,6 +56,7 @@ def num_files(w: Workspace) -> int:
     return len(list((w.root / "annotations").rglob("part-*.parquet")))
 
 
+@pytest.mark.slow
 def test_the_same_rows_in_the_same_order_now_and_as_it_was(make_workspace: Make) -> None:
     w = make_workspace()
     fill(w, 10)
@@ -123,6 +124,7 @@ def test_a_frozen_view_does_not_see_what_came_after_a_takedown(make_workspace: M
     assert w.annotations()["clip_id"].to_list() == ["c0", "c1", "c40", "c41"]
 
 
+@pytest.mark.slow
 def test_large_shards_stay_and_large_appends_are_cut(make_workspace: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     w = make_workspace()
     for module in (shards, records):

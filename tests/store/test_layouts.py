@@ -194,6 +194,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_on_a_full_disk_nothing_is_lost_and_the_next_opening_finishes(
     small_disk: Path, tmp_path: Path, opened: Callable[[Path], Workspace]
 ) -> None:

@@ -108,6 +108,7 @@ def test_the_walk_is_complete() -> None:
 
 @pytest.mark.parametrize("connected", [False, True], ids=["connecting", "connected"])
 @pytest.mark.parametrize("kind", DOWN)
+@pytest.mark.slow
 def test_a_tracker_that_fails_costs_one_line_and_nothing_is_lost(
     kind: str,
     connected: bool,
