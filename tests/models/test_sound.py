@@ -117,7 +117,6 @@ def test_sound_is_part_of_what_is_written(pair: RoundContext) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_of_a_model_that_speaks_the_thinker_is_loaded(tmp_path: Path, omni: Path) -> None:
     """As hubs have them: with a voice, whose file of speakers is a pickle. The same words, and no pickle is opened."""
     whole = load_vlm(tiny_omni(tmp_path / "whole", published=True), inputs=("sound",))
