@@ -132,6 +132,7 @@ def test_what_was_to_change_less_than_a_fixed_tolerance_is_proven(adapters: tupl
     assert prove(served(None, "bf16"), asked).verdict is Verdict.REFUTED
 
 
+@pytest.mark.slow
 def test_keys(adapters: tuple[Path, Path], tmp_path: Path) -> None:
     model = load_vlm(bundled_model()).model
     assert check_adapter(adapters[0], model) == 28

@@ -114,6 +114,7 @@ def test_redirects_are_followed_on_the_same_host_alone(tmp_path: Path, status: i
 
 
 @pytest.mark.parametrize("status", [429, 503, 529])
+@pytest.mark.slow
 def test_a_busy_server_is_asked_again_when_it_says(tmp_path: Path, status: int) -> None:
     calls: list[float] = []
 

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("flywheel", "noise_control", "annotators", "trainers", "human_refine")
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_exactly_what_is_on_disk(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],

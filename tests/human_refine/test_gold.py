@@ -132,6 +132,7 @@ def test_a_lead_makes_gold_while_looking(app: object, workspace: Workspace, ann:
     assert "Gold right" in boss.http.get("/lead").text
 
 
+@pytest.mark.slow
 def test_gold_from_a_file(workspace: Workspace, tmp_path: Path) -> None:
     rows = workspace.annotations(round=1, kind="caption").join(
         workspace.clips().rename({"id": "clip_id"}), on="clip_id"

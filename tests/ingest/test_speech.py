@@ -138,6 +138,7 @@ def folder_with(folder: Path, **files: bytes) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_kind_is_one_line_and_nothing_is_done(
     make_workspace: Make, commandline: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -45,6 +45,7 @@ def context(count: int, length: int) -> TokenContext:
     ("rows", "length"),
     [(7, 9), pytest.param(16, 5, marks=pytest.mark.slow), pytest.param(None, 9, marks=pytest.mark.slow)],
 )
+@pytest.mark.slow
 def test_equals_full_logits(
     name: str, arguments: dict[str, Any], soft_cap: float | None, rows: int | None, length: int
 ) -> None:

@@ -423,6 +423,7 @@ def test_a_frozen_model_writes_whoever_is_champion(context: RoundContext, make_w
         champion.writer_of(two)
 
 
+@pytest.mark.slow
 def test_rounds_side_by_side(context: RoundContext) -> None:
     says(context, 1, 0.2)
     says(context, 2, 0.9)

@@ -354,6 +354,7 @@ def test_a_database_that_can_only_be_read(workspace: Workspace, tmp_path: Path) 
         read_only.close()
 
 
+@pytest.mark.slow
 def test_a_database_that_another_process_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workspace: Workspace
 ) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import pytest
 import sqlalchemy as sql
 
 from flywheel.store import Workspace, schema
 
 
+@pytest.mark.slow
 def test_where_many_clips_were_used_is_noted_once(make_workspace: Callable[..., Workspace]) -> None:
     """Noted with each of them it would be quadratic: 190 GB for fifty thousand."""
     w = make_workspace()

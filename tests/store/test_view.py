@@ -87,6 +87,7 @@ def everything(view: View) -> dict[str, object]:
     return {name: read() for name, read in reads.items()}
 
 
+@pytest.mark.slow
 def test_a_frozen_view_stays_what_it_was(make_workspace: Make) -> None:
     w = make_workspace()
     w.add_clips([clip(0), clip(1, "test")])
