@@ -27,7 +27,10 @@ _BANDS = 24
 
 @dataclass(frozen=True, kw_only=True)
 class EarCanary:
-    """One question in four forms. ``made`` where its sound is no clip's, but made here."""
+    """One question in four forms: with its ``own`` sound, that ``muted``, a ``foreign`` one, and ``without`` any.
+
+    ``made`` where the own sound is no clip's, but made here.
+    """
 
     own: Request
     muted: Request
@@ -55,19 +58,19 @@ def ear_canaries(requests: Iterable[Request]) -> list[list[EarCanary]]:
 
 def _with_foreign(request: Request, others: Sequence[Sound]) -> EarCanary | None:
     """The canary with that of the others' sounds which is least like its own; None where all are the same sound."""
-    own = _sound(request)
-    apart = [(_difference_db(own, other), number) for number, other in enumerate(others)]
-    if not apart or max(apart)[0] < _SAME_SOUND_DB:
+    own_sound = _sound(request)
+    differences = [(_difference_db(own_sound, other), number) for number, other in enumerate(others)]
+    if not differences or max(differences)[0] < _SAME_SOUND_DB:
         return None
-    return _canary(request, own, others[max(apart)[1]], made=False)
+    return _canary(request, own_sound, others[max(differences)[1]], made=False)
 
 
-def _canary(request: Request, own: Sound, foreign: Sound, *, made: bool) -> EarCanary:
+def _canary(request: Request, own_sound: Sound, foreign_sound: Sound, *, made: bool) -> EarCanary:
     return EarCanary(
-        own=_with_sound(request, own),
+        own=_with_sound(request, own_sound),
         # As long as its own, so that the number of tokens tells nothing.
-        muted=_with_sound(request, np.zeros_like(own)),
-        foreign=_with_sound(request, np.resize(foreign, own.shape)),
+        muted=_with_sound(request, np.zeros_like(own_sound)),
+        foreign=_with_sound(request, np.resize(foreign_sound, own_sound.shape)),
         without=_with_sound(request, None),
         made=made,
     )

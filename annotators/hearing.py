@@ -29,7 +29,7 @@ _MOVED, _LEAST_MOVED = 4.0, 1e-3
 
 
 class Ears(StrEnum):
-    """What was found: ``HEARS``; the engine ``DROPS`` the sound; the model is ``DEAF``; it hears but ``IGNORES`` it."""
+    """Verdict on hearing: ``HEARS``; the engine ``DROPS`` sound; the model is ``DEAF``; it hears but ``IGNORES`` it."""
 
     HEARS = "hears"
     DROPS = "drops the sound"
@@ -49,7 +49,7 @@ _WORDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class HearingProof:
-    """What was found of an engine's ears, and the figures that it rests on.
+    """Verdict on an engine's ears, with the figures that it rests on.
 
     ``muted`` and ``foreign`` are the shares of canaries whose text changes without sound and with another one, plainly
     more than asking again changed any (``noise``, 0 to 1). ``muted_nats``, ``foreign_nats`` and

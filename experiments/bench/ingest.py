@@ -1,4 +1,4 @@
-"""What taking files in costs, against another state of this code: both by turns, each in processes of its own.
+"""Measures what taking files in costs, against another state of this code, by turns in own processes.
 
     python experiments/bench/ingest.py --other TREE [--clips FOLDER] [--files 400] [--repeats 9]
 

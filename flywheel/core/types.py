@@ -182,7 +182,7 @@ class NoiseSignal:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """Whether a clip is kept, by which score (None: it can't be told), and why, in words."""
+    """Decision on one clip: ``kept`` or not, its ``score`` (None: it can't be told), the ``reason`` in words."""
 
     clip_id: str
     kept: bool

@@ -13,7 +13,7 @@ from flywheel.store import Workspace, schema
 
 @pytest.mark.slow
 def test_where_many_clips_were_used_is_noted_once(make_workspace: Callable[..., Workspace]) -> None:
-    """Noted with each of them it would be quadratic: 190 GB for fifty thousand."""
+    """Noted with each of them it would be quadratic: by computation some 190 GB for fifty thousand."""
     w = make_workspace()
     ids = [f"{number:020d}" for number in range(40_000)]
     usage = {"learned": [{"clip_id": i, "round": 1, "stage": "pretrain", "use": "learned"} for i in ids[:3000]]}
