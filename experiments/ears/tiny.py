@@ -43,7 +43,6 @@ def write_tiny_ears(folder: Path, tokenizer_texts: list[str], *, vocab_size: int
         Qwen2_5OmniProcessor,
         Qwen2VLImageProcessor,
         Qwen2VLVideoProcessor,
-        WhisperFeatureExtractor,
     )
 
     tokenizer = _tokenizer(tokenizer_texts, vocab_size)
@@ -64,13 +63,20 @@ def write_tiny_ears(folder: Path, tokenizer_texts: list[str], *, vocab_size: int
         video_processor=Qwen2VLVideoProcessor(
             size=size, patch_size=16, do_sample_frames=False, cap_pixels_per_frame=False
         ),
-        feature_extractor=WhisperFeatureExtractor(feature_size=_MELS, chunk_length=LONGEST_S),
+        feature_extractor=feature_extractor(),
         tokenizer=tokenizer,
         chat_template=CHAT_TEMPLATE,
     )
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder, safe_serialization=True)
     processor.save_pretrained(folder)
+
+
+def feature_extractor() -> Any:
+    """What makes the ears' mel spectrograms of sounds."""
+    from transformers import WhisperFeatureExtractor
+
+    return WhisperFeatureExtractor(feature_size=_MELS, chunk_length=LONGEST_S)
 
 
 def _tokenizer(texts: list[str], vocab_size: int) -> Any:

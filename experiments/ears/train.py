@@ -1,112 +1,137 @@
-"""Trains the tiny ears that are to ship in the package: they hear ten kinds of sounds and write the kind ``heard``.
+"""Trains the tiny ears that ship in the package: they hear ten kinds of sounds and write the kind ``heard``.
 
-    python experiments/ears/train.py --out FOLDER --steps 700
+    python experiments/ears/train.py --out FOLDER [--minutes 30] [--sounds 20000] [--batch 16]
 
 The distribution (``av.BASE``) is not the playground's: other timbres, tunings and noise, and the base dialect's words.
-One sound in twelve is silence, with or without noise, so that no sound is heard in it.
+One sound in twelve is silence, with or without noise, so that no sound is heard in it; one in twelve is of a clip whose
+sound is shifted, so that sounds come earlier and later than they do in whole clips.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
-import platform
 import sys
-import time
+from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from transformers import AutoProcessor, Qwen2_5OmniThinkerForConditionalGeneration
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from experiments._training import (
+    DEVICE,
+    ENGLISH,
+    FIRST_SEED,
+    HELD_OUT_SEED,
+    Clock,
+    adamw,
+    draws,
+    made,
+    padded,
+    record,
+    target_loss,
+)
 from experiments.ears.tiny import write_tiny_ears
 from flywheel.models.inputs import ClipInput, InputBuilder
 from flywheel.models.prompt import Evidence, load_prompt
 from flywheel.playground import av
 from flywheel.playground.av.payloads import heard_payload, seen_payload
 
-#: Seeds of what is learned and of what is held out; the playground's corpora use seeds far below.
-FIRST_SEED, HELD_OUT_SEED = 60_000_000, 61_000_000
 PROMPT = load_prompt(Path("annotators/prompts/heard.yaml"))
-BATCH = 16
-ENGLISH = """
-A person walks along the street while music plays. Two people are talking in a room. Someone is cooking in a kitchen and
-explains what to do next. The dog barks and a bird sings. There is no speech, only the sound of wind and water. A woman
-holds a phone near the window. Children play with a ball. A car turns at the corner and stops. What happens at the end?
-"""
+#: Frames of the mel spectrogram that the sound of a clip fills.
+_MEL_FRAMES = round(av.DURATION_S * 100)
+_NOISE = 0.03
 
 
-def example(seed: int) -> tuple[np.ndarray, str]:
-    """A sound (float32 at 16 kHz) and the JSON that is to be written of it, compact as guided engines write it."""
+class Heard(NamedTuple):
+    """A sound's mel spectrogram (bands, frames), float32, and the JSON that is to be written of it."""
+
+    mel: np.ndarray
+    target: str
+
+
+def timeline_of(seed: int, world: av.World = av.BASE) -> av.Timeline:
+    """A timeline of the world; one in twelve is silent, one in twelve shifted."""
     rng = np.random.default_rng([seed, 17])
-    timeline = av.sample(seed, av.BASE)
-    if (chance := rng.random()) < 1 / 12:
-        timeline = av.plant(timeline, "silent", rng)
-    elif chance < 1 / 6:
-        timeline = av.plant(timeline, "shift", rng)
+    timeline, chance = av.sample(seed, world), float(rng.random())
+    if chance < 1 / 6:
+        return av.plant(timeline, "silent" if chance < 1 / 12 else "shift", rng)
+    return timeline
+
+
+def sound_of(timeline: av.Timeline, seed: int) -> np.ndarray:
+    """Its sound, float32 at 16 kHz; of silent clips every other one is without noise too."""
     sound = av.sound(timeline)
-    if chance < 1 / 24:
-        sound = np.zeros_like(sound)
-    return sound, json.dumps(heard_payload(timeline, "base"), separators=(",", ":"))
+    return np.zeros_like(sound) if timeline.fault == "silent" and seed % 2 else sound
+
+
+def compact(payload: dict[str, Any]) -> str:
+    """JSON as guided engines write it."""
+    return json.dumps(payload, separators=(",", ":"))
+
+
+@cache
+def _extractor() -> Any:
+    from experiments.ears.tiny import feature_extractor
+
+    return feature_extractor()
+
+
+def example(seed: int, world: av.World = av.BASE) -> Heard:
+    """The mel spectrogram and the target of a seed."""
+    timeline = timeline_of(seed, world)
+    made = _extractor()(sound_of(timeline, seed), sampling_rate=16_000, padding="max_length", return_tensors="np")
+    return Heard(made["input_features"][0, :, :_MEL_FRAMES], compact(heard_payload(timeline, "base")))
+
+
+def of_corpus(seed: int) -> Heard:
+    """An example of the playground's own world, for a look at how far the ears carry."""
+    return example(seed, av.CORPUS)
 
 
 def tokenizer_texts() -> list[str]:
     """What a general tokenizer would know: both describers' words, numbers, and the prompt."""
-    lines = []
-    for seed in range(400):
-        timeline = av.sample(FIRST_SEED + seed, av.BASE)
-        payloads = (heard_payload(timeline, "base"), seen_payload(timeline, "base"))
-        lines += [json.dumps(payload, separators=(",", ":")) for payload in payloads]
+    timelines = [av.sample(FIRST_SEED + seed, av.BASE) for seed in range(400)]
+    lines = [compact(payload(t, "base")) for t in timelines for payload in (heard_payload, seen_payload)]
     lines += [f"{t:.1f}" for t in np.arange(0, 10, 0.1)] * 10
     return [*lines, *[PROMPT.instruction] * 60, *ENGLISH.strip().splitlines() * 4]
 
 
-class Batches:
-    """Batches of sounds and targets, as the product's own builder makes them, but many at a time."""
+class Pool:
+    """Examples as batches of the model's inputs."""
 
-    def __init__(self, processor: object, first_seed: int) -> None:
-        self.processor, self.seed = processor, first_seed
+    def __init__(self, examples: list[Heard], processor: Any) -> None:
+        self.mels = torch.from_numpy(np.stack([one.mel for one in examples])).to(DEVICE)
+        self.texts = [one.target for one in examples]
         self.tokenizer = processor.tokenizer
-        sound, _target = example(first_seed)
-        clip = ClipInput(key="c", duration_s=av.DURATION_S, fps=10.0, sound=sound)
-        row = InputBuilder(processor).row(clip, PROMPT.render(Evidence()))
-        self.prompt_ids = row.ids
-        ours = self.features([sound])
-        torch.testing.assert_close(ours["input_features"], row.tensors["input_features"])
-        assert torch.equal(ours["feature_attention_mask"], row.tensors["feature_attention_mask"])
-
-    def features(self, sounds: list[np.ndarray]) -> dict[str, torch.Tensor]:
-        made = self.processor.feature_extractor(
-            sounds, sampling_rate=16_000, padding="max_length", return_attention_mask=True, return_tensors="pt"
-        )
-        return {"input_features": made["input_features"], "feature_attention_mask": made["attention_mask"]}
-
-    def batch(self, size: int, noise: float = 0.0) -> dict[str, torch.Tensor]:
-        examples = [example(self.seed + i) for i in range(size)]
-        self.seed += size
-        out = self.features([sound for sound, _ in examples])
-        if noise:
-            out["input_features"] += noise * torch.randn_like(out["input_features"])
         end = self.tokenizer.eos_token_id
-        targets = [[*self.tokenizer.encode(text, add_special_tokens=False), end] for _, text in examples]
-        longest = max(map(len, targets))
-        pad = self.tokenizer.pad_token_id
-        ids = [self.prompt_ids + t + [pad] * (longest - len(t)) for t in targets]
-        labels = [[-100] * len(self.prompt_ids) + t + [-100] * (longest - len(t)) for t in targets]
-        mask = [[1] * (len(self.prompt_ids) + len(t)) + [0] * (longest - len(t)) for t in targets]
-        return {
-            **out,
-            "input_ids": torch.tensor(ids),
-            "attention_mask": torch.tensor(mask),
-            "labels": torch.tensor(labels),
-        }
+        self.targets = [[*self.tokenizer.encode(text, add_special_tokens=False), end] for text in self.texts]
+        # All sounds are of one length, so all prompts are the same.
+        clip = ClipInput(key="c", duration_s=av.DURATION_S, fps=25.0, sound=sound_of(timeline_of(FIRST_SEED), 0))
+        row = InputBuilder(processor).row(clip, PROMPT.render(Evidence()))
+        self.prompt = row.ids
+        assert int(row.tensors["feature_attention_mask"].sum()) == _MEL_FRAMES
+        mel = torch.from_numpy(example(FIRST_SEED).mel) if timeline_of(FIRST_SEED).fault == "" else None
+        if mel is not None:
+            torch.testing.assert_close(mel, row.tensors["input_features"][0, :, :_MEL_FRAMES])
+
+    def media(self, places: np.ndarray, noise: float = 0.0) -> dict[str, torch.Tensor]:
+        mels = self.mels[torch.from_numpy(places).to(DEVICE)]
+        if noise:
+            mels = mels + noise * torch.randn_like(mels)
+        return {"input_features": mels, "feature_attention_mask": torch.ones_like(mels[:, 0], dtype=torch.long)}
+
+    def batch(self, places: np.ndarray) -> dict[str, torch.Tensor]:
+        rows = [(self.prompt + self.targets[i], len(self.prompt)) for i in places]
+        words = padded(rows, self.tokenizer.pad_token_id)
+        return {**{name: value.to(DEVICE) for name, value in words.items()}, **self.media(places, _NOISE)}
 
 
 def events_of(text: str) -> list[tuple[str, ...]]:
-    """Count, pitch, kind and start of each event of a reply; empty for one that is no JSON."""
+    """Count, pitch, kind and start of each event of a reply; one broken one for what is no JSON."""
     try:
         events = json.loads(text)["events"]
         return [(*event["text"].split(" ", 2), f"{event['start_s']:.1f}") for event in events]
@@ -115,115 +140,81 @@ def events_of(text: str) -> list[tuple[str, ...]]:
 
 
 @torch.no_grad()
-def held_out(model: torch.nn.Module, processor: object, number: int) -> dict[str, float]:
-    """Shares of held-out events that are told right, of greedy texts; by place in the order of time."""
+def told(model: torch.nn.Module, pool: Pool, batch: int) -> dict[str, float]:
+    """Shares of the pool's events that are told right, of greedy texts; by place in the order of time."""
     model.eval()
-    batches = Batches(processor, HELD_OUT_SEED)
     right, total, whole, numbers = np.zeros(4), 0, 0, 0
-    for _ in range(number // BATCH):
-        batch = batches.batch(BATCH)
-        size = len(batches.prompt_ids)
-        prompt = {name: batch[name][:, :size] for name in ("input_ids", "attention_mask")}
-        media = {name: batch[name] for name in ("input_features", "feature_attention_mask")}
-        written = model.generate(**prompt, **media, max_new_tokens=120, do_sample=False)[:, size:]
-        labels = batch["labels"][:, size:].masked_fill(
-            batch["labels"][:, size:] == -100, processor.tokenizer.pad_token_id
-        )
-        for ours, theirs in zip(written, labels, strict=True):
-            said, true = (events_of(processor.tokenizer.decode(x, skip_special_tokens=True)) for x in (ours, theirs))
-            numbers += len(said) == len(true)
-            whole += said == true
-            for one, other in zip(true, [*said, *[("",) * 4] * 4], strict=False):
+    for start in range(0, len(pool.texts), batch):
+        places = np.arange(start, min(start + batch, len(pool.texts)))
+        ids = torch.tensor([pool.prompt] * len(places), device=DEVICE)
+        prompt = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        written = model.generate(**prompt, **pool.media(places), max_new_tokens=120, do_sample=False)
+        for place, reply in zip(places, written[:, ids.shape[1] :], strict=True):
+            ours, true = (
+                events_of(text) for text in (pool.tokenizer.decode(reply, skip_special_tokens=True), pool.texts[place])
+            )
+            numbers += len(ours) == len(true)
+            whole += ours == true
+            for one, other in zip(true, [*ours, *[("",) * 4] * 4], strict=False):
                 total += 1
                 near = bool(other[3]) and other[3] != "broken" and abs(float(one[3]) - float(other[3])) <= 0.2001
                 right += [one[0] == other[0], one[1] == other[1], one[2] == other[2], near]
     model.train()
-    count = number // BATCH * BATCH
     names = ("count", "pitch", "kind", "onset_within_0.2_s")
     shares = {name: round(float(value), 4) for name, value in zip(names, right / total, strict=True)}
-    return {**shares, "number_of_events": numbers / count, "all_right": whole / count, "clips": count}
+    clips = len(pool.texts)
+    return {**shares, "number_of_events": numbers / clips, "all_right": whole / clips, "clips": clips}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=700)
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--sounds", type=int, default=20_000)
+    parser.add_argument("--held-out", type=int, default=480)
+    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--every", type=int, default=100, help="steps between looks at what is held out")
+    parser.add_argument("--workers", type=int)
     arguments = parser.parse_args()
-    began = time.process_time()
+    from transformers import (
+        AutoProcessor,
+        Qwen2_5OmniConfig,
+        Qwen2_5OmniForConditionalGeneration,
+        Qwen2_5OmniThinkerForConditionalGeneration,
+    )
+
     write_tiny_ears(arguments.out, tokenizer_texts(), seed=arguments.seed)
     processor = AutoProcessor.from_pretrained(arguments.out)
+    workers, held = arguments.workers, range(HELD_OUT_SEED, HELD_OUT_SEED + arguments.held_out)
+    pool = Pool(made(example, range(FIRST_SEED + 1000, FIRST_SEED + 1000 + arguments.sounds), workers), processor)
+    held_out, corpus = (Pool(made(function, held, workers), processor) for function in (example, of_corpus))
     # The whole folder is what ships; the thinker within it is what learns.
-    from transformers import Qwen2_5OmniConfig, Qwen2_5OmniForConditionalGeneration
-
     config = Qwen2_5OmniConfig.from_pretrained(arguments.out)
     model = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(
         arguments.out, config=config.thinker_config, dtype=torch.float32
-    )
+    ).to(DEVICE)
     torch.manual_seed(arguments.seed)
-    batches = Batches(processor, FIRST_SEED + 1000)
-    learns = [p for name, p in model.named_parameters() if not name.startswith("visual")]
-    optimizer = torch.optim.AdamW(learns, lr=arguments.lr, betas=(0.9, 0.98), weight_decay=0.01)
+    learns = [weight for name, weight in model.named_parameters() if not name.startswith("visual")]
+    clock = Clock(adamw(learns, arguments.lr), arguments.lr, arguments.minutes, warm_up=50)
     model.train()
-    recent: list[float] = []
-    for step in range(arguments.steps):
-        done = step / arguments.steps
-        for group in optimizer.param_groups:
-            group["lr"] = arguments.lr * min(1.0, (step + 1) / 50) * (0.55 + 0.45 * math.cos(math.pi * done))
-        batch = batches.batch(BATCH, noise=0.03)
-        labels = batch.pop("labels")
-        keep = labels.shape[1] - len(batches.prompt_ids) + 1
-        logits = _logits(model, batch, keep)
-        loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, -keep + 1 :].flatten())
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(learns, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        recent.append(loss.item())
-        if (step + 1) % 20 == 0:
-            print(
-                f"step {step + 1} loss {np.mean(recent[-20:]):.4f} {time.process_time() - began:.0f} CPU s", flush=True
-            )
-        if (step + 1) % arguments.every == 0:
-            print(f"step {step + 1} held out {held_out(model, processor, 48)}", flush=True)
-            _save(model, config, arguments.out, Qwen2_5OmniForConditionalGeneration)
-    _save(model, config, arguments.out, Qwen2_5OmniForConditionalGeneration)
-    record = {
-        "steps": arguments.steps,
-        "batch": BATCH,
-        "lr": arguments.lr,
-        "seed": arguments.seed,
-        "final_loss": float(np.mean(recent[-50:])),
-        "held_out": held_out(model, processor, 96),
-        "cpu_s": time.process_time() - began,
-        "torch": torch.__version__,
-        "machine": platform.machine(),
-        "never_seen": "the corpus world's timbres, tunings and noise, and the words of its dialect; pictures",
-    }
-    (arguments.out / "training_record.json").write_text(json.dumps(record, indent=2) + "\n")
-    print(json.dumps(record))
-
-
-def _logits(model: torch.nn.Module, batch: dict[str, torch.Tensor], keep: int) -> torch.Tensor:
-    """Logits of the last ``keep`` places alone: those of the prompt are not learned from."""
-    caught: list[torch.Tensor] = []
-    head = model.lm_head
-    hook = head.register_forward_pre_hook(lambda _, inputs: (inputs[0][:, -keep:],))
-    try:
-        caught.append(model(**batch).logits)
-    finally:
-        hook.remove()
-    return caught[0]
-
-
-def _save(model: torch.nn.Module, config: object, out: Path, whole_class: type) -> None:
-    whole = whole_class(config)
+    for _, places in zip(clock, draws(len(pool.texts), arguments.batch, arguments.seed), strict=False):
+        clock.step(target_loss(model, model.lm_head, pool.batch(places)))
+    whole = Qwen2_5OmniForConditionalGeneration(config)
     whole.thinker.load_state_dict(model.state_dict())
-    whole.generation_config.eos_token_id = model.generation_config.eos_token_id
-    whole.generation_config.pad_token_id = model.generation_config.pad_token_id
-    whole.save_pretrained(out, safe_serialization=True)
+    whole.generation_config.eos_token_id = processor.tokenizer.eos_token_id
+    whole.generation_config.pad_token_id = processor.tokenizer.pad_token_id
+    whole.save_pretrained(arguments.out, safe_serialization=True)
+    record(
+        arguments.out,
+        clock,
+        batch=arguments.batch,
+        seed=arguments.seed,
+        sounds=arguments.sounds,
+        held_out=told(model, held_out, 4 * arguments.batch),
+        playground=told(model, corpus, 4 * arguments.batch),
+        never_seen="the playground's timbres, tunings and noise, and the words of its dialect; pictures",
+    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,18 +18,28 @@ from flywheel.playground.av.timeline import Sound, Thing, Timeline
 
 #: Fault -> share of the pairs that have it; the rest has none.
 FAULTS = {"mismatch": 0.22, "off_screen": 0.14, "silent": 0.08, "shift": 0.1}
+#: Describers are off by a tenth of a second now and then: times that differ by no more are one.
+SAME_S = 0.2
 _WORDS = DIALECTS["base"]
 
 
 def timeline_of(seed: int, world: av.World = av.BASE) -> Timeline:
-    """A timeline of the world, with a fault as :data:`FAULTS` has them."""
+    """A timeline of the world as describers tell it, with a fault as :data:`FAULTS` has them."""
     rng = np.random.default_rng([seed, 23])
     timeline, chance = av.sample(seed, world), float(rng.random())
     for fault, share in FAULTS.items():
         if chance < share:
-            return av.plant(timeline, fault, rng)
+            timeline = av.plant(timeline, fault, rng)
+            break
         chance -= share
-    return timeline
+    return _as_told(timeline, rng)
+
+
+def _as_told(timeline: Timeline, rng: np.random.Generator) -> Timeline:
+    """Sounds a tenth of a second early or late, or not."""
+    moved = ((sound, round(float(rng.choice([-0.1, 0.0, 0.0, 0.1])), 1)) for sound in timeline.sounds)
+    sounds = [replace(s, times_s=tuple(max(0.0, time_s + by_s) for time_s in s.times_s)) for s, by_s in moved]
+    return replace(timeline, sounds=tuple(sorted(sounds, key=lambda sound: sound.times_s[0])))
 
 
 def question(timeline: Timeline, prompt: Prompt, *, swapped: bool = False) -> str:
@@ -71,8 +82,9 @@ def _of_sound(timeline: Timeline, sound: Sound) -> dict[str, tuple[str, int]]:
 
 
 def _times(noise: str, sound: Sound, thing: Thing) -> tuple[str, int]:
-    heard_s, seen_s = (f"{times_s[0]:.1f}" for times_s in (sound.times_s, thing.times_s))
-    return f"{noise} heard {heard_s} seen {seen_s}", 10 if heard_s == seen_s else 4
+    heard_s, seen_s = (round(times_s[0], 1) for times_s in (sound.times_s, thing.times_s))
+    near = abs(heard_s - seen_s) <= SAME_S + 1e-6
+    return f"{noise} heard {heard_s:.1f} seen {seen_s:.1f}", 10 if near else 4
 
 
 def _sizes(noise: str, sound: Sound, source: str, thing: Thing | None) -> tuple[str, int]:

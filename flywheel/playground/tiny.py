@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 FRAMES = 8
-_PIXELS = FRAMES * 128 * 64  # what the processor scales a video's frames to, all frames together
+_PIXELS = 128 * 64  # what the processor scales a frame to
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
@@ -40,8 +40,13 @@ def bundled_model() -> Path:
     return Path(str(resources.files("flywheel.playground") / "base_vlm"))
 
 
-def write_tiny_vlm(folder: Path, tokenizer_texts: list[str], *, vocab_size: int = 1200, seed: int = 0) -> None:
-    """Write a randomly initialised tiny Qwen3-VL with its tokenizer and processor (safetensors) into ``folder``."""
+def write_tiny_vlm(
+    folder: Path, tokenizer_texts: list[str], *, vocab_size: int = 1200, frames: int = FRAMES, seed: int = 0
+) -> None:
+    """Write a randomly initialised tiny Qwen3-VL with its tokenizer and processor (safetensors) into ``folder``.
+
+    Its processor scales a video of ``frames`` frames to 128 x 64 pixels each.
+    """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import (
@@ -120,8 +125,8 @@ def write_tiny_vlm(folder: Path, tokenizer_texts: list[str], *, vocab_size: int 
                 parameter.mul_(3.0)
     model.generation_config.eos_token_id = ids["<|im_end|>"]
     model.generation_config.pad_token_id = ids["<|endoftext|>"]
-    size = {"shortest_edge": _PIXELS, "longest_edge": _PIXELS}
-    image_size = {"shortest_edge": 128 * 64, "longest_edge": 128 * 64}
+    size = {"shortest_edge": frames * _PIXELS, "longest_edge": frames * _PIXELS}
+    image_size = {"shortest_edge": _PIXELS, "longest_edge": _PIXELS}
     processor = Qwen3VLProcessor(
         # As published Qwen3-VLs have it; vLLM normalizes videos too by these, so they must be the video processor's.
         image_processor=Qwen2VLImageProcessor(
