@@ -340,8 +340,8 @@ def main() -> None:
         batch=arguments.batch,
         seed=arguments.seed,
         scenes=arguments.scenes,
-        held_out=told(model, held_out, 2 * arguments.batch),
-        playground=told(model, corpus, 2 * arguments.batch),
+        held_out=told(model, held_out, 4 * arguments.batch),
+        playground=told(model, corpus, 4 * arguments.batch),
         never_seen={
             "colour_thing_pairs": sorted(" ".join(pair) for pair in av.BASE.unseen_pairs),
             "phrasings": "the corpus dialect",
