@@ -29,6 +29,7 @@ from annotators.interface import Request, Result, Sampling, failed, seed_of
 from flywheel.core.border import one_item
 from flywheel.core.errors import BorderError, MediaError, UserError, first_line
 from flywheel.core.progress import say
+from flywheel.models.hub import hub_id_of
 from flywheel.models.inputs import SOUND_RATE_HZ, ClipInput, InputBuilder
 from flywheel.models.load import folder_digest
 from flywheel.models.marks import Marks
@@ -150,15 +151,13 @@ class _Engine:
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             self._rest(server, first_line(error))
             return False
-        base = [
-            m["id"]
-            for m in models
-            if m.get("root") in (str(self._model), str(self._model.resolve())) and not m.get("parent")
-        ]
+        # Servers name a model by the folder, or by the id, that they were started with.
+        roots = {str(self._model), str(self._model.resolve()), hub_id_of(self._model)} - {""}
+        base = [m["id"] for m in models if m.get("root") in roots and not m.get("parent")]
         if not base:
-            roots = ", ".join(str(m.get("root") or m.get("id")) for m in models[:_MOST_NAMED]) or "no model"
+            serves = ", ".join(str(m.get("root") or m.get("id")) for m in models[:_MOST_NAMED]) or "no model"
             raise UserError(
-                f"{server.url}: serves {roots}, not {self._model}. Start it with 'flywheel serve' of this round."
+                f"{server.url}: serves {serves}, not {self._model}. Start it with 'flywheel serve' of this round."
             )
         if self._adapter is None:
             self._name = base[0]

@@ -12,8 +12,8 @@ import warnings
 
 import typer
 
-from flywheel.cli import config, curation, data, inspection, review, rounds, schedule, speech
-from flywheel.cli._shared import command, failure_of
+from flywheel.cli import config, curation, data, inspection, review, rounds, schedule, speech, start
+from flywheel.cli._shared import command, failure_of, remember_wishes
 from flywheel.core.errors import FlywheelError
 from flywheel.core.progress import say
 
@@ -38,7 +38,8 @@ schedule_app = _group("Rounds at set times.")
 
 #: In the order of ``flywheel --help``. The two that serve pages print their address themselves.
 _COMMANDS = (
-    (app, "init", command(data.init)),
+    (app, "init", command(start.init)),
+    (app, "download", command(start.download)),
     (app, "doctor", command(inspection.doctor)),
     (app, "ingest", command(data.ingest)),
     (app, "transcribe", command(speech.transcribe)),
@@ -72,6 +73,7 @@ _COMMANDS = (
     (config_app, "validate", command(config.validate)),
     (config_app, "schema", command(config.schema)),
     (config_app, "show", command(config.show)),
+    (config_app, "explain", command(config.explain)),
     (config_app, "losses", command(config.losses)),
     (config_app, "migrate", command(config.migrate)),
     (schedule_app, "start", command(schedule.start)),
@@ -87,6 +89,7 @@ app.add_typer(schedule_app, name="schedule")
 def main() -> None:
     """Run the command that the arguments name: errors become one line and an exit code."""
     warnings.filterwarnings("ignore")
+    remember_wishes()
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -33,6 +35,7 @@ HERE = Path("flywheel.yaml")
 _P = ParamSpec("_P")
 #: Where results go, innermost command last; while a command works, sys.stdout is sys.stderr.
 _results: list[TextIO] = []
+_offline = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +104,25 @@ def print_result(values: Any, as_json: bool, text: str) -> None:
         print_json(values)
     else:
         print_text(text)
+
+
+def say_next(*commands: str, config: Path | None = None) -> None:
+    """Say which commands come next, on stderr; those on a workspace name its ``config`` where it is not here."""
+    option = "" if config is None or config == HERE else f" --config {shlex.quote(str(config))}"
+    for number, line in enumerate(commands):
+        is_command = line.startswith("flywheel ")
+        say(f"{'Next:' if number == 0 else '     '} {line}{option if is_command else ''}")
+
+
+def remember_wishes() -> None:
+    """Note what the environment asks for, before the commands' own settings join it."""
+    global _offline
+    _offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def offline_by_wish() -> bool:
+    """Whether who called wants nothing fetched: HF_HUB_OFFLINE, as the hub's library reads it."""
+    return _offline
 
 
 def confirm(command: str, what: str) -> None:

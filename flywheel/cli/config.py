@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flywheel.cli._shared import HERE, Config, DryRun, Set, config_file, print_json, print_text
+from flywheel.cli._shared import HERE, Config, DryRun, Json, Set, config_file, print_json, print_result, print_text
 from flywheel.core.progress import say
 
 
@@ -45,6 +45,20 @@ def show(config: Config = HERE, set_: Set = None) -> None:
 
     values = load_config(config_file(config), set_).model_dump(mode="json")
     print_text(without_secrets(yaml.safe_dump(values, sort_keys=False)), end="")
+
+
+def explain(
+    key: Annotated[str, typer.Argument(help="A key such as gate.alpha, or a section.")],
+    config: Config = HERE,
+    json_: Json = False,
+) -> None:
+    """Say what a key means, which values it takes, its default, and its value here."""
+    from flywheel.core.config import load_config
+    from flywheel.core.config.explain import explain as explained
+
+    file = config_file(config)
+    found = explained(key, load_config(file) if file.exists() else None)
+    print_result([each.to_json() for each in found], json_, "\n".join(map(str, found)))
 
 
 def losses() -> None:

@@ -33,43 +33,6 @@ if TYPE_CHECKING:
     from flywheel.rounds.takedown import Takedown
 
 
-def init(
-    folder: Annotated[Path, typer.Argument(help="Where the workspace will be.")] = Path("."),
-    preset: Annotated[
-        str, typer.Option(help="playground (the bundled tiny model, offline), or a model such as qwen3-vl-8b.")
-    ] = "playground",
-    gpus: Annotated[
-        int | None, typer.Option("--gpus", min=1, help="Pick what of the preset fits so many GPUs.")
-    ] = None,
-    gpu_memory: Annotated[
-        list[float] | None,
-        typer.Option("--gpu-memory", min=1.0, help="GiB of each GPU; may be repeated, the least counts."),
-    ] = None,
-) -> None:
-    """Write a commented flywheel.yaml."""
-    from flywheel.core.config import template
-    from flywheel.store import Workspace
-
-    if gpus is None and gpu_memory is None:
-        text = template(preset)
-    else:
-        from flywheel.core.config.presets import preset_file
-        from flywheel.rounds.presets import fitting
-
-        preset_file(preset)
-        if not gpu_memory:
-            raise UserError("--gpus: also say --gpu-memory GIB, the memory of each.")
-        if gpus is not None and len(gpu_memory) not in (1, gpus):
-            raise UserError(f"--gpu-memory: {len(gpu_memory)} values for {gpus} GPUs. Give one, or one for each.")
-        if len(set(gpu_memory)) > 1:
-            say(f"init: GPUs of unequal memory get the same share each: the smallest, {min(gpu_memory):g} GiB, counts.")
-        fit = fitting(preset, gpus or len(gpu_memory), min(gpu_memory))
-        for note in fit.notes():
-            say(f"init: {note}")
-        text = template(preset, fit.changes, fit.notes())
-    print_text(str(Workspace.create(folder, text)))
-
-
 def ingest(
     sources: Annotated[
         list[str], typer.Argument(help="Folders, files, JSONL, JSON, Parquet, CSV, TSV, datasets on disk, tars.")

@@ -41,6 +41,7 @@ def annotate(
     from flywheel.rounds.progress import current_round
     from flywheel.rounds.stages import to_record
     from flywheel.rounds.stages.annotate import write
+    from flywheel.rounds.toy import toy_notice
 
     context = open_context(config, set_)
     workspace = context.workspace
@@ -53,6 +54,8 @@ def annotate(
             print_result({"round": round, "todo": todo}, json_, f"round {round}: {todo} clips to annotate")
             return
         if limit is not None or retry_failed:
+            if notice := toy_notice(workspace):
+                say(notice)
             result = to_record(write(context, round, limit, retry_failed=retry_failed))
             for measured, count in (evaluate_again(context) if retry_failed else {}).items():
                 say(f"round {measured}: {count} texts of its evaluation written, figures computed anew")

@@ -37,6 +37,8 @@ from flywheel.store.videos import Video
 
 _BATCH = 128
 _THREADS = 2
+#: A clip that lasts longer is told of, where nobody asked for its span.
+_LONG_S = 60.0
 #: Rejected files that a run names.
 _NAMED = 10
 #: Rows are committed when there are so many, or when the last commit is so long ago: few shards, and little to lose.
@@ -329,6 +331,8 @@ class _Intake:
         for clip in refused:
             self._reject(outcome.item, f"was taken down: {reasons[clip.id]}")
         new = [clip for clip in outcome.clips if reasons[clip.id] is None and clip.id not in self._clips]
+        if outcome.item.is_whole and any(clip.duration_s > _LONG_S for clip in new):
+            self.notes.add([self._long(outcome.item)])
         if self._give_words(outcome.clips, are_shown=outcome.item.is_whole):
             self._first_texts.forget(outcome.content_hash, outcome.item)
         found = new[0].transcript if len(new) == 1 else None
@@ -350,6 +354,11 @@ class _Intake:
         self._tracks.update({clip.id: outcome.tracks for clip in new if outcome.tracks})
         for text in (_given_text(clip.id, clip.transcript) for clip in new if clip.transcript):
             self._texts.setdefault(text.id, text)
+
+    def _long(self, item: Item) -> Note:
+        corpus = self._workspace.config.corpus
+        what = f"a clip of over {_LONG_S:.0f} s, of which the model sees {corpus.frames} frames"
+        return Note(of=str(item.path), what=f"{what}; 'corpus.split_by: scene' cuts videos, before they are taken in")
 
     def _give_words(self, clips: Sequence[Clip], *, are_shown: bool) -> bool:
         """Give waiting clips that came without words those that another item has of them; returns whether it did.

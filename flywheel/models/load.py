@@ -16,6 +16,7 @@ from typing import Any
 from flywheel.core.errors import UserError, first_line
 from flywheel.models.adapters import check_adapter as check_adapter
 from flywheel.models.adapters import with_adapter
+from flywheel.models.hub import downloaded, is_hub_id, not_here
 from flywheel.playground.tiny import bundled_model
 
 _CHUNK = 1 << 22
@@ -42,11 +43,19 @@ class Vlm:
 
 
 def model_folder(name: str, root: Path) -> Path:
-    """The folder that a model's ``folder`` names: ``bundled``, or a path (relative ones from the workspace)."""
+    """The folder that a model's ``folder`` names: ``bundled``, a path (from the workspace), or an id on a hub.
+
+    Raises UserError (code "not_downloaded") for an id whose model is not on this machine.
+    """
     if name == "bundled":
         return bundled_model()
     path = Path(name).expanduser()
-    return path if path.is_absolute() else root / path
+    path = path if path.is_absolute() else root / path
+    if path.exists() or not is_hub_id(name):
+        return path
+    if (folder := downloaded(name)) is None:
+        raise not_here(name, root)
+    return folder
 
 
 def check_folder(folder: Path, inputs: Collection[str] = ("frames",)) -> None:

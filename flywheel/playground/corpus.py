@@ -15,8 +15,8 @@ from flywheel.core.progress import progress
 from flywheel.core.types import MAX_SEED
 from flywheel.media.encode import Quality, write_video
 from flywheel.playground import noise, scenes
+from flywheel.playground.drawn import SIZES
 
-_SIZES = ((192, 96), (224, 112), (256, 128))
 _RATES = (10, 12, 15)
 _QUALITY = Quality(crf=20, preset="ultrafast", threads=1)
 _WORKERS = 2
@@ -93,7 +93,7 @@ def _write_clip(task: _Task) -> None:
     transcript = noise.noisy_transcript(scene, other, task.kind, rng)
     task.path.with_suffix(".txt").write_text(transcript + "\n" if transcript else "", encoding="utf-8")
     temporary = task.path.with_suffix(".part")
-    width, height = _SIZES[int(rng.integers(len(_SIZES)))]
+    width, height = SIZES[int(rng.integers(len(SIZES)))]
     encode(scene, temporary, width=width, height=height, fps=_RATES[int(rng.integers(len(_RATES)))])
     temporary.replace(task.path)
 

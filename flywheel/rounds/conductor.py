@@ -19,6 +19,7 @@ from flywheel.rounds.names import check_optimizer
 from flywheel.rounds.progress import DONE, current_round, order_of, skipped_stages, stage_began, stage_ended
 from flywheel.rounds.publish import publish
 from flywheel.rounds.stages import evaluate, from_record, settings_of, stage_of, to_record
+from flywheel.rounds.toy import toy_notice
 from flywheel.rounds.watch import rounds_without_promotion
 from flywheel.store import Workspace
 
@@ -38,6 +39,8 @@ def run_round(context: RoundContext, *, until: str | None = None) -> dict[str, A
     if until is not None and until not in order:
         raise UserError(f"--until {until}: unknown stage. There are {', '.join(order)}.")
     check_before(context)
+    if notice := toy_notice(context.workspace):
+        say(notice)
     if until != "annotate":
         _say_memory(context, round)
     baseline(context)

@@ -84,6 +84,7 @@ def test_every_command_has_its_help_and_one_place() -> None:
 
     assert commands() == [
         "init",
+        "download",
         "doctor",
         "ingest",
         "transcribe",
@@ -115,7 +116,7 @@ def test_every_command_has_its_help_and_one_place() -> None:
         "schedule",
     ]
     assert commands("corrections") == ["import", "export", "uses"]
-    assert commands("config") == ["template", "validate", "schema", "show", "losses", "migrate"]
+    assert commands("config") == ["template", "validate", "schema", "show", "explain", "losses", "migrate"]
     assert commands("schedule") == ["start", "write"]
 
 

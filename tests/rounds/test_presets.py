@@ -26,7 +26,7 @@ def test_all_presets_are_there_with_numbers_for_every_model() -> None:
     }
     assert set(REAL) == wanted
     for name in REAL:
-        assert parse_config(dict(PRESETS[name])).main.folder == preset(name)["model"].split("/")[1]
+        assert parse_config(dict(PRESETS[name])).main.folder == preset(name)["model"]
         assert len(preset(name)["expected"]) >= 3, "of six mixes of devices, which are stated"
 
 

@@ -24,7 +24,7 @@ from flywheel.core.config.sections import (
     Train,
     Transcribe,
 )
-from flywheel.core.config.template import template
+from flywheel.core.config.template import short_template, template
 
 __all__ = [
     "FILE_NAME",
@@ -54,5 +54,6 @@ __all__ = [
     "parse_config",
     "preset",
     "read_raw",
+    "short_template",
     "template",
 ]

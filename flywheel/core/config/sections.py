@@ -80,7 +80,9 @@ class Corpus(Section):
 
 
 class Model(Section):
-    folder: str = Field("bundled", description="folder of the model, or `bundled` for the tiny one of this package")
+    folder: str = Field(
+        "bundled", description="folder of the model, its id on a hub (org/name), or `bundled`: the demo model"
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="`auto`: bf16 where an accelerator has it")
     engine: str = Field(
         "transformers",

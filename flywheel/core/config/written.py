@@ -34,6 +34,16 @@ def as_written(value: Any, field: FieldInfo) -> Any:
     return value
 
 
+def choices_of(annotation: Any) -> tuple[str, ...]:
+    """The words that a field takes, and what it takes beside them; none where it takes any value of a kind."""
+    if str(get_origin(annotation)) == "typing.Literal":
+        return tuple(str(value) for value in get_args(annotation))
+    if get_origin(annotation) not in (Union, type(int | str)):
+        return ()
+    words = [word for part in get_args(annotation) for word in choices_of(part)]
+    return (*words, "a number") if words and int in get_args(annotation) else tuple(words)
+
+
 def _kinds(annotation: Any) -> set[Any]:
     """The types that a field takes: those of a union each, of a literal its values'."""
     if get_origin(annotation) in (Union, type(int | str)):

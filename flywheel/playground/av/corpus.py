@@ -24,8 +24,8 @@ from flywheel.playground.av.timeline import DURATION_S, FAULTS, Timeline
 from flywheel.playground.av.transcripts import NOISE_KINDS, noisy_transcript
 from flywheel.playground.av.worlds import CORPUS, sample
 from flywheel.playground.corpus import SEED_STRIDE, check_arguments
+from flywheel.playground.drawn import SIZES
 
-_SIZES = ((192, 96), (224, 112), (256, 128))
 #: Frames come often, so that they tell when something happened.
 _RATES = (25, 30)
 _QUALITY = Quality(crf=20, preset="ultrafast", threads=1)
@@ -166,7 +166,7 @@ def _write_clip(clip: _Clip) -> None:
     text = noisy_transcript(clip.as_filmed(), sample(clip.other_seed, CORPUS), clip.noise, rng)
     clip.path.with_suffix(".txt").write_text(text + "\n" if text else "", encoding="utf-8")
     temporary = clip.path.with_suffix(".part")
-    width, height = _SIZES[int(rng.integers(len(_SIZES)))]
+    width, height = SIZES[int(rng.integers(len(SIZES)))]
     encode(clip.timeline(), temporary, width=width, height=height, fps=_RATES[int(rng.integers(len(_RATES)))])
     temporary.replace(clip.path)
 

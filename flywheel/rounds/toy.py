@@ -1,0 +1,20 @@
+"""Whether the bundled demo model writes about videos that it knows nothing of."""
+
+from __future__ import annotations
+
+from flywheel.playground.drawn import TOY_NOTICE, all_drawn
+from flywheel.store import Workspace
+
+
+def toy_notice(workspace: Workspace) -> str:
+    """The notice that the demo model writes about others than the playground's videos; empty where it does not.
+
+    The first clips are looked at, and no others.
+    """
+    main = workspace.config.main
+    if main.folder != "bundled" or main.engine == "fake":
+        return ""
+    first = next(workspace.records.batches("clips", columns=["width", "height"]), None)
+    if first is None or all_drawn(first.unique().iter_rows()):
+        return ""
+    return TOY_NOTICE
