@@ -45,7 +45,9 @@ def served(url: str, api_key_env: str = "") -> list[str]:
     if answer.status_code in (401, 403):
         raise UserError(f"{address}: {_asks_for_a_key(answer.status_code, key, api_key_env)}.")
     try:
-        models = answer.raise_for_status().json()["data"] if len(answer.content) <= _MOST_BYTES else [None]
+        if len(answer.content) > _MOST_BYTES:
+            raise ValueError("its answer is too long")
+        models = answer.raise_for_status().json()["data"]
         return [str(model.get("root") or model["id"]) for model in models if not model.get("parent")]
     except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         what = f"{answer.status_code} to /v1/models"
