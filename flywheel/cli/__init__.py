@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from typing import Annotated
 
 import typer
 
+from flywheel import __version__
 from flywheel.cli import config, curation, data, inspection, review, rounds, schedule, speech, start
-from flywheel.cli._shared import command, failure_of, remember_wishes
+from flywheel.cli._index import Index
+from flywheel.cli._shared import command, failure_of, print_text, remember_wishes
 from flywheel.core.errors import FlywheelError
 from flywheel.core.progress import say
 
@@ -31,12 +34,37 @@ def _group(help: str) -> typer.Typer:
     )
 
 
-app = _group("A video-language data flywheel: annotate, review, pretrain, fine-tune, evaluate, and round again.")
+app = typer.Typer(
+    cls=Index,
+    help="A video-language data flywheel: annotate, review, pretrain, fine-tune, evaluate, and round again.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    # Commands take them over.
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 corrections_app = _group("Corrections as files.")
 config_app = _group("The configuration.")
 schedule_app = _group("Rounds at set times.")
 
-#: In the order of ``flywheel --help``. The two that serve pages print their address themselves.
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print_text(f"flywheel {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of no command."""
+
+
+#: How ``flywheel --help`` lists them is in :mod:`flywheel.cli._index`. The two that serve pages print their address
+#: themselves.
 _COMMANDS = (
     (app, "init", command(start.init)),
     (app, "download", command(start.download)),
@@ -93,7 +121,7 @@ def main() -> None:
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     try:
-        app(standalone_mode=True)
+        app(prog_name="flywheel", standalone_mode=True)
     except BrokenPipeError:
         sys.exit(1)
     except (FlywheelError, OSError, KeyboardInterrupt) as error:

@@ -77,47 +77,50 @@ def test_every_command_has_its_help_and_one_place() -> None:
     from typer.testing import CliRunner
 
     from flywheel.cli import app
+    from flywheel.cli._index import INDEX
 
-    def commands(*path: str) -> list[str]:
-        text = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "200"}).stdout
-        return re.findall(r"^  ([a-z][a-z-]*)  ", text.split("Commands:")[1], re.M)
+    def help_of(*path: str) -> str:
+        found = CliRunner().invoke(app, [*path, "-h"], env={"COLUMNS": "80"})
+        assert found.exit_code == 0, path
+        return found.stdout
 
-    assert commands() == [
-        "init",
-        "download",
-        "doctor",
-        "ingest",
-        "transcribe",
-        "curate",
-        "annotate",
-        "serve",
-        "review",
-        "invite",
-        "round",
-        "run",
-        "promote",
-        "rollback",
-        "compare",
-        "prune",
-        "gold",
-        "exclude",
-        "export",
-        "takedown",
-        "resplit",
-        "move-database",
-        "status",
-        "show",
-        "report",
-        "dashboard",
-        "playground",
-        "demo",
-        "corrections",
-        "config",
-        "schedule",
-    ]
-    assert commands("corrections") == ["import", "export", "uses"]
-    assert commands("config") == ["template", "validate", "schema", "show", "explain", "losses", "migrate"]
-    assert commands("schedule") == ["start", "write"]
+    def listed(text: str) -> list[str]:
+        return re.findall(r"^  ([a-z][a-z-]*)  ", text, re.M)
+
+    every = [info.name for info in (*app.registered_commands, *app.registered_groups)]
+    indexed = [name for lines in INDEX.values() for name in lines]
+    assert sorted(indexed) == sorted(map(str, every)), "a line in flywheel/cli/_index.py for each command, and no other"
+    text = help_of()
+    assert listed(text) == indexed
+    assert "..." not in text.split("Start:")[1]
+    assert re.findall(r"^(\w+):$", text, re.M) == ["Options", *INDEX]
+    assert listed(help_of("corrections")) == ["import", "export", "uses"]
+    assert listed(help_of("config")) == ["template", "validate", "schema", "show", "explain", "losses", "migrate"]
+    assert listed(help_of("schedule")) == ["start", "write"]
+
+
+def test_the_version_is_the_package_s(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    import flywheel as package
+
+    assert in_process(monkeypatch, capsys, "--version") == (0, f"flywheel {package.__version__}\n", "")
+
+
+def test_a_shell_completes_commands_and_options(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the script of ``flywheel --show-completion`` asks."""
+
+    def completed(line: str) -> list[str]:
+        monkeypatch.setenv("_FLYWHEEL_COMPLETE", "complete_bash")
+        monkeypatch.setenv("COMP_WORDS", line)
+        monkeypatch.setenv("COMP_CWORD", str(len(line.split()) - 1))
+        ended, out, err = in_process(monkeypatch, capsys)
+        assert (ended, err) == (0, "")
+        return out.split()
+
+    assert completed("flywheel ro") == ["round", "rollback"]
+    assert completed("flywheel corrections ex") == ["export"]
+    assert "--dry-run" in completed("flywheel takedown --d")
 
 
 @pytest.mark.parametrize(
