@@ -8,8 +8,10 @@ where two readers see two numbers (``010``). Keys are texts, and each stands onc
 from __future__ import annotations
 
 import codecs
+import copy
 import re
 from collections.abc import Hashable, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import yaml
@@ -18,6 +20,8 @@ _MOST_CHARS = 1 << 20
 #: Values of a text, each counted as often as aliases repeat it: a few lines can stand for billions.
 _MOST_VALUES = 100_000
 _MOST_BRACKETS = 100
+#: Texts up to this length are not read again when they come again: a program opens its workspace many times.
+_KEPT_CHARS = 1 << 16
 _TAG = "tag:yaml.org,2002:"
 #: A number of this many digits and more is no count that somebody wrote with an exponent.
 _MOST_EXPONENT = 15
@@ -134,6 +138,17 @@ def parsed_yaml(text: str, *, twice: bool = False) -> Any:
 def parsed_with_places(text: str, *, twice: bool = False) -> tuple[Any, yaml.Node | None]:
     """The value of a YAML text, and its tree for :func:`place_of`. Raises ValueError as :func:`parsed_yaml` does."""
     text = text.removeprefix("\ufeff")
+    value, node = _kept(text, twice) if len(text) <= _KEPT_CHARS else _parsed(text, twice)
+    # Who asked may change the values.
+    return copy.deepcopy(value), node
+
+
+@lru_cache(maxsize=8)
+def _kept(text: str, twice: bool) -> tuple[Any, yaml.Node | None]:
+    return _parsed(text, twice)
+
+
+def _parsed(text: str, twice: bool) -> tuple[Any, yaml.Node | None]:
     if len(text) > _MOST_CHARS:
         raise ValueError(f"longer than {_MOST_CHARS} characters")
     if _brackets(text) > _MOST_BRACKETS:

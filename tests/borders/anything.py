@@ -94,14 +94,14 @@ def as_json(value: Any) -> str:
 
 
 def tried(**strategies: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Any]:
-    """Tries a property on 50 examples each time, and on 2,000 in the slow tests."""
+    """Tries a property on 20 examples each time, and on 2,000 in the slow tests."""
 
     def wrap(test: Callable[..., None]) -> Any:
         import inspect
 
         fixtures = [name for name in inspect.signature(test).parameters if name not in strategies]
 
-        @pytest.mark.parametrize("examples", [50, pytest.param(2000, marks=pytest.mark.slow)])
+        @pytest.mark.parametrize("examples", [20, pytest.param(2000, marks=pytest.mark.slow)])
         def run(examples: int, request: pytest.FixtureRequest) -> None:
             given_fixtures = {name: request.getfixturevalue(name) for name in fixtures}
             checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]

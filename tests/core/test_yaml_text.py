@@ -50,3 +50,10 @@ def test_what_is_shared_by_a_few_is_read(tmp_path: Path) -> None:
     with pytest.raises(UserError) as said:
         load_config(file)
     assert len(str(said.value)) < 250
+
+
+def test_what_somebody_does_with_the_values_is_not_seen_by_the_next() -> None:
+    text = "a: [1, {b: 2}]\nb: 3\n"
+    parsed_yaml(text)["a"][1]["b"] = 5
+    parsed_yaml(text).pop("b")
+    assert parsed_yaml(text) == {"a": [1, {"b": 2}], "b": 3}

@@ -70,6 +70,8 @@ def test_help_is_quick_and_light() -> None:
         after = os.times()
         # Time of the processor, which other processes don't lengthen: the wall's on a machine that is idle.
         times.append(after.children_user + after.children_system - before.children_user - before.children_system)
+        if times[-1] < 0.3:
+            break
     assert min(times) < 0.3
 
 

@@ -218,7 +218,7 @@ def test_nobody_else_imports_ffmpeg() -> None:
         for path in (ROOT / package).rglob("*.py"):
             text = path.read_text()
             # Parsing every file takes seconds.
-            for node in ast.walk(ast.parse(text)) if re.search(r"\b(av|scenedetect)\b", text) else ():
+            for node in ast.walk(ast.parse(text)) if re.search(r"(import|from)\s.*\b(av|scenedetect)\b", text) else ():
                 names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
                 names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
                 foreign = {name.split(".")[0] for name in names} & {"av", "scenedetect"}

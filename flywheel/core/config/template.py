@@ -32,6 +32,9 @@ _SHORT = (
 )
 _WHOLE = ("# A video-language data flywheel. Every key stands here with its value; delete what you do not change.",)
 
+#: In C where PyYAML was built with it: a hundred values are written one by one.
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
 
 def template(preset: str = "playground", changes: Mapping[str, Any] | None = None, notes: Sequence[str] = ()) -> str:
     """A commented ``flywheel.yaml``: every key with its value in the preset and what it means.
@@ -96,7 +99,7 @@ def _keys(section: BaseModel, indent: str, chosen: Collection[str] | None) -> li
     for key, field in type(section).model_fields.items():
         if chosen is not None and key not in chosen:
             continue
-        value = yaml.safe_dump(values[key], default_flow_style=True, width=1000)
+        value = yaml.dump(values[key], Dumper=_DUMPER, default_flow_style=True, width=1000)
         text = f"{indent}{key}: {value.strip().removesuffix('...').strip()}"
         lines.append(f"{text}  # {meaning}" if (meaning := meaning_of(field)) else text)
     return lines
