@@ -16,6 +16,7 @@ from devices_bed import Gave, pretrained, when_at
 
 from flywheel.core.config import parse_config
 from flywheel.core.errors import BorderError, UserError
+from flywheel.models.load import chosen_precision
 from flywheel.rounds.devices import check_devices, devices_of
 from flywheel.rounds.join import open_jobs
 from flywheel.store import Workspace
@@ -118,6 +119,28 @@ def test_an_optimizer_of_whole_weights_is_not_for_shards(tmp_path: Path) -> None
     wanted = {"train": {"devices": 2, "strategy": "zero3"}, "pretrain": {"optimizer": "adamw_sr"}}
     with pytest.raises(UserError, match=r"adamw_sr is for whole weights, and train\.strategy zero3 shards"):
         check_devices(parse_config(wanted), tmp_path)
+
+
+def test_a_gpu_without_bf16_is_named_before_anything_is_done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla T4")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    asked = parse_config({"models": {"main": {"precision": "bf16"}}})
+    message = r"^models.main.precision: bf16, which Tesla T4 does not compute in. Set it to auto or fp32.$"
+    with pytest.raises(UserError, match=message):
+        check_devices(asked, tmp_path)
+    check_devices(parse_config({}), tmp_path)
+    assert chosen_precision("auto") == "fp32"
+
+
+def test_more_devices_than_gpus_are_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for strategy in ("auto", "ddp", "zero3"):
+        asked = parse_config({"train": {"devices": 4, "strategy": strategy}})
+        with pytest.raises(UserError, match=r"^train.devices: 4, and this machine shows 2. Set it to auto, or to 2.$"):
+            check_devices(asked, tmp_path)
+    assert devices_of(parse_config({"train": {"devices": "auto", "strategy": "ddp"}}), tmp_path)[0] == 2
 
 
 def test_one_device_trains_here_and_strategies_are_named(tmp_path: Path) -> None:

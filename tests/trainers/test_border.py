@@ -16,6 +16,20 @@ def test_a_lack_of_memory_names_what_to_lower() -> None:
         torch.empty(1 << 55, dtype=torch.uint8)
 
 
+def test_checkpoints_of_another_model_say_what_to_do() -> None:
+    """Of weights of another shape, and of an optimizer with moments of other weights: torch's own words of both."""
+    small, large = torch.nn.Linear(2, 2), torch.nn.Linear(3, 3)
+    few = torch.optim.AdamW([small.weight])
+    message = (
+        r"^pretrain: the checkpoint: .*{}.*\. Its checkpoints are of another model: set it back, "
+        r"or delete the training's folder \.work to begin anew\.$"
+    )
+    with pytest.raises(BorderError, match=message.format("loading state_dict")), foreign_failures("pretrain"):
+        large.load_state_dict(small.state_dict())
+    with pytest.raises(BorderError, match=message.format("parameter group")), foreign_failures("pretrain"):
+        torch.optim.AdamW(large.parameters()).load_state_dict(few.state_dict())
+
+
 def test_other_errors_pass() -> None:
     for error in (FlywheelError("ours"), ValueError("a mistake of ours")):
         with pytest.raises(type(error), match=str(error)), foreign_failures("finetune"):
