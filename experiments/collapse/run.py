@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +70,14 @@ def main() -> None:
     arguments = parser.parse_args()
     for name in arguments.wheels:
         folder = arguments.out / f"{name}-{arguments.seed}"
-        demo.NUM_ROUNDS = 3 if name == "good" else arguments.rounds
-        demo.NUM_CLIPS = 2000 if name in ("collapsing", "kept") else 400
+        num_rounds = 3 if name == "good" else arguments.rounds
+        num_clips = 2000 if name in ("collapsing", "kept") else 400
+        size = replace(demo.FULL, num_rounds=num_rounds, num_clips=num_clips, ceiling=False)
         settings, people = settings_of(name, arguments.out / f"good-{arguments.seed}")
         if not (folder / "summary.json").exists():
             # Other clips than those that made the model good.
             seed = arguments.seed if people else arguments.seed + 1000
-            demo.run_demo(folder, seed=seed, noise=0.5, quick=False, settings=settings, people=people)
+            demo.run_demo(folder, seed=seed, noise=0.5, size=size, settings=settings, people=people)
         _print(name, arguments.seed, folder)
 
 

@@ -22,13 +22,13 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import trainers
 from flywheel.core.types import MEASURE, Example
-from flywheel.demo import NUM_ROUNDS, Oracle, run_demo, test_scores
+from flywheel.demo import FULL, Oracle, run_demo, test_scores
 from flywheel.ingest import ingest
 from flywheel.metrics import mean_estimate, paired_difference
 from flywheel.rounds import RoundContext, run_round
@@ -118,7 +118,7 @@ def transcripts(wheel: Path, folder: Path, oracle: Oracle) -> list[float]:
 
 
 def no_people(wheel: Path, folder: Path, oracle: Oracle, *, transcripts_first: bool = False) -> list[float]:
-    for round in range(1, NUM_ROUNDS + 1):
+    for round in range(1, FULL.num_rounds + 1):
         # Without people there are no anchors: the gate could not tell, and every round is let through.
         context = like(wheel, folder, "gate.untested=promote")
         if current_round(context.workspace) != round:
@@ -128,7 +128,7 @@ def no_people(wheel: Path, folder: Path, oracle: Oracle, *, transcripts_first: b
                 # Without its own captions of round 1 the round learns from what came with the videos.
                 context.workspace.set_stage(1, "annotate", "done", {"by": 0, "annotations": 0, "rejected": 0})
             run_round(context)
-    return written(like(wheel, folder), oracle, NUM_ROUNDS)
+    return written(like(wheel, folder), oracle, FULL.num_rounds)
 
 
 def other_wheel(
@@ -138,8 +138,9 @@ def other_wheel(
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copytree(wheel / "corpus", folder / "corpus")
         shutil.copy(wheel / "oracle.parquet", folder)
-    run_demo(folder, seed=seed, noise=noise, quick=False, settings={**settings, "tracking": {"enabled": False}})
-    return test_scores(Workspace.open(folder), oracle, NUM_ROUNDS)
+    settings = {**settings, "tracking": {"enabled": False}}
+    run_demo(folder, seed=seed, noise=noise, size=replace(FULL, ceiling=False), settings=settings)
+    return test_scores(Workspace.open(folder), oracle, FULL.num_rounds)
 
 
 def main() -> None:
@@ -156,9 +157,9 @@ def main() -> None:
     for seed in arguments.seeds:
         for noise in arguments.noises:
             wheel = arguments.out / f"wheel-{seed}-{noise}"
-            run_demo(wheel, seed=seed, noise=noise, quick=False)
+            run_demo(wheel, seed=seed, noise=noise)
             oracle = Oracle(wheel / "oracle.parquet")
-            own = test_scores(Workspace.open(wheel), oracle, NUM_ROUNDS)
+            own = test_scores(Workspace.open(wheel), oracle, FULL.num_rounds)
             print(
                 json.dumps(
                     {"seed": seed, "noise": noise, "control": "the wheel", "slot_f1": asdict(mean_estimate(own))}

@@ -235,18 +235,26 @@ def prune(
     print_result({"rounds": pruned}, json_, f"weights {deleted} of rounds: {', '.join(map(str, pruned)) or 'none'}")
 
 
+_DEMO = Path("flywheel-demo")
+
+
 def demo(
-    out: Annotated[Path, typer.Option(help="Workspace folder.")] = Path("flywheel-demo"),
+    out: Annotated[Path, typer.Option(help="Workspace folder.")] = _DEMO,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the corpus and the refiner.")] = 0,
     noise: Annotated[float, typer.Option(help="Share of transcripts with noise.")] = 0.5,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="A small corpus, two short rounds: shows the path, not the gain.")
+    quick: Annotated[bool, typer.Option("--quick", help="A small corpus and two short rounds: three minutes.")] = False,
+    ready: Annotated[
+        bool, typer.Option("--ready", help="What --quick made, at once; the first time it is made.")
     ] = False,
     json_: Json = False,
 ) -> None:
     """The whole wheel on the bundled corpus."""
-    from flywheel.demo import run_demo, table, where
+    from flywheel.demo import FULL, QUICK, ready_folder, ready_summary, run_demo, table, verdict, where
 
-    summary = run_demo(out, seed=seed, noise=noise, quick=quick)
+    if ready and out == _DEMO:
+        out = ready_folder()
+    summary = ready_summary(out) if ready else None
+    if summary is None:
+        summary = run_demo(out, seed=seed, noise=noise, size=QUICK if quick or ready else FULL)
     print_result(summary, json_, table(summary))
-    say(where(summary, out))
+    say(f"{verdict(summary)}\n{where(summary, out)}")

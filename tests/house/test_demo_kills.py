@@ -1,4 +1,4 @@
-"""The demo as a user runs it, killed at random and gone on with."""
+"""The demo, in miniature, killed at random and gone on with."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 NUM_KILLS = 20
 
 
-def demo(out: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "flywheel.cli", "demo", "--out", str(out), "--seed", "7", *arguments]
+def demo(out: Path) -> list[str]:
+    return [sys.executable, str(Path(__file__).with_name("tiny_demo.py")), str(out)]
 
 
 def committed(out: Path) -> dict[str, str]:
@@ -40,13 +40,13 @@ def committed(out: Path) -> dict[str, str]:
 
 def test_killed_twenty_times_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    subprocess.run(demo(whole, "--quick"), check=True, capture_output=True, timeout=900)
+    subprocess.run(demo(whole), check=True, capture_output=True, timeout=900)
     chance = random.Random(0)
     before: dict[str, str] = {}
     kills = 0
     while kills < NUM_KILLS:
         process = subprocess.Popen(
-            demo(cut, "--quick"), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            demo(cut), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
             process.wait(timeout=chance.uniform(1.0, 14.0))
@@ -59,7 +59,7 @@ def test_killed_twenty_times_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
             if kills < NUM_KILLS:
                 # Through before its time: the rest of the kills fall on what is done already.
                 process = subprocess.Popen(
-                    demo(cut, "--quick"), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                    demo(cut), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
                 )
                 time.sleep(chance.uniform(0.5, 6.0))
                 os.killpg(process.pid, signal.SIGKILL)
@@ -68,7 +68,7 @@ def test_killed_twenty_times_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
         after = committed(cut)
         assert before.items() <= after.items(), "a committed text changed or vanished"
         before = after
-    done = subprocess.run(demo(cut, "--quick", "--json"), check=True, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(demo(cut), check=True, capture_output=True, text=True, timeout=900)
     after = committed(cut)
     assert before.items() <= after.items()
     summary = json.loads(done.stdout)
@@ -79,6 +79,6 @@ def test_killed_twenty_times_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
     assert set(one.corrections()["annotation_id"]) == set(other.corrections()["annotation_id"])
     first = set(one.annotations(round=1, kind="caption")["generation_id"])
     assert first == set(other.annotations(round=1, kind="caption")["generation_id"])
-    again = subprocess.run(demo(cut, "--quick", "--json"), check=True, capture_output=True, text=True, timeout=300)
+    again = subprocess.run(demo(cut), check=True, capture_output=True, text=True, timeout=300)
     assert {**json.loads(again.stdout), "wall_s": 0, "peak_rss_gib": 0} == {**summary, "wall_s": 0, "peak_rss_gib": 0}
     assert committed(cut) == after
