@@ -13,6 +13,7 @@ import polars as pl
 from flywheel.core.errors import BorderError, UserError
 from flywheel.core.foreign import as_lines
 from flywheel.core.types import Stage
+from flywheel.rounds.outlook import Outlook, outlook_of
 from flywheel.rounds.progress import current_round, current_stage, skipped_stages
 from flywheel.rounds.schedule.state import is_running, state_of
 from flywheel.store import Workspace
@@ -127,6 +128,8 @@ class Status:
     #: Clips that measure, of videos that are learned from too; None where the split is by video.
     leak: Leak | None = None
     skipped: Sequence[SkippedStage] = ()
+    #: The last rounds' verdicts, what is needed and impossible, and the next commands; None where nothing tells.
+    outlook: Outlook | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain values; ``champion`` is ``{"round"}``."""
@@ -135,11 +138,14 @@ class Status:
             "unseen_adapters": [asdict(adapter) for adapter in self.unseen_adapters],
             "skipped": [asdict(stage) for stage in self.skipped],
         }
-        return {**asdict(self), "champion": {"round": self.champion}, **lists}
+        values = {name: value for name, value in asdict(self).items() if name != "outlook"}
+        block = {} if self.outlook is None else self.outlook.to_json()
+        return {**values, "champion": {"round": self.champion}, **lists, **block}
 
     def __str__(self) -> str:
         champion = "the base model" if self.champion == 0 else f"round {self.champion}"
         lines = [
+            *(self.outlook.lines() if self.outlook is not None else ()),
             *map(str, self.skipped),
             f"round {self.round}: {self.stage} is {self.state}" + _in_brackets(self.message),
             f"champion: {champion}",
@@ -155,6 +161,8 @@ class Status:
             lines.append(f"schedule '{plan.cron}': {plan.phase}{_in_brackets(plan.message)}{following}")
         lines += [f"  {reason}" for reason in self.reject_reasons[:_MOST_REASONS]]
         lines += [self.damage] if self.damage else []
+        if self.outlook is not None:
+            lines += [f"{'Next:' if n == 0 else '     '} {line}" for n, line in enumerate(self.outlook.next)]
         return as_lines(lines)
 
     @property
@@ -199,6 +207,7 @@ def status_of(workspace: Workspace) -> Status:
         damage="; ".join(dict.fromkeys(damage)),
         unseen_adapters=tuple(_unseen_adapters(workspace, round)),
         leak=None if clips is None else workspace.videos.leak(),
+        outlook=outlook_of(workspace, 0 if rejects is None else rejects.height),
         skipped=tuple(
             SkippedStage(round=r, stage=stage, reason=reason)
             for r in (round - 1, round)
@@ -370,14 +379,25 @@ def _track_line(track: Mapping[str, Any]) -> str:
     return f"stream {track['index']}, {track['kind']}: {words}{left}"
 
 
-def _clip_id(workspace: Workspace, digits: str) -> str:
-    ids = workspace.records.keys_from("clips", digits)
-    if len(ids) != 1:
-        plural = "" if len(ids) == 1 else "s"
-        raise UserError(
-            f"show {digits}: names {len(ids) or 'no'} clip{plural}. Give the id as it stands in a report or export."
-        )
-    return ids[0]
+def _clip_id(workspace: Workspace, name: str) -> str:
+    """The clip whose id begins so, or whose file has this path or name. Raises UserError where not exactly one does."""
+    ids = workspace.records.keys_from("clips", name)
+    if len(ids) == 1:
+        return ids[0]
+    if not ids:
+        found = workspace.clips_by_id(workspace.find_clips(name)["id"].to_list() or _named(workspace, name))
+        if found.height == 1:
+            return str(found["id"][0])
+        if found.height > 1:
+            spans = found.sort("start_s").head(_NAMED).select("id", "start_s", "end_s").iter_rows()
+            first = ", ".join(f"{clip_id[:12]} ({start_s:.1f}-{end_s:.1f} s)" for clip_id, start_s, end_s in spans)
+            raise UserError(f"show {name}: is the file of {found.height} clips. Give the id of one: {first}, …")
+        raise UserError(f"show {name}: no clip matches. List them with 'flywheel clips', by words with --search.")
+    raise UserError(f"show {name}: names {len(ids)} clips. Give more digits of the id; 'flywheel clips' lists them.")
+
+
+def _named(workspace: Workspace, name: str) -> list[str]:
+    return workspace.clips_named(name)["id"].to_list() if "/" not in name else []
 
 
 def _by_annotation(rows: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:

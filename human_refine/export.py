@@ -24,19 +24,22 @@ _AT_A_TIME = 50_000
 _DENSE = (pl.col("kind") == "dense_caption") & (pl.col("purpose") == LEARN)
 
 
-def export_queue(workspace: Workspace, out: Path, limit: int | None = None, form: str = "jsonl") -> int:
+def export_queue(
+    workspace: Workspace, out: Path, limit: int | None = None, form: str = "", url: str = "http://127.0.0.1:8470"
+) -> int:
     """Write the last round's uncorrected texts, in the queue's order, for people to fill in; returns how many.
 
-    ``form`` is the name of one of :mod:`flywheel.formats.corrections`. A format of timed texts gets the round's dense
-    captions; one that takes both gets captions where there are none. Raises UserError where there is nothing to write.
+    ``form`` is the name of one of :mod:`flywheel.formats.corrections`, by default the one that the file's ending names.
+    ``url`` is where the review page is reached, for the link of each row. A format of timed texts gets the round's
+    dense captions; one that takes both gets captions where there are none. Raises UserError where there is nothing to write.
     """
-    chosen = formats.get(form)
+    chosen = formats.get(form) if form else formats.of_ending(out)
     dense = _dense_captions(workspace, limit) if chosen.cues else None
     if dense is None and not chosen.texts:
         raise UserError(
             "corrections export: no round has dense captions. Name them in annotate.also and run 'flywheel annotate'."
         )
-    rows = _Rows(workspace, waiting_captions(workspace, limit) if dense is None else dense)
+    rows = _Rows(workspace, url.rstrip("/"), waiting_captions(workspace, limit) if dense is None else dense)
     try:
         with written_whole(out) as place:
             chosen.write(rows, place)
@@ -49,15 +52,15 @@ def export_queue(workspace: Workspace, out: Path, limit: int | None = None, form
 class _Rows:
     """The texts with these ids as rows for a file, some in memory at a time; counts those it gave."""
 
-    def __init__(self, workspace: Workspace, ids: Sequence[str]) -> None:
-        self._workspace, self._ids = workspace, ids
+    def __init__(self, workspace: Workspace, url: str, ids: Sequence[str]) -> None:
+        self._workspace, self._url, self._ids = workspace, url, ids
         self.count = 0
 
     def __iter__(self) -> Iterator[ReviewRow]:
         for part in _with_clips(self._workspace, self._ids):
             for item, clip in part:
                 self.count += 1
-                yield _row(item, clip)
+                yield _row(item, clip, self._url)
 
 
 def _with_clips(workspace: Workspace, ids: Sequence[str]) -> Iterator[list[tuple[Item, Clip]]]:
@@ -69,7 +72,7 @@ def _with_clips(workspace: Workspace, ids: Sequence[str]) -> Iterator[list[tuple
         yield [(items[i], clips[items[i].clip_id]) for i in part if i in items]
 
 
-def _row(item: Item, clip: Clip) -> ReviewRow:
+def _row(item: Item, clip: Clip, url: str) -> ReviewRow:
     return ReviewRow(
         annotation_id=item.annotation_id,
         uri=clip.uri,
@@ -79,6 +82,9 @@ def _row(item: Item, clip: Clip) -> ReviewRow:
         end_s=clip.end_s,
         fps=clip.fps,
         cues=tuple(cues_of(item.payload)),
+        clip_id=clip.id,
+        split=clip.split,
+        link=f"{url}/?text={item.annotation_id}",
     )
 
 

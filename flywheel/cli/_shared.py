@@ -110,8 +110,25 @@ def say_next(*commands: str, config: Path | None = None) -> None:
     """Say which commands come next, on stderr; those on a workspace name its ``config`` where it is not here."""
     option = "" if config is None or config == HERE else f" --config {shlex.quote(str(config))}"
     for number, line in enumerate(commands):
-        is_command = line.startswith("flywheel ")
-        say(f"{'Next:' if number == 0 else '     '} {line}{option if is_command else ''}")
+        words, mark, comment = line.partition("  # ")
+        is_command = words.startswith("flywheel ")
+        say(f"{'Next:' if number == 0 else '     '} {words}{option if is_command else ''}{mark}{comment}")
+
+
+def say_what_comes_next(workspace: Workspace, config: Path, as_json: bool = False) -> None:
+    """Say what the workspace can't do as it is, and which commands come next; nothing beside a result as JSON."""
+    if as_json:
+        return
+    from flywheel.rounds.outlook import outlook_of
+
+    try:
+        outlook = outlook_of(workspace)
+    except FlywheelError:
+        # What the command was asked for is done; 'flywheel status' says what is wrong.
+        return
+    for line in outlook.impossible:
+        say(line)
+    say_next(*outlook.next, config=config)
 
 
 def remember_wishes() -> None:

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flywheel.cli._shared import HERE, Config, DryRun, Json, Limit, Set, open_workspace, print_result
+from flywheel.cli._shared import (
+    HERE,
+    Config,
+    DryRun,
+    Json,
+    Limit,
+    Set,
+    open_workspace,
+    print_result,
+    say_what_comes_next,
+)
 from flywheel.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,6 +63,7 @@ def curate(
         return
     would = f"would be decided ({curated['to_measure']} clips are not measured yet): " if dry_run else ""
     print_result(curated, json_, would + headline(curated))
+    say_what_comes_next(workspace, config, json_)
 
 
 def _curated(workspace: Workspace, limit: int | None, dry_run: bool) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from flywheel.cli._shared import (
     open_workspace,
     print_result,
     print_text,
+    say_next,
+    say_what_comes_next,
 )
 from flywheel.core.errors import FlywheelError, UserError
 from flywheel.core.foreign import as_lines
@@ -55,6 +57,7 @@ def ingest(
                 say(_say_how(error.result))
             raise
     print_result(vars(result), json_, _say_how(result))
+    say_what_comes_next(workspace, config, json_)
     if result.rejected and not (result.clips or result.known or result.new_texts):
         raise typer.Exit(FlywheelError.exit_code)
 
@@ -96,6 +99,7 @@ def export(
     left_out = "".join(f"; left out: {n} {why}" for why, n in sorted(written.left_out.items()))
     text = f"{written.clips} clips of round {written.round} in {out} ({sources}){left_out}"
     print_result(asdict(written), json_, text)
+    say_next(f"see {out}/README.md for the lines that load it")
 
 
 def takedown(

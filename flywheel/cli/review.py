@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flywheel.cli._shared import HERE, Config, Json, Limit, Set, open_workspace, print_result, print_text
+from flywheel.cli._shared import (
+    HERE,
+    Config,
+    Json,
+    Limit,
+    Set,
+    open_workspace,
+    print_result,
+    print_text,
+    say_next,
+    say_what_comes_next,
+)
 from flywheel.core.errors import UserError
 from flywheel.core.foreign import as_lines
 from flywheel.core.progress import say
@@ -53,6 +65,7 @@ def invite(
     token = make(open_workspace(config), name, role)
     link = f"{url.rstrip('/')}/invite/{token}"
     print_result({"name": name, "role": role, "link": link, "token": token}, json_, link)
+    say_next("flywheel review  # serves the page that the link opens", config=config)
 
 
 def corrections_import(
@@ -64,19 +77,31 @@ def corrections_import(
     """Take corrections in; bad rows are named and the good ones kept."""
     from human_refine import import_corrections
 
-    _print_import(import_corrections(open_workspace(config, set_), file), "corrections", json_)
+    workspace = open_workspace(config, set_)
+    report = import_corrections(workspace, file)
+    _print_import(report, "corrections", json_)
+    say_what_comes_next(workspace, config, json_)
+    _end_with(report)
 
 
 def corrections_export(
     out: Annotated[Path, typer.Argument(help="File to write; a folder for webvtt and srt.")],
     config: Config = HERE,
     limit: Limit = None,
-    form: Annotated[str, typer.Option("--format", help="jsonl, csv, parquet, label-studio, webvtt or srt.")] = "jsonl",
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="jsonl, csv, parquet, label-studio, webvtt or srt; what the file's ending says if left out.",
+        ),
+    ] = "",
+    url: Annotated[str, typer.Option(help="Where the page is reached, for the links.")] = "http://127.0.0.1:8470",
 ) -> None:
     """Write the texts that wait for a person, to be filled in and imported again."""
     from human_refine import export_queue
 
-    print_text(f"{export_queue(open_workspace(config), out, limit, form)} rows in {out}")
+    print_text(f"{export_queue(open_workspace(config), out, limit, form, url)} rows in {out}")
+    say_next(f"flywheel corrections import {shlex.quote(str(out))}  # once they are filled in", config=config)
 
 
 def corrections_uses(
@@ -109,7 +134,9 @@ def gold(
     """
     from human_refine import import_gold
 
-    _print_import(import_gold(open_workspace(config, set_), file, by), "gold texts", json_)
+    report = import_gold(open_workspace(config, set_), file, by)
+    _print_import(report, "gold texts", json_)
+    _end_with(report)
 
 
 def exclude(
@@ -129,7 +156,7 @@ def exclude(
 
 
 def _print_import(report: ImportReport, what: str, as_json: bool) -> None:
-    """Name the rows that were refused and print the counts; exit 2 where there are such rows."""
+    """Name the rows that were refused and print the counts."""
     for line in report.notes:
         say(f"note: {line}")
     for line in report.refused:
@@ -138,5 +165,9 @@ def _print_import(report: ImportReport, what: str, as_json: bool) -> None:
     if report.blank:
         text += f", {report.blank} not filled in"
     print_result(vars(report), as_json, text)
+
+
+def _end_with(report: ImportReport) -> None:
+    """Exit 2 where rows were refused."""
     if report.refused:
         raise typer.Exit(UserError.exit_code)

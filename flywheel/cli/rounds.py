@@ -19,6 +19,7 @@ from flywheel.cli._shared import (
     open_context,
     open_workspace,
     print_result,
+    say_what_comes_next,
 )
 from flywheel.core.errors import FlywheelError, GateRefused
 from flywheel.core.progress import say
@@ -70,6 +71,7 @@ def annotate(
     if len(rejected) > 1:
         text += f" ({of_kinds})"
     print_result(result, json_, text)
+    say_what_comes_next(workspace, config, json_)
 
 
 def serve(
@@ -153,6 +155,7 @@ def _run_rounds(
                 refused = result["message"]
             if result["state"] != "done":
                 break
+    say_what_comes_next(context.workspace, config, as_json)
     if refused:
         raise GateRefused(refused)
 
@@ -177,6 +180,7 @@ def promote(
         result = {"round": round, **judgement.record()}
     text = f"round {round} {result['verdict']}: {result['reason']}"
     print_result(result, json_, text)
+    say_what_comes_next(context.workspace, config, json_)
     if result["verdict"] != "promoted":
         raise GateRefused(text)
 
@@ -199,6 +203,7 @@ def rollback(
         round = champion.rollback(context, reason, to)
     name = "the base model" if round == 0 else f"round {round}"
     print_result({"champion": {"round": round}}, json_, f"champion: {name}")
+    say_what_comes_next(context.workspace, config, json_)
 
 
 def compare(

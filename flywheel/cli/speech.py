@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from flywheel.cli._shared import HERE, Config, DryRun, Json, Limit, Set, open_workspace, print_result
+from flywheel.cli._shared import (
+    HERE,
+    Config,
+    DryRun,
+    Json,
+    Limit,
+    Set,
+    open_workspace,
+    print_result,
+    say_what_comes_next,
+)
 from flywheel.core.errors import FlywheelError
 from flywheel.core.foreign import as_lines
 from flywheel.core.progress import say
@@ -40,6 +50,7 @@ def transcribe(
     for line in result.notes:
         say(f"note: {line}")
     print_result(asdict(result), json_, _transcribed(result))
+    say_what_comes_next(workspace, config, json_)
     if result.rejected and not (result.files or result.shared):
         raise typer.Exit(FlywheelError.exit_code)
 

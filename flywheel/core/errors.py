@@ -38,17 +38,26 @@ class GateRefused(FlywheelError):
 
 
 class Waiting(FlywheelError):
-    """A round needs ``wanted`` corrections before it goes on, and has ``have``."""
+    """A round needs ``wanted`` corrections before it goes on, and has ``have``; ``left`` captions can be asked of."""
 
     code = "waiting"
 
-    def __init__(self, round: int, have: int, wanted: int) -> None:
-        super().__init__(round, have, wanted)
-        self.round, self.have, self.wanted = round, have, wanted
+    def __init__(self, round: int, have: int, wanted: int, left: int | None = None) -> None:
+        super().__init__(round, have, wanted, left)
+        self.round, self.have, self.wanted, self.left = round, have, wanted, left
 
     def __str__(self) -> str:
+        missing = self.wanted - self.have
+        few = (
+            ""
+            if self.left is None or self.left >= missing
+            else (
+                f"Only {self.left} captions are left to review: the round goes on when these are done, "
+                f"or at once with review.wait_for: {self.have}. "
+            )
+        )
         return (
-            f"round {self.round} waits for {self.wanted - self.have} more corrections ({self.have} of {self.wanted}). "
+            f"round {self.round} waits for {missing} more corrections ({self.have} of {self.wanted}). {few}"
             "Give them on the page that 'flywheel review' serves, or with 'flywheel corrections import FILE', "
             "and run the same command."
         )

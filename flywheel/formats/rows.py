@@ -17,7 +17,11 @@ from flywheel.core.types import Cue
 #: Columns of a correction. Files of corrections need the first and may have the second; a row without a verdict is one
 #: that nobody filled in.
 REQUIRED = ("annotation_id", "verdict")
-OPTIONAL = ("text", "payload", "refiner", "reason", "seconds", "at", "clip_id", "uri", "round", "model_text")
+OPTIONAL = (
+    *("text", "payload", "refiner", "reason", "seconds", "at", "clip_id", "uri", "round", "model_text"),
+    # Beside each text that waits, for whoever fills the file in.
+    *("start_s", "end_s", "split", "link", "verdicts"),
+)
 _TEXTS = ("text", "payload", "refiner", "reason")
 
 
@@ -75,7 +79,10 @@ class ExportRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewRow:
-    """A text that waits for a person: its annotation and clip. ``cues`` as in :class:`ExportRow`."""
+    """A text that waits for a person: its annotation and clip. ``cues`` as in :class:`ExportRow`.
+
+    ``link`` opens it on the review page.
+    """
 
     annotation_id: str
     uri: str
@@ -85,6 +92,9 @@ class ReviewRow:
     end_s: float
     fps: float
     cues: tuple[Cue, ...] = ()
+    clip_id: str = ""
+    split: str = ""
+    link: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

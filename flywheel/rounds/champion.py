@@ -135,6 +135,7 @@ def candidate_of(context: RoundContext, round: int) -> Candidate:
         cost=spent[0] / spent[1] if all(spent) else 1.0,
         stale=_stale(context, round),
         suspects=suspects(workspace, settings.gate.min_gold_accuracy),
+        possible=context.split("anchor").columns("content_hash")["content_hash"].n_unique(),
     )
 
 

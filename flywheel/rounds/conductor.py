@@ -16,6 +16,7 @@ from flywheel.rounds.context import RoundContext
 from flywheel.rounds.devices import check_devices
 from flywheel.rounds.figures import plugins
 from flywheel.rounds.names import check_optimizer
+from flywheel.rounds.outlook import impossible
 from flywheel.rounds.progress import DONE, current_round, order_of, skipped_stages, stage_began, stage_ended
 from flywheel.rounds.publish import publish
 from flywheel.rounds.stages import evaluate, from_record, settings_of, stage_of, to_record
@@ -39,8 +40,9 @@ def run_round(context: RoundContext, *, until: str | None = None) -> dict[str, A
     if until is not None and until not in order:
         raise UserError(f"--until {until}: unknown stage. There are {', '.join(order)}.")
     check_before(context)
-    if notice := toy_notice(context.workspace):
-        say(notice)
+    for line in (toy_notice(context.workspace), *impossible(context.workspace)):
+        if line:
+            say(line)
     if until != "annotate":
         _say_memory(context, round)
     baseline(context)

@@ -36,6 +36,8 @@ class Candidate:
     rejected: float = 0.0
     cost: float = 1.0
     stale: str = ""
+    #: Videos with anchor clips that there are, corrected or not; None where that was not counted.
+    possible: int | None = None
     #: Refiner -> why that one is not to be trusted; with any the gate can't tell.
     suspects: Mapping[str, str] = field(default_factory=dict)
 
@@ -103,7 +105,9 @@ def judge(candidate: Candidate, settings: Gate, look: int, *, resamples: int = 2
         verdict: Verdict = "promoted" if settings.untested == "promote" else "undecided"
         return said(
             verdict,
-            f"only {count} corrected anchors, {settings.min_anchors} needed to tell at all ({more})"
+            f"can't tell yet: {count} of at least {settings.min_anchors} anchor videos "
+            f"have a corrected caption ({more})"
+            + _never(candidate.possible, settings.min_anchors)
             + (", promoted untested" if verdict == "promoted" else ""),
         )
     d = test.difference
@@ -131,6 +135,15 @@ def judge(candidate: Candidate, settings: Gate, look: int, *, resamples: int = 2
     if missing:
         return said("undecided", f"not shown to be better {figures}; {missing} more anchors, {more}")
     return said("refused", f"not shown to be better {figures}")
+
+
+def _never(possible: int | None, need: int) -> str:
+    """What to say where the corpus has too few anchors for any test."""
+    if possible is None or possible >= need:
+        return ""
+    return (
+        f"; the corpus has only {possible}, so no round can ever pass ('flywheel status' says how many videos to add)"
+    )
 
 
 def diversity_change(

@@ -64,6 +64,8 @@ SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
         "kind": _S,
         "purpose": _S,
     },
+    #: Rejects that a person closed; ``id`` is the reject's.
+    "dismissals": {"id": _S, "clip_id": _S, "reason": _S, "at": _S},
     #: The streams of a clip's file, as JSON, where there was something to choose; ``id`` is the clip.
     "tracks": {"id": _S, "clip_id": _S, "tracks": _S},
     #: Words that came after their clip; of a clip's the last stand. ``id`` is clip, number and words.

@@ -105,3 +105,28 @@ def spoken_by(workspace: Workspace, refiner: str, since: str) -> Spoken:
         in_all = connection.execute(query.where(given)).scalar_one()
         today = connection.execute(query.where(given & (db.corrections.c.at >= since))).scalar_one()
     return Spoken(today=int(today), in_all=int(in_all))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Word:
+    """What a person's latest word on a text is, as long as it stands: accept, edit or reject."""
+
+    annotation_id: str
+    clip_id: str
+    verdict: Verdict
+
+
+def standing_words(workspace: View, left_out: Iterable[str] = ()) -> list[Word]:
+    """The words that :func:`count_standing` counts."""
+    rows = db.corrections.c
+    newest = sql.func.row_number().over(
+        partition_by=(rows.annotation_id, rows.refiner), order_by=(rows.at.desc(), rows.id.desc())
+    )
+    columns = (rows.annotation_id, rows.clip_id, rows.verdict)
+    said = sql.select(*columns, newest.label("place")).where(rows.verdict.not_in(["skip", "cant_tell"]))
+    last = said.where(rows.refiner.not_in(sorted(left_out))).subquery()
+    query = sql.select(last.c.annotation_id, last.c.clip_id, last.c.verdict)
+    query = query.where(last.c.place == 1, last.c.verdict != "withdraw")
+    with workspace.database.transaction() as connection:
+        found = connection.execute(query).all()
+    return [Word(annotation_id=row.annotation_id, clip_id=row.clip_id, verdict=row.verdict) for row in found]

@@ -90,3 +90,9 @@ def excluded_names(workspace: View) -> frozenset[str]:
     with workspace.database.transaction() as connection:
         newest = {row.refiner: row.excluded for row in connection.execute(query)}
     return frozenset(name for name, excluded in newest.items() if excluded)
+
+
+def any_invited(workspace: View) -> bool:
+    """Whether anybody was invited."""
+    with workspace.database.transaction() as connection:
+        return connection.execute(sql.select(db.refiners.c.name).limit(1)).first() is not None

@@ -104,6 +104,15 @@ class RecordReader:
             frame = self._scan(kind, group, where, columns)
             yield from (part for part in frame.iter_slices(rows) if part.height)
 
+    def of_shards(
+        self, kind: str, shards: Sequence[Shard], columns: Sequence[str], where: pl.Expr | None = None
+    ) -> pl.DataFrame:
+        """Columns of the rows of these shards, in their order; of all rows, or of those ``where`` is true.
+
+        Raises ShardGone where a takedown wrote one anew since they were listed.
+        """
+        return self._scan(kind, shards, where, columns)
+
     def checked(self, names: Iterable[str]) -> list[Path]:
         """The files of committed shards, whose checksums are right.
 

@@ -104,6 +104,14 @@ class View:
         frame = _with_places(frame, self._places(frame["content_hash"].unique()))
         return frame.filter(pl.col("uri").is_in(wanted))
 
+    def clips_named(self, name: str) -> pl.DataFrame:
+        """``id``, ``content_hash`` and ``uri`` of the clips whose file has this name, in whichever folder."""
+        place = schema.locations.c.uri
+        with self.database.transaction() as connection:
+            named = sql.select(place).where(place.endswith(f"/{name}", autoescape=True))
+            paths = list(connection.execute(named).scalars())
+        return self.clips_at(paths)
+
     def find_clips(self, name: str) -> pl.DataFrame:
         """The clips whose id begins with ``name``, or whose file lies at this path. Only their shards are opened."""
         ids = self.records.keys_from("clips", name) or self.clips_at(_places(name))["id"].to_list()
@@ -155,7 +163,8 @@ class View:
     def rejected(self, round: int | None = None, *, open_only: bool = False) -> pl.DataFrame:
         """Rows that failed, with stage and reason.
 
-        An open reject is one without a later success; what a training left out is open until a later round begins.
+        An open reject is one without a later success that nobody closed; what a training left out is open until a
+        later round begins.
         """
         frame = self.records.read("rejected", round=round)
         if not open_only or frame.is_empty():
@@ -170,7 +179,9 @@ class View:
         closed_by_success = ["ingest", "transcribe", "annotate", CURATE]
         frame = frame.filter(pl.col("stage").is_in(closed_by_success) | (pl.col("round") == newest))
         same = ["uri", "clip_id", "stage", "round", "kind", "purpose"]
-        return frame.unique(same, keep="last", maintain_order=True)
+        last = frame.unique(same, keep="last", maintain_order=True)
+        closed = self.records.known("dismissals", last["id"]) if self.records.count("dismissals") else set[str]()
+        return last.filter(~pl.col("id").is_in(sorted(closed))) if closed else last
 
     # Curation.
 

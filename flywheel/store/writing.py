@@ -194,6 +194,13 @@ class WritableView(View):
         """Add failures of a round, as :func:`reject` makes them; returns how many were new."""
         return self.records.append("rejected", rows, round=round)
 
+    def dismiss(self, reject_ids: Sequence[str], reason: str) -> int:
+        """Close rejects, with a reason; returns how many were open. The same failure stays closed."""
+        rows = self.records.rows("rejected", reject_ids, ["id", "clip_id"])
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        closed = [{**row, "reason": reason, "at": at} for row in rows.iter_rows(named=True)]
+        return self.records.append("dismissals", closed)
+
     def add_corrections(self, corrections: Sequence[Correction], *, said_now: Collection[str] = ()) -> int:
         """Add all corrections that are new, in one transaction; returns how many were.
 

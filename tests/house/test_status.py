@@ -16,12 +16,18 @@ import pytest
 
 from flywheel.core.errors import UserError
 from flywheel.core.types import Annotation, Clip, Correction, Generation, Split
+from flywheel.playground.drawn import TOY_NOTICE
 from flywheel.status import history_of, status_of, uses_of
 from flywheel.store import Workspace
 from flywheel.store.people import add_exclusion
 from flywheel.store.records import Records
+from flywheel.store.view import clip_of
 
 Make = Callable[..., Workspace]
+TOO_FEW = (
+    "No round can be promoted by the gate: it needs 8 anchor videos (gate.min_anchors), and the corpus has 2: "
+    "add some 60 videos, or raise corpus.anchor_share and run 'flywheel resplit'."
+)
 SPLITS: tuple[Split, ...] = ("train", "train", "test", "anchor")
 
 
@@ -184,11 +190,26 @@ def test_status_has_all_its_fields(make_workspace: Make) -> None:
         "damage": "",
         "leak": None,
         "skipped": [{"round": 1, "stage": "finetune", "reason": "2 tune corrections, 4 needed"}],
+        "rounds": [],
+        "gate": {"have": 0, "need": 8, "possible": 2},
+        "queue": 6,
+        "captions": 8,
+        "rejects": 4,
+        "impossible": [TOO_FEW],
+        "notice": TOY_NOTICE,
+        "next": [
+            "flywheel invite --name NAME  # a link for whoever corrects captions",
+            "flywheel review  # the page where captions are corrected",
+            "flywheel round  # once they are through",
+            "flywheel rejects  # what failed, and why",
+        ],
     }
     assert list(status_of(w).to_json())[:6] == ["round", "stage", "state", "message", "schedule", "champion"]
     lines = str(status_of(w))
     assert "annotations: 16 by models (of 8 generations), 1 that came with the videos\ncorrections: 2\n" in lines
-    skipped, _, shown = lines.partition("\n")
+    gate = "gate: 0 of at least 8 anchor videos have a corrected caption (the corpus has 2)"
+    block = f"{TOY_NOTICE}\n{gate}\nto review: 6 of 8 captions\n{TOO_FEW}\n"
+    skipped, _, shown = lines.removeprefix(block).partition("\n")
     assert skipped == "round 1: finetune was skipped (2 tune corrections, 4 needed)"
     assert shown.startswith(
         "round 1: review is waiting (round 1 waits)\nchampion: the base model\nclips: 2 anchor, 2 test"
@@ -255,10 +276,22 @@ def test_a_clip_s_history_is_all_that_is_on_record_of_it(make_workspace: Make) -
     assert [line for line in lines if line.startswith("  edit by Ann at 2026-01-01")]
 
 
-@pytest.mark.parametrize(("digits", "message"), [("0", "names 8 clips"), ("zz", "names no clips")])
+@pytest.mark.parametrize(("digits", "message"), [("0", "names 8 clips. Give more"), ("zz", "no clip")])
 def test_digits_that_name_none_or_several_are_refused(make_workspace: Make, digits: str, message: str) -> None:
-    with pytest.raises(UserError, match=f"show {digits}: {message}. Give the id"):
+    with pytest.raises(UserError, match=f"show {digits}: {message}"):
         history_of(filled(make_workspace), digits)
+
+
+def test_a_clip_is_named_by_its_file_too(make_workspace: Make) -> None:
+    w = filled(make_workspace)
+    for name in ("/elsewhere/1.mp4", "1.mp4", "01clip", "01"):
+        assert history_of(w, name).clip["id"] == "01clip"
+    first = w.clips_by_id(["01clip"]).to_dicts()[0]
+    w.add_clips([clip_of({**first, "id": "1second", "start_s": 2.0, "end_s": 4.0})])
+    with pytest.raises(
+        UserError, match=r"is the file of 2 clips\. Give the id of one: 01clip \(0\.0-2\.0 s\), 1second"
+    ):
+        history_of(w, "1.mp4")
 
 
 def test_a_history_reads_its_clip_s_rows_alone(make_workspace: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,7 +94,7 @@ def test_a_round_goes_through_its_stages_and_the_next_begins(make_workspace: Mak
     result = run_round(context)
     assert (result["round"], result["state"], result["verdict"]) == (1, "done", "undecided")
     assert (result["code"], result["waiting"]) == ("gate", None)
-    assert "only 0 corrected anchors, 2 needed to tell at all" in result["message"]
+    assert "can't tell yet: 0 of at least 2 anchor videos have a corrected caption" in result["message"]
     assert (w.champion(), current_round(context.workspace)) == (0, 2), "nothing is promoted that nobody tested"
     assert status_of(w).round == 2
     test = {c.id for c in context.split("test")}

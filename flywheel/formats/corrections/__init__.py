@@ -23,6 +23,7 @@ __all__ = [
     "endings",
     "get",
     "names",
+    "of_ending",
     "read_corrections",
 ]
 
@@ -68,6 +69,19 @@ def read_corrections(path: Path) -> Iterator[CorrectionRow]:
         if not is_of_one_item(error):
             raise
         yield CorrectionRow(line=line + 1, problem=f"breaks off ({reason_of(error)})")
+
+
+def of_ending(path: Path) -> CorrectionFormat:
+    """The format that a file to be written has by its ending; that of JSON lines for a name without one.
+
+    Raises UserError for an ending that no format has.
+    """
+    if not path.suffix:
+        return get("jsonl")
+    form = _format_of(path)
+    if path.suffix.lower() != form.endings[0]:
+        raise UserError(f"{path}: {path.suffix} is read and not written. Write {path.with_suffix(form.endings[0])}.")
+    return form
 
 
 def _format_of(path: Path) -> CorrectionFormat:

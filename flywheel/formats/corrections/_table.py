@@ -9,7 +9,22 @@ import polars as pl
 
 from flywheel.formats.rows import ReviewRow
 
-_COLUMNS = ("annotation_id", "uri", "model_text", "verdict", "text", "refiner")
+_COLUMNS = (
+    "annotation_id",
+    "clip_id",
+    "uri",
+    "start_s",
+    "end_s",
+    "split",
+    "link",
+    "model_text",
+    "verdicts",
+    "verdict",
+    "text",
+    "refiner",
+)
+#: What may stand under ``verdict``; a row that is left blank is not done yet.
+_VERDICTS = "accept | edit | reject | skip | cant_tell"
 #: Texts that are in memory at a time.
 _AT_A_TIME = 10_000
 
@@ -18,8 +33,14 @@ def blank_row(row: ReviewRow) -> dict[str, str]:
     """A correction of this text, its verdict and refiner still empty."""
     return {
         "annotation_id": row.annotation_id,
+        "clip_id": row.clip_id,
         "uri": row.uri,
+        "start_s": f"{row.start_s:.3f}",
+        "end_s": f"{row.end_s:.3f}",
+        "split": row.split,
+        "link": row.link,
         "model_text": row.text,
+        "verdicts": _VERDICTS,
         "verdict": "",
         "text": row.text,
         "refiner": "",

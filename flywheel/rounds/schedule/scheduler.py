@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from flywheel.core.progress import say
+from flywheel.rounds.answers import left_to_ask
 from flywheel.rounds.schedule.budget import money_spent
 from flywheel.rounds.schedule.hooks import Notify, hook
 from flywheel.rounds.schedule.process import Event, Outcome, RoundProcess
@@ -189,7 +190,8 @@ class Scheduler:
         rounds = [r for r in self._workspace.rounds() if r]
         if not rounds or self._workspace.stage(rounds[-1], "review")[0] != "waiting":
             return True
-        return self._num_corrections(rounds[-1]) >= self._config.review.wait_for
+        enough = self._num_corrections(rounds[-1]) >= self._config.review.wait_for
+        return enough or not left_to_ask(self._workspace, rounds[-1])
 
     def _watch_budgets(self, now: datetime) -> None:
         if not self._stop_reason and (reason := self._broken_budget(now)):

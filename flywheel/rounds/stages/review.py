@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flywheel.core.errors import Waiting
+from flywheel.core.progress import say
 from flywheel.core.types import Correction, standing
+from flywheel.rounds.answers import left_to_ask
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.figures import names
 from flywheel.rounds.stages._stage import Stage
@@ -33,10 +35,13 @@ class ReviewResult:
 
 
 def run(context: RoundContext, round: int) -> ReviewResult:
-    """Wait for corrections of this round's texts. Raises Waiting while there are too few."""
+    """Wait for corrections of this round's texts. Raises Waiting while there are too few and any can be asked of."""
     have, wanted = num_corrections(context, round), context.config.review.wait_for
     if have < wanted:
-        raise Waiting(round, have, wanted)
+        left = left_to_ask(context.workspace, round)
+        if left:
+            raise Waiting(round, have, wanted, left)
+        say(f"review: {wanted} corrections were asked for (review.wait_for), and no more captions are left to review")
     return ReviewResult(num_corrections=have, effort=effort(context.workspace, round).to_json())
 
 

@@ -1,0 +1,125 @@
+"""What failed and is still open: listed, tried again, or closed with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import polars as pl
+
+from flywheel.core.errors import UserError
+from flywheel.core.foreign import as_lines
+from flywheel.store import Workspace
+
+_SHOWN = ("id", "stage", "round", "uri", "clip_id", "kind", "reason", "at")
+#: Stages whose rejects can be tried again here; those of the others are made again by their round.
+_RETRIED = ("ingest", "annotate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejects:
+    """Open rejects, oldest first."""
+
+    frame: pl.DataFrame
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return self.frame.height
+
+    def to_json(self, limit: int) -> dict[str, Any]:
+        """The number of all, counts by stage, and the last ``limit`` rows."""
+        by_stage = dict(self.frame.group_by("stage").len().sort("stage").iter_rows())
+        return {"open": self.rows, "by_stage": by_stage, "rows": self.frame.select(_SHOWN).tail(limit).to_dicts()}
+
+    def to_text(self, limit: int) -> str:
+        """A line for each of the last ``limit`` rows, with what is not shown."""
+        if not self.rows:
+            return "nothing failed that is still open"
+        lines = [_line(row) for row in self.frame.tail(limit).iter_rows(named=True)]
+        left = self.rows - len(lines)
+        return as_lines([*([f"{left} older ones are not shown (--limit)"] if left else []), *lines])
+
+
+def _line(row: dict[str, Any]) -> str:
+    where = f"{row['uri']}" + (f" (clip {row['clip_id'][:12]})" if row["clip_id"] else "")
+    when = row["stage"] if row["stage"] == "ingest" else f"round {row['round']} {row['stage']}"
+    return f"{when}: {where}: {row['reason']}"
+
+
+def open_rejects(workspace: Workspace, stage: str = "") -> Rejects:
+    """What failed and is still open, of one stage or of all. Raises UserError for a stage that has none."""
+    frame = workspace.rejected(open_only=True)
+    stages = frame["stage"].unique().sort().to_list()
+    if stage and stage not in stages:
+        known = ", ".join(stages) or "none"
+        raise UserError(f"--stage {stage}: nothing of it failed. Open rejects are of: {known}.")
+    return Rejects(frame=frame.filter(pl.col("stage") == stage) if stage else frame)
+
+
+def dismissed(workspace: Workspace, found: Rejects, reason: str) -> int:
+    """Close rejects, with a reason on record; returns how many. The caller holds the lock.
+
+    What fails again for another reason is open again.
+    """
+    return workspace.dismiss(found.frame["id"].to_list(), reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retried:
+    """How many rejects were ``tried`` again, how many of them are ``open`` still, and what was ``left`` and why."""
+
+    tried: int
+    open: int
+    left: Sequence[str] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain values."""
+        return {**asdict(self), "left": list(self.left)}
+
+    def __str__(self) -> str:
+        return f"{self.tried} rejects tried again: {self.tried - self.open} succeeded, {self.open} are still open"
+
+
+def retried(workspace: Workspace, found: Rejects) -> Retried:
+    """Take rejected files in again, and ask again, with other sampling, about clips that a model failed at."""
+    stages = set(found.frame["stage"])
+    if "ingest" in stages:
+        _ingested(workspace, found.frame.filter(pl.col("stage") == "ingest")["uri"].unique().to_list())
+    if "annotate" in stages:
+        _asked(workspace)
+    tried = found.frame.filter(pl.col("stage").is_in(_RETRIED))
+    same = ["uri", "clip_id", "stage", "round", "kind", "purpose"]
+    still = tried.join(workspace.rejected(open_only=True), on=same, how="semi")
+    others = stages - set(_RETRIED)
+    left = [f"{name}: is tried again by the next 'flywheel {_command(name)}'" for name in sorted(others)]
+    return Retried(tried=tried.height, open=still.height, left=left)
+
+
+def _command(stage: str) -> str:
+    return stage if stage in ("transcribe", "curate") else "round"
+
+
+def _ingested(workspace: Workspace, files: Sequence[str]) -> None:
+    from flywheel.ingest import SourcesError, ingest
+
+    with workspace.lock():
+        try:
+            ingest(workspace, files)
+        except SourcesError:
+            # A file that is gone stays what it is: an open reject.
+            pass
+
+
+def _asked(workspace: Workspace) -> None:
+    from flywheel.rounds import RoundContext
+    from flywheel.rounds.conductor import check_before, evaluate_again
+    from flywheel.rounds.progress import current_round
+    from flywheel.rounds.stages.annotate import write
+
+    context = RoundContext(workspace)
+    with workspace.lock():
+        check_before(context)
+        write(context, current_round(workspace), retry_failed=True)
+        evaluate_again(context)

@@ -1,0 +1,196 @@
+"""What the last rounds came to, what the gate and people still need, and which command comes next.
+
+The same block stands on top of ``flywheel status``, of the report and of MLflow's description. All of it comes from the
+database and a few columns: it is quick for a million clips.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from flywheel.rounds.answers import Answers, anchor_videos, can_be_asked, captions_of
+from flywheel.rounds.progress import DONE, current_round, current_stage
+from flywheel.rounds.toy import toy_notice
+from flywheel.store import Workspace
+from flywheel.store.people import any_invited
+
+#: Rounds that the terminal shows.
+_SHOWN = 5
+_VERDICTS = {"promoted": "promoted", "refused": "not promoted", "undecided": "undecided"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundOutcome:
+    """A round that came to its gate: ``verdict`` is ``promoted``, ``refused`` or ``undecided``, with its reason.
+
+    It was tested ``against`` a round's model (0 is the base), ``difference`` being the gain in word F1 with its 95 %
+    interval, empty where nothing could be tested. ``in_use`` says whether its model is the champion.
+    """
+
+    round: int
+    verdict: str
+    reason: str
+    against: int
+    in_use: bool
+    difference: Mapping[str, float]
+
+    def __str__(self) -> str:
+        against = f"round {self.against}" if self.against else "the base model"
+        now = ", in use" if self.in_use else ""
+        return f"round {self.round}: {_VERDICTS.get(self.verdict, self.verdict)}{now}, against {against}: {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateNeeds:
+    """Anchor videos with a corrected caption (``have``), those a test needs at least, and those that there are.
+
+    ``possible`` is None where damage hides it.
+    """
+
+    have: int
+    need: int
+    possible: int | None
+
+    def __str__(self) -> str:
+        have = f"gate: {self.have} of at least {self.need} anchor videos have a corrected caption"
+        return have if self.possible is None else f"{have} (the corpus has {self.possible})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """The rounds so far, what is needed, what can't be had as things are (``impossible``), and the next commands.
+
+    ``queue`` counts captions of the newest annotated round that nobody reviewed, ``captions`` all of them.
+    """
+
+    rounds: Sequence[RoundOutcome]
+    gate: GateNeeds
+    queue: int
+    captions: int
+    rejects: int
+    impossible: Sequence[str]
+    next: Sequence[str]
+    notice: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """``rounds``, ``gate``, ``queue``, ``captions``, ``rejects``, ``impossible``, ``next`` and ``notice``."""
+        lists = {"rounds": [asdict(each) for each in self.rounds], "impossible": list(self.impossible)}
+        return {**asdict(self), **lists, "next": list(self.next)}
+
+    def lines(self) -> list[str]:
+        """The block for people: notice, last rounds, needs, what is impossible."""
+        out = [self.notice] if self.notice else []
+        out += [str(each) for each in self.rounds[-_SHOWN:]]
+        out.append(str(self.gate))
+        out += [f"to review: {self.queue} of {self.captions} captions"] if self.captions else []
+        return out + list(self.impossible)
+
+
+def outlook_of(workspace: Workspace, rejects: int | None = None) -> Outlook:
+    """The outlook of a workspace; ``rejects`` is the number of open rejects, counted here if left out."""
+    answers = Answers.of(workspace)
+    gate = GateNeeds(have=answers.anchors, need=workspace.config.gate.min_anchors, possible=anchor_videos(workspace))
+    captions = captions_of(workspace, answers.round)
+    if rejects is None:
+        rejects = workspace.rejected(open_only=True).height if workspace.count("rejected") else 0
+    outcomes = _outcomes(workspace)
+    queue = max(0, captions - answers.texts - answers.gold)
+    return Outlook(
+        rounds=outcomes,
+        gate=gate,
+        queue=queue,
+        captions=captions,
+        rejects=rejects,
+        impossible=tuple(impossible(workspace, gate, captions)),
+        next=tuple(_next(workspace, outcomes, gate, queue, rejects)),
+        notice=toy_notice(workspace),
+    )
+
+
+def impossible(workspace: Workspace, gate: GateNeeds | None = None, captions: int = 0) -> list[str]:
+    """What the configuration asks for and this corpus can't give, a sentence with a number for each."""
+    config, num_clips = workspace.config, workspace.count("clips")
+    possible = anchor_videos(workspace) if gate is None else gate.possible
+    found = []
+    if num_clips and possible is not None and possible < config.gate.min_anchors and config.gate.untested == "refuse":
+        found.append(_too_few_anchors(possible, config.gate.min_anchors, config.corpus.anchor_share))
+    asked = captions or (can_be_asked(workspace) if config.review.wait_for else 0)
+    if num_clips and asked is not None and config.review.wait_for > asked:
+        found.append(
+            f"review.wait_for: {config.review.wait_for} corrections can't be had of {asked} captions. "
+            f"Set it to {asked} or less, or add videos."
+        )
+    return found
+
+
+def _too_few_anchors(possible: int, need: int, share: float) -> str:
+    way = "raise corpus.anchor_share and run 'flywheel resplit'"
+    if share:
+        way = f"add some {math.ceil((need - possible) / share)} videos, or {way}"
+    return (
+        f"No round can be promoted by the gate: it needs {need} anchor videos (gate.min_anchors), and the corpus has "
+        f"{possible}: {way}."
+    )
+
+
+def _outcomes(workspace: Workspace) -> list[RoundOutcome]:
+    champion, outcomes = workspace.champion(), []
+    for round in workspace.rounds():
+        state, record = workspace.stage(round, "gate")
+        if round > 0 and state == DONE and record.get("verdict"):
+            difference = record.get("difference") or {}
+            outcomes.append(
+                RoundOutcome(
+                    round=round,
+                    verdict=record["verdict"],
+                    reason=record.get("reason", ""),
+                    against=record.get("against", 0),
+                    in_use=round == champion,
+                    difference={name: difference[name] for name in ("value", "low", "high") if name in difference},
+                )
+            )
+    return outcomes
+
+
+def _next(
+    workspace: Workspace, outcomes: Sequence[RoundOutcome], gate: GateNeeds, queue: int, rejects: int
+) -> list[str]:
+    """The next commands, the first one first."""
+    if not workspace.count("clips"):
+        return ["flywheel ingest /path/to/videos"]
+    round = current_round(workspace)
+    stage = current_stage(workspace, round)
+    state = workspace.stage(round, stage)[0]
+    after: list[str] = [*(["flywheel rejects  # what failed, and why"] if rejects else [])]
+    if stage == "annotate":
+        last = outcomes[-1] if outcomes and outcomes[-1].round == round - 1 else None
+        first = _after_a_verdict(workspace, last, gate, queue) if last is not None and state != "running" else []
+        return [
+            *first,
+            "flywheel round --until annotate" if state != "running" else "flywheel round  # goes on",
+            *after,
+        ]
+    asking = _asking(workspace) if (queue and gate.have < gate.need) or state == "waiting" else []
+    note = "" if state == "pending" else "  # goes on" if state == "running" else "  # once they are through"
+    return [*asking, f"flywheel round{note}", *after]
+
+
+def _after_a_verdict(workspace: Workspace, last: RoundOutcome, gate: GateNeeds, queue: int) -> list[str]:
+    """What a verdict leads to, before the next round."""
+    if last.verdict == "promoted" or last.in_use:
+        return ["flywheel export --out DATASET"]
+    if last.verdict == "undecided" and gate.have < (gate.possible or 0) and queue:
+        return [
+            *_asking(workspace),
+            f"flywheel promote {last.round}  # tests it again, with the anchors corrected then",
+        ]
+    return [f"flywheel compare {last.against} {last.round}"]
+
+
+def _asking(workspace: Workspace) -> list[str]:
+    """How people are asked."""
+    invited = [] if any_invited(workspace) else ["flywheel invite --name NAME  # a link for whoever corrects captions"]
+    return [*invited, "flywheel review  # the page where captions are corrected"]
