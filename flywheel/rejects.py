@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -104,12 +105,9 @@ def _command(stage: str) -> str:
 def _ingested(workspace: Workspace, files: Sequence[str]) -> None:
     from flywheel.ingest import SourcesError, ingest
 
-    with workspace.lock():
-        try:
-            ingest(workspace, files)
-        except SourcesError:
-            # A file that is gone stays what it is: an open reject.
-            pass
+    # A file that is gone stays what it is: an open reject.
+    with workspace.lock(), contextlib.suppress(SourcesError):
+        ingest(workspace, files)
 
 
 def _asked(workspace: Workspace) -> None:

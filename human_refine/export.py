@@ -31,7 +31,8 @@ def export_queue(
 
     ``form`` is the name of one of :mod:`flywheel.formats.corrections`, by default the one that the file's ending names.
     ``url`` is where the review page is reached, for the link of each row. A format of timed texts gets the round's
-    dense captions; one that takes both gets captions where there are none. Raises UserError where there is nothing to write.
+    dense captions; one that takes both gets captions where there are none.
+    Raises UserError where there is nothing to write.
     """
     chosen = formats.get(form) if form else formats.of_ending(out)
     dense = _dense_captions(workspace, limit) if chosen.cues else None

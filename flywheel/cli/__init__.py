@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from flywheel import __version__
-from flywheel.cli import config, curation, data, inspection, review, rounds, schedule, speech, start
+from flywheel.cli import browsing, config, curation, data, inspection, prompts, review, rounds, schedule, speech, start
 from flywheel.cli._index import Index
 from flywheel.cli._shared import command, failure_of, print_text, remember_wishes
 from flywheel.core.errors import FlywheelError
@@ -45,6 +45,7 @@ app = typer.Typer(
 )
 corrections_app = _group("Corrections as files.")
 config_app = _group("The configuration.")
+prompts_app = _group("What models are asked.")
 schedule_app = _group("Rounds at set times.")
 
 
@@ -90,6 +91,8 @@ _COMMANDS = (
     (app, "move-database", command(data.move_database)),
     (app, "status", command(inspection.status)),
     (app, "show", command(inspection.show)),
+    (app, "clips", command(browsing.clips)),
+    (app, "rejects", command(browsing.rejects)),
     (app, "report", command(inspection.report)),
     (app, "dashboard", inspection.dashboard),
     (app, "playground", command(data.playground)),
@@ -104,6 +107,9 @@ _COMMANDS = (
     (config_app, "explain", command(config.explain)),
     (config_app, "losses", command(config.losses)),
     (config_app, "migrate", command(config.migrate)),
+    (prompts_app, "list", command(prompts.list_)),
+    (prompts_app, "show", command(prompts.show)),
+    (prompts_app, "copy", command(prompts.copy)),
     (schedule_app, "start", command(schedule.start)),
     (schedule_app, "write", command(schedule.write)),
 )
@@ -111,6 +117,7 @@ for _app, _name, _function in _COMMANDS:
     _app.command(_name)(_function)
 app.add_typer(corrections_app, name="corrections")
 app.add_typer(config_app, name="config")
+app.add_typer(prompts_app, name="prompts")
 app.add_typer(schedule_app, name="schedule")
 
 

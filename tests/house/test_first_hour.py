@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import yaml
 
+from annotators import prompt_file
 from flywheel.core.config import PRESETS, Config, load_config, parse_config, short_template
 from flywheel.core.config.explain import explain, keys
 from flywheel.core.errors import UserError
+from flywheel.core.types import Annotation
 from flywheel.doctor.workspace import server
 from flywheel.media.encode import Quality, write_video
 from flywheel.playground.drawn import TOY_NOTICE
 from flywheel.playground.tiny import bundled_model
+from flywheel.rounds.outlook import impossible, outlook_of
 from flywheel.rounds.toy import toy_notice
+from flywheel.status import status_of
 from flywheel.store import Workspace
 from tests.chat_server import models, serving
 from tests.plugins import Command
@@ -147,3 +154,155 @@ def test_the_demo_model_is_told_of_on_videos_that_are_not_its_own(
     assert commandline("ingest", own_video, "--config", ingested.root) == 0
     assert toy_notice(ingested) == TOY_NOTICE
     assert toy_notice(make_workspace("models.main.engine=fake")) == ""
+
+
+def listed(commandline: Command, capsys: Said, *arguments: object) -> dict[str, Any]:
+    """What a command prints as JSON."""
+    capsys.readouterr()
+    assert commandline(*arguments, "--json") == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def written(w: Workspace, texts: Mapping[str, str], round: int = 1) -> None:
+    """Captions of a round, by clip id."""
+    w.add_annotations(
+        [
+            Annotation(
+                id=f"{round}{clip_id}",
+                round=round,
+                kind="caption",
+                clip_id=clip_id,
+                generation_id="",
+                source="model",
+                text=text,
+                mean_logprob=-0.5,
+            )
+            for clip_id, text in texts.items()
+        ],
+        round=round,
+    )
+
+
+def test_clips_are_listed_and_found(ingested: Workspace, commandline: Command, capsys: Said) -> None:
+    """By words of captions and names, split, folder, round and failure, a page at a time."""
+    ids = ingested.clips()["id"].to_list()
+    written(ingested, {ids[0]: "An old text."})
+    written(ingested, {ids[0]: "A red CAR turns.", ids[1]: "A red ball.", ids[2]: "Two cars"}, round=2)
+    here = ("clips", "--config", ingested.root)
+
+    def found(*options: object) -> list[str]:
+        return [clip["id"] for clip in listed(commandline, capsys, *here, *options)["clips"]]
+
+    assert found() == ids
+    assert (found("--limit", 2), found("--limit", 2, "--offset", 2)) == (ids[:2], ids[2:4])
+    assert listed(commandline, capsys, *here, "--limit", 2)["more"] is True
+    assert found("--search", "red car") == [ids[0]]
+    assert found("--search", "CAR") == [ids[0], ids[2]]
+    assert found("--search", "old text") == [], "of the newest round"
+    assert found("--round", 1) == [ids[0]]
+    one = ingested.clips().to_dicts()[3]
+    assert one["id"] in found("--search", Path(one["uri"]).name)
+    assert set(found("--split", one["split"])) == set(ingested.clips(one["split"])["id"])
+    assert found("--source", "/nowhere/") == []
+    assert found("--rejected") == []
+    ingested.add_rejected(round=2, stage="annotate", uri="x", clip_id=ids[4], reason="a loop")
+    assert found("--rejected") == [ids[4]]
+    [clip] = listed(commandline, capsys, *here, "--search", "red car")["clips"]
+    assert {"id", "name", "uri", "start_s", "end_s", "split", "texts"} <= set(clip)
+    assert [(text["round"], text["text"]) for text in clip["texts"]] == [(2, "A red CAR turns.")]
+    assert commandline(*here, "--search", "red car") == 0
+    said = capsys.readouterr()
+    assert "round 2 caption: A red CAR turns." in said.out
+    assert f"Next: flywheel show {ids[0][:12]} --config {ingested.root}" in said.err
+    assert commandline(*here, "--split", "tset") == 2
+    assert "There are train, test, anchor." in capsys.readouterr().err
+
+
+def test_what_failed_is_listed_tried_again_and_closed(
+    ingested: Workspace, tmp_path: Path, own_video: Path, commandline: Command, capsys: Said
+) -> None:
+    broken, mended = tmp_path / "videos" / "broken.mp4", tmp_path / "videos" / "mended.mp4"
+    broken.parent.mkdir()
+    for file in (broken, mended):
+        file.write_bytes(b"no video " + file.name.encode())
+    here = ("--config", ingested.root)
+    assert commandline("ingest", broken.parent, *here) == 1
+    found = listed(commandline, capsys, "rejects", *here)
+    assert (found["open"], found["by_stage"]) == (2, {"ingest": 2})
+    assert {row["uri"] for row in found["rows"]} == {str(broken), str(mended)}
+    assert commandline("rejects", *here) == 0
+    assert f"ingest: {broken}: not a readable video" in capsys.readouterr().out
+    shutil.copy(own_video, mended)
+    assert listed(commandline, capsys, "rejects", "--retry", *here) == {"tried": 2, "open": 1, "left": []}
+    assert [row["uri"] for row in listed(commandline, capsys, "rejects", *here)["rows"]] == [str(broken)]
+    assert commandline("rejects", "--retry", *here) == 1, "nothing of it succeeded"
+    assert commandline("rejects", "--stage", "annotate", *here) == 2
+    assert "Open rejects are of: ingest." in capsys.readouterr().err
+    assert listed(commandline, capsys, "rejects", "--dismiss", "known", *here) == {"dismissed": 1}
+    assert listed(commandline, capsys, "rejects", *here)["open"] == 0
+    assert listed(commandline, capsys, "status", *here)["rejects"] == 0
+    assert ingested.records.read("dismissals")["reason"].to_list() == ["known"]
+    assert ingested.rejected().filter(pl.col("stage") == "ingest").height == 2, "they stay on record"
+
+
+def test_prompts_are_listed_shown_and_copied(tmp_path: Path, commandline: Command, capsys: Said) -> None:
+    Workspace.create(tmp_path, short_template())
+    here = ("--config", tmp_path)
+    names = {line["name"]: line["kind"] for line in listed(commandline, capsys, "prompts", "list", *here)}
+    assert {"caption", "dense_caption", "qa", "tags"} <= set(names)
+    assert commandline("prompts", "copy", "caption", tmp_path / "mine.yaml", *here) == 0
+    assert commandline("prompts", "copy", "caption", tmp_path / "mine.yaml", *here) == 2
+    assert "exists already" in capsys.readouterr().err
+    names = {line["name"]: line["kind"] for line in listed(commandline, capsys, "prompts", "list", *here)}
+    assert names["mine.yaml"] == "caption"
+    assert commandline("prompts", "show", "mine.yaml", *here) == 0
+    assert capsys.readouterr().out == prompt_file("caption", tmp_path).read_text()
+    assert commandline("prompts", "show", "captions", *here) == 2
+    assert "captions: no such prompt. There are caption, " in capsys.readouterr().err
+
+
+def test_impossible_demands_are_said_at_once(
+    ingested: Workspace, commandline: Command, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of six clips, none or one of them an anchor, by ingest again, by status, and by the round before it begins."""
+    root = ingested.root
+    anchors = ingested.clips("anchor")["content_hash"].n_unique()
+    too_few = f"8 anchor videos (gate.min_anchors), and the corpus has {anchors}: add some {(8 - anchors) * 10} videos"
+    file = root / "flywheel.yaml"
+    file.write_text(file.read_text().replace("wait_for: 0", "wait_for: 500"))
+    asked = ingested.clips().filter(pl.col("split") != "test").height
+    too_many = f"review.wait_for: 500 corrections can't be had of {asked} captions."
+    assert commandline("ingest", ingested.clips()["uri"][0], "--config", root) == 0
+    err = capsys.readouterr().err
+    assert too_few in err
+    assert too_many in err
+    assert "Next: flywheel round --until annotate" in err
+    found = listed(commandline, capsys, "status", "--config", root)
+    assert found["gate"] == {"have": 0, "need": 8, "possible": anchors}
+    assert (found["queue"], found["rejects"], found["rounds"]) == (0, 0, [])
+    assert found["next"] == ["flywheel round --until annotate"]
+    assert [too_few in found["impossible"][0], too_many in found["impossible"][1]] == [True, True]
+    assert impossible(Workspace.open(root, ["gate.untested=promote", "review.wait_for=0"])) == []
+
+
+def test_status_tells_verdicts_and_what_they_lead_to(ingested: Workspace) -> None:
+    """The last rounds in sentences, the model in use, and the commands that come next."""
+    ids = ingested.clips().filter(pl.col("split") != "test")["id"].to_list()
+    written(ingested, dict.fromkeys(ids, "A ball."))
+    for stage in ("annotate", "review", "pretrain", "finetune", "evaluate"):
+        ingested.set_stage(1, stage, "done", {"annotations": len(ids)} if stage == "annotate" else {})
+    difference = {"value": 0.02, "low": -0.01, "high": 0.05, "n": 9}
+    record = {"verdict": "undecided", "reason": "not shown to be better", "against": 0, "difference": difference}
+    ingested.set_stage(1, "gate", "done", record)
+    ingested.begin_round(1, ("annotate", "review", "pretrain", "finetune", "evaluate", "gate"))
+    outlook = status_of(ingested).outlook
+    assert outlook is not None
+    [first] = outlook.to_json()["rounds"]
+    assert (first["verdict"], first["in_use"], first["difference"]["low"]) == ("undecided", False, -0.01)
+    assert str(outlook.rounds[0]) == "round 1: undecided, against the base model: not shown to be better"
+    assert (outlook.queue, outlook.captions) == (len(ids), len(ids))
+    assert outlook.next[-1] == "flywheel round --until annotate"
+    ingested.promote(1, "forced")
+    assert "round 1: undecided, in use" in str(status_of(ingested))
+    assert outlook_of(ingested).next[0] == "flywheel export --out DATASET"
