@@ -3,7 +3,8 @@
     python experiments/ears/train.py --out FOLDER [--minutes 30] [--sounds 20000] [--batch 16]
 
 The distribution (``av.BASE``) is not the playground's: other timbres, tunings and noise, and the base dialect's words.
-One sound in twelve is silence, with or without noise, so that no sound is heard in it; one in twelve is of a clip whose
+Spectrograms are coloured, and noise of other colours is put under them, so that the ears do not hang on the base
+world's microphones. One sound in twelve is silence, with or without noise, so that no sound is heard in it; one in twelve is of a clip whose
 sound is shifted, so that sounds come earlier and later than they do in whole clips.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from functools import cache
 from pathlib import Path
@@ -44,6 +46,8 @@ PROMPT = load_prompt(Path("annotators/prompts/heard.yaml"))
 #: Frames of the mel spectrogram that the sound of a clip fills.
 _MEL_FRAMES = round(av.DURATION_S * 100)
 _NOISE = 0.03
+#: How much spectrograms are coloured, in powers of ten; noise put under them, in powers of ten below their maximum.
+_TILT, _FLOOR = 0.8, (-7.5, -3.0)
 
 
 class Heard(NamedTuple):
@@ -121,6 +125,7 @@ class Pool:
     def media(self, places: np.ndarray, noise: float = 0.0) -> dict[str, torch.Tensor]:
         mels = self.mels[torch.from_numpy(places).to(DEVICE)]
         if noise:
+            mels = coloured(mels)
             mels = mels + noise * torch.randn_like(mels)
         return {"input_features": mels, "feature_attention_mask": torch.ones_like(mels[:, 0], dtype=torch.long)}
 
@@ -128,6 +133,23 @@ class Pool:
         rows = [(self.prompt + self.targets[i], len(self.prompt)) for i in places]
         words = padded(rows, self.tokenizer.pad_token_id)
         return {**{name: value.to(DEVICE) for name, value in words.items()}, **self.media(places, _NOISE)}
+
+
+def coloured(mels: torch.Tensor) -> torch.Tensor:
+    """Log-mel spectrograms (B, bands, frames) as other microphones and rooms would give them, at random."""
+    size, bands, frames = mels.shape
+    band = torch.linspace(-1, 1, bands, device=mels.device)[None, :, None]
+
+    def uniform(low: float, high: float) -> torch.Tensor:
+        return torch.empty(size, 1, 1, device=mels.device).uniform_(low, high)
+
+    power = 10 ** (4 * mels - 4 + uniform(-_TILT, _TILT) * band + uniform(-_TILT / 2, _TILT / 2) * band**2)
+    floor = uniform(*_FLOOR) + uniform(-1.5, 1.5) * band
+    flicker = -torch.log(torch.rand(size, bands, frames, device=mels.device).clamp_min(1e-6))
+    power = power + power.amax(dim=(1, 2), keepdim=True) * 10**floor * flicker
+    # As Whisper's features are made from powers.
+    logs = power.clamp_min(1e-10).log10()
+    return (torch.maximum(logs, logs.amax(dim=(1, 2), keepdim=True) - 8) + 4) / 4
 
 
 def events_of(text: str) -> list[tuple[str, ...]]:
@@ -169,6 +191,7 @@ def told(model: torch.nn.Module, pool: Pool, batch: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="ears to go on from; new ones without")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--sounds", type=int, default=20_000)
     parser.add_argument("--held-out", type=int, default=480)
@@ -184,7 +207,10 @@ def main() -> None:
         Qwen2_5OmniThinkerForConditionalGeneration,
     )
 
-    write_tiny_ears(arguments.out, tokenizer_texts(), seed=arguments.seed)
+    if arguments.start is None:
+        write_tiny_ears(arguments.out, tokenizer_texts(), seed=arguments.seed)
+    else:
+        shutil.copytree(arguments.start, arguments.out, dirs_exist_ok=True)
     processor = AutoProcessor.from_pretrained(arguments.out)
     workers, held = arguments.workers, range(HELD_OUT_SEED, HELD_OUT_SEED + arguments.held_out)
     pool = Pool(made(example, range(FIRST_SEED + 1000, FIRST_SEED + 1000 + arguments.sounds), workers), processor)

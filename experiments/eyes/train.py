@@ -3,7 +3,7 @@ frames and what the ears heard.
 
     python experiments/eyes/train.py --out FOLDER [--minutes 60] [--scenes 18000] [--batch 16]
 
-Qwen3-VL's architecture as the base model's, with four times the frames, so that it is seen when something acts.
+Qwen3-VL's architecture as the base model's, with three times the frames, so that it is seen when something acts.
 Pictures are of the base world (``av.BASE``): other random numbers, tints and backdrops than the playground has, and
 never compressed.
 Captions are learned with transcripts and earlier texts in the prompt, half of them noisy.
@@ -46,8 +46,8 @@ from flywheel.playground.av.transcripts import NOISE_KINDS, noisy_transcript
 from flywheel.playground.grammar import CHATTER
 from flywheel.playground.tiny import write_tiny_vlm
 
-#: Each pair of frames is one moment of the vision tower: a fifth of a second.
-FRAMES, MOMENTS = 32, 16
+#: Each pair of frames is one moment of the vision tower. An act shows for .14 s at least: one frame or more has it.
+FRAMES, MOMENTS = 24, 12
 TIMES_S = [(i + 0.5) * av.DURATION_S / FRAMES for i in range(FRAMES)]
 #: Rates of videos; the times that the processor writes between frames hang on them.
 RATES = (10.0, 25.0, 30.0)
@@ -207,6 +207,34 @@ def patches(frames: torch.Tensor) -> torch.Tensor:
     return scaled.permute(0, 1, 4, 7, 5, 8, 3, 2, 6, 9).reshape(-1, 1536)
 
 
+def make_fast(visual: Any) -> None:
+    """Compute the vision tower's numbers in fewer, larger steps; for videos of this one size alone.
+
+    Its patch embedding is a convolution whose kernel is its stride, and its attention goes moment by moment.
+    """
+    from transformers.models.qwen3_vl.modeling_qwen3_vl import apply_rotary_pos_emb_vision
+
+    patch = visual.patch_embed
+    patch.forward = lambda x: torch.nn.functional.linear(
+        x.view(-1, patch.proj.weight[0].numel()), patch.proj.weight.flatten(1), patch.proj.bias
+    )
+
+    def attend(module: Any, hidden: torch.Tensor, position_embeddings: Any) -> torch.Tensor:
+        shape = (len(hidden), 3, module.num_heads, -1)
+        query, key, value = module.qkv(hidden).reshape(shape).permute(1, 0, 2, 3).unbind(0)
+        query, key = apply_rotary_pos_emb_vision(query, key, *position_embeddings)
+        # A moment is 4 x 8 patches.
+        parts = [one.reshape(-1, 32, *one.shape[1:]).transpose(1, 2) for one in (query, key, value)]
+        out = torch.nn.functional.scaled_dot_product_attention(*parts, scale=module.scaling)
+        return torch.as_tensor(module.proj(out.transpose(1, 2).reshape(len(hidden), -1)))
+
+    for block in visual.blocks:
+        module = block.attn
+        module.forward = lambda hidden_states, position_embeddings=None, module=module, **_: attend(
+            module, hidden_states, position_embeddings
+        )
+
+
 class Readers(torch.nn.Module):
     """Readers of the vision tower's tokens, for training only: what stands left, middle and right, and does it act?
 
@@ -220,7 +248,7 @@ class Readers(torch.nn.Module):
         self.acts = torch.nn.Linear(256, 2)
 
     def forward(self, tokens: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """``tokens`` (B * 16 * 2 * 4, 128): a moment is 2 x 4 tokens, of which a thing covers two columns."""
+        """``tokens`` (B * 12 * 2 * 4, 128): a moment is 2 x 4 tokens, of which a thing covers two columns."""
         grid = tokens.reshape(-1, MOMENTS, 2, 4, 128)
         places = torch.stack([grid[:, :, :, i : i + 2].flatten(2) for i in range(3)], dim=1)
         read = self.body(places)
@@ -309,11 +337,7 @@ def main() -> None:
     held_out, corpus = (Pool(made(function, held, workers), processor) for function in (scene, of_corpus))
     model = AutoModelForImageTextToText.from_pretrained(arguments.out, dtype=torch.float32).to(DEVICE)
     visual = model.model.visual
-    # The patch embedding is a convolution whose kernel is its stride: the same numbers as a linear layer, faster.
-    patch = visual.patch_embed
-    patch.forward = lambda x: torch.nn.functional.linear(
-        x.view(-1, patch.proj.weight[0].numel()), patch.proj.weight.flatten(1), patch.proj.bias
-    )
+    make_fast(visual)
     torch.manual_seed(arguments.seed)
     readers, rng = Readers().to(DEVICE), np.random.default_rng(arguments.seed)
     model.train()
