@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from flywheel.playground.tiny import tiny_tokenizer
+
 #: Longest sound that the ears take, seconds.
 LONGEST_S = 8
 _MELS, _SIDE = 64, 64
@@ -45,7 +47,7 @@ def write_tiny_ears(folder: Path, tokenizer_texts: list[str], *, vocab_size: int
         Qwen2VLVideoProcessor,
     )
 
-    tokenizer = _tokenizer(tokenizer_texts, vocab_size)
+    tokenizer = tiny_tokenizer(tokenizer_texts, vocab_size, _SPECIAL, chat_template=CHAT_TEMPLATE, extra=_TOKENS)
     torch.manual_seed(seed)
     config = Qwen2_5OmniConfig(thinker_config=_config(tokenizer).to_dict(), enable_audio_output=False)
     model = Qwen2_5OmniForConditionalGeneration(config)
@@ -77,31 +79,6 @@ def feature_extractor() -> Any:
     from transformers import WhisperFeatureExtractor
 
     return WhisperFeatureExtractor(feature_size=_MELS, chunk_length=LONGEST_S)
-
-
-def _tokenizer(texts: list[str], vocab_size: int) -> Any:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=list(_SPECIAL),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    bpe.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        additional_special_tokens=list(_SPECIAL[1:]),
-        extra_special_tokens=_TOKENS,
-        chat_template=CHAT_TEMPLATE,
-        model_max_length=2048,
-    )
 
 
 def _config(tokenizer: Any) -> Any:

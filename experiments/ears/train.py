@@ -3,9 +3,9 @@
     python experiments/ears/train.py --out FOLDER [--minutes 30] [--sounds 20000] [--batch 16]
 
 The distribution (``av.BASE``) is not the playground's: other timbres, tunings and noise, and the base dialect's words.
-Spectrograms are coloured, and noise of other colours is put under them, so that the ears do not hang on the base
-world's microphones. One sound in twelve is silence, with or without noise, so that no sound is heard in it; one in twelve is of a clip whose
-sound is shifted, so that sounds come earlier and later than they do in whole clips.
+Spectrograms are coloured, and noise of other colours is put under them, so that the ears do not hang on that world's
+microphones. One sound in twelve is silence, with or without noise, so that no sound is heard in it; one in twelve is of
+a clip whose sound is shifted, so that sounds come earlier and later than they do in whole clips.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from flywheel.playground.tiny import tiny_tokenizer
+
 CHAT_TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}{{ m['content'] }}{{ '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
@@ -14,27 +16,9 @@ _SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 def write_tiny_judge(folder: Path, tokenizer_texts: list[str], *, vocab_size: int = 700, seed: int = 0) -> None:
     """Write a randomly initialised tiny Qwen3 and its tokenizer (safetensors) into ``folder``."""
     import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+    from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=list(_SPECIAL),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    bpe.train_from_iterator(tokenizer_texts, trainer)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        additional_special_tokens=list(_SPECIAL[1:]),
-        chat_template=CHAT_TEMPLATE,
-        model_max_length=2048,
-    )
+    tokenizer = tiny_tokenizer(tokenizer_texts, vocab_size, _SPECIAL, chat_template=CHAT_TEMPLATE)
     torch.manual_seed(seed)
     model = Qwen3ForCausalLM(
         Qwen3Config(

@@ -22,6 +22,7 @@ from flywheel.cli._shared import (
 )
 from flywheel.core.errors import FlywheelError, UserError
 from flywheel.core.progress import say
+from flywheel.playground.tiny import BUNDLED
 
 if TYPE_CHECKING:
     from flywheel.rounds.presets import Fit
@@ -68,7 +69,7 @@ def init(
     text = short_template(preset, changes, fit.notes() if fit is not None else ())
     print_text(str(Workspace.create(folder, text)))
     main = parse_config(merged(PRESETS[preset], changes)).main
-    if main.folder == "bundled" and main.engine == "transformers":
+    if main.folder in BUNDLED and main.engine == "transformers":
         from flywheel.playground.drawn import TOY_NOTICE
 
         say(f"init: {TOY_NOTICE}")

@@ -11,6 +11,7 @@ from flywheel.core.config import MAIN, Config, load_config
 from flywheel.core.errors import FlywheelError, UserError
 from flywheel.doctor.check import Check, tried
 from flywheel.doctor.machine import library
+from flywheel.playground.tiny import BUNDLED
 
 _GIB = 2**30
 
@@ -51,7 +52,7 @@ def _models(config: Config, root: Path) -> Iterator[Check]:
             yield from (server(url, settings.api_key_env, settings.folder, folder.says) for url in settings.servers)
     if (demo := _toy(config)) is not None:
         yield demo
-    if config.main.folder != "bundled" and (fits := _fits(config, root)) is not None:
+    if config.main.folder not in BUNDLED and (fits := _fits(config, root)) is not None:
         yield fits
 
 
@@ -65,7 +66,7 @@ def _folder(name: str, root: Path, inputs: tuple[str, ...]) -> str:
 
 def _toy(config: Config) -> Check | None:
     """A warning of the bundled demo model; None for any other."""
-    if config.main.folder != "bundled" or config.main.engine == "fake":
+    if config.main.folder not in BUNDLED or config.main.engine == "fake":
         return None
     says = (
         "the bundled one, for the playground's drawn shapes alone: what it writes about other videos means nothing. "

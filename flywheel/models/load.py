@@ -17,7 +17,7 @@ from flywheel.core.errors import UserError, first_line
 from flywheel.models.adapters import check_adapter as check_adapter
 from flywheel.models.adapters import with_adapter
 from flywheel.models.hub import downloaded, is_hub_id, not_here
-from flywheel.playground.tiny import bundled_model
+from flywheel.playground.tiny import BUNDLED, bundled_model
 
 _CHUNK = 1 << 22
 _PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
@@ -43,12 +43,12 @@ class Vlm:
 
 
 def model_folder(name: str, root: Path) -> Path:
-    """The folder that a model's ``folder`` names: ``bundled``, a path (from the workspace), or an id on a hub.
+    """The folder that a model's ``folder`` names: one of ``BUNDLED``, a path (from the workspace), or an id on a hub.
 
     Raises UserError (code "not_downloaded") for an id whose model is not on this machine.
     """
-    if name == "bundled":
-        return bundled_model()
+    if name in BUNDLED:
+        return bundled_model(name)
     path = Path(name).expanduser()
     path = path if path.is_absolute() else root / path
     if path.exists() or not is_hub_id(name):

@@ -5,8 +5,10 @@ Exactly the code that loads a published Qwen3-VL loads this folder; nothing here
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 FRAMES = 8
 _PIXELS = 128 * 64  # what the processor scales a frame to
@@ -35,9 +37,55 @@ _SPECIAL = (
 )
 
 
-def bundled_model() -> Path:
-    """The folder of the base checkpoint that ships in this package."""
-    return Path(str(resources.files("flywheel.playground") / "base_vlm"))
+#: Names that a configuration has for the models that ship in this package -> their folders here.
+BUNDLED = {
+    "bundled": "base_vlm",
+    "bundled-eyes": "tiny_eyes",
+    "bundled-ears": "tiny_ears",
+    "bundled-judge": "tiny_judge",
+}
+
+
+def bundled_model(name: str = "bundled") -> Path:
+    """The folder of a model that ships in this package; of the demo's where no name is given."""
+    return Path(str(resources.files("flywheel.playground") / BUNDLED[name]))
+
+
+def tiny_tokenizer(
+    texts: list[str],
+    vocab_size: int,
+    special: Sequence[str],
+    *,
+    chat_template: str,
+    extra: Mapping[str, str] | None = None,
+    max_length: int = 2048,
+) -> Any:
+    """A byte-level BPE tokenizer of these texts, with the end and pad marks of Qwen's models.
+
+    The first of ``special`` pads; ``extra`` are marks by the names under which a processor looks for them.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(special),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        eos_token="<|im_end|>",
+        pad_token=special[0],
+        additional_special_tokens=list(special[1:]),
+        chat_template=chat_template,
+        model_max_length=max_length,
+        **({"extra_special_tokens": dict(extra)} if extra else {}),
+    )
 
 
 def write_tiny_vlm(
@@ -48,9 +96,7 @@ def write_tiny_vlm(
     Its processor scales a video of ``frames`` frames to 128 x 64 pixels each.
     """
     import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import (
-        PreTrainedTokenizerFast,
         Qwen2VLImageProcessor,
         Qwen3VLConfig,
         Qwen3VLForConditionalGeneration,
@@ -58,24 +104,7 @@ def write_tiny_vlm(
         Qwen3VLVideoProcessor,
     )
 
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=list(_SPECIAL),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    bpe.train_from_iterator(tokenizer_texts, trainer)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        additional_special_tokens=list(_SPECIAL[1:]),
-        chat_template=CHAT_TEMPLATE,
-        model_max_length=1024,
-    )
+    tokenizer = tiny_tokenizer(tokenizer_texts, vocab_size, _SPECIAL, chat_template=CHAT_TEMPLATE, max_length=1024)
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in _SPECIAL}
     config = Qwen3VLConfig(
         text_config={

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flywheel.playground.drawn import TOY_NOTICE, all_drawn
+from flywheel.playground.tiny import BUNDLED
 from flywheel.store import Workspace
 
 
@@ -12,7 +13,7 @@ def toy_notice(workspace: Workspace) -> str:
     The first clips are looked at, and no others.
     """
     main = workspace.config.main
-    if main.folder != "bundled" or main.engine == "fake":
+    if main.folder not in BUNDLED or main.engine == "fake":
         return ""
     first = next(workspace.records.batches("clips", columns=["width", "height"]), None)
     if first is None or all_drawn(first.unique().iter_rows()):
