@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -172,13 +173,18 @@ def test_servers_are_asked_as_any_engine(of_audio: Callable[[str], str], counts:
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
 def test_vllm_hears_what_transformers_hears(tmp_path: Path) -> None:
-    """Sound alone, of a folder as hubs have them: the same words, and the proof tells an engine that drops it."""
+    """The bundled ears, in a folder as hubs have them: the same words, and the proof tells an engine that drops sound.
+
+    Beside the weights lies a file of speakers, which is a pickle that nobody may read.
+    """
+    folder = Path(shutil.copytree(bundled_model("bundled-ears"), tmp_path / "ears"))
+    (folder / "spk_dict.pt").write_bytes(b"not to be read")
     done = subprocess.run(
         [
             sys.executable,
             "-m",
             "tests.annotators.real_vllm_hearing",
-            str(tiny_omni(tmp_path / "whole", published=True)),
+            str(folder),
         ],
         capture_output=True,
         text=True,
@@ -191,6 +197,6 @@ def test_vllm_hears_what_transformers_hears(tmp_path: Path) -> None:
     assert lines, done.stderr[-3000:]
     found = json.loads(lines[0].removeprefix("RESULT"))
     assert (found["hears"], found["drops"]) == ("hears", "drops the sound")
-    share, far = found["alike"]
-    assert share == 1.0
-    assert far <= 1e-3
+    for share, far in (found["alike"], found["guided"]):
+        assert share == 1.0
+        assert far <= 1e-3
