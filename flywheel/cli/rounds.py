@@ -255,6 +255,8 @@ def demo(
 ) -> None:
     """The whole wheel on the bundled corpus."""
     from flywheel.demo import FULL, QUICK, ready_folder, ready_summary, run_demo, table, verdict, where
+    from flywheel.store import Workspace
+    from human_refine.people import invite
 
     if ready and out == _DEMO:
         out = ready_folder()
@@ -262,4 +264,6 @@ def demo(
     if summary is None:
         summary = run_demo(out, seed=seed, noise=noise, size=QUICK if quick or ready else FULL)
     print_result(summary, json_, table(summary))
-    say(f"{verdict(summary)}\n{where(summary, out)}")
+    token = invite(Workspace.open(out), "you", "lead")
+    for line in (verdict(summary), *where(summary, out, token)):
+        say(line)

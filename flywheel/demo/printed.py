@@ -55,16 +55,15 @@ def verdict(summary: Mapping[str, Any]) -> str:
     )
 
 
-def where(summary: Mapping[str, Any], out: Path) -> str:
-    """Where to look on: report, review page and MLflow."""
-    last, folder = len(summary["rounds"]), shlex.quote(str(out))
-    return "\n".join(
-        [
-            f"Report:       {(out / 'reports' / f'round={last:03d}' / 'report.html').absolute().as_uri()}",
-            f"Review page:  flywheel review --config {folder}",
-            f"MLflow:       flywheel dashboard --config {folder}",
-        ]
-    )
+def where(summary: Mapping[str, Any], out: Path, token: str) -> list[str]:
+    """Where to look on: report, review page (by the token of an invitation) and MLflow, with the command of each."""
+    last, config = len(summary["rounds"]), f"--config {shlex.quote(str(out))}"
+    report = (out / "reports" / f"round={last:03d}" / "report.html").absolute().as_uri()
+    return [
+        f"Report:       {report}",
+        f"Review page:  http://127.0.0.1:8470/invite/{token} (after: flywheel review {config})",
+        f"MLflow:       http://127.0.0.1:5000 (after: flywheel dashboard {config})",
+    ]
 
 
 def _f1(figures: Mapping[str, Any]) -> float:
