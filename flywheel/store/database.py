@@ -11,6 +11,7 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -126,7 +127,11 @@ class Database:
             while layout is not None and layout < schema.VERSION:
                 schema.MIGRATIONS[layout](connection)
                 layout += 1
-            schema.metadata.create_all(connection)
+            if before is None and self.is_sqlite:
+                for statement in _sqlite_tables():
+                    connection.exec_driver_sql(statement)
+            else:
+                schema.metadata.create_all(connection)
             connection.execute(sql.delete(schema.meta).where(schema.meta.c.key == schema.VERSION_KEY))
             values = {schema.VERSION_KEY: str(schema.VERSION), schema.IDENTITY: uuid.uuid4().hex, schema.NUMBER: "0"}
             self.insert_new(connection, schema.meta, [{"key": key, "value": value} for key, value in values.items()])
@@ -349,6 +354,17 @@ def parts(values: Iterable[T], size: int = IN_LIST) -> Iterator[list[T]]:
     rest = iter(values)
     while part := list(islice(rest, size)):
         yield part
+
+
+@cache
+def _sqlite_tables() -> tuple[str, ...]:
+    """The statements that make all tables, as SQLite has them: to put them into words takes longer than to run them."""
+    words: list[str] = []
+    for table in schema.metadata.sorted_tables:
+        words.append(str(sql.schema.CreateTable(table, if_not_exists=True).compile(dialect=sqlite.dialect())))
+        for index in sorted(table.indexes, key=lambda i: str(i.name)):
+            words.append(str(sql.schema.CreateIndex(index, if_not_exists=True).compile(dialect=sqlite.dialect())))
+    return tuple(words)
 
 
 def _engine(url: str | sql.URL) -> sql.Engine:

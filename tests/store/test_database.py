@@ -3,18 +3,22 @@ Its other tests run on both (`make test-postgres`)."""
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sql
 
 from flywheel.core.config import template
 from flywheel.core.errors import BorderError, UserError
 from flywheel.core.types import Annotation, Correction
-from flywheel.store import Workspace
+from flywheel.store import Workspace, schema
+from flywheel.store.database import Database
 
 pytestmark = pytest.mark.slow
 
@@ -130,3 +134,17 @@ def test_urls_that_can_not_be(tmp_path: Path, url: str, error: type[Exception], 
     with pytest.raises(error, match=says) as found:
         Workspace.open(tmp_path / "w", [f"store.database={url}"])
     assert "secret" not in str(found.value)
+
+
+def test_a_new_database_has_the_tables_of_the_schema(tmp_path: Path) -> None:
+    """Its statements are kept as words; SQLAlchemy makes the others from the schema itself."""
+    other = sql.create_engine(f"sqlite:///{tmp_path / 'other.db'}")
+    schema.metadata.create_all(other)
+    other.dispose()
+    made = []
+    for name in ("new.db", "other.db"):
+        Database(f"sqlite:///{tmp_path / name}").close()
+        with closing(sqlite3.connect(tmp_path / name)) as there:
+            rows = there.execute("SELECT type, name, replace(sql, 'IF NOT EXISTS ', '') FROM sqlite_master").fetchall()
+        made.append({(kind, table, " ".join((text or "").split())) for kind, table, text in rows})
+    assert made[0] == made[1] != set()
