@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -21,6 +21,7 @@ from flywheel.store.corrections import count_standing
 from flywheel.store.people import excluded_names
 from flywheel.store.videos import Leak
 
+Found = TypeVar("Found")
 #: Reasons of rejects that the terminal shows.
 _MOST_REASONS = 20
 #: Files that are named with each.
@@ -190,6 +191,7 @@ def status_of(workspace: Workspace) -> Status:
     if clips is not None:
         splits = dict(clips.group_by("split").len().sort("split").iter_rows())
     given = _readable(lambda: _transcripts(workspace), damage)
+    outlook = _readable(lambda: outlook_of(workspace, 0 if rejects is None else rejects.height), damage)
     return Status(
         round=round,
         stage=stage,
@@ -207,7 +209,7 @@ def status_of(workspace: Workspace) -> Status:
         damage="; ".join(dict.fromkeys(damage)),
         unseen_adapters=tuple(_unseen_adapters(workspace, round)),
         leak=None if clips is None else workspace.videos.leak(),
-        outlook=outlook_of(workspace, 0 if rejects is None else rejects.height),
+        outlook=outlook,
         skipped=tuple(
             SkippedStage(round=r, stage=stage, reason=reason)
             for r in (round - 1, round)
@@ -216,7 +218,7 @@ def status_of(workspace: Workspace) -> Status:
     )
 
 
-def _readable(read: Callable[[], pl.DataFrame], damage: list[str]) -> pl.DataFrame | None:
+def _readable(read: Callable[[], Found], damage: list[str]) -> Found | None:
     """What is read; None where a shard is damaged, and then what is wrong is added: the rest can still be said."""
     try:
         return read()

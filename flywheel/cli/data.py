@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -42,6 +43,7 @@ def ingest(
     config: Config = HERE,
     set_: Set = None,
     limit: Limit = None,
+    dry_run: DryRun = False,
     json_: Json = False,
 ) -> None:
     """Take videos in: files become clips, or rejected rows with their reason; exit 1 where all were rejected."""
@@ -49,15 +51,16 @@ def ingest(
     from flywheel.ingest import ingest as take_in
 
     workspace = open_workspace(config, set_)
-    with workspace.lock():
+    with contextlib.nullcontext() if dry_run else workspace.lock():
         try:
-            result = take_in(workspace, sources, limit=limit)
+            result = take_in(workspace, sources, limit=limit, dry_run=dry_run)
         except SourcesError as error:
             if error.result != IngestResult():
                 say(_say_how(error.result))
             raise
-    print_result(vars(result), json_, _say_how(result))
-    say_what_comes_next(workspace, config, json_)
+    print_result(vars(result), json_, ("would be: " if dry_run else "") + _say_how(result))
+    if not dry_run:
+        say_what_comes_next(workspace, config, json_)
     if result.rejected and not (result.clips or result.known or result.new_texts):
         raise typer.Exit(FlywheelError.exit_code)
 
@@ -70,7 +73,7 @@ def _say_how(result: IngestResult) -> str:
         say(f"note: {line}")
     if result.passed_over:
         say(f"passed over: {', '.join(f'{count} {kind}' for kind, count in result.passed_over.items())}")
-    hint = "; 'flywheel status' counts them by reason." if result.rejected else "."
+    hint = "; 'flywheel rejects' lists them." if result.rejected else "."
     others = f", {result.other_texts} further texts of a clip left out" if result.other_texts else ""
     renewed = f", {result.new_texts} known with new texts" if result.new_texts else ""
     taken = f"{result.clips} clips taken in, {result.known} known already{renewed}{others}"

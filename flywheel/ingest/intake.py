@@ -5,6 +5,8 @@ Nothing here grows with the corpus: what is held is one batch, the rows of the n
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -117,15 +119,19 @@ class _Outcome:
     stamp: tuple[int, int] | None = None
 
 
-def ingest(workspace: Workspace, sources: Sequence[str], *, limit: int | None = None) -> IngestResult:
+def ingest(
+    workspace: Workspace, sources: Sequence[str], *, limit: int | None = None, dry_run: bool = False
+) -> IngestResult:
     """Takes sources into the workspace; the caller holds its lock.
 
-    Raises SourcesError where one is missing or empty, after the others.
+    With ``dry_run`` every file is looked at and nothing is written; the lock is not needed. What would be refused as a
+    copy of a video on another side is not known then. Raises SourcesError where a source is missing or empty, after the
+    others.
     """
-    with progress("ingest", None) as bar, ThreadPoolExecutor(_THREADS) as pool:
-        intake, passed = _Intake(workspace, pool), Passed()
+    with progress("ingest", None) as bar, ThreadPoolExecutor(_THREADS) as pool, _media(workspace, dry_run) as media:
+        intake, passed = (_DryIntake if dry_run else _Intake)(workspace, pool, media), Passed()
         try:
-            for batch in _batches(islice(_all_items(workspace, sources, passed), limit)):
+            for batch in _batches(islice(_all_items(workspace, sources, passed, media), limit)):
                 intake.take(batch, bar.advance)
         except UserError as error:
             raise SourcesError(error, intake.result) from error
@@ -134,6 +140,16 @@ def ingest(workspace: Workspace, sources: Sequence[str], *, limit: int | None = 
             intake.result.passed_over = dict(passed.counts.most_common())
             intake.result.notes = [*passed.notes, *intake.notes.lines()]
     return intake.result
+
+
+@contextlib.contextmanager
+def _media(workspace: Workspace, dry_run: bool) -> Iterator[Path]:
+    """Where videos out of containers are put: the workspace's folder, or one that is gone afterwards."""
+    if not dry_run:
+        yield workspace.root / "media"
+        return
+    with tempfile.TemporaryDirectory(prefix="flywheel-ingest-") as folder:
+        yield Path(folder)
 
 
 def _batches(stream: Iterator[Item]) -> Iterator[list[Item]]:
@@ -152,12 +168,12 @@ def _batches(stream: Iterator[Item]) -> Iterator[list[Item]]:
         yield batch
 
 
-def _all_items(workspace: Workspace, sources: Sequence[str], passed: Passed) -> Iterator[Item]:
+def _all_items(workspace: Workspace, sources: Sequence[str], passed: Passed, media: Path) -> Iterator[Item]:
     problems: list[UserError] = []
     rules = Rules(split_key=workspace.config.corpus.split_key, links=workspace.config.corpus.links)
     for source in sources:
         try:
-            yield from items(source, workspace.root / "media", rules, passed)
+            yield from items(source, media, rules, passed)
         except UserError as error:
             # The other sources still count; the error is raised when they are through.
             problems.append(error)
@@ -175,11 +191,14 @@ def _all_items(workspace: Workspace, sources: Sequence[str], passed: Passed) -> 
 class _Intake:
     """What is decided about items, and the rows that wait for the next commit."""
 
-    def __init__(self, workspace: Workspace, pool: ThreadPoolExecutor) -> None:
+    #: Whether videos that versions before did not list are listed, which writes.
+    _lists = True
+
+    def __init__(self, workspace: Workspace, pool: ThreadPoolExecutor, media: Path) -> None:
         self.result, self.notes = IngestResult(), Notes()
         self._workspace, self._pool = workspace, pool
-        self._sides, self._first_texts = Sides(workspace), FirstTexts()
-        self._files = Files(most_pixels=workspace.config.corpus.max_pixels, filling=workspace.root / "media")
+        self._sides, self._first_texts = Sides(workspace, lists=self._lists), FirstTexts()
+        self._files = Files(most_pixels=workspace.config.corpus.max_pixels, filling=media)
         self._taken_down = workspace.taken_down()
         #: Clip id -> clip, text id -> text, and content hash -> path, since the last commit.
         self._clips: dict[str, Clip] = {}
@@ -195,6 +214,8 @@ class _Intake:
         self._taken_in = TakenIn(workspace)
         #: Contents of waiting clips of earlier batches.
         self._contents: set[str] = set()
+        #: Contents that a dry run met: no commit makes them known.
+        self._met: set[str] = set()
         #: Files that this run took out of a container, whose items were all rejected so far.
         self._unwanted: set[Path] = set()
         self._committed_at = time.monotonic()
@@ -258,7 +279,7 @@ class _Intake:
     def _looked_up(self, questions: Sequence[_Question]) -> list[_Question]:
         """The questions with what was taken in before: a whole file by its content, a span by its clip's id."""
         whole = {q.content_hash for q in questions if not q.problem and q.item.is_whole}
-        contents = self._workspace.known_contents(whole) | self._contents
+        contents = self._workspace.known_contents(whole) | self._contents | (whole & self._met)
         records = self._workspace.records
         asked = {q.clip_id for q in questions if q.clip_id}
         places = self._workspace.places(whole & contents)
@@ -378,10 +399,35 @@ class _Intake:
     def _reject(self, item: Item, reason: str) -> None:
         if item.is_new_copy:
             self._unwanted.add(item.path)
-        self._workspace.add_rejected(round=0, stage="ingest", uri=str(item.path), clip_id="", reason=reason)
+        self._record_reject(item, reason)
         self.result.rejected += 1
         if len(self.result.first_rejected) < _NAMED:
             self.result.first_rejected.append(f"{item.path}: {reason}")
+
+    def _record_reject(self, item: Item, reason: str) -> None:
+        self._workspace.add_rejected(round=0, stage="ingest", uri=str(item.path), clip_id="", reason=reason)
+
+
+class _DryIntake(_Intake):
+    """Decides about items as an intake does, and writes nothing. Holds the contents that it met."""
+
+    _lists = False
+
+    def commit(self) -> None:
+        """Counts the waiting clips and forgets them."""
+        known = self._workspace.records.known("clips", self._clips)
+        self.result.clips += len(self._clips) - len(known)
+        self.result.known += len(known)
+        self._met |= {clip.content_hash for clip in self._clips.values()}
+        self._words, self._tracks = {}, {}
+        self._clips, self._texts, self._places, self._stamps = {}, {}, {}, {}
+        self._committed_at = time.monotonic()
+
+    def _placed(self, outcome: _Outcome) -> _Outcome:
+        return outcome
+
+    def _record_reject(self, item: Item, reason: str) -> None:
+        """Nothing: it is counted and named."""
 
 
 def _may_have_new_words(question: _Question, places: Mapping[str, str]) -> bool:

@@ -116,9 +116,11 @@ def _kept(looks: Fingerprint) -> dict[str, Any]:
 class Sides:
     """The sides of the workspace's videos; what it decides is on record with :meth:`write`."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, *, lists: bool = True) -> None:
+        """Without ``lists``, videos that versions before did not list stay so: nothing is written."""
         self._corpus, self._takedowns = workspace.config.corpus, workspace.takedowns
-        workspace.videos.list_older()
+        if lists:
+            workspace.videos.list_older()
         self.videos = WaitingVideos(workspace.videos)
 
     def place(self, new: Newcomer) -> Video:

@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from flywheel.core.types import CAPTION, LEARN, MEASURE, content_id, form_of
 from flywheel.store.shards import groups
 from flywheel.store.view import View
 
@@ -20,6 +21,8 @@ from flywheel.store.view import View
 _TOGETHER = 512
 #: Rows of the first groups of shards that are looked through, doubled with each: a full page is found at once.
 _FIRST_ROWS, _MOST_ROWS = 4096, 262_144
+#: So many texts of a round are searched by clip; of more the keys are looked up, as annotation makes them.
+_FEW_TEXTS = 50_000
 _FACTS = ["id", "uri", "content_hash", "start_s", "end_s", "split", "transcript"]
 _TEXT = ["clip_id", "id", "round", "kind", "source", "purpose", "text"]
 
@@ -78,37 +81,62 @@ class ClipPage:
 
 def find_clips(view: View, query: ClipQuery) -> ClipPage:
     """The clips of a query, in the order in which their texts, or they, were written."""
-    wanted, seen = query.offset + query.limit + 1, dict[str, dict[str, Any]]()
-    for ids in _candidates(view, query):
-        fresh = [clip_id for clip_id in dict.fromkeys(ids) if clip_id not in seen]
-        narrow = bool(query.split or query.source)
-        for start in range(0, len(fresh), _TOGETHER if narrow else max(1, wanted)):
-            some = fresh[start : start + (_TOGETHER if narrow else max(1, wanted))]
-            seen |= _facts(view, query, some)
-            if len(seen) >= wanted:
+    wanted, ids = query.offset + query.limit + 1, dict[str, None]()
+    for some, is_checked in _candidates(view, query):
+        fresh = [clip_id for clip_id in dict.fromkeys(some) if clip_id not in ids]
+        together = max(1, len(fresh)) if is_checked else _TOGETHER
+        for start in range(0, len(fresh), together):
+            part = fresh[start : start + together]
+            ids |= dict.fromkeys(part if is_checked else _narrowed(view, query, part))
+            if len(ids) >= wanted:
                 break
-        if len(seen) >= wanted:
+        if len(ids) >= wanted:
             break
-    rows = list(seen.values())[query.offset : query.offset + query.limit]
-    texts = _texts(view, query, [row["id"] for row in rows])
-    found = [FoundClip(**row, texts=texts.get(row["id"], ())) for row in rows]
-    return ClipPage(clips=found, more=len(seen) >= wanted)
+    page = list(ids)[query.offset : query.offset + query.limit]
+    facts, texts = view.clips_by_id(page, _FACTS), _texts(view, query, page)
+    rows = {row["id"]: row for row in facts.drop("content_hash").iter_rows(named=True)}
+    found = [FoundClip(**rows[clip_id], texts=texts.get(clip_id, ())) for clip_id in page if clip_id in rows]
+    return ClipPage(clips=found, more=len(ids) >= wanted)
 
 
-def _candidates(view: View, query: ClipQuery) -> Iterator[list[str]]:
-    """Ids of clips that may be meant, some at a time."""
+def _candidates(view: View, query: ClipQuery) -> Iterator[tuple[list[str], bool]]:
+    """Ids of clips, some at a time, and whether it is known that they are of the split and source."""
     if query.rejected:
         rejects = view.rejected(open_only=True)
-        hits = rejects.filter(pl.col("clip_id") != "")
-        ids = hits["clip_id"].unique(maintain_order=True).to_list()
-        yield ids if not query.words else [i for i in ids if i in _holding(view, query, ids)]
+        ids = rejects.filter(pl.col("clip_id") != "")["clip_id"].unique(maintain_order=True).to_list()
+        yield ids if not query.words else [i for i in ids if i in _holding(view, query, ids)], False
         return
     round = _round(view, query)
     if (query.words or query.round is not None) and round is not None:
-        yield from _walked(view, "annotations", "clip_id", _holds(pl.col("text"), query.words), round)
+        is_checked = not (query.split or query.source)
+        for ids in _walked(view, "annotations", "clip_id", _holds(pl.col("text"), query.words), round):
+            yield ids, is_checked
     if query.round is None:
-        beside = pl.concat_str("uri", pl.lit(" "), "transcript", pl.lit(" "), "sounds")
-        yield from _walked(view, "clips", "id", _holds(beside, query.words))
+        tests = [_holds(_beside(), query.words), _is_asked_for(query)]
+        where = [test for test in tests if test is not None]
+        for ids in _walked(view, "clips", "id", pl.all_horizontal(where) if where else None):
+            yield ids, True
+
+
+def _beside() -> pl.Expr:
+    """What is searched of a clip beside its texts."""
+    return pl.concat_str("uri", pl.lit(" "), "transcript", pl.lit(" "), "sounds")
+
+
+def _is_asked_for(query: ClipQuery) -> pl.Expr | None:
+    """Whether a clip's row is of the split and source; None where any is."""
+    tests = [pl.col("split") == query.split] if query.split else []
+    tests += [_holds_word(pl.col("uri"), query.source.lower())] if query.source else []
+    return pl.all_horizontal(tests) if tests else None
+
+
+def _narrowed(view: View, query: ClipQuery, ids: Sequence[str]) -> list[str]:
+    """Those of these clips that are of the split and source."""
+    where = _is_asked_for(query)
+    if where is None:
+        return list(ids)
+    fit = set(view.clips_by_id(ids, _FACTS).filter(where)["id"])
+    return [clip_id for clip_id in ids if clip_id in fit]
 
 
 def _walked(view: View, kind: str, column: str, where: pl.Expr | None, round: int | None = None) -> Iterator[list[str]]:
@@ -124,7 +152,7 @@ def _holding(view: View, query: ClipQuery, ids: Sequence[str]) -> set[str]:
     """Those of these clips of which a text, or the file, holds the words."""
     found = view.records.of_clips("annotations", ids, ["clip_id", "text"])
     beside = view.records.rows("clips", ids, ["id", "uri", "transcript", "sounds"])
-    words = _holds(pl.concat_str("uri", pl.lit(" "), "transcript", pl.lit(" "), "sounds"), query.words)
+    words = _holds(_beside(), query.words)
     in_text = _holds(pl.col("text"), query.words)
     assert words is not None
     assert in_text is not None
@@ -132,8 +160,15 @@ def _holding(view: View, query: ClipQuery, ids: Sequence[str]) -> set[str]:
 
 
 def _holds(text: pl.Expr, words: Sequence[str]) -> pl.Expr | None:
-    small = text.str.to_lowercase()
-    return pl.all_horizontal([small.str.contains(word, literal=True) for word in words]) if words else None
+    """Whether a text holds all words (in small letters), however it writes them; None for no words."""
+    return pl.all_horizontal([_holds_word(text, word) for word in words]) if words else None
+
+
+def _holds_word(text: pl.Expr, word: str) -> pl.Expr:
+    # Small letters of a million texts take longer than looking through them.
+    if word.isascii():
+        return text.str.contains_any([word], ascii_case_insensitive=True)
+    return text.str.to_lowercase().str.contains(word, literal=True)
 
 
 def _round(view: View, query: ClipQuery) -> int | None:
@@ -141,26 +176,25 @@ def _round(view: View, query: ClipQuery) -> int | None:
     return query.round if query.round is not None else max(view.records.rounds("annotations"), default=None)
 
 
-def _facts(view: View, query: ClipQuery, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Id -> facts of those of these clips that are of the split and source, in their order."""
-    frame = view.clips_by_id(ids)
-    if query.split:
-        frame = frame.filter(pl.col("split") == query.split)
-    if query.source:
-        frame = frame.filter(pl.col("uri").str.to_lowercase().str.contains(query.source.lower(), literal=True))
-    names = [name for name in _FACTS if name != "content_hash"]
-    rows = {row["id"]: row for row in frame.select(names).iter_rows(named=True)}
-    return {clip_id: rows[clip_id] for clip_id in ids if clip_id in rows}
-
-
 def _texts(view: View, query: ClipQuery, ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     """Clip id -> its texts of the round."""
     round = _round(view, query)
     if round is None or not ids:
         return {}
-    where = pl.col("clip_id").is_in(list(ids))
-    rows = view.records.read("annotations", round=round, columns=_TEXT, where=where)
+    if view.count("annotations", round=round) > _FEW_TEXTS:
+        rows = view.records.rows("annotations", _keys(view, round, ids), _TEXT)
+    else:
+        where = pl.col("clip_id").is_in(list(ids))
+        rows = view.records.read("annotations", round=round, columns=_TEXT, where=where)
     out: dict[str, list[dict[str, Any]]] = {}
     for row in rows.iter_rows(named=True):
         out.setdefault(row.pop("clip_id"), []).append(row)
     return out
+
+
+def _keys(view: View, round: int, ids: Sequence[str]) -> list[str]:
+    """The keys that texts of these clips have in a round: of its kinds, to learn from and measured."""
+    kinds = [CAPTION, *view.kinds_of(round)]
+    forms = [form_of(kind, purpose) for kind in dict.fromkeys(kinds) for purpose in (LEARN, MEASURE)]
+    given = [content_id(0, CAPTION, clip_id, "transcript") for clip_id in ids] if round == 0 else []
+    return given + [content_id(round, form, clip_id) for form in forms for clip_id in ids]

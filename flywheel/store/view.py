@@ -117,9 +117,12 @@ class View:
         ids = self.records.keys_from("clips", name) or self.clips_at(_places(name))["id"].to_list()
         return self.clips_by_id(ids)
 
-    def clips_by_id(self, ids: Collection[str]) -> pl.DataFrame:
-        """The clips with these ids, as :meth:`clips` has them."""
-        frame = self.records.rows("clips", ids)
+    def clips_by_id(self, ids: Collection[str], columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """The clips with these ids, as :meth:`clips` has them.
+
+        Of ``columns``, where they are named, ``id``, ``uri`` and ``content_hash`` must be some.
+        """
+        frame = self.records.rows("clips", ids, columns)
         return self._with_words(_with_places(frame, self._places(frame["content_hash"].unique())))
 
     def generations(self) -> pl.DataFrame:
@@ -261,6 +264,10 @@ class View:
     def rounds(self) -> list[int]:
         """Rounds that began, in order."""
         return self._ledger.rounds() if self.snapshot is None else sorted(self.snapshot.writers)
+
+    def kinds_of(self, round: int) -> list[str]:
+        """The kinds of text beside captions that a round's annotation wrote."""
+        return list(self._ledger.stage(round, "annotate")[1].get("also", {}))
 
     def stamp(self) -> tuple[object, ...]:
         """Numbers that change with whatever decides on the current texts: records, corrections, gold, people."""

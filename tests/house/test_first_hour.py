@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -244,6 +245,30 @@ def test_what_failed_is_listed_tried_again_and_closed(
     assert listed(commandline, capsys, "status", *here)["rejects"] == 0
     assert ingested.records.read("dismissals")["reason"].to_list() == ["known"]
     assert ingested.rejected().filter(pl.col("stage") == "ingest").height == 2, "they stay on record"
+
+
+def test_a_dry_ingest_says_what_would_be_and_writes_nothing(
+    ingested: Workspace, tmp_path: Path, own_video: Path, corpus: Path, commandline: Command, capsys: Said
+) -> None:
+    (tmp_path / "more").mkdir()
+    shutil.copy(own_video, tmp_path / "more" / "a.mp4")
+    shutil.copy(own_video, tmp_path / "more" / "the_same.mp4")
+    (tmp_path / "more" / "broken.mp4").write_bytes(b"no video")
+    with tarfile.open(tmp_path / "more.tar", "w") as tar:
+        tar.add(next((corpus / "corpus").glob("*.mp4")), "000.mp4")
+    sources = (tmp_path / "more", tmp_path / "more.tar", ingested.clips()["uri"][0])
+
+    def state() -> object:
+        files = [str(file.relative_to(ingested.root)) for file in ingested.root.rglob("*") if file.is_file()]
+        return ingested.stamp(), {file for file in files if "flywheel.db" not in file}, ingested.videos.count()
+
+    before = state()
+    found = listed(commandline, capsys, "ingest", "--dry-run", *sources, "--config", ingested.root)
+    assert (found["known"], found["rejected"]) == (2 + (found["clips"] == 1), 1)
+    assert "broken.mp4: not a readable video" in found["first_rejected"][0]
+    assert state() == before
+    assert commandline("ingest", *sources, "--config", ingested.root) == 0
+    assert ingested.count("clips") == 6 + found["clips"], "as was said"
 
 
 def test_prompts_are_listed_shown_and_copied(tmp_path: Path, commandline: Command, capsys: Said) -> None:
