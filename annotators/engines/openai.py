@@ -9,12 +9,14 @@ import io
 import json
 import random
 import re
+import ssl
 import threading
 import time
 import wave
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +124,8 @@ class _Engine:
         addresses = [address_of(url) for url in servers]
         if self._key:
             addresses = [replace(a, base=a.base.copy_with(userinfo=b"")) for a in addresses]
-        self._servers = [_Server(a, httpx.Client(timeout=timeout, limits=limits, headers=headers)) for a in addresses]
+        client = partial(httpx.Client, timeout=timeout, limits=limits, headers=headers, verify=_certificates())
+        self._servers = [_Server(address, client()) for address in addresses]
         self._near = {address.base.host for address in addresses} <= {"localhost", "127.0.0.1", "::1"}
         self._lock = threading.Condition()
         self._closed = False
@@ -387,6 +390,12 @@ class _Engine:
             self._lock.notify_all()
         for server in self._servers:
             server.client.close()
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Whom servers are trusted by. Read once: it takes 40 ms, and a pool has many servers."""
+    return httpx.create_ssl_context()
 
 
 def _content(request: Request, *, packed: bool) -> tuple[list[dict[str, Any]], dict[str, Any]]:
