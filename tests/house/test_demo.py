@@ -42,6 +42,7 @@ def test_the_demo_in_full(tmp_path: Path) -> None:
     transcripts, base = (summary[k]["oracle"]["slot_f1"]["value"] for k in ("transcripts", "base"))
     f1 = [r["oracle"]["slot_f1"]["value"] for r in summary["rounds"]]
     assert base <= 0.70
+    assert summary["ceiling"]["oracle"]["slot_f1"]["value"] > max(transcripts, base)
     assert (f1[-1] - transcripts) / (1 - transcripts) >= 0.5, (transcripts, base, f1)
     assert all(r["num_corrections"] <= 0.05 * summary["num_clips"] for r in summary["rounds"])
     for name in ("distinct_1", "distinct_3"):

@@ -16,6 +16,7 @@ TINY = Size(
         "evaluate": {"diversity_tokens": 100, "resamples": 200, "agreement_pairs": 8},
         "gate": {"untested": "promote"},
     },
+    ceiling=True,
     quick=True,
 )
 
