@@ -6,11 +6,16 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from annotators import prompt_file
-from flywheel.core.errors import UserError
+from flywheel import kinds
+from flywheel.core.errors import MediaError, UserError
+from flywheel.core.foreign import as_lines
 from flywheel.models.prompt import Prompt, load_prompt
+
+if TYPE_CHECKING:
+    from flywheel.rounds import RoundContext
 
 _SHOWN = 100
 
@@ -76,3 +81,58 @@ def copied(name: str, to: Path, root: Path) -> Path:
     except OSError as error:
         raise UserError(f"{to}: can't be written ({error.strerror}).") from error
     return to
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriedReply:
+    """What a model answered to a prompt about one clip: ``asked`` is the words that it got beside the clip."""
+
+    clip_id: str
+    file: str
+    asked: str
+    reply: str
+    finish: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        cut = " (cut off at annotate.max_new_tokens)" if self.finish == "length" else ""
+        return as_lines([f"{self.clip_id[:12]}  {Path(self.file).name}", f"    {' '.join(self.reply.split())}{cut}"])
+
+
+def tried(context: RoundContext, name: str, count: int) -> Iterator[TriedReply]:
+    """Ask the model in use about the first clips (by id), by a prompt; nothing is kept.
+
+    Raises UserError for a prompt about texts, and where no clip can be read.
+    """
+    from annotators.asking import Asking
+    from annotators.interface import Request
+    from flywheel.rounds.champion import writer_of
+    from flywheel.rounds.progress import current_round
+
+    prompt = load_prompt(found(name, context.workspace.root))
+    if kinds.get(prompt.kind).hints:
+        raise UserError(f"{name}: asks about texts, not about clips, so it can't be tried on clips.")
+    files, requests, unread = dict[str, str](), list[Request](), ""
+    clips = context.split("train", "anchor", "test").by_id()
+    for task in context.tasks(clips[: 4 * count], prompt, current_round(context.workspace)):
+        if len(requests) == count:
+            break
+        try:
+            clip = task.media() if task.media is not None else None
+        except MediaError as error:
+            unread = str(error)
+            continue
+        files[task.clip_id] = task.uri
+        requests.append(Request(key=task.clip_id, clip=clip, prompt=task.prompt))
+    if not requests:
+        raise UserError(f"prompts try: no clip can be read ({unread}). 'flywheel rejects' lists what failed.")
+    sampling = Asking.of(context.config.annotate, prompt).sampling
+    with context.writer(prompt, writer_of(context)) as writer:
+        writer.check()
+        asked = {request.key: request.prompt for request in requests}
+        for result in writer.engine(lambda: iter(requests), sampling).generate(iter(requests), sampling):
+            key = result.key
+            yield TriedReply(clip_id=key, file=files[key], asked=asked[key], reply=result.text, finish=result.finish)

@@ -447,8 +447,8 @@ def uses_of(workspace: Workspace, round: int | None = None) -> list[CorrectionUs
     return [CorrectionUse(**row) for row in rows.iter_rows(named=True)]
 
 
-def comparison_text(comparison: Mapping[str, Any]) -> str:
-    """A comparison of two rounds as a table for the terminal."""
+def comparison_text(comparison: Mapping[str, Any], min_anchors: int) -> str:
+    """A comparison of two rounds as a table for the terminal; with fewer anchors the gate can't tell."""
     a, b = comparison["a"], comparison["b"]
     lines = [f"{'':24} {'round ' + str(a):>26} {'round ' + str(b):>26}"]
     lines += [f"{name:24} {_cell(x):>26} {_cell(y):>26}" for name, (x, y) in comparison["figures"].items()]
@@ -456,9 +456,11 @@ def comparison_text(comparison: Mapping[str, Any]) -> str:
         change = anchors["difference"]
         interval = f"{change['value']:+.3f} [{change['low']:+.3f}, {change['high']:+.3f}]"
         lines.append(
-            f"On {comparison['num_anchors']} anchors round {b} has {interval} token F1 against round {a}; "
-            f"exact p of better {anchors['p_better']:.2g}, of worse {anchors['p_worse']:.2g}."
+            f"On {comparison['num_anchors']} anchors round {b} has {interval} word F1 against round {a}: "
+            f"p(better) = {anchors['p_better']:.2g}, p(worse) = {anchors['p_worse']:.2g}."
         )
+        if comparison["num_anchors"] < min_anchors:
+            lines.append(f"That is below the {min_anchors} anchors that the gate asks for (gate.min_anchors).")
     else:
         lines.append("No corrected anchors that both wrote of: nothing can be tested.")
     equal, shared = comparison["equal_texts"], comparison["shared_texts"]

@@ -110,6 +110,7 @@ _COMMANDS = (
     (prompts_app, "list", command(prompts.list_)),
     (prompts_app, "show", command(prompts.show)),
     (prompts_app, "copy", command(prompts.copy)),
+    (prompts_app, "try", command(prompts.try_)),
     (schedule_app, "start", command(schedule.start)),
     (schedule_app, "write", command(schedule.write)),
 )

@@ -27,7 +27,7 @@ INDEX: dict[str, dict[str, str]] = {
     "Rounds": {
         "round": "Run or resume the current round.",
         "run": "Run several rounds, one after the other.",
-        "prompts": "List, show and copy what models are asked.",
+        "prompts": "List, show, copy and try what models are asked.",
         "annotate": "Only write this round's captions.",
         "status": "Show where the workspace stands.",
         "report": "Write a round's report as one HTML page.",

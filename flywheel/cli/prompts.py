@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from flywheel.cli._shared import HERE, Config, Json, config_file, print_result, print_text, say_next
+from flywheel.cli._shared import HERE, Config, Json, Set, config_file, open_context, print_result, print_text, say_next
 from flywheel.core.foreign import as_lines
+from flywheel.core.progress import say
 
 Name = Annotated[str, typer.Argument(help="Name of a bundled prompt, or a prompt file.")]
 
@@ -38,3 +39,22 @@ def copy(
 
     print_text(str(copied(name, to, config_file(config).parent)))
     say_next(f"edit {to}, then name it: annotate.prompt: {to}")
+
+
+def try_(
+    name: Name,
+    clips: Annotated[int, typer.Option("--clips", min=1, max=50, help="On so many clips.")] = 3,
+    config: Config = HERE,
+    set_: Set = None,
+    json_: Json = False,
+) -> None:
+    """Ask the model about a few clips by a prompt, and keep nothing."""
+    from flywheel.prompts import tried
+    from flywheel.rounds.toy import toy_notice
+
+    context = open_context(config, set_)
+    if notice := toy_notice(context.workspace):
+        say(notice)
+    replies = list(tried(context, name, clips))
+    print_result([reply.to_json() for reply in replies], json_, "\n".join(map(str, replies)))
+    say_next(f"flywheel annotate --set annotate.prompt={name}  # or name it in flywheel.yaml", config=config)

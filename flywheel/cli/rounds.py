@@ -217,8 +217,9 @@ def compare(
     from flywheel.rounds import champion
     from flywheel.status import comparison_text
 
-    comparison = champion.compare(open_context(config, set_), a, b)
-    print_result(comparison, json_, comparison_text(comparison))
+    context = open_context(config, set_)
+    comparison = champion.compare(context, a, b)
+    print_result(comparison, json_, comparison_text(comparison, context.config.gate.min_anchors))
 
 
 def prune(

@@ -14,6 +14,7 @@ from flywheel.core.progress import say
 from flywheel.core.types import MEASURE, Estimate, RoundReport
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.figures import charts, flatten_report
+from flywheel.rounds.outlook import outlook_of
 from flywheel.rounds.plots import write_plots
 from flywheel.rounds.progress import comparable_rounds, order_of
 from flywheel.rounds.report import texts_of, write_report
@@ -70,7 +71,7 @@ def publish(context: RoundContext, round: int) -> None:
     folder = write_report(context, reports)
     tracker.metrics(round, flatten(report))
     tracker.parameters(round, _parameters(context, report))
-    tracker.tags(round, _tags(report))
+    tracker.tags(round, _tags(context, report))
     for stage in order_of(context.workspace, round):
         result = context.workspace.stage(round, stage)[1]
         if result:
@@ -112,16 +113,26 @@ def _parameters(context: RoundContext, report: RoundReport) -> dict[str, Any]:
     }
 
 
-def _tags(report: RoundReport) -> dict[str, str]:
+def _tags(context: RoundContext, report: RoundReport) -> dict[str, str]:
     gate = report.details.get("gate", {})
     base = report.round == 0
     tags = {
         "verdict": gate.get("verdict", "base" if base else "none"),
-        "mlflow.note.content": gate.get("reason", "The base model's own texts." if base else ""),
+        "mlflow.note.content": _note(context, report.round) or ("The base model's own texts." if base else ""),
     }
     if "against" in gate:
         tags["tested_against"] = f"round {gate['against']}" if gate["against"] else "base"
     return tags
+
+
+def _note(context: RoundContext, round: int) -> str:
+    """What a round came to, what is needed and what comes next, as Markdown; empty where it came to no gate."""
+    outlook = outlook_of(context.workspace)
+    of_round = [outcome for outcome in outlook.rounds if outcome.round == round]
+    if not of_round:
+        return ""
+    commands = [f"    {line}" for line in outlook.next]
+    return "\n\n".join([str(of_round[0]), str(outlook.gate), *outlook.impossible, "Next:", "\n".join(commands)])
 
 
 def _charts(reports: list[RoundReport]) -> dict[str, list[str]]:

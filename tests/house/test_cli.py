@@ -99,7 +99,7 @@ def test_every_command_has_its_help_and_one_place() -> None:
     assert listed(help_of("corrections")) == ["import", "export", "uses"]
     assert listed(help_of("config")) == ["template", "validate", "schema", "show", "explain", "losses", "migrate"]
     assert listed(help_of("schedule")) == ["start", "write"]
-    assert listed(help_of("prompts")) == ["list", "show", "copy"]
+    assert listed(help_of("prompts")) == ["list", "show", "copy", "try"]
 
 
 def test_the_version_is_the_package_s(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

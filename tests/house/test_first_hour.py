@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -331,3 +334,47 @@ def test_status_tells_verdicts_and_what_they_lead_to(ingested: Workspace) -> Non
     ingested.promote(1, "forced")
     assert "round 1: undecided, in use" in str(status_of(ingested))
     assert outlook_of(ingested).next[0] == "flywheel export --out DATASET"
+
+
+@pytest.mark.slow
+def test_captions_of_own_clips_are_four_commands_away(real_clips: Path, tmp_path: Path) -> None:
+    """By a real architecture from a local folder; a link for the page is the fifth, and the page the sixth."""
+    shutil.copytree(bundled_model(), tmp_path / "model")
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for file in sorted(real_clips.glob("*.mp4"))[:2]:
+        shutil.copy(file, videos)
+
+    def run(*arguments: object, folder: str = "w") -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "flywheel.cli", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path / folder, check=False)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    run("init", "w", "--model", tmp_path / "model", folder=".")
+    assert "Next: flywheel round --until annotate" in run("ingest", videos).stderr
+    run("round", "--until", "annotate")
+    found = json.loads(run("clips", "--json").stdout)["clips"]
+    assert len(found) == 2
+    written = [text["text"] for clip in found for text in clip["texts"] if text["source"] == "model"]
+    assert written
+    assert all(written)
+    shown = run("show", Path(found[0]["uri"]).name).stdout
+    assert found[0]["id"] in shown
+    replies = json.loads(run("prompts", "try", "caption", "--clips", "1", "--json").stdout)
+    assert [bool(reply["reply"]) for reply in replies] == [True]
+    assert "/invite/" in run("invite", "--name", "Ann").stdout
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    page = subprocess.Popen(
+        [sys.executable, "-m", "flywheel.cli", "review", "--port", str(port)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path / "w",
+    )
+    try:
+        assert page.stdout is not None
+        assert f"http://127.0.0.1:{port} serves the review page" in page.stdout.readline()
+    finally:
+        page.terminate()
+        page.wait(20)

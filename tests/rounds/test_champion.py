@@ -430,8 +430,8 @@ def test_rounds_side_by_side(context: RoundContext) -> None:
     says(context, 2, 0.9)
     found = champion.compare(context, 1, 2)
     assert found["anchors"]["difference"]["value"] > 0.3
-    text = comparison_text(found)
-    assert "exact p of better" in text
+    text = comparison_text(found, 8)
+    assert "p(better) = " in text
     assert "Nothing of the kind, said 1." in text
     with pytest.raises(UserError, match="round 9 has no figures"):
         champion.compare(context, 1, 9)

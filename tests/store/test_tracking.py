@@ -70,7 +70,7 @@ def test_what_a_broken_tracker_missed_is_told_when_one_answers(
     assert {"annotate 001", "evaluate 001", "gate 001", "annotate 002"} <= set(levels["stage"])
     rounds = {r.data.tags["round"]: r for r in runs if r.data.tags.get("level") == "round"}
     assert rounds["1"].data.tags["verdict"] == "undecided"
-    assert "only 0 corrected anchors" in rounds["1"].data.tags["mlflow.note.content"]
+    assert "can't tell yet: 0 of at least" in rounds["1"].data.tags["mlflow.note.content"]
     parent = next(r for r in runs if r.data.tags["level"] == "wheel")
     history = client.get_metric_history(parent.info.run_id, "quantity/annotations")
     assert [m.step for m in history] == [0, 1, 2], "each round's figure once, told late or not"
