@@ -21,7 +21,7 @@ from annotators import prompt_file
 from flywheel.core.config import PRESETS, Config, load_config, parse_config, short_template
 from flywheel.core.config.explain import explain, keys
 from flywheel.core.errors import UserError
-from flywheel.core.types import Annotation
+from flywheel.core.types import Annotation, content_id
 from flywheel.doctor.workspace import server
 from flywheel.media.encode import Quality, write_video
 from flywheel.playground.drawn import TOY_NOTICE
@@ -30,6 +30,7 @@ from flywheel.rounds.outlook import impossible, outlook_of
 from flywheel.rounds.toy import toy_notice
 from flywheel.status import status_of
 from flywheel.store import Workspace
+from flywheel.store.browse import ClipQuery, find_clips
 from tests.chat_server import models, serving
 from tests.plugins import Command
 
@@ -173,7 +174,7 @@ def written(w: Workspace, texts: Mapping[str, str], round: int = 1) -> None:
     w.add_annotations(
         [
             Annotation(
-                id=f"{round}{clip_id}",
+                id=content_id(round, "caption", clip_id),
                 round=round,
                 kind="caption",
                 clip_id=clip_id,
@@ -188,33 +189,40 @@ def written(w: Workspace, texts: Mapping[str, str], round: int = 1) -> None:
     )
 
 
-def test_clips_are_listed_and_found(ingested: Workspace, commandline: Command, capsys: Said) -> None:
+def test_clips_are_listed_and_found(
+    ingested: Workspace, commandline: Command, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By words of captions and names, split, folder, round and failure, a page at a time."""
     ids = ingested.clips()["id"].to_list()
     written(ingested, {ids[0]: "An old text."})
     written(ingested, {ids[0]: "A red CAR turns.", ids[1]: "A red ball.", ids[2]: "Two cars"}, round=2)
-    here = ("clips", "--config", ingested.root)
 
-    def found(*options: object) -> list[str]:
-        return [clip["id"] for clip in listed(commandline, capsys, *here, *options)["clips"]]
+    def found(**query: Any) -> list[str]:
+        return [clip.id for clip in find_clips(ingested, ClipQuery(**query)).clips]
 
     assert found() == ids
-    assert (found("--limit", 2), found("--limit", 2, "--offset", 2)) == (ids[:2], ids[2:4])
-    assert listed(commandline, capsys, *here, "--limit", 2)["more"] is True
-    assert found("--search", "red car") == [ids[0]]
-    assert found("--search", "CAR") == [ids[0], ids[2]]
-    assert found("--search", "old text") == [], "of the newest round"
-    assert found("--round", 1) == [ids[0]]
+    assert (found(limit=2), found(limit=2, offset=2)) == (ids[:2], ids[2:4])
+    assert [find_clips(ingested, ClipQuery(limit=limit)).more for limit in (5, 6)] == [True, False]
+    assert found(search="red car") == [ids[0]]
+    assert found(search="CAR") == [ids[0], ids[2]]
+    assert found(search="old text") == [], "of the newest round"
+    assert found(round=1) == [ids[0]]
     one = ingested.clips().to_dicts()[3]
-    assert one["id"] in found("--search", Path(one["uri"]).name)
-    assert set(found("--split", one["split"])) == set(ingested.clips(one["split"])["id"])
-    assert found("--source", "/nowhere/") == []
-    assert found("--rejected") == []
+    assert one["id"] in found(search=Path(one["uri"]).name)
+    assert set(found(split=one["split"])) == set(ingested.clips(one["split"])["id"])
+    of_its_split = [clip_id for clip_id in ids[:2] if clip_id in found(split=one["split"])]
+    assert found(search="red", split=one["split"]) == of_its_split
+    assert found(source="/nowhere/") == []
+    assert found(rejected=True) == []
     ingested.add_rejected(round=2, stage="annotate", uri="x", clip_id=ids[4], reason="a loop")
-    assert found("--rejected") == [ids[4]]
+    assert (found(rejected=True), found(rejected=True, search="red")) == ([ids[4]], [])
+    here = ("clips", "--config", ingested.root)
     [clip] = listed(commandline, capsys, *here, "--search", "red car")["clips"]
     assert {"id", "name", "uri", "start_s", "end_s", "split", "texts"} <= set(clip)
     assert [(text["round"], text["text"]) for text in clip["texts"]] == [(2, "A red CAR turns.")]
+    # As of a million texts, which are looked up by their keys.
+    monkeypatch.setattr("flywheel.store.browse._FEW_TEXTS", 0)
+    assert listed(commandline, capsys, *here, "--search", "red car")["clips"] == [clip]
     assert commandline(*here, "--search", "red car") == 0
     said = capsys.readouterr()
     assert "round 2 caption: A red CAR turns." in said.out
@@ -223,6 +231,7 @@ def test_clips_are_listed_and_found(ingested: Workspace, commandline: Command, c
     assert "There are train, test, anchor." in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_failed_is_listed_tried_again_and_closed(
     ingested: Workspace, tmp_path: Path, own_video: Path, commandline: Command, capsys: Said
 ) -> None:

@@ -87,6 +87,34 @@ def test_webvtt_and_srt_are_exact_to_the_millisecond() -> None:
         assert parse_subtitles(written) == CUES
 
 
+def test_the_ending_says_the_form_and_rows_say_where_the_clip_is(
+    make_workspace: Callable[..., Workspace], workspace: Workspace, tmp_path: Path
+) -> None:
+    """Excel's CSV comes back as it is: filled rows are taken, blank ones are not done, and the rest is ignored."""
+    w = captions_only(make_workspace, workspace)
+    out = tmp_path / "queue.csv"
+    count = export_queue(w, out, url="http://review.example:80/")
+    frame = pl.read_csv(out, infer_schema=False)
+    assert frame.height == count >= 2
+    row = frame.row(0, named=True)
+    clip = w.clips_by_id([row["clip_id"]]).row(0, named=True)
+    assert (float(row["start_s"]), float(row["end_s"]), row["split"]) == (clip["start_s"], clip["end_s"], clip["split"])
+    assert row["link"] == f"http://review.example:80/?text={row['annotation_id']}"
+    assert row["verdicts"] == "accept | edit | reject | skip | cant_tell"
+    filled = frame.with_columns(
+        verdict=pl.when(pl.int_range(pl.len()) == 0).then(pl.lit("accept")), refiner=pl.lit("Ann")
+    )
+    out.write_bytes("\ufeff".encode() + filled.write_csv(separator=";").encode())
+    report = import_corrections(w, out)
+    assert (report.added, report.blank, report.refused) == (1, count - 1, [])
+    assert export_queue(w, tmp_path / "queue") == count - 1
+    assert json.loads((tmp_path / "queue").read_text().splitlines()[0])["annotation_id"], "JSON lines without an ending"
+    with pytest.raises(UserError, match=r"queue.xlsx: .xlsx is read and not written. Write .*queue.csv"):
+        export_queue(w, tmp_path / "queue.xlsx")
+    with pytest.raises(UserError, match=r"queue.doc: unknown ending '.doc'"):
+        export_queue(w, tmp_path / "queue.doc")
+
+
 @pytest.mark.parametrize("form", ["webvtt", "srt"])
 def test_subtitles_go_out_and_come_back(workspace: Workspace, tmp_path: Path, form: str) -> None:
     out = tmp_path / "cues"

@@ -86,6 +86,23 @@ def test_a_loss_and_an_optimizer_that_do_not_work_are_said_before_anything_is_do
     assert context.workspace.annotations(round=1).is_empty()
 
 
+def test_a_round_waits_for_no_more_captions_than_there_are(make_workspace: Make, corpus: Path) -> None:
+    context = context_of(make_workspace, corpus, "review.wait_for=500")
+    waits = run_round(context, until="review")
+    captions = CurrentTexts(context.workspace).captions(1)
+    assert (waits["state"], waits["waiting"]) == ("waiting", {"round": 1, "have": 0, "wanted": 500})
+    assert (
+        f"Only {len(captions)} captions are left to review: the round goes on when these are done" in waits["message"]
+    )
+    first, *others = captions
+    for clip_id in others:
+        correct(context, clip_id, "A ball.")
+    assert "Only 1 captions are left" in run_round(context, until="review")["message"]
+    correct(context, first, "", verdict="reject")
+    assert run_round(context, until="review")["state"] == "stopped"
+    assert context.workspace.stage(1, "review")[1]["num_corrections"] == len(captions)
+
+
 def test_a_round_goes_through_its_stages_and_the_next_begins(make_workspace: Make, corpus: Path) -> None:
     context = context_of(make_workspace, corpus)
     w = context.workspace
