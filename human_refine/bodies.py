@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from flywheel.core.types import Cue
 from human_refine.saving import SaveRequest
 
+_ID, _NO_NULL = r"^[\w.\-]+$", r"^[^\x00]+$"
+
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -24,6 +26,41 @@ class LeaseBody(_Body):
     """Asks to keep a text that is open in the page."""
 
     annotation_id: str = Field(max_length=64)
+
+
+class OpenBody(_Body):
+    """Asks for one text by its id."""
+
+    annotation_id: str = Field(min_length=1, max_length=64, pattern=_ID)
+
+
+class FlagBody(_Body):
+    """Flags a text for the leads, or takes the flag away."""
+
+    annotation_id: str = Field(min_length=1, max_length=64, pattern=_ID)
+    flagged: bool
+    note: str = Field("", max_length=2000)
+
+
+class InviteBody(_Body):
+    """Invites a refiner."""
+
+    name: str = Field(min_length=1, max_length=40)
+
+
+class ExcludeBody(_Body):
+    """Leaves a refiner's words out, or takes them in again."""
+
+    name: str = Field(min_length=1, max_length=200, pattern=_NO_NULL)
+    reason: str = Field(min_length=1, max_length=500, pattern=_NO_NULL)
+    undo: bool = False
+
+
+class ClipVerdictBody(_Body):
+    """Keeps or drops a clip for training."""
+
+    kept: bool
+    reason: str = Field(min_length=1, max_length=500, pattern=r"\S")
 
 
 class CueBody(_Body):

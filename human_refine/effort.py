@@ -13,6 +13,7 @@ from flywheel.core.types import Correction, Cue, Verdict, standing
 from flywheel.metrics import token_f1
 from flywheel.metrics.agreement import boundary_iou, edit_rate, krippendorff_alpha, text_distance
 from flywheel.store import Workspace
+from flywheel.store.gold import gold_givers
 from flywheel.store.parts import read_rows
 from human_refine.gold import GoldScore, ShownText, gold_scores, gold_texts
 from human_refine.people import active_corrections
@@ -160,7 +161,7 @@ def effort(workspace: Workspace, round: int | None = None) -> Effort:
     for annotation_id, corrections in by_text.items():
         shown = texts[annotation_id]
         sums.add(annotation_id, shown, corrections, is_gold=shown.clip_id in gold)
-    scores = gold_scores(texts, by_text, gold, workspace.config.review.gold_right_f1)
+    scores = gold_scores(texts, by_text, gold, workspace.config.review.gold_right_f1, gold_givers(workspace))
     rows = [_refiner_effort(name, tally, scores.get(name), sums.pairs) for name, tally in sums.tallies.items()]
     return _effort(sums, scores, sorted(rows, key=lambda row: -row.given), by_text)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import polars as pl
 import scipy
@@ -112,11 +113,13 @@ def gold_scores(
     corrections: Mapping[str, Sequence[Correction]],
     gold: Mapping[str, str],
     right_f1: float,
+    givers: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, GoldScore]:
     """Scores each refiner on the gold items that person judged.
 
     ``texts`` and ``corrections`` are by annotation id, ``gold`` by clip id. A text is right where its word F1 with gold
-    is at least ``right_f1``; a reject is right where the text shown was not. Skips and can't-tells are not judged.
+    is at least ``right_f1``; a reject is right where the text shown was not. Skips and can't-tells are not judged, and
+    nobody is scored on a clip's gold who gave it (``givers``, by clip id).
     """
     tallies: dict[str, _Tally] = defaultdict(_Tally)
     for annotation_id, given in corrections.items():
@@ -126,5 +129,7 @@ def gold_scores(
         right_text = gold[shown.clip_id]
         before = token_f1(shown.text, right_text)
         for refiner, correction in standing(given).items():
+            if refiner == givers.get(shown.clip_id):
+                continue
             tallies[refiner].add(correction, before, right_text, right_f1)
     return {refiner: tally.score() for refiner, tally in tallies.items()}

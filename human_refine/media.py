@@ -131,6 +131,28 @@ class Proxies:
                 file.unlink(missing_ok=True)
 
 
+class Missing:
+    """Clips whose video could not be shown since the server began, and why; those asked for last."""
+
+    def __init__(self, keep: int = 1000) -> None:
+        self._keep, self._lock = keep, threading.Lock()
+        self._why: OrderedDict[str, str] = OrderedDict()
+
+    def note(self, clip_id: str, why: str) -> None:
+        """Keeps why a clip can't be shown; an empty reason means that it can again."""
+        with self._lock:
+            self._why.pop(clip_id, None)
+            if why:
+                self._why[clip_id] = why
+            while len(self._why) > self._keep:
+                self._why.popitem(last=False)
+
+    def all(self) -> dict[str, str]:
+        """Clip id -> why it can't be shown, the last one first."""
+        with self._lock:
+            return dict(reversed(self._why.items()))
+
+
 class Waveforms:
     """Peaks of clips' sound in [0, 1], for drawing; kept for the clips looked at last."""
 

@@ -129,6 +129,21 @@ class Queue:
         with self._lock:
             return annotation_id in self._view.gold_ids
 
+    @property
+    def index(self) -> TextIndex:
+        """The texts as of the last look at the records."""
+        return self._view.index
+
+    def is_unsettled(self, annotation_id: str) -> bool:
+        """Whether the newest round's queue has a text that not enough people settled."""
+        with self._lock:
+            return self._view.is_unsettled(annotation_id)
+
+    def is_offered(self, annotation_id: str, refiner: str) -> bool:
+        """Whether the queue could show a text to this person."""
+        with self._lock:
+            return self._view.is_unsettled(annotation_id) and self._view.is_open(annotation_id, refiner)
+
     def item(self, annotation_id: str) -> Item | None:
         """A text of any round; None where there is none, or where people can't edit its kind."""
         return items_with_ids(self._workspace, [annotation_id]).get(annotation_id)

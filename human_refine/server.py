@@ -14,24 +14,27 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response, UploadFile
 from fastapi import Path as InPath
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, PackageLoader, select_autoescape
+from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from flywheel.core.errors import BorderError, MediaError, UserError
 from flywheel.core.types import Clip
 from flywheel.formats.corrections import endings
 from flywheel.store import Workspace
-from human_refine import sessions
+from human_refine import beside, leading, sessions
 from human_refine.aside import Aside
 from human_refine.bodies import LeaseBody, NextBody, SaveBody
 from human_refine.corrections import Sender, import_corrections
-from human_refine.effort import effort
+from human_refine.guidelines import read_guide
 from human_refine.limits import Limits
-from human_refine.media import BeingMade, Proxies, Waveforms
+from human_refine.media import BeingMade, Missing, Proxies, Waveforms
 from human_refine.people import LoginAttempts
+from human_refine.rejects import Rejects
 from human_refine.service import Conflict, Gone, ReviewService
-from human_refine.sessions import Acting, Leading, SignedIn, csrf_word, signed_in
+from human_refine.sessions import Acting, SignedIn, csrf_word, signed_in
 from human_refine.state import Review, ReviewState
 
 #: Seconds that a request waits for a copy that browsers play: most clips' are there by then.
@@ -56,10 +59,15 @@ def create_app(workspace: Workspace) -> FastAPI:
         videos=Aside(_VIDEOS),
         sounds=Aside(_SOUNDS),
         pages=Environment(loader=PackageLoader("human_refine"), autoescape=select_autoescape()),
+        missing=Missing(),
+        guide=read_guide(workspace.config.review.guidelines, workspace.root),
+        rejects=Rejects(),
     )
     service.queue.watch()
     app.add_middleware(Limits, most_upload=int(workspace.config.review.upload_mib * 2**20) + 4096)
     app.include_router(sessions.routes)
+    app.include_router(beside.routes)
+    app.include_router(leading.routes)
     app.include_router(_routes)
     app.mount("/static", StaticFiles(directory=str(resources.files("human_refine") / "static")), name="static")
 
@@ -74,6 +82,7 @@ def create_app(workspace: Workspace) -> FastAPI:
     app.add_exception_handler(BorderError, answer(503))
     app.add_exception_handler(Conflict, _conflict)
     app.add_exception_handler(BeingMade, _being_made)
+    app.add_exception_handler(StarletteHTTPException, _refused)
     return app
 
 
@@ -84,6 +93,20 @@ def _being_made(_: Request, error: Exception) -> JSONResponse:
 def _conflict(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Conflict)
     return JSONResponse({"detail": str(error), "other": error.other}, 409)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """A page for people where a page was asked for, JSON for scripts."""
+    assert isinstance(error, StarletteHTTPException)
+    if request.url.path.startswith(("/api/", "/media/", "/static/")) or "text/html" not in request.headers.get(
+        "accept", ""
+    ):
+        return await http_exception_handler(request, error)
+    review: ReviewState = request.app.state.review
+    why = {403: f"This page is for others: {error.detail}.", 404: "There is no such page."}
+    page = review.pages.get_template("closed.html")
+    words = why.get(error.status_code, f"{str(error.detail).capitalize()}.")
+    return HTMLResponse(page.render(why=words, back=error.status_code != 401), error.status_code)
 
 
 _routes = APIRouter()
@@ -100,15 +123,10 @@ def page(request: Request, review: Review) -> HTMLResponse:
         return HTMLResponse(
             review.pages.get_template("closed.html").render(why=f"To refine, {error.detail}."), error.status_code
         )
-    return HTMLResponse(review.pages.get_template("review.html").render(person=person, csrf=csrf_word(request)))
-
-
-@_routes.get("/lead", include_in_schema=False)
-def lead_page(person: Leading, review: Review) -> HTMLResponse:
+    settings = review.workspace.config.review
+    page = review.pages.get_template("review.html")
     return HTMLResponse(
-        review.pages.get_template("lead.html").render(
-            person=person, effort=effort(review.workspace), progress=review.service.counts(person.name)
-        )
+        page.render(person=person, csrf=csrf_word(request), reasons=settings.reasons, guide=review.guide)
     )
 
 
@@ -131,7 +149,12 @@ async def media(clip_id: Id, _: SignedIn, review: Review) -> FileResponse:
 @_routes.get("/api/video/{clip_id}")
 async def video(clip_id: Id, _: SignedIn, review: Review) -> dict[str, bool]:
     """Whether the clip's video can be shown: ``ready``, or 202 while a copy is being made that browsers play."""
-    await review.videos.do(lambda: _playable(review, clip_id))
+    try:
+        await review.videos.do(lambda: _playable(review, clip_id))
+    except MediaError as error:
+        review.missing.note(clip_id, str(error))
+        raise
+    review.missing.note(clip_id, "")
     return {"ready": True}
 
 
@@ -161,10 +184,8 @@ def _clip(review: ReviewState, clip_id: str) -> Clip:
 @_routes.post("/api/next")
 def take_next(body: NextBody, person: Acting, review: Review) -> dict[str, Any]:
     """The next text for this person, leased to it; ``item`` is null where nothing is left."""
-    return {
-        "item": review.service.take(person.name, without=body.without),
-        "counts": review.service.counts(person.name),
-    }
+    item = review.service.take(person.name, without=body.without)
+    return {"item": item, "counts": review.service.counts(person.name, finished=item is None)}
 
 
 @_routes.post("/api/lease")

@@ -6,11 +6,13 @@ import json
 import threading
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from flywheel.core.types import CAPTION, Clip, Correction, content_id, standing
 from flywheel.store import Workspace
 from flywheel.store.corrections import corrections_of, latest_correction_at, spoken_by, verdicts_by
+from flywheel.store.flags import flag_of
 from flywheel.store.writing import TakenDown
 from human_refine.gold import add_gold
 from human_refine.items import Item
@@ -61,6 +63,7 @@ class ReviewService:
         model_cues = json.loads(item.payload)["cues"] if item.payload else []
         edited = edit.payload if edit is not None else ""
         settings = self.workspace.config.review
+        flag = flag_of(self.workspace, item.annotation_id, refiner)
         return {
             "annotation_id": item.annotation_id,
             **_clip_fields(clip),
@@ -79,7 +82,41 @@ class ReviewService:
             "model_cues": model_cues,
             "max_chars": settings.max_chars,
             "lease_s": settings.lease_s,
+            "flag": {"flagged": flag is not None, "note": flag.note if flag is not None else ""},
         }
+
+    def again(self, refiner: str) -> dict[str, Any] | None:
+        """The text that this person skipped longest ago and may still judge, leased; None where there is none."""
+        for annotation_id in self.skipped(refiner):
+            item = self.queue.item(annotation_id)
+            if item is not None and self.queue.holder(annotation_id) in ("", refiner):
+                self.queue.give(annotation_id, refiner)
+                return self.shown(item, refiner)
+        return None
+
+    def skipped(self, refiner: str) -> list[str]:
+        """Texts of this round whose skip by this person stands and that nobody settled, the oldest skip first."""
+        verdicts: dict[str, str] = {}
+        for annotation_id, verdict in verdicts_by(self.workspace, refiner):
+            verdicts.setdefault(annotation_id, verdict)
+        return [i for i, said in reversed(verdicts.items()) if said == "skip" and self.queue.is_unsettled(i)]
+
+    def open(self, refiner: str, annotation_id: str, *, lead: bool) -> dict[str, Any]:
+        """Lays one text before a person who judged it before, whom the queue could offer it to, or who is a lead.
+
+        Raises Gone for an unknown text, Conflict where it is not this person's to judge, or lies before another.
+        """
+        item = self.queue.item(annotation_id)
+        if item is None:
+            raise Gone("this text is gone")
+        spoke = any(c.refiner == refiner for c in corrections_of(self.workspace, annotation_id))
+        if not (lead or spoke or self.queue.is_offered(annotation_id, refiner)):
+            raise Conflict("others have reviewed this text, or it is not part of the review", None)
+        holder = self.queue.holder(annotation_id)
+        if holder not in ("", refiner):
+            raise Conflict(f"this clip lies before {holder} now", None)
+        self.queue.give(annotation_id, refiner)
+        return self.shown(item, refiner)
 
     def clip(self, clip_id: str) -> Clip | None:
         """A clip; None where there never was one. Raises Gone where it was taken down."""
@@ -211,11 +248,15 @@ class ReviewService:
             current = after
         return rows
 
-    def counts(self, refiner: str) -> dict[str, int]:
-        """Progress of the round, and how many corrections this person gave today (UTC) and in all."""
+    def counts(self, refiner: str, *, finished: bool = False) -> dict[str, int]:
+        """Progress of the round, and how many corrections this person gave today (UTC) and in all.
+
+        Of who has ``finished`` also how many texts that one skipped and may still judge.
+        """
         settled, num_texts = self.queue.progress(refiner)
         spoken = spoken_by(self.workspace, refiner, datetime.now(UTC).date().isoformat())
-        return {"done": settled, "of": num_texts, "today": spoken.today, "in_all": spoken.in_all}
+        counts = {"done": settled, "of": num_texts, "today": spoken.today, "in_all": spoken.in_all}
+        return {**counts, "skipped": len(self.skipped(refiner))} if finished else counts
 
     def now(self) -> datetime:
         """The time, later than any correction's before.
@@ -233,6 +274,7 @@ def _clip_fields(clip: Clip) -> dict[str, Any]:
     return {
         "clip_id": clip.id,
         "media": f"/media/{clip.id}",
+        "name": Path(clip.uri).name,
         "start_s": clip.start_s,
         "end_s": clip.end_s,
         "fps": clip.fps,

@@ -71,7 +71,13 @@ def leading(person: SignedIn) -> Person:
     return person
 
 
+def leading_acting(person: Annotated[Person, Depends(acting)]) -> Person:
+    """The person who changes something from a page of ours or by a script, and must be a lead."""
+    return leading(person)
+
+
 Acting = Annotated[Person, Depends(acting)]
+LeadingActing = Annotated[Person, Depends(leading_acting)]
 Leading = Annotated[Person, Depends(leading)]
 
 

@@ -10,8 +10,10 @@ from jinja2 import Environment
 
 from flywheel.store import Workspace
 from human_refine.aside import Aside
-from human_refine.media import Proxies, Waveforms
+from human_refine.guidelines import Guide
+from human_refine.media import Missing, Proxies, Waveforms
 from human_refine.people import LoginAttempts
+from human_refine.rejects import Rejects
 from human_refine.service import ReviewService
 
 
@@ -27,6 +29,9 @@ class ReviewState:
     videos: Aside
     sounds: Aside
     pages: Environment
+    missing: Missing
+    guide: Guide | None
+    rejects: Rejects
 
 
 def _state(request: Request) -> ReviewState:

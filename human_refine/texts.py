@@ -279,6 +279,22 @@ class TextIndex:
         names = list(self.text_shards)
         return [names[number] for number in sorted({int(n) for n in numbers})]
 
+    def shards_holding(self, clip_ids: Sequence[str], round: int = 0) -> list[str]:
+        """Names of the shards that hold texts of these clips, of a round or of the newest one of each clip."""
+        every, numbers = self.all_rounds, set[int]()
+        for clip in clip_keys(pl.Series(list(clip_ids), dtype=pl.String)):
+            entries = [e for e in every.entries_of(clip) if every.by_model[e] and round in (0, every.round[e])]
+            newest = max((every.round[e] for e in entries), default=0)
+            numbers |= {int(every.shard[e]) for e in entries if every.round[e] == newest}
+        # A shard that a takedown rewrote meanwhile is left out until the next refresh.
+        names = self._names(numbers)
+        present = set(committed_shards(self.workspace, names))
+        return [name for name in names if name in present]
+
+    def rounds(self) -> list[int]:
+        """Rounds that have texts, in order."""
+        return sorted({int(round) for round in np.unique(self.all_rounds.round)} - {0})
+
     def earlier_texts(self, clip_id: str, kind: str, before: int) -> Iterator[tuple[int, str, str]]:
         """Round, source and text of what was written of a clip in a kind before a round, newest first."""
         every, number = self.all_rounds, EDITABLE_KINDS.index(kind)

@@ -182,6 +182,13 @@ class QueueView:
             return False
         return annotation_id in self.gold_ids or not self.verdicts.is_enough(annotation_id)
 
+    def is_unsettled(self, annotation_id: str) -> bool:
+        """Whether a text is in the order, or gold, and not enough people settled it."""
+        if annotation_id in self.gold_ids:
+            return True
+        row = self.index.row_of(annotation_id)
+        return row >= 0 and bool(self._shown[row]) and not self.verdicts.is_enough(annotation_id)
+
     @property
     def num_settled(self) -> int:
         """How many texts of the order anybody settled."""

@@ -29,6 +29,9 @@ Measure = Callable[[Sequence[str], Sequence[Clip]], Estimate | float]
 GROUPS = ("oracle", "quality", "diversity", "quantity", "watch", "extra")
 
 _QUALITY, _DIVERSITY, _QUANTITY = "Quality", "Diversity", "Quantity and cost"
+_DIAGNOSTICS = "Diagnostics"
+#: Group -> the section of the report's table that its figures stand in.
+_SECTIONS = {"oracle": _QUALITY, "quality": _QUALITY, "diversity": _DIVERSITY, "quantity": _QUANTITY, "extra": "Others"}
 #: Distances alone are also compared with the base. At 3.5 sigma three of them give 2 false alarms in 100 wheels of
 #: thirty rounds; the ten others have 4 sigma, which comes to 1.
 _SIGMAS_OF_DISTANCES = 3.5
@@ -54,7 +57,8 @@ class Figure:
 
     ``name`` is group and name as MLflow has them (``quality/anchor_token_f1``); another package's figure gets its name
     from its entry point. ``headline`` is the section of charts it stands in; empty: it stands in tables alone.
-    ``measure`` is for other packages' figures: a pure function of the test split's texts and clips.
+    ``measure`` is for other packages' figures: a pure function of the test split's texts and clips. ``section`` is that
+    of the report's table, where it is not the group's.
     """
 
     name: str = ""
@@ -64,18 +68,23 @@ class Figure:
     headline: str = ""
     watch: Watch | None = None
     measure: Measure | None = None
+    section: str = ""
 
     @property
     def title(self) -> str:
         """Label and unit, as a chart is headed."""
         return f"{self.label}, {self.unit}" if self.unit else self.label
 
+    @property
+    def place(self) -> str:
+        """The section of the report's table that it stands in."""
+        return self.section or _SECTIONS.get(self.name.split("/")[0], _DIAGNOSTICS)
+
 
 TABLE: tuple[Figure, ...] = (
     Figure(name="oracle/slot_f1", label="slot F1, test clips (oracle)", good="up", headline=_QUALITY),
     Figure(name="quality/anchor_token_f1", label="token F1 with people, anchors", good="up", headline=_QUALITY),
     Figure(name="quality/anchor_rouge_l", label="ROUGE-L with people, anchors", good="up"),
-    Figure(name="quality/agreement", label="video-text margin", unit="nats per token", good="up", headline=_QUALITY),
     Figure(name="diversity/distinct_1", label="distinct-1", good="up", headline=_DIVERSITY),
     Figure(name="diversity/distinct_3", label="distinct-3", good="up", headline=_DIVERSITY),
     Figure(name="diversity/vocabulary", label="different words", unit="per segment", good="up"),
@@ -149,6 +158,15 @@ TABLE: tuple[Figure, ...] = (
     ),
     Figure(name="watch/human_share", label="share of human text learned from", good="up", headline=_QUANTITY),
     Figure(name="watch/calibration", label="rank correlation of log-prob and quality, anchors", good="up"),
+    # It falls where texts become longer or surer, also while they become better: no measure of quality by itself.
+    Figure(
+        name="quality/agreement",
+        label="video-text margin",
+        unit="nats per token",
+        good="up",
+        headline=_DIAGNOSTICS,
+        section=_DIAGNOSTICS,
+    ),
     # What people did with the round's texts.
     Figure(name="review/alpha", label="Krippendorff's alpha of refiners", good="up"),
     Figure(name="review/boundary_iou", label="overlap of refiners' cues in time", unit="IoU", good="up"),

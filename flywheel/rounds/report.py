@@ -2,45 +2,32 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from flywheel.core.errors import MediaError
 from flywheel.core.files import written_whole
 from flywheel.core.secrets import without_secrets
-from flywheel.core.types import CAPTION, CURATE, MEASURE, Clip, Estimate, RoundReport
+from flywheel.core.types import CURATE, Estimate, RoundReport
 from flywheel.curation.curating import headline
 from flywheel.curation.prices import Bin, Threshold
-from flywheel.media.frames import thumbnail
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.figures import Figure, figure_of, series
-from flywheel.rounds.plots import svg
+from flywheel.rounds.plots import minutes_of, svg
+from flywheel.rounds.report_clips import clip_groups
+from flywheel.rounds.verdict import card_of, model_name
 from flywheel.store import Workspace
 from flywheel.store.corrections import count_standing
 from flywheel.store.people import excluded_names
 
-_NUM_CLIPS = 12
 _NUM_REJECTED = 50
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipView:
-    """A clip as the page shows it: ``picture`` is JPEG as base64, empty where ``error`` says why there is none."""
-
-    clip: Clip
-    picture: str
-    error: str
-    texts: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +41,27 @@ class CuratedView:
 
 @dataclass(frozen=True, kw_only=True)
 class FigureView:
-    """A line of the table of figures: one estimate for each round, None where it was not measured."""
+    """A line of the table of figures: one estimate for each round, None where it was not measured.
+
+    ``change`` says whether the last round is surely better or worse than the model that it was tested against: their
+    intervals do not meet. Empty where that can't be told.
+    """
 
     figure: Figure
     estimates: Sequence[Estimate | None]
+    change: Literal["", "better", "worse"] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EffortView:
+    """What people gave to a round; None of what is not on record."""
+
+    round: int
+    corrections: int
+    people: int
+    minutes: float | None
+    seconds_each: float | None
+    edit_rate: float | None
 
 
 def write_report(context: RoundContext, reports: Sequence[RoundReport], folder: Path | None = None) -> Path:
@@ -103,24 +107,64 @@ def _page(context: RoundContext, reports: Sequence[RoundReport]) -> str:
         num_clips=clips.height,
         hours=float((clips["end_s"] - clips["start_s"]).sum()) / 3600,
         num_corrections=count_standing(workspace, excluded_names(workspace)),
+        card=card_of(reports[-1], workspace.champion()),
         champion=workspace.champion(),
         # Our own drawing, which is markup; all else is escaped.
         plots=Markup(svg(reports)),
-        figures=_figures(reports),
+        sections=_sections(reports),
+        against=model_name(_against(reports)),
+        effort=_effort(reports),
         curated=_curated(reports[-1]),
-        clips=_clips(context),
+        groups=clip_groups(context, reports),
         rejected=_rejected(workspace),
         stages=list(dict.fromkeys(stage for report in reports for stage in report.stages_s)),
         skipped={stage for report in reports for stage, record in report.details.items() if record.get("skipped")},
     )
 
 
-def _figures(reports: Sequence[RoundReport]) -> list[FigureView]:
-    """Return the lines of the table; corrections, which are in no group, have a line of their own there."""
+def _sections(reports: Sequence[RoundReport]) -> dict[str, list[FigureView]]:
+    """Return section -> its lines of the table; corrections, which are in no group, have a line of their own there."""
+    against = _against(reports)
+    sections: dict[str, list[FigureView]] = {"Quality": []}
+    for name, points in series(reports).items():
+        if "/" not in name:
+            continue
+        figure, known = figure_of(name), dict(points)
+        estimates = [known.get(report.round) for report in reports]
+        change = _change(figure, known.get(reports[-1].round), known.get(against))
+        sections.setdefault(figure.place, []).append(FigureView(figure=figure, estimates=estimates, change=change))
+    diagnostics = sections.pop("Diagnostics", [])
+    return {name: lines for name, lines in {**sections, "Diagnostics": diagnostics}.items() if lines}
+
+
+def _against(reports: Sequence[RoundReport]) -> int:
+    """The round whose model the last round was tested against; the base where it was not tested."""
+    return int(reports[-1].details.get("gate", {}).get("against", 0))
+
+
+def _change(figure: Figure, now: Estimate | None, then: Estimate | None) -> Literal["", "better", "worse"]:
+    if now is None or then is None or now is then or not figure.good or now.low == now.high or then.low == then.high:
+        return ""
+    if now.low > then.high:
+        return "better" if figure.good == "up" else "worse"
+    if now.high < then.low:
+        return "worse" if figure.good == "up" else "better"
+    return ""
+
+
+def _effort(reports: Sequence[RoundReport]) -> list[EffortView]:
+    """Return what people gave to each round that they reviewed."""
     return [
-        FigureView(figure=figure_of(name), estimates=[dict(points).get(report.round) for report in reports])
-        for name, points in series(reports).items()
-        if "/" in name
+        EffortView(
+            round=report.round,
+            corrections=report.num_corrections,
+            people=len(record.get("refiners", ())),
+            minutes=minutes_of(report),
+            seconds_each=record.get("seconds_each"),
+            edit_rate=record.get("edit_rate"),
+        )
+        for report in reports
+        if (record := report.details.get("review", {})).get("refiners")
     ]
 
 
@@ -151,50 +195,6 @@ def _estimate(estimate: Estimate) -> Markup:
     if low == high:
         return Markup("{}").format(f"{value:.4g}")
     return Markup("{}<br><small>{} to {}</small>").format(f"{value:.3f}", f"{low:.3f}", f"{high:.3f}")
-
-
-def _clips(context: RoundContext) -> list[ClipView]:
-    """Return twelve clips, the same in every report: test clips first, since their texts are what is measured."""
-    test, others = context.split("test").by_id(), context.split("train", "anchor").by_id()
-    clips = [*test[:_NUM_CLIPS], *others[:_NUM_CLIPS]][:_NUM_CLIPS]
-    texts = texts_of(context.workspace, [clip.id for clip in clips]).sort("round", maintain_order=True)
-    views = []
-    for clip in clips:
-        picture, error = _picture(context, clip.id)
-        rows = texts.filter(pl.col("clip_id") == clip.id).iter_rows(named=True)
-        models = [(_writer(row), row["text"]) for row in rows if _is_models(row)]
-        given = [
-            ("transcript", clip.transcript or "(none)"),
-            ("sounds", clip.sounds or ("(silence)" if clip.has_audio else "(no sound)")),
-        ]
-        views.append(ClipView(clip=clip, picture=picture, error=error, texts=[*given, *models]))
-    return views
-
-
-def _is_models(row: dict[str, Any]) -> bool:
-    return bool(row["purpose"] == MEASURE or (row["kind"] == CAPTION and row["source"] == "model"))
-
-
-def _writer(row: dict[str, Any]) -> str:
-    """Return which model wrote a text, or for which round it was written."""
-    if row["round"] == 0:
-        return "base"
-    return f"M{row['round']}" if row["purpose"] == MEASURE else f"for round {row['round']}"
-
-
-def _picture(context: RoundContext, clip_id: str) -> tuple[str, str]:
-    """Return a clip's first, middle and last frame as JPEG in base64, or why there is no picture."""
-    from PIL import Image
-
-    try:
-        frames = context.input(clip_id, ("frames",)).frames_THWC
-        assert frames is not None
-        strip = thumbnail(frames)
-    except MediaError as error:
-        return "", str(error)
-    buffer = io.BytesIO()
-    Image.fromarray(strip).save(buffer, "JPEG", quality=80)
-    return base64.b64encode(buffer.getvalue()).decode(), ""
 
 
 @dataclass(frozen=True, kw_only=True)

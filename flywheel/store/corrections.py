@@ -57,6 +57,56 @@ def verdicts_by(workspace: Workspace, refiner: str) -> list[tuple[str, Verdict]]
     return [(row.annotation_id, row.verdict) for row in rows]
 
 
+def last_words(workspace: Workspace, refiner: str, limit: int) -> list[Correction]:
+    """A person's newest word on each text, newest first, ``limit`` at most; what was taken back is left out."""
+    rows = db.corrections.c
+    newest = sql.func.row_number().over(partition_by=rows.annotation_id, order_by=(rows.at.desc(), rows.id.desc()))
+    last = sql.select(db.corrections, newest.label("place")).where(rows.refiner == refiner).subquery()
+    query = sql.select(*(last.c[column.name] for column in rows)).where(last.c.place == 1, last.c.verdict != "withdraw")
+    with workspace.database.transaction() as connection:
+        found = connection.execute(query.order_by(last.c.at.desc(), last.c.id.desc()).limit(limit)).mappings().all()
+    return [Correction(**{**row, "at": datetime.fromisoformat(row["at"])}) for row in found]
+
+
+def words_on_clips(workspace: Workspace, clip_ids: Iterable[str]) -> dict[str, list[Correction]]:
+    """Clip id -> all corrections of its texts, oldest first; clips without any are left out."""
+    found: dict[str, list[Correction]] = {}
+    wanted = list(clip_ids)
+    with workspace.database.transaction() as connection:
+        for start in range(0, len(wanted), _KEYS_A_QUERY):
+            some = db.corrections.c.clip_id.in_(wanted[start : start + _KEYS_A_QUERY])
+            query = sql.select(db.corrections).where(some).order_by(db.corrections.c.at, db.corrections.c.id)
+            for row in connection.execute(query).mappings():
+                word = Correction(**{**row, "at": datetime.fromisoformat(row["at"])})
+                found.setdefault(word.clip_id, []).append(word)
+    return found
+
+
+def clips_with_word(workspace: Workspace, verdict: Verdict, before: str, limit: int) -> list[tuple[str, str]]:
+    """Clip id and time (ISO 8601) of standing words of this verdict said earlier than ``before``, newest first.
+
+    An empty ``before`` begins with the newest.
+    """
+    rows, later = db.corrections.c, db.corrections.alias()
+    same = (later.c.annotation_id == rows.annotation_id) & (later.c.refiner == rows.refiner)
+    stands = ~sql.exists().where(same & ((later.c.at > rows.at) | ((later.c.at == rows.at) & (later.c.id > rows.id))))
+    query = sql.select(rows.clip_id, rows.at).where(rows.verdict == verdict, stands)
+    if before:
+        query = query.where(rows.at < before)
+    with workspace.database.transaction() as connection:
+        found = connection.execute(query.order_by(rows.at.desc()).limit(limit))
+        return [(row.clip_id, row.at) for row in found]
+
+
+def words_a_day(workspace: Workspace, since: str) -> list[tuple[str, str, int]]:
+    """Person, day (ISO date, UTC) and how many corrections that person gave then, since a day."""
+    day = sql.func.substr(db.corrections.c.at, 1, 10)
+    query = sql.select(db.corrections.c.refiner, day.label("day"), sql.func.count().label("words"))
+    query = query.where(db.corrections.c.at >= since, db.corrections.c.verdict != "withdraw")
+    with workspace.database.transaction() as connection:
+        return [tuple(row) for row in connection.execute(query.group_by(db.corrections.c.refiner, day).order_by(day))]
+
+
 def all_verdicts(workspace: Workspace) -> list[tuple[str, Verdict, str]]:
     """Text id, verdict and refiner of all corrections, oldest first."""
     columns = (db.corrections.c.annotation_id, db.corrections.c.verdict, db.corrections.c.refiner)

@@ -113,6 +113,7 @@ class Database:
         with self.transaction() as connection:
             layout = self._layout(connection)
             if layout == schema.VERSION:
+                self._make_missing(connection)
                 return
             if self.read_only:
                 raise BorderError(f"{self.name}: of an older layout, which has to be written first. {self.read_only}")
@@ -138,6 +139,13 @@ class Database:
         if before is not None and before < schema.VERSION:
             say(f"{self.name}: brought to layout {schema.VERSION}")
             self._shrink()
+
+    def _make_missing(self, connection: sql.Connection) -> None:
+        """Make the table that this layout did not have at first, in a database that can be written."""
+        if not self.read_only and not sql.inspect(connection).has_table(schema.flags.name):
+            # Of two processes one makes it.
+            with contextlib.suppress(SQLAlchemyError), connection.begin_nested():
+                schema.flags.create(connection)
 
     def _shrink(self) -> None:
         """Give back the room that a migration freed in SQLite's file, where there is room to do it."""

@@ -60,6 +60,13 @@ def names_with_role(workspace: View, role: str) -> frozenset[str]:
         return frozenset(connection.execute(sql.select(db.refiners.c.name).where(db.refiners.c.role == role)).scalars())
 
 
+def all_refiners(workspace: Workspace) -> list[tuple[str, str]]:
+    """Name and role of everybody who was invited, by name."""
+    query = sql.select(db.refiners.c.name, db.refiners.c.role).order_by(db.refiners.c.name)
+    with workspace.database.transaction() as connection:
+        return [tuple(row) for row in connection.execute(query)]
+
+
 def is_refiner(workspace: Workspace, name: str) -> bool:
     """Whether this name was invited, or gave a correction."""
     spoke = sql.select(db.corrections.c.id).where(db.corrections.c.refiner == name).limit(1)

@@ -230,6 +230,20 @@ exclusions = sql.Table(
     sql.Column("at", _BYTES, nullable=False),
 )
 
+#: Texts that a person wants a lead to look at; the newest row of a person on a text counts. Layout 5 had no such table
+#: at first: it is made where it is missing.
+flags = sql.Table(
+    "flags",
+    metadata,
+    sql.Column("id", sql.String, primary_key=True),
+    sql.Column("annotation_id", sql.String, nullable=False, index=True),
+    sql.Column("clip_id", sql.String, nullable=False, index=True),
+    sql.Column("refiner", sql.String, nullable=False),
+    sql.Column("flagged", sql.Boolean, nullable=False),
+    sql.Column("note", sql.Text, nullable=False),
+    sql.Column("at", _BYTES, nullable=False),
+)
+
 #: Which annotation lies before whom, and until when (seconds since 1970).
 leases = sql.Table(
     "leases",

@@ -200,6 +200,16 @@ class View:
             return self.records.rows("decisions", (), columns)
         return self.records.read("decisions", columns=columns, where=pl.col("run") == run)
 
+    def decision_on(self, clip_id: str) -> dict[str, Any] | None:
+        """``kept``, ``score`` and ``reason`` of one clip by the last run of curation, looked up; None without any."""
+        run = self._ledger.meta(CURATION_RUN)
+        rows = self.records.rows("decisions", [f"{run}:{clip_id}"], ["kept", "score", "reason"]).to_dicts()
+        return rows[0] if run and rows else None
+
+    def verdicts_on(self, clip_id: str) -> list[dict[str, Any]]:
+        """``kept``, ``reason`` and ``at`` of all that leads said of one clip, oldest first."""
+        return self.records.of_clips("verdicts", [clip_id], ["kept", "reason", "at"]).to_dicts()
+
     def curated(self, round: int) -> str | None:
         """The run of curation whose decisions a round goes by; None where its stage did not run, or is not done."""
         if self.snapshot is not None and round > self.snapshot.round:

@@ -21,6 +21,7 @@ from flywheel.ingest import ingest
 from flywheel.playground import write_playground
 from flywheel.rounds import RoundContext
 from flywheel.store import Workspace
+from flywheel.store.flags import open_flags
 from human_refine.gold import gold_texts
 from human_refine.people import invite
 
@@ -122,8 +123,14 @@ def served(tmp_path: Path, videos: Path) -> Iterator[Served]:
     found.workspace.database.close()
 
 
-def opened(browser: Any, link: str, **options: Any) -> Any:
+#: Clips that play by themselves beside a test take time that it does not need.
+NO_AUTOPLAY = "try { localStorage.setItem('flywheel-autoplay', 'false') } catch (error) { /* no page yet */ }"
+
+
+def opened(browser: Any, link: str, *, autoplay: bool = False, **options: Any) -> Any:
     page = browser.new_context(**options).new_page()
+    if not autoplay:
+        page.add_init_script(NO_AUTOPLAY)
     page.problems = []
     page.set_default_timeout(15_000)
     page.on("console", lambda m: page.problems.append(m.text) if m.type == "error" and "409" not in m.text else None)
@@ -156,17 +163,31 @@ def goes_on(page: Any, before: str) -> None:
 
 
 def test_watch_and_listen(browser: Any, served: Served) -> None:
-    page = opened(browser, served.link("ann"))
-    until(page, "document.getElementById('video').readyState >= 2")
+    page = opened(browser, served.link("ann"), autoplay=True)
+    until(page, "document.getElementById('video').currentTime > 0.1")
+    assert page.evaluate("video.paused") is False, "it plays when it comes"
+    page.click("#video")
+    assert page.evaluate("video.paused"), "a click on the picture pauses it"
     found = page.evaluate(
         "v => [v.videoWidth, v.duration, v.webkitAudioDecodedByteCount]", page.query_selector("#video")
     )
     assert found[0] > 0
     assert 2 < found[1] < 5
+    page.evaluate("video.currentTime = item.start_s")
     page.keyboard.press("Space")
     until(page, "document.getElementById('video').currentTime > 0.4")
     page.keyboard.press("Space")
     assert page.evaluate("document.getElementById('video').paused")
+    page.keyboard.press("m")
+    assert page.evaluate("[video.muted, Number(document.getElementById('volume').value)]") == [True, 0]
+    page.fill("#volume", "0.4")
+    assert page.evaluate("[video.muted, video.volume]") == [False, 0.4]
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("f")
+    until(page, "document.fullscreenElement === video")
+    page.keyboard.press("f")
+    until(page, "document.fullscreenElement === null")
+    _loop_of_a_stretch(page)
     assert page.evaluate("document.getElementById('video').webkitAudioDecodedByteCount") > 0, "it is heard too"
     at = page.evaluate("document.getElementById('video').currentTime")
     page.keyboard.press(".")
@@ -183,6 +204,23 @@ def test_watch_and_listen(browser: Any, served: Served) -> None:
     )
     assert drawn > 500, "the waveform is there"
     assert page.problems == []
+
+
+def _loop_of_a_stretch(page: Any) -> None:
+    page.evaluate("video.currentTime = item.start_s + 0.5")
+    page.keyboard.press("i")
+    page.keyboard.press("Shift+ArrowRight")
+    assert page.evaluate("video.currentTime > item.end_s - 0.1"), "five seconds are all there are"
+    page.evaluate("video.currentTime = item.start_s + 0.8")
+    page.keyboard.press("o")
+    assert "0.50–0.80" in page.text_content("#stretch-words")
+    page.keyboard.press("Space")
+    until(page, "video.currentTime < item.start_s + 0.6")
+    page.wait_for_timeout(600)
+    assert page.evaluate("!video.paused && video.currentTime < item.start_s + 1"), "it goes round"
+    page.keyboard.press("Space")
+    page.keyboard.press("x")
+    assert page.is_hidden("#stretch")
 
 
 def test_twenty_clips_from_the_keyboard(browser: Any, served: Served) -> None:
@@ -270,7 +308,7 @@ def test_a_draft_outlives_reload_and_a_dead_server(browser: Any, served: Served)
     page.click("#save")
     goes_on(page, before)
     assert [s["text"] for s in served.said()] == ["Half written, then the lights went out."]
-    assert page.evaluate("localStorage.length") == 0
+    assert page.evaluate("Object.keys(localStorage).filter(key => key.startsWith('flywheel-draft'))") == []
 
 
 def test_two_tabs_and_two_people(browser: Any, served: Served) -> None:
@@ -290,6 +328,8 @@ def test_two_tabs_and_two_people(browser: Any, served: Served) -> None:
     second.fill("#text", "From the second tab.")
     second.click("#save")
     second.wait_for_selector("#conflict[open]")
+    assert second.text_content("#conflict-title") == "You saved this in another tab"
+    assert second.evaluate("document.activeElement.id") == "take-theirs", "what is saved stays unless one says so"
     assert second.text_content("#theirs") == "From the first tab."
     assert second.locator("#conflict-diff ins").all_text_contents() == ["second"]
     second.click("#keep-mine")
@@ -322,6 +362,7 @@ def test_upload_with_bad_rows(browser: Any, served: Served, tmp_path: Path) -> N
     assert "line 2" in str(page.text_content("#upload-report"))
     assert "Uploaded" in " ".join(page.locator("#upload-report ins").all_text_contents())
     assert served.said() == []
+    assert page.text_content("#upload-send") == "Import 1 correction"
     page.click("#upload-send")
     until(page, "document.getElementById('upload-report').textContent.includes('Added: 1')")
     assert [s["text"] for s in served.said()] == ["Uploaded text."]
@@ -382,6 +423,13 @@ def test_timed_cues_are_nudged_dragged_added_and_kept(browser: Any, served: Serv
     page.keyboard.press("n")
     page.keyboard.type("It is quiet.")
     assert page.locator("#diff ins").all_text_contents() == [" It is quiet."]
+    assert page.text_content("#moved li >> nth=0").startswith("Cue 1: 0.300–1.000 → ")
+    page.fill("#cue-rows li:nth-child(1) input >> nth=0", "9")
+    page.keyboard.press("Control+Enter")
+    assert "Cue 1: its beginning 9.000 is not before its end" in str(page.text_content("#notice"))
+    assert page.locator("#cue-rows [aria-invalid]").count() == 1
+    assert served.said()[-1]["verdict"] == "skip" if served.said() else True
+    page.fill("#cue-rows li:nth-child(1) input >> nth=0", f"{round(0.3 + 1 / fps, 3):g}")
     page.reload()
     until(page, "document.getElementById('model').textContent.length > 0")
     assert page.locator("#cue-rows li").count() == 3, "the draft is there after a reload"
@@ -402,6 +450,7 @@ def test_blind_first(browser: Any, served: Served) -> None:
     page = opened(browser, served.link("ann"))
     assert text_of(page) == "Hidden until you have written yours."
     assert page.input_value("#text") == ""
+    assert page.is_disabled("#save"), "there is nothing to accept yet"
     page.keyboard.press("a")
     assert "first" in str(page.text_content("#notice"))
     assert served.said() == []
@@ -429,11 +478,21 @@ def test_a_phone_and_contrast(browser: Any, served: Served, scheme: str) -> None
     assert wide <= 390, "nothing to be scrolled sideways"
     boxes = [b.bounding_box() for b in page.locator(".verdicts button").all()]
     assert all(box and box["height"] >= 44 for box in boxes), "large enough for a thumb"
+    box, bar = page.locator("#text").bounding_box(), page.locator(".verdicts").bounding_box()
+    assert box["y"] < bar["y"] < 844 - 40, "text and actions are seen at once"
     page.fill("#text", text_of(page) + " more")
     pairs = page.evaluate(_COLOURS)
     assert len(pairs) > 15
     poor = [(what, round(_contrast(front, back), 2)) for what, front, back in pairs if _contrast(front, back) < 4.5]
     assert poor == []
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.evaluate(
+        "item.text = text.value = 'A red ball rolls. '.repeat(170); item.max_chars = 4000; showModel(); refreshText()"
+    )
+    assert page.evaluate("text.value.length") > 3000
+    save = page.locator("#save").bounding_box()
+    assert save["y"] + save["height"] <= 800, "Accept is in sight whatever the text's length"
+    page.set_viewport_size({"width": 390, "height": 844})
     unnamed = page.evaluate(
         "Array.from(document.querySelectorAll('button, input, textarea'))"
         ".filter(e => !(e.textContent.trim() || e.getAttribute('aria-label') || (e.labels && e.labels.length)))"
@@ -444,6 +503,73 @@ def test_a_phone_and_contrast(browser: Any, served: Served, scheme: str) -> None
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", (
         "where the focus is can be seen"
     )
+
+
+def _flags(page: Any, served: Served) -> None:
+    page.keyboard.press("b")
+    page.fill("#flag-note", "Is this a bell?")
+    page.click("#flag-on")
+    until(page, "document.getElementById('flag').textContent.startsWith('Flagged')")
+    [flag] = open_flags(served.workspace, 9)
+    assert (flag.refiner, flag.note) == ("leaves", "Is this a bell?")
+    page.goto(served.url + str(page.get_attribute("#clip-link", "href")))
+    until(page, "document.getElementById('flag').textContent.startsWith('Flagged')")
+    page.keyboard.press("b")
+    page.click("#flag-off")
+    until(page, "document.getElementById('flag').textContent.startsWith('Flag ')")
+    assert open_flags(served.workspace, 9) == []
+
+
+def _own_keys(page: Any) -> None:
+    page.keyboard.press("?")
+    page.click("#key-rows button >> nth=4")
+    page.keyboard.press("a")
+    assert "taken" in page.text_content("#key-notice")
+    page.click("#key-rows button >> nth=4")
+    page.keyboard.press("j")
+    page.click("#help-close")
+    assert page.text_content("#skip kbd") == "J"
+    page.reload()
+    until(page, "document.getElementById('model').textContent.length > 0")
+    assert page.text_content("#skip kbd") == "J"
+    page.keyboard.press("?")
+    page.click("#keys-reset")
+    page.click("#help-close")
+    assert page.text_content("#skip kbd") == "S"
+
+
+def _right_to_left_and_without_blanks(page: Any) -> None:
+    assert page.evaluate("['model', 'text', 'diff'].every(id => document.getElementById(id).dir === 'auto')")
+    before = page.evaluate("item.text")
+    page.evaluate("item.text = '一个红色的球向左滚动。'")
+    page.fill("#text", "一个蓝色的球向左滚动。")
+    assert len(page.text_content("#diff ins")) < 4, "a word, not the whole text"
+    page.evaluate("before => { item.text = before; text.value = before; refreshText(); text.blur() }", before)
+
+
+def _the_leads_pages(page: Any, served: Served, clip: str) -> None:
+    """Search, one clip with what was changed, a word on training, a person's texts."""
+    page.goto(served.url + "/clips?words=" + clip)
+    until(page, "document.querySelectorAll('#list > li').length === 1")
+    assert "truly" in " ".join(page.locator("#list ins").all_text_contents()), "what the person changed is shown"
+    page.click("#list button")
+    page.wait_for_selector("#detail-video[src]", state="attached")
+    assert "Edited by boss" in page.text_content("#detail-words")
+    page.fill("#keep-reason", "a test card")
+    page.click("text=Drop")
+    until(page, "document.getElementById('detail-kept').textContent.includes('A lead said drop')")
+    assert served.workspace.clip_verdicts().select("clip_id", "kept").rows() == [(clip, False)]
+    page.click("#show-rejects")
+    until(page, "document.getElementById('count').textContent === 'Nothing failed.'")
+    page.goto(served.url + "/lead")
+    page.fill("#invite-name", "new one")
+    page.click("text=Make a link")
+    page.wait_for_selector("#invite-link a")
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390, "nothing to be scrolled sideways"
+    page.click("th a >> text=boss")
+    until(page, "document.querySelectorAll('ins').length > 0")
+    assert page.problems == []
 
 
 #: Every element with text of its own: what it is, its colour, and the ground below it.
@@ -473,8 +599,50 @@ def _contrast(front: str, back: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def test_signing_out(browser: Any, served: Served) -> None:
+def test_guidelines_flags_keys_what_was_skipped_and_signing_out(browser: Any, served: Served) -> None:
+    """What stands beside the work, for a person who meets it for the first time."""
+    (served.root / "guide.md").write_text("# Captions\n\nName what moves.\n\n- colours\n- <b>sounds</b>\n")
+    served.stop()
+    served.start("--set=review.guidelines=guide.md", "--set=review.reasons=[too short]")
     page = opened(browser, served.link("leaves"))
+    page.wait_for_selector("#guide[open]")
+    assert page.locator("#guide li").all_text_contents() == ["colours", "<b>sounds</b>"], "markup is text"
+    page.keyboard.press("Escape")
+    _flags(page, served)
+    _own_keys(page)
+    assert page.locator("#guide[open]").count() == 0, "once is enough"
+    _right_to_left_and_without_blanks(page)
+    first = text_of(page)
+    while page.is_visible("#work"):
+        before = text_of(page)
+        page.keyboard.press("s")
+        until(
+            page,
+            f"!item || item.text !== {json.dumps(before)}",
+        )
+    assert page.text_content("#again-words") == "You skipped 24 captions: look again"
+    page.click("#again")
+    until(page, "!document.getElementById('work').hidden")
+    assert text_of(page) == first, "the one skipped first"
+    page.keyboard.press("r")
+    page.click("#reject-send")
+    assert "Give a reason" in page.text_content("#reason-hint")
+    page.fill("#reason", "of my own")
+    page.keyboard.press("Enter")
+    goes_on(page, first)
+    assert "undoes" in page.text_content("#saved")
+    page.click("#recent-box summary")
+    until(page, "document.querySelector('#recent li')?.textContent.startsWith('Rejected')")
+    page.click("#recent li:first-child button")
+    goes_on(page, text_of(page))
+    assert text_of(page) == first, "a decision can be looked at again"
+    page.keyboard.press("r")
+    reasons = page.locator("[data-reason]").all_text_contents()
+    assert [reason.strip() for reason in reasons] == ["1 Too short", "2 of my own"], "the lead's, and one's own"
+    page.keyboard.press("Escape")
+    page.goto(served.url + "/lead")
+    assert "only leads" in page.text_content("main")
+    page.goto(served.url)
     page.click("#sign-out")
     page.wait_for_selector("main.closed")
     page.goto(served.url)
@@ -493,6 +661,9 @@ def test_a_lead_makes_gold_from_the_keyboard(browser: Any, served: Served) -> No
     clip = clip_of(page)
     page.keyboard.press("g")
     assert page.is_checked("#gold")
+    box, label = page.locator("#gold").bounding_box(), page.locator("label:has(#gold)").bounding_box()
+    assert box["width"] < 40, "a checkbox"
+    assert abs(box["x"] - label["x"]) < 5, "before its words"
     page.keyboard.press("e")
     page.fill("#text", "What is truly there.")
     page.keyboard.press("Control+Enter")
@@ -502,6 +673,7 @@ def test_a_lead_makes_gold_from_the_keyboard(browser: Any, served: Served) -> No
     )
     assert gold_texts(served.workspace) == {clip: "What is truly there."}
     assert not page.is_checked("#gold"), "for that text alone"
+    _the_leads_pages(page, served, clip)
     page.context.close()
     other = opened(browser, served.link("plain"))
     assert other.query_selector("#gold") is None

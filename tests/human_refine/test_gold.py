@@ -129,7 +129,8 @@ def test_a_lead_makes_gold_while_looking(app: object, workspace: Workspace, ann:
     assert refused
     assert made
     assert boss.say(boss.next() or item, "reject", reason="no", gold=True).status_code == 422
-    assert "Gold right" in boss.http.get("/lead").text
+    assert "Gold accuracy" in boss.http.get("/lead").text
+    assert all(row.gold is None for row in effort(workspace).refiners), "nobody is scored on the gold that one gave"
 
 
 @pytest.mark.slow

@@ -433,6 +433,22 @@ class Review(Section):
         5.0, gt=0, description="size cap of the copies made for browsers; the least looked at go"
     )
     upload_mib: float = Field(8.0, gt=0, le=512, description="largest file of corrections that the page takes")
+    guidelines: str = Field(
+        "", description="text or Markdown file that the page shows as guidelines; relative paths from the workspace"
+    )
+    reasons: tuple[str, ...] = Field(
+        (
+            "about another clip",
+            "wrong facts",
+            "too vague",
+            "repeats itself",
+            "wrong language",
+            "nothing can be seen or heard",
+            "unsafe or private",
+        ),
+        max_length=20,
+        description="reasons that the page offers for a reject, in this order; the first nine have the keys 1 to 9",
+    )
 
 
 class Evaluate(Section):
