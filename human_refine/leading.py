@@ -147,6 +147,15 @@ def clip(clip_id: Id, _: Leading, review: Review) -> dict[str, Any]:
     }
 
 
+@routes.get("/api/clips/{clip_id}/neighbours")
+def neighbours(clip_id: Id, _: Leading, review: Review) -> dict[str, str | None]:
+    """The clips before and after this one in its video."""
+    found = review.service.clip(clip_id)
+    if found is None:
+        raise HTTPException(404, "no such clip")
+    return browsing.neighbours(review.workspace, found)
+
+
 @routes.post("/api/clips/{clip_id}/verdict")
 def keep_or_drop(clip_id: Id, body: ClipVerdictBody, person: LeadingActing, review: Review) -> dict[str, bool]:
     """Put on record that a clip is kept, or dropped, whatever policies say; from the next run of curation on.

@@ -80,6 +80,12 @@ def main() -> None:
             f"{name}: median {statistics.median(each):.0f} ms, longest {max(each):.0f} ms an answer; "
             f"{len(runs[-1])} answers, {statistics.median(map(sum, runs)) / 1000:.2f} s in all"
         )
+    times = []
+    for number in range(0, given.size, given.size // 5):
+        start = time.perf_counter()
+        workspace.records.of_clips("annotations", [str(clip(number)["id"])])
+        times.append((time.perf_counter() - start) * 1000)
+    print(f"all texts of one clip: median {statistics.median(times):.0f} ms, longest {max(times):.0f} ms")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 "use strict";
-// What stands beside the work: flags for the lead, one's own last decisions, the lead's guidelines, files of corrections.
+// Beside the work: flags for the lead, last decisions, guidelines, files of corrections.
 
-// -- flags -----------------------------------------------------------------------------------------------------------
+// -- flags
 
 function openFlag() {
   if (!item) return;
@@ -10,13 +10,16 @@ function openFlag() {
   $("flag-dialog").showModal();
 }
 async function flag(flagged) {
-  const current = item, note = $("flag-note").value;
+  const current = item,
+    note = $("flag-note").value;
   $("flag-dialog").close();
   try {
     await ask("/api/flags", { annotation_id: current.annotation_id, flagged, note });
     current.flag = { flagged, note: flagged ? note : "" };
     if (item === current) showAround();
-  } catch (error) { notice("Not flagged: " + error.message + "."); }
+  } catch (error) {
+    notice("Not flagged: " + error.message + ".");
+  }
 }
 $("flag").addEventListener("click", openFlag);
 $("flag-on").addEventListener("click", () => flag(true));
@@ -26,31 +29,45 @@ $("flag-cancel").addEventListener("click", () => $("flag-dialog").close());
 $("clip-link").addEventListener("click", (event) => {
   if (!navigator.clipboard) return;
   event.preventDefault();
-  navigator.clipboard.writeText($("clip-link").href).then(() => notice("The link to this clip is copied."), () => notice($("clip-link").href));
+  navigator.clipboard.writeText($("clip-link").href).then(
+    () => notice("The link to this clip is copied."),
+    () => notice($("clip-link").href),
+  );
 });
 
-// -- one's own last decisions ------------------------------------------------------------------------------------------
+// -- one's own last decisions
 
 const SAID = { accept: "Accepted", edit: "Edited", reject: "Rejected", skip: "Skipped", cant_tell: "Can't tell" };
 async function showRecent() {
   try {
     const { recent } = await ask("/api/recent");
-    $("recent").replaceChildren(...recent.map((entry) => {
-      const line = document.createElement("li"), open = element("button", SAID[entry.verdict] + ": ", { type: "button", class: "plain" });
-      open.append(element("span", entry.text, { dir: "auto" }));
-      open.addEventListener("click", () => openText(entry.annotation_id));
-      line.append(open);
-      return line;
-    }));
+    $("recent").replaceChildren(
+      ...recent.map((entry) => {
+        const line = document.createElement("li"),
+          open = element("button", SAID[entry.verdict] + ": ", { type: "button", class: "plain" });
+        open.append(element("span", entry.text, { dir: "auto" }));
+        open.addEventListener("click", () => openText(entry.annotation_id));
+        line.append(open);
+        return line;
+      }),
+    );
     if (!recent.length) $("recent").replaceChildren(element("li", "None yet."));
-  } catch (error) { notice(error.message); }
+  } catch (error) {
+    notice(error.message);
+  }
 }
-function openText(id) { return go("/api/open", { annotation_id: id }).catch((error) => notice("Not opened: " + error.message + ".")); }
-$("recent-box").addEventListener("toggle", () => { if ($("recent-box").open) showRecent(); });
+function openText(id) {
+  return go("/api/open", { annotation_id: id }).catch((error) => notice("Not opened: " + error.message + "."));
+}
+$("recent-box").addEventListener("toggle", () => {
+  if ($("recent-box").open) showRecent();
+});
 
-// -- the lead's guidelines ---------------------------------------------------------------------------------------------
+// -- the lead's guidelines
 
-function openGuide() { if ($("guide") && !$("guide").open) $("guide").showModal(); }
+function openGuide() {
+  if ($("guide") && !$("guide").open) $("guide").showModal();
+}
 if ($("guide")) {
   $("open-guide").addEventListener("click", openGuide);
   $("guide-close").addEventListener("click", () => $("guide").close());
@@ -58,7 +75,7 @@ if ($("guide")) {
   if (remembered("guide", "") !== $("guide").dataset.version) openGuide();
 }
 
-// -- files -------------------------------------------------------------------------------------------------------------
+// -- files
 
 async function upload(preview) {
   const file = $("file").files[0];
@@ -69,11 +86,27 @@ async function upload(preview) {
   try {
     const said = await ask("/api/corrections/import?preview=" + preview, undefined, form);
     const lines = [];
-    const line = (tag, words) => { const made = element(tag, words); lines.push(made); return made; };
-    line("p", (preview ? "Would be added: " : "Added: ") + said.added + ". Known already: " + said.known + ". Not filled in: " + said.blank + ". Refused: " + said.num_refused + ".");
+    const line = (tag, words) => {
+      const made = element(tag, words);
+      lines.push(made);
+      return made;
+    };
+    line(
+      "p",
+      (preview ? "Would be added: " : "Added: ") +
+        said.added +
+        ". Known already: " +
+        said.known +
+        ". Not filled in: " +
+        said.blank +
+        ". Refused: " +
+        said.num_refused +
+        ".",
+    );
     for (const refused of said.refused) line("p", "Refused: " + refused).className = "refused";
     for (const change of said.changes) {
-      const p = line("p", change.verdict + ": "), part = element("span", change.before, { dir: "auto" });
+      const p = line("p", change.verdict + ": "),
+        part = element("span", change.before, { dir: "auto" });
       if (change.verdict === "edit") showDiff(part, change.before, change.after);
       p.append(part);
     }
@@ -81,10 +114,16 @@ async function upload(preview) {
     $("upload-send").textContent = "Import " + said.added + (said.added === 1 ? " correction" : " corrections");
     $("upload-send").disabled = !preview || said.added === 0;
     if (!preview) counts(await ask("/api/progress"));
-  } catch (error) { report.textContent = "Not taken: " + error.message + "."; $("upload-send").disabled = true; }
+  } catch (error) {
+    report.textContent = "Not taken: " + error.message + ".";
+    $("upload-send").disabled = true;
+  }
 }
 function openUpload() {
-  $("upload-report").replaceChildren(); $("file").value = ""; $("upload-send").disabled = true; $("upload-send").textContent = "Import";
+  $("upload-report").replaceChildren();
+  $("file").value = "";
+  $("upload-send").disabled = true;
+  $("upload-send").textContent = "Import";
   $("upload").showModal();
 }
 $("open-upload").addEventListener("click", openUpload);
@@ -92,6 +131,13 @@ $("file").addEventListener("change", () => upload(true));
 $("upload-send").addEventListener("click", () => upload(false));
 $("upload-close").addEventListener("click", () => $("upload").close());
 
-$("open-menu").addEventListener("click", () => $("open-menu").setAttribute("aria-expanded", String($("menu").classList.toggle("open"))));
+$("open-menu").addEventListener("click", () =>
+  $("open-menu").setAttribute("aria-expanded", String($("menu").classList.toggle("open"))),
+);
 // What was typed stays in this browser's drafts.
-$("sign-out").addEventListener("click", () => ask("/api/sign-out", {}).then(() => location.assign("/"), (error) => notice(error.message)));
+$("sign-out").addEventListener("click", () =>
+  ask("/api/sign-out", {}).then(
+    () => location.assign("/"),
+    (error) => notice(error.message),
+  ),
+);

@@ -8,13 +8,15 @@ const me = document.querySelector("meta[name=person]").content;
 class Refused extends Error {
   constructor(status, body) {
     super(typeof body.detail === "string" ? body.detail : "the server does not take this");
-    this.status = status; this.body = body;
+    this.status = status;
+    this.body = body;
   }
 }
 
 async function ask(path, body, form) {
   let answer;
-  const isPost = body !== undefined || form !== undefined, headers = { "X-CSRF-Token": csrf };
+  const isPost = body !== undefined || form !== undefined,
+    headers = { "X-CSRF-Token": csrf };
   if (!form && body !== undefined) headers["Content-Type"] = "application/json";
   const payload = form || (body === undefined ? undefined : JSON.stringify(body));
   try {
@@ -23,12 +25,18 @@ async function ask(path, body, form) {
     throw new Refused(0, { detail: "The server can't be reached. What you wrote is kept here; try again." });
   }
   let said = {};
-  try { said = await answer.json(); } catch (error) { /* an answer without JSON says nothing more than its status */ }
+  try {
+    said = await answer.json();
+  } catch (error) {
+    /* an answer without JSON says nothing more than its status */
+  }
   if (!answer.ok) throw new Refused(answer.status, said);
   return said;
 }
 
-function notice(words) { $("notice").textContent = words; }
+function notice(words) {
+  $("notice").textContent = words;
+}
 
 function newId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(12)), (b) => b.toString(16).padStart(2, "0")).join("");
@@ -44,9 +52,17 @@ function element(tag, words, attributes) {
 
 // What this browser remembers; a browser that can't is asked again each time.
 function remembered(name, otherwise) {
-  try { const kept = localStorage.getItem("flywheel-" + name); return kept === null ? otherwise : JSON.parse(kept); }
-  catch (error) { return otherwise; }
+  try {
+    const kept = localStorage.getItem("flywheel-" + name);
+    return kept === null ? otherwise : JSON.parse(kept);
+  } catch (error) {
+    return otherwise;
+  }
 }
 function remember(name, value) {
-  try { localStorage.setItem("flywheel-" + name, JSON.stringify(value)); } catch (error) { /* then it is not kept */ }
+  try {
+    localStorage.setItem("flywheel-" + name, JSON.stringify(value));
+  } catch (error) {
+    /* then it is not kept */
+  }
 }

@@ -556,7 +556,7 @@ def _the_leads_pages(page: Any, served: Served, clip: str) -> None:
     page.wait_for_selector("#detail-video[src]", state="attached")
     assert "Edited by boss" in page.text_content("#detail-words")
     page.fill("#keep-reason", "a test card")
-    page.click("text=Drop")
+    page.click("#keep button[value=drop]")
     until(page, "document.getElementById('detail-kept').textContent.includes('A lead said drop')")
     assert served.workspace.clip_verdicts().select("clip_id", "kept").rows() == [(clip, False)]
     page.click("#show-rejects")

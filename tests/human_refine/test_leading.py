@@ -105,6 +105,7 @@ def test_one_clip_with_all_its_texts_and_a_word_on_training(lou: Refiner, ann: R
     assert busy.status_code == 409
     assert "when it is done" in busy.json()["detail"]
     assert lou.http.get("/api/clips/nothing").status_code == 404
+    assert lou.http.get(f"{address}/neighbours").json() == {"before": None, "after": None}, "a video of one clip"
 
 
 @pytest.mark.slow
@@ -132,7 +133,15 @@ def test_people_are_invited_looked_at_and_excluded(lou: Refiner, ann: Refiner, w
 
 
 def test_refiners_see_none_of_it(ann: Refiner) -> None:
-    for path in ("/clips", "/lead", "/lead/person/ann", "/api/clips", "/api/clips/x", "/api/rejects"):
+    for path in (
+        "/clips",
+        "/lead",
+        "/lead/person/ann",
+        "/api/clips",
+        "/api/clips/x",
+        "/api/clips/x/neighbours",
+        "/api/rejects",
+    ):
         assert ann.http.get(path).status_code == 403, path
     for path, body in (
         ("/api/people", {"name": "x"}),

@@ -20,6 +20,7 @@ from flywheel.media.audio import read_audio
 from flywheel.media.encode import transcode
 from flywheel.rounds import RoundContext
 from flywheel.store import Workspace
+from human_refine.people import invite
 from human_refine.server import create_app
 from tests.human_refine.page_bed import Make, Refiner
 
@@ -84,6 +85,9 @@ def test_a_video_that_is_gone(ann: Refiner, workspace: Workspace) -> None:
     fresh = TestClient(create_app(workspace), headers={"Authorization": f"Bearer {ann.token}"})
     answer = fresh.get(f"/media/{clip.id}")
     assert (answer.status_code, answer.json()["detail"]) == (404, "the file is gone")
+    assert fresh.get(f"/api/video/{clip.id}").status_code == 404
+    lead = TestClient(fresh.app, headers={"Authorization": f"Bearer {invite(workspace, 'lou', 'lead')}"})
+    assert f"/clips?clip={clip.id}" in lead.get("/lead").text, "a lead is told which videos can't be shown"
 
 
 @pytest.mark.slow
