@@ -48,6 +48,7 @@ def lead_page(person: Leading, request: Request, review: Review) -> HTMLResponse
         person=person,
         effort=effort(workspace),
         progress=review.service.counts(person.name),
+        standing=review.standing.lines(),
         days=_days(workspace),
         invited=dict(all_refiners(workspace)),
         excluded=excluded(workspace),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
@@ -19,25 +19,36 @@ from human_refine.server import create_app
 HEADERS_S = 20.0
 
 
-def serve(workspace: Workspace, host: str, port: int, announce: Callable[[str], object], *, proxy: str = "") -> None:
+def serve(
+    workspace: Workspace,
+    host: str,
+    port: int,
+    announce: Callable[[str], object],
+    *,
+    proxy: str = "",
+    standing: Callable[[], Sequence[str]] | None = None,
+) -> None:
     """Serves the review page until it is interrupted; ``announce`` is called with its URL once it can be reached.
 
     Port 0 takes a free one. ``proxy`` is the address of a proxy that is believed where it says who asks, and that it
-    was asked by TLS; empty for none. Raises UserError where the address can't be had.
+    was asked by TLS; empty for none. ``standing`` is as in :func:`create_app`. Raises UserError where the address can't
+    be had.
     """
     with bound(host, port) as listener:
         url = f"http://{host}:{listener.getsockname()[1]}"
         if not _is_local(host) and not proxy:
             say(f"review: {url} is plain http, which can be read on the way: put a proxy with TLS before it.")
-        server = server_of(workspace, proxy)
+        server = server_of(workspace, proxy, standing)
         announce(url)
         server.run(sockets=[listener])
 
 
-def server_of(workspace: Workspace, proxy: str = "") -> uvicorn.Server:
-    """The page's server, which a socket is still to be given to; ``proxy`` as in :func:`serve`."""
+def server_of(
+    workspace: Workspace, proxy: str = "", standing: Callable[[], Sequence[str]] | None = None
+) -> uvicorn.Server:
+    """The page's server, which a socket is still to be given to; ``proxy`` and ``standing`` as in :func:`serve`."""
     config = uvicorn.Config(
-        create_app(workspace),
+        create_app(workspace, standing),
         http=Patient,
         log_level="warning",
         server_header=False,

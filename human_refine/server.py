@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,6 +35,7 @@ from human_refine.people import LoginAttempts
 from human_refine.rejects import Rejects
 from human_refine.service import Conflict, Gone, ReviewService
 from human_refine.sessions import Acting, SignedIn, csrf_word, signed_in
+from human_refine.standing import Standing
 from human_refine.state import Review, ReviewState
 
 #: Seconds that a request waits for a copy that browsers play: most clips' are there by then.
@@ -44,8 +45,11 @@ _VIDEOS, _SOUNDS = 8, 2
 Id = Annotated[str, InPath(min_length=1, max_length=64, pattern=r"^[\w.\-]+$")]
 
 
-def create_app(workspace: Workspace) -> FastAPI:
-    """The application over one workspace; one process serves it."""
+def create_app(workspace: Workspace, standing: Callable[[], Sequence[str]] | None = None) -> FastAPI:
+    """The application over one workspace; one process serves it.
+
+    ``standing`` gives the lines on top of the lead's page: how the last rounds went, and what comes next.
+    """
     # What can be asked is told to who may ask it.
     app = FastAPI(title="Flywheel review", docs_url=None, redoc_url=None, openapi_url=None, version="1")
     most_proxies = int(workspace.config.review.proxies_gib * 2**30)
@@ -62,6 +66,7 @@ def create_app(workspace: Workspace) -> FastAPI:
         missing=Missing(),
         guide=read_guide(workspace.config.review.guidelines, workspace.root),
         rejects=Rejects(),
+        standing=Standing(standing),
     )
     service.queue.watch()
     app.add_middleware(Limits, most_upload=int(workspace.config.review.upload_mib * 2**20) + 4096)

@@ -15,6 +15,7 @@ from human_refine.media import Missing, Proxies, Waveforms
 from human_refine.people import LoginAttempts
 from human_refine.rejects import Rejects
 from human_refine.service import ReviewService
+from human_refine.standing import Standing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class ReviewState:
     missing: Missing
     guide: Guide | None
     rejects: Rejects
+    standing: Standing
 
 
 def _state(request: Request) -> ReviewState:

@@ -41,14 +41,22 @@ def review(
     ] = "",
 ) -> None:
     """Serve the review page until interrupted. Who may use it: 'flywheel invite'."""
+    from flywheel.rounds.outlook import outlook_of
     from human_refine.serve import serve
 
+    workspace = open_workspace(config, set_)
+
+    def standing() -> list[str]:
+        outlook = outlook_of(workspace)
+        return [*outlook.lines(), *(f"next: {line}" for line in outlook.next)]
+
     serve(
-        open_workspace(config, set_),
+        workspace,
         host,
         port,
         lambda url: print_text(f"{url} serves the review page. Ctrl-C ends it."),
         proxy=proxy,
+        standing=standing,
     )
 
 

@@ -20,7 +20,9 @@ from flywheel.curation.curating import headline
 from flywheel.curation.prices import Bin, Threshold
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.figures import Figure, figure_of, series
+from flywheel.rounds.outlook import Outlook, outlook_of
 from flywheel.rounds.plots import minutes_of, svg
+from flywheel.rounds.progress import current_round
 from flywheel.rounds.report_clips import clip_groups
 from flywheel.rounds.verdict import card_of, model_name
 from flywheel.store import Workspace
@@ -89,6 +91,12 @@ def _write(path: Path, text: str) -> None:
         place.write_text(text, encoding="utf-8")
 
 
+def _outlook(workspace: Workspace, round: int, num_rejects: int) -> Outlook | None:
+    """Return what is needed and comes next; None for the report of a round that others came after."""
+    newest = current_round(workspace) - 1
+    return outlook_of(workspace, num_rejects) if round == newest else None
+
+
 def _page(context: RoundContext, reports: Sequence[RoundReport]) -> str:
     workspace, clips = context.workspace, context.clips.facts("split", "start_s", "end_s")
     environment = Environment(
@@ -99,6 +107,7 @@ def _page(context: RoundContext, reports: Sequence[RoundReport]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"file_name": _file_name, "estimate": _estimate}
+    rejected = _rejected(workspace)
     return environment.get_template("report.html").render(
         name=workspace.root.name,
         round=reports[-1].round,
@@ -108,6 +117,7 @@ def _page(context: RoundContext, reports: Sequence[RoundReport]) -> str:
         hours=float((clips["end_s"] - clips["start_s"]).sum()) / 3600,
         num_corrections=count_standing(workspace, excluded_names(workspace)),
         card=card_of(reports[-1], workspace.champion()),
+        outlook=_outlook(workspace, reports[-1].round, sum(count for _, _, count in rejected.counts)),
         champion=workspace.champion(),
         # Our own drawing, which is markup; all else is escaped.
         plots=Markup(svg(reports)),
@@ -116,7 +126,7 @@ def _page(context: RoundContext, reports: Sequence[RoundReport]) -> str:
         effort=_effort(reports),
         curated=_curated(reports[-1]),
         groups=clip_groups(context, reports),
-        rejected=_rejected(workspace),
+        rejected=rejected,
         stages=list(dict.fromkeys(stage for report in reports for stage in report.stages_s)),
         skipped={stage for report in reports for stage, record in report.details.items() if record.get("skipped")},
     )
