@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from flywheel.core.types import Estimate, RoundReport
@@ -56,7 +57,7 @@ def test_the_first_block_says_verdict_gain_test_and_alarms() -> None:
 def test_each_tests_gain_is_drawn_on_a_line_at_zero_and_peoples_time_beside_it() -> None:
     gains, *_, effort = draw(rounds()).axes
     assert "gain over the champion" in gains.get_title()
-    assert list(gains.lines[0].get_ydata()) == [0, 0]
+    assert np.array_equal(gains.lines[0].get_ydata(), [0, 0])
     assert [text.get_text() for text in gains.texts] == ["p 0.99, level 0.025"] * 2
     assert "minutes" in effort.get_title()
     assert [minutes_of(report) for report in rounds()] == [None, 2.0, 2.0]
