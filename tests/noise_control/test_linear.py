@@ -80,6 +80,7 @@ def test_equals_full_logits(
             torch.testing.assert_close(chunked.state_dict()[key], table, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_gradcheck() -> None:
     h, w, b, target = parts(9, 4, 6)
     target = target.clamp(min=0)
