@@ -115,8 +115,11 @@ def say_next(*commands: str, config: Path | None = None) -> None:
         say(f"{'Next:' if number == 0 else '     '} {words}{option if is_command else ''}{mark}{comment}")
 
 
-def say_what_comes_next(workspace: Workspace, config: Path, as_json: bool = False) -> None:
-    """Say what the workspace can't do as it is, and which commands come next; nothing beside a result as JSON."""
+def say_what_comes_next(workspace: Workspace, config: Path, as_json: bool = False, *, told: bool = False) -> None:
+    """Say what the workspace can't do as it is (but where that was ``told``), and which commands come next.
+
+    Nothing is said beside a result as JSON.
+    """
     if as_json:
         return
     from flywheel.rounds.outlook import outlook_of
@@ -126,7 +129,7 @@ def say_what_comes_next(workspace: Workspace, config: Path, as_json: bool = Fals
     except FlywheelError:
         # What the command was asked for is done; 'flywheel status' says what is wrong.
         return
-    for line in outlook.impossible:
+    for line in () if told else outlook.impossible:
         say(line)
     say_next(*outlook.next, config=config)
 

@@ -167,6 +167,8 @@ def resplit(
                 confirm("resplit", plan.to_text("would change sides"))
             split_anew(context, plan)
     print_result(asdict(plan), json_, plan.to_text("would change sides" if dry_run else "changed sides"))
+    if not dry_run:
+        say_what_comes_next(context.workspace, config, json_)
 
 
 def move_database(

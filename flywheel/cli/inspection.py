@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from flywheel.cli._shared import HERE, Config, Json, Set, context_of, open_workspace, print_result, print_text
+from flywheel.cli._shared import (
+    HERE,
+    Config,
+    Json,
+    Set,
+    context_of,
+    open_workspace,
+    print_result,
+    print_text,
+    say_what_comes_next,
+)
 from flywheel.core.errors import UserError
 from flywheel.core.foreign import as_lines
 from flywheel.core.progress import say
@@ -49,6 +59,8 @@ def doctor(
     print_result([check.to_json() for check in results], json_, as_lines(map(str, results)))
     if any(check.needed and not check.ok for check in results):
         raise typer.Exit(1)
+    if config.exists():
+        say_what_comes_next(open_workspace(config), config, json_, told=True)
 
 
 def status(config: Config = HERE, set_: Set = None, json_: Json = False) -> None:

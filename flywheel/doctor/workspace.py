@@ -140,6 +140,7 @@ def _times(config: Config) -> str:
 
 def _records(config: Path) -> list[Check]:
     """Checks of the database, and of every shard of records beside it."""
+    from flywheel.rounds.outlook import impossible
     from flywheel.store import Workspace
     from flywheel.store.health import given_up, health_of, lost_in
 
@@ -152,6 +153,8 @@ def _records(config: Path) -> list[Check]:
         health = health_of(workspace)
         says = "; ".join(fault.says for fault in health.faults) or f"{health.shards} shards, as they were written"
         checks = [database, Check(what="records", ok=not health.faults, needed=True, says=says)]
+        if not health.faults:
+            checks += [Check(what="corpus", ok=False, needed=False, says=line) for line in impossible(workspace)]
         if (leak := workspace.videos.leak()) is not None:
             checks.append(Check(what="split", ok=False, needed=False, says=str(leak)))
         if aside := "; ".join(lost_in(workspace.root)):
