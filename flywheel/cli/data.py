@@ -44,14 +44,22 @@ def ingest(
     set_: Set = None,
     limit: Limit = None,
     dry_run: DryRun = False,
+    recut: Annotated[
+        bool, typer.Option("--recut", help="Cut files that are in already anew, by corpus.split_by; before any round.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Take videos in: files become clips, or rejected rows with their reason; exit 1 where all were rejected."""
     from flywheel.ingest import IngestResult, SourcesError
     from flywheel.ingest import ingest as take_in
+    from flywheel.store.recut import forget_cut
 
     workspace = open_workspace(config, set_)
+    if recut and dry_run:
+        raise UserError("ingest: say --recut or --dry-run, not both.")
     with contextlib.nullcontext() if dry_run else workspace.lock():
+        if recut:
+            say(f"ingest: {forget_cut(workspace, sources)} clips of these files are forgotten, and cut anew")
         try:
             result = take_in(workspace, sources, limit=limit, dry_run=dry_run)
         except SourcesError as error:

@@ -379,7 +379,9 @@ class _Intake:
     def _long(self, item: Item) -> Note:
         corpus = self._workspace.config.corpus
         what = f"a clip of over {_LONG_S:.0f} s, of which the model sees {corpus.frames} frames"
-        return Note(of=str(item.path), what=f"{what}; 'corpus.split_by: scene' cuts videos, before they are taken in")
+        return Note(
+            of=str(item.path), what=f"{what}. Set corpus.split_by to scene, and: flywheel ingest SOURCE --recut"
+        )
 
     def _give_words(self, clips: Sequence[Clip], *, are_shown: bool) -> bool:
         """Give waiting clips that came without words those that another item has of them; returns whether it did.

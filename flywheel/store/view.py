@@ -114,7 +114,7 @@ class View:
 
     def find_clips(self, name: str) -> pl.DataFrame:
         """The clips whose id begins with ``name``, or whose file lies at this path. Only their shards are opened."""
-        ids = self.records.keys_from("clips", name) or self.clips_at(_places(name))["id"].to_list()
+        ids = self.records.keys_from("clips", name) or self.clips_at(path_forms(name))["id"].to_list()
         return self.clips_by_id(ids)
 
     def clips_by_id(self, ids: Collection[str], columns: Sequence[str] | None = None) -> pl.DataFrame:
@@ -388,7 +388,7 @@ def _with_newest(clips: pl.DataFrame, names: Sequence[str], words: pl.DataFrame)
     return joined.with_columns(pl.coalesce(f"{name}__later", name).alias(name) for name in names).select(clips.columns)
 
 
-def _places(name: str) -> set[str]:
+def path_forms(name: str) -> set[str]:
     """The places that a path on the command line may mean; a link into a store is on record under its own name."""
     path = Path(name)
     return {name, str(path.resolve()), str(path.parent.resolve() / path.name)}

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from annotators import prompt_file
 from flywheel.core.config import PRESETS, Config, load_config, parse_config, short_template
 from flywheel.core.config.explain import explain, keys
 from flywheel.core.errors import UserError
-from flywheel.core.types import Annotation, content_id
+from flywheel.core.types import Annotation, Correction, content_id
 from flywheel.doctor.workspace import server
 from flywheel.media.encode import Quality, write_video
 from flywheel.playground.drawn import TOY_NOTICE
@@ -281,6 +282,46 @@ def test_a_dry_ingest_says_what_would_be_and_writes_nothing(
     assert state() == before
     assert commandline("ingest", *sources, "--config", ingested.root) == 0
     assert ingested.count("clips") == 6 + found["clips"], "as was said"
+
+
+def test_a_wrong_cut_is_undone_before_the_first_round(
+    ingested: Workspace, own_video: Path, commandline: Command, capsys: Said
+) -> None:
+    """A video that was one clip becomes several, on its side; what a model wrote of is not thrown away."""
+    here = ("ingest", own_video.parent / "own", "--config", ingested.root, "--json")
+    (own_video.parent / "own").mkdir()
+    shutil.move(own_video, own_video.parent / "own" / "a.mp4")
+    assert commandline(*here) == 0
+    [whole] = ingested.clips_named("a.mp4")["id"]
+    side = ingested.clips_by_id([whole])["split"][0]
+    by_length = ("--set", "corpus.split_by=length", "--set", "corpus.clip_len_s=0.5")
+    capsys.readouterr()
+    assert commandline(*here, *by_length) == 0
+    assert json.loads(capsys.readouterr().out)["clips"] == 0, "it is known"
+    assert commandline(*here, *by_length, "--recut") == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["clips"] == 2
+    assert "1 clips of these files are forgotten" in said.err
+    parts = ingested.clips_by_id(ingested.clips_named("a.mp4")["id"])
+    assert (parts.height, set(parts["split"]), whole in set(parts["id"])) == (2, {side}, False)
+    assert ingested.count("clips") == 6 + 2, "others stay"
+    assert ingested.taken_down() == {}
+    ingested.add_corrections(
+        [
+            Correction(
+                id="c",
+                annotation_id="a",
+                clip_id=parts["id"][0],
+                verdict="accept",
+                text="",
+                refiner="Ann",
+                at=datetime(2026, 1, 1, tzinfo=UTC),
+            )
+        ]
+    )
+    assert commandline(*here, "--recut") == 2
+    assert "people have corrected some, which would be lost" in capsys.readouterr().err
+    assert ingested.count("clips") == 8
 
 
 def test_prompts_are_listed_shown_and_copied(tmp_path: Path, commandline: Command, capsys: Said) -> None:
