@@ -20,8 +20,9 @@ _STAYS = ("clips", "rejected", "dismissals")
 def forget_cut(workspace: Workspace, sources: Iterable[str]) -> int:
     """Forget the clips of all files at these paths, or below these folders; returns how many.
 
-    The caller holds the lock. What a recogniser heard of the files stays, as do the sides of their videos. Killed, the same call goes on. Raises
-    UserError once a model has written of clips or people have corrected some: that would be lost.
+    The caller holds the lock. What a recogniser heard of the files stays, as do the sides of their videos. Killed, the
+    same call goes on. Raises UserError once a model has written of clips or people have corrected some: that would be
+    lost.
     """
     if workspace.count("generations") or workspace.num_corrections():
         raise UserError(
