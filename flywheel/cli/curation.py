@@ -14,6 +14,7 @@ from flywheel.cli._shared import (
     Json,
     Limit,
     Set,
+    context_of,
     open_workspace,
     print_result,
     say_what_comes_next,
@@ -21,6 +22,8 @@ from flywheel.cli._shared import (
 from flywheel.core.errors import UserError
 
 if TYPE_CHECKING:
+    from flywheel.curation.judged import Judged
+    from flywheel.rounds import RoundContext
     from flywheel.store import Workspace
 
 
@@ -61,28 +64,46 @@ def curate(
         text = f"{curated['to_measure']} clips are not measured yet: 'flywheel curate' measures them, and decides"
         print_result(curated, json_, text)
         return
-    would = f"would be decided ({curated['to_measure']} clips are not measured yet): " if dry_run else ""
+    more = f", {curated['to_judge']} would be judged" if "to_judge" in curated else ""
+    would = f"would be decided ({curated['to_measure']} clips are not measured yet{more}): " if dry_run else ""
     print_result(curated, json_, would + headline(curated))
     say_what_comes_next(workspace, config, json_)
 
 
 def _curated(workspace: Workspace, limit: int | None, dry_run: bool) -> dict[str, Any]:
-    """Measure and decide; with ``dry_run`` decide on what was measured, and change nothing."""
+    """Measure, have judged, and decide; with ``dry_run`` decide on what is on record, and change nothing."""
     from flywheel.curation.curating import Curated
     from flywheel.curation.curating import curate as decide
     from flywheel.curation.evidence import Measured, measure_all
     from flywheel.rounds.progress import current_round
     from flywheel.store.clip_index import ClipIndex
 
+    judges = workspace.config.curate.judge != "never"
+    context = context_of(workspace) if judges else None
     with workspace.lock():
-        index = ClipIndex(workspace)
+        index = context.clips if context is not None else ClipIndex(workspace)
         if not index:
             raise UserError(f"{workspace.root}: holds no clips. Take videos in with 'flywheel ingest FOLDER'.")
         if dry_run and not workspace.count("sounds"):
             return {**asdict(Curated(kept=len(index), unscored=len(index))), "to_measure": len(index)}
-        measured = Measured() if dry_run else measure_all(workspace, index, current_round(workspace), limit)
-        curated = asdict(decide(workspace, index, workspace.config.curate, measured, dry_run=dry_run))
-        return {**curated, "to_measure": max(0, len(index) - workspace.count("sounds"))}
+        round = current_round(workspace)
+        measured = Measured() if dry_run else measure_all(workspace, index, round, limit)
+        judged, todo = _judged(context, round, limit, dry_run) if context is not None else (None, {})
+        curated = asdict(decide(workspace, index, workspace.config.curate, measured, judged=judged, dry_run=dry_run))
+        return {**curated, "to_measure": max(0, len(index) - workspace.count("sounds")), **todo}
+
+
+def _judged(
+    context: RoundContext, round: int, limit: int | None, dry_run: bool
+) -> tuple[Judged | None, dict[str, int]]:
+    """What models were asked; of a ``dry_run``, how many clips they would be asked about."""
+    from flywheel.rounds.judging import judge_in_doubt, to_judge
+
+    if dry_run:
+        return None, {"to_judge": to_judge(context)}
+    for prompt in context.curation_prompts:
+        context.writer(prompt, round).check()
+    return judge_in_doubt(context, round, limit), {}
 
 
 def _explained(workspace: Workspace, name: str) -> dict[str, Any]:

@@ -17,9 +17,14 @@ Verdict = Literal["accept", "edit", "reject", "skip", "cant_tell", "withdraw"]
 #: A stage by its name; who conducts a round checks that there is such a stage.
 Stage = str
 #: What a text is written for: rounds learn from it and people correct it, or a model is measured by it.
-Purpose = Literal["learn", "measure"]
+Purpose = Literal["learn", "measure", "swapped", "repeated", "shuffled"]
 LEARN: Purpose = "learn"
 MEASURE: Purpose = "measure"
+#: Judgements that are no clip's own word: with the texts in the other order, asked again with other sampling, and of
+#: what is seen with what is heard in another video.
+SWAPPED: Purpose = "swapped"
+REPEATED: Purpose = "repeated"
+SHUFFLED: Purpose = "shuffled"
 #: The kind of text that rounds learn, measure and gate.
 CAPTION = "caption"
 

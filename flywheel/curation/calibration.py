@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from flywheel.core.errors import UserError
 from flywheel.core.types import Estimate
 from flywheel.curation.logistic import Score, fit_score
-from flywheel.curation.pairs import Pairs, folds_of
+from flywheel.curation.pairs import Heaps, Pairs, folds_of
 from flywheel.curation.prices import Bin, PairCounts, Threshold, corrected
 
 #: Fewer own pairs tell nothing.
@@ -42,21 +42,30 @@ class TooFewPairs(UserError):
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """P(match) of this corpus. ``share_matched`` is m; ``auc`` how well own and made pairs are told apart."""
+    """P(match) of this corpus. ``share_matched`` is m; ``auc`` how well own and made pairs are told apart.
+
+    ``scores`` go by the features that all clips have, ``judge_scores`` by all, those that a model was asked for
+    (``asked``, (k,)) among them; each empty where there are too few pairs. ``num_judged`` pairs taught the latter.
+    """
 
     scores: tuple[Score, ...]
+    judge_scores: tuple[Score, ...]
+    asked: NDArray[np.bool_]
     share_matched: Estimate
     auc: float
     num_pairs: int
+    num_judged: int
     thresholds: tuple[Threshold, ...]
     reliability: tuple[Bin, ...]
 
     def p_match(self, own: NDArray[np.float32], source: NDArray[np.uint64]) -> NDArray[np.float32]:
         """P(match) (n,) of clips' features (n, k); nan where all of them are."""
-        probability = _by_fold(self.scores, own, source)
-        return corrected(probability, self.share_matched.value, np.asarray(np.isnan(own).all(axis=1))).astype(
-            np.float32
-        )
+        probability = _by_fold(self.scores, own[:, ~self.asked], source)
+        judged = ~np.isnan(own[:, self.asked]).all(axis=1)
+        if self.judge_scores and judged.any():
+            probability[judged] = _by_fold(self.judge_scores, own[judged], source[judged])
+        unknown = np.isnan(probability)
+        return corrected(probability, self.share_matched.value, unknown).astype(np.float32)
 
     def cost(self, at: float) -> Threshold:
         """The stated threshold that is nearest to a probability."""
@@ -68,47 +77,88 @@ class Calibration:
         return max(good, key=lambda threshold: threshold.at, default=self.thresholds[0])
 
 
-def calibrate(pairs: Pairs, *, seed: int = 0) -> Calibration:
+def calibrate(pairs: Pairs, *, seed: int = 0, doubt: tuple[float, float] | None = None) -> Calibration:
     """P(match) from these pairs. Raises TooFewPairs under :data:`MIN_PAIRS` comparable clips, or of one source alone.
 
-    What a lead dropped counts as a made pair, what one kept stays an own one.
+    What a lead dropped counts as a made pair, what one kept stays an own one. Of features that a model was asked for,
+    a score of their own is learned from clips of which all pairs have them, which are a random choice; pairs at a wrong
+    time teach it nothing: texts do not tell them from right ones. ``doubt``: the
+    lowest and highest P(match) by the other features of clips about which the model was asked, for the thresholds'
+    prices; left out, these are those of the other features alone.
     """
-    usable = np.flatnonzero(pairs.comparable())[:MAX_PAIRS]
-    source, own, is_own = pairs.source[usable], pairs.own[usable], pairs.label[usable] != 0
-    made = [control[usable] for control in pairs.controls]
-    features = np.concatenate([own, *made])
-    first = np.concatenate([is_own, np.zeros(len(own) * len(made), dtype=bool)])
-    # What the first control made, beside the clips' own pairs.
-    counted = np.arange(len(features)) < 2 * len(own)
-    there = ~np.isnan(features).all(axis=1)
-    features, first, counted = features[there], first[there], counted[there]
-    sources = np.tile(source, 1 + len(made))[there]
-    num_own, num_made = int(first.sum()), int((~first & counted).sum())
-    if min(num_own, num_made) < MIN_PAIRS or len(np.unique(source)) < 2:
+    heaps = Heaps.of(pairs, MAX_PAIRS)
+    cheap, judged = heaps.of_features(~heaps.asked), heaps.rows(heaps.complete & heaps.counted)
+    if not (_enough(cheap) or _enough(judged)):
         raise TooFewPairs(
-            f"curate: {min(num_own, num_made)} train clips of {len(np.unique(source))} videos have a sound and a "
+            f"curate: {cheap.least()} train clips of {len(np.unique(heaps.source))} videos have a sound and a "
             f"picture that can be compared, and P(match) needs {MIN_PAIRS} of two videos or more. Take in more clips, "
             "or let another column decide (curate.policy: least, curate.by)."
         )
-    scores = _fitted(features, first, counted, sources)
-    probability = _by_fold(scores, features, sources)
-    counts = PairCounts.of(probability[counted], first[counted], sources[counted], seed)
-    share = counts.share_matched()
+    scores = _fitted(cheap) if _enough(cheap) else ()
+    judge_scores = _fitted(judged) if _enough(judged) else ()
+    if judge_scores and not scores:
+        doubt = (0.0, 1.0)
+    found = heaps.rows(heaps.counted)
+    probability, weight = _by_fold(scores, found.features[:, ~found.asked], found.source), np.ones(len(found.first))
+    if judge_scores and doubt is not None:
+        share = _counts(found, probability, weight, seed).share_matched().value if scores else 0.5
+        unsure = np.isnan(probability) | _within(corrected(probability, share), doubt)
+        _weigh(unsure, found, probability, weight, judge_scores)
+    known = ~np.isnan(probability) & (weight > 0)
+    found, probability, weight = found.rows(known), probability[known], weight[known]
+    counts = _counts(found, probability, weight, seed)
+    share_matched, first = counts.share_matched(), found.first
     return Calibration(
         scores=scores,
-        share_matched=share,
-        auc=_auc(probability[first], probability[~first & counted]),
-        num_pairs=num_own,
-        thresholds=counts.thresholds(share.value),
-        reliability=counts.reliability(share.value, probability[first]),
+        judge_scores=judge_scores,
+        asked=heaps.asked,
+        share_matched=share_matched,
+        auc=_auc(probability[first], probability[~first], weight[first], weight[~first]),
+        num_pairs=int(first.sum()),
+        num_judged=judged.least() if judge_scores else 0,
+        thresholds=counts.thresholds(share_matched.value),
+        reliability=counts.reliability(share_matched.value, probability[first], weight[first]),
     )
 
 
-def _fitted(
-    features: NDArray[np.float32], first: NDArray[np.bool_], counted: NDArray[np.bool_], sources: NDArray[np.uint64]
-) -> tuple[Score, ...]:
+def _enough(heaps: Heaps) -> bool:
+    return heaps.least() >= MIN_PAIRS and len(np.unique(heaps.source)) >= 2
+
+
+def _within(values: NDArray[np.float64], bounds: tuple[float, float]) -> NDArray[np.bool_]:
+    return np.asarray((values >= bounds[0]) & (values <= bounds[1]))
+
+
+def _counts(heaps: Heaps, probability: NDArray[np.float64], weight: NDArray[np.float64], seed: int) -> PairCounts:
+    known = ~np.isnan(probability)
+    return PairCounts.of(probability[known], heaps.first[known], heaps.source[known], seed, weight[known])
+
+
+def _weigh(
+    unsure: NDArray[np.bool_],
+    heaps: Heaps,
+    probability: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    scores: tuple[Score, ...],
+) -> None:
+    """Let the pairs with all features, a random choice, stand for all that are unsure: in place.
+
+    Nothing is changed where one of the heaps has none of them.
+    """
+    there = unsure & heaps.complete
+    sides = [heaps.first, ~heaps.first]
+    if not all((there & side).any() for side in sides):
+        return
+    for side in sides:
+        weight[unsure & side] = 0
+        weight[there & side] = (unsure & side).sum() / (there & side).sum()
+    probability[there] = _by_fold(scores, heaps.features[there], heaps.source[there])
+
+
+def _fitted(heaps: Heaps) -> tuple[Score, ...]:
     """A score for each fold, from the pairs of the others; from all where the others lack a heap."""
-    folds = folds_of(sources, NUM_FOLDS)
+    features, first, counted = heaps.features, heaps.first, heaps.counted
+    folds = folds_of(heaps.source, NUM_FOLDS)
     scores = []
     for fold in range(NUM_FOLDS):
         others = folds != fold
@@ -121,16 +171,22 @@ def _fitted(
 def _by_fold(
     scores: tuple[Score, ...], features: NDArray[np.float32], source: NDArray[np.uint64]
 ) -> NDArray[np.float64]:
+    """The probability (n,) of each pair by the score that did not see its source; nan where all features are."""
     out = np.full(len(features), np.nan)
-    folds = folds_of(source, len(scores))
+    if not scores:
+        return out
+    folds, known = folds_of(source, len(scores)), ~np.isnan(features).all(axis=1)
     for fold, score in enumerate(scores):
-        there = folds == fold
+        there = (folds == fold) & known
         out[there] = score.of(features[there])
     return out
 
 
-def _auc(high: NDArray[np.float64], low: NDArray[np.float64]) -> float:
-    """The chance that one of ``high`` is above one of ``low``; ties count half."""
-    low = np.sort(low)
-    below = np.searchsorted(low, high, "left") + np.searchsorted(low, high, "right")
-    return float(below.mean() / 2 / len(low))
+def _auc(
+    high: NDArray[np.float64], low: NDArray[np.float64], of_high: NDArray[np.float64], of_low: NDArray[np.float64]
+) -> float:
+    """The chance that one of ``high`` is above one of ``low``, each drawn by its weight; ties count half."""
+    order = np.argsort(low)
+    mass = np.concatenate([[0.0], np.cumsum(of_low[order])])
+    below = mass[np.searchsorted(low[order], high, "left")] + mass[np.searchsorted(low[order], high, "right")]
+    return float((of_high * below).sum() / 2 / mass[-1] / of_high.sum())

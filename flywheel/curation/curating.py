@@ -13,12 +13,14 @@ import polars as pl
 
 from flywheel.core.config import Curate
 from flywheel.core.errors import UserError
-from flywheel.core.progress import say
+from flywheel.core.types import CRITERIA
 from flywheel.curation import columns
-from flywheel.curation.calibration import Calibration, TooFewPairs, calibrate
+from flywheel.curation.calibration import Calibration
 from flywheel.curation.evidence import Measured
-from flywheel.curation.pairs import CONTROLS, Pairs
-from flywheel.curation.policy import P_MATCH, TRAIN, Policy, decide, summary
+from flywheel.curation.judged import Judged
+from flywheel.curation.pairs import CONTROLS
+from flywheel.curation.policy import P_MATCH, Policy, decide, summary
+from flywheel.curation.table import calibrated, gather, policy_of
 from flywheel.store import Workspace
 from flywheel.store.clip_index import ClipIndex
 
@@ -29,9 +31,10 @@ class Curated:
 
     ``kept``, ``dropped`` and ``unscored`` count clips, ``hours`` what is kept of them; clips without a score are among
     the kept or the dropped too. ``would_drop``: of the splits that stay whole, how many clips would have gone.
-    ``cost``: ``seconds`` of measuring, in all and per clip and clip kept, ``tokens`` and ``money`` (nothing here asks a
-    model). ``threshold`` is what the policy came to, with its price where the probability tells it. ``calibration`` is
-    empty where there are too few pairs for one.
+    ``cost``: ``seconds`` of measuring and of asking models, their ``calls``, ``tokens`` and ``money``, in all and per
+    clip and clip kept. ``judged`` is what :class:`Judged` says, empty where no model was asked. ``threshold`` is what
+    the policy came to, with its price where the probability tells it. ``calibration`` is empty where there are too few
+    pairs for one.
     """
 
     run: str = ""
@@ -46,22 +49,27 @@ class Curated:
     threshold: dict[str, Any] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
+    judged: dict[str, Any] = field(default_factory=dict)
 
 
 def curate(
-    workspace: Workspace, index: ClipIndex, settings: Curate, measured: Measured, *, dry_run: bool = False
+    workspace: Workspace,
+    index: ClipIndex,
+    settings: Curate,
+    measured: Measured,
+    *,
+    judged: Judged | None = None,
+    dry_run: bool = False,
 ) -> Curated:
-    """Decide on all clips from what was measured; put the decisions in force but for a ``dry_run``.
+    """Decide on all clips from what was measured and ``judged``; put the decisions in force but for a ``dry_run``.
 
     Raises UserError where a column is unknown, where the policy needs a probability and there are too few pairs, and
     where no train clip is left: nothing is changed then.
     """
-    of = columns.sources()
-    clips = columns.joined(workspace, _facts(workspace, index), of)
-    features = tuple(name for source in of for name in source.features)
-    calibration = _calibrated(clips, features, settings)
-    clips = clips.with_columns(p_match=_probability(clips, features, calibration))
-    policy = _policy(settings, clips, calibration)
+    table = gather(workspace, index)
+    calibration = calibrated(table, settings, judged.doubt if judged is not None else None)
+    table = table.with_probability(calibration)
+    clips, policy = table.clips, policy_of(settings, table, calibration)
     decided = decide(clips, policy)
     counts: dict[str, Any] = summary(clips, decided)
     if not counts.pop("train_kept"):
@@ -71,6 +79,8 @@ def curate(
         )
     run = decisions_digest(decided)
     if not dry_run:
+        # First: what is put in force last is there with all that stands on it.
+        workspace.add_match_probabilities(run, clips.filter(table.judged()).select("clip_id", P_MATCH))
         workspace.add_decisions(run, decided)
     doubts = clips.filter(pl.col(P_MATCH).is_null()).group_by("doubt").len().sort("doubt")
     return Curated(
@@ -80,7 +90,8 @@ def curate(
         doubts={str(doubt or "not measured"): int(count) for doubt, count in doubts.iter_rows()},
         threshold=_threshold(policy, calibration),
         calibration=_record(calibration),
-        cost=_cost(clips, counts["kept"], measured),
+        cost=_cost(clips, counts["kept"], measured, judged),
+        judged=judged.record() if judged is not None else {},
     )
 
 
@@ -95,76 +106,13 @@ def explain(workspace: Workspace, clip_id: str) -> dict[str, Any]:
     lead = workspace.clip_verdicts().filter(pl.col("clip_id") == clip_id)
     words = lead.row(0, named=True) if lead.height else None
     controls = tuple(f"{pair}_" for pair in CONTROLS)
+    said = workspace.judgements().filter(pl.col("clip_id") == clip_id)
+    reasons = dict(zip(CRITERIA, said["reasons"].to_list()[0], strict=False)) if said.height else {}
     plain = {
         name: None if value != value else value for name, value in evidence.items() if not name.startswith(controls)
     }
-    return {**plain, **decision, "lead": words}
-
-
-def _facts(workspace: Workspace, index: ClipIndex) -> pl.DataFrame:
-    """What policies need to know of all clips beside the evidence, in the order in which they were taken in."""
-    facts = index.facts("id", "split", "start_s", "end_s")
-    words = workspace.clip_verdicts().select("clip_id", lead="kept", lead_reason="reason")
-    frame = facts.select(
-        clip_id="id",
-        split=pl.col("split").cast(pl.Categorical),
-        duration_s=(pl.col("end_s") - pl.col("start_s")).cast(pl.Float32),
-    )
-    frame = frame.with_columns(source=pl.Series(index.hashes("content_hash"), dtype=pl.UInt64))
-    return frame.join(words, on="clip_id", how="left", maintain_order="left")
-
-
-def _calibrated(clips: pl.DataFrame, features: tuple[str, ...], settings: Curate) -> Calibration | None:
-    """P(match) as the train clips tell; None where there are too few and the policy does without."""
-    # In the order of ids, which is as good as a random one: the first pairs are those that count.
-    train = clips.filter(pl.col("split") == TRAIN).sort("clip_id")
-    label = train["lead"].cast(pl.Int8).fill_null(-1)
-    pairs = Pairs(
-        own=_matrix(train, features),
-        controls=tuple(_matrix(train, tuple(f"{pair}_{name}" for name in features)) for pair in CONTROLS),
-        source=train["source"].to_numpy(),
-        label=label.to_numpy(),
-    )
-    try:
-        return calibrate(pairs, seed=settings.seed)
-    except TooFewPairs as error:
-        if settings.by == P_MATCH:
-            raise
-        say(str(error))
-        return None
-
-
-def _matrix(frame: pl.DataFrame, names: tuple[str, ...]) -> np.ndarray:
-    return frame.select(pl.col(name).cast(pl.Float32).fill_null(np.nan) for name in names).to_numpy()
-
-
-def _probability(clips: pl.DataFrame, features: tuple[str, ...], calibration: Calibration | None) -> pl.Series:
-    if calibration is None:
-        return pl.Series([None], dtype=pl.Float32).new_from_index(0, clips.height)
-    p_match = calibration.p_match(_matrix(clips, features), clips["source"].to_numpy())
-    return pl.Series(p_match, dtype=pl.Float32).fill_nan(None)
-
-
-def _policy(settings: Curate, clips: pl.DataFrame, calibration: Calibration | None) -> Policy:
-    """The policy that the configuration asks for. Raises UserError for columns that there are none of."""
-    numbers = {name for name, kind in clips.schema.items() if kind.is_numeric()} - {"source"}
-    for key, name in (("by", settings.by), *(("limits", name) for name in settings.limits)):
-        if name not in numbers:
-            raise UserError(f"curate.{key}: there is no column '{name}'. There are {', '.join(sorted(numbers))}.")
-    value = settings.value
-    if settings.policy == "lose":
-        assert calibration is not None
-        value = calibration.losing(settings.value).at
-    return Policy(
-        how=settings.policy,
-        value=value,
-        by=settings.by,
-        limits=settings.limits,
-        balance=settings.balance,
-        drop_unscored=settings.unscored == "drop",
-        control=settings.control,
-        seed=settings.seed,
-    )
+    judged = {"judge_reasons": reasons, "judge_sources": json.loads(said["sources"][0] or "{}")} if reasons else {}
+    return {**plain, **judged, **decision, "lead": words}
 
 
 def _threshold(policy: Policy, calibration: Calibration | None) -> dict[str, Any]:
@@ -183,6 +131,7 @@ def _record(calibration: Calibration | None) -> dict[str, Any]:
         "share_matched": asdict(calibration.share_matched),
         "auc": calibration.auc,
         "num_pairs": calibration.num_pairs,
+        "num_judged": calibration.num_judged,
         "reliability": [asdict(bin) for bin in calibration.reliability],
         "thresholds": [asdict(threshold) for threshold in calibration.thresholds if _is_tenth(threshold.at)],
     }
@@ -192,16 +141,14 @@ def _is_tenth(at: float) -> bool:
     return round(at * 100) % 10 == 0
 
 
-def _cost(clips: pl.DataFrame, kept: int, measured: Measured) -> dict[str, float]:
+def _cost(clips: pl.DataFrame, kept: int, measured: Measured, judged: Judged | None) -> dict[str, float]:
+    """Sums of measuring and asking, and the same per clip and per clip kept."""
     seconds = float(clips["seconds"].cast(pl.Float64).fill_nan(None).sum()) if "seconds" in clips.columns else 0.0
-    return {
-        "seconds": seconds,
-        "seconds_now": measured.seconds,
-        "seconds_per_clip": seconds / max(1, clips.height),
-        "seconds_per_clip_kept": seconds / max(1, kept),
-        "tokens": 0.0,
-        "money": 0.0,
-    }
+    asked = judged.cost() if judged is not None else {"seconds": 0.0, "tokens": 0.0, "money": 0.0, "calls": 0.0}
+    totals = {**asked, "seconds": seconds + asked["seconds"]}
+    each = {f"{name}_per_clip": value / max(1, clips.height) for name, value in totals.items()}
+    each_kept = {f"{name}_per_clip_kept": value / max(1, kept) for name, value in totals.items()}
+    return {**totals, "seconds_now": measured.seconds + asked["seconds"], **each, **each_kept}
 
 
 def decisions_digest(decided: pl.DataFrame) -> str:
@@ -222,6 +169,10 @@ def headline(curated: Mapping[str, Any]) -> str:
     )
     if curated["would_drop"]:
         text += "; would have gone: " + ", ".join(f"{n} {split}" for split, n in curated["would_drop"].items())
+    if judged := curated.get("judged"):
+        text += (
+            f"; {judged['asked']} of {judged['audible']} clips with sound were judged, {judged['unscored']} unscored"
+        )
     threshold = curated["threshold"]
     if "lost" in threshold:
         lost, bad = threshold["lost"], threshold["kept_bad"]

@@ -80,7 +80,7 @@ def decisions(frame: pl.DataFrame) -> Iterator[Decision]:
 
 def _wanted(clips: pl.DataFrame, policy: Policy) -> tuple[pl.Series, pl.Series]:
     """Whether each clip should stay, and why (clips,): limits first, then the score."""
-    cut = _cut(clips, policy)
+    cut = least_scores(clips, policy)
     scored, enough = clips["score"].is_not_null(), (clips["score"] >= cut).fill_null(False)
     name = "P(match)" if policy.by == P_MATCH else policy.by
     at = f"{cut[0]:.3g}" if cut.n_unique() == 1 else "its video's cut"
@@ -106,8 +106,11 @@ def _wanted(clips: pl.DataFrame, policy: Policy) -> tuple[pl.Series, pl.Series]:
     return wanted, why
 
 
-def _cut(clips: pl.DataFrame, policy: Policy) -> pl.Series:
-    """The least score (clips,) that stays; for quantile and hours as the train clips that have a score tell."""
+def least_scores(clips: pl.DataFrame, policy: Policy) -> pl.Series:
+    """The least score (clips,) that stays, for quantile and hours as the train clips that have a score tell.
+
+    Clips are as :func:`decide` has them, with their ``score``.
+    """
     height = clips.height
     if policy.how in ("least", "lose"):
         return pl.repeat(policy.value, height, dtype=pl.Float32, eager=True)

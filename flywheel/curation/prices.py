@@ -70,9 +70,14 @@ class PairCounts:
 
     @classmethod
     def of(
-        cls, probability: NDArray[np.float64], first: NDArray[np.bool_], sources: NDArray[np.uint64], seed: int
+        cls,
+        probability: NDArray[np.float64],
+        first: NDArray[np.bool_],
+        sources: NDArray[np.uint64],
+        seed: int,
+        weight: NDArray[np.float64],
     ) -> PairCounts:
-        """Count, and resample whole sources (cluster bootstrap): clips of a video are alike."""
+        """Count pairs by their weight, and resample whole sources (cluster bootstrap): clips of a video are alike."""
         fine = np.minimum((probability * _FINE).astype(np.int64), _FINE - 1)
         names, index = np.unique(sources, return_inverse=True)
         rng = np.random.default_rng(seed)
@@ -81,9 +86,9 @@ class PairCounts:
         heaps = []
         for heap in (first, ~first):
             out = np.zeros((len(weights), _FINE + 1))
-            for row, weight in enumerate(weights):
-                counts = np.bincount(fine[heap], weights=weight[index[heap]], minlength=_FINE)
-                out[row, 1:] = np.cumsum(counts) / max(counts.sum(), 1)
+            for row, times in enumerate(weights):
+                counts = np.bincount(fine[heap], weights=times[index[heap]] * weight[heap], minlength=_FINE)
+                out[row, 1:] = np.cumsum(counts) / max(counts.sum(), 1e-9)
             heaps.append(out)
         num_own = int(first.sum())
         return cls(own=heaps[0], made=heaps[1], rest=_rest(heaps[0], heaps[1], num_own), num_own=num_own)
@@ -101,7 +106,9 @@ class PairCounts:
             out.append(Threshold(at=at, lost=_estimate(lost, self.num_own), kept_bad=kept_bad))
         return tuple(out)
 
-    def reliability(self, share: float, probability: NDArray[np.float64]) -> tuple[Bin, ...]:
+    def reliability(
+        self, share: float, probability: NDArray[np.float64], weight: NDArray[np.float64]
+    ) -> tuple[Bin, ...]:
         """P(match) against the share of matches among own pairs, which made pairs tell: 1 - (1 - m) made / own."""
         edges = np.linspace(0, 1, NUM_BINS + 1)
         places = self._places(share, edges)
@@ -118,7 +125,7 @@ class PairCounts:
                 Bin(
                     low=float(edges[number]),
                     high=float(edges[number + 1]),
-                    predicted=float(p_match[within].mean()),
+                    predicted=float(np.average(p_match[within], weights=weight[within])),
                     observed=_estimate(observed, int(within.sum())),
                 )
             )

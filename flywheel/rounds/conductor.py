@@ -11,7 +11,7 @@ import polars as pl
 
 from flywheel.core.errors import GateRefused, UserError, Waiting
 from flywheel.core.progress import say
-from flywheel.core.types import MEASURE
+from flywheel.core.types import CURATE, MEASURE
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.devices import check_devices
 from flywheel.rounds.figures import plugins
@@ -64,7 +64,8 @@ def run_round(context: RoundContext, *, until: str | None = None) -> dict[str, A
 def check_before(context: RoundContext) -> None:
     """Find what is wrong with models, loss, figures and stages before a night of annotation. Raises UserError."""
     _ = context.clips
-    for prompt in (context.prompt, *context.extra_prompts):
+    curation = context.curation_prompts if CURATE in context.config.stages else []
+    for prompt in (context.prompt, *context.extra_prompts, *curation):
         context.writer(prompt, 0).check()
     context.loss()
     check_optimizer(context.config)

@@ -17,11 +17,12 @@ from flywheel.core.border import one_item
 from flywheel.core.config import MAIN
 from flywheel.core.errors import NO_MEDIUM, MediaError, UserError
 from flywheel.core.types import LEARN, Clip, Purpose
+from flywheel.curation.judge import shown_texts
 from flywheel.models.inputs import ClipInput, InputBuilder, clip_input, clip_times
 from flywheel.models.load import Vlm, model_folder
 from flywheel.models.loader import Loader
-from flywheel.models.prompt import Evidence, Prompt
-from flywheel.rounds.names import check_names, loss_of, prompts_of
+from flywheel.models.prompt import Evidence, Hint, Prompt
+from flywheel.rounds.names import check_names, curation_prompts_of, loss_of, prompts_of
 from flywheel.rounds.progress import current_round
 from flywheel.rounds.texts import CurrentTexts
 from flywheel.store import Workspace
@@ -32,6 +33,8 @@ from flywheel.store.tracking import Tracker
 if TYPE_CHECKING:
     from noise_control import TokenLoss
 
+#: Hints that are texts of these kinds, which models wrote in the same round.
+_DESCRIBED: tuple[Hint, ...] = ("seen", "heard")
 #: Clips whose texts are looked up together.
 CLIPS_PER_LOOKUP = 16_384
 
@@ -45,7 +48,9 @@ class RoundContext:
         self.tracker = tracker or Tracker(workspace)
         self.loader = Loader(keep_bytes=int(self.config.corpus.pixels_gib * 2**30))
         self.prompt, *self.extra_prompts = prompts_of(self.config, workspace.root)
-        check_names(self.config, (self.prompt, *self.extra_prompts))
+        #: What is seen, heard and judged where clips are curated; empty where no judge is to be asked.
+        self.curation_prompts = curation_prompts_of(self.config, workspace.root)
+        check_names(self.config, (self.prompt, *self.extra_prompts, *self.curation_prompts))
         self.base = self.model_folder(MAIN)
         self._dropped_by: tuple[str, ClipView] | None = None
         self._texts: tuple[object, CurrentTexts] | None = None
@@ -145,14 +150,25 @@ class RoundContext:
             timed_transcript=(_timed(clip) or None) if "transcript" in hints else None,
         )
 
-    def with_evidence(self, clips: Iterable[Clip], round: int) -> Iterator[tuple[Clip, Evidence]]:
-        """The clips with what their prompts may show in this round."""
-        stream = iter(clips)
+    def with_evidence(
+        self, clips: Iterable[Clip], round: int, prompt: Prompt | None = None
+    ) -> Iterator[tuple[Clip, Evidence]]:
+        """The clips with what a prompt (the caption's if left out) may show of them in this round.
+
+        What models saw and heard is shown where the prompt has a line for it, of clips that have such a text in the
+        round.
+        """
+        stream, hints = iter(clips), (prompt or self.prompt).hints
         wants_previous = "previous" in self.config.annotate.hints
-        while some := list(islice(stream, CLIPS_PER_LOOKUP if wants_previous else 512)):
-            previous = self.texts().before(round, [clip.id for clip in some]) if wants_previous else {}
+        described = [kind for kind in _DESCRIBED if kind in hints]
+        while some := list(islice(stream, CLIPS_PER_LOOKUP if wants_previous or described else 512)):
+            ids = [clip.id for clip in some]
+            previous = self.texts().before(round, ids) if wants_previous else {}
+            texts = {kind: shown_texts(self.workspace, ids, round, kind) for kind in described}
             for clip in some:
-                yield clip, self.evidence(clip, previous.get(clip.id))
+                evidence = self.evidence(clip, previous.get(clip.id))
+                said: dict[str, str] = {kind: of[clip.id] for kind, of in texts.items() if clip.id in of}
+                yield clip, evidence.model_copy(update=said) if said else evidence
 
     # Models.
 
@@ -204,7 +220,7 @@ class RoundContext:
     def tasks(self, clips: Iterable[Clip], prompt: Prompt, round: int) -> Iterator[Task]:
         """What a prompt asks about these clips in a round."""
         inputs, spec = self.inputs_of(prompt), self.input_spec(prompt)
-        for clip, evidence in self.with_evidence(clips, round):
+        for clip, evidence in self.with_evidence(clips, round, prompt):
             media: Callable[[], ClipInput] | None = partial(self.input, clip, inputs) if inputs else None
             yield Task(
                 clip_id=clip.id,

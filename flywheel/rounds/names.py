@@ -43,10 +43,26 @@ def prompts_of(config: Config, root: Path) -> list[Prompt]:
     return prompts
 
 
+def curation_prompts_of(config: Config, root: Path) -> list[Prompt]:
+    """The prompts of what is seen, heard and judged where clips are curated; empty where no judge is to be asked.
+
+    Raises UserError for one that asks for another kind of text.
+    """
+    if config.curate.judge == "never":
+        return []
+    found = []
+    for name, kind in zip(config.curate.prompts, ("seen", "heard", "judgement"), strict=True):
+        prompt = load_prompt(prompt_file(name, root))
+        if prompt.kind != kind:
+            raise UserError(f"curate.prompts: '{name}' asks for {prompt.kind}. Name prompts of seen, heard, judgement.")
+        found.append(prompt)
+    return found
+
+
 def check_names(config: Config, prompts: Sequence[Prompt]) -> None:
     """Check what the configuration names against what there is; only stages are imported.
 
-    Raises UserError with the key and the nearest name.
+    ``prompts`` are all that may be asked. Raises UserError with the key and the nearest name.
     """
     for role, model in config.models.items():
         _check(f"models.{role}.engine", engines.check, [model.engine])
@@ -104,7 +120,8 @@ def _check_roles(config: Config, prompts: Sequence[Prompt]) -> None:
     if unasked := sorted(config.models.keys() - asked - {MAIN} - _roles_of_stages(config)):
         raise UserError(
             f"models.{unasked[0]}: no prompt in annotate.prompt or annotate.also asks for it "
-            f"(`model: {unasked[0]}`). Name such a prompt, or remove the model."
+            f"(`model: {unasked[0]}`), and curate.judge is {config.curate.judge}. Name such a prompt, or remove the "
+            "model."
         )
 
 

@@ -140,6 +140,22 @@ SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
         "sources": _S,
         "unscored": _S,
     },
+    #: Judgements that are no clip's own word, by ``purpose``: ``repeated`` with other sampling, or ``shuffled``, of
+    #: what is seen with what is heard in the clip ``other_id``.
+    "control_judgements": {
+        "id": _S,
+        "round": _I,
+        "clip_id": _S,
+        "other_id": _S,
+        "purpose": _S,
+        "generation_id": _S,
+        "scores": pl.List(_I),
+        "unscored": _S,
+    },
+    #: The clips that calibrate a judge, each with the clip of another video whose sound it is judged with.
+    "twins": {"id": _S, "clip_id": _S, "other_id": _S},
+    #: P(match) of a run of curation, of the clips that were judged; ``id`` is run and clip.
+    "match_probabilities": {"id": _S, "clip_id": _S, "run": _S, "p_match": _F32},
     "noise_signals": {"id": _S, "round": _I, "annotation_id": _S, "origin": _S, "value": _F},
     #: What a clip's sound tells beside its picture (:mod:`flywheel.sound`); ``id`` is clip and version of the measures.
     #: ``shuffled_*`` and ``shifted_*`` are of its picture with another video's sound, and with its own at a wrong time.
@@ -198,7 +214,7 @@ MENDS: dict[str, dict[str, pl.Expr]] = {
     },
 }
 
-BY_ROUND = {"annotations", "rejected", "noise_signals", "examples", "judgements"}
+BY_ROUND = {"annotations", "rejected", "noise_signals", "examples", "judgements", "control_judgements"}
 
 
 def key_column(kind: str) -> str:

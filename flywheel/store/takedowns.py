@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import sqlalchemy as sql
 
-from flywheel.core.types import content_id
+from flywheel.core.types import SHUFFLED, content_id
 from flywheel.store import schema
 from flywheel.store.columns import SCHEMAS
 from flywheel.store.database import Database, parts
@@ -124,19 +124,38 @@ class Takedowns:
         """Remove all records of these clips but the clips themselves; returns how many of each kind."""
         texts = self._records.of_clips("annotations", clip_ids, columns=["id"])["id"].to_list()
         contents = self._records.rows("clips", clip_ids, columns=["content_hash"])["content_hash"].unique().to_list()
-        removed: dict[str, int] = {}
+        removed = self._remove_twins(clip_ids)
         # Annotations last: what hangs on them is found by their ids.
         for kind in sorted(SCHEMAS, key=lambda kind: kind == "annotations"):
             if kind == "clips":
                 continue
             if "clip_id" in SCHEMAS[kind]:
-                removed |= self._records.remove({kind: pl.col("clip_id").is_in(sorted(clip_ids))})
+                gone = self._records.remove({kind: pl.col("clip_id").is_in(sorted(clip_ids))})
+                removed[kind] = removed.get(kind, 0) + gone[kind]
             elif "annotation_id" in SCHEMAS[kind]:
                 removed |= self._records.remove({kind: pl.col("annotation_id").is_in(texts)})
             elif "content_hash" in SCHEMAS[kind]:
                 # What is of the whole file. Its other clips keep their own parts.
                 removed |= self._records.remove({kind: pl.col("content_hash").is_in(contents)})
         return removed
+
+    def _remove_twins(self, clip_ids: Collection[str]) -> dict[str, int]:
+        """Remove what other clips have of these: judgements of their pictures with the sounds of these."""
+        with_these = pl.col("other_id").is_in(sorted(clip_ids))
+        others = self._records.read("twins", columns=["clip_id"], where=with_these)["clip_id"].unique().to_list()
+        if not others:
+            return {}
+        of_others, shuffled = pl.col("clip_id").is_in(sorted(others)), pl.col("purpose") == SHUFFLED
+        texts = self._records.read("annotations", columns=["generation_id"], where=of_others & ~shuffled)
+        # Replies that gave no text say no whose they are: of these clips only those that texts stand on stay.
+        replies = of_others & ~pl.col("id").is_in(texts["generation_id"].to_list())
+        removed = self._records.remove({"generations": replies, "annotations": of_others & shuffled})
+        # Pairs last: they are what is found by, killed between.
+        return (
+            removed
+            | self._records.remove({"control_judgements": with_these})
+            | self._records.remove({"twins": with_these})
+        )
 
     def remove_clips(self, clip_ids: Collection[str]) -> dict[str, int]:
         """Remove the clips themselves, and the places of files that give no other clip; returns how many clips."""

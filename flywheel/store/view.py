@@ -194,7 +194,7 @@ class View:
         Those of a run of curation, by default of the last one; of a frozen view of its round's. Empty without any.
         """
         if run is None:
-            run = self._ledger.meta(CURATION_RUN) if self.snapshot is None else self.curated(self.snapshot.round)
+            run = self._curation_run()
         columns = ["clip_id", "kept", "score", "reason"]
         if not run:
             return self.records.rows("decisions", (), columns)
@@ -209,6 +209,10 @@ class View:
     def verdicts_on(self, clip_id: str) -> list[dict[str, Any]]:
         """``kept``, ``reason`` and ``at`` of all that leads said of one clip, oldest first."""
         return self.records.of_clips("verdicts", [clip_id], ["kept", "reason", "at"]).to_dicts()
+
+    def _curation_run(self) -> str | None:
+        """The last run of curation, of a frozen view its round's."""
+        return self._ledger.meta(CURATION_RUN) if self.snapshot is None else self.curated(self.snapshot.round)
 
     def curated(self, round: int) -> str | None:
         """The run of curation whose decisions a round goes by; None where its stage did not run, or is not done."""
@@ -226,13 +230,35 @@ class View:
         """``clip_id``, a column for each of CRITERIA (null: unscored), ``reasons``, ``p_match`` and what they rest on.
 
         The last judgement of each clip, in a round or in all; ``swapped`` are those in which what is heard was shown
-        first. ``p_match`` is null until it is calibrated, ``unscored`` says why there are no scores.
+        first. ``p_match`` is the last run's of curation (:meth:`decisions`), null where it had none; ``unscored`` says
+        why there are no scores.
         """
         rows = self.records.read("judgements", round=round, where=pl.col("swapped") == swapped)
         last = rows.unique("clip_id", keep="last", maintain_order=True)
-        scores = [pl.col("scores").list.get(n, null_on_oob=True).alias(name) for n, name in enumerate(CRITERIA)]
+        scores = _scores()
         rest = ("reasons", "sources", "unscored", "round", "seen_id", "heard_id", "generation_id")
-        return last.select("clip_id", *scores, pl.lit(None, dtype=pl.Float64).alias("p_match"), *rest)
+        known = last.join(self._match_probabilities(), on="clip_id", how="left", maintain_order="left")
+        return known.select("clip_id", *scores, "p_match", *rest)
+
+    def control_judgements(self, purpose: str, round: int | None = None) -> pl.DataFrame:
+        """``clip_id`` and a column for each of CRITERIA (null: unscored), the last judgement of each clip.
+
+        Those of a round or of all. ``purpose`` is ``repeated`` or ``shuffled``: what a judge said once more, or of
+        another video's sound.
+        """
+        rows = self.records.read("control_judgements", round=round, where=pl.col("purpose") == purpose)
+        last = rows.unique("clip_id", keep="last", maintain_order=True)
+        return last.select("clip_id", *_scores())
+
+    def twins(self) -> dict[str, str]:
+        """Clips that calibrate a judge -> the clip of another video whose sound each is judged with."""
+        return dict(self.records.read("twins", columns=["clip_id", "other_id"]).iter_rows())
+
+    def _match_probabilities(self) -> pl.DataFrame:
+        columns = ["clip_id", "p_match"]
+        if not (run := self._curation_run()):
+            return self.records.rows("match_probabilities", (), columns)
+        return self.records.read("match_probabilities", columns=columns, where=pl.col("run") == run)
 
     # People's words.
 
@@ -368,6 +394,11 @@ def clip_of(row: dict[str, Any]) -> Clip:
 def annotation_of(row: dict[str, Any]) -> Annotation:
     """An annotation from a row of its frame."""
     return Annotation(**row)
+
+
+def _scores() -> list[pl.Expr]:
+    """A judgement's scores, a column for each criterion; null where there are none."""
+    return [pl.col("scores").list.get(n, null_on_oob=True).alias(name) for n, name in enumerate(CRITERIA)]
 
 
 def _texts(kind: str | None, purpose: str | None) -> pl.Expr | None:

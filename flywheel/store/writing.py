@@ -163,6 +163,28 @@ class WritableView(View):
         keyed = [{**row, "round": round, "id": content_id(round, *(row[name] for name in names))} for row in rows]
         return self.records.append("judgements", keyed, round=round)
 
+    def add_control_judgements(self, rows: Sequence[dict[str, Any]], round: int) -> int:
+        """Add what a judge said of pairs that are no clip's own; returns how many were new.
+
+        Rows are as :data:`flywheel.store.columns.SCHEMAS` has them, but for ids and round, which are made here.
+        """
+        names = ("clip_id", "other_id", "purpose", "generation_id", "unscored")
+        keyed = [{**row, "round": round, "id": content_id(round, *(row[name] for name in names))} for row in rows]
+        return self.records.append("control_judgements", keyed, round=round)
+
+    def add_twins(self, others: Mapping[str, str]) -> int:
+        """Add clips (ids) with the clips whose sound they are judged with to calibrate; returns how many were new."""
+        rows = [{"id": content_id("twin", *pair), "clip_id": pair[0], "other_id": pair[1]} for pair in others.items()]
+        return self.records.append("twins", rows)
+
+    def add_match_probabilities(self, run: str, found: pl.DataFrame) -> int:
+        """Add P(match) (``clip_id``, ``p_match``) as a run of curation had it; returns how many were new."""
+        added = 0
+        for part in found.iter_slices(_DECISIONS_TOGETHER):
+            rows = [{**row, "run": run, "id": f"{run}:{row['clip_id']}"} for row in part.iter_rows(named=True)]
+            added += self.records.append("match_probabilities", rows)
+        return added
+
     def add_noise_signals(self, signals: Sequence[NoiseSignal], round: int) -> int:
         """Add what a round's training thought of texts; returns how many were new."""
         rows = [{"id": content_id(round, s.annotation_id, s.origin), "round": round, **asdict(s)} for s in signals]

@@ -14,8 +14,9 @@ from annotators import prompt_file
 from annotators.asking import Asking
 from annotators.writer import AskedModel, Writer
 from flywheel.core.config.sections import Model
-from flywheel.core.types import CRITERIA, Annotation, Clip, content_id
-from flywheel.curation.judge import judge, order_agreement
+from flywheel.core.types import CRITERIA, SWAPPED, Annotation, Clip, content_id
+from flywheel.curation.agreement import order_agreement
+from flywheel.curation.judge import judge
 from flywheel.models.loader import Loader
 from flywheel.models.prompt import load_prompt
 from flywheel.playground.tiny import bundled_model
@@ -171,7 +172,7 @@ def test_a_judge_is_asked_twice_with_the_texts_swapped(make_workspace: Make) -> 
 
     with judged_by(biased) as (writer, bodies):
         run(w, clips, writer)
-        run(w, clips, writer, swapped=True)
+        run(w, clips, writer, purpose=SWAPPED)
     assert len(bodies) == 20
     assert w.judgements(1).height == w.judgements(1, swapped=True).height == 10
     found = order_agreement(w, 1, keep=0.5)

@@ -63,7 +63,10 @@ WRITERS = {
     "add_decisions",
     "add_asr_transcripts",
     "add_recognitions",
+    "add_control_judgements",
     "add_judgements",
+    "add_match_probabilities",
+    "add_twins",
     "add_sounds",
     "add_noise_signals",
     "add_examples",
@@ -180,7 +183,12 @@ def calls(w: Workspace, tmp_path: Path) -> dict[str, Callable[[], object]]:
         "Workspace.add_clip_verdict": lambda: w.add_clip_verdict("c0", kept=False, reason="x"),
         "Workspace.add_decisions": lambda: w.add_decisions("r", DECIDED),
         "Workspace.add_judgements": lambda: w.add_judgements([blank("judgements")], 1),
+        "Workspace.add_control_judgements": lambda: w.add_control_judgements([blank("control_judgements")], 1),
+        "Workspace.add_match_probabilities": lambda: w.add_match_probabilities("r", MATCHES),
+        "Workspace.add_twins": lambda: w.add_twins({"c0": "c1"}),
+        "Workspace.control_judgements": lambda: w.control_judgements("repeated"),
         "Workspace.judgements": w.judgements,
+        "Workspace.twins": w.twins,
         "Workspace.add_sounds": lambda: w.add_sounds([blank("sounds")]),
         "Workspace.clip_verdicts": w.clip_verdicts,
         "Workspace.curated": lambda: w.curated(1),
@@ -250,6 +258,7 @@ def calls(w: Workspace, tmp_path: Path) -> dict[str, Callable[[], object]]:
 
 
 DECIDED = pl.DataFrame({"clip_id": ["c0"], "kept": [True], "score": [0.5], "reason": [""]})
+MATCHES = pl.DataFrame({"clip_id": ["c0"], "p_match": [0.5]})
 SIGNAL = NoiseSignal(annotation_id="a1-0", origin="pretrain", value=1.0)
 EXAMPLE: dict[str, Any] = {"stage": "pretrain", "clip_id": "c0", "annotation_id": "a1-0", "source": "model"}
 EXAMPLE |= {"use": "learned", "weight": 1.0, "text_hash": "x", "corrections": []}

@@ -52,6 +52,15 @@ def judged(clip_id: str, scores: list[int]) -> dict[str, object]:
     return {"clip_id": clip_id, **ids, **said, "swapped": False}
 
 
+def shuffled(clip_id: str, scores: list[int]) -> dict[str, object]:
+    row = {"clip_id": clip_id, "other_id": "c9", "purpose": "shuffled", "generation_id": "g"}
+    return {**row, "scores": scores, "unscored": ""}
+
+
+def probabilities(**of: float) -> pl.DataFrame:
+    return pl.DataFrame({"clip_id": list(of), "p_match": list(of.values())}, schema_overrides={"p_match": pl.Float32})
+
+
 def everything(view: View) -> dict[str, object]:
     """The result of every read; a new public method must be added here, or to what tells no data."""
     reads = {
@@ -63,6 +72,7 @@ def everything(view: View) -> dict[str, object]:
         "clips": lambda: view.clips().rows(),
         "clips_at": lambda: view.clips_at(["/videos/0.mp4", "/videos/7.mp4"]).rows(),
         "clips_by_id": lambda: view.clips_by_id(["c0", "c7"]).rows(),
+        "control_judgements": lambda: view.control_judgements("shuffled").rows(),
         "correction_records": view.correction_records,
         "corrections": lambda: view.corrections().rows(),
         "count_texts": lambda: [view.count_texts(round) for round in (0, 1, 2)],
@@ -80,6 +90,7 @@ def everything(view: View) -> dict[str, object]:
         "rounds": view.rounds,
         "stamp": lambda: view.stamp() if view.snapshot is not None else None,
         "texts": lambda: [view.texts(round, "learn", "id", "text").rows() for round in (0, 1, 2)],
+        "twins": view.twins,
         "writers": view.writers,
     }
     told = {name for name in dir(View) if not name.startswith("_")}
@@ -98,10 +109,13 @@ def test_a_frozen_view_stays_what_it_was(make_workspace: Make) -> None:
     w.add_decisions("run-1", decided("c0", kept=False))
     w.set_stage(1, "curate", "done", {"run": "run-1"})
     w.add_judgements([judged("c0", [1, 2, 3, 4, 5])], 1)
+    w.add_match_probabilities("run-1", probabilities(c0=0.25))
+    w.add_control_judgements([shuffled("c0", [0] * 5)], 1)
+    w.add_twins({"c0": "c1"})
     view = frozen(w, 1)
     before = everything(view)
     assert before["decisions"] == ([("c0", False, 0.5, "x")], [])
-    assert before["judgements"][0][0][:8] == ("c0", 1, 2, 3, 4, 5, None, ["r"])
+    assert before["judgements"][0][0][:8] == ("c0", 1, 2, 3, 4, 5, 0.25, ["r"])
     assert before["count"] == [2, 6, 1, 0]
     assert before["writers"] == {0: None, 1: 0}
     w.add_clips([clip(7)])
@@ -116,6 +130,9 @@ def test_a_frozen_view_stays_what_it_was(make_workspace: Make) -> None:
     w.add_clip_verdict("c7", kept=False, reason="x")
     w.add_judgements([judged("c0", []), judged("c7", [5] * 5)], 2)
     w.add_judgements([{**judged("c0", [9] * 5), "swapped": True}], 1)
+    w.add_match_probabilities("run-2", probabilities(c0=0.5, c7=0.75))
+    w.add_control_judgements([shuffled("c7", [1] * 5)], 2)
+    w.add_twins({"c7": "c0"})
     for round in (1, 2, 3, 2):
         w.promote(round, "x")
     with w.lock():

@@ -186,6 +186,26 @@ class Curate(Section):
     control: bool = Field(
         False, description="keep a random choice of as many hours instead: what the policy's gain is compared with"
     )
+    judge: Literal["never", "doubt", "all"] = Field(
+        "never",
+        description="which clips models describe and judge, by what is seen and what is heard: `doubt` are those of "
+        "which cheap evidence leaves it open whether they stay; roles eyes, ears and judge below `models`",
+    )
+    doubt: float = Field(
+        0.4, ge=0, le=1, description="how far from the cut P(match) of a clip that is judged may be, for `doubt`"
+    )
+    most_judged: float = Field(
+        0.5, ge=0, description="at most so many clips are judged for `doubt`: a share up to 1, else a number"
+    )
+    calibration_clips: int = Field(
+        200, ge=0, description="train clips that are judged also with another video's sound: what scores are worth"
+    )
+    repeats: int = Field(
+        50, ge=0, description="of these so many are judged again, in the other order and by other sampling"
+    )
+    prompts: tuple[str, str, str] = Field(
+        ("seen", "heard", "judge"), description="names of bundled prompts or paths: what is seen, heard, and judged"
+    )
     decoders: int = Field(2, ge=1, le=256, description="threads that decode clips")
     seed: int = Field(0, ge=0, le=MAX_SEED, description="of the random choice and of intervals")
 
@@ -195,6 +215,8 @@ class Curate(Section):
             raise ValueError(f"value: a share is at most 1 for policy {self.policy}, got {self.value:g}")
         if self.policy == "lose" and self.by != "p_match":
             raise ValueError("policy lose needs by: p_match, which alone says how many good clips are lost")
+        if self.judge == "doubt" and self.by != "p_match":
+            raise ValueError("judge: doubt is about P(match): set by: p_match, or let it judge all")
         return self
 
 

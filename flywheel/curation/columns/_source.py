@@ -17,8 +17,10 @@ class Source:
     ``read`` gives a frame with ``clip_id`` and columns of 32 bits, a row for each clip that was measured, nan or null
     where something can't be told. ``features`` are those that tell whether sound and picture belong together; of each
     the frame has ``shuffled_NAME`` and ``shifted_NAME`` too, the same of pairs that were made wrong: another video's
-    sound, and its own at a wrong time.
+    sound, and its own at a wrong time. ``asked``: a model is asked for them, so that many clips have none; then the
+    pairs that were made wrong are known of a random choice of clips alone.
     """
 
     read: Callable[[View], pl.DataFrame]
     features: tuple[str, ...] = ()
+    asked: bool = False

@@ -6,14 +6,20 @@ from collections.abc import Mapping
 
 from flywheel.curation.curating import Curated, curate
 from flywheel.curation.evidence import measure_all
+from flywheel.curation.judged import figures_of
 from flywheel.rounds.context import RoundContext
+from flywheel.rounds.judging import judge_in_doubt
 from flywheel.rounds.stages._stage import Stage
+
+#: Costs that are shown by clip; an older round has the first alone.
+_COSTS = tuple(f"{what}_per_clip{kept}" for what in ("seconds", "tokens", "money") for kept in ("", "_kept"))
 
 
 def run(context: RoundContext, round: int) -> Curated:
-    """Measure what was not measured yet, and decide on all clips."""
+    """Measure what was not measured yet, have judged what is in doubt, and decide on all clips."""
     measured = measure_all(context.workspace, context.clips, round)
-    return curate(context.workspace, context.clips, context.config.curate, measured)
+    judged = judge_in_doubt(context, round)
+    return curate(context.workspace, context.clips, context.config.curate, measured, judged=judged)
 
 
 def figures(result: Curated) -> Mapping[str, float]:
@@ -26,8 +32,9 @@ def figures(result: Curated) -> Mapping[str, float]:
         "unscored": result.unscored,
         "hours": result.hours,
         "would_drop": sum(result.would_drop.values()),
-        "seconds_per_clip": result.cost["seconds_per_clip"],
     }
+    values |= {name: result.cost[name] for name in _COSTS if name in result.cost}
+    values |= figures_of(result.judged)
     if result.calibration:
         share = result.calibration["share_matched"]
         values |= {"auc": result.calibration["auc"], "share_matched": share["value"]}

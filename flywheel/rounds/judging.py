@@ -1,0 +1,109 @@
+"""Describers and judge, asked where curation is in doubt: one engine at a time, as a round's texts are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from annotators.asking import Asking, costs_of
+from flywheel.core.types import CRITERIA, LEARN, REPEATED, SHUFFLED, SWAPPED, Purpose
+from flywheel.curation.agreement import order_agreement
+from flywheel.curation.describe import describe
+from flywheel.curation.doubt import Plan, plan
+from flywheel.curation.judge import judge
+from flywheel.curation.judged import Judged
+from flywheel.models.prompt import Prompt
+from flywheel.rounds.context import RoundContext
+from flywheel.store.clip_index import ClipView
+
+#: Purposes of judgements that are no clip's own.
+_CONTROLS: tuple[Purpose, ...] = (SHUFFLED, SWAPPED, REPEATED)
+
+
+def judge_in_doubt(context: RoundContext, round: int, limit: int | None = None) -> Judged | None:
+    """Have the clips in doubt described and judged, at most ``limit``; None where no judge is to be asked.
+
+    What is on record is not asked for again; the caller holds the lock. Raises ProofFailed, before a text is kept,
+    where the model that is to hear does not.
+    """
+    if not context.curation_prompts:
+        return None
+    workspace, settings = context.workspace, context.config.curate
+    planned = plan(workspace, context.clips, settings, limit)
+    workspace.add_twins(planned.twins)
+    seen, heard, judging = context.curation_prompts
+    clips = context.clips.of("train", "test", "anchor").with_ids(planned.asked).by_id()
+    # Ears first: where they are deaf, nothing was spent on eyes.
+    hearing = _describe(context, clips, heard, round)
+    _describe(context, clips, seen, round)
+    again = list(planned.twins)[: settings.repeats]
+    _judge(context, clips, judging, planned, again, round)
+    scores = workspace.judgements(round)
+    scored = scores.filter(scores["clip_id"].is_in(planned.asked.implode()))[CRITERIA[0]].drop_nulls()
+    return Judged(
+        audible=planned.audible,
+        asked=len(planned.asked),
+        calibrating=len(planned.twins),
+        again=len(again),
+        unscored=len(planned.asked) - len(scored),
+        doubt=planned.doubt,
+        costs=_costs(context, round),
+        hearing=hearing,
+        order=order_agreement(workspace, round) if again else None,
+        repeat=order_agreement(workspace, round, purpose=REPEATED) if again else None,
+    )
+
+
+def _describe(context: RoundContext, clips: ClipView, prompt: Prompt, round: int) -> Mapping[str, Any] | None:
+    """Have the clips described by the prompt; returns the proof that the model hears, where it had to give one."""
+    with context.writer(prompt, round) as writer:
+        result = describe(
+            context.workspace,
+            clips,
+            prompt,
+            writer,
+            media=context.input,
+            spec=context.input_spec(prompt),
+            round=round,
+            asking=Asking.of(context.config.annotate, prompt),
+        )
+    return result.hearing
+
+
+def _judge(context: RoundContext, clips: ClipView, prompt: Prompt, planned: Plan, again: list[str], round: int) -> None:
+    """Have the clips judged, and those that calibrate in the other ways too, by one engine."""
+    some = {LEARN: clips, SHUFFLED: clips.with_ids(planned.twins), SWAPPED: clips.with_ids(again)}
+    asking = Asking.of(context.config.annotate, prompt)
+    with context.writer(prompt, round) as writer:
+        for purpose in (LEARN, *_CONTROLS):
+            judge(
+                context.workspace,
+                some.get(purpose, some[SWAPPED]),
+                prompt,
+                writer,
+                round=round,
+                asking=asking,
+                purpose=purpose,
+                others=planned.twins,
+            )
+
+
+def _costs(context: RoundContext, round: int) -> dict[str, dict[str, float]]:
+    """What the round's descriptions and judgements cost, by kind and, of controls, purpose."""
+    seen, heard, judging = (prompt.kind for prompt in context.curation_prompts)
+    ways: list[tuple[str, Purpose]] = [(seen, LEARN), (heard, LEARN), (judging, LEARN)]
+    ways += [(judging, purpose) for purpose in _CONTROLS]
+    named = {
+        kind if purpose == LEARN else purpose: costs_of(context.workspace, round, kind, purpose)
+        for kind, purpose in ways
+    }
+    return {name: costs for name, costs in named.items() if costs}
+
+
+def to_judge(context: RoundContext) -> int:
+    """How many clips describers and judge would be asked about that have no judgement; changes nothing."""
+    if not context.curation_prompts:
+        return 0
+    planned = plan(context.workspace, context.clips, context.config.curate)
+    known = context.workspace.judgements()["clip_id"]
+    return int((~planned.asked.is_in(known.implode())).sum())
