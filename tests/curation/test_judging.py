@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ import yaml
 
 from annotators import prompt_file
 from flywheel.core.errors import ProofFailed, UserError
-from flywheel.core.types import CRITERIA, REPEATED, SHUFFLED, Annotation, content_id
+from flywheel.core.types import REPEATED, SHUFFLED, Annotation, Cue, content_id
 from flywheel.curation.evidence import measure_all
 from flywheel.ingest import ingest
+from flywheel.playground.tiny import bundled_model
 from flywheel.rounds import RoundContext
 from flywheel.rounds.judging import judge_in_doubt
 from flywheel.store import Workspace
+from tests.chat_server import models, reply, serving
 from tests.curation.test_curating import clip
 from tests.curation.test_measuring import write
 from tests.plugins import Command
@@ -129,3 +132,94 @@ def test_killed_twenty_times_nothing_is_lost_or_doubled(
     assert json.loads(capsys.readouterr().out)["run"] == result["run"]
     assert w.generations().height == made.height
     assert records.count("control_judgements") == controls.height
+
+
+@pytest.mark.slow
+def test_deaf_ears_end_the_run_before_anything_is_kept(make_workspace: Make, tmp_path: Path) -> None:
+    """A server that says the same whatever it hears: one line, no text, and no eyes asked."""
+    from tests.models.tiny_omni import tiny_omni
+
+    folder, asked, omni = tmp_path / "videos", list[Any](), tiny_omni(tmp_path / "omni")
+    folder.mkdir()
+    for seed in range(3):
+        write(folder / f"{seed}.mp4", seed)
+
+    def answers(path: str, _: dict[str, str], body: Any) -> tuple[int, dict[str, str], Any]:
+        if path.endswith("models"):
+            return 200, {}, models(bundled_model())
+        asked.append(body)
+        heard = {"speech": "", "environment": "a room", "timbre": "", "mood": "", "events": []}
+        return 200, {}, reply(json.dumps(heard))
+
+    with serving(answers) as url:
+        ears = f"models.ears={{engine: openai, servers: ['{url}'], folder: {omni}}}"
+        others = [f"models.{role}={{{FAKE}}}" for role in ("eyes", "judge")]
+        w = make_workspace("corpus.test_share=0", *others, ears, "curate.judge=all", "curate.by=judge_causal")
+        with w.lock():
+            ingest(w, [str(folder)])
+            with pytest.raises(ProofFailed, match=r"ears .*No text was kept"):
+                judge_in_doubt(RoundContext(w), 1)
+    assert asked
+    assert w.count("annotations") == w.count("generations") == w.count("judgements") == 0
+
+
+def test_captions_are_shown_what_models_saw_and_heard_where_their_prompt_asks(
+    make_workspace: Make, tmp_path: Path
+) -> None:
+    """Read from the tasks of a pass; a prompt without such hints asks byte for byte what it asked before."""
+    clips = [replace(clip(n), cues=(Cue(start_s=1.0, end_s=2.0, text="Now!"),), transcript="Now!") for n in (3, 4)]
+    written = yaml.safe_load(prompt_file("caption", Path()).read_text())
+    lines = {"seen": "Seen: {text}", "heard": "Heard: {text}", "timed_transcript": "Cues: {text}"}
+    own = tmp_path / "own.yaml"
+    own.write_text(yaml.safe_dump({**written, "hints": {**written["hints"], **lines}}))
+    w = make_workspace()
+    with w.lock():
+        w.add_clips(clips)
+    old, new = RoundContext(w), RoundContext(make_workspace(f"annotate.prompt={own}"))
+
+    def prompts(context: RoundContext) -> dict[str, str]:
+        return {task.clip_id: task.prompt for task in context.tasks(clips, context.prompt, 1)}
+
+    before, bare = prompts(old), prompts(new)
+    assert "Cues: [1.0-2.0] Now!" in bare[clips[0].id]
+    payload = {"scene": "a yard", "objects": "", "layout": "", "writing": "", "mood": ""}
+    event = {"start_s": 0.5, "end_s": 1.0, "text": "a ball drops"}
+    texts = {
+        "seen": {**payload, "events": [event]},
+        "heard": {"speech": "", "environment": "", "timbre": "", "mood": "", "events": [{**event, "text": "a thud"}]},
+    }
+    for kind, said in texts.items():
+        text = Annotation(
+            id=content_id(1, kind, clips[0].id),
+            round=1,
+            kind=kind,
+            clip_id=clips[0].id,
+            generation_id="g",
+            source="model",
+            text="A ball.",
+            payload=json.dumps(said),
+            mean_logprob=0.0,
+        )
+        w.add_annotations([text], 1)
+    assert prompts(old) == before
+    after = prompts(new)
+    assert "Seen: events: [0.5-1.0] a ball drops. scene: a yard" in after[clips[0].id]
+    assert "Heard: events: [0.5-1.0] a thud" in after[clips[0].id]
+    assert after[clips[1].id] == bare[clips[1].id], "nothing of a clip without such texts"
+    assert {task.prompt for task in new.tasks(clips, new.prompt, 2)} == set(bare.values()), "nor of another round's"
+    # What a training is shown is the same.
+    shown = dict(new.with_evidence(clips, 1))
+    assert new.prompt.render(shown[clips[0]]) == after[clips[0].id]
+
+
+def test_a_judge_that_is_not_asked_needs_no_roles_and_one_that_is_needs_all(make_workspace: Make) -> None:
+    w = make_workspace()
+    assert RoundContext(w).curation_prompts == []
+    with pytest.raises(UserError, match=r"models\.ears: is missing, and prompt heard asks for it"):
+        RoundContext(make_workspace("curate.judge=doubt", "models.eyes.engine=fake", "models.judge.engine=fake"))
+    with pytest.raises(UserError, match=r"curate: judge: doubt is about P\(match\)|set by: p_match"):
+        make_workspace("curate.judge=doubt", "curate.policy=least", "curate.by=level_db")
+    with pytest.raises(UserError, match=r"curate\.prompts: 'caption' asks for caption"):
+        RoundContext(make_workspace("curate.judge=all", "curate.prompts=[caption, heard, judge]"))
+    with pytest.raises(UserError, match=r"models\.ears: no prompt .* curate\.judge is never"):
+        RoundContext(make_workspace("models.ears.engine=fake"))
