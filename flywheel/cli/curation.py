@@ -64,7 +64,7 @@ def curate(
         text = f"{curated['to_measure']} clips are not measured yet: 'flywheel curate' measures them, and decides"
         print_result(curated, json_, text)
         return
-    more = f", {curated['to_judge']} would be judged" if "to_judge" in curated else ""
+    more = f", {curated['judged']['to_ask']} would be judged" if curated["judged"] else ""
     would = f"would be decided ({curated['to_measure']} clips are not measured yet{more}): " if dry_run else ""
     print_result(curated, json_, would + headline(curated))
     say_what_comes_next(workspace, config, json_)
@@ -88,22 +88,18 @@ def _curated(workspace: Workspace, limit: int | None, dry_run: bool) -> dict[str
             return {**asdict(Curated(kept=len(index), unscored=len(index))), "to_measure": len(index)}
         round = current_round(workspace)
         measured = Measured() if dry_run else measure_all(workspace, index, round, limit)
-        judged, todo = _judged(context, round, limit, dry_run) if context is not None else (None, {})
+        judged = _judged(context, round, limit, dry_run) if context is not None else None
         curated = asdict(decide(workspace, index, workspace.config.curate, measured, judged=judged, dry_run=dry_run))
-        return {**curated, "to_measure": max(0, len(index) - workspace.count("sounds")), **todo}
+        return {**curated, "to_measure": max(0, len(index) - workspace.count("sounds"))}
 
 
-def _judged(
-    context: RoundContext, round: int, limit: int | None, dry_run: bool
-) -> tuple[Judged | None, dict[str, int]]:
-    """What models were asked; of a ``dry_run``, how many clips they would be asked about."""
-    from flywheel.rounds.judging import judge_in_doubt, to_judge
+def _judged(context: RoundContext, round: int, limit: int | None, dry_run: bool) -> Judged | None:
+    """What models were asked; of a ``dry_run``, what is on record."""
+    from flywheel.rounds.judging import judge_in_doubt
 
-    if dry_run:
-        return None, {"to_judge": to_judge(context)}
     for prompt in context.curation_prompts:
         context.writer(prompt, round).check()
-    return judge_in_doubt(context, round, limit), {}
+    return judge_in_doubt(context, round, limit, dry_run=dry_run)
 
 
 def _explained(workspace: Workspace, name: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import polars as pl
 
 from flywheel.core.config import Curate
 from flywheel.core.errors import UserError
+from flywheel.core.progress import say
 from flywheel.core.types import CRITERIA
 from flywheel.curation import columns
 from flywheel.curation.calibration import Calibration
@@ -68,6 +69,8 @@ def curate(
     """
     table = gather(workspace, index)
     calibration = calibrated(table, settings, judged.doubt if judged is not None else None)
+    if judged is not None and calibration is not None and not calibration.judge_scores:
+        say("curate: P(match) goes without the judge: too few clips calibrate. Raise curate.calibration_clips.")
     table = table.with_probability(calibration)
     clips, policy = table.clips, policy_of(settings, table, calibration)
     decided = decide(clips, policy)

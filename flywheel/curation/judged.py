@@ -16,14 +16,16 @@ class Judged:
 
     ``asked`` clips of ``audible`` ones (those with sound) are to be described and judged, ``calibrating`` of them with
     another video's sound too, ``again`` of these in the other order and by other sampling. ``doubt``: lowest and
-    highest P(match) by cheap evidence of what is asked about. ``unscored`` of those asked have no scores. ``costs`` of
-    the round's texts by kind and purpose; ``order`` and ``repeat`` compare a judge with itself.
+    highest P(match) by cheap evidence of what is asked about. ``to_ask`` of them were not asked yet, ``unscored`` were
+    and have no scores. ``costs`` of the round's texts by kind and purpose; ``order`` and ``repeat`` compare a judge with
+    itself.
     """
 
     audible: int
     asked: int
     calibrating: int = 0
     again: int = 0
+    to_ask: int = 0
     unscored: int = 0
     doubt: tuple[float, float] = (0.0, 1.0)
     costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -49,18 +51,14 @@ class Judged:
     def record(self) -> dict[str, Any]:
         """What goes on record, numbers that can't be told as None."""
         values: dict[str, Any] = {
-            name: getattr(self, name) for name in ("audible", "asked", "calibrating", "again", "unscored")
+            name: getattr(self, name) for name in ("audible", "asked", "calibrating", "again", "to_ask", "unscored")
         }
         values |= {"doubt": list(self.doubt), "calls_saved": self.calls_saved()}
         values["costs"] = {name: dict(cost) for name, cost in self.costs.items()}
         values["hearing"] = dict(self.hearing) if self.hearing else None
         for name, found in (("order", self.order), ("repeat", self.repeat)):
-            values[name] = _told(asdict(found)) if found is not None else None
+            values[name] = _told(asdict(found)) if found is not None and found.n else None
         return values
-
-    def figures(self) -> dict[str, float]:
-        """Plain numbers by name, those that can't be told left out."""
-        return figures_of(self.record())
 
 
 def figures_of(record: Mapping[str, Any]) -> dict[str, float]:

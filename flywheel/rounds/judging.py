@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import polars as pl
+
 from annotators.asking import Asking, costs_of
 from flywheel.core.types import CRITERIA, LEARN, REPEATED, SHUFFLED, SWAPPED, Purpose
 from flywheel.curation.agreement import order_agreement
@@ -20,38 +22,46 @@ from flywheel.store.clip_index import ClipView
 _CONTROLS: tuple[Purpose, ...] = (SHUFFLED, SWAPPED, REPEATED)
 
 
-def judge_in_doubt(context: RoundContext, round: int, limit: int | None = None) -> Judged | None:
+def judge_in_doubt(
+    context: RoundContext, round: int, limit: int | None = None, *, dry_run: bool = False
+) -> Judged | None:
     """Have the clips in doubt described and judged, at most ``limit``; None where no judge is to be asked.
 
-    What is on record is not asked for again; the caller holds the lock. Raises ProofFailed, before a text is kept,
-    where the model that is to hear does not.
+    What is on record is not asked for again, and with ``dry_run`` nobody is asked; the caller holds the lock. Raises
+    ProofFailed, before a text is kept, where the model that is to hear does not.
     """
     if not context.curation_prompts:
         return None
     workspace, settings = context.workspace, context.config.curate
     planned = plan(workspace, context.clips, settings, limit)
-    workspace.add_twins(planned.twins)
-    seen, heard, judging = context.curation_prompts
-    clips = context.clips.of("train", "test", "anchor").with_ids(planned.asked).by_id()
-    # Ears first: where they are deaf, nothing was spent on eyes.
-    hearing = _describe(context, clips, heard, round)
-    _describe(context, clips, seen, round)
     again = list(planned.twins)[: settings.repeats]
-    _judge(context, clips, judging, planned, again, round)
-    scores = workspace.judgements(round)
-    scored = scores.filter(scores["clip_id"].is_in(planned.asked.implode()))[CRITERIA[0]].drop_nulls()
+    hearing = None if dry_run else _asked(context, planned, again, round)
+    scored = workspace.judgements().filter(pl.col("clip_id").is_in(planned.asked.implode()))
     return Judged(
         audible=planned.audible,
         asked=len(planned.asked),
         calibrating=len(planned.twins),
         again=len(again),
-        unscored=len(planned.asked) - len(scored),
+        to_ask=len(planned.asked) - scored.height,
+        unscored=scored[CRITERIA[0]].null_count(),
         doubt=planned.doubt,
         costs=_costs(context, round),
         hearing=hearing,
-        order=order_agreement(workspace, round) if again else None,
-        repeat=order_agreement(workspace, round, purpose=REPEATED) if again else None,
+        order=order_agreement(workspace, round),
+        repeat=order_agreement(workspace, round, purpose=REPEATED),
     )
+
+
+def _asked(context: RoundContext, planned: Plan, again: list[str], round: int) -> Mapping[str, Any] | None:
+    """Ask ears, eyes and judge about the clips; returns the proof of hearing, where ears had to give one."""
+    context.workspace.add_twins(planned.twins)
+    seen, heard, judging = context.curation_prompts
+    clips = context.clips.of("train", "test", "anchor").with_ids(planned.asked).by_id()
+    # Ears first: where they are deaf, nothing was spent on eyes.
+    hearing = _describe(context, clips, heard, round)
+    _describe(context, clips, seen, round)
+    _judge(context, clips, judging, planned, again, round)
+    return hearing
 
 
 def _describe(context: RoundContext, clips: ClipView, prompt: Prompt, round: int) -> Mapping[str, Any] | None:
@@ -98,12 +108,3 @@ def _costs(context: RoundContext, round: int) -> dict[str, dict[str, float]]:
         for kind, purpose in ways
     }
     return {name: costs for name, costs in named.items() if costs}
-
-
-def to_judge(context: RoundContext) -> int:
-    """How many clips describers and judge would be asked about that have no judgement; changes nothing."""
-    if not context.curation_prompts:
-        return 0
-    planned = plan(context.workspace, context.clips, context.config.curate)
-    known = context.workspace.judgements()["clip_id"]
-    return int((~planned.asked.is_in(known.implode())).sum())
