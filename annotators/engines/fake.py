@@ -50,16 +50,20 @@ class _Engine:
 
 
 def _fitting(schema: dict[str, Any], word: str, numbers: Iterator[int]) -> Any:
-    """A value of this JSON schema: texts with the word, numbers that count up, whole ones by the word."""
+    """A value of this JSON schema: numbers that count up, whole ones and texts by the word, no text like another."""
     if "properties" in schema:
-        return {name: _fitting(part, word, numbers) for name, part in schema["properties"].items()}
+        return {name: _fitting(part, _word(word, name), numbers) for name, part in schema["properties"].items()}
     kind = schema.get("type")
     if kind == "array":
         return [_fitting(schema["items"], word, numbers)]
     if kind == "integer":
         low, high = int(schema.get("minimum", 0)), int(schema.get("maximum", 10))
-        return low + (int(word, 16) + next(numbers)) % (high - low + 1)
-    return next(numbers) if kind == "number" else f"It shows {word}."
+        return low + int(word, 16) % (high - low + 1)
+    return next(numbers) if kind == "number" else f"word {word}"
+
+
+def _word(*parts: str) -> str:
+    return hashlib.sha256("/".join(parts).encode()).hexdigest()[:8]
 
 
 def fake(seconds_per_batch: float = 0.0, batch_size: int = 64, obeys: bool = False, **_: Any) -> _Engine:

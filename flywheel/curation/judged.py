@@ -17,8 +17,8 @@ class Judged:
     ``asked`` clips of ``audible`` ones (those with sound) are to be described and judged, ``calibrating`` of them with
     another video's sound too, ``again`` of these in the other order and by other sampling. ``doubt``: lowest and
     highest P(match) by cheap evidence of what is asked about. ``to_ask`` of them were not asked yet, ``unscored`` were
-    and have no scores. ``costs`` of the round's texts by kind and purpose; ``order`` and ``repeat`` compare a judge with
-    itself.
+    and have no scores. ``costs`` of the round's texts by kind and purpose; ``order`` and ``repeat`` compare a judge
+    with itself.
     """
 
     audible: int

@@ -30,7 +30,7 @@ from tests.plugins import Command
 from tests.rendered import impacts, tones
 
 Make = Callable[..., Workspace]
-COUNT, SILENT, CALIBRATING, AGAIN = 36, 2, 10, 4
+COUNT, CALIBRATING, AGAIN = 16, 6, 3
 #: Slow batches of two, committed by three: a pass takes about a second, and is killed at any place.
 FAKE = "engine: fake, options: {obeys: true, batch_size: 2, seconds_per_batch: 0.03}"
 ROLES = ("eyes", "ears", "judge")
@@ -75,7 +75,7 @@ print(ended)
 
 @pytest.fixture
 def measured(tmp_path: Path, make_workspace: Make) -> Workspace:
-    """A workspace of clips whose sound and picture were measured; some have no sound."""
+    """A workspace of clips whose sound and picture were measured."""
     folder = tmp_path / "videos"
     folder.mkdir()
     for seed in range(COUNT):
