@@ -15,10 +15,9 @@ from markupsafe import Markup
 
 from flywheel.core.files import written_whole
 from flywheel.core.secrets import without_secrets
-from flywheel.core.types import CURATE, Estimate, RoundReport
-from flywheel.curation.curating import headline
-from flywheel.curation.prices import Bin, Threshold
+from flywheel.core.types import Estimate, RoundReport
 from flywheel.rounds.context import RoundContext
+from flywheel.rounds.curation_view import curated_view
 from flywheel.rounds.figures import Figure, figure_of, series
 from flywheel.rounds.outlook import Outlook, outlook_of
 from flywheel.rounds.plots import minutes_of, svg
@@ -30,15 +29,6 @@ from flywheel.store.corrections import count_standing
 from flywheel.store.people import excluded_names
 
 _NUM_REJECTED = 50
-
-
-@dataclass(frozen=True, kw_only=True)
-class CuratedView:
-    """What was kept, in a line, and what thresholds cost and the probability was worth."""
-
-    headline: str
-    thresholds: Sequence[Threshold]
-    reliability: Sequence[Bin]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +114,7 @@ def _page(context: RoundContext, reports: Sequence[RoundReport]) -> str:
         sections=_sections(reports),
         against=model_name(_against(reports)),
         effort=_effort(reports),
-        curated=_curated(reports[-1]),
+        curated=curated_view(context, reports[-1]),
         groups=clip_groups(context, reports),
         rejected=rejected,
         stages=list(dict.fromkeys(stage for report in reports for stage in report.stages_s)),
@@ -176,24 +166,6 @@ def _effort(reports: Sequence[RoundReport]) -> list[EffortView]:
         for report in reports
         if (record := report.details.get("review", {})).get("refiners")
     ]
-
-
-def _curated(report: RoundReport) -> CuratedView | None:
-    """What the round's curation came to; None where it had none."""
-    record = report.details.get(CURATE)
-    if not record or not record.get("run"):
-        return None
-    calibration = record["calibration"]
-    return CuratedView(
-        headline=headline(record),
-        thresholds=[
-            Threshold(at=row["at"], lost=Estimate(**row["lost"]), kept_bad=Estimate(**row["kept_bad"]))
-            for row in calibration.get("thresholds", ())
-        ],
-        reliability=[
-            Bin(**{**row, "observed": Estimate(**row["observed"])}) for row in calibration.get("reliability", ())
-        ],
-    )
 
 
 def _file_name(uri: str) -> str:

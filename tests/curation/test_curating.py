@@ -140,7 +140,10 @@ def test_a_round_learns_from_what_its_own_stage_kept_and_reports_it(measured: Wo
     page = (write_report(context, [report]) / "report.html").read_text()
     assert f"{result.kept} clips kept" in page
     assert "would have gone" in page
-    assert page.count("<tr><td>0.") >= 9
+    assert page.count("<tr><td>0.") >= 9 + 20
+    assert "Some that were dropped" in page
+    assert "seconds per clip kept" in page
+    assert "no video: " in page
     assert flatten(report)["curate/kept"] == result.kept
     assert curate_stage.figures(Curated()) == {}
     # What is taken away leaves them out too.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -21,7 +22,9 @@ from flywheel.curation.evidence import measure_all
 from flywheel.ingest import ingest
 from flywheel.playground.tiny import bundled_model
 from flywheel.rounds import RoundContext
+from flywheel.rounds.curation_view import curated_view
 from flywheel.rounds.judging import judge_in_doubt
+from flywheel.rounds.publish import report_of
 from flywheel.store import Workspace
 from tests.chat_server import models, reply, serving
 from tests.curation.test_curating import clip
@@ -127,6 +130,15 @@ def test_killed_twenty_times_nothing_is_lost_or_doubled(
     assert judged["order"]["n"] == judged["repeat"]["n"] == AGAIN
     assert judged["hearing"] is None or judged["hearing"]["ears"] == "hears"
     assert w.judgements()["p_match"].null_count() in (0, COUNT)
+    # Clips to look at and hear, on the report's page.
+    context = RoundContext(Workspace.open(w.root, settings))
+    context.workspace.set_stage(1, "curate", "done", result)
+    view = curated_view(context, report_of(context, 1))
+    assert view is not None
+    shown = [one for some in view.examples.values() for one in some]
+    assert len(shown) >= 4
+    assert all(base64.b64decode(one.video)[4:8] == b"ftyp" and not one.error for one in shown)
+    assert dict(view.stability).keys() >= {"texts swapped: same clips kept", "asked again: same clips kept"}
     # Once more: nothing is asked, nothing is added.
     assert commandline("curate", "--config", w.root, *options, "--json") == 0
     assert json.loads(capsys.readouterr().out)["run"] == result["run"]
