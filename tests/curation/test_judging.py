@@ -41,6 +41,7 @@ SETTINGS = (
     *(f"models.{role}={{{FAKE}, price_per_million_out: 2.0}}" for role in ROLES),
     "annotate.commit_rows=3",
     "corpus.near_duplicates=false",
+    "curate.enabled=true",
     "curate.judge=all",
     f"curate.calibration_clips={CALIBRATING}",
     f"curate.repeats={AGAIN}",
@@ -121,9 +122,9 @@ def test_killed_twenty_times_nothing_is_lost_or_doubled(
     assert (controls["unscored"] == "").all()
     made = w.generations()
     assert made["id"].n_unique() == made.height == 3 * COUNT + CALIBRATING + 2 * AGAIN
-    # What it cost, over all passes, those that were killed too.
+    # What it cost, over all passes, also killed ones; a kill between a commit and its note forgets three texts.
     cost, judged = result["cost"], result["judged"]
-    assert cost["calls"] >= made.height
+    assert made.height / 2 < cost["calls"] <= made.height
     assert cost["tokens_per_clip"] == pytest.approx(cost["tokens"] / COUNT)
     assert cost["money"] == pytest.approx(2e-6 * sum(of["tokens_out"] for of in judged["costs"].values()), rel=1e-6)
     assert judged["calls_saved"] == 0.0
@@ -132,6 +133,7 @@ def test_killed_twenty_times_nothing_is_lost_or_doubled(
     assert w.judgements()["p_match"].null_count() in (0, COUNT)
     # Clips to look at and hear, on the report's page.
     context = RoundContext(Workspace.open(w.root, settings))
+    context.workspace.begin_round(1, context.config.stages)
     context.workspace.set_stage(1, "curate", "done", result)
     view = curated_view(context, report_of(context, 1))
     assert view is not None
@@ -166,7 +168,7 @@ def test_deaf_ears_end_the_run_before_anything_is_kept(make_workspace: Make, tmp
     with serving(answers) as url:
         ears = f"models.ears={{engine: openai, servers: ['{url}'], folder: {omni}}}"
         others = [f"models.{role}={{{FAKE}}}" for role in ("eyes", "judge")]
-        w = make_workspace("corpus.test_share=0", *others, ears, "curate.judge=all", "curate.by=judge_causal")
+        w = make_workspace("corpus.test_share=0", *others, ears, "curate.judge=all")
         with w.lock():
             ingest(w, [str(folder)])
             with pytest.raises(ProofFailed, match=r"ears .*No text was kept"):
