@@ -151,24 +151,22 @@ def test_killed_twenty_times_nothing_is_lost_or_doubled(
 @pytest.mark.slow
 def test_deaf_ears_end_the_run_before_anything_is_kept(make_workspace: Make, tmp_path: Path) -> None:
     """A server that says the same whatever it hears: one line, no text, and no eyes asked."""
-    from tests.models.tiny_omni import tiny_omni
-
-    folder, asked, omni = tmp_path / "videos", list[Any](), tiny_omni(tmp_path / "omni")
+    folder, asked, ears = tmp_path / "videos", list[Any](), bundled_model("bundled-ears")
     folder.mkdir()
     for seed in range(3):
         write(folder / f"{seed}.mp4", seed)
 
     def answers(path: str, _: dict[str, str], body: Any) -> tuple[int, dict[str, str], Any]:
         if path.endswith("models"):
-            return 200, {}, models(bundled_model())
+            return 200, {}, models(ears)
         asked.append(body)
         heard = {"speech": "", "environment": "a room", "timbre": "", "mood": "", "events": []}
         return 200, {}, reply(json.dumps(heard))
 
     with serving(answers) as url:
-        ears = f"models.ears={{engine: openai, servers: ['{url}'], folder: {omni}}}"
+        server = f"models.ears={{engine: openai, servers: ['{url}'], folder: bundled-ears}}"
         others = [f"models.{role}={{{FAKE}}}" for role in ("eyes", "judge")]
-        w = make_workspace("corpus.test_share=0", *others, ears, "curate.judge=all")
+        w = make_workspace("corpus.test_share=0", *others, server, "curate.judge=all")
         with w.lock():
             ingest(w, [str(folder)])
             with pytest.raises(ProofFailed, match=r"ears .*No text was kept"):
