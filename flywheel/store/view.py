@@ -202,7 +202,7 @@ class View:
 
     def decision_on(self, clip_id: str) -> dict[str, Any] | None:
         """``kept``, ``score`` and ``reason`` of one clip by the last run of curation, looked up; None without any."""
-        run = self._ledger.meta(CURATION_RUN)
+        run = self._curation_run()
         rows = self.records.rows("decisions", [f"{run}:{clip_id}"], ["kept", "score", "reason"]).to_dicts()
         return rows[0] if run and rows else None
 

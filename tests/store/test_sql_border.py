@@ -193,6 +193,8 @@ def calls(w: Workspace, tmp_path: Path) -> dict[str, Callable[[], object]]:
         "Workspace.clip_verdicts": w.clip_verdicts,
         "Workspace.curated": lambda: w.curated(1),
         "Workspace.decisions": w.decisions,
+        "Workspace.decision_on": lambda: w.decision_on("c0"),
+        "Workspace.verdicts_on": lambda: w.verdicts_on("c0"),
         "Workspace.add_annotations": lambda: w.add_annotations([text(78)], 1),
         "Workspace.add_clips": lambda: w.add_clips([clip(78)]),
         "Workspace.add_corrections": lambda: w.add_corrections([correction(2)]),

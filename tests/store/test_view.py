@@ -78,6 +78,8 @@ def everything(view: View) -> dict[str, object]:
         "count_texts": lambda: [view.count_texts(round) for round in (0, 1, 2)],
         "count": lambda: [view.count(kind) for kind in ("clips", "annotations", "rejected", "examples")],
         "curated": lambda: [view.curated(round) for round in (0, 1, 2)],
+        "decision_on": lambda: view.decision_on("c0"),
+        "verdicts_on": lambda: view.verdicts_on("c7"),
         "decisions": lambda: (view.decisions().rows(), view.decisions("run-2").rows()),
         "examples": lambda: view.examples().rows(),
         "find_clips": lambda: view.find_clips("c").rows(),
