@@ -25,6 +25,7 @@ from flywheel.core.foreign import as_lines
 from flywheel.core.progress import say
 
 if TYPE_CHECKING:
+    from flywheel.store import Workspace
     from human_refine import ImportReport
 
 
@@ -39,6 +40,9 @@ def review(
     proxy: Annotated[
         str, typer.Option(help="Address of the proxy before it, which is believed where it says who asks and how.")
     ] = "",
+    open_: Annotated[
+        bool, typer.Option("--open", help="Make a link for yourself, as a lead, and open it in the browser.")
+    ] = False,
 ) -> None:
     """Serve the review page until interrupted. Who may use it: 'flywheel invite'."""
     from flywheel.rounds.outlook import outlook_of
@@ -54,10 +58,48 @@ def review(
         workspace,
         host,
         port,
-        lambda url: print_text(f"{url} serves the review page. Ctrl-C ends it."),
+        lambda url: _announce(workspace, url, config, open_),
         proxy=proxy,
         standing=standing,
     )
+
+
+def _announce(workspace: Workspace, url: str, config: Path, opens: bool) -> None:
+    """Say where the page is, and how one gets in."""
+    from flywheel.store.people import any_invited
+
+    print_text(f"{url} serves the review page. Ctrl-C ends it.")
+    if opens:
+        _open(workspace, url)
+    elif not any_invited(workspace):
+        say("Nobody has a link to it yet.")
+        say_next("flywheel invite --name NAME  # prints one; or 'flywheel review --open'", config=config)
+
+
+def _open(workspace: Workspace, url: str) -> None:
+    """Make a link for whoever runs this, print it, and open it in the browser."""
+    import threading
+    import webbrowser
+
+    from human_refine.people import invite as make
+
+    link = f"{url}/invite/{make(workspace, _own_name(), 'lead')}"
+    print_text(link)
+    # In a thread: a browser that runs in this terminal would keep the page from being served.
+    threading.Thread(target=webbrowser.open, args=(link,), daemon=True).start()
+
+
+def _own_name() -> str:
+    """The name of whoever runs this, as the page takes names."""
+    import getpass
+    import re
+
+    try:
+        name = re.sub(r"[^\w.-]", "", getpass.getuser()).lstrip("_.-")[:40]
+    except (OSError, KeyError):
+        # A container's user without a name.
+        name = ""
+    return name or "lead"
 
 
 def invite(

@@ -52,7 +52,7 @@ class Waiting(FlywheelError):
             ""
             if self.left is None or self.left >= missing
             else (
-                f"Only {self.left} captions are left to review: the round goes on when these are done, "
+                f"Left to review: {self.left} of its captions. The round goes on when these are done, "
                 f"or at once with review.wait_for: {self.have}. "
             )
         )

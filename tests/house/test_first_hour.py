@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-import socket
 import subprocess
 import sys
 import tarfile
@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import polars as pl
 import pytest
@@ -285,16 +286,27 @@ def test_a_dry_ingest_says_what_would_be_and_writes_nothing(
 
 
 def test_a_wrong_cut_is_undone_before_the_first_round(
-    ingested: Workspace, own_video: Path, commandline: Command, capsys: Said
+    ingested: Workspace, tmp_path: Path, commandline: Command, capsys: Said
 ) -> None:
     """A video that was one clip becomes several, on its side; what a model wrote of is not thrown away."""
-    here = ("ingest", own_video.parent / "own", "--config", ingested.root, "--json")
-    (own_video.parent / "own").mkdir()
-    shutil.move(own_video, own_video.parent / "own" / "a.mp4")
+    (tmp_path / "own").mkdir()
+    minute = (np.full((64, 64, 3), shade, np.uint8) for shade in range(0, 126, 2))
+    write_video(
+        tmp_path / "own" / "a.mp4",
+        minute,
+        size=(64, 64),
+        fps=1,
+        quality=Quality(crf=30, preset="ultrafast"),
+        sound=None,
+    )
+    here = ("ingest", tmp_path / "own", "--config", ingested.root, "--json")
     assert commandline(*here) == 0
+    [note] = json.loads(capsys.readouterr().out)["notes"]
+    assert "a clip of over 60 s, of which the model sees 8 frames" in note
+    assert "--recut" in note
     [whole] = ingested.clips_named("a.mp4")["id"]
     side = ingested.clips_by_id([whole])["split"][0]
-    by_length = ("--set", "corpus.split_by=length", "--set", "corpus.clip_len_s=0.5")
+    by_length = ("--set", "corpus.split_by=length", "--set", "corpus.clip_len_s=40")
     capsys.readouterr()
     assert commandline(*here, *by_length) == 0
     assert json.loads(capsys.readouterr().out)["clips"] == 0, "it is known"
@@ -414,17 +426,24 @@ def test_captions_of_own_clips_are_four_commands_away(real_clips: Path, tmp_path
     replies = json.loads(run("prompts", "try", "caption", "--clips", "1", "--json").stdout)
     assert [bool(reply["reply"]) for reply in replies] == [True]
     assert "/invite/" in run("invite", "--name", "Ann").stdout
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    # The browser of this test writes down what it is to open.
+    opened = tmp_path / "opened"
+    (tmp_path / "browser").write_text(f'#!/bin/sh\necho "$1" > {opened}\n')
+    (tmp_path / "browser").chmod(0o755)
     page = subprocess.Popen(
-        [sys.executable, "-m", "flywheel.cli", "review", "--port", str(port)],
+        [sys.executable, "-m", "flywheel.cli", "review", "--port", "0", "--open"],
         stdout=subprocess.PIPE,
         text=True,
         cwd=tmp_path / "w",
+        env={**os.environ, "BROWSER": str(tmp_path / "browser"), "LOGNAME": "Bob"},
     )
     try:
         assert page.stdout is not None
-        assert f"http://127.0.0.1:{port} serves the review page" in page.stdout.readline()
+        assert " serves the review page" in page.stdout.readline()
+        link = page.stdout.readline().strip()
+        answer = httpx.get(link, follow_redirects=True)
+        assert (answer.status_code, "Bob" in answer.text) == (200, True)
+        assert opened.read_text().strip() == link
     finally:
         page.terminate()
         page.wait(20)

@@ -91,13 +91,11 @@ def test_a_round_waits_for_no_more_captions_than_there_are(make_workspace: Make,
     waits = run_round(context, until="review")
     captions = CurrentTexts(context.workspace).captions(1)
     assert (waits["state"], waits["waiting"]) == ("waiting", {"round": 1, "have": 0, "wanted": 500})
-    assert (
-        f"Only {len(captions)} captions are left to review: the round goes on when these are done" in waits["message"]
-    )
+    assert f"Left to review: {len(captions)} of its captions. The round goes on when these are done" in waits["message"]
     first, *others = captions
     for clip_id in others:
         correct(context, clip_id, "A ball.")
-    assert "Only 1 captions are left" in run_round(context, until="review")["message"]
+    assert "Left to review: 1 of its captions" in run_round(context, until="review")["message"]
     correct(context, first, "", verdict="reject")
     assert run_round(context, until="review")["state"] == "stopped"
     assert context.workspace.stage(1, "review")[1]["num_corrections"] == len(captions)
