@@ -122,10 +122,9 @@ def _walk(workspace: Workspace, query: Query) -> Found:
             if looked and time.monotonic() > until:
                 return _stopped(found, place, done, num_rows, kinds)
             hits, looked = _hits(workspace, kind, group, query), True
-            fresh = hits[place.skip :]
-            room = _PAGE - len(found.clips)
-            found.clips += _facts(workspace, fresh[:room], query)
-            if len(fresh) > room:
+            fresh, room = hits.slice(place.skip), _PAGE - len(found.clips)
+            found.clips += _shown(_with_facts(workspace, fresh.head(room)), query)
+            if fresh.height > room:
                 place = _Place(kind=kind, position=place.position, skip=place.skip + room)
                 return _stopped(found, place, done, num_rows, kinds)
             place = _Place(kind=kind, position=group[-1].position)
@@ -157,16 +156,17 @@ def _groups(shards: Iterable[Shard]) -> Iterator[list[Shard]]:
         yield group
 
 
-def _hits(workspace: Workspace, kind: str, group: Sequence[Shard], query: Query) -> list[str]:
-    """Ids of the clips of these rows that hold all words, in their order."""
+def _hits(workspace: Workspace, kind: str, group: Sequence[Shard], query: Query) -> pl.DataFrame:
+    """The clips of these rows that hold all words, in their order: with their facts, of captions their ids alone."""
     names = [shard.name for shard in group]
     if kind == "clips":
         where = pl.col("split") == query.split if query.split else pl.lit(True)
         if query.parts:
             where &= _holds(pl.concat_str("uri", pl.lit(" "), "transcript", pl.lit(" "), "sounds"), query.parts)
-        return read_columns(workspace, kind, names, ["id"], where)["id"].to_list()
+        return read_columns(workspace, kind, names, _FACTS, where)
     where = (pl.col("kind") == CAPTION) & _holds(pl.col("text"), query.parts)
-    return read_columns(workspace, kind, names, ["clip_id"], where)["clip_id"].unique(maintain_order=True).to_list()
+    found = read_columns(workspace, kind, names, ["clip_id"], where)
+    return found.unique(maintain_order=True).rename({"clip_id": "id"})
 
 
 def _holds(text: pl.Expr, parts: Sequence[str]) -> pl.Expr:
@@ -176,15 +176,25 @@ def _holds(text: pl.Expr, parts: Sequence[str]) -> pl.Expr:
 
 def _facts(workspace: Workspace, clip_ids: Sequence[str], query: Query) -> list[dict[str, Any]]:
     """What the list shows of these clips, in their order, of the split asked for."""
-    rows = {row["id"]: row for row in read_rows(workspace, "clips", clip_ids, _FACTS).iter_rows(named=True)}
+    return _shown(_with_facts(workspace, pl.DataFrame({"id": clip_ids}, schema={"id": pl.String})), query)
+
+
+def _with_facts(workspace: Workspace, clips: pl.DataFrame) -> pl.DataFrame:
+    """The clips with their facts, where they do not have them yet; those that are gone are left out."""
+    if clips.columns == _FACTS or clips.is_empty():
+        return clips
+    return clips.join(read_rows(workspace, "clips", clips["id"], _FACTS), on="id", maintain_order="left")
+
+
+def _shown(clips: pl.DataFrame, query: Query) -> list[dict[str, Any]]:
     return [
         {
             "clip_id": row["id"],
             "name": row["uri"].rsplit("/", 1)[-1],
             **{name: row[name] for name in ("start_s", "end_s", "split")},
         }
-        for clip_id in clip_ids
-        if (row := rows.get(clip_id)) is not None and query.split in ("", row["split"])
+        for row in clips.iter_rows(named=True)
+        if query.split in ("", row["split"])
     ]
 
 

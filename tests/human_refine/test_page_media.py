@@ -82,12 +82,15 @@ def test_a_video_that_is_gone(ann: Refiner, workspace: Workspace) -> None:
     clip = create_app(workspace).state.review.service.queue.clip(item["clip_id"])
     with workspace.database.transaction() as connection:
         connection.execute(sql.text("UPDATE locations SET uri = '/nowhere.mp4'"))
-    fresh = TestClient(create_app(workspace), headers={"Authorization": f"Bearer {ann.token}"})
+    app = create_app(workspace, lambda: ["round 1: promoted"])
+    fresh = TestClient(app, headers={"Authorization": f"Bearer {ann.token}"})
     answer = fresh.get(f"/media/{clip.id}")
     assert (answer.status_code, answer.json()["detail"]) == (404, "the file is gone")
     assert fresh.get(f"/api/video/{clip.id}").status_code == 404
     lead = TestClient(fresh.app, headers={"Authorization": f"Bearer {invite(workspace, 'lou', 'lead')}"})
-    assert f"/clips?clip={clip.id}" in lead.get("/lead").text, "a lead is told which videos can't be shown"
+    page = lead.get("/lead").text
+    assert f"/clips?clip={clip.id}" in page, "a lead is told which videos can't be shown"
+    assert "<li>round 1: promoted</li>" in page, "and where the rounds stand"
 
 
 @pytest.mark.slow
