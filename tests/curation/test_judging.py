@@ -52,7 +52,7 @@ SETTINGS = (
 #: Forks twenty processes, one after the other, that are killed at some time or other; nothing of a workspace is open
 #: when it forks.
 KILLS = """
-import os, random, signal, sys, time
+import os, random, signal, sys, time, traceback
 from pathlib import Path
 from flywheel.rounds import RoundContext
 from flywheel.rounds.judging import judge_in_doubt
@@ -63,16 +63,23 @@ for number in range(20):
     ready, begun = os.pipe()
     child = os.fork()
     if not child:
-        context = RoundContext(Workspace.open(root, settings))
-        with context.workspace.lock():
-            _ = context.clips
-            os.write(begun, b".")
-            judge_in_doubt(context, 1)
-        os._exit(0)
+        try:
+            context = RoundContext(Workspace.open(root, settings))
+            with context.workspace.lock():
+                _ = context.clips
+                os.write(begun, b".")
+                judge_in_doubt(context, 1)
+            os._exit(0)
+        finally:
+            traceback.print_exc()
+            os._exit(1)
+    os.close(begun)
     os.read(ready, 1)
     time.sleep(rng.uniform(0.05, 0.9))
     os.kill(child, signal.SIGKILL)
-    ended += os.waitpid(child, 0)[1] == 0
+    _, how = os.waitpid(child, 0)
+    assert how in (0, signal.SIGKILL), how
+    ended += how == 0
 print(ended)
 """
 

@@ -70,6 +70,8 @@ def everything(view: View) -> dict[str, object]:
         "clip_batches": lambda: [frame.rows() for frame in view.clip_batches(rows=2)],
         "clip_verdicts": lambda: view.clip_verdicts().rows(),
         "clips": lambda: view.clips().rows(),
+        "clips_named": lambda: view.clips_named("7.mp4").rows(),
+        "kinds_of": lambda: [view.kinds_of(round) for round in (0, 1, 2)],
         "clips_at": lambda: view.clips_at(["/videos/0.mp4", "/videos/7.mp4"]).rows(),
         "clips_by_id": lambda: view.clips_by_id(["c0", "c7"]).rows(),
         "control_judgements": lambda: view.control_judgements("shuffled").rows(),
@@ -141,7 +143,7 @@ def test_a_frozen_view_stays_what_it_was(make_workspace: Make) -> None:
         pass
     assert everything(view) == everything(w.as_of(1)) == before
     now = everything(w)
-    assert {name for name in before if now[name] == before[name]} == {"examples", "generations", "places"}
+    assert {name for name in before if now[name] == before[name]} == {"examples", "generations", "kinds_of", "places"}
 
 
 def test_a_view_has_no_writers_and_nothing_live(make_workspace: Make) -> None:
