@@ -5,7 +5,9 @@ place="$1"
 [ -e "$place/flywheel.yaml" ] && exit 0
 # Made aside and moved in whole: a setup that is cut off begins again.
 rm -rf "$place.new"
-flywheel init "$place.new" --preset "${FLYWHEEL_PRESET:-playground}"
+set -- --preset "$FLYWHEEL_PRESET"
+[ -z "$FLYWHEEL_SERVER" ] || set -- "$@" --url "$FLYWHEEL_SERVER" --api-key-env MODEL_KEY
+flywheel init "$place.new" "$@"
 file="$place.new/flywheel.yaml"
 sed -i "s|^  uri: ''|  uri: $FLYWHEEL_TRACKER|" "$file"
 printf '\nstore:\n  database: %s\n' "$FLYWHEEL_DATABASE" >> "$file"

@@ -96,7 +96,7 @@ def exclude(workspace: Workspace, name: str, reason: str, *, undo: bool = False)
     ``undo`` takes them in again; nothing is deleted. Raises UserError for a name that never spoke and was not invited.
     """
     if not table.is_refiner(workspace, name):
-        raise UserError(f"exclude: there is no refiner '{name}'.")
+        raise UserError(f"exclude: there is no reviewer '{name}'.")
     table.add_exclusion(workspace, name, excluded=not undo, reason=reason)
 
 

@@ -112,6 +112,6 @@ def bound(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise UserError(
-            f"flywheel review: {host}:{port} can't be had ({error.strerror}). Name another with --port."
+            f"flywheel review: {host}:{port} can't be used ({error.strerror}). Name another with --port."
         ) from error
     return listener

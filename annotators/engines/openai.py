@@ -209,7 +209,7 @@ class _Engine:
                     raise BorderError(
                         f"no server answers for {self._patience_s:.0f} s: "
                         f"{'; '.join(f'{s.url} ({s.last_error})' for s in self._servers)}. "
-                        "Mend them and run the same command: what is committed stands."
+                        "Fix them and run the same command: what is committed stands."
                     )
                 self._lock.wait(timeout=0.2)
         raise BorderError("the engine is closed.")

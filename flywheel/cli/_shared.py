@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Config = Annotated[Path, typer.Option("--config", help="flywheel.yaml, or the folder that holds it.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override: section.key=value. May be repeated.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Process at most N.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it without a question.")]
 HERE = Path("flywheel.yaml")
@@ -54,7 +54,7 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(error, KeyboardInterrupt):
         return Failure(code="interrupted", message="interrupted; run the same command to go on", exit=130)
     where, what = getattr(error, "filename", None) or "flywheel", getattr(error, "strerror", None) or error
-    mend = "Nothing already written is lost; mend this and run the same command."
+    mend = "Nothing already written is lost; fix this and run the same command."
     return Failure(code="os", message=f"{where}: {what}. {mend}", exit=1)
 
 

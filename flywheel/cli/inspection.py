@@ -38,10 +38,10 @@ def doctor(
     gpu_memory: Annotated[
         float | None, typer.Option("--gpu-memory", min=0.01, help="Plan for a device with this memory, GiB.")
     ] = None,
-    gpus: Annotated[int | None, typer.Option("--gpus", min=1, help="Plan for so many of them.")] = None,
+    gpus: Annotated[int | None, typer.Option("--gpus", min=1, help="Plan for this many GPUs.")] = None,
     json_: Json = False,
 ) -> None:
-    """Check GPU, libraries, database, records, tracker and disk: what is missing or damaged, and the mend."""
+    """Check GPU, libraries, database, records, tracker and disk: what is missing or damaged, and how to fix it."""
     from flywheel import doctor as work
 
     if plan or gpu_memory is not None or gpus is not None:

@@ -104,7 +104,7 @@ def _own_name() -> str:
 
 def invite(
     name: Annotated[str, typer.Option(help="Who is invited; the name stands beside every correction.")],
-    role: Annotated[str, typer.Option(help="refiner, or lead.")] = "refiner",
+    role: Annotated[str, typer.Option(help="`refiner`, who corrects; or `lead`, whose word decides.")] = "refiner",
     config: Config = HERE,
     url: Annotated[str, typer.Option(help="Where the page is reached.")] = "http://127.0.0.1:8470",
     json_: Json = False,
@@ -178,7 +178,7 @@ def gold(
     set_: Set = None,
     json_: Json = False,
 ) -> None:
-    """Make train clips gold: shown to refiners among the others to see how well they judge, and learned from no more.
+    """Make train clips gold: shown to reviewers among the others to see how well they judge, and learned from no more.
 
     A reject ends it.
     """
@@ -190,12 +190,12 @@ def gold(
 
 
 def exclude(
-    name: Annotated[str, typer.Argument(help="A refiner.")],
+    name: Annotated[str, typer.Argument(help="A reviewer.")],
     reason: Annotated[str, typer.Option(help="Why; it is recorded.")],
     undo: Annotated[bool, typer.Option("--undo", help="Take that one's words in again.")] = False,
     config: Config = HERE,
 ) -> None:
-    """Leave a refiner's words out of all that is learned and measured, and close the page to them.
+    """Leave a reviewer's corrections out of all that is learned and measured, and close the page to them.
 
     Nothing is deleted.
     """

@@ -246,7 +246,7 @@ _DEMO = Path("flywheel-demo")
 
 def demo(
     out: Annotated[Path, typer.Option(help="Workspace folder.")] = _DEMO,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the corpus and the refiner.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the corpus and the simulated reviewer.")] = 0,
     noise: Annotated[float, typer.Option(help="Share of transcripts with noise.")] = 0.5,
     quick: Annotated[bool, typer.Option("--quick", help="A small corpus and two short rounds: three minutes.")] = False,
     ready: Annotated[
@@ -254,7 +254,7 @@ def demo(
     ] = False,
     json_: Json = False,
 ) -> None:
-    """The whole wheel on the bundled corpus."""
+    """See rounds on a bundled corpus: annotate, correct, train, test, and again."""
     from flywheel.demo import FULL, QUICK, ready_folder, ready_summary, run_demo, table, verdict, where
     from flywheel.store import Workspace
     from human_refine.people import invite

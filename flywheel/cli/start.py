@@ -47,7 +47,7 @@ def init(
         str, typer.Option("--api-key-env", metavar="NAME", help="Variable of the environment with the servers' key.")
     ] = "",
     gpus: Annotated[
-        int | None, typer.Option("--gpus", min=1, help="Pick what of the preset fits so many GPUs.")
+        int | None, typer.Option("--gpus", min=1, help="Number of GPUs that the settings are to fit.")
     ] = None,
     gpu_memory: Annotated[
         list[float] | None,

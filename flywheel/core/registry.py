@@ -100,7 +100,7 @@ class Registry:
             # Other people's code: whatever it raises, it is this plug-in that is broken, and not the run.
             raise UserError(
                 f"{self.what} '{name}': {_owner(point)} can't be imported "
-                f"({type(error).__name__}: {first_line(error)}). Mend or uninstall it."
+                f"({type(error).__name__}: {first_line(error)}). Fix or uninstall it."
             ) from error
 
     def function(self, name: str) -> Callable[..., Any]:
@@ -109,7 +109,7 @@ class Registry:
         if not callable(thing):
             raise UserError(
                 f"{self.what} '{name}': {_owner(self._foreign[name][0])} brings no function but a "
-                f"{type(thing).__name__}. Mend or uninstall it."
+                f"{type(thing).__name__}. Fix or uninstall it."
             )
         return thing
 
@@ -122,7 +122,7 @@ class Registry:
         if not isinstance(thing, of):
             raise UserError(
                 f"{self.what} '{name}': {_owner(self._foreign[name][0])} brings no {of.__name__} but a "
-                f"{type(thing).__name__}. Mend or uninstall it."
+                f"{type(thing).__name__}. Fix or uninstall it."
             )
         return thing
 

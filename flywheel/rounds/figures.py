@@ -261,7 +261,7 @@ def plugins() -> tuple[Figure, ...]:
         if not isinstance(figure, Figure) or figure.measure is None:
             raise UserError(
                 f"figure '{name}': its entry point names no Figure with a measure "
-                "(flywheel.rounds.figures.Figure). Mend or uninstall its package."
+                "(flywheel.rounds.figures.Figure). Fix or uninstall its package."
             )
         figures.append(replace(figure, name=f"extra/{name}", watch=None))
     return tuple(figures)
@@ -281,7 +281,7 @@ def extra(texts: Sequence[str], clips: Sequence[Clip]) -> dict[str, Estimate]:
             out[name] = value if isinstance(value, Estimate) else _exactly(float(value), len(texts))
         except Exception as error:
             # Other people's code: it may raise anything.
-            say(f"figure '{name}': not measured ({type(error).__name__}: {first_line(error)}). Mend its package.")
+            say(f"figure '{name}': not measured ({type(error).__name__}: {first_line(error)}). Fix its package.")
     return out
 
 

@@ -120,7 +120,7 @@ def impossible(workspace: Workspace, gate: GateNeeds | None = None, captions: in
     asked = captions or (can_be_asked(workspace) if config.review.wait_for else 0)
     if num_clips and asked is not None and config.review.wait_for > asked:
         found.append(
-            f"review.wait_for: {config.review.wait_for} corrections can't be had of {asked} captions. "
+            f"review.wait_for: {config.review.wait_for} corrections can't come from {asked} captions. "
             f"Set it to {asked} or less, or add videos."
         )
     return found

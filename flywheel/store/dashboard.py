@@ -40,7 +40,7 @@ def _check_free(host: str, port: int) -> None:
             listener.listen()
         except OSError as error:
             raise UserError(
-                f"flywheel dashboard: {host}:{port} can't be had ({error.strerror or error}). Name another with --port."
+                f"flywheel dashboard: {host}:{port} is not free ({error.strerror or error}). Name another with --port."
             ) from error
 
 

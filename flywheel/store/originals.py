@@ -67,8 +67,8 @@ class Originals:
                 self._remember(key, found)
         if found != content_hash:
             raise MediaError(
-                "the file holds another video than when it was taken in; "
-                "put the old one back, or take the new one in with 'flywheel ingest'"
+                "the file holds another video than when it was added; "
+                "put the old one back, or add the new one with 'flywheel ingest'"
             )
 
     def _remember(self, key: tuple[str, int, int], content_hash: str) -> None:

@@ -95,8 +95,8 @@ def test_volumes_images_and_variables_are_declared() -> None:
                 assert (DEPLOY / build["context"] / build["dockerfile"]).is_file()
     assert set(yaml.safe_load((DEPLOY / "compose.cuda.yaml").read_text())["services"]) <= set(found["services"])
     page = (ROOT / "docs" / "containers.md").read_text()
-    asked = set(re.findall(r"\$\{(\w+)", (DEPLOY / "compose.yaml").read_text())) - {"MODEL_KEY"}
-    assert asked == {"POSTGRES_PASSWORD", "VIDEOS", "PRESET", "CRON"}
+    asked = set(re.findall(r"\$\{(\w+)", (DEPLOY / "compose.yaml").read_text()))
+    assert asked == {"POSTGRES_PASSWORD", "VIDEOS", "PRESET", "SERVER", "MODEL_KEY", "CRON"}
     assert [name for name in asked if name not in page] == []
     in_setup = set(re.findall(r"\$\{?([A-Z_]+)", (DEPLOY / "setup.sh").read_text()))
     assert in_setup <= set(found["x-flywheel"]["environment"])
@@ -134,7 +134,11 @@ def test_the_tracker_s_options_are_mlflow_s() -> None:
 def test_the_setup_makes_a_workspace_once(tmp_path: Path) -> None:
     environment = composed()["x-flywheel"]["environment"]
     known = {name: str(value) for name, value in environment.items() if name.startswith("FLYWHEEL_")}
-    known |= {"FLYWHEEL_PRESET": "qwen3-vl-2b", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    known |= {
+        "FLYWHEEL_PRESET": "server",
+        "FLYWHEEL_SERVER": "http://gpu-1:8000",
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+    }
     command = tmp_path / "flywheel"
     command.write_text(f'#!/bin/sh\nexec {sys.executable} -m flywheel.cli "$@"\n')
     command.chmod(0o755)
@@ -157,6 +161,8 @@ def test_the_setup_makes_a_workspace_once(tmp_path: Path) -> None:
     config = load_config(file)
     assert config.store.database == "postgresql://flywheel@database/flywheel"
     assert config.tracking.uri == "http://tracker:5000"
+    assert (config.main.servers, config.main.api_key_env) == (("http://gpu-1:8000",), "MODEL_KEY")
+    assert "MODEL_KEY" in environment
     assert [p.name for p in (tmp_path / "data").iterdir()] == ["corpus"]
     file.write_text(file.read_text() + "# mine\n")
     run()

@@ -362,7 +362,7 @@ def test_impossible_demands_are_said_at_once(
     file = root / "flywheel.yaml"
     file.write_text(file.read_text().replace("wait_for: 0", "wait_for: 500"))
     asked = ingested.clips().filter(pl.col("split") != "test").height
-    too_many = f"review.wait_for: 500 corrections can't be had of {asked} captions."
+    too_many = f"review.wait_for: 500 corrections can't come from {asked} captions."
     assert commandline("ingest", ingested.clips()["uri"][0], "--config", root) == 0
     err = capsys.readouterr().err
     assert too_few in err

@@ -16,5 +16,8 @@ def test_answers_are_sent_at_once() -> None:
 
 
 def test_a_taken_port_is_one_line() -> None:
-    with bound("127.0.0.1", 0) as listener, pytest.raises(UserError, match=r"can't be had .* Name another with --port"):
+    with (
+        bound("127.0.0.1", 0) as listener,
+        pytest.raises(UserError, match=r"can't be used .* Name another with --port"),
+    ):
         bound("127.0.0.1", listener.getsockname()[1])

@@ -273,7 +273,7 @@ def test_a_figure_that_fails_costs_no_round(
         ),
     )
     assert figures.extra(["a", "b"], clips(2)) == {"count": Estimate(value=2.0, low=2.0, high=2.0, n=2)}
-    assert capsys.readouterr().err == ("figure 'brevity': not measured (KeyError: 'at night'). Mend its package.\n")
+    assert capsys.readouterr().err == ("figure 'brevity': not measured (KeyError: 'at night'). Fix its package.\n")
     assert figures.extra([], []) == {}
     assert figure_of("extra/count").label == "words per text", "called by its entry, whatever it calls itself"
 
@@ -304,7 +304,7 @@ def clips(count: int) -> Sequence[Clip]:
     [
         (
             "import nowhere",
-            "figure 'brevity': package 'broken_figure_0' .*can't be imported.*nowhere.*Mend or uninstall",
+            "figure 'brevity': package 'broken_figure_0' .*can't be imported.*nowhere.*Fix or uninstall",
         ),
         ("FIGURE = 3", "figure 'brevity': its entry point names no Figure with a measure"),
         (BREVITY.replace(", measure=measure", ""), "names no Figure with a measure"),

@@ -30,7 +30,7 @@ def test_a_port_that_is_taken_is_said_before_mlflow_starts(ingested: Workspace) 
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(UserError, match=f"dashboard: 127.0.0.1:{port} can't be had .Address already in use"):
+        with pytest.raises(UserError, match=f"dashboard: 127.0.0.1:{port} is not free .Address already in use"):
             dashboard._serve(ingested, Tracker(ingested), "127.0.0.1", port)
 
 

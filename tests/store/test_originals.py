@@ -49,7 +49,7 @@ def test_the_cache_holds_no_new_frames_under_an_old_content(two: tuple[Workspace
         lambda: w.cache.frames(clip.uri, clip.content_hash, [0.2], 64),
         lambda: w.cache.sound(clip.uri, clip.content_hash, 0.0, 0.5),
     ):
-        with pytest.raises(MediaError, match="holds another video than when it was taken in"):
+        with pytest.raises(MediaError, match="holds another video than when it was added"):
             reading()
     assert len(list(w.cache.folder.rglob("*.npy"))) == 1
     assert (w.cache.frames(clip.uri, clip.content_hash, [0.1], 64) == old).all(), "what was decoded before stays right"

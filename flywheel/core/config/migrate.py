@@ -134,7 +134,7 @@ def _parsed(text: str) -> dict[str, Any]:
     try:
         values = parsed_yaml(text, twice=True)
     except ValueError as error:
-        raise UserError(f"{error}. Mend it first.") from error
+        raise UserError(f"{error}. Fix it first.") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
