@@ -43,7 +43,7 @@ def copy(
 
 def try_(
     name: Name,
-    clips: Annotated[int, typer.Option("--clips", min=1, max=50, help="On so many clips.")] = 3,
+    clips: Annotated[int, typer.Option("--clips", min=1, max=50, help="How many clips to try it on.")] = 3,
     config: Config = HERE,
     set_: Set = None,
     json_: Json = False,
