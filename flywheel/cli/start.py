@@ -22,7 +22,6 @@ from flywheel.cli._shared import (
 )
 from flywheel.core.errors import FlywheelError, UserError
 from flywheel.core.progress import say
-from flywheel.playground.tiny import BUNDLED
 
 if TYPE_CHECKING:
     from flywheel.rounds.presets import Fit
@@ -58,6 +57,7 @@ def init(
     from flywheel.core.config import parse_config, short_template
     from flywheel.core.config.presets import PRESETS, preset_file
     from flywheel.core.config.template import merged
+    from flywheel.playground.tiny import BUNDLED
     from flywheel.store import Workspace
 
     preset_file(preset)

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from flywheel.core.errors import BorderError, UserError
@@ -16,27 +15,20 @@ from flywheel.core.errors import BorderError, UserError
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 #: What is fetched: weights without pickles, and what processor and tokenizer need.
 _PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
-#: Prints the bytes that are fetched, or what came in the way; progress goes to stderr.
+#: Writes the bytes that are fetched, or what came in the way; progress goes to stderr.
 _CODE = """
 import json, sys
 from huggingface_hub import snapshot_download
 try:
     found = snapshot_download(**json.loads(sys.argv[1]))
-    print(sum(file.file_size for file in found if file.will_download) if isinstance(found, list) else 0)
+    size = sum(file.file_size for file in found if file.will_download) if isinstance(found, list) else 0
+    sys.stdout.write(str(size))
 except Exception as error:
-    print(type(error).__name__, str(error).strip().partition("\\n")[0][:300], sep=": ")
+    sys.stdout.write(f"{type(error).__name__}: " + str(error).strip().partition("\\n")[0][:300])
     sys.exit(1)
 """
 #: Code of the error of a model that is on no disk here.
 NOT_HERE = "not_downloaded"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Missing:
-    """A model that the configuration names by its id and that is not on this machine; ``key`` is where it is named."""
-
-    key: str
-    hub_id: str
 
 
 def is_hub_id(name: str) -> bool:
