@@ -17,14 +17,14 @@ _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
 #: Writes the bytes that are fetched, or what came in the way; progress goes to stderr.
 _CODE = """
-import json, sys
+import json, os, sys
 from huggingface_hub import snapshot_download
 try:
     found = snapshot_download(**json.loads(sys.argv[1]))
     size = sum(file.file_size for file in found if file.will_download) if isinstance(found, list) else 0
-    sys.stdout.write(str(size))
+    os.write(1, str(size).encode())
 except Exception as error:
-    sys.stdout.write(f"{type(error).__name__}: " + str(error).strip().partition("\\n")[0][:300])
+    os.write(1, f"{type(error).__name__}: {str(error).strip()[:300]}".partition("\\n")[0].encode())
     sys.exit(1)
 """
 #: Code of the error of a model that is on no disk here.
