@@ -40,6 +40,7 @@ _SPECIAL = (
 #: Names that a configuration has for the models that ship in this package -> their folders here.
 BUNDLED = {
     "bundled": "base_vlm",
+    "bundled-eyes": "tiny_eyes",
     "bundled-ears": "tiny_ears",
     "bundled-judge": "tiny_judge",
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from annotators import Request, Sampling, build, prompt_file
+from annotators import Request, Result, Sampling, build, prompt_file
 from annotators.ear_canaries import ear_canaries
 from annotators.hearing import Ears, prove_hearing
 from flywheel import kinds
@@ -19,13 +19,16 @@ from flywheel.models.inputs import ClipInput, InputBuilder
 from flywheel.models.load import load_vlm, model_folder
 from flywheel.models.prompt import Evidence, load_prompt
 from flywheel.playground import av
+from flywheel.playground.av.grammar import BASE
+from flywheel.playground.av.kinds import KINDS
 from flywheel.playground.av.payloads import heard_payload, seen_payload
 from flywheel.playground.tiny import BUNDLED, bundled_model
 
-HEARD, JUDGE = (load_prompt(prompt_file(name, Path())) for name in ("heard", "judge"))
+HEARD, SEEN, JUDGE = (load_prompt(prompt_file(name, Path())) for name in ("heard", "seen", "judge"))
 GREEDY = Sampling(max_new_tokens=160)
 #: No other test and no training saw them.
 FIRST_SEED = 83_000
+THINGS = {BASE.things[kind.thing] for kind in KINDS.values()}
 
 
 @pytest.mark.parametrize("name", BUNDLED)
@@ -35,6 +38,12 @@ def test_a_bundled_folder_is_small_and_holds_no_pickle(name: str) -> None:
     assert all(file.stat().st_size <= 12 << 20 for file in files)
     assert not [file for file in files if file.suffix in (".pt", ".bin", ".pth", ".ckpt", ".pkl")]
     assert model_folder(name, Path()) == bundled_model(name)
+
+
+def asked(questions: list[Request], name: str, inputs: tuple[str, ...]) -> dict[str, Result]:
+    vlm = load_vlm(bundled_model(name), inputs=inputs)
+    engine = build("transformers", vlm=vlm, builder=InputBuilder(vlm.processor), batch_size=16)
+    return {result.key: result for result in engine.generate(questions, GREEDY)}
 
 
 def sounds(timelines: list[av.Timeline]) -> list[Request]:
@@ -88,3 +97,26 @@ def test_what_the_bundled_judge_scores() -> None:
     assert np.mean([s["contextual"] for s in of["mismatch"]]) <= 2
     assert np.mean([s["visibility"] for s in of["off_screen"]]) <= 2
     assert np.mean([s["contextual"] for s in of["off_screen"]]) >= 8
+
+
+@pytest.mark.slow
+def test_what_the_bundled_eyes_see() -> None:
+    """Pictures of the playground's world: the place, and the things that stand in it."""
+    timelines = [av.sample(FIRST_SEED + n, av.CORPUS) for n in range(16)]
+    times_s = tuple((i + 0.5) * av.DURATION_S / 24 for i in range(24))
+    questions = []
+    for n, timeline in enumerate(timelines):
+        frames = av.frames(timeline, times_s, 192, 96)
+        clip = ClipInput(key=f"c{n}", duration_s=av.DURATION_S, fps=25.0, frames_THWC=frames, times_s=times_s)
+        questions.append(Request(key=clip.key, clip=clip, prompt=SEEN.render(Evidence())))
+    replies = asked(questions, "bundled-eyes", ("frames",))
+    scenes = things = total = 0
+    for n, timeline in enumerate(timelines):
+        reply = json.loads(read("seen", replies[f"c{n}"].text, schema=SEEN.schema_text).payload)
+        true = seen_payload(timeline, "base")
+        scenes += reply["scene"] == true["scene"]
+        named = {word for word in true["objects"].replace(",", "").split() if word in THINGS}
+        things += len(named & set(reply["objects"].replace(",", "").split()))
+        total += len(named)
+    assert scenes / len(timelines) >= 0.9
+    assert things / total >= 0.8
