@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from annotators import prompt_file
+from flywheel.core.config import template
 from flywheel.core.errors import ProofFailed, UserError
 from flywheel.core.types import REPEATED, SHUFFLED, Annotation, Cue, content_id
 from flywheel.curation.evidence import measure_all
@@ -242,3 +243,14 @@ def test_a_judge_that_is_not_asked_needs_no_roles_and_one_that_is_needs_all(make
         RoundContext(make_workspace("curate.judge=all", "curate.prompts=[caption, heard, judge]"))
     with pytest.raises(UserError, match=r"models\.ears: no prompt .* curate\.judge is never"):
         RoundContext(make_workspace("models.ears.engine=fake"))
+
+
+def test_the_playground_with_sound_has_all_its_roles_asked(tmp_path: Path) -> None:
+    Workspace.create(tmp_path / "w", template("playground-av"))
+    context = RoundContext(Workspace.open(tmp_path / "w", ["tracking.enabled=false"]))
+    assert [prompt.kind for prompt in context.curation_prompts] == ["seen", "heard", "judgement"]
+    assert {context.config.models[prompt.role].folder for prompt in context.curation_prompts} == {
+        "bundled-eyes",
+        "bundled-ears",
+        "bundled-judge",
+    }
