@@ -50,7 +50,7 @@ def main() -> None:
         _say(what="wrong decisions", judge=judge, share=wrong[judge], of_all_judged=wrong["all"])
     _scores(workspace, decided["all"])
     other = _taken_in(folder / "off-screen", arguments.seed + 1, max(20, arguments.clips // 10), {"off_screen": 0.5})
-    _scores(other, _curated(other, "all", "curate.policy=least", "curate.by=together", "curate.value=-100"))
+    _scores(other, _curated(other, "all", "curate.value=1"))
 
 
 def _taken_in(folder: Path, seed: int, count: int, faults: dict[str, float]) -> Path:

@@ -9,6 +9,11 @@ pair is an own one and not a made one, both heaps being equally large, made over
 All made pairs decide on the score; s is counted against those of another source's sound alone, which come nearest to
 matching: where only wrong times were common, foreign sounds would pass.
 
+Own pairs that do not match blur the score: it learns to take some of what the made ones look like for matching. So the
+score is learned again with each own pair counting as a matching one by as much as P(match) says, as of presences among
+unlabelled cases (Ward, Hastie, Barry, Elith and Leathwick 2009, "Presence-only data and the EM algorithm", whose
+expectation this is); s, and with it the probability, is counted as before.
+
 m is estimated where made pairs are common and matching ones are not: among the lowest scores, own pairs are as many as
 the share 1 - m of the made ones (Elkan and Noto 2008; Scott 2015 on mixture proportions). Scores are cross-fitted
 by source video: no clip is judged by a score that saw a pair of its video.
@@ -25,13 +30,15 @@ from flywheel.core.errors import UserError
 from flywheel.core.types import Estimate
 from flywheel.curation.logistic import Score, fit_score
 from flywheel.curation.pairs import Heaps, Pairs, folds_of
-from flywheel.curation.prices import Bin, PairCounts, Threshold, corrected
+from flywheel.curation.prices import RESAMPLES, Bin, PairCounts, Threshold, corrected
 
 #: Fewer own pairs tell nothing.
 MIN_PAIRS = 30
 #: More pairs make the intervals no narrower than they need be.
 MAX_PAIRS = 20_000
 NUM_FOLDS = 5
+#: How often scores are learned again from what they say of own pairs; by then they hardly change.
+SWEEPS = 2
 
 
 class TooFewPairs(UserError):
@@ -94,19 +101,18 @@ def calibrate(pairs: Pairs, *, seed: int = 0, doubt: tuple[float, float] | None 
             f"picture that can be compared, and P(match) needs {MIN_PAIRS} of two videos or more. Take in more clips, "
             "or let another column decide (curate.policy: least, curate.by)."
         )
-    scores = _fitted(cheap) if _enough(cheap) else ()
-    judge_scores = _fitted(judged) if _enough(judged) else ()
+    scores, judge_scores = (_fitted(heap) if _enough(heap) else () for heap in (cheap, judged))
     if judge_scores and not scores:
         doubt = (0.0, 1.0)
     found = heaps.rows(heaps.counted)
     probability, weight = _by_fold(scores, found.features[:, ~found.asked], found.source), np.ones(len(found.first))
     if judge_scores and doubt is not None:
-        share = _counts(found, probability, weight, seed).share_matched().value if scores else 0.5
+        share = _counts(found, probability, resamples=0).share_alone() if scores else 0.5
         unsure = np.isnan(probability) | _within(corrected(probability, share), doubt)
         _weigh(unsure, found, probability, weight, judge_scores)
     known = ~np.isnan(probability) & (weight > 0)
     found, probability, weight = found.rows(known), probability[known], weight[known]
-    counts = _counts(found, probability, weight, seed)
+    counts = _counts(found, probability, weight, seed=seed)
     share_matched, first = counts.share_matched(), found.first
     return Calibration(
         scores=scores,
@@ -129,9 +135,16 @@ def _within(values: NDArray[np.float64], bounds: tuple[float, float]) -> NDArray
     return np.asarray((values >= bounds[0]) & (values <= bounds[1]))
 
 
-def _counts(heaps: Heaps, probability: NDArray[np.float64], weight: NDArray[np.float64], seed: int) -> PairCounts:
-    known = ~np.isnan(probability)
-    return PairCounts.of(probability[known], heaps.first[known], heaps.source[known], seed, weight[known])
+def _counts(
+    heaps: Heaps,
+    probability: NDArray[np.float64],
+    weight: NDArray[np.float64] | None = None,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> PairCounts:
+    known, weight = ~np.isnan(probability), np.ones(len(probability)) if weight is None else weight
+    return PairCounts.of(probability[known], heaps.first[known], heaps.source[known], seed, weight[known], resamples)
 
 
 def _weigh(
@@ -157,15 +170,25 @@ def _weigh(
 
 def _fitted(heaps: Heaps) -> tuple[Score, ...]:
     """A score for each fold, from the pairs of the others; from all where the others lack a heap."""
-    features, first, counted = heaps.features, heaps.first, heaps.counted
     folds = folds_of(heaps.source, NUM_FOLDS)
     scores = []
     for fold in range(NUM_FOLDS):
         others = folds != fold
-        if (first & others).sum() < 2 or (~first & counted & others).sum() < 2:
-            others = np.ones(len(first), dtype=bool)
-        scores.append(fit_score(features[others], first[others], counted[others]))
+        if (heaps.first & others).sum() < 2 or (~heaps.first & heaps.counted & others).sum() < 2:
+            others = np.ones(len(folds), dtype=bool)
+        scores.append(_learned(heaps.rows(others)))
     return tuple(scores)
+
+
+def _learned(heaps: Heaps) -> Score:
+    """The score of these pairs, learned again from what it says of the own ones."""
+    score = fit_score(heaps.features, heaps.first, heaps.counted)
+    for _ in range(SWEEPS):
+        probability = score.of(heaps.features)
+        counts = _counts(heaps.rows(heaps.counted), probability[heaps.counted], resamples=0)
+        matched = corrected(probability, counts.share_alone())
+        score = fit_score(heaps.features, heaps.first, heaps.counted, matched)
+    return score
 
 
 def _by_fold(

@@ -41,11 +41,15 @@ class Score:
 
 
 def fit_score(
-    features_NK: NDArray[np.float32], first: NDArray[np.bool_], counted: NDArray[np.bool_] | None = None
+    features_NK: NDArray[np.float32],
+    first: NDArray[np.bool_],
+    counted: NDArray[np.bool_] | None = None,
+    matched: NDArray[np.float64] | None = None,
 ) -> Score:
     """The score that tells pairs of the first heap from the others, both heaps weighing the same.
 
-    All pairs decide on the coefficients; the probability is that among those ``counted`` (N,).
+    All pairs decide on the coefficients; the probability is that among those ``counted`` (N,). ``matched`` (N,): how
+    likely each pair of the first heap is a matching one, and counts as one for the coefficients; 1 if left out.
     """
     counted = np.ones(len(first), dtype=bool) if counted is None else counted
     with np.errstate(invalid="ignore"):
@@ -54,7 +58,8 @@ def fit_score(
         mean = known.sum(axis=0) / counts
         scale = np.sqrt(np.maximum((known**2).sum(axis=0) / counts - mean**2, 1e-12))
     design, target = _design(features_NK, mean, scale), first.astype(np.float64)
-    coefficients = _newton(design, target, _even(first))
+    wanted = target if matched is None else np.where(first, matched, 0.0)
+    coefficients = _newton(design, wanted, _even(first))
     line = (design @ coefficients)[counted]
     knots, values = _isotonic(line, target[counted], _even(first[counted]))
     return Score(mean=mean, scale=scale, coefficients=coefficients, knots=knots, values=values)

@@ -15,7 +15,7 @@ _LOW_SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 #: Thresholds whose costs are stated; bins of the reliability curve.
 THRESHOLDS = tuple(round(0.01 * step, 2) for step in range(1, 100))
 NUM_BINS = 10
-_RESAMPLES = 400
+RESAMPLES = 400
 #: Bins of the score that are counted.
 _FINE = 1000
 #: P(match) of the worst, by their score.
@@ -76,12 +76,16 @@ class PairCounts:
         sources: NDArray[np.uint64],
         seed: int,
         weight: NDArray[np.float64],
+        resamples: int = RESAMPLES,
     ) -> PairCounts:
-        """Count pairs by their weight, and resample whole sources (cluster bootstrap): clips of a video are alike."""
+        """Count pairs by their weight, and resample whole sources (cluster bootstrap): clips of a video are alike.
+
+        Without ``resamples`` no figure has an interval.
+        """
         fine = np.minimum((probability * _FINE).astype(np.int64), _FINE - 1)
         names, index = np.unique(sources, return_inverse=True)
         rng = np.random.default_rng(seed)
-        draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=_RESAMPLES)
+        draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
         weights = np.concatenate([np.ones((1, len(names))), draws])
         heaps = []
         for heap in (first, ~first):
@@ -95,6 +99,10 @@ class PairCounts:
 
     def share_matched(self) -> Estimate:
         return _estimate(1 - self.rest, self.num_own)
+
+    def share_alone(self) -> float:
+        """m without its interval."""
+        return float(1 - self.rest[0])
 
     def thresholds(self, share: float) -> tuple[Threshold, ...]:
         """What each threshold costs."""
