@@ -1,4 +1,4 @@
-"""What the docs site has besides its pages: the notebook as a page, the list of decisions, links to the repository.
+"""Hooks for what the docs site has that is no page here: a notebook, the list of decisions, links to the repository.
 
 MkDocs calls these functions by their names (``hooks`` in mkdocs.yml).
 """

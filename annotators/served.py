@@ -1,4 +1,4 @@
-"""What a server says that it serves, asked without an engine: for checks before any work."""
+"""Names of the models that a server serves, asked without an engine: for checks before any work."""
 
 from __future__ import annotations
 

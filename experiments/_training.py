@@ -1,4 +1,4 @@
-"""What the trainings of the bundled models share: many examples made at once, batches without end, rate and clock.
+"""Shared parts of the bundled models' trainings: examples made by many processes, endless batches, rate and clock.
 
 They run on the GPU where there is one. A training ends by the clock, so that it fits a machine's hour.
 """
@@ -30,7 +30,7 @@ holds a phone near the window. Children play with a ball. A car turns at the cor
 
 
 def made(function: Callable[[int], T], seeds: Iterable[int], workers: int | None = None) -> list[T]:
-    """What the function makes of each seed, in their order, by a process for each core."""
+    """The function's results for these seeds, in their order, by a process for each core."""
     with ProcessPoolExecutor(workers or os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         return list(pool.map(function, seeds, chunksize=64))
 
@@ -109,7 +109,7 @@ def target_loss(model: torch.nn.Module, head: torch.nn.Module, batch: Mapping[st
 def record(folder: Path, clock: Clock, **facts: Any) -> None:
     """Write ``training_record.json``: how long, how well, and what was never seen."""
     device = torch.cuda.get_device_name() if DEVICE == "cuda" else platform.machine()
-    found = {
+    training = {
         "steps": clock.steps,
         "peak_lr": clock.peak,
         "wall_s": round(60 * clock.minutes),
@@ -118,5 +118,5 @@ def record(folder: Path, clock: Clock, **facts: Any) -> None:
         "device": device,
         **facts,
     }
-    (folder / "training_record.json").write_text(json.dumps(found, indent=2) + "\n")
-    print(json.dumps(found), flush=True)
+    (folder / "training_record.json").write_text(json.dumps(training, indent=2) + "\n")
+    print(json.dumps(training), flush=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from annotators import prompt_file
 from flywheel import kinds
 from flywheel.core.errors import MediaError, UserError
-from flywheel.core.foreign import as_lines
+from flywheel.core.foreign import as_lines, one_line
 from flywheel.models.prompt import Prompt, load_prompt
 
 if TYPE_CHECKING:
@@ -34,9 +34,7 @@ class PromptLine:
         return asdict(self)
 
     def __str__(self) -> str:
-        words = " ".join(self.instruction.split())
-        words = words if len(words) <= _SHOWN else f"{words[:_SHOWN]}…"
-        return f"{self.name}  ({self.kind}, asks models.{self.model}): {words}"
+        return f"{self.name}  ({self.kind}, asks models.{self.model}): {one_line(self.instruction, _SHOWN)}"
 
 
 def bundled() -> list[str]:

@@ -89,13 +89,13 @@ def _say(**figures: Any) -> None:
 
 
 def _found(judge: str, decided: pl.DataFrame) -> None:
-    told = decided.filter(pl.col("score").is_not_null())
-    good, bad = (told.filter(pl.col("matched") == side)["score"].to_numpy() for side in (True, False))
+    scored = decided.filter(pl.col("score").is_not_null())
+    good, bad = (scored.filter(pl.col("matched") == side)["score"].to_numpy() for side in (True, False))
     planted, true = decided.filter(~pl.col("matched")), decided.filter("matched")
     _say(
         what="found",
         judge=judge,
-        told=told.height / decided.height,
+        told=scored.height / decided.height,
         auc=float(mannwhitneyu(good, bad).statistic / (len(good) * len(bad))),
         planted_dropped=1 - float(planted["kept"].cast(pl.Float64).mean() or 0),
         true_dropped=1 - float(true["kept"].cast(pl.Float64).mean() or 0),
@@ -104,8 +104,8 @@ def _found(judge: str, decided: pl.DataFrame) -> None:
 
 def _reliability(decided: pl.DataFrame) -> list[tuple[float, float, int]]:
     """Predicted and true shares of matches, and clips, in ten bins of P(match)."""
-    told = decided.filter(pl.col("score").is_not_null())
-    bins = told.group_by((pl.col("score") * 10).floor().clip(0, 9).alias("bin")).agg(
+    scored = decided.filter(pl.col("score").is_not_null())
+    bins = scored.group_by((pl.col("score") * 10).floor().clip(0, 9).alias("bin")).agg(
         pl.col("score").mean(), pl.col("matched").cast(pl.Float64).mean(), pl.len()
     )
     return [(round(p, 3), round(t, 3), n) for _, p, t, n in bins.sort("bin").rows()]

@@ -75,7 +75,7 @@ def write_tiny_ears(folder: Path, tokenizer_texts: list[str], *, vocab_size: int
 
 
 def feature_extractor() -> Any:
-    """What makes the ears' mel spectrograms of sounds."""
+    """The extractor of the ears' mel spectrograms."""
     from transformers import WhisperFeatureExtractor
 
     return WhisperFeatureExtractor(feature_size=_MELS, chunk_length=LONGEST_S)

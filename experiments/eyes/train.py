@@ -74,7 +74,7 @@ class Scene(NamedTuple):
 
 
 def scene(seed: int, world: av.World = av.BASE) -> Scene:
-    """What the eyes see of a seed, and what they are asked."""
+    """The frames of a seed's timeline, with the questions about them and the truth."""
     timeline, rng = av.sample(seed, world), np.random.default_rng([seed, 31])
     if rng.random() < _FAULT_SHARE:
         # Off-screen sources, and sounds of others: what is seen stays one thing, what is heard another.

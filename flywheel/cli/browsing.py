@@ -8,7 +8,7 @@ import typer
 
 from flywheel.cli._shared import HERE, Config, Json, open_workspace, print_result, say_next, say_what_comes_next
 from flywheel.core.errors import FlywheelError, UserError
-from flywheel.core.foreign import as_lines
+from flywheel.core.foreign import as_lines, one_line
 from flywheel.core.progress import say
 
 if TYPE_CHECKING:
@@ -59,12 +59,7 @@ def _clip_lines(clip: FoundClip) -> list[str]:
     shown = [(f"round {text['round']} {text['kind']}", text["text"]) for text in clip.texts if text["round"]]
     if not shown and clip.transcript:
         shown = [("transcript", clip.transcript)]
-    return lines + [f"    {what}: {_cut(text)}" for what, text in shown]
-
-
-def _cut(text: str) -> str:
-    words = " ".join(text.split())
-    return words if len(words) <= _SHOWN else f"{words[:_SHOWN]}…"
+    return lines + [f"    {what}: {one_line(text, _SHOWN)}" for what, text in shown]
 
 
 def rejects(

@@ -248,7 +248,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Workspace folder.")] = _DEMO,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the corpus and the simulated reviewer.")] = 0,
     noise: Annotated[float, typer.Option(help="Share of transcripts with noise.")] = 0.5,
-    quick: Annotated[bool, typer.Option("--quick", help="A small corpus and two short rounds: three minutes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A small corpus and two short rounds: some minutes.")] = False,
     ready: Annotated[
         bool, typer.Option("--ready", help="What --quick made, at once; the first time it is made.")
     ] = False,

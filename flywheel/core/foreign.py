@@ -27,6 +27,12 @@ def is_hidden(character: str) -> bool:
     return unicodedata.category(character) in _HIDDEN or _FORMLESS.match(character) is not None
 
 
+def one_line(text: str, most: int) -> str:
+    """The text in one line, cut after so many characters."""
+    words = " ".join(text.split())
+    return words if len(words) <= most else f"{words[:most]}…"
+
+
 def hidden_character(text: str) -> str:
     """The first hidden character of a text, white space apart; empty where there is none."""
     if _is_plain(text):

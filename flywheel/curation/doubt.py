@@ -94,7 +94,7 @@ def _twins(workspace: Workspace, clips: pl.DataFrame, count: int) -> dict[str, s
     rows = chosen.rows()
     twins = {}
     for place, (clip_id, source) in enumerate(rows):
-        behind = (other for other, of in [*rows[place + 1 :], *rows[:place]] if of != source)
-        if (other := known.get(clip_id) or next(behind, None)) is not None:
+        behind = (rows[(place + step) % len(rows)] for step in range(1, len(rows)))
+        if (other := known.get(clip_id) or next((other for other, of in behind if of != source), None)) is not None:
             twins[clip_id] = other
     return twins

@@ -30,5 +30,5 @@ def ready_summary(folder: Path) -> dict[str, Any] | None:
             summary = dict(json.loads(file.read_text()))
             if "gain" in summary["rounds"][-1]:
                 return summary
-    say(f"{folder}: is made now, once, in about three minutes; from then on it opens at once")
+    say(f"{folder}: is made now, once, in some minutes; from then on it opens at once")
     return None
