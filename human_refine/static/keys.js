@@ -215,13 +215,13 @@ setInterval(() => {
 }, RENEW_MS);
 // With nothing left the page waits for what a round writes next.
 setInterval(() => {
-  if (!item && !document.hidden && !saving && !document.querySelector("dialog[open]"))
+  if (!item && !document.hidden && !saving && !waiting && !document.querySelector("dialog[open]"))
     go("/api/next", {}).catch(() => {});
 }, LOOK_MS);
 showKeys();
 requestAnimationFrame(tick);
-const asked = new URLSearchParams(location.search).get("text");
-(asked ? go("/api/open", { annotation_id: asked }) : Promise.reject())
+const linked = new URLSearchParams(location.search).get("text");
+(linked ? go("/api/open", { annotation_id: linked }) : Promise.reject())
   .catch((error) => {
     const why = error ? "That clip can't be opened: " + error.message + "." : "";
     return go("/api/next", {}).then(() => {

@@ -189,8 +189,15 @@ function counts(said) {
   $("again").dataset.count = said.skipped;
 }
 
+//: Questions for what to show that were asked, and those without an answer yet.
+let asked = 0,
+  waiting = 0;
 async function go(path, body) {
-  const said = await ask(path, body);
+  const mine = ++asked;
+  waiting++;
+  const said = await ask(path, body).finally(() => waiting--);
+  // What was asked for since is what is wanted.
+  if (mine !== asked) return;
   counts(said.counts);
   if (path === "/api/undo" && !said.item) {
     notice("There is nothing to take back.");

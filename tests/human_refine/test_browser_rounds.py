@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from flywheel.playground import write_playground
 from flywheel.rounds import RoundContext, run_round
 from flywheel.store import Workspace
 from human_refine.people import invite
-from tests.human_refine.test_browser import browser, clip_of, opened, pytestmark  # noqa: F401
+from tests.human_refine.test_browser import browser, clip_of, opened, pytestmark, until  # noqa: F401
 
 #: What makes a round short: nobody looks at what it gained.
 _SHORT: dict[str, dict[str, Any]] = {
@@ -57,8 +56,11 @@ def test_two_rounds_through_the_page(browser: Any, tmp_path: Path) -> None:  # n
         for round in (1, 2):
             with workspace.lock():
                 assert run_round(RoundContext(workspace), until="annotate") is not None
-            time.sleep(6)  # the server looks for new texts every five seconds
             page = opened(browser, f"{url}/invite/{invite(workspace, f'refiner {round}', 'refiner')}")
+            while page.evaluate("item.round") != round:
+                page.wait_for_timeout(300)  # the server looks for new texts every five seconds
+                page.reload()
+                until(page, "item !== null")
             for _ in range(8):
                 clip = clip_of(page)
                 true = oracle.text(uris[clip])
