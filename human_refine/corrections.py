@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,20 +17,16 @@ from flywheel.core.border import one_item
 from flywheel.core.errors import MediaError
 from flywheel.core.types import CAPTION, LEARN, Correction, Verdict, content_id
 from flywheel.formats.corrections import CorrectionRow, read_corrections
+from flywheel.formats.rows import is_choice
 from flywheel.store import Workspace
 from flywheel.store.corrections import known_correction_ids
 from flywheel.store.parts import read_rows
+from human_refine.cells import refiner_of, seconds_of, time_of, unknown_text
+from human_refine.choices import read_choices
 from human_refine.cleaning import clean_payload, clean_text
 from human_refine.gold import add_gold, gold_texts, may_be_gold
 from human_refine.items import EDITABLE
 
-#: Clocks differ: what is dated no later than this from now is taken as said now.
-_CLOCKS_DIFFER = timedelta(minutes=5)
-_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-_MOST_NAME_CHARS = 200
-#: What spreadsheets make of ids that are digits, or digits and one e.
-_NUMBER = re.compile(r"\d{1,19}|\d{1,17}0{3,}|\d{1,20}(?:[.,]\d{1,20})?[eE][+-]?\d{1,4}")
-_AS_TEXT = "take the ids from the queue again, with that column as text"
 #: Rows that the page can have offered: those of rounds that it shows.
 _OFFERED = EDITABLE & (pl.col("round") > 0)
 _CAPTIONS = (pl.col("kind") == CAPTION) & (pl.col("purpose") == LEARN)
@@ -41,11 +36,13 @@ _CAPTIONS = (pl.col("kind") == CAPTION) & (pl.col("purpose") == LEARN)
 class ImportReport:
     """What an import did.
 
-    ``refused`` has a line per bad row; ``known`` counts rows that were there already, ``blank`` those that nobody
-    filled in. ``notes`` say what was guessed to read the file.
+    ``added`` counts corrections and ``choices`` those between two texts. ``refused`` has a line per bad row; ``known``
+    counts rows that were there already, ``blank`` those that nobody filled in. ``notes`` say what was guessed to read
+    the file.
     """
 
     added: int = 0
+    choices: int = 0
     known: int = 0
     blank: int = 0
     refused: list[str] = field(default_factory=list)
@@ -79,17 +76,19 @@ class Sender:
 def import_corrections(
     workspace: Workspace, path: Path, *, sender: Sender | None = None, preview: bool = False
 ) -> ImportReport:
-    """Reads a file of corrections and keeps its good rows, all in one transaction.
+    """Reads a file of corrections, of choices between two texts or of both, and keeps its good rows.
 
-    ``sender`` is who sent it through the page. With ``preview`` nothing is kept, and ``changes`` says what would be.
-    Importing the same file twice changes nothing. Raises UserError where the file as a whole can't be read.
+    Those of a kind are kept in one transaction. ``sender`` is who sent it through the page. With ``preview`` nothing is
+    kept, and ``changes`` says what would be. Importing the same file twice changes nothing. Raises UserError where the
+    file as a whole can't be read.
     """
-    rows = list(read_corrections(path))
+    every_row = list(read_corrections(path))
+    rows = [row for row in every_row if not is_choice(row)]
     targets = _targets(workspace, rows) if sender is None else _offered(workspace, rows)
     rules = _Rules(max_chars=workspace.config.review.max_chars, sender=sender)
     read = [_read(row, targets, rules) for row in rows]
     existing = known_correction_ids(workspace, {c.id for c in read if isinstance(c, Correction)})
-    report = ImportReport(notes=_notes(path, rows))
+    report = ImportReport(notes=_notes(path, every_row))
     good: dict[str, Correction] = {}
     said_now: list[str] = []
     for row, result in zip(rows, read, strict=True):
@@ -116,7 +115,28 @@ def import_corrections(
         for c in good.values()
     ]
     report.added = len(good) if preview else workspace.add_corrections(list(good.values()), said_now=said_now)
+    _import_choices(workspace, path, [row for row in every_row if is_choice(row)], sender, preview, report)
     return report
+
+
+def _import_choices(
+    workspace: Workspace,
+    path: Path,
+    rows: list[CorrectionRow],
+    sender: Sender | None,
+    preview: bool,
+    report: ImportReport,
+) -> None:
+    """Keep the good ones of these choices, and put what became of them into the report."""
+    if not rows:
+        return
+    refiner, now = (sender.refiner, sender.now) if sender is not None else ("", None)
+    read = read_choices(workspace, rows, refiner=refiner, now=now, offered=sender is not None)
+    report.known += read.known
+    report.blank += read.blank
+    report.refused += [_line(path, row, problem) for row, problem in read.refused]
+    good = list(read.good.values())
+    report.choices = len(good) if preview else workspace.add_preferences(good, said_now=read.said_now)
 
 
 def import_gold(workspace: Workspace, path: Path, by: str) -> ImportReport:
@@ -125,14 +145,15 @@ def import_gold(workspace: Workspace, path: Path, by: str) -> ImportReport:
     The text that an accept or edit of a caption leaves is the clip's right one, a reject ends its being gold. Raises
     UserError where the file as a whole can't be read.
     """
-    rows = list(read_corrections(path))
+    rows = [_no_choice(row) for row in read_corrections(path)]
     targets = _targets(workspace, rows, _CAPTIONS)
+    rules = _Rules(max_chars=workspace.config.review.max_chars)
     train = may_be_gold(workspace, {target.clip_id for target in targets.values()})
     current = gold_texts(workspace)
     report = ImportReport(notes=_notes(path, rows))
     texts: dict[str, str] = {}
     for row in rows:
-        result = _read(row, targets, _Rules(max_chars=workspace.config.review.max_chars))
+        result = _read(row, targets, rules)
         if result is None:
             report.blank += 1
             continue
@@ -155,6 +176,10 @@ def _gold_problem(correction: Correction, train: frozenset[str]) -> str:
     if correction.verdict not in ("accept", "edit", "reject"):
         return "gold is accept, edit or reject"
     return "" if correction.clip_id in train else "only train clips can be gold"
+
+
+def _no_choice(row: CorrectionRow) -> CorrectionRow:
+    return CorrectionRow(line=row.line, problem="a choice between two texts is no gold") if is_choice(row) else row
 
 
 def _notes(path: Path, rows: Iterable[CorrectionRow]) -> list[str]:
@@ -219,10 +244,8 @@ def _correction(values: Mapping[str, Any], targets: Mapping[str, _Target], rules
     if annotation_id not in targets:
         if not verdict:
             return None
-        if _NUMBER.fullmatch(annotation_id):
-            raise ValueError(f"'{annotation_id[:40]}' is a number that a spreadsheet made of an id; {_AS_TEXT}")
-        where = "unknown" if rules.sender is None else "unknown, or none that the page offers"
-        raise ValueError(f"annotation '{annotation_id[:40]}' is {where}")
+        how = "unknown" if rules.sender is None else "unknown, or none that the page offers"
+        raise ValueError(unknown_text(annotation_id, how))
     if verdict not in ("", *get_args(Verdict)):
         raise ValueError(f"verdict '{verdict[:40]}' is unknown; there are {', '.join(get_args(Verdict))}")
     target = targets[annotation_id]
@@ -233,9 +256,9 @@ def _correction(values: Mapping[str, Any], targets: Mapping[str, _Target], rules
     verdict = _meant(verdict, text, values.get("payload") or "", target)
     if not verdict:
         return None
-    refiner = clean_text(values.get("refiner") or "unnamed", _MOST_NAME_CHARS)
+    refiner = refiner_of(values)
     now = rules.sender.now if rules.sender is not None else datetime.now(UTC)
-    at = _time(values.get("at"), now)
+    at = time_of(values, now)
     payload = ""
     if verdict == "edit":
         text, payload = _content(text, values.get("payload") or "", target, rules.max_chars)
@@ -252,7 +275,7 @@ def _correction(values: Mapping[str, Any], targets: Mapping[str, _Target], rules
         text=text,
         refiner=refiner,
         reason=clean_text(values.get("reason") or "", rules.max_chars),
-        seconds=_seconds(values.get("seconds")),
+        seconds=seconds_of(values),
         at=min(at, now) if at is not None else now,
     )
 
@@ -291,30 +314,3 @@ def _content(text: str, payload: str, target: _Target, max_chars: int) -> tuple[
     if target.kind != CAPTION:
         raise ValueError(f"an edit of a {target.kind} needs its payload")
     return text, ""
-
-
-def _seconds(given: Any) -> float:
-    try:
-        # Spreadsheets have decimal commas in half of the world.
-        seconds = float((given.replace(",", ".") if isinstance(given, str) else given) or 0.0)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"seconds must be a number, got {str(given)[:40]!r}") from None
-    if not math.isfinite(seconds) or seconds < 0:
-        raise ValueError(f"seconds must be zero or more, got {seconds:g}")
-    return seconds
-
-
-def _time(given: Any, now: datetime) -> datetime | None:
-    """The time that a row gives, UTC where it names no zone; None where it gives none."""
-    try:
-        at = datetime.fromisoformat(given) if given else None
-    except (TypeError, ValueError):
-        raise ValueError(f"at must be an ISO 8601 time, got {str(given)[:40]!r}") from None
-    if at is None:
-        return None
-    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
-    if at > now + _CLOCKS_DIFFER:
-        raise ValueError(f"at lies in the future: {given}")
-    if at < _EARLIEST:
-        raise ValueError(f"at lies before the year 2000: {given}")
-    return at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,10 +12,12 @@ from flywheel.core.errors import BorderError, UserError
 from flywheel.core.files import written_whole
 from flywheel.core.types import LEARN, Clip
 from flywheel.formats import corrections as formats
+from flywheel.formats.choices import writer_of
 from flywheel.formats.rows import ReviewRow
 from flywheel.store import Workspace
 from flywheel.store.corrections import corrected_ids
 from flywheel.store.parts import clips_with_ids, in_parts, read_columns, shards_of
+from human_refine.choices import choices_on_record
 from human_refine.cleaning import cues_of
 from human_refine.items import Item, items_with_ids
 from human_refine.queue import waiting_captions
@@ -41,13 +44,34 @@ def export_queue(
             "corrections export: no round has dense captions. Name them in annotate.also and run 'flywheel annotate'."
         )
     rows = _Rows(workspace, url.rstrip("/"), waiting_captions(workspace, limit) if dense is None else dense)
+    with _whole(out) as place:
+        chosen.write(rows, place)
+    return rows.count
+
+
+def export_choices(workspace: Workspace, out: Path) -> int:
+    """Write the choices between two texts that are on record, as they are imported again; returns how many.
+
+    Raises UserError where there are none, or where the file's ending is none that choices come as.
+    """
+    write = writer_of(out)
+    rows = list(choices_on_record(workspace))
+    if not rows:
+        raise UserError("corrections export: nobody has chosen between two texts yet. See review.compare.")
+    with _whole(out) as place:
+        write(rows, place)
+    return len(rows)
+
+
+@contextlib.contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A place for a file that then takes the place of what was there. Raises BorderError where it can't be written."""
     try:
         with written_whole(out) as place:
-            chosen.write(rows, place)
+            yield place
     except (OSError, pl.exceptions.PolarsError) as error:
         what = getattr(error, "strerror", None) or error
         raise BorderError(f"{out}: can't be written ({what}). What was there is as it was.") from error
-    return rows.count
 
 
 class _Rows:

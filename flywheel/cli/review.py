@@ -146,8 +146,17 @@ def corrections_export(
         ),
     ] = "",
     url: Annotated[str, typer.Option(help="Where the page is reached, for the links.")] = "http://127.0.0.1:8470",
+    preferences: Annotated[
+        bool,
+        typer.Option("--preferences", help="Write instead what people chose between two texts: jsonl, csv, parquet."),
+    ] = False,
 ) -> None:
     """Write the texts that wait for a person, to be filled in and imported again."""
+    if preferences:
+        from human_refine import export_choices
+
+        print_text(f"{export_choices(open_workspace(config), out)} choices in {out}")
+        return
     from human_refine import export_queue
 
     print_text(f"{export_queue(open_workspace(config), out, limit, form, url)} rows in {out}")
@@ -211,7 +220,8 @@ def _print_import(report: ImportReport, what: str, as_json: bool) -> None:
         say(f"note: {line}")
     for line in report.refused:
         say(line)
-    text = f"{report.added} {what} added, {report.known} known already, {len(report.refused)} rows refused"
+    choices = f" and {report.choices} choices between two texts" if report.choices else ""
+    text = f"{report.added} {what}{choices} added, {report.known} known already, {len(report.refused)} rows refused"
     if report.blank:
         text += f", {report.blank} not filled in"
     print_result(vars(report), as_json, text)

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol, runtime_checkable
 
 Split = Literal["train", "test", "anchor"]
 Verdict = Literal["accept", "edit", "reject", "skip", "cant_tell", "withdraw"]
+#: What a person chose of two texts; ``skip`` says nothing, ``withdraw`` takes back what that person chose before.
+Choice = Literal["first", "second", "equal", "both_bad", "skip", "withdraw"]
 #: A stage by its name; who conducts a round checks that there is such a stage.
 Stage = str
 #: What a text is written for: rounds learn from it and people correct it, or a model is measured by it.
@@ -55,6 +57,11 @@ def content_id(*parts: object) -> str:
     """A 20-digit hexadecimal id of these parts (JSON, keys sorted); equal parts, equal id."""
     text = json.dumps(parts, sort_keys=True, default=str, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def pair_id(one_id: str, other_id: str) -> str:
+    """The id of a pair of texts, whichever is named first; it tells nothing of either."""
+    return content_id("pair", *sorted((one_id, other_id)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +166,30 @@ class Correction:
     seconds: float = 0.0
     payload: str = ""
     at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preference:
+    """Which of two texts of a clip a person preferred, not knowing whose they are.
+
+    ``first_id`` and ``second_id`` are annotations; ``left`` says which of them was shown on the left, empty where that
+    is not known. ``seconds`` and ``at`` as in :class:`Correction`.
+    """
+
+    id: str
+    clip_id: str
+    first_id: str
+    second_id: str
+    chosen: Choice
+    refiner: str
+    left: Literal["first", "second", ""] = ""
+    seconds: float = 0.0
+    at: datetime
+
+    @property
+    def pair_id(self) -> str:
+        """The id of the pair of texts, whichever is called first."""
+        return pair_id(self.first_id, self.second_id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,6 +315,18 @@ def standing(corrections: Sequence[Correction]) -> dict[str, Correction]:
             if correction.verdict != "withdraw":
                 latest[correction.refiner] = correction
     return latest
+
+
+def standing_choices(preferences: Iterable[Preference]) -> list[Preference]:
+    """Each person's latest choice on each pair, in the order of time, without skips and what was taken back."""
+    latest: dict[tuple[str, str], Preference] = {}
+    for preference in sorted(preferences, key=lambda p: (p.at, p.id)):
+        if preference.chosen != "skip":
+            key = (preference.pair_id, preference.refiner)
+            latest.pop(key, None)
+            if preference.chosen != "withdraw":
+                latest[key] = preference
+    return list(latest.values())
 
 
 def _said(annotation: Annotation, correction: Correction) -> str | None:

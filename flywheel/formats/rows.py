@@ -23,6 +23,14 @@ OPTIONAL = (
     *("start_s", "end_s", "split", "link", "verdicts"),
 )
 _TEXTS = ("text", "payload", "refiner", "reason")
+#: Columns of a choice between two texts, which a row with the first of them is.
+CHOICE_REQUIRED = ("first_id", "second_id", "chosen")
+CHOICE_OPTIONAL = (
+    *("id", "left", "refiner", "seconds", "at"),
+    # Beside each pair, for whoever fills the file in.
+    *("clip_id", "uri", "start_s", "end_s", "first_text", "second_text", "choices"),
+)
+_CHOICE_TEXTS = ("id", "chosen", "left", "refiner")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,19 +121,47 @@ class CorrectionRow:
 
 def checked_row(line: int, values: Mapping[str, Any]) -> CorrectionRow:
     """The row with these values, or with what is wrong with them."""
-    problem = _problem(values)
+    problem = _problem(values, _form_of(values))
     return CorrectionRow(line=line, problem=problem) if problem else CorrectionRow(line=line, values=values)
 
 
-def _problem(values: Mapping[str, Any]) -> str:
-    if unknown := sorted(set(values) - {*REQUIRED, *OPTIONAL}):
-        return f"unknown column '{unknown[0]}'. Known: {', '.join((*REQUIRED, *OPTIONAL))}"
-    if not isinstance(values.get("annotation_id"), str) or not values["annotation_id"]:
-        return "needs 'annotation_id'"
-    if hidden_character(values["annotation_id"]):
-        # Some databases take no such text, and no id has it.
-        return "'annotation_id' holds what nobody can see"
-    for name in ("verdict", *_TEXTS):
+@dataclass(frozen=True)
+class _Form:
+    """The columns of a kind of row: those known, those that name texts on record, and those that hold text."""
+
+    known: tuple[str, ...]
+    ids: tuple[str, ...]
+    texts: tuple[str, ...]
+
+
+_CORRECTION = _Form((*REQUIRED, *OPTIONAL), REQUIRED[:1], ("verdict", *_TEXTS))
+_CHOICE = _Form((*CHOICE_REQUIRED, *CHOICE_OPTIONAL), CHOICE_REQUIRED[:2], _CHOICE_TEXTS)
+
+
+def _form_of(values: Mapping[str, Any]) -> _Form:
+    return _CHOICE if CHOICE_REQUIRED[0] in values else _CORRECTION
+
+
+def known_columns(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The columns that a row of this kind may have: a choice between two texts, or a correction of one."""
+    return _form_of(values).known
+
+
+def is_choice(row: CorrectionRow) -> bool:
+    """Whether a row is a choice between two texts and no correction of one."""
+    return _form_of(row.values) is _CHOICE
+
+
+def _problem(values: Mapping[str, Any], form: _Form) -> str:
+    if unknown := sorted(set(values) - set(form.known)):
+        return f"unknown column '{unknown[0]}'. Known: {', '.join(form.known)}"
+    for name in form.ids:
+        if not isinstance(values.get(name), str) or not values[name]:
+            return f"needs '{name}'"
+        if hidden_character(values[name]):
+            # Some databases take no such text, and no id has it.
+            return f"'{name}' holds what nobody can see"
+    for name in form.texts:
         text = values.get(name)
         if text is None:
             continue

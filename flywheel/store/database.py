@@ -141,11 +141,17 @@ class Database:
             self._shrink()
 
     def _make_missing(self, connection: sql.Connection) -> None:
-        """Make the table that this layout did not have at first, in a database that can be written."""
-        if not self.read_only and not sql.inspect(connection).has_table(schema.flags.name):
+        """Make the tables that this layout did not have at first, in a database that can be written."""
+        missing = [table for table in schema.LATER if not self.read_only and not self.has(connection, table)]
+        for table in missing:
             # Of two processes one makes it.
             with contextlib.suppress(SQLAlchemyError), connection.begin_nested():
-                schema.flags.create(connection)
+                table.create(connection)
+
+    @staticmethod
+    def has(connection: sql.Connection, table: sql.Table) -> bool:
+        """Whether a table is there: one that came later is not in an older database that can only be read."""
+        return bool(sql.inspect(connection).has_table(table.name))
 
     def _shrink(self) -> None:
         """Give back the room that a migration freed in SQLite's file, where there is room to do it."""

@@ -22,7 +22,8 @@ class Snapshot:
 
     ``position`` is the last commit of records. ``corrections_sha256`` is the hash of the copy of the corrections. The
     other fields are what may have changed since: names of lead refiners, gold texts by clip, names of excluded
-    refiners, rounds whose models were taken back, and of each round that had begun the one whose model wrote its texts.
+    refiners, rounds whose models were taken back, and of each round that had begun the one whose model wrote its texts;
+    ``changes`` is the number of the last change of the database, up to which choices between texts go.
     """
 
     round: int
@@ -33,6 +34,7 @@ class Snapshot:
     excluded: tuple[str, ...] = ()
     retired: tuple[int, ...] = ()
     writers: Mapping[int, int | None]
+    changes: int = 0
 
 
 #: Fields of a snapshot that have a column of their own; the others are one JSON cell.
@@ -201,6 +203,7 @@ class Ledger:
             excluded=tuple(frozen["excluded"]),
             retired=tuple(frozen["retired"]),
             writers={int(r): by for r, by in frozen["writers"].items()},
+            changes=frozen.get("changes", 0),
         )
 
     def set_snapshot(self, snapshot: Snapshot) -> None:

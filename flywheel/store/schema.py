@@ -154,6 +154,25 @@ corrections = sql.Table(
     sql.Column("at", _BYTES, nullable=False, index=True),
 )
 
+#: What people chose of two texts of a clip. Layout 5 had no such table at first: it is made where it is missing.
+preferences = sql.Table(
+    "preferences",
+    metadata,
+    sql.Column("id", sql.String, primary_key=True),
+    sql.Column("clip_id", sql.String, nullable=False, index=True),
+    sql.Column("first_id", sql.String, nullable=False),
+    sql.Column("second_id", sql.String, nullable=False),
+    #: Of both texts, whichever is called first.
+    sql.Column("pair_id", sql.String, nullable=False, index=True),
+    sql.Column("chosen", sql.String, nullable=False),
+    sql.Column("refiner", sql.String, nullable=False, index=True),
+    sql.Column("left", sql.String, nullable=False),
+    sql.Column("seconds", sql.Float, nullable=False),
+    #: As of corrections: what is said now is later than all before.
+    sql.Column("at", _BYTES, nullable=False),
+    #: Number of the change that brought it: what a round's data has is what came before its gate.
+    sql.Column("change", sql.BigInteger, nullable=False),
+)
 #: Who may refine. The token itself is nowhere: only its hash.
 refiners = sql.Table(
     "refiners",
@@ -243,6 +262,9 @@ flags = sql.Table(
     sql.Column("note", sql.Text, nullable=False),
     sql.Column("at", _BYTES, nullable=False),
 )
+
+#: Tables that layout 5 did not have at first.
+LATER = (flags, preferences)
 
 #: Which annotation lies before whom, and until when (seconds since 1970).
 leases = sql.Table(

@@ -183,7 +183,8 @@ class Takedowns:
                     )
                 count += connection.execute(sql.delete(corrections).where(these)).rowcount
                 connection.execute(sql.delete(gold).where(gold.c.clip_id.in_(part)))
-                connection.execute(sql.delete(schema.flags).where(schema.flags.c.clip_id.in_(part)))
+                for table in (schema.flags, schema.preferences):
+                    connection.execute(sql.delete(table).where(table.c.clip_id.in_(part)))
         for round in self._ledger.rounds():
             self._forget_in_snapshot(round, set(clip_ids))
         return count

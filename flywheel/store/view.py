@@ -11,7 +11,7 @@ import polars as pl
 import sqlalchemy as sql
 
 from flywheel.core.config import Config
-from flywheel.core.types import CAPTION, CRITERIA, CURATE, LEARN, MEASURE, Annotation, Clip, Correction, Cue
+from flywheel.core.types import CAPTION, CRITERIA, CURATE, LEARN, MEASURE, Annotation, Clip, Correction, Cue, Preference
 from flywheel.store import schema
 from flywheel.store.cache import FrameCache
 from flywheel.store.database import Database, parts
@@ -282,6 +282,24 @@ class View:
     def correction_records(self) -> list[Correction]:
         """Corrections of all texts as objects, oldest first."""
         return [Correction(**{**row, "at": datetime.fromisoformat(row["at"])}) for row in self.corrections().to_dicts()]
+
+    def preferences(self) -> pl.DataFrame:
+        """What people chose of two texts of a clip, oldest first; of a frozen view what came before its gate."""
+        table = schema.preferences
+        columns = [c for c in table.columns if c.name not in ("pair_id", "change")]
+        query = sql.select(*columns).order_by(table.c.at, table.c.id)
+        if self.snapshot is not None:
+            query = query.where(table.c.change <= self.snapshot.changes)
+        with self.database.transaction() as connection:
+            # An older workspace that can only be read has no such table, and nobody has chosen anything there.
+            missing = bool(self.database.read_only) and not self.database.has(connection, table)
+            found = [] if missing else connection.execute(query).mappings().all()
+        dtypes = {c.name: pl.Float64 if c.name == "seconds" else pl.String for c in columns}
+        return pl.DataFrame([dict(row) for row in found], schema=dtypes)
+
+    def preference_records(self) -> list[Preference]:
+        """The same as objects."""
+        return [Preference(**{**row, "at": datetime.fromisoformat(row["at"])}) for row in self.preferences().to_dicts()]
 
     # Rounds.
 

@@ -194,6 +194,7 @@ class Workspace(WritableView):
             excluded=tuple(sorted(excluded)),
             retired=tuple(sorted(self.retired())),
             writers=self.writers(),
+            changes=self.database.state()[1],
         )
         self.ledger.set_snapshot(snapshot)
         return snapshot

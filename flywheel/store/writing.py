@@ -22,6 +22,7 @@ from flywheel.core.types import (
     Cue,
     Generation,
     NoiseSignal,
+    Preference,
     Stage,
     content_id,
     form_of,
@@ -40,6 +41,7 @@ class TakenDown(UserError):
 #: Decisions of one commit.
 _DECISIONS_TOGETHER = 131_072
 _NEWEST = sql.select(sql.func.max(schema.corrections.c.at))
+_NEWEST_CHOICE = sql.select(sql.func.max(schema.preferences.c.at))
 
 
 class WritableView(View):
@@ -241,6 +243,22 @@ class WritableView(View):
                     at = newest = time_after(newest)
                 rows.append({**asdict(correction), "at": at})
             return self.database.insert_new(connection, schema.corrections, rows)
+
+    def add_preferences(self, preferences: Sequence[Preference], *, said_now: Collection[str] = ()) -> int:
+        """Add all choices that are new, in one transaction; returns how many were.
+
+        ``said_now`` and what is raised as in :meth:`add_corrections`.
+        """
+        with self.database.change() as (connection, change):
+            _check_not_taken_down(connection, {p.clip_id for p in preferences})
+            newest = connection.execute(_NEWEST_CHOICE).scalar() if said_now else None
+            rows = []
+            for preference in preferences:
+                at = preference.at.astimezone(UTC).isoformat()
+                if preference.id in said_now:
+                    at = newest = time_after(newest)
+                rows.append({**asdict(preference), "pair_id": preference.pair_id, "at": at, "change": change})
+            return self.database.insert_new(connection, schema.preferences, rows)
 
     def _ingested(self, hashes: Iterable[str]) -> dict[str, bool | None]:
         """Content hashes on record -> whether they gave clips; None where it was not noted."""

@@ -109,7 +109,7 @@ def test_the_data_page_names_every_column_and_ending() -> None:
     named = set(re.findall(r"`([^`]+)`", page))
     of_rows = (columns.PATHS, columns.IDS, columns.MAYBE_IDS, columns.ADDRESSES, columns.TEXTS, columns.TURNS)
     of_times = (columns.SPANS, columns.START_FRAMES, columns.END_FRAMES, columns.FPS, columns.FROM, columns.TO)
-    of_corrections = (rows.REQUIRED, rows.OPTIONAL)
+    of_corrections = (rows.REQUIRED, rows.OPTIONAL, rows.CHOICE_REQUIRED, rows.CHOICE_OPTIONAL)
     endings = (VIDEO_SUFFIXES, timed_text.endings(), timed_text.UNREAD, tables.ENDINGS, tables.WORKBOOKS)
     wanted = {name for group in (*of_rows, *of_times, *of_corrections, *endings) for name in group}
     assert wanted - named == set()

@@ -24,7 +24,7 @@ from flywheel.store.takedowns import Takedowns
 from flywheel.store.videos import Video, Videos
 from flywheel.store.writing import reject
 from tests.store.test_compaction import fill, text
-from tests.store.test_view import clip, correction
+from tests.store.test_view import choice, clip, correction
 
 SNAPSHOT = Snapshot(round=3, position=1, corrections_sha256="x", gold={}, writers={})
 VIDEO = Video(content_hash="h0", family="f", side="train", streams="s", bands=((1, 2, 3),))
@@ -32,6 +32,7 @@ VIDEO = Video(content_hash="h0", family="f", side="train", streams="s", bands=((
 WITHOUT_SQL = {"Database.close", "Database.is_sqlite", "Workspace.create", "Workspace.open", "Workspace.model_folder"}
 WITHOUT_SQL |= {
     "Workspace.report_folder",
+    "Database.has",
     "Database.insert_new",
     "Database.replace",
     "Database.exclusive",
@@ -73,6 +74,7 @@ WRITERS = {
     "add_rejected",
     "add_rejects",
     "add_corrections",
+    "add_preferences",
     "add",
     "draw",
     "rewrite",
@@ -240,6 +242,9 @@ def calls(w: Workspace, tmp_path: Path) -> dict[str, Callable[[], object]]:
         "Workspace.money": lambda: w.money(1),
         "Workspace.num_corrections": w.num_corrections,
         "Workspace.order": lambda: w.order(1),
+        "Workspace.add_preferences": lambda: w.add_preferences([choice(2)]),
+        "Workspace.preference_records": w.preference_records,
+        "Workspace.preferences": w.preferences,
         "Workspace.promote": lambda: w.promote(1, "x"),
         "Workspace.rejected": lambda: w.rejected(open_only=True),
         "Workspace.retired": w.retired,

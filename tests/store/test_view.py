@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from flywheel.core.types import Clip, Correction
+from flywheel.core.types import Clip, Correction, Preference
 from flywheel.store import View, Workspace
 from flywheel.store.ledger import Ledger
 from flywheel.store.records import Records
@@ -40,6 +40,12 @@ def correction(number: int) -> Correction:
     at = datetime(2026, 1, 1 + number, tzinfo=UTC)
     names = {"id": f"k{number}", "annotation_id": f"a1-{number}", "clip_id": f"c{number}"}
     return Correction(**names, verdict="edit", text="better", refiner="ann", at=at)
+
+
+def choice(number: int) -> Preference:
+    at = datetime(2026, 1, 1 + number, tzinfo=UTC)
+    names = {"id": f"p{number}", "clip_id": f"c{number}", "first_id": f"a1-{number}", "second_id": f"a2-{number}"}
+    return Preference(**names, chosen="first", refiner="ann", at=at)
 
 
 def decided(clip_id: str, *, kept: bool) -> pl.DataFrame:
@@ -88,6 +94,8 @@ def everything(view: View) -> dict[str, object]:
         "generations": lambda: view.generations().rows(),
         "judgements": lambda: (view.judgements().rows(), view.judgements(1, swapped=True).rows()),
         "num_corrections": view.num_corrections,
+        "preference_records": view.preference_records,
+        "preferences": lambda: view.preferences().rows(),
         "places": lambda: view.places(["h0", "h1"]),
         "rejected": lambda: (view.rejected().rows(), view.rejected(open_only=True).rows()),
         "retired": view.retired,
@@ -109,6 +117,7 @@ def test_a_frozen_view_stays_what_it_was(make_workspace: Make) -> None:
     fill(w, 3)
     w.add_rejected(round=1, stage="annotate", uri="x", clip_id="c90", reason="broken")
     w.add_corrections([correction(0)])
+    w.add_preferences([choice(0)])
     w.set_stage(0, "evaluate", "done", {})
     w.add_decisions("run-1", decided("c0", kept=False))
     w.set_stage(1, "curate", "done", {"run": "run-1"})
@@ -127,6 +136,7 @@ def test_a_frozen_view_stays_what_it_was(make_workspace: Make) -> None:
     w.add_annotations([text(90)], 1)
     w.add_rejected(round=2, stage="annotate", uri="y", clip_id="c9", reason="broken")
     w.add_corrections([correction(1)])
+    w.add_preferences([choice(1)])
     w.set_stage(1, "annotate", "done", {"by": 5})
     w.set_stage(2, "annotate", "done", {"by": 1})
     w.add_decisions("run-2", decided("c7", kept=True))
