@@ -1,9 +1,10 @@
-"""Bootstrap intervals (scipy) of means and of paired differences."""
+"""Bootstrap intervals (scipy) of means, medians and paired differences."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import scipy
@@ -19,24 +20,41 @@ def mean_estimate(
     values: Sequence[float] | Real[np.ndarray, " N"], *, resamples: int = 2000, seed: int = 0, level: float = 0.95
 ) -> Estimate:
     """The mean of N values with its percentile bootstrap interval; nan where there are no values."""
+    return _estimate(values, np.mean, resamples, seed, level)
+
+
+def median_estimate(
+    values: Sequence[float] | Real[np.ndarray, " N"], *, resamples: int = 2000, seed: int = 0, level: float = 0.95
+) -> Estimate:
+    """As :func:`mean_estimate`, of the median."""
+    return _estimate(values, np.median, resamples, seed, level)
+
+
+def _estimate(
+    values: Sequence[float] | Real[np.ndarray, " N"],
+    statistic: Callable[..., Any],
+    resamples: int,
+    seed: int,
+    level: float,
+) -> Estimate:
     array = np.asarray(values, dtype=np.float64)
     if not len(array):
         return Estimate(value=float("nan"), low=float("nan"), high=float("nan"), n=0)
-    mean = float(array.mean())
+    value = float(statistic(array))
     if len(array) < 2 or np.ptp(array) == 0:
-        return Estimate(value=mean, low=mean, high=mean, n=len(array))
+        return Estimate(value=value, low=value, high=value, n=len(array))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", scipy.stats.DegenerateDataWarning)
         interval = scipy.stats.bootstrap(
             (array,),
-            np.mean,
+            statistic,
             n_resamples=resamples,
             confidence_level=level,
             method="percentile",
             batch=max(1, _DRAWN // len(array)),
             rng=np.random.default_rng(seed),
         ).confidence_interval
-    return Estimate(value=mean, low=float(interval.low), high=float(interval.high), n=len(array))
+    return Estimate(value=value, low=float(interval.low), high=float(interval.high), n=len(array))
 
 
 def paired_difference(
