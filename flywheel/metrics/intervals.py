@@ -1,4 +1,4 @@
-"""Bootstrap intervals (scipy) of means, medians and paired differences."""
+"""Bootstrap intervals of means, medians and paired differences, and of means over clusters such as a video's questions."""
 
 from __future__ import annotations
 
@@ -55,6 +55,38 @@ def _estimate(
             rng=np.random.default_rng(seed),
         ).confidence_interval
     return Estimate(value=value, low=float(interval.low), high=float(interval.high), n=len(array))
+
+
+def clustered_estimate(
+    values: Sequence[float] | Real[np.ndarray, " N"],
+    clusters: Sequence[str],
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Estimate:
+    """The mean of N values with the percentile interval of drawing whole clusters anew; nan where there are none.
+
+    Values of a cluster are alike: drawing them one by one would make the interval too narrow. The bounds equal the
+    value where there is one cluster. Raises ValueError where values and clusters differ in length.
+    """
+    if len(values) != len(clusters):
+        raise ValueError(f"clustered_estimate: {len(values)} values in {len(clusters)} clusters")
+    array = np.asarray(values, dtype=np.float64)
+    if not len(array):
+        return Estimate(value=float("nan"), low=float("nan"), high=float("nan"), n=0)
+    _, of = np.unique(np.asarray(clusters), return_inverse=True)
+    sums, sizes = np.bincount(of, weights=array), np.bincount(of)
+    mean = float(array.mean())
+    if len(sums) < 2 or np.ptp(array) == 0:
+        return Estimate(value=mean, low=mean, high=mean, n=len(array))
+    rng, means = np.random.default_rng(seed), np.empty(resamples)
+    step = max(1, _DRAWN // len(sums))
+    for start in range(0, resamples, step):
+        drawn = rng.integers(len(sums), size=(min(step, resamples - start), len(sums)))
+        means[start : start + step] = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(value=mean, low=float(low), high=float(high), n=len(array))
 
 
 def paired_difference(

@@ -1,0 +1,85 @@
+"""The option that a reply names, read strictly: what can't be told is no answer, and never a guess."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+
+from flywheel.benchmark.items import LETTERS
+from flywheel.benchmark.wording import folded
+from flywheel.kinds import Unusable, cleaned_words
+
+#: No option was named, or several were.
+UNPARSED = -1
+_LAST = LETTERS[-1]
+_LETTER = f"[A-{_LAST}]"
+#: The whole reply is a letter, whatever stands around it.
+_ALONE = re.compile(rf"[\W_]*(?:option|answer)?[\W_]*([A-{_LAST}a-{_LAST.lower()}])[\W_]*\Z", re.I)
+#: It begins with a letter that is set off: ``B. a dog``, ``(B) a dog``.
+_FIRST = re.compile(rf"[\s*#>\"']*(?:\(({_LETTER})\)|({_LETTER})\s?[.):：](?=\s|\*|\Z))[\s*]*(.*)\Z", re.S)
+#: Statements of an answer, of which each must name the same.
+_STATED = re.compile(
+    r"(?:\b(?:answer|option|choice)\s*(?:is|:|=|would be)+\s*(?:option|choice|letter)?"
+    rf"|\\boxed|<answer>)[\s*:({{\"'\[]*({_LETTER})\b(?!['’])",
+    re.I,
+)
+
+
+def chosen(text: str, options: Sequence[str]) -> int:
+    """The place of the option that a reply names, :data:`UNPARSED` where it names none or several.
+
+    A reply names an option by its letter alone, by a letter that is set off at its beginning, by a statement such as
+    "the answer is B", as JSON with an ``answer``, or by an option's own words. Thoughts before it are no part of it.
+    """
+    try:
+        reply = cleaned_words(text)
+    except Unusable:
+        return UNPARSED
+    found = _named(reply, options)
+    return found.pop() if len(found) == 1 else UNPARSED
+
+
+def _named(text: str, options: Sequence[str]) -> set[int]:
+    """The options that a text names, by the first of the ways that finds any."""
+    for way in (_by_words, _by_letter_alone, _by_first_letter, _by_json, _by_statements):
+        if found := way(text, options):
+            return found
+    return set()
+
+
+def _by_words(text: str, options: Sequence[str]) -> set[int]:
+    words = folded(text)
+    return {place for place, option in enumerate(options) if folded(option) == words}
+
+
+def _by_letter_alone(text: str, options: Sequence[str]) -> set[int]:
+    match = _ALONE.match(text)
+    return _places([match[1]], options) if match else set()
+
+
+def _by_first_letter(text: str, options: Sequence[str]) -> set[int]:
+    match = _FIRST.match(text)
+    if match is None:
+        return set()
+    # A letter beside another option's words names both.
+    return _places([match[1] or match[2]], options) | _by_words(match[3], options)
+
+
+def _by_json(text: str, options: Sequence[str]) -> set[int]:
+    try:
+        value = json.loads(text[text.index("{") : text.rindex("}") + 1])
+    except (ValueError, RecursionError):
+        return set()
+    answer = value.get("answer", value.get("option")) if isinstance(value, dict) else None
+    return _named(answer, options) if isinstance(answer, str) and "{" not in answer else set()
+
+
+def _by_statements(text: str, options: Sequence[str]) -> set[int]:
+    return _places([letter for letter in _STATED.findall(text) if letter.isupper()], options)
+
+
+def _places(letters: Sequence[str], options: Sequence[str]) -> set[int]:
+    """The places of letters; of one that is no option, a place that is none, so that it stands against the others."""
+    places = {LETTERS.index(letter.upper()) for letter in letters}
+    return {place if place < len(options) else UNPARSED for place in places}
