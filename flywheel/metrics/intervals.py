@@ -1,4 +1,4 @@
-"""Bootstrap intervals of means, medians and paired differences, and of means over clusters such as a video's questions."""
+"""Bootstrap intervals of means, medians and paired differences, and of means over clusters (a video's questions)."""
 
 from __future__ import annotations
 
