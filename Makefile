@@ -31,16 +31,16 @@ docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not vllm and not gpu and not browser"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not vllm and not gpu and not browser"
 
 # Two at a time, but for what uses every core by itself (vLLM) or watches a page (browsers).
 test-slow: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not vllm and not gpu and not browser"
-	$(BIN)/python -m pytest -m "(vllm or browser) and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30 -m "slow and not vllm and not gpu and not browser"
+	$(BIN)/python -m pytest --durations=10 -m "(vllm or browser) and not gpu"
 
 # What has a database, once more on PostgreSQL.
 test-postgres: $(READY)
-	FLYWHEEL_TEST_DATABASE=postgresql OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not vllm and not gpu and not browser" tests/store tests/human_refine --ignore tests/store/test_tracking.py
+	FLYWHEEL_TEST_DATABASE=postgresql OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not vllm and not gpu and not browser" tests/store tests/human_refine --ignore tests/store/test_tracking.py
 
 check: $(READY)
 	$(BIN)/ruff check .

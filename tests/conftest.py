@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -41,6 +42,20 @@ def pytest_collection_finish() -> None:
     """From here on the collector looks at what the tests make, and at nothing else."""
     gc.freeze()
     gc.enable()
+
+
+@pytest.hookimpl(trylast=True)  # after those that are not wanted have gone
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sorts the files: those of long tests first, then those of many, so that no core waits for the other's last file.
+
+    How long a test may take stands in its mark; pytest-xdist hands out the files in this order.
+    """
+    tests: Counter[Path] = Counter(item.path for item in items)
+    limits: dict[Path, float] = {}
+    for item in items:
+        mark = item.get_closest_marker("timeout")
+        limits[item.path] = max(limits.get(item.path, 0.0), float(mark.args[0]) if mark else 0.0)
+    items.sort(key=lambda item: (-limits[item.path], -tests[item.path], item.path))
 
 
 @pytest.fixture

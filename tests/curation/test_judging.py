@@ -100,6 +100,7 @@ def measured(tmp_path: Path, make_workspace: Make) -> Workspace:
     return workspace
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.slow
 def test_killed_twenty_times_nothing_is_lost_or_doubled(
     measured: Workspace, commandline: Command, capsys: pytest.CaptureFixture[str]
