@@ -60,7 +60,7 @@ def test_a_kind_of_another_package_is_written_kept_and_exported(
     """One module and one prompt file, and no file of ours."""
     plugin(GROUP, "shot = shots:KIND", SHOT)
     also = f"annotate.also=[{prompt(tmp_path, 'shot')}]"
-    settings = ("--config", ingested.root, "--set", "annotate.engine=fake", "--set", "tracking.enabled=false")
+    settings = ("--config", ingested.root, "--set", "models.main.engine=fake", "--set", "tracking.enabled=false")
     assert commandline("annotate", *settings, "--set", also) == 0
     shots = ingested.annotations(round=1, kind="shot", purpose="learn")
     captions = ingested.annotations(round=1, kind="caption", purpose="learn")
@@ -99,7 +99,7 @@ def test_a_bad_plug_in_is_one_line(
 ) -> None:
     plugin(GROUP, entry, code)
     file = prompt(tmp_path, entry.partition(" ")[0])
-    settings = ("--config", ingested.root, "--set", "annotate.engine=fake", "--set", "tracking.enabled=false")
+    settings = ("--config", ingested.root, "--set", "models.main.engine=fake", "--set", "tracking.enabled=false")
     assert commandline("annotate", *settings, "--set", f"annotate.also=[{file}]") == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"{file}: kind: ")
