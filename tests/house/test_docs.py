@@ -139,7 +139,7 @@ def test_the_python_page_names_every_face() -> None:
 def test_the_python_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", text_of(ROOT / "docs" / "python.md"), re.S)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
         exec(compile(block, "python.md", "exec"), {"__name__": "page"})
 

@@ -91,12 +91,13 @@ def test_secrets_stay_in_the_environment(tmp_path: Path, monkeypatch: pytest.Mon
     assert not any(b"hush-hush-token" in p.read_bytes() for p in (tmp_path / "w").rglob("*") if p.is_file())
 
 
-def test_every_loss_and_config_section_is_in_the_docs() -> None:
+def test_every_loss_edit_and_config_section_is_in_the_docs() -> None:
     from flywheel.core.config import Config
+    from flywheel.sound import actions
     from noise_control import losses, rules
 
     text = "\n".join(p.read_text() for p in (ROOT / "docs").rglob("*.md")) + (ROOT / "README.md").read_text()
-    for name in (*losses.names(), *rules.names(), *Config.model_fields):
+    for name in (*losses.names(), *rules.names(), *actions.names(), *Config.model_fields):
         assert f"`{name}`" in text, name
 
 
