@@ -1,8 +1,8 @@
 """Clips as a lead looks through them: by words, split, and what people said; a page at a time, each in bounded time.
 
-Words are looked for in the records themselves, some thousand rows after the other, and an answer goes out when its page
-is full or its time is over; where it stopped is said, and the next question goes on from there. Nothing is held in
-memory but the page.
+Words are looked for in the records themselves, some thousand rows after the other and only where the index of words
+says that they can be; an answer goes out when its page is full or its time is over. Where it stopped is said, and the
+next question goes on from there. Nothing is held in memory but the page.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from flywheel.store.corrections import clips_with_word, words_on_clips
 from flywheel.store.flags import open_flags
 from flywheel.store.gold import newest_gold
 from flywheel.store.parts import Shard, read_columns, read_rows, shards_of
+from flywheel.store.word_index import SEARCHED, WordIndex, word_groups
 from human_refine.texts import TextIndex
 
 _PAGE = 50
@@ -111,24 +112,27 @@ def _walk(workspace: Workspace, query: Query) -> Found:
     """Goes through the records of clips, and with words through a round's captions too."""
     kinds = ("clips", "annotations") if query.parts else ("clips",)
     place, until = _Place.of(query.cursor, kinds), time.monotonic() + _BUDGET_S
-    found, looked = Found(), False
+    found, looked, words = Found(), False, WordIndex(workspace.records)
     for kind in kinds[kinds.index(place.kind) :]:
         if kind != place.kind:
             place = _Place(kind=kind)
         shards = _shards(workspace, kind, query.round)
-        num_rows = sum(shard.num_rows for shard in shards)
-        done = sum(shard.num_rows for shard in shards if shard.position <= place.position)
-        for group in _groups([shard for shard in shards if shard.position > place.position]):
-            if looked and time.monotonic() > until:
+        num_rows, done = sum(shard.num_rows for shard in shards), 0
+        for group in word_groups(shards) if query.parts else _groups(shards):
+            rest = [shard for shard in group if shard.position > place.position]
+            if rest and looked and time.monotonic() > until:
                 return _stopped(found, place, done, num_rows, kinds)
-            hits, looked = _hits(workspace, kind, group, query), True
-            fresh, room = hits.slice(place.skip), _PAGE - len(found.clips)
-            found.clips += _shown(_with_facts(workspace, fresh.head(room)), query)
-            if fresh.height > room:
-                place = _Place(kind=kind, position=place.position, skip=place.skip + room)
-                return _stopped(found, place, done, num_rows, kinds)
-            place = _Place(kind=kind, position=group[-1].position)
             done += sum(shard.num_rows for shard in group)
+            if not rest:
+                continue
+            looked = True
+            if words.can_hold(kind, group, query.parts):
+                fresh, room = _hits(workspace, kind, rest, query).slice(place.skip), _PAGE - len(found.clips)
+                found.clips += _shown(_with_facts(workspace, fresh.head(room)), query)
+                if fresh.height > room:
+                    place = _Place(kind=kind, position=place.position, skip=place.skip + room)
+                    return _stopped(found, place, done - sum(shard.num_rows for shard in rest), num_rows, kinds)
+            place = _Place(kind=kind, position=group[-1].position)
     return found
 
 
@@ -162,7 +166,7 @@ def _hits(workspace: Workspace, kind: str, group: Sequence[Shard], query: Query)
     if kind == "clips":
         where = pl.col("split") == query.split if query.split else pl.lit(True)
         if query.parts:
-            where &= _holds(pl.concat_str("uri", pl.lit(" "), "transcript", pl.lit(" "), "sounds"), query.parts)
+            where &= _holds(SEARCHED["clips"], query.parts)
         return read_columns(workspace, kind, names, _FACTS, where)
     where = (pl.col("kind") == CAPTION) & _holds(pl.col("text"), query.parts)
     found = read_columns(workspace, kind, names, ["clip_id"], where)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+# Said on stdout, where results belong, as soon as DeepSpeed is imported on a machine without a GPU: by any training.
+logging.getLogger("DeepSpeed").addFilter(lambda record: "Setting accelerator to CPU" not in record.getMessage())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
 import sys
 import time
@@ -26,6 +27,7 @@ from flywheel.status import status_of
 from flywheel.store import Workspace
 from flywheel.store.browse import ClipQuery, find_clips
 from flywheel.store.shards import SHARD_ROWS
+from flywheel.store.word_index import WordIndex
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "review_load"))
 from growth import clip, text
@@ -50,6 +52,18 @@ def prepared(folder: Path, size: int) -> Workspace:
     return workspace
 
 
+def indexed(workspace: Workspace, size: int) -> dict[str, Any]:
+    """What the index of words takes, made anew: the processor's µs and bytes a row of clips and texts."""
+    folder = workspace.root / "cache" / "words"
+    shutil.rmtree(folder, ignore_errors=True)
+    worked = time.process_time()
+    WordIndex(workspace.records).complete()
+    took, rows = time.process_time() - worked, 2 * size
+    num_bytes = sum(file.stat().st_size for file in folder.iterdir()) if folder.exists() else 0
+    per_row = {"cpu_us_a_row": round(1e6 * took / rows, 2), "bytes_a_row": round(num_bytes / rows, 1)}
+    return {"what": "index of words", "size": size, **per_row}
+
+
 def _text(number: int) -> dict[str, Any]:
     """A caption under the key that annotation gives it."""
     row = text(number)
@@ -62,14 +76,21 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1_000_000)
     arguments = parser.parse_args()
     workspace = prepared(arguments.folder, arguments.size)
+    print(json.dumps(indexed(workspace, arguments.size)), flush=True)
     word = workspace.texts(1, "learn", "text")["text"][arguments.size // 2].split()[0]
     name = workspace.clips_by_id(workspace.records.keys_from("clips", "0")[:1])["uri"][0]
+    far = min(50_000, arguments.size // 2)
+    behind = find_clips(workspace, ClipQuery(offset=far - 1, limit=1)).after
+    found = find_clips(workspace, ClipQuery(search=word, offset=min(far, arguments.size // 20) - 1, limit=1)).after
     questions: dict[str, Callable[[], object]] = {
         "first page": lambda: find_clips(workspace, ClipQuery()),
         "page of a split": lambda: find_clips(workspace, ClipQuery(split="anchor")),
-        "page 50,000 clips on": lambda: find_clips(workspace, ClipQuery(offset=50_000)),
+        "page 50,000 clips on": lambda: find_clips(workspace, ClipQuery(offset=far)),
+        "page behind the 50,000th clip": lambda: find_clips(workspace, ClipQuery(after=behind)),
         "search, common word": lambda: find_clips(workspace, ClipQuery(search=word)),
+        "search, common word, behind the 50,000th": lambda: find_clips(workspace, ClipQuery(search=word, after=found)),
         "search, no hit": lambda: find_clips(workspace, ClipQuery(search="no-such-word")),
+        "search, a word and one that stands nowhere": lambda: find_clips(workspace, ClipQuery(search=f"{word} zebra")),
         "of a folder": lambda: find_clips(workspace, ClipQuery(source=name)),
         "outlook": lambda: outlook_of(workspace),
         "status": lambda: status_of(workspace),

@@ -16,7 +16,7 @@ import typer
 from flywheel import __version__
 from flywheel.cli import browsing, config, curation, data, inspection, prompts, review, rounds, schedule, speech, start
 from flywheel.cli._index import Index
-from flywheel.cli._shared import command, failure_of, print_text, remember_wishes
+from flywheel.cli._shared import command, failure_of, keep_stdout_for_results, print_text, remember_wishes
 from flywheel.core.errors import FlywheelError
 from flywheel.core.progress import say
 
@@ -128,6 +128,7 @@ def main() -> None:
     remember_wishes()
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    keep_stdout_for_results()
     try:
         app(prog_name="flywheel", standalone_mode=True)
     except BrokenPipeError:

@@ -134,6 +134,22 @@ def say_what_comes_next(workspace: Workspace, config: Path, as_json: bool = Fals
     say_next(*outlook.next, config=config)
 
 
+def keep_stdout_for_results() -> None:
+    """Let this process's results alone go to stdout; what libraries and other processes write there goes to stderr.
+
+    Those that train are processes of their own, and C libraries know no ``sys.stdout``: the file behind it is another.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        # A service may have closed either, and whoever calls from Python may have put something else there.
+        if sys.stdout.fileno() != 1:
+            return
+        sys.stdout.flush()
+        results = os.dup(1)
+        os.dup2(2, 1)
+        options: dict[str, Any] = {"encoding": sys.stdout.encoding, "errors": sys.stdout.errors}
+        sys.stdout = open(results, "w", buffering=1, **options)  # noqa: SIM115  (open as long as the process lives)
+
+
 def remember_wishes() -> None:
     """Note what the environment asks for, before the commands' own settings join it."""
     global _offline

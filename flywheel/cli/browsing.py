@@ -31,6 +31,7 @@ def clips(
     ] = None,
     rejected: Annotated[bool, typer.Option("--rejected", help="Only clips for which something failed.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Clips to list.")] = 20,
+    after: Annotated[str, typer.Option(metavar="CLIP", help="Go on behind this clip of the same list.")] = "",
     offset: Annotated[int, typer.Option(min=0, help="Clips to pass over.")] = 0,
     config: Config = HERE,
     json_: Json = False,
@@ -42,14 +43,21 @@ def clips(
     if split and split not in get_args(Split):
         raise UserError(f"--split {split}: unknown. There are {', '.join(get_args(Split))}.")
     query = ClipQuery(
-        search=search, split=split, source=source, round=round, rejected=rejected, limit=limit, offset=offset
+        search=search,
+        split=split,
+        source=source,
+        round=round,
+        rejected=rejected,
+        after=after,
+        limit=limit,
+        offset=offset,
     )
     page = find_clips(open_workspace(config), query)
     found = [clip.to_json() for clip in page.clips]
     text = as_lines(line for clip in page.clips for line in _clip_lines(clip)) or "no clip matches"
-    print_result({"clips": found, "offset": offset, "more": page.more}, json_, text)
+    print_result({"clips": found, "offset": offset, "more": page.more, "after": page.after}, json_, text)
     if page.more and not json_:
-        say(f"more: --offset {offset + limit}")
+        say(f"more: --after {page.after}")
     if page.clips and not json_:
         say_next(f"flywheel show {page.clips[0].id[:12]}  # all that was written of a clip, and by whom", config=config)
 
@@ -83,6 +91,7 @@ def rejects(
         with workspace.lock():
             count = dismissed(workspace, found, dismiss)
         print_result({"dismissed": count}, json_, f"{count} rejects are closed")
+        say_what_comes_next(workspace, config, json_)
         return
     if retry:
         _retry(workspace, found, config, json_)

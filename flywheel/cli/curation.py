@@ -17,6 +17,7 @@ from flywheel.cli._shared import (
     context_of,
     open_workspace,
     print_result,
+    say_next,
     say_what_comes_next,
 )
 from flywheel.core.errors import UserError
@@ -58,6 +59,7 @@ def curate(
         said = _say(workspace, keep or [], drop or [], reason)
         text = f"{said['keep']} clips are kept and {said['drop']} dropped, whatever policies say, from the next run on"
         print_result(said, json_, text)
+        say_next("flywheel curate  # decides anew, with these words", config=config)
         return
     curated = _curated(workspace, limit, dry_run)
     if not curated["run"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -137,10 +138,13 @@ def takedown(
             asked = would_take_down(workspace, planned(workspace, clips, reason))
             if dry_run:
                 print_result(asdict(asked), json_, _takedown_text(asked, "would be taken down"))
+                named = shlex.join(["flywheel", "takedown", *clips, "--reason", reason])
+                say_next(f"{named} --yes  # does it, for good", config=config)
                 return
             confirm("takedown", _takedown_text(asked, "would be taken down, for good"))
         taken = take_down(workspace, clips, reason, rewrite=rewrite, keep_exports=keep_exports)
     print_result(asdict(taken), json_, _takedown_text(taken, "taken down"))
+    say_what_comes_next(workspace, config, json_)
 
 
 def _takedown_text(taken: Takedown, what: str) -> str:
@@ -189,6 +193,7 @@ def move_database(
     with workspace.lock():
         count = workspace.move_database(url)
     print_text(f"{count} rows moved. Write this into flywheel.yaml, under store:\n  database: {url}")
+    say_next("flywheel status  # once it stands there: the workspace at its new place", config=config)
 
 
 def playground(
@@ -219,3 +224,4 @@ def playground(
     else:
         rendered.write_playground(folder, seed=seed, num_clips=num_clips, noise_rate=noise)
     print_text(str(folder / "corpus"))
+    say_next("flywheel init  # makes a workspace", f"flywheel ingest {shlex.quote(str(folder / 'corpus'))}")

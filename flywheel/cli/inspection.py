@@ -109,6 +109,7 @@ def report(
         folder = write_report(context, reports, Path(tempfile.mkdtemp(prefix=f"flywheel-report-{last}-")))
         say(f"report: {workspace.root} can't be written ({error.strerror}); the report lies in {folder}")
     print_result(reports[-1].to_json(), json_, str(folder / "report.html"))
+    say_what_comes_next(workspace, config, json_, told=True)
 
 
 def dashboard(

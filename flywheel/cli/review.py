@@ -193,8 +193,10 @@ def gold(
     """
     from human_refine import import_gold
 
-    report = import_gold(open_workspace(config, set_), file, by)
+    workspace = open_workspace(config, set_)
+    report = import_gold(workspace, file, by)
     _print_import(report, "gold texts", json_)
+    say_what_comes_next(workspace, config, json_)
     _end_with(report)
 
 
@@ -210,8 +212,10 @@ def exclude(
     """
     from human_refine.people import exclude as leave_out
 
-    leave_out(open_workspace(config), name, reason, undo=undo)
+    workspace = open_workspace(config)
+    leave_out(workspace, name, reason, undo=undo)
     print_text(f"{name} counts again" if undo else f"{name} counts no more")
+    say_what_comes_next(workspace, config)
 
 
 def _print_import(report: ImportReport, what: str, as_json: bool) -> None:

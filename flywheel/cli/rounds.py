@@ -19,6 +19,7 @@ from flywheel.cli._shared import (
     open_context,
     open_workspace,
     print_result,
+    say_next,
     say_what_comes_next,
 )
 from flywheel.core.errors import FlywheelError, GateRefused
@@ -104,6 +105,8 @@ def serve(
     try:
         text = f"{server.url} serves {model}. Put it into models.main.servers; Ctrl-C ends it."
         print_result({"url": server.url}, False, text)
+        asked = f"--set models.main.engine=openai --set models.main.servers=[{server.url}]"
+        say_next(f"flywheel round {asked}  # in another terminal: asks this server", config=config)
         code = server.process.wait()
         raise FlywheelError(f"flywheel serve: the server ended with {code}; {workspace.root}/serve.log says why.")
     finally:
@@ -220,6 +223,11 @@ def compare(
     context = open_context(config, set_)
     comparison = champion.compare(context, a, b)
     print_result(comparison, json_, comparison_text(comparison, context.config.gate.min_anchors))
+    say_next(
+        f"flywheel report {max(a, b)}  # both on one page, with clips to look at",
+        *([f"flywheel promote {max(a, b)}  # tests it again on today's anchors"] if max(a, b) else []),
+        config=config,
+    )
 
 
 def prune(
@@ -239,6 +247,10 @@ def prune(
         pruned = champion.prune(context, keep, dry_run=dry_run)
     deleted = "that would be deleted" if dry_run else "deleted"
     print_result({"rounds": pruned}, json_, f"weights {deleted} of rounds: {', '.join(map(str, pruned)) or 'none'}")
+    if dry_run and pruned:
+        say_next(f"flywheel prune --keep {keep}  # deletes them", config=config)
+    elif not dry_run:
+        say_what_comes_next(context.workspace, config, json_)
 
 
 _DEMO = Path("flywheel-demo")

@@ -61,6 +61,10 @@ class RecordReader:
         """Those of these keys that are committed."""
         return set(self._positions(kind, keys))
 
+    def position(self, kind: str, key: str) -> int:
+        """Number of the commit that wrote the row of this key; 0 where there is none."""
+        return self._positions(kind, [key]).get(key, 0)
+
     def read(
         self,
         kind: str,

@@ -25,6 +25,7 @@ from flywheel.store.schema import keys as key_rows
 from flywheel.store.schema import shards as shard_rows
 from flywheel.store.schema import snapshots, superseded
 from flywheel.store.shards import SHARD_ROWS, Shard, collect, mergeable, scan, write_shard
+from flywheel.store.word_index import SEARCHED, WordIndex
 
 #: Files that are scanned at once when all shards are searched.
 _FILES = 512
@@ -34,6 +35,9 @@ _GRACE_S = 600.0
 
 class Records(RecordReader):
     """Reads and writes records; only the holder of the workspace's lock may write."""
+
+    #: Whether rows that are searched for words were added since :meth:`index_words`.
+    _has_new_words = False
 
     def append(self, kind: str, rows: Sequence[dict[str, Any]], *, round: int | None = None) -> int:
         """Write the rows whose key is new, all or none of them; returns how many were. Equal keys count once."""
@@ -61,7 +65,14 @@ class Records(RecordReader):
                 connection.execute(sql.insert(shard_rows).values(name=name, crc32=crc32, **values))
                 keys = [{"kind": kind, "key": i, "position": position} for i in ids]
                 connection.execute(sql.insert(key_rows), keys)
+        self._has_new_words |= kind in SEARCHED
         return len(fresh)
+
+    def index_words(self) -> None:
+        """Make the index of words of what was added, so that nobody who searches waits for it."""
+        if self._has_new_words:
+            WordIndex(self).complete()
+            self._has_new_words = False
 
     def remove(self, what: Mapping[str, pl.Expr]) -> dict[str, int]:
         """Remove rows (kind -> which) for good; returns how many of each kind.
@@ -75,6 +86,7 @@ class Records(RecordReader):
         for kind, which in what.items():
             remove_lost(self.root, kind, which)
         self._purge_superseded()
+        WordIndex(self).forget_gone()
         return removed
 
     def rewrite(self, kind: str, change: Callable[[pl.DataFrame], pl.DataFrame]) -> int:

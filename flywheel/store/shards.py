@@ -188,6 +188,15 @@ def groups(shards: Sequence[Shard], rows: int) -> Iterator[list[Shard]]:
         yield group
 
 
+def growing_groups(shards: Sequence[Shard], first: int, most: int) -> Iterator[list[Shard]]:
+    """The shards in order, in groups of at most ``first`` rows, each time twice as many, up to ``most``."""
+    rest = list(shards)
+    while rest:
+        group = next(groups(rest, first))
+        yield group
+        rest, first = rest[len(group) :], min(most, 2 * first)
+
+
 def mergeable(shards: Sequence[Shard], frozen: Collection[int], root: Path) -> Iterator[list[Shard]]:
     """Runs of neighbouring small shards that become one: the same round, and no frozen position between them.
 

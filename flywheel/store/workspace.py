@@ -111,6 +111,7 @@ class Workspace(WritableView):
             yield self
             if tidy:
                 self._compact()
+                self.records.index_words()
 
     def is_locked(self) -> bool:
         """Whether another process holds the workspace for writing now."""

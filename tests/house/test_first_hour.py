@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ import pytest
 import yaml
 
 from annotators import prompt_file
+from flywheel.cli import _COMMANDS
 from flywheel.core.config import PRESETS, Config, load_config, parse_config, short_template
 from flywheel.core.config.explain import explain, keys
 from flywheel.core.errors import UserError
@@ -447,3 +449,42 @@ def test_captions_of_own_clips_are_four_commands_away(real_clips: Path, tmp_path
     finally:
         page.terminate()
         page.wait(20)
+
+
+#: Commands that show something, open a page until interrupted, or write a file of settings.
+_SHOW = {"status", "show", "review", "dashboard", "demo", "uses", "template", "validate", "schema", "explain", "losses"}
+_SHOW |= {"migrate", "list", "start", "write"}
+
+
+def test_every_command_that_ends_says_what_comes_next() -> None:
+    """Itself, or through a function of its module."""
+
+    def names(function: Any, depth: int = 2) -> set[str]:
+        found = set(function.__code__.co_names)
+        for name in found & set(function.__globals__) if depth else ():
+            called = function.__globals__[name]
+            if inspect.isfunction(called) and called.__module__ == function.__module__:
+                found |= names(called, depth - 1)
+        return found
+
+    silent = {
+        name
+        for _, name, function in _COMMANDS
+        if not {"say_next", "say_what_comes_next"} & names(inspect.unwrap(function))
+    }
+    assert silent == _SHOW
+
+
+def test_what_was_said_of_people_and_weights_names_the_next_command(
+    ingested: Workspace, commandline: Command, capsys: Said
+) -> None:
+    here = ("--config", ingested.root)
+    assert commandline("invite", "--name", "ann", *here) == 0
+    for arguments in (("exclude", "ann", "--reason", "a test"), ("prune",), ("report",)):
+        capsys.readouterr()
+        assert commandline(*arguments, *here) == 0
+        assert f"Next: flywheel round --until annotate --config {ingested.root}" in capsys.readouterr().err, arguments
+    clip_id = ingested.clips()["id"][0]
+    assert commandline("takedown", clip_id, "--reason", "they asked", "--dry-run", *here) == 0
+    said = f"Next: flywheel takedown {clip_id} --reason 'they asked' --yes --config {ingested.root}"
+    assert said in capsys.readouterr().err

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -77,3 +80,32 @@ def test_nothing_else_prints() -> None:
             prints = _PRINTS.findall(path.read_text())
             name = str(path.relative_to(ROOT))
             assert len(prints) == allowed.get(name, 0), name
+
+
+#: What libraries write to stdout while a command works: as Python, as C does, and from a process of theirs.
+_NOISY = """
+import os, subprocess, sys
+from flywheel import cli
+from flywheel.store import browse
+find = browse.find_clips
+
+def noisy(*arguments):
+    print("[WARNING] by Python")
+    os.write(1, b"[WARNING] by C\\n")
+    subprocess.run([sys.executable, "-S", "-c", "print('[WARNING] by a child')"], check=True)
+    return find(*arguments)
+
+browse.find_clips = noisy
+cli.main()
+"""
+
+
+def test_stdout_is_the_result_alone_whatever_libraries_write(ingested: Workspace) -> None:
+    command = [sys.executable, "-c", _NOISY, "clips", "--json", "--limit", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert len(json.loads(done.stdout)["clips"]) == 1
+    assert [line for line in done.stderr.splitlines() if line.startswith("[WARNING]")] == [
+        "[WARNING] by Python",
+        "[WARNING] by C",
+        "[WARNING] by a child",
+    ]
