@@ -35,6 +35,7 @@ from flywheel.core.types import MAX_SEED
 if TYPE_CHECKING:
     from flywheel.ingest import IngestResult
     from flywheel.rounds.takedown import Takedown
+    from flywheel.store import Workspace
 
 
 def ingest(
@@ -67,11 +68,20 @@ def ingest(
             if error.result != IngestResult():
                 say(_say_how(error.result))
             raise
+        if workspace.config.corpus.min_anchor_videos and not dry_run:
+            _draw_anchors(workspace)
     print_result(vars(result), json_, ("would be: " if dry_run else "") + _say_how(result))
     if not dry_run:
         say_what_comes_next(workspace, config, json_)
     if result.rejected and not (result.clips or result.known or result.new_texts):
         raise typer.Exit(FlywheelError.exit_code)
+
+
+def _draw_anchors(workspace: Workspace) -> None:
+    from flywheel.rounds.resplit import draw_missing_anchors
+
+    if anchors := draw_missing_anchors(workspace):
+        say(f"ingest: {anchors} videos are anchors now (corpus.min_anchor_videos)")
 
 
 def _say_how(result: IngestResult) -> str:

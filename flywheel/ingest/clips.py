@@ -23,12 +23,20 @@ _MOST_SOUND_S = 120.0
 _GRACE_S = 0.05
 
 
-def split_of(family: str, corpus: Corpus) -> Split:
-    """The split of a family of videos. It depends on its name alone: what is added later changes nothing."""
-    position = int(content_id("split", family)[:12], 16) / 16**12
-    if position < corpus.test_share:
+def split_of(family: str, corpus: Corpus, anchors_end: float = 0.0) -> Split:
+    """The split of a family of videos. It depends on its name alone: what is added later changes nothing.
+
+    Places up to ``anchors_end`` are of anchors where the shares end before.
+    """
+    place = split_place(family)
+    if place < corpus.test_share:
         return "test"
-    return "anchor" if position < corpus.test_share + corpus.anchor_share else "train"
+    return "anchor" if place < max(anchors_end, corpus.test_share + corpus.anchor_share) else "train"
+
+
+def split_place(family: str) -> float:
+    """Where in [0, 1) a family lies: test comes first, then anchors, then train."""
+    return int(content_id("split", family)[:12], 16) / 16**12
 
 
 def clip_id(content_hash: str, start_s: float, end_s: float) -> str:

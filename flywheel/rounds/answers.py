@@ -17,8 +17,13 @@ from flywheel.store.people import excluded_names
 
 def anchor_videos(workspace: Workspace) -> int | None:
     """How many videos have anchor clips; None where damage hides it."""
-    anchors = _readable(workspace, "content_hash", pl.col("split") == "anchor")
-    return None if anchors is None else anchors.n_unique()
+    return videos_in(workspace, "anchor")
+
+
+def videos_in(workspace: Workspace, split: str) -> int | None:
+    """How many videos have clips in a split; None where damage hides it."""
+    contents = _readable(workspace, "content_hash", pl.col("split") == split)
+    return None if contents is None else contents.n_unique()
 
 
 def can_be_asked(workspace: Workspace) -> int | None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from flywheel.rounds.answers import Answers, anchor_videos, can_be_asked, captions_of
+from flywheel.rounds.answers import Answers, anchor_videos, can_be_asked, captions_of, videos_in
 from flywheel.rounds.progress import DONE, current_round, current_stage
 from flywheel.rounds.toy import toy_notice
 from flywheel.store import Workspace
@@ -19,6 +19,8 @@ from flywheel.store.people import any_invited
 
 #: Rounds that the terminal shows.
 _SHOWN = 5
+#: Intervals are drawn over videos: with fewer than this they say little.
+FEW_TEST_VIDEOS = 8
 _VERDICTS = {"promoted": "promoted", "refused": "not promoted", "undecided": "undecided"}
 
 
@@ -116,7 +118,10 @@ def impossible(workspace: Workspace, gate: GateNeeds | None = None, captions: in
     possible = anchor_videos(workspace) if gate is None else gate.possible
     found = []
     if num_clips and possible is not None and possible < config.gate.min_anchors and config.gate.untested == "refuse":
-        found.append(_too_few_anchors(possible, config.gate.min_anchors, config.corpus.anchor_share))
+        found.append(_too_few_anchors(workspace, possible))
+    measured = videos_in(workspace, "test") if num_clips else None
+    if measured is not None and measured < FEW_TEST_VIDEOS:
+        found.append(_too_few_tested(measured, config.corpus.test_share))
     asked = captions or (can_be_asked(workspace) if config.review.wait_for else 0)
     if num_clips and asked is not None and config.review.wait_for > asked:
         found.append(
@@ -126,14 +131,27 @@ def impossible(workspace: Workspace, gate: GateNeeds | None = None, captions: in
     return found
 
 
-def _too_few_anchors(possible: int, need: int, share: float) -> str:
-    way = "raise corpus.anchor_share and run 'flywheel resplit'"
-    if share:
-        way = f"add some {math.ceil((need - possible) / share)} videos, or {way}"
+def _too_few_anchors(workspace: Workspace, possible: int) -> str:
+    need, corpus = workspace.config.gate.min_anchors, workspace.config.corpus
+    # As far as the shares tell: half of what is not in the test split can be anchors.
+    can_be = int(workspace.videos.count() * (1 - corpus.test_share)) // 2
+    ways = [f"add some {math.ceil((need - possible) / corpus.anchor_share)} videos"] if corpus.anchor_share else []
+    if can_be >= need or not ways:
+        ways.append(f"set corpus.min_anchor_videos: {need} and run 'flywheel resplit'")
+    way = ", or ".join(ways)
     return (
         f"No round can be promoted by the gate: it needs {need} anchor videos (gate.min_anchors), and the corpus has "
         f"{possible}: {way}."
     )
+
+
+def _too_few_tested(videos: int, share: float) -> str:
+    there = f"The test split has {videos} video{'s' * (videos != 1)}" if videos else "No video is in the test split"
+    way = "raise corpus.test_share and run 'flywheel resplit'"
+    if share:
+        way = f"add some {math.ceil((FEW_TEST_VIDEOS - videos) / share)} videos, or {way}"
+    so = "say little" if videos else "are missing"
+    return f"{there}: a round's figures of quality {so} under {FEW_TEST_VIDEOS}. To have as many, {way}."
 
 
 def _outcomes(workspace: Workspace) -> list[RoundOutcome]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from flywheel.core.config import Corpus
 from flywheel.core.errors import UserError
 from flywheel.core.progress import progress
-from flywheel.ingest.clips import split_of
+from flywheel.core.types import Split
+from flywheel.ingest.clips import split_of, split_place
 from flywheel.ingest.sides import unite_copies
+from flywheel.rounds.answers import anchor_videos
 from flywheel.rounds.champion import put_in_force
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.progress import DONE, LAST_RESPLIT, last_resplit
@@ -79,16 +82,49 @@ def resplit(context: RoundContext, plan: Resplit) -> None:
     People's words stay. The base becomes champion, and its figures are measured anew. Killed, the same command goes on.
     """
     workspace = context.workspace
-    corpus = workspace.config.corpus
     if workspace.meta(RESPLITTING) != "yes":
-        mark = {RESPLITTING: "yes", LAST_RESPLIT: str(plan.last_round)}
-        workspace.videos.draw(lambda family: split_of(family, corpus), mark)
+        workspace.videos.draw(_draw(workspace), {RESPLITTING: "yes", LAST_RESPLIT: str(plan.last_round)})
     workspace.records.rewrite("clips", lambda frame: _on_their_sides(workspace, frame))
     if workspace.champion():
         put_in_force(context, 0, REASON, "resplit")
     if workspace.stage(0, "evaluate")[0] == DONE:
         workspace.set_stage(0, "evaluate", "pending", {})
     workspace.set_meta(RESPLITTING, "no")
+
+
+def draw_missing_anchors(workspace: Workspace) -> int:
+    """Draw ``corpus.min_anchor_videos`` where there are fewer and no round began yet; returns how many there are now.
+
+    Returns 0 where nothing was drawn. The caller holds the lock; killed, 'flywheel resplit' finishes it.
+    """
+    have = anchor_videos(workspace)
+    if have is None or have >= workspace.config.corpus.min_anchor_videos or workspace.rounds():
+        return 0
+    workspace.videos.list_older()
+    workspace.videos.draw(_draw(workspace), {RESPLITTING: "yes"})
+    workspace.records.rewrite("clips", lambda frame: _on_their_sides(workspace, frame))
+    workspace.set_meta(RESPLITTING, "no")
+    now = anchor_videos(workspace) or 0
+    return now if now > have else 0
+
+
+def _draw(workspace: Workspace) -> Callable[[str], Split]:
+    """What puts a family on its side: its name, and the number of anchors that there must be at least."""
+    corpus = workspace.config.corpus
+    end = _anchors_end(workspace.videos.families(), corpus) if corpus.min_anchor_videos else 0.0
+    return lambda family: split_of(family, corpus, end)
+
+
+def _anchors_end(families: Mapping[str, int], corpus: Corpus) -> float:
+    """Up to which place families are anchors, so that there are as many anchor videos as there must be."""
+    placed = sorted((split_place(name), count) for name, count in families.items())
+    rest = [(place, count) for place, count in placed if place >= corpus.test_share]
+    wanted, have = min(corpus.min_anchor_videos, sum(count for _, count in rest) // 2), 0
+    for place, count in rest:
+        if have >= wanted:
+            return place
+        have += count
+    return 0.0
 
 
 def is_under_way(workspace: Workspace) -> bool:
@@ -123,11 +159,11 @@ def _unite(workspace: Workspace) -> int:
 
 def _count(workspace: Workspace) -> tuple[dict[str, int], dict[str, int], int]:
     """Clips by split now and after a new draw, and how many change sides."""
-    corpus = workspace.config.corpus
+    draw = _draw(workspace)
     counts: dict[tuple[str, str], int] = {}
     for frame in workspace.records.batches("clips", columns=["content_hash", "split"]):
         known = workspace.videos.known(frame["content_hash"].unique())
-        to = {h: split_of(video.family, corpus) for h, video in known.items()}
+        to = {h: draw(video.family) for h, video in known.items()}
         for h, split in frame.iter_rows():
             counts[split, to[h]] = counts.get((split, to[h]), 0) + 1
     before, after = dict[str, int](), dict[str, int]()

@@ -173,6 +173,12 @@ class Videos:
         with self._db.transaction() as connection:
             self._db.insert_new(connection, schema.joined, [{"first": first, "second": other} for other in others])
 
+    def families(self) -> dict[str, int]:
+        """Names of all families -> how many videos each has."""
+        query = sql.select(_c.family, sql.func.count()).group_by(_c.family)
+        with self._db.transaction() as connection:
+            return {name: int(count) for name, count in connection.execute(query)}
+
     def count(self, *, divided: bool = False) -> int:
         """How many videos are listed; or how many of them have clips on several sides."""
         query = sql.select(sql.func.count()).select_from(schema.videos)

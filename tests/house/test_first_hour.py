@@ -374,8 +374,12 @@ def test_impossible_demands_are_said_at_once(
     assert found["gate"] == {"have": 0, "need": 8, "possible": anchors}
     assert (found["queue"], found["rejects"], found["rounds"]) == (0, 0, [])
     assert found["next"] == ["flywheel round --until annotate"]
-    assert [too_few in found["impossible"][0], too_many in found["impossible"][1]] == [True, True]
-    assert impossible(Workspace.open(root, ["gate.untested=promote", "review.wait_for=0"])) == []
+    said = found["impossible"]
+    assert [too_few in said[0], "test split" in said[1], too_many in said[2]] == [True, True, True]
+    [tested] = impossible(Workspace.open(root, ["gate.untested=promote", "review.wait_for=0"]))
+    videos = ingested.clips("test")["content_hash"].n_unique()
+    assert f"has {videos} video" in tested if videos else "No video is in the test split" in tested
+    assert f"add some {(8 - videos) * 5} videos, or raise corpus.test_share" in tested
 
 
 def test_status_tells_verdicts_and_what_they_lead_to(ingested: Workspace) -> None:

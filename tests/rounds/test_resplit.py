@@ -15,7 +15,7 @@ from flywheel.ingest import ingest
 from flywheel.ingest.clips import split_of
 from flywheel.rounds import RoundContext, run_round
 from flywheel.rounds.champion import compare, promote, put_in_force
-from flywheel.rounds.resplit import planned_resplit, resplit
+from flywheel.rounds.resplit import draw_missing_anchors, planned_resplit, resplit
 from flywheel.status import status_of
 from flywheel.store import Workspace, schema
 from flywheel.store.records import Records
@@ -154,3 +154,29 @@ def test_who_joined_two_sides_is_taken_in_afterwards(make_workspace: Make, corpu
     assert len({video.family for video in w.videos.known(families).values()}) == 1
     assert len({tuple(sides(w)[h]) for h in families}) == 1
     assert w.videos.joined() == []
+
+
+def test_anchors_are_drawn_by_number_before_the_first_round(ingested: Workspace) -> None:
+    """By the family's name alone, half of what is not tested at most, and never once a round began."""
+    root = ingested.root
+
+    def asking(number: int, *others: str) -> Workspace:
+        return Workspace.open(root, [f"corpus.min_anchor_videos={number}", "corpus.anchor_share=0", *others])
+
+    with asking(0, "corpus.test_share=0.01").lock() as w:
+        resplit(RoundContext(w), planned_resplit(w))
+    assert ingested.clips("anchor").is_empty()
+    w = asking(2, "corpus.test_share=0.01")
+    with w.lock():
+        assert draw_missing_anchors(w) == 2
+        assert draw_missing_anchors(w) == 0, "there are as many"
+        assert planned_resplit(w).moved == 0, "a new split keeps them"
+    anchors = set(w.clips("anchor")["content_hash"])
+    assert sides(w) == {h: {"anchor" if h in anchors else "train"} for h in w.clips()["content_hash"]}
+    w = asking(50, "corpus.test_share=0.01")
+    with w.lock():
+        assert draw_missing_anchors(w) == 3, "of six"
+        w.begin_round(1, ("annotate", "gate"))
+    w = asking(60, "corpus.test_share=0.01")
+    with w.lock():
+        assert draw_missing_anchors(w) == 0

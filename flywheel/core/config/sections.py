@@ -64,6 +64,12 @@ class Corpus(Section):
     )
     test_share: float = Field(0.2, ge=0, lt=1, description="share of videos in the test split")
     anchor_share: float = Field(0.1, ge=0, lt=1, description="share of videos in the anchor split")
+    min_anchor_videos: int = Field(
+        0,
+        ge=0,
+        description="anchor videos at least, where the share gives fewer: drawn by ingest before the first round, "
+        "and by 'flywheel resplit'; half of the videos that are not in the test split at most",
+    )
     cache_gib: float = Field(20.0, gt=0, description="most that the frame cache may hold, GiB")
     pixels_gib: float = Field(
         2.0, ge=0, description="most memory that clips' prepared pixels may take between their uses, GiB"

@@ -15,7 +15,16 @@ from flywheel.core.config.written import choices_of
 
 #: What people change: these keys stand in a new file, beside those in which a preset differs from the defaults.
 _CHANGED: Mapping[str, tuple[str, ...]] = {
-    "corpus": ("licence", "frames", "split_by", "clip_len_s", "split_key", "test_share", "anchor_share"),
+    "corpus": (
+        "licence",
+        "frames",
+        "split_by",
+        "clip_len_s",
+        "split_key",
+        "test_share",
+        "anchor_share",
+        "min_anchor_videos",
+    ),
     "models": ("folder", "engine"),
     "transcribe": ("model",),
     "annotate": ("prompt", "also", "hints", "max_new_tokens"),
