@@ -50,6 +50,8 @@ def lead_page(person: Leading, request: Request, review: Review) -> HTMLResponse
         progress=review.service.counts(person.name),
         standing=review.standing.lines(),
         days=_days(workspace),
+        goal=workspace.config.review.daily_goal,
+        has_home=review.home is not None,
         invited=dict(all_refiners(workspace)),
         excluded=excluded(workspace),
         flags=open_flags(workspace, _MOST_LISTED),

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
@@ -27,28 +28,33 @@ def serve(
     *,
     proxy: str = "",
     standing: Callable[[], Sequence[str]] | None = None,
+    home: Callable[[], Any] | None = None,
+    command: str = "flywheel review",
 ) -> None:
     """Serves the review page until it is interrupted; ``announce`` is called with its URL once it can be reached.
 
     Port 0 takes a free one. ``proxy`` is the address of a proxy that is believed where it says who asks, and that it
-    was asked by TLS; empty for none. ``standing`` is as in :func:`create_app`. Raises UserError where the address can't
-    be had.
+    was asked by TLS; empty for none. ``standing`` and ``home`` are as in :func:`create_app`. Raises UserError, as
+    ``command``, where the address is in use.
     """
-    with bound(host, port) as listener:
+    with bound(host, port, command) as listener:
         url = f"http://{host}:{listener.getsockname()[1]}"
         if not _is_local(host) and not proxy:
             say(f"review: {url} is plain http, which can be read on the way: put a proxy with TLS before it.")
-        server = server_of(workspace, proxy, standing)
+        server = server_of(workspace, proxy, standing, home)
         announce(url)
         server.run(sockets=[listener])
 
 
 def server_of(
-    workspace: Workspace, proxy: str = "", standing: Callable[[], Sequence[str]] | None = None
+    workspace: Workspace,
+    proxy: str = "",
+    standing: Callable[[], Sequence[str]] | None = None,
+    home: Callable[[], Any] | None = None,
 ) -> uvicorn.Server:
-    """The page's server, which a socket is still to be given to; ``proxy`` and ``standing`` as in :func:`serve`."""
+    """The page's server, which a socket is still to be given to; the other arguments as in :func:`serve`."""
     config = uvicorn.Config(
-        create_app(workspace, standing),
+        create_app(workspace, standing, home),
         http=Patient,
         log_level="warning",
         server_header=False,
@@ -98,8 +104,8 @@ class Patient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
             self._waiting = None
 
 
-def bound(host: str, port: int) -> socket.socket:
-    """A socket that listens there. Raises UserError where the address can't be had."""
+def bound(host: str, port: int, command: str = "flywheel review") -> socket.socket:
+    """A socket that listens there. Raises UserError, as ``command``, where the address is in use."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     # What it accepts inherits this. Without it each answer's second part waits for the browser's delayed
@@ -112,6 +118,6 @@ def bound(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise UserError(
-            f"flywheel review: {host}:{port} can't be used ({error.strerror}). Name another with --port."
+            f"{command}: {host}:{port} can't be used ({error.strerror}). Name another with --port."
         ) from error
     return listener

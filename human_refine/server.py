@@ -25,6 +25,7 @@ from flywheel.core.types import Clip
 from flywheel.formats.corrections import endings
 from flywheel.store import Workspace
 from human_refine import beside, leading, sessions
+from human_refine import home as home_page
 from human_refine.aside import Aside
 from human_refine.bodies import LeaseBody, NextBody, SaveBody
 from human_refine.corrections import Sender, import_corrections
@@ -45,10 +46,15 @@ _VIDEOS, _SOUNDS = 8, 2
 Id = Annotated[str, InPath(min_length=1, max_length=64, pattern=r"^[\w.\-]+$")]
 
 
-def create_app(workspace: Workspace, standing: Callable[[], Sequence[str]] | None = None) -> FastAPI:
+def create_app(
+    workspace: Workspace,
+    standing: Callable[[], Sequence[str]] | None = None,
+    home: Callable[[], Any] | None = None,
+) -> FastAPI:
     """The application over one workspace; one process serves it.
 
     ``standing`` gives the lines on top of the lead's page: how the last rounds went, and what comes next.
+    ``home`` gives what the page ``/home`` shows (:class:`flywheel.rounds.home.Home`); there is none if left out.
     """
     # What can be asked is told to who may ask it.
     app = FastAPI(title="Flywheel review", docs_url=None, redoc_url=None, openapi_url=None, version="1")
@@ -67,12 +73,14 @@ def create_app(workspace: Workspace, standing: Callable[[], Sequence[str]] | Non
         guide=read_guide(workspace.config.review.guidelines, workspace.root),
         rejects=Rejects(),
         standing=Standing(standing),
+        home=home,
     )
     service.queue.watch()
     app.add_middleware(Limits, most_upload=int(workspace.config.review.upload_mib * 2**20) + 4096)
     app.include_router(sessions.routes)
     app.include_router(beside.routes)
     app.include_router(leading.routes)
+    app.include_router(home_page.routes)
     app.include_router(_routes)
     app.mount("/static", StaticFiles(directory=str(resources.files("human_refine") / "static")), name="static")
 
@@ -131,7 +139,14 @@ def page(request: Request, review: Review) -> HTMLResponse:
     settings = review.workspace.config.review
     page = review.pages.get_template("review.html")
     return HTMLResponse(
-        page.render(person=person, csrf=csrf_word(request), reasons=settings.reasons, guide=review.guide)
+        page.render(
+            person=person,
+            csrf=csrf_word(request),
+            reasons=settings.reasons,
+            guide=review.guide,
+            goal=settings.daily_goal,
+            has_home=review.home is not None,
+        )
     )
 
 

@@ -167,7 +167,7 @@ class ReviewService:
             raise Conflict(f"this clip lies before {holder} now, since it was yours too long ago", None)
         latest = list(self._standing(item, before, refiner).values())
         if latest and latest[-1].id != base:
-            raise Conflict("this text was settled meanwhile", _record(latest[-1]))
+            raise Conflict("this text was reviewed meanwhile", _record(latest[-1]))
 
     def _correction(self, key: str, item: Item, refiner: str, content: Checked, seconds: float) -> Correction:
         is_edit = content.verdict == "edit"

@@ -6,7 +6,7 @@ A session is not the token: who reads a cookie has no link, and a browser can be
 from __future__ import annotations
 
 import hmac
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Form, Header, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -15,6 +15,8 @@ from human_refine.people import SESSION_S, Person, csrf_of, person_in, person_of
 from human_refine.state import Review
 
 COOKIE = "flywheel_refiner"
+#: The page that a link opens: the home page, or the one for review.
+To = Literal["", "home"]
 routes = APIRouter()
 
 
@@ -82,7 +84,7 @@ Leading = Annotated[Person, Depends(leading)]
 
 
 @routes.get("/invite/{token}", include_in_schema=False)
-def invited(token: str, request: Request, review: Review) -> Response:
+def invited(token: str, request: Request, review: Review, to: To = "") -> Response:
     """Opens a session; asks where another person's is open, whose name would else be changed without a word."""
     invitee = person_of(review.workspace, token)
     if invitee is None:
@@ -95,23 +97,23 @@ def invited(token: str, request: Request, review: Review) -> Response:
     if present is not None and present.name != invitee.name:
         page = review.pages.get_template("switch.html")
         return HTMLResponse(page.render(present=present, invitee=invitee, csrf=csrf_word(request)))
-    return _opened(token, request, review)
+    return _opened(token, request, review, to)
 
 
 @routes.post("/invite/{token}", include_in_schema=False)
-def switched(token: str, request: Request, review: Review, word: Annotated[str, Form()] = "") -> Response:
+def switched(token: str, request: Request, review: Review, word: Annotated[str, Form()] = "", to: To = "") -> Response:
     """Goes on as the link's person, which the person who is signed in has agreed to."""
     if person_in(review.workspace, _session(request)) is None or not _is_ours(request, word):
         raise HTTPException(403, "open the invite link itself")
-    return _opened(token, request, review)
+    return _opened(token, request, review, to)
 
 
-def _opened(token: str, request: Request, review: Review) -> Response:
+def _opened(token: str, request: Request, review: Review, to: To) -> Response:
     session = sign_in(review.workspace, token)
     if session is None:
         raise HTTPException(401, "this link is not valid (any more)")
     sign_out(review.workspace, _session(request))
-    answer = RedirectResponse("/", 303)
+    answer = RedirectResponse(f"/{to}", 303)
     is_secure = request.url.scheme == "https"
     answer.set_cookie(COOKIE, session, max_age=SESSION_S, httponly=True, samesite="lax", secure=is_secure, path="/")
     return answer

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from jinja2 import Environment
@@ -34,6 +35,7 @@ class ReviewState:
     guide: Guide | None
     rejects: Rejects
     standing: Standing
+    home: Callable[[], Any] | None
 
 
 def _state(request: Request) -> ReviewState:

@@ -14,7 +14,20 @@ from typing import Annotated
 import typer
 
 from flywheel import __version__
-from flywheel.cli import browsing, config, curation, data, inspection, prompts, review, rounds, schedule, speech, start
+from flywheel.cli import (
+    browsing,
+    config,
+    curation,
+    data,
+    home,
+    inspection,
+    prompts,
+    review,
+    rounds,
+    schedule,
+    speech,
+    start,
+)
 from flywheel.cli._index import Index
 from flywheel.cli._shared import command, failure_of, keep_stdout_for_results, print_text, remember_wishes
 from flywheel.core.errors import FlywheelError
@@ -76,6 +89,7 @@ _COMMANDS = (
     (app, "annotate", command(rounds.annotate)),
     (app, "serve", command(rounds.serve)),
     (app, "review", review.review),
+    (app, "open", home.open_),
     (app, "invite", command(review.invite)),
     (app, "round", command(rounds.round_)),
     (app, "run", command(rounds.run)),

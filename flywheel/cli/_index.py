@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 #: Heading -> command -> its line; what the command's own help says at length.
 INDEX: dict[str, dict[str, str]] = {
     "Start": {
+        "open": "Open the workspace's home page in the browser.",
         "init": "Make a workspace: a folder with a flywheel.yaml.",
         "download": "Download a model by its hub id.",
         "doctor": "Check that this machine has what rounds need.",

@@ -51,7 +51,7 @@ def ingest(
     ] = False,
     json_: Json = False,
 ) -> None:
-    """Take videos in: files become clips, or rejected rows with their reason; exit 1 where all were rejected."""
+    """Add videos: files become clips, or rejected rows with their reason; exit 1 where all were rejected."""
     from flywheel.ingest import IngestResult, SourcesError
     from flywheel.ingest import ingest as take_in
     from flywheel.store.recut import forget_cut

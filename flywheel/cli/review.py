@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,26 +30,43 @@ if TYPE_CHECKING:
     from human_refine import ImportReport
 
 
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")]
+Host = Annotated[
+    str, typer.Option(help="Address to listen on; others than this machine's want a proxy with TLS before them.")
+]
+Proxy = Annotated[
+    str, typer.Option(help="Address of the proxy before it, which is believed where it says who asks and how.")
+]
+
+
 def review(
     config: Config = HERE,
     set_: Set = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8470,
-    host: Annotated[
-        str,
-        typer.Option(help="Address to listen on; others than this machine's want a proxy with TLS before them."),
-    ] = "127.0.0.1",
-    proxy: Annotated[
-        str, typer.Option(help="Address of the proxy before it, which is believed where it says who asks and how.")
-    ] = "",
+    port: Port = 8470,
+    host: Host = "127.0.0.1",
+    proxy: Proxy = "",
     open_: Annotated[
         bool, typer.Option("--open", help="Make a link for yourself, as a lead, and open it in the browser.")
     ] = False,
 ) -> None:
     """Serve the review page until interrupted. Who may use it: 'flywheel invite'."""
+    workspace = open_workspace(config, set_)
+    serve_pages(workspace, host, port, lambda url: _announce(workspace, url, config, open_), proxy=proxy)
+
+
+def serve_pages(
+    workspace: Workspace,
+    host: str,
+    port: int,
+    announce: Callable[[str], None],
+    *,
+    proxy: str = "",
+    command: str = "flywheel review",
+) -> None:
+    """Serve all pages until interrupted: the one for review, the leads', home; arguments as ``human_refine.serve``."""
+    from flywheel.rounds.home import home_of
     from flywheel.rounds.outlook import outlook_of
     from human_refine.serve import serve
-
-    workspace = open_workspace(config, set_)
 
     def standing() -> list[str]:
         outlook = outlook_of(workspace)
@@ -58,9 +76,11 @@ def review(
         workspace,
         host,
         port,
-        lambda url: _announce(workspace, url, config, open_),
+        announce,
         proxy=proxy,
         standing=standing,
+        home=lambda: home_of(workspace),
+        command=command,
     )
 
 
@@ -70,21 +90,23 @@ def _announce(workspace: Workspace, url: str, config: Path, opens: bool) -> None
 
     print_text(f"{url} serves the review page. Ctrl-C ends it.")
     if opens:
-        _open(workspace, url)
+        open_link(workspace, url)
     elif not any_invited(workspace):
         say("Nobody has a link to it yet.")
         say_next("flywheel invite --name NAME  # prints one; or 'flywheel review --open'", config=config)
 
 
-def _open(workspace: Workspace, url: str) -> None:
-    """Make a link for whoever runs this, print it, and open it in the browser."""
+def open_link(workspace: Workspace, url: str, *, to: str = "", opens: bool = True) -> None:
+    """Make a link for whoever runs this, a lead, print it, and open it in the browser; ``to`` names the page."""
     import threading
     import webbrowser
 
     from human_refine.people import invite as make
 
-    link = f"{url}/invite/{make(workspace, _own_name(), 'lead')}"
+    link = f"{url}/invite/{make(workspace, _own_name(), 'lead')}" + (f"?to={to}" if to else "")
     print_text(link)
+    if not opens:
+        return
     # In a thread: a browser that runs in this terminal would keep the page from being served.
     threading.Thread(target=webbrowser.open, args=(link,), daemon=True).start()
 

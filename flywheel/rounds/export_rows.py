@@ -245,7 +245,7 @@ def _clips(workspace: View, round: int, splits: tuple[str, ...]) -> pl.DataFrame
     Columns and not objects: at a million clips these are a hundred megabytes and not gigabytes.
     """
     if not workspace.count("clips"):
-        raise UserError(f"{workspace.root}: holds no clips. Take videos in with 'flywheel ingest FOLDER'.")
+        raise UserError(f"{workspace.root}: holds no clips. Add videos with 'flywheel ingest FOLDER'.")
     clips = pl.concat(part.filter(pl.col("split").is_in(splits)) for part in workspace.clip_batches(_LOOKED_AT))
     measured = (
         workspace.texts(round, MEASURE, "clip_id", "text")

@@ -168,9 +168,9 @@ TABLE: tuple[Figure, ...] = (
         section=_DIAGNOSTICS,
     ),
     # What people did with the round's texts.
-    Figure(name="review/alpha", label="Krippendorff's alpha of refiners", good="up"),
-    Figure(name="review/boundary_iou", label="overlap of refiners' cues in time", unit="IoU", good="up"),
-    Figure(name="review/overlap", label="texts that several refiners saw"),
+    Figure(name="review/alpha", label="Krippendorff's alpha of reviewers", good="up"),
+    Figure(name="review/boundary_iou", label="overlap of reviewers' cues in time", unit="IoU", good="up"),
+    Figure(name="review/overlap", label="texts that several reviewers saw"),
     Figure(name="review/edit_rate", label="words edited per word", good="down"),
     Figure(name="review/seconds_each", label="time per correction", unit="s", good="down"),
     Figure(name="review/gold_accuracy", label="accuracy on gold texts", good="up"),

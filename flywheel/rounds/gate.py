@@ -97,7 +97,7 @@ def judge(candidate: Candidate, settings: Gate, look: int, *, resamples: int = 2
         who = ", ".join(sorted(candidate.refiners)) or "nobody"
         return said(
             "undecided",
-            f"the anchors' texts come from {who} alone, {settings.min_refiners} refiners are asked for "
+            f"the anchors' texts come from {who} alone, {settings.min_refiners} reviewers are asked for "
             "(gate.min_refiners)",
         )
     more = f"{needed} anchors are needed to find a gain of {settings.effect:g} with power {settings.power:g}"

@@ -11,12 +11,13 @@ import polars as pl
 
 from flywheel.core.errors import UserError
 from flywheel.core.progress import say
-from flywheel.core.types import MEASURE, Estimate, RoundReport
+from flywheel.core.types import MEASURE, RoundReport
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.figures import charts, flatten_report
 from flywheel.rounds.outlook import outlook_of
 from flywheel.rounds.plots import write_plots
 from flywheel.rounds.progress import comparable_rounds, order_of
+from flywheel.rounds.recorded import recorded
 from flywheel.rounds.report import texts_of, write_report
 from flywheel.rounds.stages import from_record, stage_of
 from flywheel.rounds.stages.review import num_corrections
@@ -27,23 +28,7 @@ _NUM_SAMPLES = 24
 
 def report_of(context: RoundContext, round: int) -> RoundReport:
     """Return a round's figures as they stand on record."""
-    workspace = context.workspace
-    measured = workspace.stage(round, "evaluate")[1]
-    results = {
-        stage: workspace.stage(round, stage)[1] for stage in order_of(context.workspace, round) if stage != "evaluate"
-    }
-    return RoundReport(
-        round=round,
-        num_corrections=num_corrections(context, round) if round else 0,
-        quantity=measured.get("quantity", {}),
-        diversity=_estimates(measured, "diversity"),
-        quality=_estimates(measured, "quality"),
-        oracle=_estimates(measured, "oracle"),
-        watch=_estimates(measured, "watch"),
-        extra=_estimates(measured, "extra"),
-        stages_s=workspace.stages_s(round),
-        details={stage: result for stage, result in results.items() if result},
-    )
+    return recorded(context.workspace, round, num_corrections(context, round) if round else 0)
 
 
 def flatten(report: RoundReport) -> dict[str, float]:
@@ -98,10 +83,6 @@ def rewrite_reports(context: RoundContext) -> None:
             # No clip is left, and so nothing to report.
             say(f"report: {error}")
             shutil.rmtree(folder)
-
-
-def _estimates(measured: Mapping[str, Any], group: str) -> dict[str, Estimate]:
-    return {name: Estimate(**value) for name, value in measured.get(group, {}).items()}
 
 
 def _parameters(context: RoundContext, report: RoundReport) -> dict[str, Any]:

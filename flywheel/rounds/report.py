@@ -112,7 +112,7 @@ def _page(context: RoundContext, reports: Sequence[RoundReport]) -> str:
         # Our own drawing, which is markup; all else is escaped.
         plots=Markup(svg(reports)),
         sections=_sections(reports),
-        against=model_name(_against(reports)),
+        against=model_name(tested_against(reports[-1])),
         effort=_effort(reports),
         curated=curated_view(context, reports[-1]),
         groups=clip_groups(context, reports),
@@ -124,25 +124,26 @@ def _page(context: RoundContext, reports: Sequence[RoundReport]) -> str:
 
 def _sections(reports: Sequence[RoundReport]) -> dict[str, list[FigureView]]:
     """Return section -> its lines of the table; corrections, which are in no group, have a line of their own there."""
-    against = _against(reports)
+    against = tested_against(reports[-1])
     sections: dict[str, list[FigureView]] = {"Quality": []}
     for name, points in series(reports).items():
         if "/" not in name:
             continue
         figure, known = figure_of(name), dict(points)
         estimates = [known.get(report.round) for report in reports]
-        change = _change(figure, known.get(reports[-1].round), known.get(against))
+        change = change_between(figure, known.get(reports[-1].round), known.get(against))
         sections.setdefault(figure.place, []).append(FigureView(figure=figure, estimates=estimates, change=change))
     diagnostics = sections.pop("Diagnostics", [])
     return {name: lines for name, lines in {**sections, "Diagnostics": diagnostics}.items() if lines}
 
 
-def _against(reports: Sequence[RoundReport]) -> int:
-    """The round whose model the last round was tested against; the base where it was not tested."""
-    return int(reports[-1].details.get("gate", {}).get("against", 0))
+def tested_against(report: RoundReport) -> int:
+    """The round whose model a round was tested against; the base where it was not tested."""
+    return int(report.details.get("gate", {}).get("against", 0))
 
 
-def _change(figure: Figure, now: Estimate | None, then: Estimate | None) -> Literal["", "better", "worse"]:
+def change_between(figure: Figure, now: Estimate | None, then: Estimate | None) -> Literal["", "better", "worse"]:
+    """Whether a figure is surely better or worse than it was: intervals that do not meet; empty where none can tell."""
     if now is None or then is None or now is then or not figure.good or now.low == now.high or then.low == then.high:
         return ""
     if now.low > then.high:

@@ -55,7 +55,7 @@ def card_of(report: RoundReport, champion: int) -> VerdictCard:
 
 def model_name(round: int) -> str:
     """A round's model in words."""
-    return f"round {round}'s" if round else "the base model"
+    return f"round {round}'s model" if round else "the base model"
 
 
 def gain_of(report: RoundReport) -> Estimate | None:

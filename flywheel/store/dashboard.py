@@ -30,6 +30,13 @@ def open_dashboard(workspace: Workspace, host: str, port: int) -> list[str]:
     raise UserError(f"dashboard: {workspace.root} has no tracked round yet. Run 'flywheel round' first.")
 
 
+def tracking_pages(workspace: Workspace) -> list[str]:
+    """The addresses that :func:`open_dashboard` returns; none where MLflow has the workspace's own database."""
+    tracker = Tracker(workspace)
+    uri = tracker.tracking_uri()
+    return _pages(tracker, uri.rstrip("/")) if uri.startswith("http") else []
+
+
 def _check_free(host: str, port: int) -> None:
     """Raise UserError where the address can't be had: MLflow's server would end with exit 0."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

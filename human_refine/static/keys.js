@@ -132,6 +132,12 @@ $("keys-reset").addEventListener("click", () => {
 });
 $("autoplay").checked = remembered("autoplay", !STILL);
 $("autoplay").addEventListener("change", () => remember("autoplay", $("autoplay").checked));
+$("goal").value = goalNow();
+$("goal").addEventListener("change", () => {
+  remember("goal", Math.max(0, Math.min(9999, Math.round(Number($("goal").value) || 0))));
+  $("goal").value = goalNow();
+  ask("/api/progress").then(counts, (error) => notice(error.message));
+});
 $("help").addEventListener("close", () => {
   waitsFor = null;
   showKeys();

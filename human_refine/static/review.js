@@ -174,8 +174,19 @@ function reveal() {
 }
 $("reveal").addEventListener("click", reveal);
 
+// How many captions a day this person aims at: own number, else the lead's; 0 is none.
+function goalNow() {
+  return Number(remembered("goal", $("progress").dataset.goal)) || 0;
+}
 function counts(said) {
-  $("progress").textContent = said.done + " of " + said.of + " reviewed · today " + said.today;
+  const goal = goalNow();
+  $("progress").textContent =
+    said.done +
+    " of " +
+    said.of +
+    " reviewed · today " +
+    said.today +
+    (goal ? " of " + goal + (said.today < goal ? "" : ", goal reached") : "");
   $("bar").max = Math.max(1, said.of);
   $("bar").value = said.done;
   if (said.skipped === undefined) return;

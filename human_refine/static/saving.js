@@ -5,6 +5,7 @@ async function say(verdict, reason, base) {
   if (!item || saving) return;
   saving = true;
   const current = item,
+    first = blind && verdict === "edit" ? text.value : "",
     isOff = verdict === "skip" || verdict === "cant_tell";
   try {
     await ask("/api/corrections", {
@@ -22,7 +23,10 @@ async function say(verdict, reason, base) {
     notice("");
     showSaved();
     again = Math.max(0, again - 1);
-    await goOn(isOff ? current.annotation_id : "");
+    if (first && (await sideBySide(first, current.text)) === "change") {
+      await go("/api/open", { annotation_id: current.annotation_id });
+      enterText();
+    } else await goOn(isOff ? current.annotation_id : "");
     if ($("recent-box").open) showRecent();
   } catch (error) {
     if (error.status === 409) conflict(error.body, verdict, reason);

@@ -156,7 +156,7 @@ def test_the_notebooks_run(file: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 #: What a test has no time, network, model or person for: these are parsed, and have tests of their own.
-_NOT_RUN = ("download", "review", "serve", "transcribe", "schedule start", "doctor --config")
+_NOT_RUN = ("download", "open", "review", "serve", "transcribe", "schedule start", "doctor --config")
 _PRESET = re.compile(r"--preset [a-z0-9.-]+(?: --gpus \d+)?(?: --gpu-memory \d+)?")
 _FEW_STEPS = [
     *("--set", "pretrain.num_steps=2", "--set", "finetune.num_steps=2", "--set", "tracking.enabled=false"),

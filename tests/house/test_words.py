@@ -26,7 +26,14 @@ SAYING = {
     "BorderError",
     "GateRefused",
     "Check",
+    # What the page's server answers.
+    "HTTPException",
+    "Conflict",
+    "Gone",
+    "ValueError",
 }
+#: Where words are made that the report, the home page, MLflow and `flywheel status` show.
+WORDED = ("outlook", "verdict", "figures", "home", "curation_view", "report_clips", "watch", "gate", "plots", "answers")
 
 
 def house_words() -> re.Pattern[str]:
@@ -67,15 +74,26 @@ def said() -> Iterator[tuple[str, str]]:
                         yield f"{file.relative_to(ROOT)}:{part.lineno}", part.value
 
 
+def worded() -> Iterator[tuple[str, str]]:
+    """Texts, apart from docstrings, of the modules whose words people read."""
+    for file in (*(ROOT / "flywheel" / "rounds" / f"{name}.py" for name in WORDED), ROOT / "flywheel" / "status.py"):
+        tree = ast.parse(file.read_text())
+        docs = {id(part.value) for part in ast.walk(tree) if isinstance(part, ast.Expr)}
+        texts = (part for part in ast.walk(tree) if isinstance(part, ast.Constant) and isinstance(part.value, str))
+        # A name alone is a key, or a column.
+        yield from ((f"{file.name}:{t.lineno}", t.value) for t in texts if id(t) not in docs and " " in t.value.strip())
+
+
 def shown() -> Iterator[tuple[str, str]]:
     """Words of the pages: what stands between the tags of templates, and sentences in scripts."""
     for file in (*ROOT.glob("human_refine/templates/*.html"), *ROOT.glob("flywheel/rounds/templates/*.html")):
         text = re.sub(r"(?s)<(style|script)\b.*?</\1>|\{[{%#].*?[}%#]\}", "", file.read_text())
-        named = re.findall(r'(?:title|aria-label|placeholder|alt)="([^"]*)"', text)
+        named = [words for _, words in re.findall(r"""(?:title|aria-label|placeholder|alt)=(["'])(.*?)\1""", text)]
         yield from ((file.name, words) for words in (*re.sub(r"(?s)<[^>]*>", "\n", text).splitlines(), *named))
     for file in ROOT.glob("human_refine/static/**/*.js"):
         code = re.sub(r"(?m)^\s*//.*$|/\*.*?\*/", "", file.read_text())
         yield from ((file.name, words) for words in re.findall(r'"([^"\n]* [^"\n]*)"', code))
+        yield from ((file.name, words) for words in re.findall(r"[`']([^`'\n]* [^`'\n]*)[`']", code))
 
 
 def test_no_house_word_in_help() -> None:
@@ -89,3 +107,7 @@ def test_no_house_word_in_error_lines_and_messages() -> None:
 
 def test_no_house_word_on_the_pages() -> None:
     assert found_in(shown()) == []
+
+
+def test_no_house_word_in_verdicts_figures_and_what_comes_next() -> None:
+    assert found_in(worded()) == []

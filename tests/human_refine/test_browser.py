@@ -467,15 +467,32 @@ def test_blind_first(browser: Any, served: Served) -> None:
     page.fill("#text", "What I saw myself.")
     source = page.get_attribute("#video", "src")
     page.keyboard.press("Control+Enter")
-    until(page, f"![null, {json.dumps(source)}].includes(document.getElementById('video').getAttribute('src'))")
+    page.wait_for_selector("#blind-dialog[open]")
     [kept] = served.said()
     assert (kept["text"], kept["reason"]) == ("What I saw myself.", "written before the model's text was seen")
+    assert page.text_content("#blind-mine") == "What I saw myself."
+    assert page.text_content("#blind-model").startswith("A clip that shows")
+    assert page.locator("#blind-mine del").count()
+    assert page.locator("#blind-model ins").count()
+    page.click("#blind-change")
+    until(page, "item.mine === 'What I saw myself.' && document.activeElement === text")
+    assert text_of(page).startswith("A clip that shows"), "what was seen is not hidden again"
+    page.keyboard.type(" Twice.")
+    page.keyboard.press("Control+Enter")
+    until(page, f"![null, {json.dumps(source)}].includes(document.getElementById('video').getAttribute('src'))")
+    assert [s["text"] for s in served.said()] == ["What I saw myself.", "What I saw myself. Twice."]
+    source = page.get_attribute("#video", "src")
+    page.fill("#text", "A second one.")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("#blind-dialog[open]")
+    page.keyboard.press("Enter")
+    until(page, f"![null, {json.dumps(source)}].includes(document.getElementById('video').getAttribute('src'))")
     page.click("#reveal")
     assert text_of(page).startswith("A clip that shows")
     assert page.input_value("#text") == text_of(page)
     page.keyboard.press("a")
-    until(page, "document.getElementById('progress').textContent.includes('today 2')")
-    assert [(s["verdict"], s["reason"]) for s in served.said()][1] == ("accept", "")
+    until(page, "document.getElementById('progress').textContent.includes('today 4')")
+    assert [(s["verdict"], s["reason"]) for s in served.said()][-1] == ("accept", "")
     assert page.problems == []
 
 
@@ -514,6 +531,44 @@ def test_a_phone_and_contrast(browser: Any, served: Served, scheme: str) -> None
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", (
         "where the focus is can be seen"
     )
+    if scheme == "light":
+        _swipes_and_a_goal(page, served)
+
+
+def _swipes_and_a_goal(page: Any, served: Served) -> None:
+    """Both are set by the person: a finger's way over the clip, and how many captions are a day's."""
+    page.reload()
+    until(page, "video.readyState >= 1")
+    _swipe(page, 150)
+    assert page.is_hidden("#reject-dialog")
+    assert served.said() == [], "nobody is met by it who did not ask for it"
+    page.click("#open-menu")
+    page.click("#open-help")
+    page.check("#swipes")
+    page.fill("#goal", "1")
+    page.click("#help-close")
+    until(page, "document.getElementById('progress').textContent.endsWith('today 0 of 1')")
+    _swipe(page, 40)
+    assert served.said() == [], "too short"
+    before = text_of(page)
+    _swipe(page, 150)
+    goes_on(page, before)
+    assert [s["verdict"] for s in served.said()] == ["accept"]
+    assert page.text_content("#progress").endswith("today 1 of 1, goal reached")
+    until(page, "video.readyState >= 1")
+    _swipe(page, -150)
+    page.wait_for_selector("#reject-dialog[open]")
+
+
+def _swipe(page: Any, across: int) -> None:
+    """A finger over the middle of the clip, as the screen itself would tell of it."""
+    box = page.locator(".screen").bounding_box()
+    x, y = box["x"] + box["width"] / 2 - across / 2, box["y"] + box["height"] / 2
+    screen = page.context.new_cdp_session(page)
+    for kind, part in (("touchStart", 0.0), ("touchMove", 0.5), ("touchMove", 1.0), ("touchEnd", None)):
+        points = [] if part is None else [{"x": x + part * across, "y": y}]
+        screen.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    screen.detach()
 
 
 def _flags(page: Any, served: Served) -> None:

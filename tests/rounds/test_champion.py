@@ -129,7 +129,7 @@ def figures(after: float, before: float, n: int = 40, **more: Any) -> Candidate:
         (figures(0.8, 0.7, rejected=0.2), {}, "refused", "20.0% of its texts were rejected"),
         (figures(0.8, 0.7, cost=4.0), {}, "refused", "4.00 times the champion's tokens"),
         (figures(0.8, 0.7, stale="adapter"), {}, "refused", "other weights than lie there now (adapter)"),
-        (figures(0.8, 0.7), {"min_refiners": 2}, "undecided", "come from ann alone, 2 refiners"),
+        (figures(0.8, 0.7), {"min_refiners": 2}, "undecided", "come from ann alone, 2 reviewers"),
         (figures(0.8, 0.7, suspects={"eve": "had 0 of 9 gold items right"}), {}, "undecided", "eve had 0 of 9"),
         (figures(0.8, 0.7, diversity=Estimate(value=-0.2, low=-0.25, high=-0.15, n=20)), {}, "refused", "less diverse"),
         (figures(0.8, 0.7, diversity=Estimate(value=-0.2, low=-0.25, high=-0.15, n=3)), {}, "promoted", "better"),

@@ -44,9 +44,9 @@ def test_the_first_block_says_verdict_gain_test_and_alarms() -> None:
     card = card_of(rounds()[2], champion=1)
     assert card.title == "Round 2: not promoted"
     assert card.gain == Estimate(value=-0.05, low=-0.09, high=-0.01, n=12)
-    assert card.against == "round 1's"
+    assert card.against == "round 1's model"
     assert card.test.startswith("p(better) = 0.99, p(worse) = 0.01; a gain counts at 0.025 or less (test 1")
-    assert card.in_use == "The model in use is round 1's."
+    assert card.in_use == "The model in use is round 1's model."
     assert card.alarms == ("fewer different words",)
     untested = RoundReport(round=1, num_corrections=0, details={"gate": {"verdict": "undecided", "reason": "too few"}})
     assert (card_of(untested, 0).gain, card_of(untested, 0).test) == (None, "")
@@ -70,7 +70,7 @@ def test_diagnostics_stand_apart_and_a_sure_change_is_marked() -> None:
     assert list(sections)[-1] == "Diagnostics"
     assert sections["Quality"][0].change == "worse", "against round 1, whose interval lies above"
     assert [line.change for line in sections["Diagnostics"]] == ["", ""]
-    assert page._change(figure_of("watch/self_bleu"), Estimate(value=0, low=0, high=0.1, n=9), None) == ""
+    assert page.change_between(figure_of("watch/self_bleu"), Estimate(value=0, low=0, high=0.1, n=9), None) == ""
 
 
 def test_a_difference_in_words_signs_and_scripts_without_blanks() -> None:

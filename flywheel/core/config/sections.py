@@ -461,6 +461,9 @@ class Review(Section):
         5.0, gt=0, description="size cap of the copies made for browsers; the least looked at go"
     )
     upload_mib: float = Field(8.0, gt=0, le=512, description="largest file of corrections that the page takes")
+    daily_goal: int = Field(
+        0, ge=0, description="captions that a person is to review a day, shown on the page; 0 is no goal"
+    )
     guidelines: str = Field(
         "", description="text or Markdown file that the page shows as guidelines; relative paths from the workspace"
     )
