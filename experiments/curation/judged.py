@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from scipy.stats import mannwhitneyu
 
-from flywheel.core.types import CRITERIA
+from flywheel.core.types import CRITERIA, SHUFFLED
 from flywheel.playground.av.corpus import write_av_playground
 from flywheel.store import Workspace
 
@@ -37,20 +37,36 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=71_000)
     parser.add_argument("--clips", type=int, default=600)
+    parser.add_argument("--new-twins", action="store_true", help="of a folder judged before: twins are chosen anew")
     arguments = parser.parse_args()
     folder: Path = arguments.folder
-    workspace = _taken_in(folder / "mismatch", arguments.seed, arguments.clips, {"mismatch": 0.3})
+    if arguments.new_twins:
+        workspace = folder / "mismatch" / "w"
+        _forget_twins(Workspace.open(workspace))
+    else:
+        workspace = _taken_in(folder / "mismatch", arguments.seed, arguments.clips, {"mismatch": 0.3})
     decided = {}
     for judge in ("never", "doubt", "all"):
         decided[judge] = _curated(workspace, judge)
         _found(judge, decided[judge])
-        _say(what="reliability", judge=judge, bins=_reliability(decided[judge]))
+        bins, tenths = _reliability(decided[judge]), _tenths(decided[judge])
+        gap = sum(abs(predicted - true) * n for predicted, true, n in bins) / sum(n for _, _, n in bins)
+        _say(what="reliability", judge=judge, bins=bins, mean_gap=gap, tenths=tenths)
     for judge in ("never", "doubt"):
         wrong = {name: _wrong(decided[name]) for name in (judge, "all")}
         _say(what="wrong decisions", judge=judge, share=wrong[judge], of_all_judged=wrong["all"])
     _scores(workspace, decided["all"])
+    if arguments.new_twins:
+        return
     other = _taken_in(folder / "off-screen", arguments.seed + 1, max(20, arguments.clips // 10), {"off_screen": 0.5})
     _scores(other, _curated(other, "all", "curate.value=1"))
+
+
+def _forget_twins(workspace: Workspace) -> None:
+    """Take twins, and what was said of them, off the records; all else that models said stays."""
+    of_twins = pl.col("purpose") == SHUFFLED
+    with workspace.lock():
+        workspace.records.remove({"annotations": of_twins, "control_judgements": of_twins, "twins": pl.lit(True)})
 
 
 def _taken_in(folder: Path, seed: int, count: int, faults: dict[str, float]) -> Path:
@@ -97,9 +113,20 @@ def _found(judge: str, decided: pl.DataFrame) -> None:
         judge=judge,
         told=scored.height / decided.height,
         auc=float(mannwhitneyu(good, bad).statistic / (len(good) * len(bad))),
-        planted_dropped=1 - float(planted["kept"].cast(pl.Float64).mean() or 0),
-        true_dropped=1 - float(true["kept"].cast(pl.Float64).mean() or 0),
+        planted_dropped=1 - _mean(planted["kept"]),
+        true_dropped=1 - _mean(true["kept"]),
     )
+
+
+def _tenths(decided: pl.DataFrame) -> list[tuple[float, float, int]]:
+    """The same of ten bins of equally many clips."""
+    scored = decided.filter(pl.col("score").is_not_null()).sort("score")
+    parts = [scored[rows.tolist()] for rows in np.array_split(np.arange(scored.height), 10)]
+    return [(round(_mean(part["score"]), 3), round(_mean(part["matched"]), 3), part.height) for part in parts]
+
+
+def _mean(values: pl.Series) -> float:
+    return float(values.cast(pl.Float64).to_numpy().mean())
 
 
 def _reliability(decided: pl.DataFrame) -> list[tuple[float, float, int]]:
@@ -112,7 +139,7 @@ def _reliability(decided: pl.DataFrame) -> list[tuple[float, float, int]]:
 
 
 def _wrong(decided: pl.DataFrame) -> float:
-    return float((decided["kept"] != decided["matched"]).cast(pl.Float64).mean() or 0)
+    return _mean(decided["kept"] != decided["matched"])
 
 
 def _scores(workspace: Path, decided: pl.DataFrame) -> None:

@@ -1,7 +1,8 @@
 """What deciding on a million clips takes: ``python -m experiments.curation.million FOLDER``, a JSON line a step.
 
 The columns are drawn, not measured; all else is what ``flywheel curate`` does with them: probability, policy, summary,
-and the decisions on record.
+and the decisions on record. With ``--judgements`` a million judgements with their reasons are put on record first, by a
+process of its own, and then read, joined, learned from, decided on and charted.
 """
 
 from __future__ import annotations
@@ -17,18 +18,26 @@ import polars as pl
 
 from flywheel.core.config import template
 from flywheel.curation.calibration import calibrate
+from flywheel.curation.columns import joined, judge
 from flywheel.curation.curating import decisions_digest
 from flywheel.curation.pairs import Pairs
 from flywheel.curation.policy import Policy, decide, summary
+from flywheel.rounds.curation_view import criteria
 from flywheel.sound.repetition import repeats
 from flywheel.store import Workspace
+
+_TOGETHER = 20_000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--clips", type=int, default=1_000_000)
+    parser.add_argument("--judgements", choices=("write", "read"))
     arguments = parser.parse_args()
+    if arguments.judgements:
+        (_write if arguments.judgements == "write" else _read)(arguments.folder, arguments.clips)
+        return
     clips, own, controls = _drawn(arguments.clips)
     began, spent = time.monotonic(), time.process_time()
 
@@ -60,6 +69,52 @@ def main() -> None:
     workspace.decisions()
     step("read")
     print(json.dumps(counts))
+
+
+def _write(folder: Path, count: int) -> None:
+    """Put drawn judgements on record, 500 of them with twins: their reasons as long as the bundled judge's."""
+    Workspace.create(folder, template())
+    workspace, rng = Workspace.open(folder), np.random.default_rng(0)
+    said = [f"What is heard is what such a thing does, as is seen in place {n}." for n in range(5)]
+    shared = {"seen_id": "s" * 20, "heard_id": "h" * 20, "generation_id": "g" * 20, "swapped": False, "unscored": ""}
+    with workspace.lock():
+        for start in range(0, count, _TOGETHER):
+            right = rng.random(_TOGETHER) < 0.7
+            scores = np.clip(rng.normal(np.where(right, 8, 2)[:, None], 1.5, (_TOGETHER, 5)), 0, 10).round().astype(int)
+            rows = [
+                {**shared, "clip_id": f"{start + n:020x}", "scores": of.tolist(), "reasons": said, "sources": "{}"}
+                for n, of in enumerate(scores[: count - start])
+            ]
+            workspace.add_judgements(rows, 1)
+        twins = np.clip(rng.normal(2, 1.5, (500, 5)), 0, 10).round().astype(int)
+        short = {"generation_id": "g" * 20, "unscored": "", "purpose": "shuffled", "other_id": "o" * 20}
+        controls = [{**short, "clip_id": f"{n:020x}", "scores": of.tolist()} for n, of in enumerate(twins)]
+        workspace.add_control_judgements(controls, 1)
+
+
+def _read(folder: Path, count: int) -> None:
+    """Decide on clips by the judgements that are on record, and count them as the report does."""
+    began, spent = time.monotonic(), time.process_time()
+    workspace = Workspace.open(folder)
+    clips, _, _ = _drawn(count)
+    clips = clips.with_columns(clip_id=pl.Series([f"{number:020x}" for number in range(count)]))
+    clips = joined(workspace, clips, [judge.SOURCE])
+    own, *controls = (
+        clips.select(pl.col(f"{pair}{name}").cast(pl.Float32).fill_null(np.nan) for name in judge.FEATURES).to_numpy()
+        for pair in ("", "shuffled_", "shifted_")
+    )
+    source, label = clips["source"].to_numpy(), np.full(count, -1, np.int8)
+    asked = np.ones(len(judge.FEATURES), dtype=bool)
+    pairs = Pairs(own=own, controls=tuple(controls), source=source, label=label, asked=asked)
+    calibration = calibrate(pairs)
+    clips = clips.with_columns(p_match=pl.Series(calibration.p_match(own, source)).fill_nan(None))
+    decided = decide(clips, Policy(how="lose", value=calibration.losing(0.02).at))
+    counts = summary(clips, decided)
+    bars = criteria(workspace, decided)
+    gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    seconds = {"s": round(time.monotonic() - began, 1), "cpu_s": round(time.process_time() - spent, 1)}
+    told = {"kept": counts["kept"], "bars": sum(bar.kept + bar.dropped for bar in bars["temporal"])}
+    print(json.dumps({"step": "judgements", **seconds, "gib": round(gib, 2), **told}))
 
 
 def _drawn(count: int) -> tuple[pl.DataFrame, np.ndarray, tuple[np.ndarray, np.ndarray]]:

@@ -77,6 +77,7 @@ def _curated(workspace: Workspace, limit: int | None, dry_run: bool) -> dict[str
     from flywheel.curation.curating import Curated
     from flywheel.curation.curating import curate as decide
     from flywheel.curation.evidence import Measured, measure_all
+    from flywheel.curation.speech import measure_speech, network_of
     from flywheel.rounds.progress import current_round
     from flywheel.store.clip_index import ClipIndex
 
@@ -89,7 +90,9 @@ def _curated(workspace: Workspace, limit: int | None, dry_run: bool) -> dict[str
         if dry_run and not workspace.count("sounds"):
             return {**asdict(Curated(kept=len(index), unscored=len(index))), "to_measure": len(index)}
         round = current_round(workspace)
+        network = None if dry_run else network_of(workspace)
         measured = Measured() if dry_run else measure_all(workspace, index, round, limit)
+        measure_speech(workspace, index.of("train", "test", "anchor").by_id(), network, limit)
         judged = _judged(context, round, limit, dry_run) if context is not None else None
         curated = asdict(decide(workspace, index, workspace.config.curate, measured, judged=judged, dry_run=dry_run))
         return {**curated, "to_measure": max(0, len(index) - workspace.count("sounds"))}

@@ -34,11 +34,11 @@ def order_agreement(
     the mean score would keep.
     """
     scores = ["clip_id", *CRITERIA]
-    first = workspace.judgements(round).select(scores)
+    first = workspace.judgements(round, words=False).select(scores)
     if purpose == REPEATED:
         second = workspace.control_judgements(REPEATED, round).select(scores)
     else:
-        second = workspace.judgements(round, swapped=True).select(scores)
+        second = workspace.judgements(round, swapped=True, words=False).select(scores)
     both = first.join(second, on="clip_id", suffix="_swapped").drop_nulls()
     columns = {name: (both[name].to_numpy(), both[f"{name}_swapped"].to_numpy()) for name in CRITERIA}
     means = [np.mean([pair[n] for pair in columns.values()], axis=0) for n in (0, 1)]

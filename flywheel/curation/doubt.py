@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from flywheel.core.config import Curate
-from flywheel.curation.calibration import TooFewPairs
+from flywheel.curation.calibration import Calibration, TooFewPairs
 from flywheel.curation.policy import P_MATCH, TRAIN, least_scores
 from flywheel.curation.table import Table, calibrated, gather, policy_of
 from flywheel.store import Workspace
@@ -18,18 +19,20 @@ from flywheel.store.clip_index import ClipIndex
 
 #: P(match) of all clips.
 _ANY = (0.0, 1.0)
+#: Clips of which one lends its sound: enough that one of them shows something else.
+_OTHERS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Ids of the clips that are ``asked`` about, those that calibrate first (``twins``: with another's sound too).
+    """Ids of the clips that are ``asked`` about, those that calibrate first (``others``: with another's sound too).
 
-    ``twins`` name for each clip one of another video, in the order of ids. ``doubt`` is the lowest and highest P(match)
-    of what is asked about; ``audible`` clips have sound.
+    ``others`` name for each clip some of other videos whose sound that may be, in the order of ids; the one alone where
+    it is on record. ``doubt`` is the lowest and highest P(match) of what is asked about; ``audible`` clips have sound.
     """
 
     asked: pl.Series
-    twins: Mapping[str, str]
+    others: Mapping[str, Sequence[str]]
     doubt: tuple[float, float]
     audible: int
 
@@ -41,26 +44,31 @@ def plan(workspace: Workspace, index: ClipIndex, settings: Curate, limit: int | 
     Beside clips in doubt those are asked about that calibrate.
     """
     table = gather(workspace, index, asked=False)
+    try:
+        # By P(match) here, whatever the policy goes by: too few pairs are told of when it decides.
+        calibration = calibrated(table, settings.model_copy(update={"by": P_MATCH}))
+    except TooFewPairs:
+        # Nothing cheap tells anything of this corpus.
+        calibration = None
+    table = table.with_probability(calibration)
     audible = int(table.clips["audible"].sum())
-    twins = _twins(workspace, table.clips, settings.calibration_clips)
+    others = _others(workspace, table.clips, settings.calibration_clips)
     unsure, doubt = table.clips.filter(pl.col("audible") & pl.col("lead").is_null()), _ANY
     if settings.judge == "doubt":
         most = settings.most_judged if settings.most_judged > 1 else settings.most_judged * audible
-        unsure, doubt = _unsure(table, settings, int(most))
-    ids = pl.concat([pl.Series("clip_id", list(twins), dtype=pl.String), unsure["clip_id"]])
+        unsure, doubt = _unsure(table, calibration, settings, int(most))
+    ids = pl.concat([pl.Series("clip_id", list(others), dtype=pl.String), unsure["clip_id"]])
     asked = ids.unique(maintain_order=True)
-    return Plan(asked=asked if limit is None else asked.head(limit), twins=twins, doubt=doubt, audible=audible)
+    return Plan(asked=asked if limit is None else asked.head(limit), others=others, doubt=doubt, audible=audible)
 
 
-def _unsure(table: Table, settings: Curate, most: int) -> tuple[pl.DataFrame, tuple[float, float]]:
+def _unsure(
+    table: Table, calibration: Calibration | None, settings: Curate, most: int
+) -> tuple[pl.DataFrame, tuple[float, float]]:
     """The clips in doubt, at most so many, the largest doubt first; and the P(match) between which they lie."""
-    try:
-        calibration = calibrated(table, settings)
-    except TooFewPairs:
-        # Nothing cheap tells anything of this corpus.
+    if calibration is None:
         distance, cuts = np.zeros(table.clips.height), np.zeros(1)
     else:
-        table = table.with_probability(calibration)
         policy = policy_of(settings, table, calibration)
         cuts = least_scores(table.clips.with_columns(score=pl.col(P_MATCH)), policy).to_numpy().astype(np.float64)
         distance = np.nan_to_num(np.abs(table.clips[P_MATCH].to_numpy() - cuts), nan=0.0)
@@ -83,18 +91,32 @@ def _bounds(cuts: NDArray[np.float64], reach: float) -> tuple[float, float]:
     return (float(known.min()) - reach, float(known.max()) + reach) if len(known) else _ANY
 
 
-def _twins(workspace: Workspace, clips: pl.DataFrame, count: int) -> dict[str, str]:
-    """Train clips, each with one of another video; those on record first, then the first by id."""
-    train = clips.filter(pl.col("audible") & (pl.col("split") == TRAIN)).select("clip_id", "source")
+def _others(workspace: Workspace, clips: pl.DataFrame, count: int) -> dict[str, list[str]]:
+    """Train clips, each with those of other videos that follow it; those on record first, then the first by id.
+
+    Only clips whose own sound is likelier than not to belong, as such go here, lend theirs: a sound that is foreign
+    where it stands may well belong to the picture.
+    """
+    train = clips.filter(pl.col("audible") & (pl.col("split") == TRAIN)).select("clip_id", "source", P_MATCH)
     known = workspace.twins()
     there = train.filter(pl.col("clip_id").is_in(list(known)))["clip_id"].sort().head(count)
     # Ids are as good as random: so is the choice.
     fresh = train.filter(~pl.col("clip_id").is_in(list(known)))["clip_id"].bottom_k(count - len(there)).sort()
     chosen = train.filter(pl.col("clip_id").is_in(pl.concat([there, fresh]).implode())).sort("clip_id")
-    rows = chosen.rows()
-    twins = {}
-    for place, (clip_id, source) in enumerate(rows):
-        behind = (rows[(place + step) % len(rows)] for step in range(1, len(rows)))
-        if (other := known.get(clip_id) or next((other for other, of in behind if of != source), None)) is not None:
-            twins[clip_id] = other
-    return twins
+    rows = chosen.select("clip_id", "source", lends=_lends()).rows()
+    return {
+        clip_id: [known[clip_id]] if clip_id in known else _following(rows, place)
+        for place, (clip_id, _, _) in enumerate(rows)
+    }
+
+
+def _lends() -> pl.Expr:
+    """Which of the clips have a P(match) of the median or more; all where it is known of none."""
+    return (pl.col(P_MATCH) >= pl.col(P_MATCH).median()).fill_null(False) | pl.col(P_MATCH).is_null().all()
+
+
+def _following(rows: Sequence[tuple[str, int, bool]], place: int) -> list[str]:
+    """The first clips after this one, around the end, that lend their sound and are of other videos."""
+    source = rows[place][1]
+    behind = (rows[(place + step) % len(rows)] for step in range(1, len(rows)))
+    return list(islice((clip_id for clip_id, of, lends in behind if lends and of != source), _OTHERS))

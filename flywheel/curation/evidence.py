@@ -139,7 +139,7 @@ def _measured(clip: Clip, check: Callable[[], None]) -> _Tracks:
     if not clip.has_audio:
         row |= _synchrony_columns(None, "no sound") | _no_quality()
         return _Tracks(clip=clip, row={**row, "seconds": 0.0}, onsets=nothing, events=nothing, times_s=np.zeros(0))
-    start_s, end_s = _span(clip)
+    start_s, end_s = span(clip)
     check()
     samples = read_audio(Path(clip.uri), start_s, end_s, rate_hz=_RATE_HZ)
     drawn_s, grey = read_grey(Path(clip.uri), start_s, end_s)
@@ -152,7 +152,8 @@ def _measured(clip: Clip, check: Callable[[], None]) -> _Tracks:
     return _Tracks(clip=clip, row=row, onsets=onsets, events=events, times_s=times_s)
 
 
-def _span(clip: Clip) -> tuple[float, float]:
+def span(clip: Clip) -> tuple[float, float]:
+    """Where of a clip is measured, seconds in its file: all of it, of a long one the middle."""
     beyond = max(0.0, clip.duration_s - _MOST_S) / 2
     return clip.start_s + beyond, clip.end_s - beyond
 

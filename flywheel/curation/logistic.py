@@ -9,21 +9,21 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from flywheel.curation.curve import rising
+
 #: Strength of the pull of coefficients to 0, in pairs; so that columns that say nothing keep out.
 _RIDGE = 1.0
 _STEPS, _CLOSE = 50, 1e-6
 #: What the steps' own slope is, of which policies need some.
 _RISE = 0.002
-#: Pairs of a bin of the isotonic regression at least, and bins at most.
-_BIN_PAIRS, _MOST_BINS = 24, 60
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """A logistic regression on standardized columns, whose outcome is made a probability by isotonic regression.
+    """A logistic regression on standardized columns, whose outcome a curve makes a probability.
 
     A column that is nan counts as its mean, and has a coefficient of its own for being so. ``knots`` and ``values``:
-    the increasing step function, as points between which it is straight.
+    the increasing function (:func:`flywheel.curation.curve.rising`), as points between which it is straight.
     """
 
     mean: NDArray[np.float64]
@@ -61,7 +61,7 @@ def fit_score(
     wanted = target if matched is None else np.where(first, matched, 0.0)
     coefficients = _newton(design, wanted, _even(first))
     line = (design @ coefficients)[counted]
-    knots, values = _isotonic(line, target[counted], _even(first[counted]))
+    knots, values = rising(line, target[counted], _even(first[counted]))
     return Score(mean=mean, scale=scale, coefficients=coefficients, knots=knots, values=values)
 
 
@@ -90,18 +90,3 @@ def _newton(design: NDArray[Any], target: NDArray[np.float64], weight: NDArray[n
         if np.abs(step).max() < _CLOSE:
             break
     return coefficients
-
-
-def _isotonic(
-    line: NDArray[np.float64], target: NDArray[np.float64], weight: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both ends of the blocks of an isotonic regression on bins of equally many pairs, and the blocks' values."""
-    order = np.argsort(line, kind="stable")
-    line, target, weight = line[order], target[order], weight[order]
-    starts = np.linspace(0, len(line), int(np.clip(len(line) / _BIN_PAIRS, 4, _MOST_BINS)), endpoint=False)
-    places = np.unique(np.searchsorted(line, line[starts.astype(np.int64)])).astype(np.int64)
-    mass = np.add.reduceat(weight, places)
-    means = (np.add.reduceat(weight * target, places) + 0.5) / (mass + 1)
-    values = scipy.optimize.isotonic_regression(means, weights=mass).x
-    ends = np.append(places[1:], len(line)) - 1
-    return np.column_stack([line[places], line[ends]]).ravel(), np.repeat(values, 2)

@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from flywheel.core.errors import FlywheelError
-from flywheel.core.types import CURATE, Clip, Estimate, RoundReport
+from flywheel.core.types import CRITERIA, CURATE, Clip, Estimate, RoundReport
 from flywheel.curation.curating import headline
 from flywheel.curation.policy import P_MATCH
 from flywheel.curation.prices import Bin, Threshold
 from flywheel.media.encode import Quality, transcode
 from flywheel.rounds.context import RoundContext
+from flywheel.store import Workspace
 
 #: Clips that are shown of those kept and of those dropped: half of them nearest to the cut, half farthest from it.
 _EACH = 4
@@ -29,7 +31,7 @@ _BARS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """Clips ``kept`` and ``dropped`` whose P(match) begins with ``low``."""
+    """Clips ``kept`` and ``dropped`` whose P(match), or score from 0 to 10, begins with ``low``."""
 
     low: float
     kept: int
@@ -49,12 +51,16 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True)
 class CuratedView:
-    """What was kept, in a line, what thresholds cost and the probability was worth, costs by name, and examples."""
+    """What was kept, in a line, what thresholds cost and the probability was worth, costs by name, and examples.
+
+    ``bars`` are by P(match), ``criteria`` by each criterion's scores; empty where there are none.
+    """
 
     headline: str
     thresholds: Sequence[Threshold]
     reliability: Sequence[Bin]
     bars: Sequence[Bar]
+    criteria: Mapping[str, Sequence[Bar]]
     most: int
     costs: Sequence[tuple[str, float]]
     stability: Sequence[tuple[str, float]]
@@ -78,6 +84,7 @@ def curated_view(context: RoundContext, report: RoundReport) -> CuratedView | No
             Bin(**{**row, "observed": Estimate(**row["observed"])}) for row in calibration.get("reliability", ())
         ],
         bars=bars,
+        criteria=criteria(context.workspace, decided) if record.get("judged") else {},
         most=max((bar.kept + bar.dropped for bar in bars), default=1) or 1,
         costs=[(name.replace("_", " "), value) for name, value in record["cost"].items() if value],
         stability=_stability(record.get("judged") or {}),
@@ -99,8 +106,18 @@ def _stability(judged: Mapping[str, Any]) -> list[tuple[str, float]]:
 
 
 def _bars(decided: pl.DataFrame) -> list[Bar]:
-    scores, kept = decided["score"].to_numpy(), decided["kept"].to_numpy()
-    edges = np.linspace(0, 1, _BARS + 1)
+    return _counted(decided["score"].to_numpy(), decided["kept"].to_numpy(), np.linspace(0, 1, _BARS + 1))
+
+
+def criteria(workspace: Workspace, decided: pl.DataFrame) -> dict[str, list[Bar]]:
+    """Clips by what the judge's scores are, a list for each criterion; empty without a judgement."""
+    scored = workspace.judgements(words=False).select("clip_id", *CRITERIA).drop_nulls()
+    both = scored.join(decided.select("clip_id", "kept"), on="clip_id")
+    edges, kept = np.arange(12.0), both["kept"].to_numpy()
+    return {name: _counted(both[name].to_numpy(), kept, edges) for name in CRITERIA if both.height}
+
+
+def _counted(scores: NDArray[np.float64], kept: NDArray[np.bool_], edges: NDArray[np.float64]) -> list[Bar]:
     counts = [np.histogram(scores[heap & ~np.isnan(scores)], bins=edges)[0] for heap in (kept, ~kept)]
     return [Bar(low=float(low), kept=int(a), dropped=int(b)) for low, a, b in zip(edges, *counts, strict=False)]
 

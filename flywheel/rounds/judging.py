@@ -12,8 +12,9 @@ from flywheel.core.types import CRITERIA, LEARN, REPEATED, SHUFFLED, SWAPPED, Pu
 from flywheel.curation.agreement import order_agreement
 from flywheel.curation.describe import describe
 from flywheel.curation.doubt import Plan, plan
-from flywheel.curation.judge import judge
+from flywheel.curation.judge import judge, shown_texts
 from flywheel.curation.judged import Judged
+from flywheel.curation.unlike import most_unlike
 from flywheel.models.prompt import Prompt
 from flywheel.rounds.context import RoundContext
 from flywheel.store.clip_index import ClipView
@@ -34,13 +35,13 @@ def judge_in_doubt(
         return None
     workspace, settings = context.workspace, context.config.curate
     planned = plan(workspace, context.clips, settings, limit)
-    again = list(planned.twins)[: settings.repeats]
+    again = list(planned.others)[: settings.repeats]
     hearing = None if dry_run else _asked(context, planned, again, round)
-    scored = workspace.judgements().filter(pl.col("clip_id").is_in(planned.asked.implode()))
+    scored = workspace.judgements(words=False).filter(pl.col("clip_id").is_in(planned.asked.implode()))
     return Judged(
         audible=planned.audible,
         asked=len(planned.asked),
-        calibrating=len(planned.twins),
+        calibrating=len(planned.others),
         again=len(again),
         to_ask=len(planned.asked) - scored.height,
         unscored=scored[CRITERIA[0]].null_count(),
@@ -54,14 +55,25 @@ def judge_in_doubt(
 
 def _asked(context: RoundContext, planned: Plan, again: list[str], round: int) -> Mapping[str, Any] | None:
     """Ask ears, eyes and judge about the clips; returns the proof of hearing, where ears had to give one."""
-    context.workspace.add_twins(planned.twins)
     seen, heard, judging = context.curation_prompts
     clips = context.clips.of("train", "test", "anchor").with_ids(planned.asked).by_id()
     # Ears first: where they are deaf, nothing was spent on eyes.
     hearing = _describe(context, clips, heard, round)
     _describe(context, clips, seen, round)
-    _judge(context, clips, judging, planned, again, round)
+    twins = _twins(context, planned, round)
+    context.workspace.add_twins(twins)
+    _judge(context, clips, judging, twins, again, round)
     return hearing
+
+
+def _twins(context: RoundContext, planned: Plan, round: int) -> dict[str, str]:
+    """Whose sound each clip that calibrates is judged with: on record, or chosen once all of them are described."""
+    known = context.workspace.twins()
+    twins = {clip_id: known[clip_id] for clip_id in planned.others if clip_id in known}
+    fresh = {clip_id: some for clip_id, some in planned.others.items() if clip_id not in twins}
+    if set(planned.others) <= set(planned.asked):
+        twins |= most_unlike(fresh, shown_texts(context.workspace, list(planned.others), round, "seen"))
+    return twins
 
 
 def _describe(context: RoundContext, clips: ClipView, prompt: Prompt, round: int) -> Mapping[str, Any] | None:
@@ -80,9 +92,16 @@ def _describe(context: RoundContext, clips: ClipView, prompt: Prompt, round: int
     return result.hearing
 
 
-def _judge(context: RoundContext, clips: ClipView, prompt: Prompt, planned: Plan, again: list[str], round: int) -> None:
+def _judge(
+    context: RoundContext,
+    clips: ClipView,
+    prompt: Prompt,
+    twins: Mapping[str, str],
+    again: list[str],
+    round: int,
+) -> None:
     """Have the clips judged, and those that calibrate in the other ways too, by one engine."""
-    some = {LEARN: clips, SHUFFLED: clips.with_ids(planned.twins), SWAPPED: clips.with_ids(again)}
+    some = {LEARN: clips, SHUFFLED: clips.with_ids(twins), SWAPPED: clips.with_ids(again)}
     asking = Asking.of(context.config.annotate, prompt)
     with context.writer(prompt, round) as writer:
         for purpose in (LEARN, *_CONTROLS):
@@ -94,7 +113,7 @@ def _judge(context: RoundContext, clips: ClipView, prompt: Prompt, planned: Plan
                 round=round,
                 asking=asking,
                 purpose=purpose,
-                others=planned.twins,
+                others=twins,
             )
 
 

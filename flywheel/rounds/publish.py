@@ -24,6 +24,8 @@ from flywheel.rounds.stages.review import num_corrections
 
 #: Test clips whose texts MLflow shows side by side.
 _NUM_SAMPLES = 24
+#: What of a round's report MLflow keeps; what is not there is left out.
+_FILES = ("report.html", "report.json", "config.yaml", "curation")
 
 
 def report_of(context: RoundContext, round: int) -> RoundReport:
@@ -66,7 +68,7 @@ def publish(context: RoundContext, round: int) -> None:
     tracker.table(round, _samples(context, round), "samples.json")
     tracker.plot(write_plots(reports, folder / "rounds.png"))
     tracker.view(_charts(reports))
-    tracker.artifacts(round, [folder / "report.html", folder / "report.json", folder / "config.yaml"])
+    tracker.artifacts(round, [folder / name for name in _FILES])
 
 
 def rewrite_reports(context: RoundContext) -> None:

@@ -17,7 +17,8 @@ from flywheel.core.files import written_whole
 from flywheel.core.secrets import without_secrets
 from flywheel.core.types import Estimate, RoundReport
 from flywheel.rounds.context import RoundContext
-from flywheel.rounds.curation_view import curated_view
+from flywheel.rounds.curation_files import write_curation
+from flywheel.rounds.curation_view import CuratedView, curated_view
 from flywheel.rounds.figures import Figure, figure_of, series
 from flywheel.rounds.outlook import Outlook, outlook_of
 from flywheel.rounds.plots import minutes_of, svg
@@ -59,6 +60,8 @@ class EffortView:
 def write_report(context: RoundContext, reports: Sequence[RoundReport], folder: Path | None = None) -> Path:
     """Write ``report.html``, ``report.json`` and ``config.yaml`` of the last of these rounds; returns their folder.
 
+    Beside them lies ``curation/`` where the round had its clips curated (:mod:`flywheel.rounds.curation_files`).
+
     ``reports`` are those of all rounds up to it, the base's first. The folder is the round's if left out.
     """
     report = reports[-1]
@@ -67,7 +70,9 @@ def write_report(context: RoundContext, reports: Sequence[RoundReport], folder: 
     _write(folder / "report.json", json.dumps(report.to_json(), indent=2, default=str))
     resolved = yaml.safe_dump(context.config.model_dump(mode="json"), sort_keys=False)
     _write(folder / "config.yaml", without_secrets(resolved))
-    _write(folder / "report.html", _page(context, reports))
+    curated = curated_view(context, report)
+    _write(folder / "report.html", _page(context, reports, curated))
+    write_curation(curated, folder)
     return folder
 
 
@@ -87,7 +92,7 @@ def _outlook(workspace: Workspace, round: int, num_rejects: int) -> Outlook | No
     return outlook_of(workspace, num_rejects) if round == newest else None
 
 
-def _page(context: RoundContext, reports: Sequence[RoundReport]) -> str:
+def _page(context: RoundContext, reports: Sequence[RoundReport], curated: CuratedView | None) -> str:
     workspace, clips = context.workspace, context.clips.facts("split", "start_s", "end_s")
     environment = Environment(
         loader=PackageLoader("flywheel.rounds"),
@@ -114,7 +119,7 @@ def _page(context: RoundContext, reports: Sequence[RoundReport]) -> str:
         sections=_sections(reports),
         against=model_name(tested_against(reports[-1])),
         effort=_effort(reports),
-        curated=curated_view(context, reports[-1]),
+        curated=curated,
         groups=clip_groups(context, reports),
         rejected=rejected,
         stages=list(dict.fromkeys(stage for report in reports for stage in report.stages_s)),

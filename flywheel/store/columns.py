@@ -180,6 +180,15 @@ SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
         "print_b": pl.UInt64,
         "seconds": _F32,
     },
+    #: What DNSMOS estimates of a clip's sound; ``id`` is the network (``model``: its digest) and the clip.
+    "speech_quality": {
+        "id": _S,
+        "clip_id": _S,
+        "model": _S,
+        "dnsmos_signal": _F32,
+        "dnsmos_background": _F32,
+        "dnsmos_overall": _F32,
+    },
     #: Which clips a run of curation kept; ``id`` is run and clip.
     "decisions": {"id": _S, "clip_id": _S, "run": _S, "kept": _B, "score": _F32, "reason": _S},
     #: What leads said of clips; of a clip's the last stands. ``id`` is clip, number and words.

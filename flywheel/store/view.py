@@ -226,19 +226,20 @@ class View:
         rows = self.records.read("verdicts", columns=["clip_id", "kept", "reason", "at"])
         return rows.unique("clip_id", keep="last", maintain_order=True)
 
-    def judgements(self, round: int | None = None, *, swapped: bool = False) -> pl.DataFrame:
+    def judgements(self, round: int | None = None, *, swapped: bool = False, words: bool = True) -> pl.DataFrame:
         """``clip_id``, a column for each of CRITERIA (null: unscored), ``reasons``, ``p_match`` and what they rest on.
 
         The last judgement of each clip, in a round or in all; ``swapped`` are those in which what is heard was shown
         first. ``p_match`` is the last run's of curation (:meth:`decisions`), null where it had none; ``unscored`` says
-        why there are no scores.
+        why there are no scores. Without ``words`` scores, ``p_match`` and ``unscored`` alone are read: the
+        reasons of a million clips are most of them.
         """
-        rows = self.records.read("judgements", round=round, where=pl.col("swapped") == swapped)
+        read = None if words else ["clip_id", "swapped", "scores", "unscored"]
+        rows = self.records.read("judgements", round=round, columns=read, where=pl.col("swapped") == swapped)
         last = rows.unique("clip_id", keep="last", maintain_order=True)
-        scores = _scores()
-        rest = ("reasons", "sources", "unscored", "round", "seen_id", "heard_id", "generation_id")
+        scores, rest = _scores(), ("reasons", "sources", "unscored", "round", "seen_id", "heard_id", "generation_id")
         known = last.join(self._match_probabilities(), on="clip_id", how="left", maintain_order="left")
-        return known.select("clip_id", *scores, "p_match", *rest)
+        return known.select("clip_id", *scores, "p_match", *(rest if words else ("unscored",)))
 
     def control_judgements(self, purpose: str, round: int | None = None) -> pl.DataFrame:
         """``clip_id`` and a column for each of CRITERIA (null: unscored), the last judgement of each clip.

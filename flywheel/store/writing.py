@@ -137,6 +137,11 @@ class WritableView(View):
         """Add what clips' sounds told, as :data:`flywheel.store.columns.SCHEMAS` has it; returns how many were new."""
         return self.records.append("sounds", rows)
 
+    def add_speech_quality(self, rows: Sequence[dict[str, Any]]) -> int:
+        """Add what a network estimates of clips' sounds, as :data:`flywheel.store.columns.SCHEMAS` has it; returns how
+        many were new."""
+        return self.records.append("speech_quality", rows)
+
     def add_decisions(self, run: str, decided: pl.DataFrame) -> int:
         """Add a run's decisions (``clip_id, kept, score, reason``) and put them in force; returns how many were new.
 

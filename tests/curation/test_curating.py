@@ -137,7 +137,9 @@ def test_a_round_learns_from_what_its_own_stage_kept_and_reports_it(measured: Wo
     assert decided(measured, policy="quantile", value=0.1).run != result.run
     assert len(context.split("train")) == whole - result.dropped
     report = report_of(context, 1)
-    page = (write_report(context, [report]) / "report.html").read_text()
+    folder = write_report(context, [report])
+    page = (folder / "report.html").read_text()
+    assert [file.name for file in (folder / "curation").iterdir()] == ["charts.png"], "and no clip that can't be read"
     assert f"{result.kept} clips kept" in page
     assert "would have gone" in page
     assert page.count("<tr><td>0.") >= 9 + 20

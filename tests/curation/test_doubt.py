@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from flywheel.curation.evidence import Measured, record_id
 from flywheel.curation.judged import Judged, figures_of
 from flywheel.curation.pairs import Pairs
 from flywheel.curation.table import calibrated, gather
+from flywheel.curation.unlike import most_unlike
 from flywheel.store import Workspace
 from flywheel.store.clip_index import ClipIndex
 from tests.curation.test_curating import COUNT, clip, sounds
@@ -106,32 +108,35 @@ def test_who_is_asked_and_what_their_word_does(measured: Workspace) -> None:
     index = ClipIndex(w)
     planned = plan(w, index, settings)
     splits = dict(index.facts("id", "split").iter_rows())
-    assert len(planned.twins) == 70
-    assert {splits[clip_id] for clip_id in planned.twins} == {"train"}
+    assert len(planned.others) == 70
+    assert {splits[clip_id] for clip_id in planned.others} == {"train"}
     hashes = dict(index.facts("id", "content_hash").iter_rows())
-    assert all(hashes[one] != hashes[other] for one, other in planned.twins.items()), "another video's sound"
+    pairs = [(one, other) for one, some in planned.others.items() for other in some]
+    assert all(hashes[one] != hashes[other] for one, other in pairs), "another video's sound"
     asked = {int(clip_id, 16) for clip_id in planned.asked}
     table = gather(w, index, asked=False)
     cheap = dict(table.with_probability(calibrated(table, settings)).clips.select("clip_id", "p_match").iter_rows())
-    others = [cheap[clip_id] for clip_id in planned.asked if clip_id not in planned.twins]
+    lent = {other for _, other in pairs}
+    assert min(cheap[other] or 0 for other in lent) >= np.median([p for i in planned.others if (p := cheap[i])])
+    others = [cheap[clip_id] for clip_id in planned.asked if clip_id not in planned.others]
     assert all(p is None or planned.doubt[0] <= p <= planned.doubt[1] for p in others)
     assert sum(p is None for p in others) >= 1, "what is still picture is in doubt as much as can be"
     assert 10 < len(others) < COUNT - 75
     doubtful = set(range(0, COUNT, 3))
     assert planned.audible == COUNT
     few = plan(w, index, settings.model_copy(update={"most_judged": 3.0}))
-    assert len(set(few.asked) - set(few.twins)) <= 3
+    assert len(set(few.asked) - set(few.others)) <= 3
     assert few.doubt[1] - few.doubt[0] <= planned.doubt[1] - planned.doubt[0]
     assert len(plan(w, index, settings.model_copy(update={"judge": "all"})).asked) == COUNT
     with w.lock():
         before = curate(w, index, settings, Measured())
-        w.add_twins(planned.twins)
-        assert plan(w, index, settings).twins == planned.twins, "the same clips calibrate, whatever came since"
+        twins = {one: some[0] for one, some in planned.others.items()}
+        w.add_twins(twins)
+        known = plan(w, index, settings).others
+        assert known == {one: [other] for one, other in twins.items()}, "the same calibrate, whatever came since"
         right = {n for n in asked if PLACES[n] < COUNT - 40}
         w.add_judgements([judged(n, 9 if n in right else 1) for n in sorted(asked)], 1)
-        controls = [
-            judged(int(i, 16), 1) | {"other_id": other, "purpose": "shuffled"} for i, other in planned.twins.items()
-        ]
+        controls = [judged(int(i, 16), 1) | {"other_id": other, "purpose": "shuffled"} for i, other in twins.items()]
         drop = ("seen_id", "heard_id", "reasons", "sources", "swapped")
         w.add_control_judgements([{k: v for k, v in row.items() if k not in drop} for row in controls], 1)
         told = Judged(audible=COUNT, asked=len(asked), calibrating=70, again=5, doubt=planned.doubt)
@@ -155,13 +160,33 @@ def test_who_is_asked_and_what_their_word_does(measured: Workspace) -> None:
     assert set(told_of["judge_reasons"]) == set(CRITERIA)
     assert told_of["judge_temporal"] in (1.0, 9.0)
     # What hangs on another's sound goes with it.
-    other = next(iter(planned.twins.values()))
-    having = [one for one, o in planned.twins.items() if o == other]
+    other = next(iter(twins.values()))
+    having = [one for one, o in twins.items() if o == other]
     with w.lock():
         removed = w.takedowns.remove_records([other])
     assert removed["twins"] >= len(having)
     assert not set(having) & set(w.twins())
     assert not set(having) & set(w.control_judgements("shuffled")["clip_id"])
+
+
+def test_a_wrong_pair_is_made_of_clips_that_show_different_things() -> None:
+    rng = np.random.default_rng(0)
+    rooms = {"kitchen": ("pan", "kettle", "sink"), "street": ("bus", "bike", "tram"), "yard": ("dog", "swing", "ball")}
+    of = {f"c{n}": str(rng.choice(list(rooms))) for n in range(60)}
+    texts = {
+        c: f"A {rng.choice(['red', 'blue'])} {rng.choice(rooms[r])} in a {r} at 0.{n}."
+        for n, (c, r) in enumerate(of.items())
+    }
+    others = {one: [other for other in list(of)[n + 1 : n + 9] if other != "c50"] for n, one in enumerate(of) if n < 50}
+    del texts["c7"]
+    pairs = most_unlike(others, texts)
+    assert pairs == most_unlike(others, texts)
+    assert set(pairs) == set(others) - {"c7"}
+    assert not {"c7", "c50"} & set(pairs.values()), "no text, or not among the others"
+    assert all(of[one] != of[other] for one, other in pairs.items())
+    assert max(Counter(pairs.values()).values()) <= 4
+    # The one text there is twice: the first of the others.
+    assert most_unlike({"a": ["b", "c"]}, dict.fromkeys("abc", "The same.")) == {"a": "b"}
 
 
 def test_unscored_is_no_number(measured: Workspace) -> None:

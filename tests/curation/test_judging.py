@@ -23,6 +23,7 @@ from flywheel.curation.evidence import measure_all
 from flywheel.ingest import ingest
 from flywheel.playground.tiny import bundled_model
 from flywheel.rounds import RoundContext
+from flywheel.rounds.curation_files import draw, write_curation
 from flywheel.rounds.curation_view import curated_view
 from flywheel.rounds.judging import judge_in_doubt
 from flywheel.rounds.publish import report_of
@@ -149,6 +150,17 @@ def test_killed_twenty_times_nothing_is_lost_or_doubled(
     shown = [one for some in view.examples.values() for one in some]
     assert len(shown) >= 4
     assert all(base64.b64decode(one.video)[4:8] == b"ftyp" and not one.error for one in shown)
+    files = context.workspace.root / "reports"
+    for _ in range(2):
+        write_curation(view, files)
+        names = sorted(file.name for file in (files / "curation").iterdir())
+        assert names[0] == "charts.png"
+        assert len(names) == 1 + len(shown)
+    assert all((files / "curation" / name).read_bytes()[4:8] == b"ftyp" for name in names[1:])
+    assert len(draw(view).axes) == len(view.criteria) + bool(view.bars) + bool(view.thresholds) + bool(view.reliability)
+    assert {sum(bar.kept + bar.dropped for bar in bars) for bars in view.criteria.values()} == {COUNT}
+    write_curation(None, files)
+    assert not (files / "curation").exists(), "nothing stays of a round whose clips are not curated any more"
     assert dict(view.stability).keys() >= {"texts swapped: same clips kept", "asked again: same clips kept"}
     # Once more: nothing is asked, nothing is added.
     assert commandline("curate", "--config", w.root, *options, "--json") == 0

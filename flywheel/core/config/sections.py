@@ -212,6 +212,9 @@ class Curate(Section):
     prompts: tuple[str, str, str] = Field(
         ("seen", "heard", "judge"), description="names of bundled prompts or paths: what is seen, heard, and judged"
     )
+    dnsmos: str = Field(
+        "", description="DNSMOS' sig_bak_ovr.onnx, for columns of how good speech sounds; empty leaves them out"
+    )
     decoders: int = Field(2, ge=1, le=256, description="threads that decode clips")
     seed: int = Field(0, ge=0, le=MAX_SEED, description="of the random choice and of intervals")
 

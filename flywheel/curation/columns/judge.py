@@ -16,7 +16,7 @@ def read(view: View) -> pl.DataFrame:
     have the clip's own scores, so that nothing is learned of time from a judge. Twins have scores where the clip was
     judged with another video's sound too.
     """
-    judged = view.judgements()
+    judged = view.judgements(words=False)
     own = judged.select("clip_id", *_columns(""), judge_doubt="unscored")
     shuffled = view.control_judgements(SHUFFLED).select("clip_id", *_columns("shuffled_"))
     both = own.join(shuffled, on="clip_id", how="left", maintain_order="left")

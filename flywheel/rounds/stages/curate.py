@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from flywheel.curation.curating import Curated, curate
 from flywheel.curation.evidence import measure_all
 from flywheel.curation.judged import figures_of
+from flywheel.curation.speech import measure_speech, network_of
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.judging import judge_in_doubt
 from flywheel.rounds.stages._stage import Stage
@@ -17,7 +18,9 @@ _COSTS = tuple(f"{what}_per_clip{kept}" for what in ("seconds", "tokens", "money
 
 def run(context: RoundContext, round: int) -> Curated:
     """Measure what was not measured yet, have judged what is in doubt, and decide on all clips."""
+    network = network_of(context.workspace)
     measured = measure_all(context.workspace, context.clips, round)
+    measure_speech(context.workspace, context.clips.of("train", "test", "anchor").by_id(), network)
     judged = judge_in_doubt(context, round)
     return curate(context.workspace, context.clips, context.config.curate, measured, judged=judged)
 

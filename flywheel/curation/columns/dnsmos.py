@@ -1,0 +1,17 @@
+"""How good speech sounds by DNSMOS (:mod:`flywheel.curation.speech`), of the clips that were measured so."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from flywheel.curation.columns._source import Source
+from flywheel.store.view import View
+
+
+def read(view: View) -> pl.DataFrame:
+    """``dnsmos_signal``, ``dnsmos_background`` and ``dnsmos_overall``, each clip's newest; about 1 (bad) to 5."""
+    rows = view.records.read("speech_quality").unique("clip_id", keep="last", maintain_order=True)
+    return rows.drop("id", "model")
+
+
+SOURCE = Source(read=read)
