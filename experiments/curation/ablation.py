@@ -50,6 +50,7 @@ _SETTINGS = (
     "annotate.max_new_tokens=96",
     "curate.policy=quantile",
     f"curate.value={_KEPT}",
+    "pretrain.batch_size=8",
     "loss.name=mle",
 )
 _ROLES = tuple(f"models.{role}={{folder: bundled-{role}}}" for role in ("eyes", "ears", "judge"))
@@ -61,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[81_000, 82_000, 83_000])
-    parser.add_argument("--clips", type=int, default=600)
+    parser.add_argument("--clips", type=int, default=240)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "ablation.jsonl")
     options = parser.parse_args()

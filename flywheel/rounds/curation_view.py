@@ -117,7 +117,7 @@ def criteria(workspace: Workspace, decided: pl.DataFrame) -> dict[str, list[Bar]
     return {name: _counted(both[name].to_numpy(), kept, edges) for name in CRITERIA if both.height}
 
 
-def _counted(scores: NDArray[np.float64], kept: NDArray[np.bool_], edges: NDArray[np.float64]) -> list[Bar]:
+def _counted(scores: NDArray[Any], kept: NDArray[np.bool_], edges: NDArray[Any]) -> list[Bar]:
     counts = [np.histogram(scores[heap & ~np.isnan(scores)], bins=edges)[0] for heap in (kept, ~kept)]
     return [Bar(low=float(low), kept=int(a), dropped=int(b)) for low, a, b in zip(edges, *counts, strict=False)]
 
