@@ -1,11 +1,10 @@
 """Quantity, diversity, quality, and their intervals; takes lists and arrays, touches nothing."""
 
-from flywheel.metrics.intervals import clustered_estimate, mean_estimate, paired_difference
+from flywheel.metrics.intervals import mean_estimate, paired_difference
 from flywheel.metrics.text import rouge_l, token_f1, words
 from flywheel.metrics.trinity import diversity, quantity, reference_quality
 
 __all__ = [
-    "clustered_estimate",
     "diversity",
     "mean_estimate",
     "paired_difference",

@@ -9,7 +9,7 @@ from flywheel.benchmark.answers import UNPARSED, chosen
 from flywheel.benchmark.groups import group_score
 from flywheel.benchmark.items import Group, Item
 from flywheel.benchmark.scores import likeliest, score
-from flywheel.metrics import clustered_estimate
+from flywheel.metrics.intervals import clustered_estimate
 
 _OPTIONS = ("a red dog", "a blue cat", "a cow", "I see none")
 
