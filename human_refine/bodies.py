@@ -28,6 +28,21 @@ class LeaseBody(_Body):
     annotation_id: str = Field(max_length=64)
 
 
+class PairBody(_Body):
+    """Asks for the next pair of texts, without one that the person has and does not want now; or to keep one."""
+
+    pair_id: str = Field("", max_length=64)
+
+
+class ChoiceBody(_Body):
+    """What a person chose of two texts, by where they were shown."""
+
+    pair_id: str = Field(min_length=1, max_length=64, pattern=_ID)
+    chosen: Literal["left", "right", "equal", "both_bad", "skip"]
+    seconds: float = Field(0.0, ge=0, le=86_400, allow_inf_nan=False)
+    save_id: str = Field(min_length=8, max_length=64, pattern=r"^[\w\-]+$")
+
+
 class OpenBody(_Body):
     """Asks for one text by its id."""
 

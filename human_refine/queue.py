@@ -158,6 +158,11 @@ class Queue:
         """Round, source and text of what was written of an item's clip in its kind before its round, newest first."""
         return list(self._view.index.earlier_texts(item.clip_id, item.kind, item.round))
 
+    def num_seen(self, refiner: str) -> int:
+        """How many texts this person judged or skipped."""
+        with self._lock:
+            return self._view.verdicts.num_seen(refiner)
+
     def progress(self, refiner: str = "") -> tuple[int, int]:
         """How many texts of the round are settled, and how many there are.
 

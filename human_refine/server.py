@@ -24,10 +24,11 @@ from flywheel.core.errors import BorderError, MediaError, UserError
 from flywheel.core.types import Clip
 from flywheel.formats.corrections import endings
 from flywheel.store import Workspace
-from human_refine import beside, leading, sessions
+from human_refine import beside, compare, leading, sessions
 from human_refine import home as home_page
 from human_refine.aside import Aside
 from human_refine.bodies import LeaseBody, NextBody, SaveBody
+from human_refine.comparing import Comparing
 from human_refine.corrections import Sender, import_corrections
 from human_refine.guidelines import read_guide
 from human_refine.limits import Limits
@@ -74,6 +75,7 @@ def create_app(
         rejects=Rejects(),
         standing=Standing(standing),
         home=home,
+        comparing=Comparing(service),
     )
     service.queue.watch()
     app.add_middleware(Limits, most_upload=int(workspace.config.review.upload_mib * 2**20) + 4096)
@@ -81,6 +83,7 @@ def create_app(
     app.include_router(beside.routes)
     app.include_router(leading.routes)
     app.include_router(home_page.routes)
+    app.include_router(compare.routes)
     app.include_router(_routes)
     app.mount("/static", StaticFiles(directory=str(resources.files("human_refine") / "static")), name="static")
 
@@ -146,6 +149,7 @@ def page(request: Request, review: Review) -> HTMLResponse:
             guide=review.guide,
             goal=settings.daily_goal,
             has_home=review.home is not None,
+            compare=bool(settings.compare),
         )
     )
 
@@ -203,9 +207,15 @@ def _clip(review: ReviewState, clip_id: str) -> Clip:
 
 @_routes.post("/api/next")
 def take_next(body: NextBody, person: Acting, review: Review) -> dict[str, Any]:
-    """The next text for this person, leased to it; ``item`` is null where nothing is left."""
+    """The next text for this person, leased to it; ``item`` is null where nothing is left.
+
+    ``compare`` is true where it is the turn of a pair of texts (``/compare``), as often as ``review.compare`` says.
+    """
+    if review.comparing.is_turn(person.name):
+        return {"item": None, "counts": review.service.counts(person.name), "compare": True}
     item = review.service.take(person.name, without=body.without)
-    return {"item": item, "counts": review.service.counts(person.name, finished=item is None)}
+    counts = review.service.counts(person.name, finished=item is None)
+    return {"item": item, "counts": counts, "compare": item is None and review.comparing.is_left(person.name)}
 
 
 @_routes.post("/api/lease")
@@ -260,6 +270,7 @@ def upload(
             review.service.queue.note(change["annotation_id"], change["verdict"], change["refiner"])
     return {
         "added": report.added,
+        "choices": report.choices,
         "known": report.known,
         "blank": report.blank,
         "refused": report.refused[:500],

@@ -66,7 +66,7 @@ class ReviewService:
         flag = flag_of(self.workspace, item.annotation_id, refiner)
         return {
             "annotation_id": item.annotation_id,
-            **_clip_fields(clip),
+            **clip_fields(clip),
             "round": item.round,
             "text": item.text,
             "earlier": [
@@ -269,7 +269,7 @@ class ReviewService:
             return self._last_at
 
 
-def _clip_fields(clip: Clip) -> dict[str, Any]:
+def clip_fields(clip: Clip) -> dict[str, Any]:
     """What the page shows of a clip; the cues' times are from its start."""
     return {
         "clip_id": clip.id,

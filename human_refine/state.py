@@ -11,6 +11,7 @@ from jinja2 import Environment
 
 from flywheel.store import Workspace
 from human_refine.aside import Aside
+from human_refine.comparing import Comparing
 from human_refine.guidelines import Guide
 from human_refine.media import Missing, Proxies, Waveforms
 from human_refine.people import LoginAttempts
@@ -36,6 +37,7 @@ class ReviewState:
     rejects: Rejects
     standing: Standing
     home: Callable[[], Any] | None
+    comparing: Comparing
 
 
 def _state(request: Request) -> ReviewState:

@@ -8,7 +8,7 @@ and the data of its round as it was.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -17,7 +17,7 @@ import yaml
 
 from annotators.asking import costs_of
 from flywheel.core.errors import BorderError, UserError
-from flywheel.core.types import CAPTION, MEASURE, content_id
+from flywheel.core.types import CAPTION, MEASURE, Clip, content_id
 from flywheel.metrics import token_f1
 from flywheel.metrics.paired import paired_test
 from flywheel.models.load import folder_digest
@@ -100,9 +100,11 @@ def candidate_of(context: RoundContext, round: int) -> Candidate:
     champion, texts = workspace.champion(), context.texts()
     anchors = dict(sorted(texts.anchors().items()))
     clips = [context.clips[c] for c in anchors]
-    if len({c.content_hash for c in clips}) >= settings.gate.min_anchors:
+    # People choose between texts of anchors whether or not anybody corrected them.
+    asked_of: Collection[Clip] = context.split("anchor") if settings.review.compare else clips
+    if settings.review.compare or len({c.content_hash for c in clips}) >= settings.gate.min_anchors:
         for which in (round, champion):
-            context.ask(clips, by=which, round=which, purpose=MEASURE)
+            context.ask(asked_of, by=which, round=which, purpose=MEASURE)
     # Frames and not dictionaries: a million clips have hundreds of thousands of these texts.
     measured = [workspace.texts(w, MEASURE, "clip_id", "text") for w in (round, champion)]
     scores = [_scores(texts_of_one, anchors) for texts_of_one in measured]
@@ -112,7 +114,7 @@ def candidate_of(context: RoundContext, round: int) -> Candidate:
         of_clips = texts_of_one.unique("clip_id", keep="last").rename({"text": name})
         shared = shared.join(of_clips, left_on="id", right_on="clip_id", how="inner", maintain_order="left")
     spent = [costs_of(workspace, w, CAPTION, MEASURE).get("tokens_out_per_kept_row", 0.0) for w in (round, champion)]
-    asked = len(test) + len(clips)
+    asked = len(test) + len(asked_of)
     failed = workspace.rejected(round=round, open_only=True).filter(
         (pl.col("stage") == "annotate") & (pl.col("purpose") == MEASURE)
     )

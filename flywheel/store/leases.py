@@ -9,6 +9,9 @@ import sqlalchemy as sql
 from flywheel.store import schema as db
 from flywheel.store.workspace import Workspace
 
+#: What the key of a lease begins with that is of a pair of texts and not of one text.
+PAIR = "pair:"
+
 
 def take_lease(workspace: Workspace, key: str, refiner: str, seconds: float) -> bool:
     """Takes or renews a lease; returns whether it is this person's now.
@@ -43,17 +46,19 @@ def holder_of(workspace: Workspace, key: str) -> str:
         return str(connection.execute(query).scalar() or "")
 
 
-def keys_of(workspace: Workspace, refiner: str) -> set[str]:
-    """Keys of this person's running leases."""
-    return _running(workspace, db.leases.c.refiner == refiner)
+def keys_of(workspace: Workspace, refiner: str, *, pairs: bool = False) -> set[str]:
+    """Keys of this person's running leases, of texts or of ``pairs`` of texts."""
+    return _running(workspace, db.leases.c.refiner == refiner, pairs)
 
 
-def keys_of_others(workspace: Workspace, refiner: str) -> set[str]:
-    """Keys of everybody else's running leases."""
-    return _running(workspace, db.leases.c.refiner != refiner)
+def keys_of_others(workspace: Workspace, refiner: str, *, pairs: bool = False) -> set[str]:
+    """Keys of everybody else's running leases, of texts or of ``pairs`` of texts."""
+    return _running(workspace, db.leases.c.refiner != refiner, pairs)
 
 
-def _running(workspace: Workspace, whose: sql.ColumnElement[bool]) -> set[str]:
-    query = sql.select(db.leases.c.annotation_id).where(whose, db.leases.c.until > time.time())
+def _running(workspace: Workspace, whose: sql.ColumnElement[bool], pairs: bool) -> set[str]:
+    is_pair = db.leases.c.annotation_id.startswith(PAIR)
+    which = is_pair if pairs else sql.not_(is_pair)
+    query = sql.select(db.leases.c.annotation_id).where(whose, which, db.leases.c.until > time.time())
     with workspace.database.transaction() as connection:
         return set(connection.execute(query).scalars())

@@ -209,6 +209,10 @@ async function go(path, body) {
   const said = await ask(path, body).finally(() => waiting--);
   // What was asked for since is what is wanted.
   if (mine !== asked) return;
+  if (said.compare) {
+    location.assign("/compare");
+    return;
+  }
   counts(said.counts);
   if (path === "/api/undo" && !said.item) {
     notice("There is nothing to take back.");

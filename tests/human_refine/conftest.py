@@ -15,7 +15,7 @@ from human_refine.server import create_app
 from tests.human_refine.page_bed import Make, Refiner
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def annotated(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
     """A workspace whose first round has texts; each test works on a copy."""
     folder = tmp_path_factory.mktemp("annotated") / "w"

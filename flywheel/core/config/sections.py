@@ -434,6 +434,15 @@ class Review(Section):
     overlap_share: float = Field(
         0.05, ge=0, le=1, description="share of texts that the page shows to two people, to measure how far they agree"
     )
+    compare: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description=(
+            "share of what a refiner sees that is a pair: an anchor clip's captions of the newest round and of the "
+            "model that it is tested against, to say which is better, without a word on which is which"
+        ),
+    )
     gold_share: float = Field(
         0.05,
         ge=0,

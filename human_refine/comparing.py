@@ -1,0 +1,312 @@
+"""Blind choices between two texts: who sees which pair next, on which side, and what was chosen. All is kept."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Literal
+
+from flywheel.core.types import Choice, Preference, content_id
+from flywheel.store import Workspace, leases
+from flywheel.store.parts import changes
+from flywheel.store.preferences import all_choices, choices_of, choices_on
+from flywheel.store.writing import TakenDown
+from human_refine.order import hash_fraction
+from human_refine.pairs import Pair, compared_rounds, gold_pairs, pairs_between, texts_of
+from human_refine.people import excluded
+from human_refine.service import Conflict, Gone, ReviewService, clip_fields
+from human_refine.verdicts import Verdicts
+
+Side = Literal["first", "second"]
+#: What a person says, by where the texts were shown.
+Said = Literal["left", "right", "equal", "both_bad", "skip"]
+#: Seconds between looks at whether there are other pairs.
+_LOOK_EVERY_S = 5.0
+#: A person's newest choices that undo looks through, and that are shown as history.
+_MOST_BACK, _MOST_SHOWN = 200, 20
+_GONE = "this clip, or one of its texts, is gone"
+
+
+@dataclass(kw_only=True)
+class _Pairs:
+    """The pairs as of the last look. ``stamp`` changes with whatever they depend on."""
+
+    stamp: object = None
+    open: dict[str, Pair] = field(default_factory=dict)
+    gold: dict[str, Pair] = field(default_factory=dict)
+    verdicts: Verdicts = field(default_factory=lambda: Verdicts([], overlap_share=0))
+
+
+class Comparing:
+    """The compare page's actions; one per server. Raises Gone and Conflict as :class:`ReviewService` does."""
+
+    def __init__(self, service: ReviewService) -> None:
+        self.workspace: Workspace = service.workspace
+        self._service = service
+        self._lock, self._saving = threading.RLock(), threading.Lock()
+        self._pairs, self._looked_at = _Pairs(), float("-inf")
+
+    # Which pairs there are.
+
+    def _look(self) -> _Pairs:
+        """The pairs, read anew where something changed, at most every few seconds."""
+        with self._lock:
+            if time.monotonic() - self._looked_at < _LOOK_EVERY_S:
+                return self._pairs
+            now = changes(self.workspace, ("clips",))
+            rounds = compared_rounds(self.workspace)
+            # Of the two rounds alone: while another one is written there is nothing to read anew.
+            written = [len(self.workspace.records.shards("annotations", round=round)) for round in rounds or ()]
+            stamp = (rounds, written, now.shards, now.takedowns, now.gold)
+            pairs = self._pairs
+            if stamp != pairs.stamp:
+                found = pairs_between(self.workspace, *rounds) if rounds else []
+                gold = gold_pairs(self.workspace) if found else []
+                pairs = _Pairs(
+                    stamp=stamp,
+                    open={pair.pair_id: pair for pair in found},
+                    gold={pair.pair_id: pair for pair in gold},
+                )
+            overlap_share = self.workspace.config.review.overlap_share
+            rows = ((i, _verdict_of(chosen), who) for i, chosen, who in all_choices(self.workspace))
+            pairs.verdicts = Verdicts(rows, overlap_share=overlap_share, without=excluded(self.workspace))
+            self._pairs, self._looked_at = pairs, time.monotonic()
+            return pairs
+
+    def refresh(self) -> None:
+        """Looks at the records with the next question."""
+        self._looked_at = float("-inf")
+
+    # Who gets what.
+
+    def is_turn(self, refiner: str) -> bool:
+        """Whether this person should see a pair next: by a hash, as often as ``review.compare`` says."""
+        share = self.workspace.config.review.compare
+        if not share or leases.keys_of(self.workspace, refiner):
+            return False
+        seen = self._service.queue.num_seen(refiner) + self._look().verdicts.num_seen(refiner)
+        return hash_fraction("compare", refiner, seen) < share and self.is_left(refiner)
+
+    def is_left(self, refiner: str) -> bool:
+        """Whether there are pairs for this person beside the texts; never where ``review.compare`` is 0."""
+        if not self.workspace.config.review.compare:
+            return False
+        return next(self._open_to(self._look(), refiner), None) is not None
+
+    def next(self, refiner: str, *, without: str = "") -> dict[str, Any] | None:
+        """The next pair for this person, leased to it, with all that the page shows; None where there is none."""
+        pairs = self._look()
+        held = leases.keys_of_others(self.workspace, refiner, pairs=True)
+        mine = sorted(leases.keys_of(self.workspace, refiner, pairs=True))
+        kept = [i for key in mine if self._is_open(pairs, i := _pair_of(key), refiner)]
+        drawn = [] if kept else self._gold_for(pairs, refiner, without)
+        for i in chain(kept, drawn, self._open_to(pairs, refiner)):
+            if i == without or self._key(pairs, i, refiner) in held or not self._lease(pairs, i, refiner):
+                continue
+            try:
+                return self.shown(i, refiner)
+            except Gone:
+                # Taken down since the last look.
+                self._release(pairs, i, refiner)
+                pairs.open.pop(i, None)
+                pairs.gold.pop(i, None)
+        return None
+
+    def _open_to(self, pairs: _Pairs, refiner: str) -> Iterator[str]:
+        return (i for i in list(pairs.open) if self._is_open(pairs, i, refiner))
+
+    @staticmethod
+    def _is_open(pairs: _Pairs, i: str, refiner: str) -> bool:
+        if (i not in pairs.open and i not in pairs.gold) or pairs.verdicts.has_seen(i, refiner):
+            return False
+        return i in pairs.gold or not pairs.verdicts.is_enough(i)
+
+    def _gold_for(self, pairs: _Pairs, refiner: str, without: str) -> list[str]:
+        """A hidden pair that this person has not seen, as often as ``review.gold_share`` says."""
+        share = self.workspace.config.review.gold_share
+        if hash_fraction("gold pair", refiner, pairs.verdicts.num_seen(refiner)) >= share:
+            return []
+        unseen = [i for i in pairs.gold if i != without and self._is_open(pairs, i, refiner)]
+        return sorted(unseen, key=lambda i: content_id("gold pair", refiner, i))[:1]
+
+    def shown(self, i: str, refiner: str) -> dict[str, Any]:
+        """All that the page shows of a pair; whose the texts are is not told. Raises Gone where one is gone."""
+        pair = self._pair(i)
+        clip = self._service.queue.clip(pair.clip_id)
+        texts = texts_of(self.workspace, pair)
+        if clip is None or texts is None:
+            raise Gone(_GONE)
+        left, right = texts if self.left_of(i, refiner) == "first" else texts[::-1]
+        return {
+            "pair_id": i,
+            **{
+                name: value for name, value in clip_fields(clip).items() if name not in ("transcript", "sounds", "cues")
+            },
+            "left": left,
+            "right": right,
+            "lease_s": self.workspace.config.review.lease_s,
+        }
+
+    @staticmethod
+    def left_of(i: str, refiner: str) -> Side:
+        """Which text this person sees on the left: by a hash, so that it is the same whenever the pair is shown."""
+        return "first" if hash_fraction("left", i, refiner) < 0.5 else "second"
+
+    def renew(self, i: str, refiner: str) -> bool:
+        """Keeps a pair that was this person's last; returns whether it is so now."""
+        pairs = self._look()
+        return leases.was_last_of(self.workspace, self._key(pairs, i, refiner), refiner) and self._lease(
+            pairs, i, refiner
+        )
+
+    def _pair(self, i: str) -> Pair:
+        """A pair that is offered, or that somebody chose of. Raises Gone where there is none."""
+        pairs = self._look()
+        if (pair := pairs.open.get(i) or pairs.gold.get(i)) is not None:
+            return pair
+        for said in choices_on(self.workspace, i)[:1]:
+            return Pair(clip_id=said.clip_id, first_id=said.first_id, second_id=said.second_id)
+        raise Gone(_GONE)
+
+    def _lease(self, pairs: _Pairs, i: str, refiner: str) -> bool:
+        key = self._key(pairs, i, refiner)
+        return leases.take_lease(self.workspace, key, refiner, self.workspace.config.review.lease_s)
+
+    def _release(self, pairs: _Pairs, i: str, refiner: str) -> None:
+        leases.release_lease(self.workspace, self._key(pairs, i, refiner), refiner)
+
+    @staticmethod
+    def _key(pairs: _Pairs, i: str, refiner: str) -> str:
+        """The key of a lease. A hidden pair has one for each person: it lies before many at once."""
+        return f"{leases.PAIR}{i}@{refiner}" if i in pairs.gold else leases.PAIR + i
+
+    # What is chosen.
+
+    def choose(self, refiner: str, i: str, said: Said, seconds: float, save_id: str) -> Preference:
+        """Keeps what a person chose; the same request again gives the same choice.
+
+        Raises Gone where the pair is no more, Conflict where it lies before another person, or enough people chose.
+        """
+        pairs, pair = self._look(), self._pair(i)
+        if self._service.queue.clip(pair.clip_id) is None:
+            raise Gone(_GONE)
+        left = self.left_of(i, refiner)
+        key = content_id("compare", i, refiner, save_id)
+        with self._saving:
+            before = choices_on(self.workspace, i)
+            if (earlier := next((p for p in before if p.id == key), None)) is not None:
+                return earlier
+            holder = leases.holder_of(self.workspace, self._key(pairs, i, refiner))
+            if holder not in ("", refiner):
+                raise Conflict(f"this pair lies before {holder} now, since it was yours too long ago", None)
+            if not pair.is_gold and not pairs.verdicts.has_seen(i, refiner) and pairs.verdicts.is_enough(i):
+                raise Conflict("others have chosen between these two meanwhile", None)
+            kept = self._preference(key, pair, _chosen(said, left), refiner, left, seconds)
+            self._add(kept)
+        self._release(pairs, i, refiner)
+        return kept
+
+    def undo(self, refiner: str) -> dict[str, Any] | None:
+        """Takes back this person's last choice and lays that pair before the person again; None without any."""
+        seen: set[str] = set()
+        for last in choices_of(self.workspace, refiner, _MOST_BACK):
+            if last.pair_id in seen:
+                continue
+            seen.add(last.pair_id)
+            if last.chosen == "withdraw":
+                continue
+            pair = Pair(clip_id=last.clip_id, first_id=last.first_id, second_id=last.second_id)
+            at = self._service.now()
+            with self._saving:
+                key = content_id("withdraw pair", last.pair_id, refiner, str(at))
+                self._add(self._preference(key, pair, "withdraw", refiner, self.left_of(last.pair_id, refiner), 0.0))
+            shown = self.shown(last.pair_id, refiner)
+            self._lease(self._look(), last.pair_id, refiner)
+            return shown
+        return None
+
+    def _preference(self, key: str, pair: Pair, chosen: Choice, refiner: str, left: Side, seconds: float) -> Preference:
+        return Preference(
+            id=key,
+            clip_id=pair.clip_id,
+            first_id=pair.first_id,
+            second_id=pair.second_id,
+            chosen=chosen,
+            refiner=refiner,
+            left=left,
+            seconds=seconds,
+            at=self._service.now(),
+        )
+
+    def _add(self, preference: Preference) -> None:
+        try:
+            self.workspace.add_preferences([preference], said_now=[preference.id])
+        except TakenDown as error:
+            raise Gone(_GONE) from error
+        with self._lock:
+            self._pairs.verdicts.note(preference.pair_id, _verdict_of(preference.chosen), preference.refiner)
+
+    # What was chosen.
+
+    def history(self, refiner: str) -> list[dict[str, Any]]:
+        """This person's last choices that stand, newest first, each by where the texts were shown to that one."""
+        latest: dict[str, Preference] = {}
+        for p in choices_of(self.workspace, refiner, _MOST_BACK):
+            latest.setdefault(p.pair_id, p)
+        standing = [p for p in latest.values() if p.chosen != "withdraw"][:_MOST_SHOWN]
+        return [
+            {"pair_id": p.pair_id, "clip_id": p.clip_id, "chosen": _said(p), "at": p.at.isoformat(timespec="minutes")}
+            for p in standing
+        ]
+
+    def counts(self, refiner: str) -> dict[str, int]:
+        """How many pairs enough people chose of, how many there are, and how many this person chose of.
+
+        Hidden pairs count like the others that only this person sees.
+        """
+        pairs = self._look()
+        done = sum(pairs.verdicts.is_enough(i) for i in pairs.open)
+        hidden = [pairs.verdicts.has_seen(i, refiner) for i in pairs.gold]
+        mine = sum(pairs.verdicts.has_settled(i, refiner) for i in chain(pairs.open, pairs.gold))
+        return {"done": done + sum(hidden), "of": len(pairs.open) + len(hidden), "mine": mine}
+
+    def revealed(self, refiner: str) -> dict[str, Any] | None:
+        """Of who has seen all pairs: the rounds, and how often that one chose which; None before the end."""
+        rounds, pairs = compared_rounds(self.workspace), self._look()
+        if rounds is None or next(self._open_to(pairs, refiner), None) is not None:
+            return None
+        mine = {p.pair_id: p for p in reversed(choices_of(self.workspace, refiner, len(pairs.open) * 2 + _MOST_BACK))}
+        chosen = [p.chosen for i, p in mine.items() if i in pairs.open]
+        return {
+            "rounds": list(rounds),
+            "chosen": [chosen.count("first"), chosen.count("second")],
+            "equal": chosen.count("equal"),
+            "both_bad": chosen.count("both_bad"),
+        }
+
+
+def _pair_of(key: str) -> str:
+    return key.removeprefix(leases.PAIR).split("@")[0]
+
+
+def _verdict_of(chosen: str) -> str:
+    """A choice as :class:`Verdicts` counts it."""
+    return chosen if chosen in ("skip", "withdraw") else "accept"
+
+
+def _chosen(said: Said, left: Side) -> Choice:
+    """What was said by sides, by texts."""
+    other: Choice = "second" if left == "first" else "first"
+    if said == "left":
+        return left
+    return other if said == "right" else said
+
+
+def _said(preference: Preference) -> str:
+    """What was chosen by texts, by sides."""
+    if preference.chosen not in ("first", "second"):
+        return preference.chosen
+    return "left" if preference.chosen == preference.left else "right"
