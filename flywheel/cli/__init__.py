@@ -25,6 +25,7 @@ from flywheel.cli import (
     review,
     rounds,
     schedule,
+    sources,
     speech,
     start,
 )
@@ -59,6 +60,7 @@ app = typer.Typer(
 corrections_app = _group("Corrections as files.")
 config_app = _group("The configuration.")
 prompts_app = _group("What models are asked.")
+sources_app = _group("The folders that clips come from.")
 schedule_app = _group("Rounds at set times.")
 
 
@@ -121,6 +123,8 @@ _COMMANDS = (
     (config_app, "explain", command(config.explain)),
     (config_app, "losses", command(config.losses)),
     (config_app, "migrate", command(config.migrate)),
+    (sources_app, "list", command(sources.list_)),
+    (sources_app, "remove", command(sources.remove)),
     (prompts_app, "list", command(prompts.list_)),
     (prompts_app, "show", command(prompts.show)),
     (prompts_app, "copy", command(prompts.copy)),
@@ -133,6 +137,7 @@ for _app, _name, _function in _COMMANDS:
 app.add_typer(corrections_app, name="corrections")
 app.add_typer(config_app, name="config")
 app.add_typer(prompts_app, name="prompts")
+app.add_typer(sources_app, name="sources")
 app.add_typer(schedule_app, name="schedule")
 
 

@@ -22,6 +22,7 @@ INDEX: dict[str, dict[str, str]] = {
         "transcribe": "Write down what is said in clips without words.",
         "curate": "Drop clips whose sound does not fit the picture.",
         "clips": "List clips; search their captions.",
+        "sources": "List the folders of clips; leave one out.",
         "rejects": "List what failed; retry or dismiss it.",
         "show": "Show a clip's texts and who wrote each.",
     },

@@ -8,7 +8,7 @@ import polars as pl
 
 from flywheel.core.errors import BorderError
 from flywheel.core.types import CAPTION, LEARN
-from flywheel.rounds.progress import DONE
+from flywheel.rounds.progress import DONE, current_round
 from flywheel.store import Workspace
 from flywheel.store.corrections import standing_words
 from flywheel.store.gold import gold_texts
@@ -35,6 +35,8 @@ def can_be_asked(workspace: Workspace) -> int | None:
 def _readable(workspace: Workspace, column: str, where: pl.Expr) -> pl.Series | None:
     """A column of some clips; None where a shard is damaged, which status says elsewhere."""
     try:
+        if gone := workspace.removed_videos(current_round(workspace)):
+            where &= ~pl.col("content_hash").is_in(sorted(gone))
         return workspace.records.read("clips", columns=[column], where=where)[column]
     except BorderError as error:
         if error.code != "shard":
@@ -70,7 +72,9 @@ class Answers:
         captions = captions.filter(~pl.col("clip_id").is_in(list(gold)))
         right = [word.annotation_id for word in words if word.verdict in ("accept", "edit")]
         of_anchors = captions.filter(pl.col("id").is_in(right))["clip_id"].unique().implode()
+        gone = sorted(workspace.removed_videos(current_round(workspace)))
         anchors = clips.filter((pl.col("split") == "anchor") & pl.col("id").is_in(of_anchors))
+        anchors = anchors.filter(~pl.col("content_hash").is_in(gone)) if gone else anchors
         texts = captions.filter(pl.col("round") == newest).height
         return cls(round=newest, texts=texts, anchors=anchors["content_hash"].n_unique(), gold=len(gold))
 

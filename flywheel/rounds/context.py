@@ -69,10 +69,15 @@ class RoundContext:
     def split(self, *splits: str) -> ClipView:
         """The clips of these splits, in the order in which they were taken in.
 
-        Train clips that the round under way dropped (:mod:`flywheel.curation`) are left out: of all
-        that a round learns from, here and nowhere else.
+        Train clips that the round under way dropped (:mod:`flywheel.curation`) are left out, and clips whose source was
+        removed: of all that a round uses, here and nowhere else.
         """
-        return self.clips.of(*splits).without(self._dropped())
+        return self.clips.of(*splits).without(self._dropped()).without(self._of_removed())
+
+    def _of_removed(self) -> ClipView:
+        """The clips of sources that the round under way does not use."""
+        gone = self.workspace.removed_videos(current_round(self.workspace))
+        return self.clips.with_contents(gone)
 
     def _dropped(self) -> ClipView:
         """The train clips that the round under way dropped; none where its stage `curate` did not run."""
@@ -84,9 +89,11 @@ class RoundContext:
 
     def texts(self) -> CurrentTexts:
         """The current captions; read anew where something was written or judged since."""
-        stamp = self.workspace.stamp()
+        round = current_round(self.workspace)
+        stamp = (round, self.workspace.stamp())
         if self._texts is None or self._texts[0] != stamp:
-            self._texts = (stamp, CurrentTexts(self.workspace, self._captions))
+            gone = self.workspace.removed_videos(round)
+            self._texts = (stamp, CurrentTexts(self.workspace, self._captions, gone))
         return self._texts[1]
 
     def readable(self, clips: Iterable[Clip], builder: InputBuilder) -> Iterator[ClipInput]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,12 +108,15 @@ class DatasetRows:
     ) -> None:
         self._round, self._counts, self._originals = round, counts, view.originals
         self._files = ExportFiles(config.corpus.most_unreadable)
-        self._texts = CurrentTexts(view)
+        removed = view.removed_videos(round)
+        self._texts = CurrentTexts(view, removed=removed)
         newest = max(self._texts.rounds, default=0)
         best = self._texts.choose(newest, config.gate.min_anchors, config.pretrain.texts).round
         #: Rounds whose captions are used, the preferred first.
         self._rounds = tuple(dict.fromkeys([best, *range(newest, -1, -1)]))
-        self._clips = _without_dropped(view, round, _clips(view, round, splits), counts)
+        self._clips = _without_dropped(
+            view, round, _without_removed(removed, _clips(view, round, splits), counts), counts
+        )
         self._corrected: dict[str, str] = {}
         if with_cues:
             self._clips, self._corrected = _with_cues(view, self._clips)
@@ -258,6 +261,16 @@ def _clips(workspace: View, round: int, splits: tuple[str, ...]) -> pl.DataFrame
         .with_columns(measured=pl.when(is_test).then("measured"))
         .sort("id")
     )
+
+
+def _without_removed(removed: Collection[str], clips: pl.DataFrame, counts: ExportCounts) -> pl.DataFrame:
+    """The clips without those whose source was removed before the round, which are counted."""
+    if not removed:
+        return clips
+    kept = clips.filter(~pl.col("content_hash").is_in(sorted(removed)))
+    if kept.height < clips.height:
+        counts.left_out["of a source that was removed"] += clips.height - kept.height
+    return kept
 
 
 def _without_dropped(view: View, round: int, clips: pl.DataFrame, counts: ExportCounts) -> pl.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -62,9 +62,12 @@ class CurrentTexts:
     Holds what people judged and no more; a round's other captions are read for the clips that are asked of.
     """
 
-    def __init__(self, workspace: View, captions: CaptionIndexes | None = None) -> None:
-        """Read what people judged; ``captions`` are the view's, where they are kept for longer than this."""
-        self._workspace = workspace
+    def __init__(self, workspace: View, captions: CaptionIndexes | None = None, removed: Collection[str] = ()) -> None:
+        """Read what people judged; ``captions`` are the view's, where they are kept for longer than this.
+
+        Videos (by content) of ``removed`` sources are no anchors.
+        """
+        self._workspace, self._removed = workspace, frozenset(removed)
         self._captions = captions or CaptionIndexes(workspace)
         #: Clips that check refiners: nothing learns from them, or is measured on them.
         self.gold = frozenset(gold_texts(workspace))
@@ -114,7 +117,9 @@ class CurrentTexts:
         return {
             clip_id: human.text
             for clip_id, human in self.human.items()
-            if human.text is not None and self._split.get(clip_id) == "anchor"
+            if human.text is not None
+            and self._split.get(clip_id) == "anchor"
+            and self._video.get(clip_id) not in self._removed
         }
 
     def split(self, clip_id: str) -> str:

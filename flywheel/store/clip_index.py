@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
@@ -84,6 +84,15 @@ class ClipIndex(Mapping[str, Clip]):
         """The clips of these splits, in the order in which they were taken in."""
         codes = [self._names.index(split) for split in splits if split in self._names]
         return ClipView(self, np.flatnonzero(np.isin(self._splits, codes)))
+
+    def with_contents(self, hashes: Collection[str]) -> ClipView:
+        """The clips of videos with these contents, in the order in which they were taken in."""
+        if not hashes:
+            return ClipView(self, np.zeros(0, dtype=np.int64))
+        wanted = pl.Series(sorted(hashes), dtype=pl.String).implode()
+        there = [contents.is_in(wanted).to_numpy() for contents in self._mapped.chunks("content_hash")]
+        self.release()
+        return ClipView(self, np.flatnonzero(np.concatenate(there)))
 
     def in_order(self, clip_ids: Iterable[str]) -> list[str]:
         """Those of these ids that there are, in the order in which the clips were taken in."""

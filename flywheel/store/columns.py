@@ -191,6 +191,16 @@ SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
     },
     #: Which clips a run of curation kept; ``id`` is run and clip.
     "decisions": {"id": _S, "clip_id": _S, "run": _S, "kept": _B, "score": _F32, "reason": _S},
+    #: Videos (by content) that no round from ``from_round`` on uses, or uses again; of a video's the last stands.
+    "removals": {
+        "id": _S,
+        "video": _S,
+        "source": _S,
+        "removed": _B,
+        "reason": _S,
+        "from_round": _I,
+        "at": _S,
+    },
     #: What leads said of clips; of a clip's the last stands. ``id`` is clip, number and words.
     "verdicts": {"id": _S, "clip_id": _S, "kept": _B, "reason": _S, "at": _S},
 }

@@ -186,6 +186,13 @@ class View:
         closed = self.records.known("dismissals", last["id"]) if self.records.count("dismissals") else set[str]()
         return last.filter(~pl.col("id").is_in(sorted(closed))) if closed else last
 
+    def removed_videos(self, round: int | None = None) -> set[str]:
+        """Contents whose source was removed, so that a round does not use their clips; by default those of all."""
+        rows = self.records.read("removals", columns=["video", "removed", "from_round"])
+        if round is not None:
+            rows = rows.filter(pl.col("from_round") <= round)
+        return set(rows.unique("video", keep="last", maintain_order=True).filter("removed")["video"])
+
     # Curation.
 
     def decisions(self, run: str | None = None) -> pl.DataFrame:
