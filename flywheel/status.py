@@ -463,6 +463,14 @@ def comparison_text(comparison: Mapping[str, Any], min_anchors: int) -> str:
             lines.append(f"That is below the {min_anchors} anchors that the gate asks for (gate.min_anchors).")
     else:
         lines.append("No corrected anchors that both wrote of: nothing can be tested.")
+    if (chosen := comparison.get("preference")) is not None:
+        won = chosen["win_rate"]
+        share = f"{won['value']:.0%} [{won['low']:.0%}, {won['high']:.0%}]"
+        lines.append(
+            f"On {won['n']} videos people chose round {b}'s text {share} of the time, ties as half: evidence "
+            f"{chosen['e_value']:.3g} that it is better, {chosen['e_value_worse']:.3g} that it is worse; "
+            f"{chosen['seconds_per_choice']:.1f} s a choice."
+        )
     equal, shared = comparison["equal_texts"], comparison["shared_texts"]
     lines.append(f"{equal} of {shared} texts are the same. Those that differ most:")
     for text in comparison["texts"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import math
 from collections import Counter
 from collections.abc import Iterable
@@ -116,6 +117,7 @@ class ChoicePlan:
     typical: int
 
 
+@functools.lru_cache(maxsize=64)
 def choices_needed(win_rate: float, level: float, power: float, *, ties: float = 0.0) -> ChoicePlan:
     """The choices after which evidence of 1 / ``level`` was reached at some look, with chance ``power``.
 

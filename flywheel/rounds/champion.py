@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import polars as pl
@@ -21,6 +21,7 @@ from flywheel.core.types import CAPTION, MEASURE, Clip, content_id
 from flywheel.metrics import token_f1
 from flywheel.metrics.paired import paired_test
 from flywheel.models.load import folder_digest
+from flywheel.rounds.choices import first_choices, pair_suspects, preferred
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.figures import GROUPS
 from flywheel.rounds.gate import Candidate, Judgement, diversity_change, judge
@@ -100,9 +101,11 @@ def candidate_of(context: RoundContext, round: int) -> Candidate:
     champion, texts = workspace.champion(), context.texts()
     anchors = dict(sorted(texts.anchors().items()))
     clips = [context.clips[c] for c in anchors]
+    by_choices = "preference" in settings.gate.measures
     # People choose between texts of anchors whether or not anybody corrected them.
-    asked_of: Collection[Clip] = context.split("anchor") if settings.review.compare else clips
-    if settings.review.compare or len({c.content_hash for c in clips}) >= settings.gate.min_anchors:
+    compares = by_choices or bool(settings.review.compare)
+    asked_of: Collection[Clip] = context.split("anchor") if compares else clips
+    if compares or len({c.content_hash for c in clips}) >= settings.gate.min_anchors:
         for which in (round, champion):
             context.ask(asked_of, by=which, round=which, purpose=MEASURE)
     # Frames and not dictionaries: a million clips have hundreds of thousands of these texts.
@@ -119,6 +122,7 @@ def candidate_of(context: RoundContext, round: int) -> Candidate:
         (pl.col("stage") == "annotate") & (pl.col("purpose") == MEASURE)
     )
     names = {c.id: c.refiner for c in workspace.correction_records()}
+    choices = first_choices(context, champion, round) if by_choices else []
     return Candidate(
         after=scores[0],
         before=scores[1],
@@ -136,7 +140,10 @@ def candidate_of(context: RoundContext, round: int) -> Candidate:
         rejected=failed["clip_id"].n_unique() / asked if asked else 0.0,
         cost=spent[0] / spent[1] if all(spent) else 1.0,
         stale=_stale(context, round),
-        suspects=suspects(workspace, settings.gate.min_gold_accuracy),
+        suspects=suspects(workspace, settings.gate.min_gold_accuracy)
+        | (pair_suspects(workspace, settings.gate.min_gold_accuracy) if by_choices else {}),
+        choices=[c.outcome for c in choices],
+        choosers=frozenset(c.refiner for c in choices),
         possible=context.split("anchor").columns("content_hash")["content_hash"].n_unique(),
     )
 
@@ -190,17 +197,30 @@ def suspects(workspace: Workspace, least: float) -> dict[str, str]:
     return found
 
 
+#: The digest of a look at choices, which is one however often one looks: their evidence may be seen at any time.
+_CHOICES = "choices"
+
+
 def tested(context: RoundContext, round: int) -> Judgement:
     """The gate's judgement of a round today.
     The same candidate on the same anchors is one look, however often it is asked of."""
     workspace, settings = context.workspace, context.config
     candidate = candidate_of(context, round)
+    champion = workspace.champion()
+    if candidate.choices:
+        workspace.ledger.add_look(champion, round, _CHOICES)
     # By the champion, also one that came back by a rollback: its budget is spent once.
     look = 1
     if len(set(candidate.groups)) >= settings.gate.min_anchors:
         # Before the verdict: a look whose outcome somebody saw must have been counted.
         digest = content_id(list(candidate.after), list(candidate.before))
-        look = workspace.ledger.add_look(workspace.champion(), round, digest)
+        look = workspace.ledger.add_look(champion, round, digest)
+    looks = workspace.ledger.looks(champion)
+    # Looks at choices spend nothing of the budget of those at scores.
+    look -= sum(what == _CHOICES for _, what in looks[:look])
+    tried = list(dict.fromkeys(candidate_round for candidate_round, _ in looks))
+    if round in tried:
+        candidate = replace(candidate, number=tried.index(round) + 1)
     return judge(candidate, settings.gate, look, resamples=settings.evaluate.resamples)
 
 
@@ -322,6 +342,7 @@ def compare(context: RoundContext, a: int, b: int) -> dict[str, Any]:
         "figures": figures,
         "anchors": None if test is None else asdict(test),
         "num_anchors": len(anchors),
+        **preferred(context, a, b),
         "texts": [
             {"clip": c, "uri": context.clips[c].uri, "a": said[a][c], "b": said[b][c]}
             for c in shared[:12]

@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from flywheel.core.config import Gate
 from flywheel.core.types import Estimate
 from flywheel.metrics import diversity, mean_estimate
 from flywheel.metrics.paired import PairedTest, items_needed, level_of_look, paired_test, spread_at_most
-
-Verdict = Literal["promoted", "refused", "undecided"]
+from flywheel.rounds.measures import Measured, Verdict, by_choices, combined
 
 #: Fewer segments than this say nothing of how diversity varies.
 _LEAST_SEGMENTS = 8
@@ -40,6 +39,11 @@ class Candidate:
     possible: int | None = None
     #: Refiner -> why that one is not to be trusted; with any the gate can't tell.
     suspects: Mapping[str, str] = field(default_factory=dict)
+    #: Blind choices against the champion's texts, the first of each video: 1 won, 0 lost, 1/2 neither; and whose.
+    choices: Sequence[float] = ()
+    choosers: frozenset[str] = frozenset()
+    #: Which of the candidates that were tested against this champion it is, from 1 on.
+    number: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,16 +58,95 @@ class Judgement:
     look: int
     needed: int
     missing: int
+    #: Where ``gate.measures`` names others than token F1: which measure decided, and what each of them says.
+    decided_by: str = ""
+    measures: tuple[Measured, ...] = ()
 
     def record(self) -> dict[str, Any]:
         out = asdict(self)
         test = out.pop("test")
+        if not self.measures:
+            del out["decided_by"], out["measures"]
         return {**out, **({} if test is None else test)}
 
 
 def judge(candidate: Candidate, settings: Gate, look: int, *, resamples: int = 2000) -> Judgement:
-    """The verdict. ``look`` counts the candidates that were tested against this champion, this one included."""
-    level = level_of_look(settings.alpha, look)
+    """The verdict. ``look`` counts the looks at anchors' scores that this champion's place had, this one included.
+
+    The level of each look is shared out evenly among the measures, so that the chance of error over all looks and
+    measures is ``gate.alpha``.
+    """
+    by_overlap = _by_overlap(candidate, settings, look, resamples)
+    if settings.measures == ("token_f1",):
+        return by_overlap
+    if (at_once := _at_once(candidate, settings) or _less_diverse(candidate, settings)) is not None:
+        verdict, reason = at_once
+        return replace(by_overlap, verdict=verdict, reason=reason)
+    each = {
+        "token_f1": _overlap_measured(by_overlap, candidate, settings),
+        "preference": by_choices(candidate.choices, candidate.choosers, candidate.number, settings),
+    }
+    measures = tuple(each[name] for name in settings.measures)
+    verdict, decided_by, reason = combined(measures, settings.untested == "promote")
+    return replace(by_overlap, verdict=verdict, reason=reason, decided_by=decided_by, measures=measures)
+
+
+def _overlap_measured(judgement: Judgement, candidate: Candidate, settings: Gate) -> Measured:
+    """What word overlap alone says."""
+    is_measured = (
+        judgement.test is not None
+        and len(set(candidate.groups)) >= settings.min_anchors
+        and len(candidate.refiners) >= settings.min_refiners
+    )
+    value = judgement.test.difference.value if judgement.test is not None else 0.0
+    return Measured(
+        name="token_f1",
+        verdict=judgement.verdict if is_measured else "undecided",
+        reason=judgement.reason,
+        is_measured=is_measured,
+        leans_against=is_measured and value < -settings.margin,
+        needed=judgement.needed,
+        missing=judgement.missing,
+    )
+
+
+def _at_once(candidate: Candidate, settings: Gate) -> tuple[Verdict, str] | None:
+    """What is decided whatever any measure says; None where nothing is."""
+    if candidate.suspects:
+        names = "; ".join(f"{name} {why}" for name, why in sorted(candidate.suspects.items()))
+        return "undecided", f"the anchors can't be trusted: {names}"
+    if candidate.stale:
+        return "refused", f"its texts were written by other weights than lie there now ({candidate.stale})"
+    if candidate.rejected > settings.max_reject_share:
+        return (
+            "refused",
+            f"{candidate.rejected:.1%} of its texts were rejected, {settings.max_reject_share:.1%} are allowed "
+            "(gate.max_reject_share)",
+        )
+    if candidate.cost > settings.max_cost_ratio:
+        return (
+            "refused",
+            f"its texts cost {candidate.cost:.2f} times the champion's tokens, "
+            f"{settings.max_cost_ratio:g} are allowed (gate.max_cost_ratio)",
+        )
+    return None
+
+
+def _less_diverse(candidate: Candidate, settings: Gate) -> tuple[Verdict, str] | None:
+    """The refusal of texts that surely are less diverse than is allowed; None of others."""
+    v = candidate.diversity
+    if v is None or v.n < _LEAST_SEGMENTS or v.low >= -settings.diversity_margin:
+        return None
+    return (
+        "refused",
+        f"its texts are less diverse: distinct-3 {v.value:+.1%} [{v.low:+.1%}, {v.high:+.1%}] "
+        f"against the champion's, {-settings.diversity_margin:.0%} is allowed",
+    )
+
+
+def _by_overlap(candidate: Candidate, settings: Gate, look: int, resamples: int) -> Judgement:
+    """The verdict by the word overlap with corrected anchors alone."""
+    level = level_of_look(settings.alpha, look) / len(settings.measures)
     count = len(set(candidate.groups))
     test = paired_test(candidate.after, candidate.before, candidate.groups, resamples=resamples) if count else None
     known = test is not None and count >= settings.min_anchors and test.spread > 0
@@ -76,23 +159,8 @@ def judge(candidate: Candidate, settings: Gate, look: int, *, resamples: int = 2
             verdict=verdict, reason=reason, test=test, level=level, look=look, needed=needed, missing=missing
         )
 
-    if candidate.suspects:
-        names = "; ".join(f"{name} {why}" for name, why in sorted(candidate.suspects.items()))
-        return said("undecided", f"the anchors can't be trusted: {names}")
-    if candidate.stale:
-        return said("refused", f"its texts were written by other weights than lie there now ({candidate.stale})")
-    if candidate.rejected > settings.max_reject_share:
-        return said(
-            "refused",
-            f"{candidate.rejected:.1%} of its texts were rejected, {settings.max_reject_share:.1%} are allowed "
-            "(gate.max_reject_share)",
-        )
-    if candidate.cost > settings.max_cost_ratio:
-        return said(
-            "refused",
-            f"its texts cost {candidate.cost:.2f} times the champion's tokens, "
-            f"{settings.max_cost_ratio:g} are allowed (gate.max_cost_ratio)",
-        )
+    if (at_once := _at_once(candidate, settings)) is not None:
+        return said(*at_once)
     if len(candidate.refiners) < settings.min_refiners and count:
         who = ", ".join(sorted(candidate.refiners)) or "nobody"
         return said(
@@ -115,17 +183,8 @@ def judge(candidate: Candidate, settings: Gate, look: int, *, resamples: int = 2
         f"on {count} anchors: token F1 {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}], "
         f"exact p {test.p_better:.2g}, level {level:.2g} of look {look}"
     )
-    if (
-        candidate.diversity is not None
-        and candidate.diversity.n >= _LEAST_SEGMENTS
-        and candidate.diversity.low < -settings.diversity_margin
-    ):
-        v = candidate.diversity
-        return said(
-            "refused",
-            f"its texts are less diverse: distinct-3 {v.value:+.1%} [{v.low:+.1%}, {v.high:+.1%}] "
-            f"against the champion's, {-settings.diversity_margin:.0%} is allowed",
-        )
+    if (less := _less_diverse(candidate, settings)) is not None:
+        return said(*less)
     if test.p_better <= level and d.low > 0:
         return said("promoted", f"better {figures}")
     if settings.require == "not_worse" and not missing and d.low >= -settings.margin:

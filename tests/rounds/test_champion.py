@@ -22,7 +22,7 @@ from scipy import stats
 
 from flywheel.core.config import Gate, template
 from flywheel.core.errors import BorderError, UserError
-from flywheel.core.types import Correction, Estimate, content_id
+from flywheel.core.types import Correction, Estimate, Preference, content_id
 from flywheel.ingest import ingest
 from flywheel.metrics.paired import items_needed, level_of_look, paired_test
 from flywheel.rounds import RoundContext, champion, run_round
@@ -232,6 +232,56 @@ def test_only_what_is_better_takes_the_place_and_back_again(context: RoundContex
     assert [r["action"] for r in w.champions()] == ["promote", "promote", "rollback", "rollback"], (
         "every step is on record"
     )
+
+
+def choose(context: RoundContext, newer: int, count: int, refiner: str = "ann") -> None:
+    """Let a person choose this round's texts of so many anchors over the base's, the left one being the base's."""
+    at = datetime.now(UTC)
+    anchors = sorted(c.id for c in context.split("anchor"))[:count]
+    rows = [
+        Preference(
+            id=f"{refiner}{n}",
+            clip_id=clip_id,
+            first_id=content_id(0, "evaluation", clip_id),
+            second_id=content_id(newer, "evaluation", clip_id),
+            chosen="second",
+            refiner=refiner,
+            left="first",
+            seconds=5.0,
+            at=at,
+        )
+        for n, clip_id in enumerate(anchors)
+    ]
+    context.workspace.add_preferences(rows)
+
+
+@pytest.mark.slow
+def test_what_people_prefer_is_promoted_though_its_words_are_others(
+    prepared: Path, make_workspace: Make, tmp_path: Path
+) -> None:
+    shutil.copytree(prepared, tmp_path / "w", ignore=shutil.ignore_patterns("cache"))
+    context = RoundContext(make_workspace(*SETTINGS, "gate.measures=[preference, token_f1]", "gate.alpha=0.4"))
+    w, count = context.workspace, len(context.split("anchor"))
+    says(context, 0, 0.9)
+    says(context, 1, 0.2)
+    assert "preference" not in champion.compare(context, 0, 1)
+    first = gate_stage.run(context, 1)
+    assert (first.verdict, "no blind choices yet" in first.reason) == ("refused", True)
+    choose(context, 1, 3)
+    few = champion.promote(context, 1)
+    assert few is not None
+    assert (few.verdict, few.decided_by) == ("refused", "token_f1"), "three choices tell nothing yet"
+    choose(context, 1, count, refiner="bob")
+    judgement = champion.promote(context, 1)
+    assert judgement is not None
+    assert (judgement.verdict, judgement.decided_by) == ("promoted", "preference")
+    assert judgement.look == 1, "looks at choices spend nothing of the budget of those at scores"
+    compared = champion.compare(context, 0, 1)
+    chosen = compared["preference"]
+    assert (chosen["win_rate"]["value"], chosen["win_rate"]["n"], chosen["refiners"]) == (1.0, count, 2)
+    assert f"On {count} videos people chose round 1's text 100%" in comparison_text(compared, 8)
+    assert champion.compare(context, 1, 0)["preference"]["win_rate"]["value"] == 0.0
+    assert json.loads(json.dumps(w.champions()[-1]["judgement"]))["decided_by"] == "preference"
 
 
 @pytest.mark.slow

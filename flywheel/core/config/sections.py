@@ -509,6 +509,30 @@ class Gate(Section):
             "`not_worse` by more than `margin`, with the anchors that power asks for"
         ),
     )
+    measures: tuple[Literal["preference", "token_f1"], ...] = Field(
+        ("token_f1",),
+        min_length=1,
+        description=(
+            "what tells whether a candidate is better, the most trusted first: people's blind choices between its "
+            "texts and the champion's (`preference`, see `review.compare`), word overlap with corrected texts "
+            "(`token_f1`)"
+        ),
+    )
+    win_rate: float = Field(
+        0.65,
+        ge=0.55,
+        le=1,
+        description=(
+            "share of blind choices, ties as half, that a candidate worth finding wins; with `power` it says how many "
+            "choices are needed"
+        ),
+    )
+    win_margin: float = Field(
+        0.05,
+        ge=0,
+        lt=0.5,
+        description="loss of blind choices below one half that is tolerated; who surely loses more is refused",
+    )
     margin: float = Field(0.0, ge=0, description="loss of anchor quality (token F1) that `not_worse` tolerates")
     alpha: float = Field(
         0.05,

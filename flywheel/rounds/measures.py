@@ -1,0 +1,99 @@
+"""What several measures say of a candidate, the most trusted first, and what that comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from typing import Literal
+
+from flywheel.core.config import Gate
+from flywheel.metrics.paired import level_of_look
+from flywheel.metrics.preference import WinRate, choices_needed
+
+Verdict = Literal["promoted", "refused", "undecided"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What one measure alone says of a candidate.
+
+    ``is_measured`` is false where there is too little to say anything of it; ``leans_against`` is true where what there
+    is says worse by more than the margin, surely or not. ``needed`` and ``missing`` are anchors, or choices.
+    """
+
+    name: str
+    verdict: Verdict
+    reason: str
+    is_measured: bool
+    leans_against: bool
+    needed: int
+    missing: int
+
+
+def combined(measures: Sequence[Measured], untested_passes: bool) -> tuple[Verdict, str, str]:
+    """Verdict, name of the measure that decided (empty for none) and reason.
+
+    The first measure that can tell decides. One that is trusted less promotes nothing that one before it leans against:
+    then it can't be told until the more trusted one can.
+    """
+    for place, measure in enumerate(measures):
+        if measure.verdict == "undecided":
+            continue
+        doubt = next((m for m in measures[:place] if m.leans_against), None)
+        if measure.verdict == "promoted" and doubt is not None:
+            return "undecided", doubt.name, f"{doubt.reason}; by {measure.name} alone it would be {measure.reason}"
+        return measure.verdict, measure.name, _with_others(f"{measure.reason} (by {measure.name})", measure, measures)
+    if untested_passes and not any(m.is_measured for m in measures):
+        return "promoted", "", "promoted untested: " + "; ".join(m.reason for m in measures)
+    return "undecided", "", "; ".join(f"{m.name}: {m.reason}" for m in measures)
+
+
+def _with_others(reason: str, decided: Measured, measures: Sequence[Measured]) -> str:
+    others = [f"{m.name}{'' if m.is_measured else ' not measured'}: {m.reason}" for m in measures if m is not decided]
+    return "; ".join([reason, *others])
+
+
+def by_choices(choices: Sequence[float], choosers: Set[str], number: int, settings: Gate) -> Measured:
+    """What people's blind choices say: 1 where the candidate's text won, 0 where it lost, 1/2 for neither.
+
+    Its evidence may be looked at at any time, so a candidate has one level, by its ``number`` among those that were
+    tested against this champion: alpha / (number (number + 1)), shared out among the measures.
+    """
+    level = level_of_look(settings.alpha, number) / len(settings.measures)
+    needed = choices_needed(settings.win_rate, level, settings.power).needed
+    rate = WinRate(choices)
+    missing = max(0, needed - rate.count)
+    more = f"{needed} are needed to find a win rate of {settings.win_rate:g} with power {settings.power:g}"
+
+    def said(verdict: Verdict, reason: str, *, is_measured: bool = True) -> Measured:
+        return Measured(
+            name="preference",
+            verdict=verdict,
+            reason=reason,
+            is_measured=is_measured,
+            leans_against=is_measured and rate.value < 0.5 - settings.win_margin,
+            needed=needed,
+            missing=missing,
+        )
+
+    if not rate.count:
+        return said("undecided", f"no blind choices yet, {more} (review.compare)", is_measured=False)
+    if len(choosers) < settings.min_refiners:
+        who = ", ".join(sorted(choosers))
+        reason = (
+            f"the choices come from {who} alone, {settings.min_refiners} refiners are asked for (gate.min_refiners)"
+        )
+        return said("undecided", reason, is_measured=False)
+    interval = rate.interval(settings.alpha)
+    won = f"{interval.value:.0%} of blind choices [{interval.low:.0%}, {interval.high:.0%}]"
+    figures = f"on {rate.count} videos it won {won}, evidence {rate.e_value:.3g} of {1 / level:.3g}"
+    least = 0.5 - settings.win_margin
+    if rate.e_value >= 1 / level:
+        return said("promoted", f"people prefer it: {figures}")
+    if settings.require == "not_worse" and rate.interval(2 * level).low >= least:
+        return said("promoted", f"not chosen less than {least:.0%} of the time: {figures}")
+    if interval.high < least:
+        return said("refused", f"people prefer the champion's texts: {figures}")
+    if missing:
+        return said("undecided", f"not shown to be preferred: {figures}; {missing} more choices, {more}")
+    return said("refused", f"not shown to be preferred: {figures}")

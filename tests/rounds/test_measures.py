@@ -1,0 +1,88 @@
+"""A gate of several measures: the most trusted that can tell decides, and each has its share of the error."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flywheel.core.config import Gate
+from flywheel.metrics.preference import WinRate
+from flywheel.rounds.gate import Candidate, judge
+
+BOTH = ("preference", "token_f1")
+
+
+def candidate(gain: float, won: int, lost: int, ties: int = 0, anchors: int = 40, **more: Any) -> Candidate:
+    """A candidate with this gain in word F1 on anchors, and these choices."""
+    noise = np.random.default_rng(1).normal(0, 0.02, anchors)
+    choices = [1.0] * won + [0.0] * lost + [0.5] * ties
+    return Candidate(
+        after=list(0.7 + gain + noise),
+        before=[0.7] * anchors,
+        groups=list(range(anchors)),
+        refiners=frozenset({"ann"}),
+        choices=choices,
+        choosers=frozenset({"ann"} if choices else ()),
+        **more,
+    )
+
+
+@pytest.mark.parametrize(
+    ("tested", "measures", "verdict", "decided_by", "says"),
+    [
+        # Another wording: people prefer what word overlap takes for worse.
+        (candidate(-0.1, 40, 5), BOTH, "promoted", "preference", "people prefer it: on 45 videos it won 89%"),
+        (candidate(-0.1, 40, 5), ("token_f1", "preference"), "refused", "token_f1", "worse on 40 anchors"),
+        # The champion's words once more, and worse captions.
+        (candidate(0.1, 5, 40), BOTH, "refused", "preference", "people prefer the champion's texts"),
+        (candidate(0.1, 0, 0), BOTH, "promoted", "token_f1", "preference not measured: no blind choices yet, 206 are"),
+        (candidate(0.1, 5, 12), BOTH, "undecided", "preference", "by token_f1 alone it would be better on 40 anchors"),
+        (candidate(0.1, 6, 6), BOTH, "promoted", "token_f1", "preference: not shown to be preferred"),
+        (candidate(0.1, 105, 105), BOTH, "refused", "preference", "not shown to be preferred: on 210 videos"),
+        (candidate(0.0, 6, 6), BOTH, "refused", "token_f1", "not shown to be better"),
+        (candidate(0.1, 6, 6, anchors=4), BOTH, "undecided", "", "token_f1: can't tell yet: 4 of at least 8"),
+        (candidate(0.1, 40, 5, anchors=0), ("preference",), "promoted", "preference", "people prefer it"),
+        (candidate(0.1, 0, 0, anchors=0), ("preference",), "undecided", "", "preference: no blind choices yet"),
+        (candidate(0.1, 40, 5, stale="adapter"), BOTH, "refused", "", "other weights than lie there now"),
+        (candidate(0.1, 40, 5, suspects={"eve": "had 0 of 9"}), BOTH, "undecided", "", "eve had 0 of 9"),
+    ],
+)
+def test_the_most_trusted_measure_that_can_tell_decides(
+    tested: Candidate, measures: tuple[str, ...], verdict: str, decided_by: str, says: str
+) -> None:
+    found = judge(tested, Gate(measures=measures), 1)
+    assert (found.verdict, found.decided_by) == (verdict, decided_by), found.reason
+    assert says in found.reason, found.reason
+    assert json.loads(json.dumps(found.record()))["verdict"] == verdict
+
+
+def test_each_measure_has_its_share_of_the_error_and_a_later_candidate_less() -> None:
+    won = next(n for n in range(99) if WinRate([1] * n).e_value >= 80)
+    assert judge(candidate(0.0, won, 0), Gate(measures=BOTH), 1).decided_by == "preference", "alpha / 2 / 2 measures"
+    assert judge(candidate(0.0, won - 1, 0), Gate(measures=BOTH), 1).verdict != "promoted"
+    assert judge(replace(candidate(0.0, won, 0), number=2), Gate(measures=BOTH), 1).verdict != "promoted"
+    assert judge(candidate(0.0, won - 1, 0), Gate(measures=("preference",)), 1).verdict == "promoted"
+    alone, shared = (judge(candidate(0.1, 0, 0), Gate(measures=m), 1).level for m in (("token_f1",), BOTH))
+    assert alone == 2 * shared
+
+
+def test_not_worse_and_too_few_people() -> None:
+    settings = Gate(measures=("preference",), require="not_worse", win_margin=0.15)
+    even = candidate(0.0, 150, 150)
+    assert judge(even, settings, 1).verdict == "promoted"
+    assert judge(even, settings.model_copy(update={"win_margin": 0.01}), 1).verdict == "refused"
+    alone = judge(candidate(0.1, 40, 5), Gate(measures=("preference",), min_refiners=2), 1)
+    assert (alone.verdict, "ann alone, 2 refiners" in alone.reason) == ("undecided", True)
+    passed = judge(candidate(0.1, 0, 0, anchors=0), Gate(measures=BOTH, untested="promote"), 1)
+    assert (passed.verdict, "promoted untested" in passed.reason) == ("promoted", True)
+
+
+def test_by_word_overlap_alone_nothing_is_on_record_of_measures() -> None:
+    record = judge(candidate(0.1, 40, 5), Gate(), 1).record()
+    assert not {"decided_by", "measures"} & set(record)
+    measured = judge(candidate(0.1, 40, 5), Gate(measures=BOTH), 1).record()["measures"]
+    assert [(m["name"], m["is_measured"]) for m in measured] == [("preference", True), ("token_f1", True)]
