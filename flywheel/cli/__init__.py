@@ -15,6 +15,7 @@ import typer
 
 from flywheel import __version__
 from flywheel.cli import (
+    benchmark,
     browsing,
     config,
     curation,
@@ -61,6 +62,7 @@ corrections_app = _group("Corrections as files.")
 config_app = _group("The configuration.")
 prompts_app = _group("What models are asked.")
 sources_app = _group("The folders that clips come from.")
+benchmark_app = _group("Questions about videos: benchmarks, asked of a model.")
 schedule_app = _group("Rounds at set times.")
 
 
@@ -125,6 +127,8 @@ _COMMANDS = (
     (config_app, "migrate", command(config.migrate)),
     (sources_app, "list", command(sources.list_)),
     (sources_app, "remove", command(sources.remove)),
+    (benchmark_app, "run", command(benchmark.run)),
+    (benchmark_app, "formats", command(benchmark.formats)),
     (prompts_app, "list", command(prompts.list_)),
     (prompts_app, "show", command(prompts.show)),
     (prompts_app, "copy", command(prompts.copy)),
@@ -136,6 +140,7 @@ for _app, _name, _function in _COMMANDS:
     _app.command(_name)(_function)
 app.add_typer(corrections_app, name="corrections")
 app.add_typer(config_app, name="config")
+app.add_typer(benchmark_app, name="benchmark")
 app.add_typer(prompts_app, name="prompts")
 app.add_typer(sources_app, name="sources")
 app.add_typer(schedule_app, name="schedule")

@@ -14,7 +14,7 @@ from flywheel.models.load import Vlm
 def mean_logprobs(
     vlm: Vlm,
     builder: InputBuilder,
-    clips: Sequence[ClipInput],
+    clips: Sequence[ClipInput | None],
     prompts: Sequence[str],
     texts: Sequence[str],
     *,

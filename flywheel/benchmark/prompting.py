@@ -1,0 +1,34 @@
+"""What a model is asked, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from flywheel.benchmark.items import LETTERS, Item
+from flywheel.models.prompt import Prompt
+
+_CHOOSE = "Answer with the letter of the right option alone."
+_SAY = "Answer with one word or a short phrase."
+#: What is asked of a model whose ears are proven: letters alone would hardly tell.
+LISTEN = "Describe all that you hear."
+
+
+def asked(item: Item) -> str:
+    """The words that stand after the video: the question, its options with letters, and how to answer."""
+    if item.is_open:
+        return f"{item.question}\n{_SAY}"
+    options = [f"{letter}. {text}" for letter, text in zip(LETTERS, item.options, strict=False)]
+    return "\n".join([item.question, *options, _CHOOSE])
+
+
+def prompt_of(role: str, inputs: Iterable[str]) -> Prompt:
+    """The prompt by which a role's model is asked questions, for what starts it."""
+    return Prompt(
+        name="question",
+        version=1,
+        kind="caption",
+        instruction=_CHOOSE,
+        hints={},
+        inputs=tuple(sorted(inputs)),  # type: ignore[arg-type]
+        model=None if role == "main" else role,
+    )

@@ -1,0 +1,262 @@
+"""A model is asked a benchmark's questions, each once whatever is killed when, and its answers are scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from annotators.interface import Request, Sampling
+from annotators.writer import AskedModel, Writer
+from flywheel.benchmark.answers import UNPARSED, chosen
+from flywheel.benchmark.items import LETTERS, SOUND, Item, Questions, Rejected
+from flywheel.benchmark.likelihood import option_logprobs
+from flywheel.benchmark.prompting import LISTEN, asked
+from flywheel.benchmark.record import Answer, Record, open_record
+from flywheel.benchmark.scores import Score, likeliest, score
+from flywheel.benchmark.videos import Shown, Videos, sampled_hash
+from flywheel.benchmark.wording import folded
+from flywheel.core.border import one_item
+from flywheel.core.errors import MediaError, UserError
+from flywheel.core.progress import progress
+from flywheel.core.types import content_id
+from flywheel.models.loader import Loader
+
+#: A reference of more words is a text that none but a judge can compare.
+_MOST_WORDS = 4
+#: Replies without an answer that are shown.
+_SHOWN = 20
+#: Tokens of a description by which a model is seen to hear.
+_LISTEN = Sampling(max_new_tokens=96)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """How questions are asked: of which model, by its words or its log-probs (``by``), with what shown."""
+
+    model: AskedModel
+    videos: Videos
+    shown: Shown
+    sampling: Sampling
+    by: str = "generation"
+    batch_size: int = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A benchmark's score for a model, of ``asked`` items out of ``count``.
+
+    ``reused`` answers were on record. ``unreadable`` are replies that name no option, some of them. ``hearing`` is the
+    proof that the model hears, where sound was shown and anything was asked.
+    """
+
+    score: Score
+    asked: int
+    count: int
+    reused: int
+    rejected: Sequence[Rejected] = ()
+    unreadable: Sequence[dict[str, str]] = ()
+    hearing: dict[str, Any] | None = None
+    engine_s: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The outcome as plain values."""
+        return {
+            **asdict(self.score),
+            "asked": self.asked,
+            "of": self.count,
+            "reused": self.reused,
+            "rejected": [asdict(reject) for reject in self.rejected],
+            "unparsed_replies": list(self.unreadable),
+            "hearing": self.hearing,
+            "engine_s": self.engine_s,
+        }
+
+    def __str__(self) -> str:
+        found = self.score
+        lines = [f"accuracy {_shown(found.accuracy)}, chance {found.chance:.1%}; {self.asked} of {self.count} asked"]
+        lines += [f"  {name}: {_shown(part)}" for name, part in found.by_type.items()]
+        lines += [f"  {name}: {_shown(part)}" for name, part in found.by_length.items()]
+        lines += [f"  groups, {name}: {_shown(part)}" for name, part in found.groups.items()]
+        if found.unparsed:
+            lines.append(f"{found.unparsed} replies name no option and count as wrong, such as:")
+            lines += [f"  {reply['id']}: {reply['reply']}" for reply in self.unreadable[:3]]
+        if self.rejected:
+            lines.append(f"{len(self.rejected)} items were not asked, such as:")
+            lines += [f"  {reject.place}: {reject.reason}" for reject in self.rejected[:3]]
+        return "\n".join(lines)
+
+
+def _shown(part: Any) -> str:
+    return f"{part.value:.1%} ({part.low:.1%} to {part.high:.1%}, n={part.n})"
+
+
+def run(questions: Questions, how: Asked, loader: Loader, folder: Path, *, limit: int | None = None) -> Outcome:
+    """Ask the first ``limit`` questions that are not answered on record in ``folder``, and score all answers.
+
+    Raises UserError where none can be asked, and where log-probs are wanted of an engine that gives none; ProofFailed
+    where a model that is given sound does not hear.
+    """
+    writer = Writer(how.model, loader, batch_size=how.batch_size)
+    writer.check()
+    if how.by == "likelihood" and how.model.settings.engine != "transformers":
+        raise UserError(
+            f"--by likelihood: engine '{how.model.settings.engine}' gives no log-probs of given replies. "
+            f"Use --by generation, or models.{how.model.role}.engine: transformers."
+        )
+    with open_record(folder) as record, writer:
+        asked_now = _Run(questions, how, writer, loader, record)
+        asked_now.ask(limit)
+        return asked_now.outcome(questions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    item: Item
+    file: Path
+    key: str
+
+
+@dataclass(kw_only=True)
+class _State:
+    rejected: list[Rejected] = field(default_factory=list)
+    answered: list[tuple[Item, Answer]] = field(default_factory=list)
+    reused: int = 0
+    engine_s: float = 0.0
+
+
+class _Run:
+    """One run over the items: those on record are taken, the others asked."""
+
+    def __init__(self, questions: Questions, how: Asked, writer: Writer, loader: Loader, record: Record) -> None:
+        self._items, self._how, self._writer, self._loader = questions.items, how, writer, loader
+        self._record, self._state = record, _State(rejected=list(questions.rejected))
+        # What is the same for all items is hashed once.
+        self._base = content_id(how.shown.spec(), *how.model.digests(), how.sampling.canonical(), how.by)
+
+    def ask(self, limit: int | None) -> None:
+        """Ask what is not answered yet."""
+        tasks, state = list(islice(self._tasks(), limit)), self._state
+        # Items that differ in nothing but their names are asked once.
+        waiting = list({task.key: task for task in tasks if task.key not in self._record.known}.values())
+        state.reused = sum(task.key in self._record.known for task in tasks)
+        if waiting:
+            with progress("benchmark", len(waiting)) as bar:
+                for answer in self._by_options(waiting) if self._how.by == "likelihood" else self._by_words(waiting):
+                    self._record.add(answer)
+                    state.engine_s += answer.seconds
+                    bar.advance()
+        known = self._record.known
+        state.answered = [(task.item, known[task.key]) for task in tasks if task.key in known]
+        if not state.answered:
+            first = state.rejected[0] if state.rejected else None
+            why = f" ({first.place}: {first.reason})" if first else ""
+            raise UserError(f"none of {len(state.rejected)} items can be asked{why}.")
+
+    def outcome(self, questions: Questions) -> Outcome:
+        """The score of what was answered."""
+        state, hearing = self._state, self._writer.hearing
+        items = [item for item, _ in state.answered]
+        if self._how.by == "likelihood":
+            places = likeliest([answer.logprobs for _, answer in state.answered]).tolist()
+        else:
+            places = [_place(item, answer.text) for item, answer in state.answered]
+        unread = [(i, a) for (i, a), place in zip(state.answered, places, strict=True) if place == UNPARSED]
+        return Outcome(
+            score=score(items, places),
+            asked=len(items),
+            count=questions.count,
+            reused=state.reused,
+            rejected=state.rejected,
+            unreadable=[{"id": item.id, "reply": " ".join(a.text.split())[:200]} for item, a in unread[:_SHOWN]],
+            hearing=asdict(hearing) if hearing is not None else None,
+            engine_s=state.engine_s,
+        )
+
+    def _tasks(self) -> Iterator[_Task]:
+        """The items that can be asked, by what tells their answers apart; the others are rejected."""
+        hashes = dict[Path, str]()
+        for item in self._items:
+            try:
+                if item.is_open:
+                    self._check_open(item)
+                with one_item():
+                    file = self._how.videos.file(item)
+                    content = hashes.get(file) or hashes.setdefault(file, sampled_hash(file))
+            except MediaError as error:
+                self._reject(item, str(error))
+                continue
+            yield _Task(item=item, file=file, key=content_id(self._base, content, item.span_s, asked(item)))
+
+    def _check_open(self, item: Item) -> None:
+        if self._how.by == "likelihood":
+            raise MediaError("is an open question, which has no options whose log-probs could be compared")
+        if not any(len(words.split()) <= _MOST_WORDS for words in item.references):
+            raise MediaError("its answer is a whole text, which none but a judge can compare")
+
+    def _reject(self, item: Item, reason: str) -> None:
+        self._state.rejected.append(Rejected(place=item.id, reason=reason))
+
+    def _requests(self, tasks: Sequence[_Task], reject: Callable[[Item, str], None]) -> Iterator[Request]:
+        """Requests with their videos, each decoded when it is taken; what can't be shown is rejected."""
+        for task in tasks:
+            try:
+                clip = self._how.shown.input(task.file, task.item)
+            except MediaError as error:
+                reject(task.item, str(error))
+                continue
+            yield Request(key=task.key, clip=clip, prompt=asked(task.item))
+
+    def _by_words(self, tasks: Sequence[_Task]) -> Iterator[Answer]:
+        engine = self._writer.engine(lambda: self._canaries(tasks), self._first_sampling())
+        by_key = {task.key: task.item for task in tasks}
+        for result in engine.generate(self._requests(tasks, self._reject), self._how.sampling):
+            item = by_key[result.key]
+            if result.finish == "error":
+                self._reject(item, result.text)
+                continue
+            yield Answer(
+                key=result.key,
+                item=item.id,
+                text=result.text,
+                finish=result.finish,
+                tokens_in=result.tokens_in,
+                tokens_out=len(result.token_ids),
+                seconds=result.seconds,
+            )
+
+    def _by_options(self, tasks: Sequence[_Task]) -> Iterator[Answer]:
+        if SOUND in self._how.shown.inputs:
+            self._writer.engine(lambda: self._canaries(tasks), _LISTEN)
+        by_key = {task.key: task.item for task in tasks}
+        for request in self._requests(tasks, self._reject):
+            item = by_key[request.key]
+            try:
+                with one_item("the model can't read it"):
+                    replies = LETTERS[: len(item.options)]
+                    found = option_logprobs(self._how.model, self._loader, request, replies)
+            except MediaError as error:
+                self._reject(item, str(error))
+                continue
+            yield Answer(key=request.key, item=item.id, logprobs=found.logprobs, seconds=found.seconds)
+
+    def _first_sampling(self) -> Sampling:
+        return _LISTEN if SOUND in self._how.shown.inputs else self._how.sampling
+
+    def _canaries(self, tasks: Sequence[_Task]) -> Iterator[Request]:
+        """Requests that the model is proven on: where sound is shown, it is asked what it hears."""
+        listens = SOUND in self._how.shown.inputs
+        for request in self._requests(tasks, lambda item, reason: None):
+            yield replace(request, key=f"canary-{request.key}", prompt=LISTEN if listens else request.prompt)
+
+
+def _place(item: Item, text: str) -> int:
+    """The place of the option that a reply names; of an open question 0 where it is a right answer."""
+    if not item.is_open:
+        return chosen(text, item.options)
+    words = folded(text)
+    if not words:
+        return UNPARSED
+    return 0 if words in {folded(right) for right in item.references} else 1

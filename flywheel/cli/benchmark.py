@@ -1,0 +1,80 @@
+"""Commands about questions: benchmarks that are asked of a model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flywheel.cli._shared import HERE, Config, Json, Limit, Set, open_context, print_result
+from flywheel.core.errors import UserError
+from flywheel.core.foreign import as_lines
+from flywheel.core.progress import say
+
+
+def formats(json_: Json = False) -> None:
+    """List the formats of benchmarks' files that can be read."""
+    from flywheel.benchmark import readers
+
+    found = {name: readers.get(name) for name in readers.names()}
+    listed = [{"format": n, "title": r.title, "files": list(r.files), "source": r.source} for n, r in found.items()]
+    print_result(listed, json_, as_lines(f"{row['format']}  ({row['title']}): {row['source']}" for row in listed))
+
+
+def run(
+    source: Annotated[Path, typer.Argument(metavar="FILE_OR_DIR", help="The benchmark's item file, or its folder.")],
+    format: Annotated[str, typer.Option("--format", metavar="NAME", help="As 'flywheel benchmark formats' lists.")],
+    videos: Annotated[Path, typer.Option("--videos", metavar="DIR", help="Folder of its videos, searched by name.")],
+    model: Annotated[str, typer.Option("--model", metavar="ROLE", help="A role below models; main is M_k.")] = "main",
+    by: Annotated[
+        str,
+        typer.Option("--by", help="generation: what it says; likelihood: its likeliest letter."),
+    ] = "generation",
+    inputs: Annotated[
+        str, typer.Option("--inputs", help="frames, sound or frames,sound; left out, what the questions need.")
+    ] = "",
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a reply; thoughts need more.")] = 64,
+    limit: Limit = None,
+    config: Config = HERE,
+    set_: Set = None,
+    json_: Json = False,
+) -> None:
+    """Ask a model a benchmark's questions and score its answers; run again, it asks only what is not answered."""
+    from flywheel.benchmark.reading import read
+    from flywheel.benchmark.running import run as ask_all
+    from flywheel.benchmark.videos import wanted_inputs
+
+    if by not in ("generation", "likelihood"):
+        raise UserError(f"--by {by}: need generation or likelihood.")
+    questions = read(source, format)
+    context = open_context(config, set_)
+    how = _asked(context, model, wanted_inputs(questions.items, inputs), videos, by, max_new_tokens)
+    model_digest, adapter_digest = how.model.digests()
+    folder = context.workspace.root / "benchmarks" / f"{format}-{(adapter_digest or model_digest)[:16]}"
+    outcome = ask_all(questions, how, context.loader, folder, limit=limit)
+    print_result(outcome.to_json(), json_, as_lines(str(outcome).split("\n")))
+    say(f"answers are on record in {folder}")
+
+
+def _asked(context: Any, role: str, inputs: frozenset[str], videos: Path, by: str, max_new_tokens: int) -> Any:
+    """How the questions are asked, of the role's model."""
+    from annotators.interface import Sampling
+    from flywheel.benchmark.prompting import prompt_of
+    from flywheel.benchmark.running import Asked
+    from flywheel.benchmark.videos import Shown, Videos
+    from flywheel.store.cache import FrameCache
+
+    # Says which roles there are.
+    context.model_folder(role)
+    cache = context.workspace.cache
+    model = context.asked_model(prompt_of(role, inputs), context.workspace.champion())
+    return Asked(
+        model=replace(model, inputs_from=f"--inputs {','.join(sorted(inputs))}"),
+        videos=Videos(videos),
+        shown=Shown(inputs=inputs, corpus=context.config.corpus, cache=FrameCache(cache.folder, cache.max_bytes)),
+        sampling=Sampling(max_new_tokens=max_new_tokens),
+        by=by,
+        batch_size=context.config.annotate.batch_size,
+    )
