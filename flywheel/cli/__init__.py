@@ -62,7 +62,7 @@ corrections_app = _group("Corrections as files.")
 config_app = _group("The configuration.")
 prompts_app = _group("What models are asked.")
 sources_app = _group("The folders that clips come from.")
-benchmark_app = _group("Questions about videos: benchmarks, asked of a model.")
+benchmark_app = _group("Questions about videos: benchmarks that are built, certified and asked of a model.")
 schedule_app = _group("Rounds at set times.")
 
 
@@ -128,6 +128,8 @@ _COMMANDS = (
     (sources_app, "list", command(sources.list_)),
     (sources_app, "remove", command(sources.remove)),
     (benchmark_app, "run", command(benchmark.run)),
+    (benchmark_app, "build", command(benchmark.build)),
+    (benchmark_app, "certify", command(benchmark.certify)),
     (benchmark_app, "formats", command(benchmark.formats)),
     (prompts_app, "list", command(prompts.list_)),
     (prompts_app, "show", command(prompts.show)),

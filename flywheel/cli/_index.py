@@ -34,7 +34,7 @@ INDEX: dict[str, dict[str, str]] = {
         "status": "Show where the workspace stands.",
         "report": "Write a round's report as one HTML page.",
         "dashboard": "Open MLflow on the workspace's rounds.",
-        "benchmark": "Ask a model a benchmark's questions.",
+        "benchmark": "Ask a model a benchmark's questions; build one.",
         "compare": "Compare two rounds, with a paired test.",
         "promote": "Put a round's model in use if it is better.",
         "rollback": "Go back to the model and data before.",

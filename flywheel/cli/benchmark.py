@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from flywheel.cli._shared import HERE, Config, Json, Limit, Set, open_context, print_result
+from flywheel.cli._shared import HERE, Config, Json, Limit, Set, open_context, print_result, say_next
 from flywheel.core.errors import UserError
 from flywheel.core.foreign import as_lines
 from flywheel.core.progress import say
@@ -27,7 +27,9 @@ def run(
     source: Annotated[Path, typer.Argument(metavar="FILE_OR_DIR", help="The benchmark's item file, or its folder.")],
     format: Annotated[str, typer.Option("--format", metavar="NAME", help="As 'flywheel benchmark formats' lists.")],
     videos: Annotated[Path, typer.Option("--videos", metavar="DIR", help="Folder of its videos, searched by name.")],
-    model: Annotated[str, typer.Option("--model", metavar="ROLE", help="A role below models; main is M_k.")] = "main",
+    model: Annotated[
+        str, typer.Option("--model", metavar="ROLE", help="A role below models, or a model's folder.")
+    ] = "main",
     by: Annotated[
         str,
         typer.Option("--by", help="generation: what it says; likelihood: its likeliest letter."),
@@ -58,23 +60,63 @@ def run(
     say(f"answers are on record in {folder}")
 
 
+def build(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the videos and their questions.")],
+    videos: Annotated[int, typer.Option("--videos", min=1, help="Videos; each has a twin with other sounds.")] = 20,
+    blocks: Annotated[int, typer.Option("--blocks", help="Blocks of four shots in a video, 12.8 s each.")] = 2,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the videos and the questions.")] = 0,
+    json_: Json = False,
+) -> None:
+    """Render long videos and write questions that need their sound and their picture: five a video."""
+    from flywheel.benchmark.building import build as build_all
+
+    manifest = build_all(out, seed=seed, num_videos=videos, num_blocks=blocks)
+    print_result(manifest, json_, f"{manifest['items']} questions about {manifest['videos']} videos in {out}")
+    say_next(f"flywheel benchmark certify {out}")
+
+
+def certify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that 'flywheel benchmark build' made.")],
+    turns: Annotated[int, typer.Option("--turns", min=1, help="Drawn orders of options, each in all rotations.")] = 2,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the orders.")] = 0,
+    json_: Json = False,
+) -> None:
+    """Check item by item that sound and picture are both needed, by who knows what is in the videos."""
+    from flywheel.benchmark.certified import certify_folder
+
+    found = certify_folder(folder, turns=turns, seed=seed)
+    print_result(asdict(found), json_, as_lines(found.lines()))
+
+
 def _asked(context: Any, role: str, inputs: frozenset[str], videos: Path, by: str, max_new_tokens: int) -> Any:
     """How the questions are asked, of the role's model."""
     from annotators.interface import Sampling
-    from flywheel.benchmark.prompting import prompt_of
     from flywheel.benchmark.running import Asked
     from flywheel.benchmark.videos import Shown, Videos
     from flywheel.store.cache import FrameCache
 
-    # Says which roles there are.
-    context.model_folder(role)
     cache = context.workspace.cache
-    model = context.asked_model(prompt_of(role, inputs), context.workspace.champion())
     return Asked(
-        model=replace(model, inputs_from=f"--inputs {','.join(sorted(inputs))}"),
+        model=replace(_model(context, role, inputs), inputs_from=f"--inputs {','.join(sorted(inputs))}"),
         videos=Videos(videos),
         shown=Shown(inputs=inputs, corpus=context.config.corpus, cache=FrameCache(cache.folder, cache.max_bytes)),
         sampling=Sampling(max_new_tokens=max_new_tokens),
         by=by,
         batch_size=context.config.annotate.batch_size,
     )
+
+
+def _model(context: Any, name: str, inputs: frozenset[str]) -> Any:
+    """The model of a role, of main the one in use; else that of a folder. Raises UserError for what is neither."""
+    from annotators.writer import AskedModel
+    from flywheel.benchmark.prompting import prompt_of
+    from flywheel.core.config import Model
+    from flywheel.models.load import model_folder
+
+    roles = context.config.models
+    if name in roles:
+        return context.asked_model(prompt_of(name, inputs), context.workspace.champion())
+    folder = model_folder(name, context.workspace.root)
+    if not folder.is_dir():
+        raise UserError(f"--model {name}: is no role ({', '.join(roles)}), and no folder of a model.")
+    return AskedModel(role=name, name=folder.name, folder=folder, settings=Model(folder=name), inputs=inputs)

@@ -212,7 +212,7 @@ def playground(
     num_clips: Annotated[int, typer.Option(help="Clips to render.")] = 800,
     noise: Annotated[float, typer.Option(help="Share of transcripts with noise.")] = 0.5,
     world: Annotated[
-        str, typer.Option(help="scenes, or av: things that sound as they act, and planted faults.")
+        str, typer.Option(help="scenes; av: things that sound as they act, and planted faults; timeline: long videos.")
     ] = "scenes",
     mismatch: Annotated[float | None, typer.Option(help="av: share of clips with another class's sound.")] = None,
     shift: Annotated[float | None, typer.Option(help="av: with their sound .5 to 1 s early or late.")] = None,
@@ -227,10 +227,14 @@ def playground(
     faults = {fault: share for fault, share in named.items() if share is not None}
     if world == "av":
         rendered.write_av_playground(folder, seed=seed, num_clips=num_clips, noise_rate=noise, faults=faults)
-    elif world != "scenes":
-        raise UserError(f"--world {world}: need scenes or av.")
+    elif world not in ("scenes", "timeline"):
+        raise UserError(f"--world {world}: need scenes, av or timeline.")
     elif faults:
         raise UserError(f"--{next(iter(faults)).replace('_', '-')}: plants a fault in sound. Give --world av too.")
+    elif world == "timeline":
+        rendered.write_timelines(folder, seed=seed, num_videos=num_clips)
+        print_text(str(folder / "videos"))
+        return
     else:
         rendered.write_playground(folder, seed=seed, num_clips=num_clips, noise_rate=noise)
     print_text(str(folder / "corpus"))

@@ -1,6 +1,6 @@
 """The bundled corpus: renderer, words, noise and the tiny model.
 Its faces: ``slots``, ``slot_f1``, ``write_playground``; and the audio-visual world, :mod:`flywheel.playground.av`, with
-``write_av_playground``."""
+``write_av_playground``, and its long videos with ``write_timelines``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from flywheel.playground.grammar import slot_f1, slots
 if TYPE_CHECKING:
     from flywheel.playground.av.corpus import write_av_playground
     from flywheel.playground.corpus import write_playground
+    from flywheel.playground.timeline import write_timelines
 
-__all__ = ["slot_f1", "slots", "write_av_playground", "write_playground"]
+__all__ = ["slot_f1", "slots", "write_av_playground", "write_playground", "write_timelines"]
 
 
 def __getattr__(name: str) -> Any:
@@ -25,4 +26,8 @@ def __getattr__(name: str) -> Any:
         from flywheel.playground.av.corpus import write_av_playground
 
         return write_av_playground
+    if name == "write_timelines":
+        from flywheel.playground.timeline import write_timelines
+
+        return write_timelines
     raise AttributeError(name)

@@ -139,6 +139,14 @@ _CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, Any], str
         {"blanks": []},
         "holds no list of blanks with options and answers",
     ),
+    "flywheel": (
+        "items.jsonl",
+        {"id": "t:1", "video": "t.mp4", "question": "what?", "options": list(_BARE), "answer": "D", "type": "av"}
+        | {"needs": ["frames", "sound"], "duration_s": 25.6, "licence": "Apache-2.0"},
+        {"id": "t:1", "key": 3, "needs": BOTH, "duration_s": 25.6, "licence": "Apache-2.0"},
+        {"duration_s": -1},
+        "duration '-1' is no time",
+    ),
     "captionqa": (
         "questions.json",
         {"id": "1.jpg"}

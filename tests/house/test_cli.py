@@ -317,7 +317,7 @@ def test_init_ingest_status_show(corpus: Path, tmp_path: Path) -> None:
         (("report", "7", "--config", "w"), "round 7 never began"),
         (("dashboard", "--config", "w"), "no tracked round yet"),
         (("playground", "p", "--noise", "2"), "need a share between 0 and 1"),
-        (("playground", "p", "--world", "opera"), "--world opera: need scenes or av."),
+        (("playground", "p", "--world", "opera"), "--world opera: need scenes, av or timeline."),
         (("playground", "p", "--off-screen", "0"), "--off-screen: plants a fault in sound. Give --world av too."),
         (("playground", "p", "--world", "av", "--shift", "1.5"), "--shift 1.5: need a share between 0 and 1."),
         (
