@@ -219,6 +219,9 @@ def playground(
     off_screen: Annotated[float | None, typer.Option(help="av: whose sound comes from something not seen.")] = None,
     silent: Annotated[float | None, typer.Option(help="av: in which nothing sounds.")] = None,
     no_track: Annotated[float | None, typer.Option(help="av: without an audio track.")] = None,
+    damage: Annotated[
+        float | None, typer.Option(help="av: share of clips whose sound is damaged, in ways that an edit can mend.")
+    ] = None,
 ) -> None:
     """Render the bundled corpus: real MP4 files with noisy transcripts."""
     from flywheel import playground as rendered
@@ -226,11 +229,14 @@ def playground(
     named = {"mismatch": mismatch, "shift": shift, "off_screen": off_screen, "silent": silent, "no_track": no_track}
     faults = {fault: share for fault, share in named.items() if share is not None}
     if world == "av":
-        rendered.write_av_playground(folder, seed=seed, num_clips=num_clips, noise_rate=noise, faults=faults)
+        rendered.write_av_playground(
+            folder, seed=seed, num_clips=num_clips, noise_rate=noise, faults=faults, damage_rate=damage or 0.0
+        )
     elif world not in ("scenes", "timeline"):
         raise UserError(f"--world {world}: need scenes, av or timeline.")
-    elif faults:
-        raise UserError(f"--{next(iter(faults)).replace('_', '-')}: plants a fault in sound. Give --world av too.")
+    elif faults or damage is not None:
+        option = next(iter(faults), "damage").replace("_", "-")
+        raise UserError(f"--{option}: plants a fault in sound. Give --world av too.")
     elif world == "timeline":
         rendered.write_timelines(folder, seed=seed, num_videos=num_clips)
         print_text(str(folder / "videos"))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from numpy.typing import NDArray
 
 from flywheel.core.config import template
 from flywheel.core.errors import UserError
@@ -20,6 +21,8 @@ from flywheel.media.probe import probe
 from flywheel.playground import av, grammar, write_av_playground
 from flywheel.playground.av import corpus as rendered
 from flywheel.playground.av import transcripts
+from flywheel.playground.av.damage import DAMAGES, damage
+from flywheel.sound import actions
 from flywheel.store.workspace import Workspace
 
 SHARES = {"mismatch": 0.2, "shift": 0.2, "off_screen": 0.2, "no_track": 0.2}
@@ -51,7 +54,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clips are not rendered, for what the oracle alone tells."""
     monkeypatch.setattr(rendered, "ProcessPoolExecutor", _Serial)
+    # The oracle is written first, and is what this is about.
     monkeypatch.setattr(rendered, "_write_clip", lambda clip: None)
+    monkeypatch.setattr(rendered, "ProcessPoolExecutor", _Serial)
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -208,3 +213,37 @@ def test_what_can_not_be_planted_is_said_before_anything_is_written(
     with pytest.raises(UserError, match=message):
         write_av_playground(tmp_path / "p", **{**ARGUMENTS, **changes})
     assert not (tmp_path / "p").exists()
+
+
+def test_damaged_sounds_are_noted_with_what_mends_them_and_the_rest_is_as_before(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The oracle is written first, and is what this is about.
+    monkeypatch.setattr(rendered, "_write_clip", lambda clip: None)
+    monkeypatch.setattr(rendered, "ProcessPoolExecutor", _Serial)
+    write_av_playground(tmp_path / "damaged", **ARGUMENTS, damage_rate=0.2)
+    before, after = (pl.read_parquet(place / "oracle.parquet") for place in (folder, tmp_path / "damaged"))
+    assert after.drop("damage", "action", "parameter", "value").equals(before)
+    damaged = after.filter(pl.col("damage") != "")
+    assert damaged.height == 1
+    assert damaged["fault"].to_list() == [""]
+    assert damaged["action"].item() in actions.names()
+    for share in (0.3, 1.5, -0.1):
+        with pytest.raises(UserError, match="damage"):
+            write_av_playground(tmp_path / "too-much", **ARGUMENTS, damage_rate=share)
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_what_the_oracle_names_undoes_the_damage(kind: str) -> None:
+    timeline = av.sample(12, av.CORPUS)
+    sound = av.sound(timeline)
+    damaged, done = damage(sound, timeline, kind, np.random.default_rng(3), av.SAMPLE_RATE)
+    mended = actions.build(done.action, **done.parameters)(damaged, av.SAMPLE_RATE)
+
+    def loudness(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.sqrt(np.mean(np.square(samples.reshape(-1, 320)), axis=1))
+
+    # By loudness in 20 ms: what fills a gap is a sound like it, not its very samples.
+    off = [float(np.mean(np.square(loudness(part) - loudness(sound)))) for part in (damaged, mended)]
+    assert off[1] < 0.5 * off[0]
+    assert damaged.shape == sound.shape

@@ -1,0 +1,1 @@
+"""Sound repaired where it helps: a plan, the edit, another look; the original is never touched."""

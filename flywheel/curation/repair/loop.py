@@ -1,0 +1,132 @@
+"""Plan, edit the original, look again; what is not clearly better is left as it was."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flywheel.curation.repair.plan import Plan
+from flywheel.curation.repair.planners import Case, Planner, Tried
+from flywheel.curation.repair.vetoes import VETOES, Veto
+
+#: Rewards by name, each in [0, 1], of samples (n,).
+Reward = Callable[[NDArray[np.float32]], Mapping[str, float]]
+Outcome = Literal["left alone", "repaired", "refused"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Each reward must rise by ``margin`` (one that has full marks must keep them); with all at ``enough`` the search
+    ends. After ``cycles`` it ends anyway."""
+
+    margin: float = 0.03
+    enough: float = 0.85
+    cycles: int = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cycle:
+    """One turn: the plan, the hash of the sound that it edited, rewards after it, and why it was not taken."""
+
+    plan: Plan
+    edited_from: str
+    rewards: Mapping[str, float]
+    refused: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "plan": self.plan.to_json(), "rewards": dict(self.rewards)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repaired:
+    """What came of a clip: ``plan`` is the accepted one, without steps where the original stays; the trace of cycles.
+
+    ``outcome``: ``left alone`` where nothing was tried, ``refused`` where nothing that was tried was taken.
+    """
+
+    outcome: Outcome
+    plan: Plan
+    reason: str
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+    trace: tuple[Cycle, ...] = field(default=())
+
+
+def repair(
+    samples: NDArray[np.float32],
+    rate_hz: int,
+    case: Case,
+    planner: Planner,
+    reward: Reward,
+    *,
+    vetoes: Mapping[str, Veto] = VETOES,
+    limits: Limits = Limits(),
+) -> tuple[NDArray[np.float32] | None, Repaired]:
+    """The best accepted edit of mono samples (n,), None where the original stays; and how that was found.
+
+    Follows the text of AVAgent (Mo and Song 2024, arXiv 2410.23230), not its listing: each plan edits the original, the
+    loop goes on while a reward is low, and an edit counts only where all rewards rise. A plan that was tried before
+    ends the search, as does one without steps.
+    """
+    samples = samples.copy()
+    samples.flags.writeable = False
+    origin, before = _digest(samples), dict(reward(samples))
+    best: tuple[float, NDArray[np.float32], Plan, Mapping[str, float]] | None = None
+    cycles: list[Cycle] = []
+    tried: list[Tried] = []
+    reason = "both rewards are high"
+    if not _is_enough(before, limits):
+        for _ in range(limits.cycles):
+            made = planner(case, tuple(tried))
+            if not made or made.key() in {attempt.plan.key() for attempt in tried}:
+                reason = made.reason if not made else f"planned again: {made.reason}"
+                break
+            edited = made.apply(samples, rate_hz)
+            after = dict(reward(edited))
+            refused = _refused(samples, edited, rate_hz, before, after, vetoes, limits)
+            cycles.append(Cycle(plan=made, edited_from=origin, rewards=after, refused=refused))
+            tried.append(Tried(plan=made, rewards=after, refused=refused))
+            rise = min(after[name] - before[name] for name in before)
+            if not refused and (best is None or rise > best[0]):
+                best = (rise, edited, made, after)
+            reason = refused or made.reason
+            if not refused and _is_enough(after, limits):
+                break
+    if best is None:
+        outcome: Outcome = "refused" if cycles else "left alone"
+        stays = Repaired(outcome=outcome, plan=Plan(), reason=reason, before=before, after=before, trace=tuple(cycles))
+        return None, stays
+    _, sound, taken, after = best
+    mended = Repaired(
+        outcome="repaired", plan=taken, reason=taken.reason, before=before, after=after, trace=tuple(cycles)
+    )
+    return sound, mended
+
+
+def _is_enough(rewards: Mapping[str, float], limits: Limits) -> bool:
+    return all(value >= limits.enough for value in rewards.values())
+
+
+def _refused(
+    original: NDArray[np.float32],
+    edited: NDArray[np.float32],
+    rate_hz: int,
+    before: Mapping[str, float],
+    after: Mapping[str, float],
+    vetoes: Mapping[str, Veto],
+    limits: Limits,
+) -> str:
+    """Why an edit is not taken; empty where it is."""
+    for name, value in after.items():
+        if value < min(1.0, before[name] + limits.margin):
+            return f"{name} {before[name]:.2f} to {value:.2f}: need a rise of {limits.margin:g}"
+    return next((why for veto in vetoes.values() if (why := veto(original, edited, rate_hz))), "")
+
+
+def _digest(samples: NDArray[np.float32]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(samples).tobytes()).hexdigest()[:16]
