@@ -40,18 +40,16 @@ def fit(onsets: NDArray[np.float32], events: NDArray[np.float32], times_s: NDArr
         return Fit(plain=0.0, shifted=0.0, offset_s=0.0, sped=0.0, rate=1.0)
     seen = standing_out(visual_track(events, times_s, length))
     most = int(min(MOST_OFFSET_S * TRACK_HZ, (1 - _LEAST_OVERLAP) * length))
-    near = int(_TOGETHER_S * TRACK_HZ)
-    sped, places = [], np.arange(length)
-    for rate in RATES:
-        heard = standing_out(np.interp(places * rate, places, onsets, right=0.0).astype(np.float32))
-        sped.append(float(_curve(heard, seen, near).max()))
-    plain = _curve(standing_out(onsets), seen, most)
+    places = np.arange(length)
+    played = [standing_out(np.interp(places * rate, places, onsets, right=0.0).astype(np.float32)) for rate in RATES]
+    sped = _near(np.stack(played), seen)
+    curve = _curve(standing_out(onsets), seen, most)
     best = int(np.argmax(sped))
     return Fit(
-        plain=float(plain[most - near : most + near + 1].max()),
-        shifted=float(plain.max()),
-        offset_s=(int(plain.argmax()) - most) / TRACK_HZ,
-        sped=sped[best],
+        plain=together(onsets, events, times_s),
+        shifted=float(curve.max()),
+        offset_s=(int(curve.argmax()) - most) / TRACK_HZ,
+        sped=float(sped[best]),
         rate=float(RATES[best]),
     )
 
@@ -62,7 +60,15 @@ def together(onsets: NDArray[np.float32], events: NDArray[np.float32], times_s: 
     if length < 2 or len(times_s) < 2:
         return 0.0
     seen = standing_out(visual_track(events, times_s, length))
-    return float(_curve(standing_out(onsets), seen, int(_TOGETHER_S * TRACK_HZ)).max())
+    return float(_near(standing_out(onsets)[None], seen)[0])
+
+
+def _near(heard_KN: NDArray[np.float32], seen_N: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The highest correlation (K,) at offsets that count as none."""
+    near = int(_TOGETHER_S * TRACK_HZ)
+    moved = np.lib.stride_tricks.sliding_window_view(np.pad(seen_N, near), len(seen_N))
+    highest: NDArray[np.float32] = (heard_KN @ moved.T).max(axis=1)
+    return highest
 
 
 def _curve(heard: NDArray[np.float32], seen: NDArray[np.float32], most: int) -> NDArray[np.float32]:

@@ -19,8 +19,8 @@ from flywheel.sound.motion import visual_events
 from tests.plugins import Plugin
 from tests.rendered import RATE_HZ, impacts, picture, tones
 
-SECONDS = 5.0
-NUM_CLIPS = 4
+SECONDS = 4.0
+NUM_CLIPS = 3
 
 
 def noisy(sound: NDArray[np.float32], kind: str) -> NDArray[np.float32]:
@@ -40,8 +40,8 @@ def cut(sound: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def loudness(sound: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Root of the power in blocks of 40 ms, of the first four seconds: what was lost at the end is not counted."""
-    return np.sqrt(np.mean(np.square(sound[: 4 * RATE_HZ].reshape(-1, RATE_HZ // 25)), axis=1))
+    """Root of the power in blocks of 40 ms, of the first three seconds: what was lost at the end is not counted."""
+    return np.sqrt(np.mean(np.square(sound[: 3 * RATE_HZ].reshape(-1, RATE_HZ // 25)), axis=1))
 
 
 #: Damage, and the action that mends it.
@@ -172,6 +172,53 @@ def test_a_planner_that_repeats_itself_ends_the_search(
     assert found.reason == "planned again: louder"
 
 
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        ([Step(action="mute")], "unknown"),
+        ([Step(action="gain", parameters={"db": 99.0})], "from -20 to 20"),
+        ([Step(action="wiener"), Step(action="wavelet")], "both of family filter"),
+    ],
+)
+def test_a_planner_whose_plan_is_none_leaves_the_original(
+    steps: list[Step], words: str, clips: list[tuple[NDArray[np.float32], Picture]], usual: Norms
+) -> None:
+    sound, seen = clips[0]
+    edited, found = repair(
+        sound,
+        RATE_HZ,
+        case_of(sound, seen, usual),
+        lambda case, tried: Plan(steps=tuple(steps), reason="trust me"),
+        lambda samples: {"a": 0.1},
+    )
+    assert edited is None
+    assert words in found.reason
+    assert "\n" not in found.reason
+
+
+@pytest.mark.parametrize("kind", ["nothing", "three samples", "zeros", "no numbers", "offset", "clipped"])
+def test_whatever_comes_is_left_as_it_was_or_edited_whole(
+    kind: str, clips: list[tuple[NDArray[np.float32], Picture]], usual: Norms, rewards: Rewards
+) -> None:
+    length = {"nothing": 0, "three samples": 3}.get(kind, RATE_HZ)
+    noise = np.random.default_rng(1).normal(size=length)
+    values = {"zeros": 0 * noise, "no numbers": noise * np.nan, "offset": 0 * noise + 0.7, "clipped": np.sign(noise)}
+    sound, seen = values.get(kind, noise).astype(np.float32), clips[0][1]
+    for name in names():
+        edited, found = repair(
+            sound,
+            RATE_HZ,
+            case_of(sound, seen, usual),
+            planner(name),
+            lambda samples: rewards.of(samples, RATE_HZ, seen),
+            limits=Limits(cycles=2),
+        )
+        assert edited is None or edited.shape == sound.shape
+        assert found.outcome in ("left alone", "refused", "repaired")
+    still = Picture(events=np.zeros(0, np.float32), times_s=np.zeros(0))
+    assert measures(sound, RATE_HZ, still).fit.plain == 0
+
+
 HACKS = """
     import numpy as np
     from flywheel.sound.actions import Action
@@ -185,7 +232,7 @@ HACKS = """
 
     def foreign(source):
         from tests.rendered import impacts, tones
-        return iter([tones(impacts(77, 5.0), 77, length_s=5.0)[: source.length, None]])
+        return iter([tones(impacts(77, 4.0), 77, length_s=4.0)[: source.length, None]])
 
     MUTE, DROWN, FOREIGN = (
         Action(family="filter", does="a hack", parameters={}, edit=edit) for edit in (mute, drown, foreign)

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from flywheel.curation.repair.plan import Plan
+from flywheel.core.errors import UserError
+from flywheel.curation.repair.plan import Plan, plan
 from flywheel.curation.repair.planners import Case, Planner, Tried
 from flywheel.curation.repair.vetoes import VETOES, Veto
 
@@ -71,7 +72,8 @@ def repair(
 
     Follows the text of AVAgent (Mo and Song 2024, arXiv 2410.23230), not its listing: each plan edits the original, the
     loop goes on while a reward is low, and an edit counts only where all rewards rise. A plan that was tried before
-    ends the search, as does one without steps.
+    ends the search, as do one without steps and one that is none (an unknown action, a value out of range, two
+    filters).
     """
     samples = samples.copy()
     samples.flags.writeable = False
@@ -82,7 +84,13 @@ def repair(
     reason = "both rewards are high"
     if not _is_enough(before, limits):
         for _ in range(limits.cycles):
-            made = planner(case, tuple(tried))
+            try:
+                made = planner(case, tuple(tried))
+                # Whoever wrote the planner, and however it made the plan: what is done is what a plan may hold.
+                made = plan(made.steps, made.reason)
+            except UserError as error:
+                reason = str(error)
+                break
             if not made or made.key() in {attempt.plan.key() for attempt in tried}:
                 reason = made.reason if not made else f"planned again: {made.reason}"
                 break

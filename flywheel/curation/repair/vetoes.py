@@ -20,7 +20,7 @@ Veto = Callable[[NDArray[np.float32], NDArray[np.float32], int], str]
 _MOST_SOFTER_DB = 12.0
 #: Onsets' tracks must be so alike, at the best of all offsets and speeds.
 _ALIKE = 0.35
-_SPEEDS = np.arange(0.8, 1.26, 0.02)
+_SPEEDS = np.arange(0.8, 1.26, 0.025)
 #: Bands of the loud moments, whose levels must be so alike.
 _BANDS, _LOWEST_HZ, _LOUD, _WINDOW_S = 16, 80.0, 0.95, 0.032
 _SAME_SPECTRUM = 0.4
