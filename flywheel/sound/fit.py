@@ -15,6 +15,8 @@ from flywheel.sound.synchrony import MOST_OFFSET_S, standing_out, visual_track
 RATES = np.round(np.arange(0.88, 1.1401, 0.005), 3)
 #: Within this the sound counts as at its time.
 _TOGETHER_S = 0.05
+#: So near it must be for a speed to be told: an offset would make up for a speed that is not quite right.
+_EXACT_S = 0.01
 #: Share of a clip that must overlap at the largest offset.
 _LEAST_OVERLAP = 0.4
 
@@ -42,7 +44,7 @@ def fit(onsets: NDArray[np.float32], events: NDArray[np.float32], times_s: NDArr
     most = int(min(MOST_OFFSET_S * TRACK_HZ, (1 - _LEAST_OVERLAP) * length))
     places = np.arange(length)
     played = [standing_out(np.interp(places * rate, places, onsets, right=0.0).astype(np.float32)) for rate in RATES]
-    sped = _near(np.stack(played), seen)
+    sped = _near(np.stack(played), seen, _EXACT_S)
     curve = _curve(standing_out(onsets), seen, most)
     best = int(np.argmax(sped))
     return Fit(
@@ -60,12 +62,12 @@ def together(onsets: NDArray[np.float32], events: NDArray[np.float32], times_s: 
     if length < 2 or len(times_s) < 2:
         return 0.0
     seen = standing_out(visual_track(events, times_s, length))
-    return float(_near(standing_out(onsets)[None], seen)[0])
+    return float(_near(standing_out(onsets)[None], seen, _TOGETHER_S)[0])
 
 
-def _near(heard_KN: NDArray[np.float32], seen_N: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The highest correlation (K,) at offsets that count as none."""
-    near = int(_TOGETHER_S * TRACK_HZ)
+def _near(heard_KN: NDArray[np.float32], seen_N: NDArray[np.float32], most_s: float) -> NDArray[np.float32]:
+    """The highest correlation (K,) at offsets up to ``most_s``."""
+    near = round(most_s * TRACK_HZ)
     moved = np.lib.stride_tricks.sliding_window_view(np.pad(seen_N, near), len(seen_N))
     highest: NDArray[np.float32] = (heard_KN @ moved.T).max(axis=1)
     return highest
