@@ -109,9 +109,9 @@ def repair(
         outcome: Outcome = "refused" if cycles else "left alone"
         stays = Repaired(outcome=outcome, plan=Plan(), reason=reason, before=before, after=before, trace=tuple(cycles))
         return None, stays
-    _, sound, taken, after = best
+    _, sound, taken, rewarded = best
     mended = Repaired(
-        outcome="repaired", plan=taken, reason=taken.reason, before=before, after=after, trace=tuple(cycles)
+        outcome="repaired", plan=taken, reason=taken.reason, before=before, after=rewarded, trace=tuple(cycles)
     )
     return sound, mended
 
