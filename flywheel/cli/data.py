@@ -220,7 +220,7 @@ def playground(
     silent: Annotated[float | None, typer.Option(help="av: in which nothing sounds.")] = None,
     no_track: Annotated[float | None, typer.Option(help="av: without an audio track.")] = None,
     damage: Annotated[
-        float | None, typer.Option(help="av: share of clips whose sound is damaged, in ways that an edit can mend.")
+        float | None, typer.Option(help="av: share of clips whose sound is damaged, so that an edit can repair it.")
     ] = None,
 ) -> None:
     """Render the bundled corpus: real MP4 files with noisy transcripts."""
