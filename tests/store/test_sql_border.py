@@ -37,6 +37,8 @@ WITHOUT_SQL |= {
     "Database.replace",
     "Database.exclusive",
     "Records.checked",
+    # With nothing new there is nothing to read; what it calls where there is, is tried as a search.
+    "Records.index_words",
 }
 #: Methods that write.
 WRITERS = {
@@ -150,6 +152,7 @@ def calls(w: Workspace, tmp_path: Path) -> dict[str, Callable[[], object]]:
         "Records.known": lambda: r.known("annotations", ["a1-0"]),
         "Records.of_shards": lambda: r.of_shards("annotations", r.shards("annotations"), ["id"]),
         "Records.of_clips": lambda: r.of_clips("annotations", ["c0"]),
+        "Records.position": lambda: r.position("annotations", "a1-0"),
         "Records.read": lambda: r.read("annotations"),
         "Records.remove": lambda: r.remove({"annotations": everything}),
         "Records.rounds": lambda: r.rounds("annotations"),
@@ -167,6 +170,7 @@ def calls(w: Workspace, tmp_path: Path) -> dict[str, Callable[[], object]]:
         "Videos.add": lambda: v.add([VIDEO]),
         "Videos.batches": lambda: list(v.batches()),
         "Videos.draw": lambda: v.draw(lambda _: "train", {}),
+        "Videos.families": v.families,
         "Videos.joined": v.joined,
         "Videos.sides": lambda: v.sides(["h0"]),
         "Records.rewrite": lambda: r.rewrite("annotations", lambda frame: frame.reverse()),
@@ -238,6 +242,7 @@ def calls(w: Workspace, tmp_path: Path) -> dict[str, Callable[[], object]]:
         "Workspace.is_locked": w.is_locked,
         "Workspace.known_contents": lambda: w.known_contents(["h0"]),
         "Workspace.lineage": w.lineage,
+        "Workspace.removed_videos": w.removed_videos,
         "Workspace.locate": lambda: w.locate({"h99": "/x"}),
         "Workspace.lock": lock,
         "Workspace.meta": lambda: w.meta("x"),
