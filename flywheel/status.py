@@ -471,6 +471,12 @@ def comparison_text(comparison: Mapping[str, Any], min_anchors: int) -> str:
             f"{chosen['e_value']:.3g} that it is better, {chosen['e_value_worse']:.3g} that it is worse; "
             f"{chosen['seconds_per_choice']:.1f} s a choice."
         )
+    if (start := comparison.get("head_start")) is not None:
+        nearer = f"{start['value']:+.3f} [{start['low']:+.3f}, {start['high']:+.3f}] nearer"
+        lines.append(
+            f"A text that people saw first is {nearer} to what they wrote than one that they had not seen (word F1, "
+            "anchors): so much do edits favour who wrote it."
+        )
     equal, shared = comparison["equal_texts"], comparison["shared_texts"]
     lines.append(f"{equal} of {shared} texts are the same. Those that differ most:")
     for text in comparison["texts"]:

@@ -74,7 +74,7 @@ class ReviewService:
             ],
             # What this page knows to stand: who saves on top of something newer is told.
             "base": last.id if last else "",
-            "blind": item.kind == CAPTION and not latest and self._is_blind(item),
+            "blind": item.kind == CAPTION and not latest and self._is_blind(item, clip),
             "mine": edit.text if edit is not None else "",
             "kind": item.kind,
             # What a dense caption's cues are to begin with: the person's own, else the model's.
@@ -223,8 +223,10 @@ class ReviewService:
             return latest
         return {name: correction for name, correction in latest.items() if name == refiner}
 
-    def _is_blind(self, item: Item) -> bool:
-        return hash_fraction("blind", item.annotation_id) < self.workspace.config.review.blind_share
+    def _is_blind(self, item: Item, clip: Clip) -> bool:
+        settings = self.workspace.config.review
+        share = max(settings.blind_share, settings.blind_anchors if clip.split == "anchor" else 0.0)
+        return hash_fraction("blind", item.annotation_id) < share
 
     def history(self, annotation_id: str, refiner: str, *, lead: bool) -> list[dict[str, Any]]:
         """Every correction of a text, oldest first, with the text before and after it.

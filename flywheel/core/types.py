@@ -37,6 +37,9 @@ CRITERIA = ("temporal", "spatial", "contextual", "causal", "visibility")
 #: Seeds are from 0 to this, wherever there is one.
 MAX_SEED = 2**31
 
+#: The reason of a text that a person wrote before the model's was shown: the review page gives it.
+WRITTEN_BLIND = "written before the model's text was seen"
+
 #: The group of texts that people gave or left standing: no loss doubts them.
 HUMAN = "human"
 

@@ -25,6 +25,7 @@ from flywheel.rounds.choices import first_choices, pair_suspects, preferred
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.figures import GROUPS
 from flywheel.rounds.gate import Candidate, Judgement, diversity_change, judge
+from flywheel.rounds.head_start import head_start
 from flywheel.rounds.progress import last_resplit
 from flywheel.store import Workspace
 from human_refine.effort import effort
@@ -334,6 +335,7 @@ def compare(context: RoundContext, a: int, b: int) -> dict[str, Any]:
     anchors = {c: t for c, t in sorted(texts.anchors().items()) if c in said[a] and c in said[b]}
     scores = {r: [token_f1(said[r][c], t) for c, t in anchors.items()] for r in (a, b)}
     test = paired_test(scores[b], scores[a], [context.clips[c].content_hash for c in anchors]) if anchors else None
+    start = head_start(texts.shown_anchors(), resamples=context.config.evaluate.resamples)
     shared = sorted((c for c in said[a] if c in said[b]), key=lambda c: (token_f1(said[a][c], said[b][c]), c))
     return {
         "a": a,
@@ -343,6 +345,7 @@ def compare(context: RoundContext, a: int, b: int) -> dict[str, Any]:
         "anchors": None if test is None else asdict(test),
         "num_anchors": len(anchors),
         **preferred(context, a, b),
+        **({} if start is None else {"head_start": asdict(start)}),
         "texts": [
             {"clip": c, "uri": context.clips[c].uri, "a": said[a][c], "b": said[b][c]}
             for c in shared[:12]

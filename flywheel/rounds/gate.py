@@ -12,7 +12,7 @@ from flywheel.core.config import Gate
 from flywheel.core.types import Estimate
 from flywheel.metrics import diversity, mean_estimate
 from flywheel.metrics.paired import PairedTest, items_needed, level_of_look, paired_test, spread_at_most
-from flywheel.rounds.measures import Measured, Verdict, by_choices, combined
+from flywheel.rounds.measures import Measured, Verdict, by_choices, combined, leaning
 
 #: Fewer segments than this say nothing of how diversity varies.
 _LEAST_SEGMENTS = 8
@@ -104,7 +104,7 @@ def _overlap_measured(judgement: Judgement, candidate: Candidate, settings: Gate
         verdict=judgement.verdict if is_measured else "undecided",
         reason=judgement.reason,
         is_measured=is_measured,
-        leans_against=is_measured and value < -settings.margin,
+        leans=leaning(value, settings.margin) if is_measured else 0,
         needed=judgement.needed,
         missing=judgement.missing,
     )

@@ -17,15 +17,16 @@ Verdict = Literal["promoted", "refused", "undecided"]
 class Measured:
     """What one measure alone says of a candidate.
 
-    ``is_measured`` is false where there is too little to say anything of it; ``leans_against`` is true where what there
-    is says worse by more than the margin, surely or not. ``needed`` and ``missing`` are anchors, or choices.
+    ``is_measured`` is false where there is too little to say anything of it; ``leans`` is 1 where what there is says
+    better by more than the margin, surely or not, and -1 where it says worse. ``needed`` and ``missing`` are anchors,
+    or choices.
     """
 
     name: str
     verdict: Verdict
     reason: str
     is_measured: bool
-    leans_against: bool
+    leans: int
     needed: int
     missing: int
 
@@ -33,19 +34,26 @@ class Measured:
 def combined(measures: Sequence[Measured], untested_passes: bool) -> tuple[Verdict, str, str]:
     """Verdict, name of the measure that decided (empty for none) and reason.
 
-    The first measure that can tell decides. One that is trusted less promotes nothing that one before it leans against:
-    then it can't be told until the more trusted one can.
+    The first measure that can tell decides. One that is trusted less promotes nothing that one before it leans against,
+    and refuses nothing that one before it leans to: then it can't be told until the more trusted one can.
     """
     for place, measure in enumerate(measures):
         if measure.verdict == "undecided":
             continue
-        doubt = next((m for m in measures[:place] if m.leans_against), None)
-        if measure.verdict == "promoted" and doubt is not None:
-            return "undecided", doubt.name, f"{doubt.reason}; by {measure.name} alone it would be {measure.reason}"
+        other_way = -1 if measure.verdict == "promoted" else 1
+        doubt = next((m for m in measures[:place] if m.leans == other_way), None)
+        if doubt is not None:
+            alone = f"by {measure.name} alone it would be {measure.verdict}: {measure.reason}"
+            return "undecided", doubt.name, f"{doubt.reason}; {alone}"
         return measure.verdict, measure.name, _with_others(f"{measure.reason} (by {measure.name})", measure, measures)
     if untested_passes and not any(m.is_measured for m in measures):
         return "promoted", "", "promoted untested: " + "; ".join(m.reason for m in measures)
     return "undecided", "", "; ".join(f"{m.name}: {m.reason}" for m in measures)
+
+
+def leaning(gain: float, margin: float) -> int:
+    """1 for a gain beyond the margin, -1 for such a loss, 0 between."""
+    return (gain > margin) - (gain < -margin)
 
 
 def _with_others(reason: str, decided: Measured, measures: Sequence[Measured]) -> str:
@@ -71,7 +79,7 @@ def by_choices(choices: Sequence[float], choosers: Set[str], number: int, settin
             verdict=verdict,
             reason=reason,
             is_measured=is_measured,
-            leans_against=is_measured and rate.value < 0.5 - settings.win_margin,
+            leans=leaning(rate.value - 0.5, settings.win_margin) if is_measured else 0,
             needed=needed,
             missing=missing,
         )

@@ -8,7 +8,16 @@ from functools import cached_property
 
 import polars as pl
 
-from flywheel.core.types import CAPTION, LEARN, Annotation, Correction, agreement, corrected, standing
+from flywheel.core.types import (
+    CAPTION,
+    LEARN,
+    WRITTEN_BLIND,
+    Annotation,
+    Correction,
+    agreement,
+    corrected,
+    standing,
+)
 from flywheel.metrics import token_f1
 from flywheel.metrics.paired import paired_test
 from flywheel.store import View
@@ -27,12 +36,14 @@ class HumanText:
     """What people made of a clip's text; ``text`` is None where they rejected it.
 
     ``annotation_id`` is the text that they looked at, ``agreement`` how far those who judged it agree, in (0, 1].
+    ``is_blind`` says that it was written before that text was shown.
     """
 
     text: str | None
     annotation_id: str
     corrections: tuple[str, ...]
     agreement: float = 1.0
+    is_blind: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +133,14 @@ class CurrentTexts:
             and self._video.get(clip_id) not in self._removed
         }
 
+    def shown_anchors(self) -> list[tuple[str, float, bool]]:
+        """Of each corrected anchor its video, the word F1 of the text that was shown with people's, and whether that
+        was written before it was shown."""
+        return [
+            (self._video[c], token_f1(self._by_id[self.human[c].annotation_id].text, text), self.human[c].is_blind)
+            for c, text in self.anchors().items()
+        ]
+
     def split(self, clip_id: str) -> str:
         """The split of a clip of which people judged a text; empty for others."""
         return self._split.get(clip_id, "")
@@ -185,12 +204,14 @@ def _human_texts(
         annotation, latest = by_id[annotation_id], standing(grouped[annotation_id])
         if not latest:
             continue
+        text = corrected(annotation, grouped[annotation_id], leading)
         texts.append(
             HumanText(
-                text=corrected(annotation, grouped[annotation_id], leading),
+                text=text,
                 annotation_id=annotation_id,
                 corrections=tuple(c.id for c in latest.values()),
                 agreement=agreement(annotation, grouped[annotation_id], leading),
+                is_blind=any(c.reason == WRITTEN_BLIND and c.text == text for c in latest.values()),
             )
         )
     return texts

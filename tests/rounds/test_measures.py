@@ -40,7 +40,8 @@ def candidate(gain: float, won: int, lost: int, ties: int = 0, anchors: int = 40
         # The champion's words once more, and worse captions.
         (candidate(0.1, 5, 40), BOTH, "refused", "preference", "people prefer the champion's texts"),
         (candidate(0.1, 0, 0), BOTH, "promoted", "token_f1", "preference not measured: no blind choices yet, 206 are"),
-        (candidate(0.1, 5, 12), BOTH, "undecided", "preference", "by token_f1 alone it would be better on 40 anchors"),
+        (candidate(0.1, 5, 12), BOTH, "undecided", "preference", "by token_f1 alone it would be promoted: better"),
+        (candidate(-0.1, 12, 5), BOTH, "undecided", "preference", "by token_f1 alone it would be refused: worse on"),
         (candidate(0.1, 6, 6), BOTH, "promoted", "token_f1", "preference: not shown to be preferred"),
         (candidate(0.1, 105, 105), BOTH, "refused", "preference", "not shown to be preferred: on 210 videos"),
         (candidate(0.0, 6, 6), BOTH, "refused", "token_f1", "not shown to be better"),

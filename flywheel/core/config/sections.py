@@ -466,6 +466,15 @@ class Review(Section):
         le=1,
         description="share of captions that a person writes before the model's is shown, against being swayed by it",
     )
+    blind_anchors: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description=(
+            "the same share of the anchors' captions, where it is larger: what people write there is what models are "
+            "tested against, and a text that was edited favours whoever wrote it"
+        ),
+    )
     lease_s: float = Field(
         600.0, gt=0, description="seconds for which a clip is one refiner's; the open page renews it"
     )
