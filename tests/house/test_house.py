@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+from collections import Counter
 from importlib import metadata
 from pathlib import Path
 
@@ -21,6 +22,12 @@ def test_no_other_distribution_owns_our_names() -> None:
     owners = metadata.packages_distributions()
     for package in PACKAGES:
         assert set(owners.get(package, ["video-dataflywheel"])) == {"video-dataflywheel"}, package
+
+
+def test_no_two_files_of_tests_share_a_name() -> None:
+    """pytest takes the second for the first where both are collected."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 @pytest.mark.slow
