@@ -66,16 +66,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "ablation.jsonl")
     options = parser.parse_args()
-    for seed in options.seeds:
-        _seed(options.folder / str(seed), seed, options)
+    # What is compared first of all: a run that is stopped has that.
+    for arms in (("base", "random", "curated"), ("whole",)):
+        for seed in options.seeds:
+            _seed(options.folder / str(seed), seed, arms, options)
     _summary(_rows(options.out), options)
 
 
-def _seed(folder: Path, seed: int, options: argparse.Namespace) -> None:
-    """All runs of a seed, those whose row is there left out."""
+def _seed(folder: Path, seed: int, arms: Sequence[str], options: argparse.Namespace) -> None:
+    """Runs of a seed, those whose row is there left out."""
     asked = {"seed": seed, "clips": options.clips, "steps": options.steps}
     done = [row["arm"] for row in _rows(options.out) if asked.items() <= row.items()]
-    waiting = [arm for arm in ("base", *ARMS) if arm not in done]
+    waiting = [arm for arm in arms if arm not in done]
     if not waiting:
         return
     write_av_playground(folder, seed=seed, num_clips=options.clips, noise_rate=0.0, faults={"mismatch": _SHARE})

@@ -193,6 +193,9 @@ def test_unscored_is_no_number(measured: Workspace) -> None:
     with measured.lock():
         measured.add_judgements([{**judged(1, 0), "scores": [], "unscored": "prose", "generation_id": ""}], 1)
         measured.add_judgements([judged(2, 0)], 1)
+    few = measured.judgements(words=False)
+    assert few.columns == ["clip_id", *CRITERIA, "p_match", "unscored"], "of a million clips no reason is read"
+    assert few.equals(measured.judgements().select(few.columns))
     table = gather(measured, ClipIndex(measured))
     assert table.judged().sum() == 1
     row = table.clips.row(1, named=True)
