@@ -68,12 +68,14 @@ def run_demo(
             ingest(workspace, [str(out / "corpus")])
             workspace.set_meta("demo_ingested", "yes")
         context, oracle = RoundContext(workspace), Oracle(out / "oracle.parquet")
-        baseline(context)
+        # All of it is published at the end, with what the oracle says: of two short rounds nobody looks before.
+        publishes = not size.quick
+        baseline(context, publishes=publishes)
         while (round := current_round(context.workspace)) <= size.num_rounds:
-            run_round(context, until="annotate")
+            run_round(context, until="annotate", publishes=publishes)
             if people:
                 refine(context, oracle, size, round, seed)
-            run_round(context)
+            run_round(context, publishes=publishes)
         summary = summary_of(context, oracle, size.num_rounds)
         if size.ceiling:
             summary["ceiling"] = ceiling(context, oracle)

@@ -28,9 +28,10 @@ from flywheel.store import Workspace
 _FIGURES_DUE = "figures_due"
 
 
-def run_round(context: RoundContext, *, until: str | None = None) -> dict[str, Any]:
+def run_round(context: RoundContext, *, until: str | None = None, publishes: bool = True) -> dict[str, Any]:
     """Run or resume the current round, up to and with ``until``; the caller holds the lock.
 
+    Without ``publishes`` its report and MLflow's page of it are left to the caller (:func:`publish`).
     Returns ``{"round", "state": done | waiting | stopped, "code": gate | waiting | "", "waiting", "message"}`` and what
     the state has beside: ``verdict`` and ``alarms``, or ``stage``. ``waiting`` is ``{"round", "have", "wanted"}`` in
     that state. Raises UserError for an unknown stage.
@@ -45,7 +46,7 @@ def run_round(context: RoundContext, *, until: str | None = None) -> dict[str, A
             say(line)
     if until != "annotate":
         _say_memory(context, round)
-    baseline(context)
+    baseline(context, publishes=publishes)
     context.workspace.begin_round(round, order)
     for stage in order[: order.index(until) + 1 if until else None]:
         if context.workspace.stage(round, stage)[0] == DONE:
@@ -58,7 +59,7 @@ def run_round(context: RoundContext, *, until: str | None = None) -> dict[str, A
             return _outcome(round, "waiting", str(waiting), code=waiting.code, stage=stage, waiting=needs)
     if until is not None and until != order[-1]:
         return _outcome(round, "stopped", f"round {round} is done up to {until}", stage=until)
-    return _finished(context, round)
+    return _finished(context, round, publishes)
 
 
 def check_before(context: RoundContext) -> None:
@@ -86,10 +87,11 @@ def _say_memory(context: RoundContext, round: int) -> None:
         say(f"round {round}: {plan.in_short()}")
 
 
-def _finished(context: RoundContext, round: int) -> dict[str, Any]:
+def _finished(context: RoundContext, round: int, publishes: bool) -> dict[str, Any]:
     """Publish a round that is done, and say how it ended."""
     result = result_of(context.workspace, round, "gate")
-    publish(context, round)
+    if publishes:
+        publish(context, round)
     message = f"round {round} {result.verdict}: {result.reason}"
     for stage, why in skipped_stages(context.workspace, round).items():
         message += f"; {stage} was skipped ({why})"
@@ -111,11 +113,12 @@ def _outcome(
     return {"round": round, "state": state, "code": code, "waiting": waiting, **more, "message": message}
 
 
-def baseline(context: RoundContext) -> None:
+def baseline(context: RoundContext, *, publishes: bool = True) -> None:
     """Measure the base model's own texts as round 0, against which all rounds stand."""
     if context.workspace.stage(0, "evaluate")[0] != DONE:
         run_stage(context, 0, "evaluate")
-        publish(context, 0)
+        if publishes:
+            publish(context, 0)
 
 
 def evaluate_again(context: RoundContext) -> dict[int, int]:

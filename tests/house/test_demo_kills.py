@@ -44,9 +44,20 @@ def committed(out: Path) -> dict[str, str]:
     return texts
 
 
+def published(out: Path) -> list[int]:
+    """The rounds of which MLflow was told a figure, as often as it was."""
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{out / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("flywheel")
+    [whole] = client.search_runs([experiment.experiment_id], "tags.level = 'wheel'")
+    return sorted(entry.step for entry in client.get_metric_history(whole.info.run_id, "quantity/annotations"))
+
+
 def test_killed_twenty_times_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     subprocess.run(demo(whole), check=True, capture_output=True, timeout=900)
+    assert published(whole) == [0, 1, 2], "each round once"
     chance = random.Random(0)
     before: dict[str, str] = {}
     kills = 0
