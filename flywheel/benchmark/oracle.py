@@ -24,10 +24,9 @@ def oracle(rows: Sequence[Mapping[str, Any]], videos: Sequence[LongVideo]) -> So
 
     def solve(item: Item, way: str, order: Sequence[int]) -> int:
         row = known[item.id]
-        # Another video's sound: of the one after the next, since the next may be its twin.
-        other = names[(names.index(item.video) + 2) % len(names)]
-        seen, own_heard = tracks(by_name[item.video])
-        heard = tracks(by_name[other])[1] if way == SWAPPED else own_heard
+        own = by_name[item.video]
+        seen, own_heard = tracks(own)
+        heard = tracks(by_name[_other(names, item.video, f"{own.twin}.mp4")])[1] if way == SWAPPED else own_heard
         said = answer(
             Program(**row["program"]),
             seen if way in ("picture", SWAPPED, BOTH) else None,
@@ -37,6 +36,13 @@ def oracle(rows: Sequence[Mapping[str, Any]], videos: Sequence[LongVideo]) -> So
         return shown.index(said) if said in shown else _guess(item, way, len(order))
 
     return solve
+
+
+def _other(names: Sequence[str], name: str, twin: str) -> str:
+    """The next video that is not this one's twin; the twin where there is no other."""
+    after = names.index(name) + 1
+    rest = [*names[after:], *names[: after - 1]]
+    return next((other for other in rest if other != twin), twin)
 
 
 def _guess(item: Item, way: str, count: int) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,10 +24,13 @@ from flywheel.core.border import one_item
 from flywheel.core.errors import MediaError, UserError
 from flywheel.core.progress import progress
 from flywheel.core.types import content_id
+from flywheel.models.inputs import ClipInput
 from flywheel.models.loader import Loader
 
 #: A reference of more words is a text that none but a judge can compare.
 _MOST_WORDS = 4
+#: Videos that lie decoded for each decoder: the sound of a long one takes as much as hundreds of frames.
+_AHEAD = 4
 #: Replies without an answer that are shown.
 _SHOWN = 20
 #: Tokens of a description by which a model is seen to hear.
@@ -42,6 +47,7 @@ class Asked:
     sampling: Sampling
     by: str = "generation"
     batch_size: int = 16
+    decoders: int = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +156,10 @@ class _Run:
                     bar.advance()
         known = self._record.known
         state.answered = [(task.item, known[task.key]) for task in tasks if task.key in known]
+        told = {reject.place for reject in state.rejected}
+        for task in tasks:
+            if task.key not in known and task.item.id not in told:
+                self._reject(task.item, "the same question under another name was not answered")
         if not state.answered:
             first = state.rejected[0] if state.rejected else None
             why = f" ({first.place}: {first.reason})" if first else ""
@@ -199,20 +209,33 @@ class _Run:
     def _reject(self, item: Item, reason: str) -> None:
         self._state.rejected.append(Rejected(place=item.id, reason=reason))
 
-    def _requests(self, tasks: Sequence[_Task], reject: Callable[[Item, str], None]) -> Iterator[Request]:
-        """Requests with their videos, each decoded when it is taken; what can't be shown is rejected."""
-        for task in tasks:
-            try:
-                clip = self._how.shown.input(task.file, task.item)
-            except MediaError as error:
-                reject(task.item, str(error))
-                continue
-            yield Request(key=task.key, clip=clip, prompt=asked(task.item))
+    def _input(self, task: _Task) -> ClipInput | MediaError:
+        try:
+            return self._how.shown.input(task.file, task.item)
+        except MediaError as error:
+            return error
+
+    def _requests(self, tasks: Sequence[_Task]) -> Iterator[Request]:
+        """Requests with their videos, decoded ahead of the engine; what can't be shown is rejected."""
+        room = _AHEAD * self._how.decoders
+        with ThreadPoolExecutor(self._how.decoders) as pool:
+            waiting, ahead = iter(tasks), deque[tuple[_Task, Future[ClipInput | MediaError]]]()
+            while True:
+                for task in islice(waiting, room - len(ahead)):
+                    ahead.append((task, pool.submit(self._input, task)))
+                if not ahead:
+                    return
+                task, future = ahead.popleft()
+                clip = future.result()
+                if isinstance(clip, MediaError):
+                    self._reject(task.item, str(clip))
+                else:
+                    yield Request(key=task.key, clip=clip, prompt=asked(task.item))
 
     def _by_words(self, tasks: Sequence[_Task]) -> Iterator[Answer]:
         engine = self._writer.engine(lambda: self._canaries(tasks), self._first_sampling())
         by_key = {task.key: task.item for task in tasks}
-        for result in engine.generate(self._requests(tasks, self._reject), self._how.sampling):
+        for result in engine.generate(self._requests(tasks), self._how.sampling):
             item = by_key[result.key]
             if result.finish == "error":
                 self._reject(item, result.text)
@@ -231,7 +254,7 @@ class _Run:
         if SOUND in self._how.shown.inputs:
             self._writer.engine(lambda: self._canaries(tasks), _LISTEN)
         by_key = {task.key: task.item for task in tasks}
-        for request in self._requests(tasks, self._reject):
+        for request in self._requests(tasks):
             item = by_key[request.key]
             try:
                 with one_item("the model can't read it"):
@@ -248,8 +271,11 @@ class _Run:
     def _canaries(self, tasks: Sequence[_Task]) -> Iterator[Request]:
         """Requests that the model is proven on: where sound is shown, it is asked what it hears."""
         listens = SOUND in self._how.shown.inputs
-        for request in self._requests(tasks, lambda item, reason: None):
-            yield replace(request, key=f"canary-{request.key}", prompt=LISTEN if listens else request.prompt)
+        for task in tasks:
+            clip = self._input(task)
+            # What can't be shown is rejected when its turn comes.
+            if not isinstance(clip, MediaError):
+                yield Request(key=f"canary-{task.key}", clip=clip, prompt=LISTEN if listens else asked(task.item))
 
 
 def _place(item: Item, text: str) -> int:

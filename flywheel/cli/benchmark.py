@@ -51,6 +51,9 @@ def run(
     if by not in ("generation", "likelihood"):
         raise UserError(f"--by {by}: need generation or likelihood.")
     questions = read(source, format)
+    if not questions.items:
+        first = questions.rejected[0]
+        raise UserError(f"{source}: none of {questions.count} items can be asked ({first.place}: {first.reason}).")
     context = open_context(config, set_)
     how = _asked(context, model, wanted_inputs(questions.items, inputs), videos, by, max_new_tokens)
     model_digest, adapter_digest = how.model.digests()
@@ -103,6 +106,7 @@ def _asked(context: Any, role: str, inputs: frozenset[str], videos: Path, by: st
         sampling=Sampling(max_new_tokens=max_new_tokens),
         by=by,
         batch_size=context.config.annotate.batch_size,
+        decoders=context.config.annotate.decoders,
     )
 
 

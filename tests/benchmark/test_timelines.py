@@ -190,6 +190,8 @@ def test_a_benchmark_is_built_certified_and_run(
     assert commandline("benchmark", "certify", out, "--json") == 0
     certified = json.loads(capsys.readouterr().out)
     assert (certified["items"], certified["agree"]["value"], certified["twins"]["value"]) == (10, 1.0, 1.0)
+    # Two videos: each is heard with its twin's sound, by which another option is right.
+    assert certified["by_way"]["swapped"]["value"] == 0.0
     assert len((out / "certified.jsonl").read_text().splitlines()) == round(10 * certified["kept"]["value"])
     assert commandline("benchmark", "build", "--out", out, "--videos", 1, "--seed", 6) == 2
     assert "holds other videos" in capsys.readouterr().err
