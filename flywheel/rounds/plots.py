@@ -73,7 +73,8 @@ def draw(reports: Sequence[RoundReport]) -> Figure:
     for verdict in [v for v in _COLOURS if rows and v in verdicts.values()]:
         figure.axes[0].plot([], [], "o", color=_COLOURS[verdict], label=verdict)
     if rows:
-        figure.axes[0].legend(fontsize=8)
+        # Without a ground of its own: the page may be dark.
+        figure.axes[0].legend(fontsize=8, framealpha=0)
     return figure
 
 
