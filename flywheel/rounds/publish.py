@@ -21,6 +21,8 @@ from flywheel.rounds.recorded import recorded
 from flywheel.rounds.report import texts_of, write_report
 from flywheel.rounds.stages import from_record, stage_of
 from flywheel.rounds.stages.review import num_corrections
+from flywheel.rounds.verdict import headline, verdict_word
+from flywheel.store.tracking import Tracker
 
 #: Test clips whose texts MLflow shows side by side.
 _NUM_SAMPLES = 24
@@ -67,7 +69,7 @@ def publish(context: RoundContext, round: int) -> None:
     tracker.dataset(round)
     tracker.table(round, _samples(context, round), "samples.json")
     tracker.plot(write_plots(reports, folder / "rounds.png"))
-    tracker.view(_charts(reports))
+    show_rounds(tracker, reports)
     tracker.artifacts(round, [folder / name for name in _FILES])
 
 
@@ -103,6 +105,9 @@ def _tags(context: RoundContext, report: RoundReport) -> dict[str, str]:
         "verdict": gate.get("verdict", "base" if base else "none"),
         "mlflow.note.content": _note(context, report.round) or ("The base model's own texts." if base else ""),
     }
+    if gate.get("verdict"):
+        # The list beside MLflow's charts shows names alone.
+        tags["mlflow.runName"] = f"round {report.round:03d} {verdict_word(gate['verdict'])}"
     if "against" in gate:
         tags["tested_against"] = f"round {gate['against']}" if gate["against"] else "base"
     return tags
@@ -118,10 +123,15 @@ def _note(context: RoundContext, round: int) -> str:
     return "\n\n".join([str(of_round[0]), str(outlook.gate), *outlook.impossible, "Next:", "\n".join(commands)])
 
 
-def _charts(reports: list[RoundReport]) -> dict[str, list[str]]:
-    """Return section -> names of the figures that MLflow charts."""
+def show_rounds(tracker: Tracker, reports: list[RoundReport]) -> None:
+    """Set up MLflow's page of these rounds: the figures charted with their intervals, the last verdicts on top."""
     present = {name for report in reports for name in flatten(report)}
-    return {section: [figure.name for figure in group] for section, group in charts(present).items()}
+    sections = charts(present)
+    tracker.view(
+        {section: [figure.name for figure in group] for section, group in sections.items()},
+        headline=headline(reports),
+        intervals=[f.name for group in sections.values() for f in group if f"{f.name}_low" in present],
+    )
 
 
 def _samples(context: RoundContext, round: int) -> dict[str, list[Any]]:

@@ -64,6 +64,23 @@ def gain_of(report: RoundReport) -> Estimate | None:
     return Estimate(**difference) if difference else None
 
 
+def verdict_word(verdict: str) -> str:
+    """A verdict in a word or two."""
+    return _TITLES.get(verdict, verdict).partition(":")[0]
+
+
+def headline(reports: Sequence[RoundReport], most: int = 2) -> str:
+    """The last verdicts with their gains in one line, the newest first; empty before any."""
+    said: list[str] = []
+    for report in reversed(reports):
+        verdict = str(report.details.get("gate", {}).get("verdict", ""))
+        if verdict and len(said) < most:
+            word, gain = verdict_word(verdict), gain_of(report)
+            interval = f" {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})" if gain is not None else ""
+            said.append(f"Round {report.round} {word}{interval}")
+    return "; ".join(said)
+
+
 def _test(gate: Mapping[str, Any]) -> str:
     """How the test went: probability, threshold, and which test against this champion it was."""
     return (

@@ -222,7 +222,12 @@ class Runs:
                 mlflow.log_artifact(path)
 
     def _log_view(
-        self, mlflow: Any, round: None, sections: Mapping[str, Sequence[str]] | None = None, figures: Sequence[str] = ()
+        self,
+        mlflow: Any,
+        round: None,
+        sections: Mapping[str, Sequence[str]] | None = None,
+        figures: Sequence[str] = (),
+        **words: Any,
     ) -> None:
         if sections is None:
             # Spooled by a version that named figures alone; the view is set up again after each round.
@@ -231,7 +236,7 @@ class Runs:
             key = f"flywheel-{parent.info.run_id[:12]}"
             # A parent of an older version lacks it, and the page would lack the parent.
             mlflow.set_tag("level", "wheel")
-            mlflow.set_experiment_tag(f"mlflow.sharedViewState.{key}", _view(self._wheel, sections))
+            mlflow.set_experiment_tag(f"mlflow.sharedViewState.{key}", _view(self._wheel, sections, **words))
             mlflow.set_experiment_tag(f"mlflow.sharedViewState.{key}-texts", _view(self._wheel, {}, "= 'round'"))
         self._workspace.set_meta("mlflow_view", key)
 
@@ -333,9 +338,18 @@ def _log_changed_parameters(mlflow: Any, run_id: str, values: Mapping[str, str])
         mlflow.set_tags(changed)
 
 
-def _view(wheel: str, sections: Mapping[str, Sequence[str]], level: str = "!= 'stage'") -> str:
+def _view(
+    wheel: str,
+    sections: Mapping[str, Sequence[str]],
+    level: str = "!= 'stage'",
+    *,
+    headline: str = "",
+    intervals: Sequence[str] = (),
+) -> str:
     """Return the state of MLflow's page of runs as its own 'Share' keeps it, for the wheel and its rounds.
 
+    The ``headline`` stands at the first section, which one sees first; of the figures in ``intervals`` the ends are
+    drawn too.
     The form is MLflow 3's; what it does not know it leaves out. An experiment's tag holds 5,000 characters.
     """
     state = {
@@ -346,10 +360,20 @@ def _view(wheel: str, sections: Mapping[str, Sequence[str]], level: str = "!= 's
         "runsHiddenMode": "SHOWALL",
         "isAccordionReordered": True,
         "compareRunSections": [
-            {"uuid": name, "name": name, "display": True, "isReordered": True, "columns": 3, "cardHeight": 320}
-            for name in sections
+            {
+                "uuid": name,
+                "name": f"{name}. {headline}" if headline and place == 0 else name,
+                "display": True,
+                "isReordered": True,
+                # Three beside each other leave no room for their titles in a window of 1440 pixels.
+                "columns": 2,
+                "cardHeight": 300,
+            }
+            for place, name in enumerate(sections)
         ],
-        "compareRunCharts": [_chart(name, section) for section, figures in sections.items() for name in figures],
+        "compareRunCharts": [
+            _chart(name, section, name in intervals) for section, figures in sections.items() for name in figures
+        ],
     }
     return "deflate;" + base64.b64encode(zlib.compress(json.dumps(state).encode(), 9)).decode()
 
@@ -363,7 +387,7 @@ def _equals(text: str) -> str:
     return "LIKE '" + re.sub(r"['\n]", "_", text) + "'"
 
 
-def _chart(figure: str, section: str) -> dict[str, Any]:
+def _chart(figure: str, section: str, has_interval: bool = False) -> dict[str, Any]:
     return {
         "uuid": figure,
         "type": "LINE",
@@ -373,7 +397,7 @@ def _chart(figure: str, section: str) -> dict[str, Any]:
         "isGenerated": False,
         "displayName": figure.rpartition("/")[2],
         "metricKey": figure,
-        "selectedMetricKeys": [figure],
+        "selectedMetricKeys": [figure, *([f"{figure}_low", f"{figure}_high"] if has_interval else [])],
         "lineSmoothness": 0,
         "xAxisScaleType": "linear",
         "scaleType": "linear",

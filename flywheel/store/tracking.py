@@ -78,9 +78,18 @@ class Tracker:
         """Upload a picture of all rounds into the wheel's run."""
         self._send("plot", round=None, path=str(path))
 
-    def view(self, sections: Mapping[str, Sequence[str]]) -> None:
-        """Set up MLflow's page of the wheel's rounds: section -> the figures charted in it."""
-        self._send("view", round=None, sections={name: list(figures) for name, figures in sections.items()})
+    def view(
+        self,
+        sections: Mapping[str, Sequence[str]],
+        headline: str = "",
+        intervals: Sequence[str] = (),
+    ) -> None:
+        """Set up MLflow's page of the wheel's rounds: section -> the figures charted in it.
+
+        ``headline`` stands on top; ``intervals`` names the figures that have an interval.
+        """
+        words = {"headline": headline, "intervals": list(intervals)}
+        self._send("view", round=None, sections={name: list(figures) for name, figures in sections.items()}, **words)
 
     def training(self, round: int, logged: Sequence[tuple[Mapping[str, float], int]]) -> None:
         """Log a training's figures (values, step) in the round's run."""

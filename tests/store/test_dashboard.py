@@ -15,6 +15,8 @@ import pytest
 
 from flywheel.core.errors import UserError
 from flywheel.rounds import RoundContext, run_round
+from flywheel.rounds.publish import reports_until
+from flywheel.rounds.verdict import headline, verdict_word
 from flywheel.store import Workspace, dashboard
 from flywheel.store.dashboard import open_dashboard
 from flywheel.store.tracking import Tracker
@@ -64,13 +66,20 @@ def test_the_rounds_stand_compared_as_it_opens(make_workspace: Make, corpus: Pat
         assert f"{base}/{views['CHART']}" in (tmp_path / "output").read_text()
         with sync_api.sync_playwright() as play:
             browser = play.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-            page = browser.new_page(viewport={"width": 1700, "height": 1150})
+            page = browser.new_page(viewport={"width": 1440, "height": 900})
             page.goto(f"{base}/{views['CHART']}")
-            for name in ("round 000", "round 001", "round 002", root.name):
+            verdict = verdict_word(context.workspace.stage(2, "gate")[1]["verdict"])
+            for name in ("round 000", f"round 002 {verdict}", root.name):
                 page.get_by_role("link", name=name, exact=True).first.wait_for(timeout=60_000)
             for title in ("Quality", "Diversity", "Quantity and cost"):
                 page.get_by_text(title).first.wait_for(timeout=60_000)
             page.get_by_text("distinct_3").first.wait_for(timeout=60_000)
+            # The last verdicts stand on top, and in sight.
+            verdicts = headline(reports_until(context, 2))
+            assert verdicts.startswith("Round 2 ")
+            top = page.get_by_text(f"Quality. {verdicts}").first.bounding_box()
+            assert top is not None
+            assert top["y"] < 600
             assert page.get_by_role("link", name="annotate 001").count() == 0, "stages are not rounds"
             # Loaded anew: MLflow reads the view's name once per page.
             page.goto("about:blank")

@@ -66,7 +66,7 @@ def test_what_a_broken_tracker_missed_is_told_when_one_answers(
     for run in runs:
         levels.setdefault(run.data.tags["level"], []).append(run.info.run_name)
     assert levels["wheel"] == [w.root.name]
-    assert sorted(levels["round"]) == ["round 000", "round 001", "round 002"]
+    assert [name[:9] for name in sorted(levels["round"])] == ["round 000", "round 001", "round 002"]
     assert {"annotate 001", "evaluate 001", "gate 001", "annotate 002"} <= set(levels["stage"])
     rounds = {r.data.tags["round"]: r for r in runs if r.data.tags.get("level") == "round"}
     assert rounds["1"].data.tags["verdict"] == "undecided"
