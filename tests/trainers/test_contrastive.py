@@ -100,6 +100,17 @@ def test_what_is_equal_is_no_negative() -> None:
     assert losses["matching/sound-video"] == 0
 
 
+def test_a_batch_in_which_no_clip_has_both_costs_nothing() -> None:
+    encoder = tiny("trimodal")
+    batch = unrelated(encoder, 4, torch.Generator().manual_seed(0))
+    batch.present[SOUND][:] = torch.tensor([True, True, False, False])
+    batch.present[TEXT][:] = torch.tensor([False, False, True, True])
+    losses = gradients(encoder, batch, chunk=4, generator=torch.Generator().manual_seed(0))
+    assert losses["contrast/sound-text"] == losses["matching/sound-text"] == 0
+    assert losses["contrast/sound-video"] > 0
+    assert all(torch.isfinite(weight.grad).all() for weight in encoder.parameters() if weight.grad is not None)
+
+
 def test_a_batch_of_one_is_refused(tmp_path: Path) -> None:
     encoder = tiny("dual")
     with pytest.raises(UserError, match="two train clips or more to tell apart, got 1"):

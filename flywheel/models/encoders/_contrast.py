@@ -38,8 +38,9 @@ def info_nce(a_BD: Tensor, b_BD: Tensor, negative_BB: Tensor, present_B: Tensor,
     losses = [
         way.masked_fill(~kept, hidden).logsumexp(1) - right for way, kept in ((logits, counts), (logits.T, counts))
     ]
-    rows = present_B.to(logits.dtype)
-    return ((losses[0] + losses[1]) * rows).sum() / (2 * rows.sum().clamp_min(1))
+    # Not by a product: where nothing is left to tell apart the value is beyond all numbers, and times 0 none.
+    kept_losses = torch.where(present_B, losses[0], 0).sum() + torch.where(present_B, losses[1], 0).sum()
+    return kept_losses / (2 * present_B.sum().clamp_min(1))
 
 
 def matching(
