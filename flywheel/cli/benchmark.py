@@ -61,6 +61,12 @@ def run(
     outcome = ask_all(questions, how, context.loader, folder, limit=limit)
     print_result(outcome.to_json(), json_, as_lines(str(outcome).split("\n")))
     say(f"answers are on record in {folder}")
+    again = f"flywheel benchmark run {source} --format {format} --videos {videos}"
+    is_whole = outcome.asked + len(outcome.rejected) >= outcome.count
+    say_next(
+        f"{again} --model FOLDER  # another model on the same questions" if is_whole else f"{again}  # asks the rest",
+        config=config,
+    )
 
 
 def build(
@@ -85,10 +91,11 @@ def certify(
     json_: Json = False,
 ) -> None:
     """Check item by item that sound and picture are both needed, by who knows what is in the videos."""
-    from flywheel.benchmark.certified import certify_folder
+    from flywheel.benchmark.certified import KEPT, certify_folder
 
     found = certify_folder(folder, turns=turns, seed=seed)
     print_result(asdict(found), json_, as_lines(found.lines()))
+    say_next(f"flywheel benchmark run {folder / KEPT} --format flywheel --videos {folder / 'videos'}")
 
 
 def _asked(context: Any, role: str, inputs: frozenset[str], videos: Path, by: str, max_new_tokens: int) -> Any:

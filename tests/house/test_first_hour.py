@@ -462,7 +462,7 @@ def test_captions_of_own_clips_are_four_commands_away(real_clips: Path, tmp_path
 
 #: Commands that show something, open a page until interrupted, or write a file of settings.
 _SHOW = {"status", "show", "review", "dashboard", "demo", "uses", "template", "validate", "schema", "explain", "losses"}
-_SHOW |= {"migrate", "list", "start", "write", "open"}
+_SHOW |= {"migrate", "list", "start", "write", "open", "formats"}
 
 
 def test_every_command_that_ends_says_what_comes_next() -> None:
