@@ -99,7 +99,7 @@ def retried(workspace: Workspace, found: Rejects) -> Retried:
 
 
 def _command(stage: str) -> str:
-    return stage if stage in ("transcribe", "curate") else "round"
+    return stage if stage in ("transcribe", "curate", "index") else "round"
 
 
 def _ingested(workspace: Workspace, files: Sequence[str]) -> None:

@@ -27,6 +27,7 @@ from flywheel.cli import (
     rounds,
     schedule,
     sources,
+    search,
     speech,
     start,
 )
@@ -90,6 +91,8 @@ _COMMANDS = (
     (app, "ingest", command(data.ingest)),
     (app, "transcribe", command(speech.transcribe)),
     (app, "curate", command(curation.curate)),
+    (app, "index", command(search.index)),
+    (app, "search", command(search.search)),
     (app, "annotate", command(rounds.annotate)),
     (app, "serve", command(rounds.serve)),
     (app, "review", review.review),

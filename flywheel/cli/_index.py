@@ -23,6 +23,8 @@ INDEX: dict[str, dict[str, str]] = {
         "curate": "Drop clips whose sound does not fit the picture.",
         "clips": "List clips; search their captions.",
         "sources": "List the folders of clips; leave one out.",
+        "index": "Make the index that search needs.",
+        "search": "Find clips by words, a video or a sound.",
         "rejects": "List what failed; retry or dismiss it.",
         "show": "Show a clip's texts and who wrote each.",
     },

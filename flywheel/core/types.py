@@ -45,6 +45,8 @@ HUMAN = "human"
 
 #: The stage that keeps and drops clips.
 CURATE: Stage = "curate"
+#: Of clips whose vectors could not be made.
+INDEX: Stage = "index"
 #: The stages of a round, in their order (ingest comes before the first round; ``curate`` before them where it is on).
 ROUND_STAGES: tuple[Stage, ...] = ("annotate", "review", "pretrain", "finetune", "evaluate", "gate")
 

@@ -14,6 +14,7 @@ from flywheel.core.errors import UserError
 from flywheel.ingest.sides import describe
 from flywheel.store import Workspace
 from flywheel.store.takedowns import Span
+from flywheel.store.vectors import forget_files
 from flywheel.store.videos import Video
 
 
@@ -179,12 +180,13 @@ def _noted_usage(workspace: Workspace, ids: set[str]) -> dict[str, Any]:
 
 
 def _empty_caches(workspace: Workspace, clips: pl.DataFrame) -> None:
-    """Remove the clips' pictures, and their files where they lie in the workspace.
+    """Remove the clips' pictures and vectors, and their files where they lie in the workspace.
 
     Frames are found by hashes of content and times, under whatever settings they were decoded: the whole cache goes,
     and is made again as it is needed.
     """
     shutil.rmtree(workspace.cache.folder, ignore_errors=True)
+    forget_files(workspace.root)
     for content_hash in clips["content_hash"].unique():
         (workspace.root / "cache" / "proxies" / content_hash[:2] / f"{content_hash}.mp4").unlink(missing_ok=True)
     # Taken out of a tar into the workspace; other clips may lie in the same file.

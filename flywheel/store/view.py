@@ -11,7 +11,19 @@ import polars as pl
 import sqlalchemy as sql
 
 from flywheel.core.config import Config
-from flywheel.core.types import CAPTION, CRITERIA, CURATE, LEARN, MEASURE, Annotation, Clip, Correction, Cue, Preference
+from flywheel.core.types import (
+    CAPTION,
+    CRITERIA,
+    CURATE,
+    INDEX,
+    LEARN,
+    MEASURE,
+    Annotation,
+    Clip,
+    Correction,
+    Cue,
+    Preference,
+)
 from flywheel.store import schema
 from flywheel.store.cache import FrameCache
 from flywheel.store.database import Database, parts
@@ -177,9 +189,10 @@ class View:
         taken_in = self.clips_at(frame.filter(pl.col("stage") == "ingest")["uri"])["uri"].unique().to_list()
         frame = frame.filter(~((pl.col("stage") == "ingest") & pl.col("uri").is_in(taken_in)))
         frame = frame.filter(~((pl.col("stage") == "transcribe") & pl.col("clip_id").is_in(self._recognised(frame))))
-        frame = self._without_measured(frame)
+        for stage, kind in ((CURATE, "sounds"), (INDEX, "vectors")):
+            frame = self._without_measured(frame, stage, kind)
         newest = max(self.rounds(), default=0)
-        closed_by_success = ["ingest", "transcribe", "annotate", CURATE]
+        closed_by_success = ["ingest", "transcribe", "annotate", CURATE, INDEX]
         frame = frame.filter(pl.col("stage").is_in(closed_by_success) | (pl.col("round") == newest))
         same = ["uri", "clip_id", "stage", "round", "kind", "purpose"]
         last = frame.unique(same, keep="last", maintain_order=True)
@@ -382,18 +395,20 @@ class View:
             return []
         return self.records.of_clips("asr_transcripts", failed, ["clip_id"])["clip_id"].unique().to_list()
 
-    def _without_measured(self, rejects: pl.DataFrame) -> pl.DataFrame:
-        """The failures without those of clips that curation measured by now; of the others' only the last."""
-        is_curate = pl.col("stage") == CURATE
-        failed = rejects.filter(is_curate)
+    def _without_measured(self, rejects: pl.DataFrame, stage: str, kind: str) -> pl.DataFrame:
+        """The failures without those of clips that have this stage's record by now; of the others' only the last."""
+        is_stage = pl.col("stage") == stage
+        failed = rejects.filter(is_stage)
         if failed.is_empty():
             return rejects
-        ids = failed["clip_id"].unique().to_list()
-        measured = self.records.of_clips("sounds", ids, columns=["clip_id"])["clip_id"]
+        # A text has its vector also where its clip can't be read.
+        read = pl.lit(True) if kind != "vectors" else pl.col("modality") != "text"
+        of_these = pl.col("clip_id").is_in(failed["clip_id"].unique().sort().implode())
+        measured = self.records.read(kind, columns=["clip_id"], where=of_these & read)["clip_id"]
         stale = (pl.col("round") < pl.col("round").max().over("clip_id", "stage")) | pl.col("clip_id").is_in(
             measured.implode()
         )
-        return rejects.filter(~(is_curate & stale))
+        return rejects.filter(~(is_stage & stale))
 
     def _written(self, rejects: pl.DataFrame) -> pl.DataFrame:
         """Which of these failures have a text by now, as far as columns of :data:`_REJECT_OF_TEXT` tell."""

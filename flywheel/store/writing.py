@@ -142,6 +142,10 @@ class WritableView(View):
         many were new."""
         return self.records.append("speech_quality", rows)
 
+    def add_vectors(self, rows: Sequence[dict[str, Any]]) -> int:
+        """Add clips' vectors, as :func:`flywheel.store.vectors.vector_row` makes them; returns how many were new."""
+        return self.records.append("vectors", rows)
+
     def add_decisions(self, run: str, decided: pl.DataFrame) -> int:
         """Add a run's decisions (``clip_id, kept, score, reason``) and put them in force; returns how many were new.
 

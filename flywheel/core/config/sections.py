@@ -229,6 +229,24 @@ class Curate(Section):
         return self
 
 
+class Index(Section):
+    encoder: str = Field(
+        "trimodal",
+        description="what `flywheel index` trains: `trimodal` is searched by texts, pictures and sounds, `dual` by "
+        "pictures and sounds alone",
+    )
+    sizes: dict[str, int | float | bool] = Field(
+        default_factory=dict, description="the encoder's sizes where they are not the small preset's: `width: 256`, …"
+    )
+    folder: str = Field("", description="folder of an encoder that is there, to be used instead of training one")
+    steps: int = Field(400, ge=1, description="steps of its training")
+    batch: int = Field(64, ge=2, description="clips that are told apart from each other in a step")
+    chunk: int = Field(64, ge=1, description="clips of a batch that are in memory at a time; changes no result")
+    rate: float = Field(2e-3, gt=0, description="peak of the learning rate")
+    decoders: int = Field(2, ge=1, le=256, description="threads that decode clips")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="of weights, of the order of clips and of what is hidden")
+
+
 class Annotate(Section):
     by: Literal["champion"] | int = Field(
         "champion",
@@ -647,6 +665,7 @@ class Config(Section):
     review: Review = Review()
     evaluate: Evaluate = Evaluate()
     gate: Gate = Gate()
+    index: Index = Index()
     tracking: Tracking = Tracking()
     schedule: Schedule = Schedule()
     store: Store = Store()

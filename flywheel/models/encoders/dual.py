@@ -80,7 +80,7 @@ def _aligner(size: int, hidden: int, width: int, dropout: float) -> nn.Module:
 
 
 def dual(
-    width: int = 96,
+    width: int = 64,
     hidden: int = 256,
     dropout: float = 0.2,
     frames: int = 4,

@@ -23,12 +23,12 @@ class Trimodal(Encoder):
 
     It learns from two passes of the same weights. On the *joint* pass parts of all three are hidden, and each is told
     from what is left of it and of the other two. On the *isolated* pass each modality is encoded alone, and sound is
-    contrasted with pictures and with words; those two with each other never. The paper's single pass for both lets a
+    contrasted with pictures and with words, and with ``video_text`` those two with each other, which the paper does not
+    do: words then find what is seen and not heard, and clips without sound. The paper's single pass for both lets a
     pair see itself, and learns nothing that finds anything (:mod:`._literal`).
     """
 
     modalities = (VIDEO, SOUND, TEXT)
-    pairs = ((SOUND, VIDEO), (SOUND, TEXT))
 
     def __init__(
         self,
@@ -46,9 +46,12 @@ class Trimodal(Encoder):
         words: int,
         vocabulary: int,
         temperature: float,
+        local_weight: float,
         global_weight: float,
+        video_text: bool,
     ) -> None:
         super().__init__()
+        self.pairs = ((SOUND, VIDEO), (SOUND, TEXT), *(((VIDEO, TEXT),) if video_text else ()))
         if frame_size % patch or spectrogram.bands % sound_patch or spectrogram.times % sound_patch:
             raise ValueError("trimodal: need frame_size, bands and times that their patches divide")
         if words < 2 or vocabulary <= FIRST_WORD:
@@ -56,7 +59,7 @@ class Trimodal(Encoder):
         self.width, self.frames, self.frame_size, self.patch = width, frames, frame_size, patch
         self.spectrogram, self.sound_patch = spectrogram, sound_patch
         self.words, self.vocabulary = words, vocabulary
-        self.temperature, self.global_weight = temperature, global_weight
+        self.temperature, self.local_weight, self.global_weight = temperature, local_weight, global_weight
         side = frame_size // patch
         bands, times = spectrogram.bands // sound_patch, spectrogram.times // sound_patch
         self.frame_tokens = side * side
@@ -124,6 +127,8 @@ class Trimodal(Encoder):
     # The joint pass.
 
     def masks(self, batch: Batch, generator: torch.Generator) -> Masks:
+        if not self.local_weight:
+            return {}
         size, device = len(batch), batch.text.device
         side = self.spectrogram.bands * self.spectrogram.times // self.sound_patch**2
         frames = _drawn((size, self.frames), self.frame_tokens, generator)
@@ -135,6 +140,8 @@ class Trimodal(Encoder):
         return {name: mask.to(device) for name, mask in masks.items()}
 
     def local(self, batch: Batch, masks: Masks) -> dict[str, Tensor]:
+        if not self.local_weight:
+            return {}
         values = {name: self.values(name, batch.of(name)) for name in self.modalities}
         encoded = self._joint(batch, values, masks)
         losses = {}
@@ -174,7 +181,7 @@ class Trimodal(Encoder):
 
     def weights(self) -> Mapping[str, float]:
         # The paper sums the contrast's two ways, and the matching of own and made pairs; ours are means of both.
-        return {"masked": 1.0, "contrast": 2 * self.global_weight, "matching": 2 * self.global_weight}
+        return {"masked": self.local_weight, "contrast": 2 * self.global_weight, "matching": 2 * self.global_weight}
 
 
 class _Places(nn.Module):
@@ -222,10 +229,10 @@ def _told(name: Modality, decoded: Tensor, values: Tensor, mask: Tensor) -> Tens
 
 
 def trimodal(
-    width: int = 96,
+    width: int = 64,
     layers: int = 3,
     heads: int = 4,
-    decoder_width: int = 48,
+    decoder_width: int = 32,
     decoder_layers: int = 1,
     frames: int = 4,
     frame_size: int = 64,
@@ -233,14 +240,17 @@ def trimodal(
     bands: int = 64,
     times: int = 64,
     sound_patch: int = 16,
-    words: int = 32,
+    words: int = 24,
     vocabulary: int = 2048,
     temperature: float = 0.07,
+    local_weight: float = 1.0,
     global_weight: float = 5.0,
+    video_text: bool = True,
 ) -> Trimodal:
-    r"""One encoder for pictures, sounds and words (VLSA); the sizes are a small preset of .6 M parameters.
+    r"""One encoder for pictures, sounds and words (VLSA); the sizes are a small preset of .5 M parameters.
 
-    The paper's are :data:`PAPER`. ``temperature`` is $\tau$ (not stated there, CLIP's), ``global_weight`` $\lambda$.
+    The paper's are :data:`PAPER`. ``temperature`` is $\tau$ (not stated there, CLIP's), ``global_weight`` $\lambda$;
+    ``local_weight=0`` leaves the joint pass out, ``video_text=False`` the contrast that the paper does not have.
     """
     return Trimodal(
         width=width,
@@ -256,7 +266,9 @@ def trimodal(
         words=words,
         vocabulary=vocabulary,
         temperature=temperature,
+        local_weight=local_weight,
         global_weight=global_weight,
+        video_text=video_text,
     )
 
 
@@ -276,4 +288,5 @@ PAPER: Mapping[str, int] = {
     "sound_patch": 16,
     "words": 40,
     "vocabulary": 30_522,
+    "video_text": False,
 }

@@ -1,0 +1,100 @@
+"""Commands that make the index of clips, and that search it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+
+from flywheel.cli._shared import (
+    HERE,
+    Config,
+    DryRun,
+    Json,
+    Limit,
+    Set,
+    open_workspace,
+    print_result,
+    say_next,
+)
+from flywheel.core.errors import UserError
+from flywheel.core.foreign import as_lines
+
+if TYPE_CHECKING:
+    from flywheel.search.searching import Found
+
+
+def index(
+    config: Config = HERE,
+    set_: Set = None,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Train the encoder anew, and make all vectors by the new one.")
+    ] = False,
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    json_: Json = False,
+) -> None:
+    """Make the vectors that clips are searched by; the encoder is trained first where there is none."""
+    from flywheel.search.indexing import index as make
+    from flywheel.search.indexing import outlook
+
+    workspace = open_workspace(config, set_)
+    if dry_run:
+        planned = outlook(workspace, retrain=retrain)
+        first = f"an encoder '{workspace.config.index.encoder}' would be trained first, and " if planned.trains else ""
+        print_result(asdict(planned), json_, f"{first}{planned.clips} clips would be read for their vectors")
+        return
+    with workspace.lock():
+        done = make(workspace, retrain=retrain, limit=limit)
+    text = (
+        f"encoder '{done.encoder}' ({done.model}), {done.clips} clips; new vectors: {done.video} of pictures, "
+        f"{done.sound} of sounds, {done.text} of texts" + (f"; {done.rejected} rejected" if done.rejected else "")
+    )
+    print_result(asdict(done), json_, text)
+    if not json_:
+        say_next('flywheel search "what is seen or heard"', config=config)
+
+
+def search(
+    text: Annotated[str, typer.Argument(help="What is seen or heard, in words.")] = "",
+    like: Annotated[
+        Path | None, typer.Option("--like", metavar="FILE", help="A video that the clips should be like.")
+    ] = None,
+    sound: Annotated[
+        Path | None, typer.Option("--sound", metavar="FILE", help="A sound that the clips should be like.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, test or anchor.")] = "",
+    source: Annotated[str, typer.Option(help="A part of the file's path, such as a folder.")] = "",
+    round: Annotated[
+        int | None, typer.Option("--round", min=0, help="Only clips that have a text of this round.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Clips to list.")] = 10,
+    config: Config = HERE,
+    json_: Json = False,
+) -> None:
+    """Find clips by what is seen, heard or written: by words, a video, a sound, or several of them."""
+    from flywheel.core.types import Split
+
+    if split and split not in get_args(Split):
+        raise UserError(f"--split {split}: unknown. There are {', '.join(get_args(Split))}.")
+    for option, file in (("--like", like), ("--sound", sound)):
+        if file is not None and not file.is_file():
+            raise UserError(f"{option} {file}: there is no such file.")
+    if not (text.strip() or like or sound):
+        raise UserError("search: says no word. Say what is seen or heard, or name a file with --like or --sound.")
+    workspace = open_workspace(config)
+    from flywheel.search.searching import Searcher, SearchQuery
+
+    query = SearchQuery(text=text, like=like, sound=sound, split=split, source=source, round=round, limit=limit)
+    found = Searcher(workspace).search(query)
+    print_result([clip.to_json() for clip in found], json_, as_lines(map(_line, found)) or "no clip matches")
+    if found and not json_:
+        say_next(f"flywheel show {found[0].clip_id[:12]}  # all that was written of a clip, and by whom", config=config)
+
+
+def _line(clip: Found) -> str:
+    by = ", ".join(f"{name} {value:+.1f}" for name, value in clip.by.items())
+    name = Path(clip.uri).name
+    return f"{clip.score:5.1f}  {clip.clip_id[:12]}  {name}  {clip.start_s:.1f}-{clip.end_s:.1f} s  (by {by})"

@@ -1,0 +1,175 @@
+"""Vectors of all clips, made once a model and kept: killed and run again, nothing is lost or made twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from flywheel.core.border import one_item
+from flywheel.core.errors import MediaError, UserError
+from flywheel.core.progress import progress
+from flywheel.core.reading import Reading
+from flywheel.core.types import INDEX, Clip, content_id
+from flywheel.models.encoder_files import encoder_id, load_encoder
+from flywheel.models.encoders import SOUND, TEXT, VIDEO, Encoder, Modality
+from flywheel.rounds.progress import current_round
+from flywheel.search.reading import ClipReader, ClipTexts
+from flywheel.search.training import current_encoder, encoder_folder, needs_training
+from flywheel.store import Workspace
+from flywheel.store.clip_index import ClipIndex
+from flywheel.store.vectors import vector_id, vector_row
+from flywheel.store.writing import reject
+
+#: Clips that are embedded and committed together, and those that are looked up at once.
+_TOGETHER, _LOOKUP = 64, 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Indexed:
+    """The encoder's name and id, how many clips there are, and how many got vectors now, by modality."""
+
+    encoder: str
+    model: str
+    clips: int
+    video: int = 0
+    sound: int = 0
+    text: int = 0
+    rejected: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """A clip with what of it has no vector yet."""
+
+    clip: Clip
+    text: str
+    missing: frozenset[Modality]
+
+
+def index(workspace: Workspace, *, retrain: bool = False, limit: int | None = None) -> Indexed:
+    """Make the vectors of clips that have none by the encoder in use, at most ``limit`` clips.
+
+    The encoder is trained first where there is none. The caller holds the lock. What can't be read is a rejected row of
+    the round, and is tried again by the next call. Raises UserError without clips, Unreadable where most can't be read.
+    """
+    clips = ClipIndex(workspace)
+    if not clips:
+        raise UserError(f"{workspace.root}: holds no clips. Take videos in with 'flywheel ingest FOLDER'.")
+    encoder, model = current_encoder(workspace, clips, retrain=retrain)
+    done = Indexed(encoder=encoder.built_from[0], model=model, clips=len(clips))
+    reader, round = ClipReader(workspace, encoder, kept=False), current_round(workspace)
+    reading = Reading(INDEX, workspace.config.corpus.most_unreadable)
+    waiting = islice(_without_vectors(workspace, encoder, model, clips), limit)
+    with progress("index", limit) as bar, ThreadPoolExecutor(workspace.config.index.decoders) as pool:
+        while group := list(islice(waiting, _TOGETHER)):
+            read = list(pool.map(partial(_read, reader, encoder), group))
+            rejects = []
+            for wanted, (_, why) in zip(group, read, strict=True):
+                if why:
+                    reading.bad(wanted.clip.uri, why)
+                    rejects.append(reject(round, INDEX, wanted.clip.uri, wanted.clip.id, why))
+                else:
+                    reading.good()
+            # Before the rejects: a disk that is away is no clip's fault.
+            reading.check()
+            rows = _rows(encoder, model, group, [values for values, _ in read])
+            workspace.add_vectors(rows)
+            workspace.add_rejects(rejects, round)
+            counts = {name: sum(row["modality"] == name for row in rows) for name in (VIDEO, SOUND, TEXT)}
+            done = replace(
+                done,
+                video=done.video + counts[VIDEO],
+                sound=done.sound + counts[SOUND],
+                text=done.text + counts[TEXT],
+                rejected=done.rejected + len(rejects),
+            )
+            bar.advance(len(group))
+    reading.check(ended=True)
+    return done
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """Whether an encoder would be trained first, and of how many clips something would be read."""
+
+    trains: bool
+    clips: int
+
+
+def outlook(workspace: Workspace, *, retrain: bool = False) -> Outlook:
+    """What :func:`index` would do."""
+    clips = ClipIndex(workspace)
+    if retrain or needs_training(workspace):
+        return Outlook(trains=True, clips=len(clips))
+    folder = encoder_folder(workspace)
+    waiting = _without_vectors(workspace, load_encoder(folder), encoder_id(folder), clips)
+    return Outlook(trains=False, clips=sum(1 for _ in waiting))
+
+
+def _without_vectors(workspace: Workspace, encoder: Encoder, model: str, clips: ClipIndex) -> Iterator[_Wanted]:
+    """The clips that have a picture, a sound or a text without a vector."""
+    texts, stream = ClipTexts(workspace), iter(clips.of("train", "test", "anchor"))
+    while some := list(islice(stream, _LOOKUP)):
+        found = texts.of(some)
+        ids = {
+            (clip.id, name): vector_id(model, name, clip.id, _of(name, found.get(clip.id, "")))
+            for clip in some
+            for name in encoder.modalities
+            if name == VIDEO or (clip.has_audio if name == SOUND else clip.id in found)
+        }
+        known = workspace.records.known("vectors", ids.values())
+        workspace.originals.expect(clip.content_hash for clip in some)
+        for clip in some:
+            missing = frozenset(n for n in encoder.modalities if (key := ids.get((clip.id, n))) and key not in known)
+            if missing:
+                yield _Wanted(clip=clip, text=found.get(clip.id, ""), missing=missing)
+
+
+def _of(modality: Modality, text: str) -> str:
+    """What a vector's id says it is of, where a clip can have another: its text."""
+    return content_id("text", text) if modality == TEXT else ""
+
+
+def _read(reader: ClipReader, encoder: Encoder, wanted: _Wanted) -> tuple[Mapping[Modality, torch.Tensor], str]:
+    """What the encoder reads of a clip, and why the rest can't be read; its text is there in any case."""
+    values: dict[Modality, torch.Tensor] = {}
+    if TEXT in wanted.missing:
+        values[TEXT] = encoder.read_text([wanted.text])[0]
+    try:
+        with one_item():
+            if VIDEO in wanted.missing:
+                values[VIDEO] = encoder.read_video(reader.frames(wanted.clip)[None])[0]
+            if SOUND in wanted.missing:
+                values[SOUND] = encoder.read_sound(reader.samples(wanted.clip)[None])[0]
+    except MediaError as error:
+        return values, str(error)
+    return values, ""
+
+
+@torch.inference_mode()
+def _rows(
+    encoder: Encoder, model: str, group: list[_Wanted], read: list[Mapping[Modality, torch.Tensor]]
+) -> list[dict[str, object]]:
+    """The records of a group's vectors."""
+    rows: list[dict[str, object]] = []
+    for name in encoder.modalities:
+        these = [(w, v[name]) for w, v in zip(group, read, strict=True) if name in v]
+        if not these:
+            continue
+        vectors: NDArray[np.float32] = encoder.vectors_of(name, torch.stack([value for _, value in these])).numpy()
+        if not np.isfinite(vectors).all():
+            raise UserError(
+                f"encoder {model}: gives vectors of {name} that are no numbers. Run 'flywheel index --retrain'."
+            )
+        rows += [
+            vector_row(model, name, wanted.clip.id, vector, _of(name, wanted.text))
+            for (wanted, _), vector in zip(these, vectors, strict=True)
+        ]
+    return rows

@@ -1,0 +1,193 @@
+"""Clips that are like a text, a video or a sound."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from flywheel.core.errors import MediaError, UserError
+from flywheel.models.encoder_files import encoder_id, load_encoder
+from flywheel.models.encoders import SOUND, TEXT, Encoder
+from flywheel.search.reading import file_frames, file_samples
+from flywheel.search.training import encoder_folder
+from flywheel.store import Workspace
+from flywheel.store.vectors import VectorIndex
+
+#: A query's words beyond this are surely no description.
+_MOST_CHARACTERS = 100_000
+#: Clips that are looked up beyond those that are wanted: some may have gone since.
+_SPARE = 64
+_FACTS = ["id", "uri", "content_hash", "start_s", "end_s"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A clip that is like what was asked for.
+
+    ``score`` is by how many standard deviations it is more like it than clips are in the mean; ``by`` says it of what
+    the clip has: ``video``, ``sound``, ``text``.
+    """
+
+    clip_id: str
+    uri: str
+    start_s: float
+    end_s: float
+    score: float
+    by: Mapping[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain values."""
+        return {**asdict(self), "by": dict(self.by)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchQuery:
+    """What is asked for: a text, a video (its picture and its sound), a sound, or several of them; and among what."""
+
+    text: str = ""
+    like: Path | None = None
+    sound: Path | None = None
+    split: str = ""
+    source: str = ""
+    round: int | None = None
+    limit: int = 10
+
+
+class Searcher:
+    """A workspace that is searched: its encoder and its vectors, read once. Threads may share it."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        """Raises UserError without an index, and where the encoder's folder has none of its vectors."""
+        folder = encoder_folder(workspace)
+        self._workspace, self.encoder = workspace, load_encoder(folder)
+        model = encoder_id(folder)
+        self._index = VectorIndex.open(workspace, model, self.encoder.width)
+        if not len(self._index):
+            others = workspace.count("vectors")
+            beside = f" ({others} are of another encoder)" if others else ""
+            raise UserError(f"{workspace.root}: has no vectors of encoder {model}{beside}. Run 'flywheel index'.")
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def search(self, query: SearchQuery) -> list[Found]:
+        """The clips that are most like what is asked for, best first.
+
+        Raises UserError for a query that says nothing, that the encoder knows nothing of, or that can't be read.
+        """
+        scores, by = self._scores(list(_asked(self.encoder, query)))
+        if (allowed := _allowed(self._workspace, self._index, query)) is not None:
+            scores = np.where(allowed, scores, -np.inf)
+        first = _best(scores, query.limit + _SPARE)
+        return self._found(first[np.isfinite(scores[first])], scores, by)[: query.limit]
+
+    def _scores(
+        self, asked: Sequence[NDArray[np.float32]]
+    ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
+        """Of each clip its score (N,), and by each modality what it adds, nan where the clip has none."""
+        by: dict[str, NDArray[np.float32]] = {}
+        for name in self._index.modalities:
+            has = self._index.has[name]
+            sums = np.zeros(len(self._index), np.float32)
+            for vector in asked:
+                sums += _standard(self._index.similarities(name, vector), has)
+            by[name] = np.where(has, sums / math.sqrt(len(asked)), np.float32(np.nan))
+        values = np.stack(list(by.values()))
+        there = ~np.isnan(values)
+        # Of unrelated clips all scores vary alike, whether a clip has one modality or three.
+        total = np.nansum(values, axis=0) / np.sqrt(np.maximum(there.sum(0), 1))
+        return np.where(there.any(0), total, -np.inf).astype(np.float32), by
+
+    def _found(
+        self, places: NDArray[np.int64], scores: NDArray[np.float32], by: Mapping[str, NDArray[np.float32]]
+    ) -> list[Found]:
+        ids = self._index.ids(places)
+        rows = {row["id"]: row for row in self._workspace.clips_by_id(ids, _FACTS).iter_rows(named=True)}
+        return [
+            Found(
+                clip_id=clip_id,
+                uri=rows[clip_id]["uri"],
+                start_s=rows[clip_id]["start_s"],
+                end_s=rows[clip_id]["end_s"],
+                score=round(float(scores[place]), 4),
+                by={name: round(float(z[place]), 4) for name, z in by.items() if not np.isnan(z[place])},
+            )
+            for clip_id, place in zip(ids, places, strict=True)
+            if clip_id in rows
+        ]
+
+
+def _standard(similarities: NDArray[np.float32], has: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Similarities as standard deviations above the mean of the clips that have any.
+
+    Vectors of two modalities lie apart, so that a sound is never as like a text as another text is.
+    """
+    values = similarities[has]
+    if len(values) < 2 or (spread := float(values.std())) < 1e-6:
+        return np.zeros_like(similarities)
+    return ((similarities - float(values.mean())) / spread).astype(np.float32)
+
+
+def _best(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """Places of the highest scores, highest first; equal ones in their order."""
+    count = min(count, len(scores))
+    first = np.argpartition(-scores, count - 1)[:count] if count < len(scores) else np.arange(len(scores))
+    return first[np.lexsort((first, -scores[first]))]
+
+
+def _asked(encoder: Encoder, query: SearchQuery) -> list[NDArray[np.float32]]:
+    """The vectors of what is asked for. Raises UserError where there is nothing, or it can't be read."""
+    vectors: list[NDArray[np.float32]] = []
+    if query.text.strip() or not (query.like or query.sound):
+        vectors.append(_text_vector(encoder, query.text))
+    if query.like is not None:
+        try:
+            frames, has_sound = file_frames(encoder, query.like)
+            vectors.append(encoder.embed_video(frames[None]).numpy()[0])
+            if has_sound and SOUND in encoder.modalities:
+                vectors.append(encoder.embed_audio(file_samples(encoder, query.like)[None]).numpy()[0])
+        except MediaError as error:
+            raise UserError(f"--like {query.like}: {error}. Name a video.") from error
+    if query.sound is not None:
+        try:
+            vectors.append(encoder.embed_audio(file_samples(encoder, query.sound)[None]).numpy()[0])
+        except MediaError as error:
+            raise UserError(f"--sound {query.sound}: {error}. Name a sound, or a video that has one.") from error
+    return vectors
+
+
+def _text_vector(encoder: Encoder, text: str) -> NDArray[np.float32]:
+    if TEXT not in encoder.modalities:
+        raise UserError(
+            f"search: encoder '{encoder.built_from[0]}' knows no texts. Search with --like FILE or --sound FILE, or "
+            "set index.encoder: trimodal and run 'flywheel index --retrain'."
+        )
+    ids = encoder.read_text([text[:_MOST_CHARACTERS]])
+    if int((ids != 0).sum()) < 2:
+        raise UserError("search: says no word. Say what is seen or heard, or name a file with --like or --sound.")
+    vector: NDArray[np.float32] = encoder.embed_text([text[:_MOST_CHARACTERS]]).numpy()[0]
+    return vector
+
+
+def _allowed(workspace: Workspace, index: VectorIndex, query: SearchQuery) -> NDArray[np.bool_] | None:
+    """Which clips (N,) are of the split, source and round that are asked for; None where all are."""
+    allowed: NDArray[np.bool_] | None = None
+    if query.split or query.source:
+        allowed = np.zeros(len(index), np.bool_)
+        columns = ["id", "uri"] if query.source else ["id"]
+        for frame in workspace.clip_batches(columns, query.split or None):
+            chosen = frame.filter(pl.col("uri").str.contains(query.source, literal=True)) if query.source else frame
+            allowed |= index.among(chosen["id"])
+    if query.round is not None:
+        written = np.zeros(len(index), np.bool_)
+        for frame in workspace.records.batches("annotations", columns=["clip_id"], round=query.round):
+            written |= index.among(frame["clip_id"])
+        allowed = written if allowed is None else allowed & written
+    return allowed

@@ -1,0 +1,161 @@
+"""A workspace is indexed and searched: real files, a real training, by the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from flywheel.cli import app
+from flywheel.core.errors import UserError
+from flywheel.ingest import ingest
+from flywheel.media.encode import Quality, write_video
+from flywheel.search.indexing import index, outlook
+from flywheel.search.searching import Searcher, SearchQuery
+from flywheel.store import Workspace
+
+SMALL = (
+    "index.sizes={width: 32, heads: 2, layers: 1, decoder_width: 16, frames: 2, frame_size: 16, patch: 8, bands: 16, "
+    "times: 16, sound_patch: 8, words: 6, vocabulary: 256}",
+    "index.steps=60",
+    "index.batch=16",
+    "index.rate=0.004",
+)
+_COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "white": (230, 230, 230)}
+_PITCHES = {"low": 200, "high": 2400}
+_RATE_HZ = 16_000
+_QUALITY = Quality(crf=28, preset="ultrafast", threads=1)
+
+
+def write(folder: Path, colour: str, pitch: str, number: int) -> Path:
+    """A second of one colour with a tone, and words that say so; every third has no sound, every third no words."""
+    rng = np.random.default_rng([number, len(colour), len(pitch)])
+    frame = np.clip(np.array(_COLOURS[colour]) + rng.normal(0, 12, (32, 48, 3)), 0, 255).astype(np.uint8)
+    times_s = np.arange(_RATE_HZ) / _RATE_HZ
+    tone = 0.3 * np.sin(2 * np.pi * _PITCHES[pitch] * (1 + 0.03 * rng.random()) * times_s)
+    file = folder / f"{colour}-{pitch}-{number}.mp4"
+    sound = None if number % 3 == 1 else (tone.astype(np.float32), _RATE_HZ)
+    write_video(
+        file, [frame] * 8, size=(48, 32), fps=8, quality=Quality(crf=28, preset="ultrafast", threads=1), sound=sound
+    )
+    if number % 3 != 2:
+        file.with_suffix(".txt").write_text(f"a {colour} wall, a {pitch} tone")
+    return file
+
+
+@pytest.fixture
+def indexed(tmp_path: Path, make_workspace: Callable[..., Workspace]) -> Workspace:
+    """A workspace of 48 files that is indexed."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for number in range(6):
+        for colour in _COLOURS:
+            for pitch in _PITCHES:
+                write(folder, colour, pitch, number)
+    workspace = make_workspace("corpus.near_duplicates=false", *SMALL)
+    with workspace.lock():
+        ingest(workspace, [str(folder)])
+        done = index(workspace)
+    assert (done.video, done.sound, done.text, done.rejected) == (48, 32, 32, 0)
+    return workspace
+
+
+def names(searcher: Searcher, query: SearchQuery) -> list[str]:
+    return [Path(found.uri).name for found in searcher.search(query)]
+
+
+@pytest.mark.slow
+def test_clips_are_found_by_what_they_have(indexed: Workspace, tmp_path: Path) -> None:
+    w = indexed
+    searcher = Searcher(w)
+    found = searcher.search(SearchQuery(text="a blue wall, a high tone", limit=12))
+    assert all("blue-high" in Path(one.uri).name for one in found[:2])
+    assert sum("blue" in Path(one.uri).name for one in found) >= 10
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+    # Also clips without words, and clips without sound; the result says by what.
+    by = {tuple(one.by) for one in searcher.search(SearchQuery(text="a blue wall", limit=48))}
+    assert by == {("sound", "text", "video"), ("text", "video"), ("sound", "video")}
+    other = tmp_path / "other"
+    other.mkdir()
+    like = names(searcher, SearchQuery(like=write(other, "red", "low", 30), limit=8))
+    assert sum("red" in name for name in like) >= 6
+    heard = names(searcher, SearchQuery(sound=write(other, "white", "high", 30), limit=8))
+    assert sum("high" in name for name in heard) >= 6
+    # Filters hold before the best are chosen.
+    splits = {row["id"]: row["split"] for row in w.clips().iter_rows(named=True)}
+    test = searcher.search(SearchQuery(text="a red wall", split="test", limit=48))
+    assert {splits[one.clip_id] for one in test} == {"test"}
+    assert len(test) == sum(split == "test" for split in splits.values())
+    assert set(names(searcher, SearchQuery(text="a red wall", source="green-high", limit=48))) == {
+        f"green-high-{number}.mp4" for number in range(6)
+    }
+    assert len(searcher.search(SearchQuery(text="a wall", round=0, limit=48))) == 48
+    assert searcher.search(SearchQuery(text="a wall", round=7)) == []
+
+    # Again: nothing is left to do. One more: that one alone. A broken one: a row, by its words it is found.
+    write(tmp_path / "videos", "red", "low", 90)
+    gone = write(tmp_path / "videos", "green", "low", 90)
+    with w.lock():
+        again = index(w)
+        ingest(w, [str(tmp_path / "videos")])
+        assert outlook(w).clips == 2
+        content = gone.read_bytes()
+        gone.write_bytes(b"no longer a video")
+        more = index(w)
+    assert (again.video, again.sound, again.text) == (0, 0, 0)
+    assert (more.model, more.video, more.rejected) == (again.model, 1, 1)
+    assert w.rejected(open_only=True)["stage"].to_list() == ["index"]
+    assert "green-low-90.mp4" in names(Searcher(w), SearchQuery(text="a green wall, a low tone", limit=50))
+    gone.write_bytes(content)
+    with w.lock():
+        assert index(w).video == 1
+    assert w.rejected(open_only=True).is_empty()
+
+    # The command line, and queries that say nothing.
+    runner, config = CliRunner(), ["--config", str(w.root)]
+    printed = runner.invoke(app, ["search", "a red wall", "--limit", "3", "--json", *config])
+    [first, *_] = json.loads(printed.stdout)
+    assert {"clip_id", "uri", "start_s", "end_s", "score"} <= set(first)
+    for words in ([" ", "--config"], ["!!! ...", "--config"]):
+        refused = runner.invoke(app, ["search", *words, str(w.root)])
+        assert "says no word" in str(refused.exception)
+    assert len(Searcher(w).search(SearchQuery(text="wall " * 10_000, limit=3))) == 3
+    assert len(Searcher(w).search(SearchQuery(text="eine rote Wand", limit=3))) == 3
+    with pytest.raises(UserError, match=r"--sound .*Name a sound"):
+        searcher.search(SearchQuery(sound=tmp_path / "videos" / "red-low-0.txt"))
+    with pytest.raises(UserError, match=r"--like .*Name a video"):
+        searcher.search(SearchQuery(like=tmp_path / "videos" / "red-low-0.txt"))
+    silent = next(tmp_path.glob("videos/*-1.mp4"))
+    with pytest.raises(UserError, match="no sound"):
+        searcher.search(SearchQuery(sound=silent))
+
+
+def test_without_an_index_search_says_what_to_do(make_workspace: Callable[..., Workspace]) -> None:
+    w = make_workspace()
+    with pytest.raises(UserError, match=r"has no index yet. Make one with 'flywheel index'"):
+        Searcher(w)
+    with w.lock(), pytest.raises(UserError, match="holds no clips"):
+        index(w)
+
+
+def test_an_index_of_another_encoder_is_refused(make_workspace: Callable[..., Workspace]) -> None:
+    from flywheel.models import encoders
+    from flywheel.models.encoder_files import save_encoder
+    from flywheel.store.vectors import vector_row
+
+    w = make_workspace("index.folder=mine")
+    save_encoder(encoders.build("dual", width=16, hidden=16), w.root / "mine")
+    with w.lock():
+        w.add_vectors([vector_row("another", "video", "c1", np.ones(32, np.float32))])
+    with pytest.raises(UserError, match=r"has no vectors of encoder \w+ \(1 are of another encoder\)"):
+        Searcher(w)
+    with w.lock():
+        from flywheel.models.encoder_files import encoder_id
+
+        w.add_vectors([vector_row(encoder_id(w.root / "mine"), "video", "c1", np.ones(16, np.float32) / 4)])
+    with pytest.raises(UserError, match=r"knows no texts\. Search with --like FILE or --sound FILE"):
+        Searcher(w).search(SearchQuery(text="a dog"))

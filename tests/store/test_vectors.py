@@ -1,0 +1,82 @@
+"""Vectors on record as matrices that are searched: what changed is seen, what is damaged is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import polars as pl
+import pytest
+
+from flywheel.core.errors import BorderError
+from flywheel.store import Workspace
+from flywheel.store.vectors import VectorIndex, folder_of, forget_files, vector_row
+
+Make = Callable[..., Workspace]
+
+
+def unit(seed: int, width: int = 8) -> np.ndarray:
+    vector = np.random.default_rng(seed).normal(size=width).astype(np.float32)
+    return vector / np.linalg.norm(vector)
+
+
+def filled(workspace: Workspace, clips: range, model: str = "m") -> None:
+    rows = [vector_row(model, "video", f"c{n:03d}", unit(n)) for n in clips]
+    rows += [vector_row(model, "sound", f"c{n:03d}", unit(1000 + n)) for n in clips if n % 2]
+    workspace.add_vectors(rows)
+
+
+def test_similarities_are_those_of_the_records(make_workspace: Make) -> None:
+    w = make_workspace()
+    with w.lock():
+        filled(w, range(40))
+        filled(w, range(3), model="another")
+    index = VectorIndex.open(w, "m", 8)
+    assert len(index) == 40
+    assert index.modalities == ("sound", "video")
+    assert index.has["video"].all()
+    assert index.has["sound"].sum() == 20
+    found = index.similarities("video", unit(7))
+    ids = index.ids(np.arange(40))
+    expected = [float(unit(int(name[1:])) @ unit(7)) for name in ids]
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    assert ids[int(found.argmax())] == "c007"
+    assert not index.similarities("sound", unit(7))[~index.has["sound"]].any()
+    assert index.among(pl.Series(["c003", "c039", "zzz"])).sum() == 2
+    assert not index.among(pl.Series([], dtype=pl.String)).any()
+
+
+def test_what_is_added_or_taken_down_is_seen_and_old_files_go(make_workspace: Make) -> None:
+    w = make_workspace()
+    with w.lock():
+        filled(w, range(10))
+        assert len(VectorIndex.open(w, "m", 8)) == 10
+        filled(w, range(10, 12))
+        # A clip's text that changed: the last counts.
+        w.add_vectors([vector_row("m", "text", "c001", unit(5), of) for of in ("before",)])
+        w.add_vectors([vector_row("m", "text", "c001", unit(6), of) for of in ("after",)])
+        index = VectorIndex.open(w, "m", 8)
+        assert len(index) == 12
+        assert float(index.similarities("text", unit(6)).max()) == pytest.approx(1, abs=2e-3)
+        w.records.remove({"vectors": pl.col("clip_id") == "c003"})
+        index = VectorIndex.open(w, "m", 8)
+    assert "c003" not in index.ids(np.arange(len(index)))
+    assert len(list(folder_of(w.root).iterdir())) == 1
+    forget_files(w.root)
+    assert not folder_of(w.root).exists()
+
+
+def test_no_vectors_are_an_empty_index(make_workspace: Make) -> None:
+    assert len(VectorIndex.open(make_workspace(), "m", 8)) == 0
+
+
+@pytest.mark.parametrize("vector", [unit(1, 4), np.full(8, np.nan, np.float32)], ids=["width", "nan"])
+def test_vectors_of_another_width_or_no_numbers_are_one_line(make_workspace: Make, vector: np.ndarray) -> None:
+    w = make_workspace()
+    with w.lock():
+        filled(w, range(3))
+        w.add_vectors([vector_row("m", "video", "c900", vector)])
+    with pytest.raises(BorderError, match="another width than 8, or no numbers") as caught:
+        VectorIndex.open(w, "m", 8)
+    assert "\n" not in str(caught.value)
+    assert not [path for path in folder_of(w.root).rglob("*") if path.is_file()], "nothing half done stays"
