@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,7 +24,7 @@ from flywheel.search.reading import ClipReader, ClipTexts
 from flywheel.search.training import current_encoder, encoder_folder, needs_training
 from flywheel.store import Workspace
 from flywheel.store.clip_index import ClipIndex
-from flywheel.store.vectors import vector_id, vector_row
+from flywheel.store.vectors import LastVectors, vector_id, vector_row
 from flywheel.store.writing import reject
 
 #: Clips that are embedded and committed together, and those that are looked up at once.
@@ -50,6 +50,8 @@ class _Wanted:
 
     clip: Clip
     text: str
+    #: How many vectors of texts the clip has.
+    number: int
     missing: frozenset[Modality]
 
 
@@ -114,26 +116,42 @@ def outlook(workspace: Workspace, *, retrain: bool = False) -> Outlook:
 
 
 def _without_vectors(workspace: Workspace, encoder: Encoder, model: str, clips: ClipIndex) -> Iterator[_Wanted]:
-    """The clips that have a picture, a sound or a text without a vector."""
+    """The clips that have a picture or a sound without a vector, or a text that is not what the last one is of."""
     texts, stream = ClipTexts(workspace), iter(clips.of("train", "test", "anchor"))
+    last = LastVectors(workspace, model, TEXT) if TEXT in encoder.modalities else None
     while some := list(islice(stream, _LOOKUP)):
-        found = texts.of(some)
-        ids = {
-            (clip.id, name): vector_id(model, name, clip.id, _of(name, found.get(clip.id, "")))
-            for clip in some
-            for name in encoder.modalities
-            if name == VIDEO or (clip.has_audio if name == SOUND else clip.id in found)
-        }
-        known = workspace.records.known("vectors", ids.values())
+        missing = _missing_media(workspace, encoder, model, some)
+        found = {} if last is None else texts.of(some)
+        counts = [] if last is None else last.numbers(list(found), [_of(TEXT, text) for text in found.values()])
+        numbers = {clip_id: count for clip_id, count in zip(found, counts, strict=True) if count is not None}
         workspace.originals.expect(clip.content_hash for clip in some)
         for clip in some:
-            missing = frozenset(n for n in encoder.modalities if (key := ids.get((clip.id, n))) and key not in known)
-            if missing:
-                yield _Wanted(clip=clip, text=found.get(clip.id, ""), missing=missing)
+            these = missing[clip.id] | ({TEXT} if clip.id in numbers else set())
+            if these:
+                text, number = found.get(clip.id, ""), numbers.get(clip.id, 0)
+                yield _Wanted(clip=clip, text=text, number=number, missing=frozenset(these))
+
+
+def _missing_media(
+    workspace: Workspace, encoder: Encoder, model: str, clips: Sequence[Clip]
+) -> dict[str, set[Modality]]:
+    """Clip id -> which of its picture and its sound have no vector."""
+    keys = {
+        (clip.id, name): vector_id(model, name, clip.id)
+        for clip in clips
+        for name in (VIDEO, SOUND)
+        if name in encoder.modalities and (name == VIDEO or clip.has_audio)
+    }
+    known = workspace.records.known("vectors", keys.values())
+    missing: dict[str, set[Modality]] = {clip.id: set() for clip in clips}
+    for (clip_id, name), key in keys.items():
+        if key not in known:
+            missing[clip_id].add(name)
+    return missing
 
 
 def _of(modality: Modality, text: str) -> str:
-    """What a vector's id says it is of, where a clip can have another: its text."""
+    """What a vector is of, where a clip can have another: the hash of its text."""
     return content_id("text", text) if modality == TEXT else ""
 
 
@@ -169,7 +187,7 @@ def _rows(
                 f"encoder {model}: gives vectors of {name} that are no numbers. Run 'flywheel index --retrain'."
             )
         rows += [
-            vector_row(model, name, wanted.clip.id, vector, _of(name, wanted.text))
+            vector_row(model, name, wanted.clip.id, vector, _of(name, wanted.text), wanted.number * (name == TEXT))
             for (wanted, _), vector in zip(these, vectors, strict=True)
         ]
     return rows

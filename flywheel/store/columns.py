@@ -156,9 +156,9 @@ SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
     "twins": {"id": _S, "clip_id": _S, "other_id": _S},
     #: P(match) of a run of curation, of the clips that were judged; ``id`` is run and clip.
     "match_probabilities": {"id": _S, "clip_id": _S, "run": _S, "p_match": _F32},
-    #: A clip's picture, sound or text as a point of an encoder (``model``), in half precision; ``id`` is model,
-    #: modality and clip, and of a text its hash. Of a clip's the last stands.
-    "vectors": {"id": _S, "clip_id": _S, "model": _S, "modality": _S, "vector": pl.Binary},
+    #: A clip's picture, sound or text as a point of an encoder (``model``), in half precision; ``of`` is a text's
+    #: hash. Of a clip's the last stands. ``id`` is model, modality and clip, and of a text its hash and number.
+    "vectors": {"id": _S, "clip_id": _S, "model": _S, "modality": _S, "of": _S, "vector": pl.Binary},
     "noise_signals": {"id": _S, "round": _I, "annotation_id": _S, "origin": _S, "value": _F},
     #: What a clip's sound tells beside its picture (:mod:`flywheel.sound`); ``id`` is clip and version of the measures.
     #: ``shuffled_*`` and ``shifted_*`` are of its picture with another video's sound, and with its own at a wrong time.

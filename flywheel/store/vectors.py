@@ -28,20 +28,55 @@ _BLOCK = 32_768
 _COLUMNS = ["clip_id", "modality", "vector"]
 
 
-def vector_row(model: str, modality: str, clip_id: str, vector: NDArray[np.float32], of: str = "") -> dict[str, object]:
-    """The record of a clip's vector, (D,) in half precision; ``of`` tells what it is of where that can change."""
+def vector_row(
+    model: str, modality: str, clip_id: str, vector: NDArray[np.float32], of: str = "", number: int = 0
+) -> dict[str, object]:
+    """The record of a clip's vector, (D,) in half precision.
+
+    Where what it is of can change, ``of`` tells it, and ``number`` how many vectors the clip had before: a text that
+    comes back is the last again.
+    """
     return {
-        "id": vector_id(model, modality, clip_id, of),
+        "id": vector_id(model, modality, clip_id, of, number),
         "clip_id": clip_id,
         "model": model,
         "modality": modality,
+        "of": of,
         "vector": np.ascontiguousarray(vector, dtype="<f2").tobytes(),
     }
 
 
-def vector_id(model: str, modality: str, clip_id: str, of: str = "") -> str:
+def vector_id(model: str, modality: str, clip_id: str, of: str = "", number: int = 0) -> str:
     """The id of that record."""
-    return content_id("vector", model, modality, clip_id, of)
+    return content_id("vector", model, modality, clip_id, of, number)
+
+
+class LastVectors:
+    """What the last vector of each clip is of, for a modality whose clips can have others: 24 bytes a record."""
+
+    def __init__(self, view: View, model: str, modality: str) -> None:
+        clips, of = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint64)]
+        for frame in view.records.batches(
+            "vectors",
+            columns=["clip_id", "of"],
+            where=(pl.col("model") == model) & (pl.col("modality") == modality),
+        ):
+            clips.append(frame["clip_id"].hash(0).to_numpy())
+            of.append(frame["of"].hash(0).to_numpy())
+        hashes = np.concatenate(clips)
+        order = np.argsort(hashes, kind="stable")
+        self._clips, self._of = hashes[order], np.concatenate(of)[order]
+
+    def numbers(self, clip_ids: Sequence[str], of: Sequence[str]) -> list[int | None]:
+        """Of each clip how many vectors it has; None where the last is of this already."""
+        wanted = pl.Series(clip_ids, dtype=pl.String).hash(0).to_numpy()
+        first = np.searchsorted(self._clips, wanted, side="left")
+        end = np.searchsorted(self._clips, wanted, side="right")
+        now = pl.Series(of, dtype=pl.String).hash(0).to_numpy()
+        return [
+            None if last > begin and self._of[last - 1] == this else int(last - begin)
+            for begin, last, this in zip(first, end, now, strict=True)
+        ]
 
 
 class VectorIndex:

@@ -10,7 +10,7 @@ import pytest
 
 from flywheel.core.errors import BorderError
 from flywheel.store import Workspace
-from flywheel.store.vectors import VectorIndex, folder_of, forget_files, vector_row
+from flywheel.store.vectors import LastVectors, VectorIndex, folder_of, forget_files, vector_row
 
 Make = Callable[..., Workspace]
 
@@ -64,6 +64,20 @@ def test_what_is_added_or_taken_down_is_seen_and_old_files_go(make_workspace: Ma
     assert len(list(folder_of(w.root).iterdir())) == 1
     forget_files(w.root)
     assert not folder_of(w.root).exists()
+
+
+def test_a_text_that_comes_back_is_the_last_again(make_workspace: Make) -> None:
+    w = make_workspace()
+    with w.lock():
+        for number, of in enumerate(["a", "b"]):
+            assert LastVectors(w, "m", "text").numbers(["c1", "c2"], [of, of]) == [number, 0]
+            w.add_vectors([vector_row("m", "text", "c1", unit(number), of, number)])
+        last = LastVectors(w, "m", "text")
+        assert last.numbers(["c1"], ["b"]) == [None]
+        assert last.numbers(["c1"], ["a"]) == [2]
+        assert w.add_vectors([vector_row("m", "text", "c1", unit(0), "a", 2)]) == 1
+        assert LastVectors(w, "m", "text").numbers(["c1"], ["a"]) == [None]
+    assert float(VectorIndex.open(w, "m", 8).similarities("text", unit(0))[0]) == pytest.approx(1, abs=2e-3)
 
 
 def test_no_vectors_are_an_empty_index(make_workspace: Make) -> None:
