@@ -86,11 +86,12 @@ def _folder(workspace: Workspace, name: str) -> Path:
 def _put_in_use(workspace: Workspace, trained: Path) -> str:
     """Name a trained encoder by its id and search by it from now on; the one before goes."""
     name, before = encoder_id(trained), workspace.meta(ENCODER)
-    (trained / "training.safetensors").unlink(missing_ok=True)
     folder = _folder(workspace, name)
     shutil.rmtree(folder, ignore_errors=True)
     trained.rename(folder)
     workspace.set_meta(ENCODER, name)
+    # Last: killed before, the training that is done is not done again.
+    (folder / "training.safetensors").unlink(missing_ok=True)
     if before not in (None, name):
         shutil.rmtree(_folder(workspace, str(before)), ignore_errors=True)
     return name

@@ -149,15 +149,21 @@ def _make(view: View, model: str, width: int, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(folder) as place:
             place.mkdir()
-            _write(view, model, width, place)
+            facts = _write(view, model, width, place)
+        # Last: its files take their places one by one, and killed between it must not pass for whole.
+        with written_whole(folder / _FACTS) as place:
+            place.write_text(json.dumps(facts))
     except OSError as error:
         raise BorderError(
             f"{folder}: can't be written ({error.strerror}). Free space: it is safe to delete."
         ) from error
 
 
-def _write(view: View, model: str, width: int, folder: Path) -> None:
-    """Two passes over the records: which clips there are, then their vectors, each put where its clip is."""
+def _write(view: View, model: str, width: int, folder: Path) -> dict[str, object]:
+    """Write the arrays; returns what else there is to know of them.
+
+    Two passes over the records: which clips there are, then their vectors, each put where its clip is.
+    """
     hashes, longest, modalities = [np.zeros(0, np.uint64)], 1, set[str]()
     for frame in _batches(view, model, ["clip_id", "modality"]):
         hashes.append(frame["clip_id"].hash(0).unique().to_numpy())
@@ -180,7 +186,7 @@ def _write(view: View, model: str, width: int, folder: Path) -> None:
     for array in (ids, *vectors.values()):
         if isinstance(array, np.memmap):
             array.flush()
-    (folder / _FACTS).write_text(json.dumps({"width": width, "modalities": sorted(modalities)}))
+    return {"width": width, "modalities": sorted(modalities)}
 
 
 def _array(file: Path, shape: tuple[int, ...], dtype: str) -> NDArray[np.generic]:
