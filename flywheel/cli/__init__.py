@@ -26,8 +26,8 @@ from flywheel.cli import (
     review,
     rounds,
     schedule,
-    sources,
     search,
+    sources,
     speech,
     start,
 )
