@@ -167,7 +167,7 @@ def _write(view: View, model: str, width: int, folder: Path) -> dict[str, object
     hashes, longest, modalities = [np.zeros(0, np.uint64)], 1, set[str]()
     for frame in _batches(view, model, ["clip_id", "modality"]):
         hashes.append(frame["clip_id"].hash(0).unique().to_numpy())
-        longest = max(longest, int(frame["clip_id"].str.len_bytes().max() or 1))  # type: ignore[call-overload]
+        longest = max(longest, *frame["clip_id"].str.len_bytes().to_list())
         modalities |= set(frame["modality"].unique())
     clips = np.unique(np.concatenate(hashes))
     ids = _array(folder / "ids.npy", (len(clips),), f"S{longest}")
