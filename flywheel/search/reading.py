@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from flywheel.models.encoders import Encoder
 from flywheel.rounds.texts import CurrentTexts
 from flywheel.store import Workspace
 
+T = TypeVar("T")
 #: Of longer clips and files so many seconds of sound are read, from the middle.
 _MOST_S = 60.0
 #: Frames are read so many times as large as the encoder's squares: wide pictures are squeezed into those.
@@ -58,7 +60,7 @@ class ClipReader:
             return self._cache.sound(clip.uri, clip.content_hash, start_s, end_s, rate)
         return self._checked(clip, partial(read_audio, Path(clip.uri), start_s, end_s, rate_hz=rate))
 
-    def _checked(self, clip: Clip, read: Callable[[], NDArray[np.generic]]) -> NDArray[np.generic]:
+    def _checked(self, clip: Clip, read: Callable[[], T]) -> T:
         # Before and after: what another video showed meanwhile is not this clip's.
         self._check(clip.uri, clip.content_hash)
         values = read()

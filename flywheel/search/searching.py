@@ -139,7 +139,8 @@ def _best(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     """Places of the highest scores, highest first; equal ones in their order."""
     count = min(count, len(scores))
     first = np.argpartition(-scores, count - 1)[:count] if count < len(scores) else np.arange(len(scores))
-    return first[np.lexsort((first, -scores[first]))]
+    ordered: NDArray[np.int64] = first[np.lexsort((first, -scores[first]))]
+    return ordered
 
 
 def _asked(encoder: Encoder, query: SearchQuery) -> list[NDArray[np.float32]]:

@@ -58,7 +58,7 @@ def current_encoder(workspace: Workspace, clips: ClipIndex, *, retrain: bool = F
     encoder = encoders.build(settings.encoder, **settings.sizes)
     train, held_out = _sides(clips)
     reading = Reading("index", workspace.config.corpus.most_unreadable)
-    sides = [TrainClips(workspace, encoder, side, settings.batch, reading) for side in (train, held_out)]
+    learned, validates = (TrainClips(workspace, encoder, side, settings.batch, reading) for side in (train, held_out))
     plan = ContrastiveSettings(
         steps=settings.steps,
         batch=settings.batch,
@@ -68,7 +68,7 @@ def current_encoder(workspace: Workspace, clips: ClipIndex, *, retrain: bool = F
         validate_every=max(1, settings.steps // 8),
         seed=settings.seed,
     )
-    train_encoder(encoder, *sides, under_way, plan)
+    train_encoder(encoder, learned, validates, under_way, plan)
     return encoder, _put_in_use(workspace, under_way)
 
 
