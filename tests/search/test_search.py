@@ -85,7 +85,7 @@ def test_clips_are_found_by_what_they_have(indexed: Workspace, tmp_path: Path) -
     assert set(names(searcher, SearchQuery(text="a red wall", source="green-high", limit=48))) == {
         f"green-high-{number}.mp4" for number in range(6)
     }
-    assert len(searcher.search(SearchQuery(text="a wall", round=0, limit=48))) == 48
+    assert len(searcher.search(SearchQuery(text="a wall", round=0, limit=48))) == 32
     assert searcher.search(SearchQuery(text="a wall", round=7)) == []
 
     # Again: nothing is left to do. One more: that one alone. A broken one: a row, by its words it is found.
