@@ -48,7 +48,7 @@ def current_encoder(workspace: Workspace, clips: ClipIndex, *, retrain: bool = F
     """
     given = workspace.config.index.folder
     if given and retrain:
-        raise UserError("index --retrain: index.folder names an encoder, which is taken as it is. Leave one of them out.")
+        raise UserError("index --retrain: index.folder names an encoder, which stays as it is. Leave one of them out.")
     under_way = _folder(workspace, "training")
     if not retrain and not needs_training(workspace):
         folder = encoder_folder(workspace)
