@@ -13,6 +13,7 @@ from flywheel.core.types import Clip, Correction, Preference
 from flywheel.store import View, Workspace
 from flywheel.store.ledger import Ledger
 from flywheel.store.records import Records
+from flywheel.store.sources import note_removed
 from tests.store.test_compaction import fill, frozen, text
 
 Make = Callable[..., Workspace]
@@ -97,6 +98,7 @@ def everything(view: View) -> dict[str, object]:
         "preference_records": view.preference_records,
         "preferences": lambda: view.preferences().rows(),
         "places": lambda: view.places(["h0", "h1"]),
+        "removed_videos": lambda: [view.removed_videos(round) for round in (None, 1, 2)],
         "rejected": lambda: (view.rejected().rows(), view.rejected(open_only=True).rows()),
         "retired": view.retired,
         "rounds": view.rounds,
@@ -125,10 +127,12 @@ def test_a_frozen_view_stays_what_it_was(make_workspace: Make) -> None:
     w.add_match_probabilities("run-1", probabilities(c0=0.25))
     w.add_control_judgements([shuffled("c0", [0] * 5)], 1)
     w.add_twins({"c0": "c1"})
+    note_removed(w, ["h1"], "/videos", "x", from_round=1)
     view = frozen(w, 1)
     before = everything(view)
     assert before["decisions"] == ([("c0", False, 0.5, "x")], [])
     assert before["judgements"][0][0][:8] == ("c0", 1, 2, 3, 4, 5, 0.25, ["r"])
+    assert before["removed_videos"] == [{"h1"}, {"h1"}, {"h1"}]
     assert before["count"] == [2, 6, 1, 0]
     assert before["writers"] == {0: None, 1: 0}
     w.add_clips([clip(7)])
@@ -147,6 +151,7 @@ def test_a_frozen_view_stays_what_it_was(make_workspace: Make) -> None:
     w.add_match_probabilities("run-2", probabilities(c0=0.5, c7=0.75))
     w.add_control_judgements([shuffled("c7", [1] * 5)], 2)
     w.add_twins({"c7": "c0"})
+    note_removed(w, ["h0"], "/videos", "x", from_round=2)
     for round in (1, 2, 3, 2):
         w.promote(round, "x")
     with w.lock():
