@@ -9,6 +9,7 @@ from functools import partial
 from itertools import islice
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 
@@ -50,7 +51,7 @@ class _Wanted:
 
     clip: Clip
     text: str
-    #: How many vectors of texts the clip has.
+    #: How many vectors of texts the clip has; one that has some and no text now had another.
     number: int
     missing: frozenset[Modality]
 
@@ -67,7 +68,7 @@ def index(workspace: Workspace, *, retrain: bool = False, limit: int | None = No
     encoder, model = current_encoder(workspace, clips, retrain=retrain)
     done = Indexed(encoder=encoder.built_from[0], model=model, clips=len(clips))
     reader, round = ClipReader(workspace, encoder, kept=False), current_round(workspace)
-    reading = Reading(INDEX, workspace.config.corpus.most_unreadable)
+    reading, rejected = Reading(INDEX, workspace.config.corpus.most_unreadable), _rejected(workspace)
     waiting = islice(_without_vectors(workspace, encoder, model, clips), limit)
     with progress("index", limit) as bar, ThreadPoolExecutor(workspace.config.index.decoders) as pool:
         while group := list(islice(waiting, _TOGETHER)):
@@ -75,7 +76,9 @@ def index(workspace: Workspace, *, retrain: bool = False, limit: int | None = No
             rejects = []
             for wanted, (_, why) in zip(group, read, strict=True):
                 if why:
-                    reading.bad(wanted.clip.uri, why)
+                    # What could not be read before tells nothing of a disk that is away now.
+                    if wanted.clip.id not in rejected:
+                        reading.bad(wanted.clip.uri, why)
                     rejects.append(reject(round, INDEX, wanted.clip.uri, wanted.clip.id, why))
                 else:
                     reading.good()
@@ -84,7 +87,8 @@ def index(workspace: Workspace, *, retrain: bool = False, limit: int | None = No
             rows = _rows(encoder, model, group, [values for values, _ in read])
             workspace.add_vectors(rows)
             workspace.add_rejects(rejects, round)
-            counts = {name: sum(row["modality"] == name for row in rows) for name in (VIDEO, SOUND, TEXT)}
+            made = [row["modality"] for row in rows if row["vector"]]
+            counts = {name: made.count(name) for name in (VIDEO, SOUND, TEXT)}
             done = replace(
                 done,
                 video=done.video + counts[VIDEO],
@@ -121,15 +125,23 @@ def _without_vectors(workspace: Workspace, encoder: Encoder, model: str, clips: 
     last = LastVectors(workspace, model, TEXT) if TEXT in encoder.modalities else None
     while some := list(islice(stream, _LOOKUP)):
         missing = _missing_media(workspace, encoder, model, some)
-        found = {} if last is None else texts.of(some)
+        # Also those that have none: where there was one, its vector must not stay.
+        found = {} if last is None else dict.fromkeys((clip.id for clip in some), "") | dict(texts.of(some))
         counts = [] if last is None else last.numbers(list(found), [_of(TEXT, text) for text in found.values()])
-        numbers = {clip_id: count for clip_id, count in zip(found, counts, strict=True) if count is not None}
+        known = zip(found.items(), counts, strict=True)
+        numbers = {clip_id: count for (clip_id, text), count in known if count is not None and (text or count)}
         workspace.originals.expect(clip.content_hash for clip in some)
         for clip in some:
             these = missing[clip.id] | ({TEXT} if clip.id in numbers else set())
             if these:
                 text, number = found.get(clip.id, ""), numbers.get(clip.id, 0)
                 yield _Wanted(clip=clip, text=text, number=number, missing=frozenset(these))
+
+
+def _rejected(workspace: Workspace) -> frozenset[str]:
+    """Clips that could not be read by an earlier call."""
+    rows = workspace.records.read("rejected", columns=["clip_id"], where=pl.col("stage") == INDEX)
+    return frozenset(rows["clip_id"])
 
 
 def _missing_media(
@@ -158,7 +170,7 @@ def _of(modality: Modality, text: str) -> str:
 def _read(reader: ClipReader, encoder: Encoder, wanted: _Wanted) -> tuple[Mapping[Modality, torch.Tensor], str]:
     """What the encoder reads of a clip, and why the rest can't be read; its text is there in any case."""
     values: dict[Modality, torch.Tensor] = {}
-    if TEXT in wanted.missing:
+    if TEXT in wanted.missing and wanted.text:
         values[TEXT] = encoder.read_text([wanted.text])[0]
     try:
         with one_item():
@@ -175,8 +187,10 @@ def _read(reader: ClipReader, encoder: Encoder, wanted: _Wanted) -> tuple[Mappin
 def _rows(
     encoder: Encoder, model: str, group: list[_Wanted], read: list[Mapping[Modality, torch.Tensor]]
 ) -> list[dict[str, object]]:
-    """The records of a group's vectors."""
-    rows: list[dict[str, object]] = []
+    """The records of a group's vectors, an empty one for each text that is gone."""
+    gone = [wanted for wanted in group if TEXT in wanted.missing and not wanted.text]
+    nothing = np.zeros(0, np.float32)
+    rows = [vector_row(model, TEXT, wanted.clip.id, nothing, _of(TEXT, ""), wanted.number) for wanted in gone]
     for name in encoder.modalities:
         these = [(w, v[name]) for w, v in zip(group, read, strict=True) if name in v]
         if not these:

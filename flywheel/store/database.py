@@ -363,6 +363,16 @@ def public_url(url: str) -> str:
     return sql.make_url(url).render_as_string(hide_password=True)
 
 
+def begins_with(column: sql.ColumnElement[str], beginning: str) -> sql.ColumnElement[bool]:
+    """Whether a text begins so, letter by letter: LIKE takes "a" for "A" in SQLite."""
+    return sql.func.substr(column, 1, len(beginning)) == beginning
+
+
+def ends_with(column: sql.ColumnElement[str], end: str) -> sql.ColumnElement[bool]:
+    """Whether a text ends so, letter by letter."""
+    return sql.func.substr(column, sql.func.length(column) - (len(end) - 1)) == end
+
+
 def parts(values: Iterable[T], size: int = IN_LIST) -> Iterator[list[T]]:
     """The values in lists of at most ``size``."""
     rest = iter(values)

@@ -10,6 +10,7 @@ import sqlalchemy as sql
 from flywheel.core.errors import UserError
 from flywheel.store import schema
 from flywheel.store.columns import SCHEMAS
+from flywheel.store.database import begins_with
 from flywheel.store.view import path_forms
 from flywheel.store.workspace import Workspace
 
@@ -32,7 +33,7 @@ def forget_cut(workspace: Workspace, sources: Iterable[str]) -> int:
     uri, found = schema.locations.c.uri, list[str]()
     with workspace.database.transaction() as connection:
         for path in {form.rstrip("/") for source in sources for form in path_forms(source)}:
-            here = (uri == path) | uri.startswith(f"{path}/", autoescape=True)
+            here = (uri == path) | begins_with(uri, f"{path}/")
             found += connection.execute(sql.select(uri).where(here)).scalars()
     clip_ids = workspace.clips_at(found)["id"].to_list()
     if clip_ids:

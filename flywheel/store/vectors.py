@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
+import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -18,11 +21,15 @@ from numpy.typing import NDArray
 from flywheel.core.errors import BorderError
 from flywheel.core.files import written_whole
 from flywheel.core.types import content_id
+from flywheel.store.reading import BATCH_ROWS
+from flywheel.store.shards import Shard, ShardGone, groups
 from flywheel.store.view import View
 
 #: Changes with what the files hold.
-_FORMAT = 1
+_FORMAT = 2
 _FACTS = "facts.json"
+#: So long a folder that was begun is taken for one that is being made, in seconds.
+_HALF_S = 3600.0
 #: Clips that are multiplied at a time.
 _BLOCK = 32_768
 _COLUMNS = ["clip_id", "modality", "vector"]
@@ -34,7 +41,7 @@ def vector_row(
     """The record of a clip's vector, (D,) in half precision.
 
     Where what it is of can change, ``of`` tells it, and ``number`` how many vectors the clip had before: a text that
-    comes back is the last again.
+    comes back is the last again. A vector (0,) says that it is gone.
     """
     return {
         "id": vector_id(model, modality, clip_id, of, number),
@@ -86,6 +93,7 @@ class VectorIndex:
     """
 
     def __init__(self, folder: Path) -> None:
+        """Raises OSError, ValueError, KeyError or EOFError where the files are not there, or not whole."""
         facts = json.loads((folder / _FACTS).read_text())
         self.width: int = facts["width"]
         self.modalities: tuple[str, ...] = tuple(facts["modalities"])
@@ -94,23 +102,41 @@ class VectorIndex:
         self.has: Mapping[str, NDArray[np.bool_]] = {
             name: np.load(folder / f"has-{name}.npy") for name in self.modalities
         }
+        shapes = {array.shape for array in self._vectors.values()} | {(len(self._ids), self.width)}
+        if len(shapes) > 1 or any(array.shape != self._ids.shape for array in self.has.values()):
+            raise ValueError(f"{folder}: its files are not of each other")
 
     @classmethod
     def open(cls, view: View, model: str, width: int) -> VectorIndex:
         """The index of a model's vectors as they are on record now; its files are made where they are not there.
 
-        Raises BorderError where the records hold vectors of another width.
+        Raises BorderError where the records hold vectors of another width, and where the files can be made nowhere.
         """
         shards = view.records.shards("vectors")
+        try:
+            return cls._of(view, model, width, shards)
+        except ShardGone:
+            # A takedown wrote one anew since they were listed.
+            return cls._of(view, model, width, view.records.shards("vectors"))
+
+    @classmethod
+    def _of(cls, view: View, model: str, width: int, shards: Sequence[Shard]) -> VectorIndex:
+        """The index of the vectors in these shards."""
         key = content_id("vector-index", _FORMAT, model, [(s.name, s.num_rows) for s in shards])
         folder = folder_of(view.root) / key
-        if not (folder / _FACTS).exists():
-            _make(view, model, width, folder)
-            # Those of other moments go once this one is there: each is as large as the corpus.
-            for other in folder.parent.iterdir():
-                if other.name != key:
-                    shutil.rmtree(other, ignore_errors=True)
-        return cls(folder)
+        with contextlib.suppress(OSError, ValueError, KeyError, EOFError):
+            # Damaged, or removed meanwhile by a search that saw newer vectors: made anew.
+            return cls(folder)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            _make(view, model, width, shards, folder)
+            found = cls(folder)
+        except OSError:
+            # What can only be read can still be searched: mapped files are there until nobody maps them.
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
+                return _made_in(Path(place) / key, view, model, width, shards)
+        _remove_others(folder)
+        return found
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -143,29 +169,45 @@ def folder_of(root: Path) -> Path:
     return root / "cache" / "vectors"
 
 
-def _make(view: View, model: str, width: int, folder: Path) -> None:
-    """Write the files. Raises BorderError where they can't be written."""
+def _made_in(folder: Path, view: View, model: str, width: int, shards: Sequence[Shard]) -> VectorIndex:
+    """An index whose files lie outside the workspace. Raises BorderError where they can't be written there either."""
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(folder) as place:
-            place.mkdir()
-            facts = _write(view, model, width, place)
-        # Last: its files take their places one by one, and killed between it must not pass for whole.
-        with written_whole(folder / _FACTS) as place:
-            place.write_text(json.dumps(facts))
+        _make(view, model, width, shards, folder)
+        return VectorIndex(folder)
     except OSError as error:
         raise BorderError(
-            f"{folder}: can't be written ({error.strerror}). Free space: it is safe to delete."
+            f"{folder_of(view.root)}, {folder.parent}: can't be written ({error.strerror}). Free space: both are safe "
+            "to delete."
         ) from error
 
 
-def _write(view: View, model: str, width: int, folder: Path) -> dict[str, object]:
+def _remove_others(folder: Path) -> None:
+    """Remove the files of other moments, each as large as the corpus, but for those that another search may make."""
+    for other in folder.parent.iterdir():
+        with contextlib.suppress(OSError):
+            half = other.name.startswith(".") and abs(time.time() - other.stat().st_mtime) < _HALF_S
+            if other.name != folder.name and not half:
+                shutil.rmtree(other, ignore_errors=True)
+
+
+def _make(view: View, model: str, width: int, shards: Sequence[Shard], folder: Path) -> None:
+    """Write the files. Raises OSError where they can't be written."""
+    with written_whole(folder) as place:
+        place.mkdir()
+        facts = _write(view, model, width, shards, place)
+    # Last: its files take their places one by one, and killed between it must not pass for whole.
+    with written_whole(folder / _FACTS) as place:
+        place.write_text(json.dumps(facts))
+
+
+def _write(view: View, model: str, width: int, shards: Sequence[Shard], folder: Path) -> dict[str, object]:
     """Write the arrays; returns what else there is to know of them.
 
-    Two passes over the records: which clips there are, then their vectors, each put where its clip is.
+    Two passes over these shards, and no others that came meanwhile: which clips there are, then their vectors, each
+    put where its clip is.
     """
     hashes, longest, modalities = [np.zeros(0, np.uint64)], 1, set[str]()
-    for frame in _batches(view, model, ["clip_id", "modality"]):
+    for frame in _batches(view, model, shards, ["clip_id", "modality"]):
         hashes.append(frame["clip_id"].hash(0).unique().to_numpy())
         longest = max(longest, *frame["clip_id"].str.len_bytes().to_list())
         modalities |= set(frame["modality"].unique())
@@ -173,14 +215,18 @@ def _write(view: View, model: str, width: int, folder: Path) -> dict[str, object
     ids = _array(folder / "ids.npy", (len(clips),), f"S{longest}")
     vectors = {name: _array(folder / f"{name}.npy", (len(clips), width), "<f2") for name in sorted(modalities)}
     has = {name: np.zeros(len(clips), np.bool_) for name in vectors}
-    for frame in _batches(view, model, _COLUMNS):
+    for frame in _batches(view, model, shards, _COLUMNS):
         places = np.searchsorted(clips, frame["clip_id"].hash(0).to_numpy())
         ids[places] = np.array(frame["clip_id"].to_list(), dtype=ids.dtype)
         for name in vectors:
             rows = (frame["modality"] == name).to_numpy()
-            # Of several of a clip the last counts.
-            vectors[name][places[rows]] = _matrix(frame.filter(rows)["vector"], width, view, model)
-            has[name][places[rows]] = True
+            some = frame.filter(rows)["vector"]
+            there = (some.bin.size() > 0).to_numpy()
+            matrix = np.zeros((len(some), width), np.float16)
+            matrix[there] = _matrix(some.filter(there), width, view, model)
+            # Of several of a clip the last counts; an empty one says that there is nothing any more.
+            vectors[name][places[rows]] = matrix
+            has[name][places[rows]] = there
     for name, values in has.items():
         np.save(folder / f"has-{name}.npy", values, allow_pickle=False)
     for array in (ids, *vectors.values()):
@@ -194,11 +240,20 @@ def _array(file: Path, shape: tuple[int, ...], dtype: str) -> NDArray[np.generic
         # Nothing can't be mapped.
         np.save(file, np.zeros(shape, dtype), allow_pickle=False)
         return np.zeros(shape, dtype)
-    return np.lib.format.open_memmap(file, "w+", dtype, shape)  # type: ignore[no-any-return,no-untyped-call]
+    array: NDArray[np.generic] = np.lib.format.open_memmap(file, "w+", dtype, shape)  # type: ignore[no-untyped-call]
+    if hasattr(os, "posix_fallocate"):
+        # A disk that is full says so here: while a mapped page is written, it would end the process.
+        with open(file, "r+b") as opened:
+            os.posix_fallocate(opened.fileno(), 0, os.fstat(opened.fileno()).st_size)
+    return array
 
 
-def _batches(view: View, model: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-    return view.records.batches("vectors", columns=columns, where=pl.col("model") == model)
+def _batches(view: View, model: str, shards: Sequence[Shard], columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """The model's rows of these shards; no frame is empty."""
+    for group in groups(shards, BATCH_ROWS):
+        frame = view.records.of_shards("vectors", group, columns, pl.col("model") == model)
+        if frame.height:
+            yield frame
 
 
 def _matrix(vectors: pl.Series, width: int, view: View, model: str) -> NDArray[np.float16]:

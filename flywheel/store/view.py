@@ -26,7 +26,7 @@ from flywheel.core.types import (
 )
 from flywheel.store import schema
 from flywheel.store.cache import FrameCache
-from flywheel.store.database import Database, parts
+from flywheel.store.database import Database, ends_with, parts
 from flywheel.store.ledger import Ledger, Snapshot
 from flywheel.store.originals import Originals
 from flywheel.store.reading import BATCH_ROWS, RecordReader
@@ -120,7 +120,7 @@ class View:
         """``id``, ``content_hash`` and ``uri`` of the clips whose file has this name, in whichever folder."""
         place = schema.locations.c.uri
         with self.database.transaction() as connection:
-            named = sql.select(place).where(place.endswith(f"/{name}", autoescape=True))
+            named = sql.select(place).where(ends_with(place, f"/{name}"))
             paths = list(connection.execute(named).scalars())
         return self.clips_at(paths)
 
@@ -404,6 +404,9 @@ class View:
         # A text has its vector also where its clip can't be read.
         read = pl.lit(True) if kind != "vectors" else pl.col("modality") != "text"
         of_these = pl.col("clip_id").is_in(failed["clip_id"].unique().sort().implode())
+        if kind == "vectors" and (last := self.records.shards(kind)[-1:]):
+            # Those of an encoder that is not in use any more are of a clip that could be read once.
+            read &= pl.col("model") == self.records.of_shards(kind, last, ["model"])["model"][-1]
         measured = self.records.read(kind, columns=["clip_id"], where=of_these & read)["clip_id"]
         stale = (pl.col("round") < pl.col("round").max().over("clip_id", "stage")) | pl.col("clip_id").is_in(
             measured.implode()

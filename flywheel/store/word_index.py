@@ -107,21 +107,22 @@ class WordIndex:
 
     def _made(self, kind: str, group: Sequence[Shard], file: Path) -> bool:
         """Write the file of a group; False where that can't be, which costs speed and nothing else."""
-        rows = self._records.of_shards(kind, group, _COLUMNS[kind])
-        content = _content(rows.select(text=SEARCHED[kind])["text"])
         temporary = file.with_name(f"{file.name}.{uuid.uuid4().hex}.tmp")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
+            # Opened first: where nothing can be written, nothing is read for it.
             with open(temporary, "wb") as out:
-                out.write(content)
+                rows = self._records.of_shards(kind, group, _COLUMNS[kind])
+                out.write(_content(rows.select(text=SEARCHED[kind])["text"]))
                 out.flush()
                 os.fsync(out.fileno())
             os.replace(temporary, file)
             sync_folder(file.parent)
         except OSError:
+            return False
+        finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-            return False
         return True
 
 

@@ -8,15 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from flywheel.cli import app
 from flywheel.core.errors import UserError
+from flywheel.core.reading import Unreadable
+from flywheel.core.types import Clip
 from flywheel.ingest import ingest
 from flywheel.media.encode import Quality, write_video
+from flywheel.models.encoder_files import encoder_id
 from flywheel.search.indexing import index, outlook
 from flywheel.search.searching import Searcher, SearchQuery
 from flywheel.store import Workspace
+from flywheel.store.vectors import VectorIndex
 
 SMALL = (
     "index.sizes={width: 32, heads: 2, layers: 1, decoder_width: 16, frames: 2, frame_size: 16, patch: 8, bands: 16, "
@@ -142,6 +147,54 @@ def test_without_an_index_search_says_what_to_do(make_workspace: Callable[..., W
         Searcher(w)
     with w.lock(), pytest.raises(UserError, match="holds no clips"):
         index(w)
+
+
+@pytest.fixture
+def two(tmp_path: Path, make_workspace: Callable[..., Workspace]) -> Workspace:
+    """A workspace with an encoder as it was made, and two clips with words, whose videos are broken."""
+    from flywheel.models import encoders
+    from flywheel.models.encoder_files import save_encoder
+
+    sizes = "width: 8, heads: 2, layers: 1, decoder_width: 8, frames: 1, frame_size: 8, patch: 8, bands: 8, times: 8"
+    small = yaml.safe_load(f"{{{sizes}, sound_patch: 8, words: 4, vocabulary: 64}}")
+    w = make_workspace("index.folder=mine")
+    save_encoder(encoders.build("trimodal", **small), w.root / "mine")
+    with w.lock():
+        w.add_clips([broken(tmp_path, number) for number in range(2)])
+    return w
+
+
+def broken(folder: Path, number: int, words: str = "a dog") -> Clip:
+    """A clip with words whose video is gone."""
+    file, whole = str(folder / f"{number}.mp4"), {"fps": 25.0, "width": 8, "height": 8, "has_audio": False}
+    words_of = {"transcript": words, "sounds": "", "split": "train", "cues": ()}
+    return Clip(id=f"c{number}", uri=file, content_hash=f"h{number}", start_s=0.0, end_s=1.0, **whole, **words_of)
+
+
+def test_what_can_not_be_read_is_no_bar_to_what_is_new(two: Workspace, tmp_path: Path) -> None:
+    with two.lock():
+        with pytest.raises(Unreadable):
+            index(two)
+        assert index(two).rejected == 2
+        two.add_clips([broken(tmp_path, 2)])
+        with pytest.raises(Unreadable, match="1 of 1 clips"):
+            index(two)
+        assert index(two).rejected == 3
+
+
+def test_a_text_that_people_rejected_is_gone(two: Workspace) -> None:
+    model = encoder_id(two.root / "mine")
+    with two.lock():
+        with pytest.raises(Unreadable):
+            index(two)
+        assert VectorIndex.open(two, model, 8).has["text"].all()
+        two.add_transcripts([("c0", 1, " ", ())])
+        assert index(two).text == 0
+        assert outlook(two).clips == 2
+        assert VectorIndex.open(two, model, 8).has["text"].sum() == 1
+        two.add_transcripts([("c0", 2, "a cat", ())])
+        assert (index(two).text, index(two).text) == (1, 0)
+        assert VectorIndex.open(two, model, 8).has["text"].all()
 
 
 def test_an_index_of_another_encoder_is_refused(make_workspace: Callable[..., Workspace]) -> None:

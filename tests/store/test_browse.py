@@ -207,6 +207,10 @@ def test_old_workspaces_and_damaged_files_get_theirs_when_somebody_searches(fill
     shutil.rmtree(folder)
     folder.write_bytes(b"a file in the way")
     assert [c.id for c in find_clips(filled, ClipQuery(search="red", limit=99)).clips] == looked_through(filled, "red")
+    # And nothing is read for what can't be written.
+    [group] = list(word_groups(filled.records.shards("clips")))[:1]
+    (filled.root / group[0].name).unlink()
+    assert WordIndex(filled.records).can_hold("clips", group, ["red"])
 
 
 def test_what_is_written_is_indexed_when_the_lock_is_given_back(filled: Workspace) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -78,6 +80,72 @@ def test_a_text_that_comes_back_is_the_last_again(make_workspace: Make) -> None:
         assert w.add_vectors([vector_row("m", "text", "c1", unit(0), "a", 2)]) == 1
         assert LastVectors(w, "m", "text").numbers(["c1"], ["a"]) == [None]
     assert float(VectorIndex.open(w, "m", 8).similarities("text", unit(0))[0]) == pytest.approx(1, abs=2e-3)
+
+
+def test_a_text_that_is_gone_finds_its_clip_no_more(make_workspace: Make) -> None:
+    w = make_workspace()
+    nothing = np.zeros(0, np.float32)
+    with w.lock():
+        filled(w, range(2))
+        w.add_vectors([vector_row("m", "text", f"c00{n}", unit(5), "a") for n in range(2)])
+        w.add_vectors([vector_row("m", "text", "c001", nothing, "", 1), vector_row("m", "text", "c002", nothing, "")])
+    index = VectorIndex.open(w, "m", 8)
+    has = dict(zip(index.ids(np.arange(len(index))), index.has["text"], strict=True))
+    assert has == {"c000": True, "c001": False, "c002": False}
+    assert np.count_nonzero(index.similarities("text", unit(5))) == 1
+
+
+def test_vectors_that_come_while_the_files_are_made_are_not_in_them(
+    make_workspace: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w = make_workspace()
+    with w.lock():
+        filled(w, range(10))
+        passes, read = [], w.records.of_shards
+
+        def beside(*what: Any) -> pl.DataFrame:
+            filled(w, range(100 + len(passes), 101 + len(passes)))
+            passes.append(what)
+            return read(*what)
+
+        monkeypatch.setattr(w.records, "of_shards", beside)
+        index = VectorIndex.open(w, "m", 8)
+    assert len(passes) == 2
+    assert set(index.ids(np.arange(len(index)))) == {f"c{n:03d}" for n in range(10)}
+    assert float(index.similarities("video", unit(7)).max()) == pytest.approx(1, abs=2e-3)
+
+
+def test_damaged_files_are_made_anew_and_others_halves_stay(make_workspace: Make) -> None:
+    w = make_workspace()
+    with w.lock():
+        filled(w, range(300))
+        w.add_vectors([vector_row("m", "text", "c001", unit(5), "a")])
+    VectorIndex.open(w, "m", 8)
+    [folder] = folder_of(w.root).iterdir()
+    for file in sorted(folder.iterdir()):
+        # Room for all of it was taken before it was mapped: a disk that is full is no broken process.
+        assert file.stat().st_blocks * 512 >= file.stat().st_size, file
+        file.write_bytes(file.read_bytes()[:-20])
+        assert VectorIndex.open(w, "m", 8).has["video"].sum() == 300, file
+    fresh, old = (folder.with_name(f".{name}.01234567.part") for name in ("fresh", "old"))
+    fresh.mkdir()
+    old.mkdir()
+    os.utime(old, (0, 0))
+    with w.lock():
+        filled(w, range(300, 301))
+    VectorIndex.open(w, "m", 8)
+    assert fresh.exists()
+    assert not old.exists()
+    assert not folder.exists()
+
+
+def test_where_no_file_can_be_written_one_can_search(make_workspace: Make) -> None:
+    w = make_workspace()
+    with w.lock():
+        filled(w, range(10))
+    folder_of(w.root).parent.mkdir(exist_ok=True)
+    folder_of(w.root).write_bytes(b"a file in the way")
+    assert float(VectorIndex.open(w, "m", 8).similarities("video", unit(7)).max()) == pytest.approx(1, abs=2e-3)
 
 
 def test_no_vectors_are_an_empty_index(make_workspace: Make) -> None:

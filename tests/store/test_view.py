@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -13,7 +15,9 @@ from flywheel.core.types import Clip, Correction, Preference
 from flywheel.store import View, Workspace
 from flywheel.store.ledger import Ledger
 from flywheel.store.records import Records
-from flywheel.store.sources import note_removed
+from flywheel.store.recut import forget_cut
+from flywheel.store.sources import note_removed, videos_at
+from flywheel.store.vectors import vector_row
 from tests.store.test_compaction import fill, frozen, text
 
 Make = Callable[..., Workspace]
@@ -254,3 +258,29 @@ def test_exports_are_found_by_their_clips(make_workspace: Make, clip_id: str) ->
     assert w.ledger.exports_with(["c%", "c_"]) == []
     w.ledger.forget_export("/a")
     assert [e["out"] for e in w.exports()] == ["/b"]
+
+
+def test_names_are_told_apart_letter_by_letter(make_workspace: Make) -> None:
+    w = make_workspace()
+    w.add_clips(
+        [
+            replace(clip(n), uri=uri)
+            for n, uri in enumerate(("/data/cats/a.mp4", "/data/Cats/A.mp4", "/data/cats%/b.mp4"))
+        ]
+    )
+    assert videos_at(w, ["/data/cats"]) == {"h0": "/data/cats"}
+    assert videos_at(w, ["/data"]) == dict.fromkeys(["h0", "h1", "h2"], "/data")
+    assert w.clips_named("a.mp4")["id"].to_list() == ["c0"]
+    assert w.clips_named("data/cats/a.mp4")["id"].to_list() == ["c0"]
+    assert w.clips_named("/data/cats/a.mp4").is_empty()
+    assert forget_cut(w, ["/data/cats"]) == 1
+
+
+def test_what_an_encoder_in_use_can_not_read_is_open_whatever_another_could(make_workspace: Make) -> None:
+    w = make_workspace()
+    for number in range(2):
+        w.add_rejected(round=0, stage="index", uri=f"{number}", clip_id=f"c{number}", reason="broken")
+    w.add_vectors([vector_row("before", "video", f"c{number}", np.ones(2, np.float32)) for number in range(2)])
+    assert w.rejected(open_only=True).is_empty()
+    w.add_vectors([vector_row("after", "video", "c1", np.ones(2, np.float32))])
+    assert w.rejected(open_only=True)["clip_id"].to_list() == ["c0"]
