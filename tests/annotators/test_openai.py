@@ -131,6 +131,7 @@ def test_a_server_that_fails_now_and_then_costs_nothing(
     assert {r.finish for r in results} == {"stop"}
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_in_the_middle(pair: tuple[Server, Server], tmp_path: Path) -> None:
     pair[0].delay_s = pair[1].delay_s = 0.02
     stream = pool(tmp_path, *pair, patience_s=20.0).generate(requests(40), SAMPLING)
@@ -213,6 +214,7 @@ def test_a_noted_server_is_ended_and_another_process_with_its_number_is_not(tmp_
     assert not serving.reap(note)
 
 
+@pytest.mark.slow
 def test_a_server_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     script = (
         "import subprocess, sys, time; from annotators import serving;"

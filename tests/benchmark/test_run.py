@@ -67,6 +67,7 @@ def here(ingested: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_a_run_asks_once_and_says_what_it_could_not_ask(
     here: Path, corpus: Path, plugin: Plugin, commandline: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -65,6 +65,7 @@ def test_in_ten_bins_the_probability_is_what_is_true_of_clips_that_were_not_fitt
     assert sum(gaps) / told.sum() <= 0.02
 
 
+@pytest.mark.slow
 def test_with_few_pairs_the_probability_is_no_accident_of_its_steps() -> None:
     """Of 200 clips; counted alone, steps of 24 pairs are off by .055 in the mean."""
     gaps = []

@@ -94,6 +94,7 @@ def test_the_wrong_ones_are_dropped_of_the_train_clips_alone(measured: Workspace
     assert result.calibration["share_matched"]["value"] == pytest.approx(2 / 3, abs=0.12)
 
 
+@pytest.mark.slow
 def test_the_same_run_again_adds_nothing_another_is_in_force_and_takedowns_take_all(measured: Workspace) -> None:
     first = decided(measured)
     count = measured.count("decisions")

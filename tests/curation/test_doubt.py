@@ -103,6 +103,7 @@ def judged(number: int, score: int) -> dict[str, Any]:
     return {**row, **said, "swapped": False, "unscored": ""}
 
 
+@pytest.mark.slow
 def test_who_is_asked_and_what_their_word_does(measured: Workspace) -> None:
     w, settings = measured, measured.config.curate
     index = ClipIndex(w)

@@ -484,6 +484,7 @@ def test_every_command_that_ends_says_what_comes_next() -> None:
     assert silent == _SHOW
 
 
+@pytest.mark.slow
 def test_what_was_said_of_people_and_weights_names_the_next_command(
     ingested: Workspace, commandline: Command, capsys: Said
 ) -> None:

@@ -49,6 +49,7 @@ def runs(process: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_parts_end_in_every_way(
     script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -246,6 +246,7 @@ def test_status_counts_what_a_takedown_left(make_workspace: Make) -> None:
     assert (status.generations, status.annotations) == (7, 14)
 
 
+@pytest.mark.slow
 def test_status_loads_no_heavy_library(make_workspace: Make) -> None:
     root = filled(make_workspace).root
     heavy = ("torch", "transformers", "mlflow", "scipy", "matplotlib", "apscheduler")

@@ -100,6 +100,7 @@ cli.main()
 """
 
 
+@pytest.mark.slow
 def test_stdout_is_the_result_alone_whatever_libraries_write(ingested: Workspace) -> None:
     command = [sys.executable, "-c", _NOISY, "clips", "--json", "--limit", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -36,6 +36,7 @@ def _choose(person: Refiner, pair: dict, chosen: str, save_id: str = ""):  # typ
     return person.http.post("/api/compare/choices", json=body)
 
 
+@pytest.mark.slow
 def test_a_person_goes_through_all_pairs_and_is_told_at_the_end_whose_they_were(
     clips: list[str], ann: Refiner, workspace: Workspace
 ) -> None:

@@ -92,6 +92,7 @@ def test_it_is_the_leads_alone(lou: Refiner, app: object, workspace: Workspace) 
     assert lou.http.get(f"/invite/{link}?to=//elsewhere").status_code == 422
 
 
+@pytest.mark.slow
 def test_one_process_opens_a_workspace_and_names_where(workspace: Workspace) -> None:
     with only_home(workspace.root) as note:
         note("http://127.0.0.1:8470/home")
@@ -104,6 +105,7 @@ def test_one_process_opens_a_workspace_and_names_where(workspace: Workspace) -> 
         pass
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_said_by_the_command(workspace: Workspace) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

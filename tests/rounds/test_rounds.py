@@ -86,6 +86,7 @@ def test_a_loss_and_an_optimizer_that_do_not_work_are_said_before_anything_is_do
     assert context.workspace.annotations(round=1).is_empty()
 
 
+@pytest.mark.slow
 def test_a_round_waits_for_no_more_captions_than_there_are(make_workspace: Make, corpus: Path) -> None:
     context = context_of(make_workspace, corpus, "review.wait_for=500")
     waits = run_round(context, until="review")

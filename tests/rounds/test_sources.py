@@ -23,6 +23,7 @@ def used(workspace: Workspace) -> set[str]:
     return {clip.id for clip in RoundContext(workspace).split(*SPLITS)}
 
 
+@pytest.mark.slow
 def test_a_source_leaves_future_rounds_and_comes_back(ingested: Workspace, commandline: Command, capsys: Said) -> None:
     clips = ingested.clips()
     ids, file = set(clips["id"]), clips["uri"][0]
