@@ -64,6 +64,10 @@ class ContrastiveSettings:
     seed: int = 0
 
 
+class OtherTraining(UserError):
+    """A folder holds a training that can't go on: of other settings or clips, or damaged."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trained:
     """What a training came to: the step of the best encoder, its losses in validation, and the last step's."""
@@ -153,8 +157,8 @@ def train_encoder(
     """Train an encoder, and leave the one with the least total loss on ``held_out`` in ``folder``.
 
     The same call goes on where it was stopped, with the same result. Raises UserError for an encoder whose vectors see
-    the other modalities, for fewer than two clips on either side, and where the folder holds a training with other
-    settings; FlywheelError where the loss is no number.
+    the other modalities and for fewer than two clips on either side, OtherTraining where the folder holds a training
+    with other settings; FlywheelError where the loss is no number.
     """
     from trainers.leak import check_alone, unrelated
 
@@ -260,7 +264,7 @@ class _Run:
             save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, place, metadata={"state": said})
 
     def resume(self) -> None:
-        """Go on from what :meth:`save` kept. Raises UserError where that was of another training."""
+        """Go on from what :meth:`save` kept. Raises OtherTraining where that can't go on."""
         file = self._folder / _STATE
         if not file.exists():
             return
@@ -269,9 +273,11 @@ class _Run:
                 state = json.loads(kept.metadata()["state"])
                 tensors = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118 (no mapping)
         except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise UserError(f"{file}: is damaged ({type(error).__name__}). Delete it to train anew.") from error
+            raise OtherTraining(f"{file}: is damaged ({type(error).__name__}). Delete it to train anew.") from error
         if state["settings"] != self._identity():
-            raise UserError(f"{self._folder}: holds a training with other settings or clips. Delete it, or keep those.")
+            raise OtherTraining(
+                f"{self._folder}: holds a training with other settings or clips. Delete it, or keep those."
+            )
         self._encoder.load_state_dict({k.partition("/")[2]: v for k, v in tensors.items() if k.startswith("weight/")})
         for name, weight in self._encoder.named_parameters():
             if f"exp_avg/{name}" in tensors:

@@ -53,6 +53,7 @@ class RoundContext:
         check_names(self.config, (self.prompt, *self.extra_prompts, *self.curation_prompts))
         self.base = self.model_folder(MAIN)
         self._dropped_by: tuple[str, ClipView] | None = None
+        self._to_curate: tuple[set[str], ClipIndex] | None = None
         self._texts: tuple[object, CurrentTexts] | None = None
         self._captions = CaptionIndexes(workspace)
 
@@ -73,6 +74,15 @@ class RoundContext:
         removed: of all that a round uses, here and nowhere else.
         """
         return self.clips.of(*splits).without(self._dropped()).without(self._of_removed())
+
+    def to_curate(self) -> ClipIndex:
+        """The clips that the round under way decides on: all but those of sources that it does not use."""
+        gone = self.workspace.removed_videos(current_round(self.workspace))
+        if not gone:
+            return self.clips
+        if self._to_curate is None or self._to_curate[0] != gone:
+            self._to_curate = (gone, ClipIndex(self.workspace, without=gone))
+        return self._to_curate[1]
 
     def _of_removed(self) -> ClipView:
         """The clips of sources that the round under way does not use."""

@@ -34,7 +34,7 @@ def judge_in_doubt(
     if not context.curation_prompts:
         return None
     workspace, settings = context.workspace, context.config.curate
-    planned = plan(workspace, context.clips, settings, limit)
+    planned = plan(workspace, context.to_curate(), settings, limit)
     again = list(planned.others)[: settings.repeats]
     hearing = None if dry_run else _asked(context, planned, again, round)
     scored = workspace.judgements(words=False).filter(pl.col("clip_id").is_in(planned.asked.implode()))
@@ -56,7 +56,7 @@ def judge_in_doubt(
 def _asked(context: RoundContext, planned: Plan, again: list[str], round: int) -> Mapping[str, Any] | None:
     """Ask ears, eyes and judge about the clips; returns the proof of hearing, where ears had to give one."""
     seen, heard, judging = context.curation_prompts
-    clips = context.clips.of("train", "test", "anchor").with_ids(planned.asked).by_id()
+    clips = context.to_curate().of("train", "test", "anchor").with_ids(planned.asked).by_id()
     # Ears first: where they are deaf, nothing was spent on eyes.
     hearing = _describe(context, clips, heard, round)
     _describe(context, clips, seen, round)

@@ -22,7 +22,7 @@ from flywheel.models.encoder_files import encoder_id, load_encoder
 from flywheel.models.encoders import SOUND, TEXT, VIDEO, Encoder, Modality
 from flywheel.rounds.progress import current_round
 from flywheel.search.reading import ClipReader, ClipTexts
-from flywheel.search.training import current_encoder, encoder_folder, needs_training
+from flywheel.search.training import encoder_to_fill, folder_to_fill, needs_training, put_in_use
 from flywheel.store import Workspace
 from flywheel.store.clip_index import ClipIndex
 from flywheel.store.vectors import LastVectors, vector_id, vector_row
@@ -57,19 +57,21 @@ class _Wanted:
 
 
 def index(workspace: Workspace, *, retrain: bool = False, limit: int | None = None) -> Indexed:
-    """Make the vectors of clips that have none by the encoder in use, at most ``limit`` clips.
+    """Make the vectors of clips that have none, at most ``limit`` clips.
 
-    The encoder is trained first where there is none. The caller holds the lock. What can't be read is a rejected row of
-    the round, and is tried again by the next call. Raises UserError without clips, Unreadable where most can't be read.
+    The encoder is trained first where there is none; one that is trained anew is in use when all
+    clips have its vectors. The caller holds the lock. What can't be read is a rejected row of the round, and is tried
+    again by the next call. Raises UserError without clips, Unreadable where most can't be read.
     """
     clips = ClipIndex(workspace)
     if not clips:
         raise UserError(f"{workspace.root}: holds no clips. Take videos in with 'flywheel ingest FOLDER'.")
-    encoder, model = current_encoder(workspace, clips, retrain=retrain)
+    encoder, model = encoder_to_fill(workspace, clips, retrain=retrain)
     done = Indexed(encoder=encoder.built_from[0], model=model, clips=len(clips))
     reader, round = ClipReader(workspace, encoder, kept=False), current_round(workspace)
     reading, rejected = Reading(INDEX, workspace.config.corpus.most_unreadable), _rejected(workspace)
-    waiting = islice(_without_vectors(workspace, encoder, model, clips), limit)
+    every = _without_vectors(workspace, encoder, model, clips)
+    waiting = islice(every, limit)
     with progress("index", limit) as bar, ThreadPoolExecutor(workspace.config.index.decoders) as pool:
         while group := list(islice(waiting, _TOGETHER)):
             read = list(pool.map(partial(_read, reader, encoder), group))
@@ -98,6 +100,8 @@ def index(workspace: Workspace, *, retrain: bool = False, limit: int | None = No
             )
             bar.advance(len(group))
     reading.check(ended=True)
+    if next(every, None) is None:
+        put_in_use(workspace, model)
     return done
 
 
@@ -114,7 +118,7 @@ def outlook(workspace: Workspace, *, retrain: bool = False) -> Outlook:
     clips = ClipIndex(workspace)
     if retrain or needs_training(workspace):
         return Outlook(trains=True, clips=len(clips))
-    folder = encoder_folder(workspace)
+    folder = folder_to_fill(workspace)
     waiting = _without_vectors(workspace, load_encoder(folder), encoder_id(folder), clips)
     return Outlook(trains=False, clips=sum(1 for _ in waiting))
 

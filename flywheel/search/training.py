@@ -21,10 +21,11 @@ from flywheel.models.encoders import SOUND, TEXT, VIDEO, Batch, Encoder
 from flywheel.search.reading import ClipReader, ClipTexts
 from flywheel.store import Workspace
 from flywheel.store.clip_index import ClipIndex, ClipView
-from trainers.contrastive import ContrastiveSettings, train_encoder
+from trainers.contrastive import ContrastiveSettings, OtherTraining, train_encoder
 
-#: Where the database keeps the id of the encoder that the workspace is searched by.
-ENCODER = "encoder"
+#: Where the database keeps the id of the encoder that the workspace is searched by, and of the one that follows it when
+#: all vectors are made by that ("": none does).
+ENCODER, NEXT = "encoder", "encoder_next"
 #: Clips whose texts are looked up at once.
 _TOGETHER = 4096
 #: One of so many videos validates.
@@ -41,17 +42,29 @@ def encoder_folder(workspace: Workspace) -> Path:
     return _folder(workspace, name)
 
 
-def current_encoder(workspace: Workspace, clips: ClipIndex, *, retrain: bool = False) -> tuple[Encoder, str]:
-    """The encoder in use and its id; trained first where there is none, or with ``retrain``. The caller holds the lock.
+def folder_to_fill(workspace: Workspace) -> Path:
+    """Where the encoder lies that vectors are made by: the one that follows, where there is one.
 
-    A training that was stopped goes on. Raises UserError as :func:`train_encoder` does.
+    Raises UserError where there is none at all.
+    """
+    following = workspace.meta(NEXT)
+    if following and not workspace.config.index.folder:
+        return _folder(workspace, following)
+    return encoder_folder(workspace)
+
+
+def encoder_to_fill(workspace: Workspace, clips: ClipIndex, *, retrain: bool = False) -> tuple[Encoder, str]:
+    """The encoder that vectors are made by and its id; trained first where there is none, or with ``retrain``.
+
+    The caller holds the lock. A training that was stopped goes on; with ``retrain`` one that can't begins anew. Raises
+    UserError as :func:`train_encoder` does.
     """
     given = workspace.config.index.folder
     if given and retrain:
         raise UserError("index --retrain: index.folder names an encoder, which stays as it is. Leave one of them out.")
     under_way = _folder(workspace, "training")
     if not retrain and not needs_training(workspace):
-        folder = encoder_folder(workspace)
+        folder = folder_to_fill(workspace)
         return load_encoder(folder), encoder_id(folder)
     settings = workspace.config.index
     torch.manual_seed(settings.seed)
@@ -68,8 +81,14 @@ def current_encoder(workspace: Workspace, clips: ClipIndex, *, retrain: bool = F
         validate_every=max(1, settings.steps // 8),
         seed=settings.seed,
     )
-    train_encoder(encoder, learned, validates, under_way, plan)
-    return encoder, _put_in_use(workspace, under_way)
+    try:
+        train_encoder(encoder, learned, validates, under_way, plan)
+    except OtherTraining as error:
+        if not retrain:
+            raise UserError(f"{error} 'flywheel index --retrain' deletes it and trains anew.") from error
+        shutil.rmtree(under_way)
+        train_encoder(encoder, learned, validates, under_way, plan)
+    return encoder, _named(workspace, under_way)
 
 
 def needs_training(workspace: Workspace) -> bool:
@@ -83,18 +102,29 @@ def _folder(workspace: Workspace, name: str) -> Path:
     return workspace.root / "models" / f"encoder-{name}"
 
 
-def _put_in_use(workspace: Workspace, trained: Path) -> str:
-    """Name a trained encoder by its id and search by it from now on; the one before goes."""
-    name, before = encoder_id(trained), workspace.meta(ENCODER)
+def _named(workspace: Workspace, trained: Path) -> str:
+    """Name a trained encoder by its id, and note that it follows the one in use; the first is in use at once."""
+    name, in_use, following = encoder_id(trained), workspace.meta(ENCODER), workspace.meta(NEXT)
     folder = _folder(workspace, name)
     shutil.rmtree(folder, ignore_errors=True)
     trained.rename(folder)
-    workspace.set_meta(ENCODER, name)
+    workspace.set_meta(ENCODER if in_use is None else NEXT, name)
     # Last: killed before, the training that is done is not done again.
     (folder / "training.safetensors").unlink(missing_ok=True)
-    if before not in (None, name):
-        shutil.rmtree(_folder(workspace, str(before)), ignore_errors=True)
+    if following and following not in (name, in_use):
+        shutil.rmtree(_folder(workspace, following), ignore_errors=True)
     return name
+
+
+def put_in_use(workspace: Workspace, model: str) -> None:
+    """Search by an encoder that follows from now on; the one before goes. Of any other encoder nothing is done."""
+    if workspace.config.index.folder or model != workspace.meta(NEXT):
+        return
+    before = workspace.meta(ENCODER)
+    workspace.set_meta(ENCODER, model)
+    workspace.set_meta(NEXT, "")
+    if before not in (None, model):
+        shutil.rmtree(_folder(workspace, str(before)), ignore_errors=True)
 
 
 def _sides(clips: ClipIndex) -> tuple[ClipView, ClipView]:

@@ -28,10 +28,13 @@ _LOOKS_PER_RELEASE, _CHUNKS_PER_RELEASE = 1024, 32
 class ClipIndex(Mapping[str, Clip]):
     """The clips of a workspace as they are when this is made: 25 bytes of memory a clip."""
 
-    def __init__(self, workspace: Workspace, *, asr: bool = True) -> None:
-        """Without ``asr``, clips have no words but those that people or their sources gave."""
+    def __init__(self, workspace: Workspace, *, asr: bool = True, without: Collection[str] = ()) -> None:
+        """Without ``asr``, clips have no words but those that people or their sources gave.
+
+        ``without`` are contents of videos whose clips are left out.
+        """
         empty = pl.DataFrame(schema=pl.Schema(SCHEMAS["clips"]))
-        self._mapped = MappedRows(workspace.root / "cache", partial(workspace.clip_batches, asr=asr), empty)
+        self._mapped = MappedRows(workspace.root / "cache", partial(_frames, workspace, asr, without), empty)
         self._looks = 0
         self._hashes = self._mapped.hashes("id")
         self._order = np.argsort(self._hashes, kind="stable")
@@ -179,6 +182,14 @@ class ClipView(Sequence[Clip]):
     def by_id(self) -> ClipView:
         """The same clips in the order of their ids."""
         return ClipView(self._index, self._rows[self.columns("id")["id"].arg_sort().to_numpy()])
+
+
+def _frames(workspace: Workspace, asr: bool, without: Collection[str]) -> Iterator[pl.DataFrame]:
+    gone = pl.Series(sorted(without), dtype=pl.String).implode()
+    for frame in workspace.clip_batches(asr=asr):
+        kept = frame.filter(~pl.col("content_hash").is_in(gone)) if without else frame
+        if kept.height:
+            yield kept
 
 
 def _clip(row: dict[str, Any]) -> Clip:

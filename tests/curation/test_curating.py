@@ -15,11 +15,13 @@ from flywheel.core.types import Clip
 from flywheel.curation import evidence
 from flywheel.curation.curating import Curated, curate
 from flywheel.curation.evidence import Measured, record_id
+from flywheel.rounds import RoundContext
 from flywheel.rounds.progress import order_of
 from flywheel.rounds.stages import curate as curate_stage
 from flywheel.store import Workspace
 from flywheel.store.clip_index import ClipIndex
 from flywheel.store.columns import SCHEMAS
+from flywheel.store.sources import note_removed
 from tests.plugins import Command
 
 COUNT = 120
@@ -92,6 +94,20 @@ def test_the_wrong_ones_are_dropped_of_the_train_clips_alone(measured: Workspace
     assert sum(result.would_drop.values()) >= 6
     assert result.hours == pytest.approx(result.kept * 0.01, rel=1e-4)
     assert result.calibration["share_matched"]["value"] == pytest.approx(2 / 3, abs=0.12)
+
+
+@pytest.mark.slow
+def test_a_round_leaves_out_clips_of_sources_that_it_does_not_use(measured: Workspace) -> None:
+    gone = {clip(number).content_hash for number in range(0, COUNT, 6)}
+    known = measured.records.read("clips", columns=["id", "content_hash"])
+    of_gone = set(known.filter(pl.col("content_hash").is_in(sorted(gone)))["id"])
+    with measured.lock():
+        note_removed(measured, gone, "/videos", "r", from_round=1)
+        measured.begin_round(1, ("curate", "gate"))
+        result = curate_stage.STAGE.run(RoundContext(measured), 1)
+    assert len(of_gone) >= COUNT // 3
+    assert result.kept + result.dropped == COUNT - len(of_gone)
+    assert not of_gone & set(measured.decisions()["clip_id"])
 
 
 @pytest.mark.slow

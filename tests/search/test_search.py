@@ -20,6 +20,7 @@ from flywheel.media.encode import Quality, write_video
 from flywheel.models.encoder_files import encoder_id
 from flywheel.search.indexing import index, outlook
 from flywheel.search.searching import Searcher, SearchQuery
+from flywheel.search.training import encoder_folder
 from flywheel.store import Workspace
 from flywheel.store.vectors import VectorIndex
 
@@ -29,6 +30,10 @@ SMALL = (
     "index.steps=60",
     "index.batch=16",
     "index.rate=0.004",
+)
+TINY = (
+    "{width: 8, heads: 2, layers: 1, decoder_width: 8, frames: 1, frame_size: 8, patch: 8, bands: 8, times: 8, "
+    "sound_patch: 8, words: 4, vocabulary: 64}"
 )
 _COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "white": (230, 230, 230)}
 _PITCHES = {"low": 200, "high": 2400}
@@ -155,8 +160,7 @@ def two(tmp_path: Path, make_workspace: Callable[..., Workspace]) -> Workspace:
     from flywheel.models import encoders
     from flywheel.models.encoder_files import save_encoder
 
-    sizes = "width: 8, heads: 2, layers: 1, decoder_width: 8, frames: 1, frame_size: 8, patch: 8, bands: 8, times: 8"
-    small = yaml.safe_load(f"{{{sizes}, sound_patch: 8, words: 4, vocabulary: 64}}")
+    small = yaml.safe_load(TINY)
     w = make_workspace("index.folder=mine")
     save_encoder(encoders.build("trimodal", **small), w.root / "mine")
     with w.lock():
@@ -182,6 +186,7 @@ def test_what_can_not_be_read_is_no_bar_to_what_is_new(two: Workspace, tmp_path:
         assert index(two).rejected == 3
 
 
+@pytest.mark.slow
 def test_a_text_that_people_rejected_is_gone(two: Workspace) -> None:
     model = encoder_id(two.root / "mine")
     with two.lock():
@@ -195,6 +200,40 @@ def test_a_text_that_people_rejected_is_gone(two: Workspace) -> None:
         two.add_transcripts([("c0", 2, "a cat", ())])
         assert (index(two).text, index(two).text) == (1, 0)
         assert VectorIndex.open(two, model, 8).has["text"].all()
+
+
+@pytest.mark.slow
+def test_the_encoder_before_is_searched_until_all_vectors_of_the_new_one_are_made(
+    tmp_path: Path, make_workspace: Callable[..., Workspace]
+) -> None:
+    settings = (f"index.sizes={TINY}", "index.steps=1", "index.batch=2", "corpus.most_unreadable=1")
+    w = make_workspace(*settings)
+    with w.lock():
+        w.add_clips([broken(tmp_path, number, f"word{number} here") for number in range(6)])
+        first = index(w).model
+        assert encoder_folder(w).name == f"encoder-{first}"
+        again = make_workspace(*settings, "index.seed=1")
+        second = index(again, retrain=True, limit=1).model
+        assert (second != first, encoder_folder(again).name) == (True, f"encoder-{first}")
+        assert len(Searcher(again)) == 6
+        # A third: the one that was to follow goes, and it is the third that does.
+        again = make_workspace(*settings, "index.seed=2")
+        third = index(again, retrain=True, limit=1).model
+        folders = {folder.name for folder in (w.root / "models").glob("encoder-*")}
+        assert folders == {f"encoder-{first}", f"encoder-{third}"}
+        assert outlook(again).clips == 6
+        assert (index(again).model, encoder_folder(again).name) == (third, f"encoder-{third}")
+        assert [folder.name for folder in (w.root / "models").glob("encoder-*")] == [f"encoder-{third}"]
+        assert Searcher(again).encoder.width == 8
+
+        # A training that was stopped, and clips that came since.
+        stopped = w.root / "models" / "encoder-training"
+        stopped.mkdir()
+        (stopped / "training.safetensors").write_bytes(b"half")
+        with pytest.raises(UserError, match="'flywheel index --retrain' deletes it and trains anew"):
+            index(again)
+        assert index(again, retrain=True).model == third
+        assert not stopped.exists()
 
 
 def test_an_index_of_another_encoder_is_refused(make_workspace: Callable[..., Workspace]) -> None:

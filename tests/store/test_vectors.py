@@ -115,6 +115,7 @@ def test_vectors_that_come_while_the_files_are_made_are_not_in_them(
     assert float(index.similarities("video", unit(7)).max()) == pytest.approx(1, abs=2e-3)
 
 
+@pytest.mark.slow
 def test_damaged_files_are_made_anew_and_others_halves_stay(make_workspace: Make) -> None:
     w = make_workspace()
     with w.lock():

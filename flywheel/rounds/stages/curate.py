@@ -17,12 +17,12 @@ _COSTS = tuple(f"{what}_per_clip{kept}" for what in ("seconds", "tokens", "money
 
 
 def run(context: RoundContext, round: int) -> Curated:
-    """Measure what was not measured yet, have judged what is in doubt, and decide on all clips."""
-    network = network_of(context.workspace)
-    measured = measure_all(context.workspace, context.clips, round)
-    measure_speech(context.workspace, context.clips.of("train", "test", "anchor").by_id(), network)
+    """Measure what was not measured yet, have judged what is in doubt, and decide on all clips that the round uses."""
+    network, clips = network_of(context.workspace), context.to_curate()
+    measured = measure_all(context.workspace, clips, round)
+    measure_speech(context.workspace, clips.of("train", "test", "anchor").by_id(), network)
     judged = judge_in_doubt(context, round)
-    return curate(context.workspace, context.clips, context.config.curate, measured, judged=judged)
+    return curate(context.workspace, clips, context.config.curate, measured, judged=judged)
 
 
 def figures(result: Curated) -> Mapping[str, float]:
