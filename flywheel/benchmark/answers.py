@@ -16,12 +16,18 @@ _LAST = LETTERS[-1]
 _LETTER = f"[A-{_LAST}]"
 #: The whole reply is a letter, whatever stands around it.
 _ALONE = re.compile(rf"[\W_]*(?:option|answer)?[\W_]*([A-{_LAST}a-{_LAST.lower()}])[\W_]*\Z", re.I)
-#: It begins with a letter that is set off: ``B. a dog``, ``(B) a dog``.
-_FIRST = re.compile(rf"[\s*#>\"']*(?:\(({_LETTER})\)|({_LETTER})\s?[.):：](?=\s|\*|\Z))[\s*]*(.*)\Z", re.S)
+#: A letter that is set off, or has its line for itself: ``B. a dog``, ``(B) a dog``.
+_SET_OFF = rf"[\s*#>\"']*(?:\(({_LETTER})\)|({_LETTER})(?:\s?[.):：](?=\s|\*|\Z)|[ \t*]*$))"
+#: It begins with one.
+_FIRST = re.compile(rf"{_SET_OFF}[\s*]*(.*)\Z", re.S | re.M)
+#: A line begins with one.
+_LISTED = re.compile(rf"^{_SET_OFF}", re.M)
 #: Statements of an answer, of which each must name the same.
 _STATED = re.compile(
     r"(?:\b(?:answer|option|choice)\s*(?:is|:|=|would be)+\s*(?:option|choice|letter)?"
-    rf"|\\boxed|<answer>)[\s*:({{\"'\[]*({_LETTER})\b(?!['’])",
+    rf"|\\boxed|<answer>)[\s*:({{\"'\[]*({_LETTER})\b(?!['’])"
+    # One of two is none.
+    rf"(?![\s*)\]]*(?:/|or\b|and\b)[\s*(\[]*(?-i:[A-H{_LAST}])\b)",
     re.I,
 )
 
@@ -40,9 +46,20 @@ def chosen(text: str, options: Sequence[str]) -> int:
     return found.pop() if len(found) == 1 else UNPARSED
 
 
+def agreed(text: str, references: Sequence[str]) -> int:
+    """0 where a reply is one of the right answers, 1 where it is another, :data:`UNPARSED` where it says nothing."""
+    try:
+        words = folded(cleaned_words(text))
+    except Unusable:
+        return UNPARSED
+    if not words:
+        return UNPARSED
+    return 0 if words in {folded(right) for right in references} else 1
+
+
 def _named(text: str, options: Sequence[str]) -> set[int]:
     """The options that a text names, by the first of the ways that finds any."""
-    for way in (_by_words, _by_letter_alone, _by_first_letter, _by_json, _by_statements):
+    for way in (_by_letter_alone, _by_words, _by_first_letter, _by_json, _by_statements):
         if found := way(text, options):
             return found
     return set()
@@ -55,15 +72,21 @@ def _by_words(text: str, options: Sequence[str]) -> set[int]:
 
 def _by_letter_alone(text: str, options: Sequence[str]) -> set[int]:
     match = _ALONE.match(text)
-    return _places([match[1]], options) if match else set()
+    # Where options are letters themselves, one that is no place may be an option's own word.
+    return _places([match[1]], options) - {UNPARSED} if match else set()
 
 
 def _by_first_letter(text: str, options: Sequence[str]) -> set[int]:
     match = _FIRST.match(text)
     if match is None:
         return set()
-    # A letter beside another option's words names both.
-    return _places([match[1] or match[2]], options) | _by_words(match[3], options)
+    rest = match[3]
+    letters = [match[1] or match[2], *(one or other for one, other in _LISTED.findall(rest))]
+    if letters == list(LETTERS[: len(options)]):
+        # The options said again name none; what stands behind them may.
+        return set()
+    # A letter beside another option's words, or another letter, names both.
+    return _places(letters, options) | _by_words(rest, options) | _by_statements(rest, options)
 
 
 def _by_json(text: str, options: Sequence[str]) -> set[int]:

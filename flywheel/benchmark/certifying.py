@@ -108,7 +108,8 @@ def _share(item: Item, way: str, orders: Sequence[Sequence[int]], solver: Solver
 
 
 def _certificate(item: Item, shares: Mapping[str, float], orders: int) -> Certificate:
-    most = limit(1 / len(item.options), orders)
+    # All right is above chance even where two standard errors reach it, as of two options in four orders.
+    most = min(limit(1 / len(item.options), orders), 1 - 1 / orders)
     guessed = [f"{way} alone" for way in LACKING if shares[way] > most]
     reason = f"answered with {' and '.join(guessed)}" if guessed else ""
     if not reason and shares[BOTH] <= most:

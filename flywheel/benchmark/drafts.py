@@ -50,7 +50,7 @@ def item_of(draft: Draft) -> Item:
         raise ValueError("has no video")
     span = _span(draft.span, "the part of the video", duration_s) if draft.span is not None else None
     return Item(
-        id=_name(draft.id) or content_id(video, question, *options)[:16],
+        id=_name(draft.id) or content_id(video, question, *options, *(span or ()))[:16],
         question=question,
         options=options,
         key=key_of(draft.answer, options, draft.readings) if options else -1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from flywheel.formats.tables import Table
 _HELD = ("data", "questions", "items", "annotations", "rows")
 #: Column of a row that stood under a name: that name.
 NAME = "_name"
+#: What is said of a video may hold its items beside it, in the order of these names.
+_TASK = re.compile(r"task\d+\Z")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,16 +88,20 @@ def _json(file: Path, _: Collection[str]) -> Iterator[Mapping[str, Any] | str]:
         if not all(isinstance(part, Mapping | list) for part in value.values()):
             value = [value]
         else:
-            value = [_named(name, part) for name, part in value.items()]
+            value = [row for name, part in value.items() for row in _named(name, part)]
     if not isinstance(value, list):
         raise ValueError("holds no list of items")
     for row in value:
         yield row if isinstance(row, Mapping) else f"is no item but a {type(row).__name__}"
 
 
-def _named(name: str, part: Any) -> dict[str, Any]:
-    """A row that stands under its name; a list under a name is its ``questions``."""
-    return {NAME: name, **(part if isinstance(part, Mapping) else {"questions": part})}
+def _named(name: str, part: Any) -> list[dict[str, Any]]:
+    """The rows under a name: one, or one for each of its tasks; a list under a name is its ``questions``."""
+    if not isinstance(part, Mapping):
+        return [{NAME: name, "questions": part}]
+    about = {key: value for key, value in part.items() if not _TASK.match(key)}
+    tasks = [value if isinstance(value, Mapping) else {} for key, value in part.items() if _TASK.match(key)]
+    return [{NAME: name, **about, **task} for task in tasks or [{}]]
 
 
 def _lines(file: Path, _: Collection[str]) -> Iterator[Mapping[str, Any] | str]:

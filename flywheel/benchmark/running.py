@@ -12,14 +12,13 @@ from typing import Any
 
 from annotators.interface import Request, Sampling
 from annotators.writer import AskedModel, Writer
-from flywheel.benchmark.answers import UNPARSED, chosen
+from flywheel.benchmark.answers import UNPARSED, agreed, chosen
 from flywheel.benchmark.items import LETTERS, SOUND, Item, Questions, Rejected
 from flywheel.benchmark.likelihood import option_logprobs
 from flywheel.benchmark.prompting import LISTEN, asked
 from flywheel.benchmark.record import Answer, Record, open_record
 from flywheel.benchmark.scores import Score, likeliest, score
 from flywheel.benchmark.videos import Shown, Videos, sampled_hash
-from flywheel.benchmark.wording import folded
 from flywheel.core.border import one_item
 from flywheel.core.errors import MediaError, UserError
 from flywheel.core.progress import progress
@@ -100,7 +99,7 @@ def _shown(part: Any) -> str:
 
 
 def run(questions: Questions, how: Asked, loader: Loader, folder: Path, *, limit: int | None = None) -> Outcome:
-    """Ask the first ``limit`` questions that are not answered on record in ``folder``, and score all answers.
+    """Ask the first ``limit`` questions, but for those with an answer on record in ``folder``, and score the answers.
 
     Raises UserError where none can be asked, and where log-probs are wanted of an engine that gives none; ProofFailed
     where a model that is given sound does not hear.
@@ -280,9 +279,4 @@ class _Run:
 
 def _place(item: Item, text: str) -> int:
     """The place of the option that a reply names; of an open question 0 where it is a right answer."""
-    if not item.is_open:
-        return chosen(text, item.options)
-    words = folded(text)
-    if not words:
-        return UNPARSED
-    return 0 if words in {folded(right) for right in item.references} else 1
+    return agreed(text, item.references) if item.is_open else chosen(text, item.options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -61,12 +62,12 @@ def run(
     outcome = ask_all(questions, how, context.loader, folder, limit=limit)
     print_result(outcome.to_json(), json_, as_lines(str(outcome).split("\n")))
     say(f"answers are on record in {folder}")
-    again = f"flywheel benchmark run {source} --format {format} --videos {videos}"
+    words = ["flywheel", "benchmark", "run", source, "--format", format, "--videos", videos, "--by", by]
+    words += ["--max-new-tokens", max_new_tokens, *(("--inputs", inputs) if inputs else ())]
     is_whole = outcome.asked + len(outcome.rejected) >= outcome.count
-    say_next(
-        f"{again} --model FOLDER  # another model on the same questions" if is_whole else f"{again}  # asks the rest",
-        config=config,
-    )
+    name, why = ("FOLDER", "another model on the same questions") if is_whole else (model, "asks the rest")
+    again = shlex.join(str(word) for word in [*words, "--model", name])
+    say_next(f"{again}  # {why}", config=config)
 
 
 def build(

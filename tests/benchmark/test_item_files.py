@@ -210,6 +210,28 @@ def test_a_file_of_another_kind_is_the_users_to_mend(format: str, tmp_path: Path
         read(tmp_path, format)
 
 
+def test_worldsenses_published_file_has_its_questions_below_their_videos(tmp_path: Path) -> None:
+    base = {"question": "what is heard", "candidates": _FOUR, "answer": "D", "task_type": "Counting"}
+    about = {
+        "video_id": "v1",
+        "video_duration": "75s",
+        "duration": "1-2min",
+        "domain": "Music",
+        "audio_class": ["Event"],
+    }
+    tasks = {"task0": base, "task1": {**base, "question": "what is seen", "answer": "E"}, "task2": "none"}
+    (tmp_path / "worldsense_qa.json").write_text(json.dumps({"v1": {**about, **tasks}, "v2": {**about, "task0": base}}))
+    found = read(tmp_path, "worldsense")
+    assert [(item.video, item.key, item.duration_s, item.length, item.type) for item in found.items] == [
+        ("v1", 3, 75.0, "1-2min", "Counting"),
+        ("v2", 3, 75.0, "1-2min", "Counting"),
+    ]
+    assert {reject.place: reject.reason for reject in found.rejected} == {
+        "worldsense_qa.json:2": "the key 'E' is no option (there are A to D)",
+        "worldsense_qa.json:3": "has no column question, candidates, answer",
+    }
+
+
 def _one(tmp_path: Path, **changes: Any) -> Item | str:
     """The item of a row of MVBench with these changes, or why it is none."""
     row = {"video": "1.mp4", "question": "what?", "candidates": ["red", "blue"], "answer": "blue"} | changes
@@ -253,6 +275,13 @@ def test_bad_items_are_told_apart_from_odd_ones(tmp_path: Path) -> None:
     ]
     for changes, reason in refused:
         assert _one(tmp_path, **changes) == reason
+
+
+def test_a_question_about_two_parts_of_a_video_is_two_items(tmp_path: Path) -> None:
+    row = {"video": "1.mp4", "question": "what?", "candidates": ["red", "blue"], "answer": "blue"}
+    _write(tmp_path / "t.json", [{**row, "start": 0, "end": 2}, {**row, "start": 2, "end": 4, "answer": "red"}])
+    found = read(tmp_path / "t.json", "mvbench")
+    assert [(item.span_s, item.key) for item in found.items] == [((0.0, 2.0), 1), ((2.0, 4.0), 0)]
 
 
 def test_one_broken_file_of_several_is_one_reject(tmp_path: Path) -> None:

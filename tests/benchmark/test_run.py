@@ -92,7 +92,7 @@ def test_a_run_asks_once_and_says_what_it_could_not_ask(
     )
     file, log = here / "t.json", here / "log.txt"
     file.write_text(json.dumps(items))
-    arguments = ("benchmark", "run", file, "--format", "mvbench", "--videos", videos, "--json")
+    arguments = ("benchmark", "run", file, "--format", "mvbench", "--videos", videos, "--json", "--max-new-tokens", 32)
     engine = ("--set", "models.main.engine=reading", "--set", f"models.main.options={{log: {log}}}")
     assert commandline(*arguments, *engine) == 0
     found = json.loads(capsys.readouterr().out)
@@ -116,6 +116,8 @@ def test_a_run_asks_once_and_says_what_it_could_not_ask(
     }
     assert (found["reused"], again["reused"]) == (0, 3)
     assert len(record.read_bytes().splitlines()) == 5
+    assert commandline(*arguments, *engine, "--limit", 1) == 0
+    assert "--by generation --max-new-tokens 32 --model main  # asks the rest" in capsys.readouterr().err
 
 
 def test_what_cant_be_run_is_said_at_once(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flywheel.benchmark.answers import UNPARSED, chosen
+from flywheel.benchmark.answers import UNPARSED, agreed, chosen
 from flywheel.benchmark.groups import group_score
 from flywheel.benchmark.items import Group, Item
 from flywheel.benchmark.scores import likeliest, score
 from flywheel.metrics.intervals import clustered_estimate
 
 _OPTIONS = ("a red dog", "a blue cat", "a cow", "I see none")
+#: The options said again.
+_LISTED = "\n".join(f"{letter}. {option}" for letter, option in zip("ABCD", _OPTIONS, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,8 @@ _OPTIONS = ("a red dog", "a blue cat", "a cow", "I see none")
         *("B. a blue cat", "(B) it is a cat that sits", "**B.** a blue cat", "B: because it meows"),
         *("A blue cat.", '"a blue cat"', '{"answer": "B"}', '```json\n{"answer": "a blue cat"}\n```'),
         *("The answer is B.", "It meows, so the correct option is (B).", "The best answer is: **B** as it meows."),
+        *("B\n\nThe cat meows.", "**B**\n\nIt meows.", "B\na blue cat", "(B)\n\nThe answer is B."),
+        f"{_LISTED}\n\nThe correct answer is B.",
         *("<think>A? The answer is A. No.</think>B", "<think>C</think>\nThe answer is B"),
     ],
 )
@@ -48,11 +52,26 @@ def test_a_reply_that_names_one_option_is_read(reply: str) -> None:
         *("The answer is A. The answer is B.", "A. a blue cat", "It is either the dog or the cat.", "none of them"),
         *("A dog. The cat is not seen", "<think>The answer is B", "1", "The answer is a cat", '{"answer": ["A", "B"]}'),
         *("The answer is the second", "As an AI I can't see", "B's cat", "Because of A"),
+        *(_LISTED, "A. a red dog\nB. a blue cat", "A\nB", "A\n\nThe answer is B.", f"{_LISTED}\nB. yes"),
+        *("The answer is A or B.", "The answer is B/C.", "The answer is (A) and (B).", "B. So the answer is A."),
         *("<think>The answer is B.</think>I can't tell.", "Thinking: the answer may be B"),
     ],
 )
 def test_a_reply_that_names_none_or_several_is_no_answer(reply: str) -> None:
     assert chosen(reply, _OPTIONS) == UNPARSED
+
+
+@pytest.mark.parametrize(("reply", "place"), [("C", 2), ("c.", 2), ("E", 2), ("F", 3), ("D", 3), ("A", 0)])
+def test_the_letter_asked_for_comes_before_an_options_own_words(reply: str, place: int) -> None:
+    assert chosen(reply, ("C", "D", "E", "F")) == place
+
+
+@pytest.mark.parametrize(
+    ("reply", "place"),
+    [("Sing.", 0), ("<think>dance?</think>\n**Sing**", 0), ("to sing", 1), ("<think>sing", UNPARSED), (" ", UNPARSED)],
+)
+def test_an_open_answer_is_compared_without_thoughts_and_formatting(reply: str, place: int) -> None:
+    assert agreed(reply, ("sing", "chant")) == place
 
 
 def _item(number: int, *, video: str, key: int = 0, type: str = "", group: Group | None = None) -> Item:

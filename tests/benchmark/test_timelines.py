@@ -153,6 +153,16 @@ def test_a_way_is_at_chance_to_two_standard_errors() -> None:
     assert set(always_first.shares.values()) == {0.25}
     assert list(always_first.shares) == list(WAYS)
     assert certificate(lambda item, way, order: -1).shares["both"] == 0.0
+    # Of two options in four orders chance and two errors are 1: all right is above it, three of four are not.
+    item = replace(item, options=("a", "b"), key=0)
+    assert limit(0.5, 4) == 1.0
+
+    def second(item: Item, way: str, order: Any) -> int:
+        return list(order).index(0 if way == "both" else 1)
+
+    assert certificate(second).kept
+    assert certificate(lambda item, way, order: list(order).index(0)).reason.startswith("answered with text alone")
+    assert certificate(lambda item, way, order: 0).reason == "not answered with both"
     with pytest.raises(ValueError, match="no solver"):
         certify([item], [], {})
 
