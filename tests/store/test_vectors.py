@@ -101,14 +101,14 @@ def test_vectors_that_come_while_the_files_are_made_are_not_in_them(
     w = make_workspace()
     with w.lock():
         filled(w, range(10))
-        passes, read = [], w.records.of_shards
+        passes, read = [], w.records._scan
 
         def beside(*what: Any) -> pl.DataFrame:
             filled(w, range(100 + len(passes), 101 + len(passes)))
             passes.append(what)
             return read(*what)
 
-        monkeypatch.setattr(w.records, "of_shards", beside)
+        monkeypatch.setattr(w.records, "_scan", beside)
         index = VectorIndex.open(w, "m", 8)
     assert len(passes) == 2
     assert set(index.ids(np.arange(len(index)))) == {f"c{n:03d}" for n in range(10)}
