@@ -91,10 +91,12 @@ class Comparing:
         return hash_fraction("compare", refiner, seen) < share and self.is_left(refiner)
 
     def is_left(self, refiner: str) -> bool:
-        """Whether there are pairs for this person beside the texts; never where ``review.compare`` is 0."""
+        """Whether there are pairs for this person beside the texts that lie before nobody else; never where
+        ``review.compare`` is 0."""
         if not self.workspace.config.review.compare:
             return False
-        return next(self._open_to(self._look(), refiner), None) is not None
+        pairs, held = self._look(), leases.keys_of_others(self.workspace, refiner, pairs=True)
+        return any(self._key(pairs, i, refiner) not in held for i in self._open_to(pairs, refiner))
 
     def next(self, refiner: str, *, without: str = "") -> dict[str, Any] | None:
         """The next pair for this person, leased to it, with all that the page shows; None where there is none."""

@@ -216,9 +216,9 @@ def tested(context: RoundContext, round: int) -> Judgement:
         # Before the verdict: a look whose outcome somebody saw must have been counted.
         digest = content_id(list(candidate.after), list(candidate.before))
         look = workspace.ledger.add_look(champion, round, digest)
+        # Looks at choices spend nothing of the budget of those at scores.
+        look -= sum(what == _CHOICES for _, what in workspace.ledger.looks(champion)[:look])
     looks = workspace.ledger.looks(champion)
-    # Looks at choices spend nothing of the budget of those at scores.
-    look -= sum(what == _CHOICES for _, what in looks[:look])
     tried = list(dict.fromkeys(candidate_round for candidate_round, _ in looks))
     if round in tried:
         candidate = replace(candidate, number=tried.index(round) + 1)

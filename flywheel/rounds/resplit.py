@@ -101,6 +101,7 @@ def draw_missing_anchors(workspace: Workspace) -> int:
     if have is None or have >= workspace.config.corpus.min_anchor_videos or workspace.rounds():
         return 0
     workspace.videos.list_older()
+    _unite_joined(workspace)
     workspace.videos.draw(_draw(workspace), {RESPLITTING: "yes"})
     workspace.records.rewrite("clips", lambda frame: _on_their_sides(workspace, frame))
     workspace.set_meta(RESPLITTING, "no")
@@ -124,7 +125,8 @@ def _anchors_end(families: Mapping[str, int], corpus: Corpus) -> float:
         if have >= wanted:
             return place
         have += count
-    return 0.0
+    # The last family alone would reach the number: somebody must be learned from.
+    return rest[-1][0] if rest else 0.0
 
 
 def is_under_way(workspace: Workspace) -> bool:
@@ -152,9 +154,14 @@ def _unite(workspace: Workspace) -> int:
                 now = workspace.videos.known([video.content_hash])[video.content_hash]
                 unseen += not unite_copies(workspace, now, Path(places.get(video.content_hash, "")))
                 bar.advance()
+    _unite_joined(workspace)
+    return unseen
+
+
+def _unite_joined(workspace: Workspace) -> None:
+    """Make one family of those on different sides that a refused video joined."""
     for pair in workspace.videos.joined():
         workspace.videos.unite(pair, min(pair))
-    return unseen
 
 
 def _count(workspace: Workspace) -> tuple[dict[str, int], dict[str, int], int]:

@@ -18,7 +18,7 @@ function counts(said) {
   $("bar").value = said.done;
 }
 
-function show(next, result) {
+function show(next, result, num_pairs) {
   pair = next;
   saveId = newId();
   clearInterval(renewals);
@@ -27,8 +27,12 @@ function show(next, result) {
   if (!pair) {
     video.removeAttribute("src");
     video.load();
-    $("done-words").textContent = result ? told(result) : "No pairs wait: two rounds have to write of the same clips.";
-    $("done-title").textContent = result ? "All done. Thank you!" : "Nothing to compare yet";
+    const none = num_pairs
+      ? "The pairs that are left lie before others. Look again later."
+      : "No pairs wait: two rounds have to write of the same clips.";
+    $("done-words").textContent = result ? told(result) : none;
+    const title = num_pairs ? "No pair is free for you now" : "Nothing to compare yet";
+    $("done-title").textContent = result ? "All done. Thank you!" : title;
     $("done-title").focus();
     return;
   }
@@ -83,7 +87,7 @@ async function once(work) {
 async function next(without) {
   const said = await ask("/api/compare/next", { pair_id: without });
   counts(said.counts);
-  show(said.pair, said.result);
+  show(said.pair, said.result, said.counts.of);
 }
 
 function choose(chosen) {

@@ -11,9 +11,12 @@ import pytest
 from flywheel.core.types import pair_id
 from flywheel.store import Workspace
 from flywheel.store.gold import add_gold
+from flywheel.store.leases import PAIR, take_lease
+from human_refine.comparing import Comparing
 from human_refine.pairs import choices_between, compared_rounds, gold_choices, pairs_between
 from human_refine.people import exclude
 from human_refine.server import create_app
+from human_refine.service import ReviewService
 from tests.human_refine.page_bed import Refiner
 from tests.human_refine.pair_bed import write_pairs
 
@@ -78,6 +81,17 @@ def test_two_people_never_have_the_same_pair_and_a_pair_that_was_chosen_of_is_do
     assert _next(bob)["pair"]["pair_id"] not in (first["pair_id"], other["pair_id"])
     assert bob.http.post("/api/compare/lease", json={"pair_id": first["pair_id"]}).json() == {"yours": False}
     assert ann.next() is not None, "a pair's lease is none of a text"
+
+
+def test_pairs_that_lie_before_others_are_none_that_is_left(
+    clips: list[str], make_workspace: Callable[..., Workspace]
+) -> None:
+    w = make_workspace("review.compare=1", "review.gold_share=0")
+    comparing = Comparing(ReviewService(w))
+    for pair in pairs_between(w, 0, 1):
+        assert take_lease(w, PAIR + pair.pair_id, "ann", 60)
+    assert (comparing.is_left("ann"), comparing.is_left("bob")) == (True, False)
+    assert comparing.next("bob") is None, "so bob is not sent there"
 
 
 def test_undo_takes_back_and_lays_the_pair_before_the_person_again(

@@ -234,15 +234,15 @@ def test_only_what_is_better_takes_the_place_and_back_again(context: RoundContex
     )
 
 
-def choose(context: RoundContext, newer: int, count: int, refiner: str = "ann") -> None:
-    """Let a person choose this round's texts of so many anchors over the base's, the left one being the base's."""
+def choose(context: RoundContext, newer: int, count: int, refiner: str = "ann", older: int = 0) -> None:
+    """Let a person choose a round's texts of so many anchors over an older one's, which are on the left."""
     at = datetime.now(UTC)
     anchors = sorted(c.id for c in context.split("anchor"))[:count]
     rows = [
         Preference(
             id=f"{refiner}{n}",
             clip_id=clip_id,
-            first_id=content_id(0, "evaluation", clip_id),
+            first_id=content_id(older, "evaluation", clip_id),
             second_id=content_id(newer, "evaluation", clip_id),
             chosen="second",
             refiner=refiner,
@@ -282,6 +282,12 @@ def test_what_people_prefer_is_promoted_though_its_words_are_others(
     assert f"On {count} videos people chose round 1's text 100%" in comparison_text(compared, 8)
     assert champion.compare(context, 1, 0)["preference"]["win_rate"]["value"] == 0.0
     assert json.loads(json.dumps(w.champions()[-1]["judgement"]))["decided_by"] == "preference"
+    says(context, 2, 0.9)
+    choose(context, 2, 3, refiner="cleo", older=1)
+    unlike = RoundContext(make_workspace(*SETTINGS, "gate.measures=[preference, token_f1]", "gate.min_anchors=99"))
+    early = champion.promote(unlike, 2)
+    assert early is not None
+    assert (early.verdict, early.look) == ("undecided", 1), "people chose before enough anchors were corrected"
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import sqlalchemy as sql
 
 from flywheel.core.errors import UserError
 from flywheel.ingest import ingest
-from flywheel.ingest.clips import split_of
+from flywheel.ingest.clips import split_of, split_place
 from flywheel.rounds import RoundContext, run_round
 from flywheel.rounds.champion import compare, promote, put_in_force
 from flywheel.rounds.resplit import draw_missing_anchors, planned_resplit, resplit
@@ -171,11 +171,21 @@ def test_anchors_are_drawn_by_number_before_the_first_round(ingested: Workspace)
         assert draw_missing_anchors(w) == 2
         assert draw_missing_anchors(w) == 0, "there are as many"
         assert planned_resplit(w).moved == 0, "a new split keeps them"
-    anchors = set(w.clips("anchor")["content_hash"])
-    assert sides(w) == {h: {"anchor" if h in anchors else "train"} for h in w.clips()["content_hash"]}
+    drawn = set(w.clips("anchor")["content_hash"])
+    assert sides(w) == {h: {"anchor" if h in drawn else "train"} for h in w.clips()["content_hash"]}
     w = asking(50, "corpus.test_share=0.01")
     with w.lock():
         assert draw_missing_anchors(w) == 3, "of six"
+        names = sorted(w.videos.families(), key=split_place)
+        w.videos.note_joined([names[0], names[-1]])
+        draw_missing_anchors(w)
+        assert len(w.videos.families()) == 5, "what a refused video joined is one by then"
+        assert all(len(of) == 1 for of in sides(w).values())
+        names = sorted(w.videos.families(), key=split_place)
+        w.videos.unite(names[1:], names[-1])
+        draw_missing_anchors(w)
+        anchors = w.clips("anchor")["content_hash"].n_unique()
+        assert anchors == w.videos.families()[names[0]] < 3, "the last family is learned from"
         w.begin_round(1, ("annotate", "gate"))
     w = asking(60, "corpus.test_share=0.01")
     with w.lock():
