@@ -18,6 +18,7 @@ from flywheel.store.parts import read_rows
 from flywheel.store.preferences import known_choice_ids
 from human_refine.cells import refiner_of, seconds_of, time_of, unknown_text
 from human_refine.cleaning import clean_text
+from human_refine.pairs import GOLD
 
 _MOST_ID_CHARS = 64
 #: What people write instead.
@@ -77,9 +78,13 @@ def read_choices(
 
 
 def choices_on_record(workspace: View) -> Iterable[dict[str, Any]]:
-    """All choices on record as rows of a file, oldest first; what :func:`read_choices` reads is the same again."""
+    """All choices on record as rows of a file, oldest first; what :func:`read_choices` reads is the same again.
+
+    Hidden pairs, which check the person, are left out: their texts are of no file.
+    """
     for preference in workspace.preference_records():
-        yield {**asdict(preference), "at": preference.at.isoformat()}
+        if not preference.first_id.startswith(GOLD):
+            yield {**asdict(preference), "at": preference.at.isoformat()}
 
 
 def _sides(workspace: Workspace, rows: Iterable[CorrectionRow], offered: bool) -> dict[str, _Side]:

@@ -18,7 +18,7 @@ from human_refine.people import excluded
 #: Pairs that are offered at most: nobody plans for more choices.
 _MOST_PAIRS = 10_000
 #: What ids of texts begin with that are no annotations: the right text of a gold clip, as shown of itself or another.
-_GOLD = "gold:"
+GOLD = "gold:"
 #: Word F1 with a clip's right text up to which another clip's is surely worse, and clips that this is tried with.
 _SURELY_WORSE, _MOST_GOLD = 0.5, 200
 #: What a choice says of the text that it names first.
@@ -40,7 +40,7 @@ class Pair:
     @property
     def is_gold(self) -> bool:
         """Whether it checks the person: the first text is right, the second another clip's."""
-        return self.first_id.startswith(_GOLD)
+        return self.first_id.startswith(GOLD)
 
 
 def compared_rounds(workspace: Workspace) -> tuple[int, int] | None:
@@ -93,7 +93,7 @@ def gold_pairs(workspace: Workspace) -> list[Pair]:
         worse = [other for other in texts if token_f1(texts[other], text) <= _SURELY_WORSE]
         if worse:
             other = min(worse, key=lambda o: content_id("gold pair", clip_id, o))
-            pairs.append(Pair(clip_id=clip_id, first_id=_GOLD + clip_id, second_id=f"{_GOLD}{other}:{clip_id}"))
+            pairs.append(Pair(clip_id=clip_id, first_id=GOLD + clip_id, second_id=f"{GOLD}{other}:{clip_id}"))
     return pairs
 
 
@@ -162,7 +162,7 @@ def gold_choices(workspace: Workspace) -> dict[str, PairScore]:
     scores: dict[str, PairScore] = {}
     givers = gold_givers(workspace)
     for p in standing_choices(workspace.preference_records()):
-        if not p.first_id.startswith(_GOLD) or givers.get(p.clip_id) == p.refiner:
+        if not p.first_id.startswith(GOLD) or givers.get(p.clip_id) == p.refiner:
             continue
         score = scores.setdefault(p.refiner, PairScore())
         score.seen += 1

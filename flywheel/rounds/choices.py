@@ -10,16 +10,23 @@ import scipy
 from flywheel.metrics import mean_estimate
 from flywheel.metrics.preference import WinRate, choices_needed
 from flywheel.rounds.context import RoundContext
+from flywheel.rounds.progress import current_round
 from flywheel.store import Workspace
 from human_refine.pairs import Choice, choices_between, gold_choices
 from human_refine.people import excluded
 
 
 def first_choices(context: RoundContext, older: int, newer: int) -> list[Choice]:
-    """The first standing choice on each anchor video between two rounds' texts: later ones tell of the same video."""
+    """The first standing choice on each anchor video between two rounds' texts: later ones tell of the same video.
+
+    Videos whose source was removed are left out.
+    """
     first: dict[str, Choice] = {}
+    gone = context.workspace.removed_videos(current_round(context.workspace))
     for choice in choices_between(context.workspace, older, newer):
-        first.setdefault(context.clips[choice.clip_id].content_hash, choice)
+        video = context.clips[choice.clip_id].content_hash
+        if video not in gone:
+            first.setdefault(video, choice)
     return list(first.values())
 
 

@@ -84,7 +84,7 @@ def judge(candidate: Candidate, settings: Gate, look: int, *, resamples: int = 2
         return replace(by_overlap, verdict=verdict, reason=reason)
     each = {
         "token_f1": _overlap_measured(by_overlap, candidate, settings),
-        "preference": by_choices(candidate.choices, candidate.choosers, candidate.number, settings),
+        "preference": by_choices(candidate.choices, candidate.choosers, candidate.number, settings, candidate.possible),
     }
     measures = tuple(each[name] for name in settings.measures)
     verdict, decided_by, reason = combined(measures, settings.untested == "promote")
@@ -175,7 +175,7 @@ def _by_overlap(candidate: Candidate, settings: Gate, look: int, resamples: int)
             verdict,
             f"can't tell yet: {count} of at least {settings.min_anchors} anchor videos "
             f"have a corrected caption ({more})"
-            + _never(candidate.possible, settings.min_anchors)
+            + _never(candidate.possible, settings)
             + (", promoted untested" if verdict == "promoted" else ""),
         )
     d = test.difference
@@ -196,13 +196,12 @@ def _by_overlap(candidate: Candidate, settings: Gate, look: int, resamples: int)
     return said("refused", f"not shown to be better {figures}")
 
 
-def _never(possible: int | None, need: int) -> str:
-    """What to say where the corpus has too few anchors for any test."""
-    if possible is None or possible >= need:
+def _never(possible: int | None, settings: Gate) -> str:
+    """What to say where the corpus has too few anchors for any test of word overlap."""
+    if possible is None or possible >= settings.min_anchors:
         return ""
-    return (
-        f"; the corpus has only {possible}, so no round can ever pass ('flywheel status' says how many videos to add)"
-    )
+    so = "no round can ever pass" if settings.measures == ("token_f1",) else "word overlap can never decide"
+    return f"; the corpus has only {possible}, so {so} ('flywheel status' says how many videos to add)"
 
 
 def diversity_change(

@@ -61,8 +61,12 @@ def _with_others(reason: str, decided: Measured, measures: Sequence[Measured]) -
     return "; ".join([reason, *others])
 
 
-def by_choices(choices: Sequence[float], choosers: Set[str], number: int, settings: Gate) -> Measured:
+def by_choices(
+    choices: Sequence[float], choosers: Set[str], number: int, settings: Gate, possible: int | None = None
+) -> Measured:
     """What people's blind choices say: 1 where the candidate's text won, 0 where it lost, 1/2 for neither.
+
+    ``possible`` is how many anchor videos there are, each of which gives one choice; None where nobody counted.
 
     Its evidence may be looked at at any time, so a candidate has one level, by its ``number`` among those that were
     tested against this champion: alpha / (number (number + 1)), shared out among the measures.
@@ -72,6 +76,8 @@ def by_choices(choices: Sequence[float], choosers: Set[str], number: int, settin
     rate = WinRate(choices)
     missing = max(0, needed - rate.count)
     more = f"{needed} are needed to find a win rate of {settings.win_rate:g} with power {settings.power:g}"
+    if possible is not None and possible < needed:
+        more += f", and one counts of each anchor video, of which the corpus has only {possible}"
 
     def said(verdict: Verdict, reason: str, *, is_measured: bool = True) -> Measured:
         return Measured(

@@ -117,7 +117,8 @@ def impossible(workspace: Workspace, gate: GateNeeds | None = None, captions: in
     config, num_clips = workspace.config, workspace.count("clips")
     possible = anchor_videos(workspace) if gate is None else gate.possible
     found = []
-    if num_clips and possible is not None and possible < config.gate.min_anchors and config.gate.untested == "refuse":
+    overlap_decides = config.gate.untested == "refuse" and "token_f1" in config.gate.measures
+    if num_clips and possible is not None and possible < config.gate.min_anchors and overlap_decides:
         found.append(_too_few_anchors(workspace, possible))
     measured = videos_in(workspace, "test") if num_clips else None
     if measured is not None and measured < FEW_TEST_VIDEOS:
@@ -139,10 +140,10 @@ def _too_few_anchors(workspace: Workspace, possible: int) -> str:
     if can_be >= need or not ways:
         ways.append(f"set corpus.min_anchor_videos: {need} and run 'flywheel resplit'")
     way = ", or ".join(ways)
-    return (
-        f"No round can be promoted by the gate: it needs {need} anchor videos (gate.min_anchors), and the corpus has "
-        f"{possible}: {way}."
-    )
+    so = "No round can be promoted by the gate: it needs"
+    if "preference" in workspace.config.gate.measures:
+        so = "The gate can decide by people's choices alone: for word overlap it needs"
+    return f"{so} {need} anchor videos (gate.min_anchors), and the corpus has {possible}: {way}."
 
 
 def _too_few_tested(videos: int, share: float) -> str:

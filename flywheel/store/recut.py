@@ -40,5 +40,5 @@ def forget_cut(workspace: Workspace, sources: Iterable[str]) -> int:
         these = pl.col("clip_id").is_in(sorted(clip_ids))
         kinds = [kind for kind, columns in SCHEMAS.items() if "clip_id" in columns and kind not in _STAYS]
         workspace.records.remove(dict.fromkeys(kinds, these))
-        workspace.takedowns.remove_clips(clip_ids)
+        workspace.takedowns.remove_clips(clip_ids, keep_removals=True)
     return len(clip_ids)

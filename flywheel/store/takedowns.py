@@ -157,8 +157,11 @@ class Takedowns:
             | self._records.remove({"twins": with_these})
         )
 
-    def remove_clips(self, clip_ids: Collection[str]) -> dict[str, int]:
-        """Remove the clips themselves, and the places of files that give no other clip; returns how many clips."""
+    def remove_clips(self, clip_ids: Collection[str], *, keep_removals: bool = False) -> dict[str, int]:
+        """Remove the clips themselves, and the places of files that give no other clip; returns how many clips.
+
+        That such a file's source was removed, with its path, goes too, but where it is only cut otherwise.
+        """
         hashes = set(self._records.rows("clips", clip_ids, columns=["content_hash"])["content_hash"])
         others = pl.col("content_hash").is_in(sorted(hashes)) & ~pl.col("id").is_in(sorted(clip_ids))
         kept = set(self._records.read("clips", columns=["content_hash"], where=others)["content_hash"])
@@ -167,6 +170,8 @@ class Takedowns:
             for part in parts(sorted(hashes - kept)):
                 where = schema.locations.c.content_hash.in_(part)
                 connection.execute(sql.delete(schema.locations).where(where))
+        if not keep_removals:
+            self._records.remove({"removals": pl.col("video").is_in(sorted(hashes - kept))})
         return self._records.remove({"clips": pl.col("id").is_in(sorted(clip_ids))})
 
     def forget_people(self, clip_ids: Collection[str]) -> int:

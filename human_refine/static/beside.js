@@ -77,6 +77,14 @@ if ($("guide")) {
 
 // -- files
 
+// What a file adds: corrections, choices between two captions, or both.
+function taken(said) {
+  const count = (n, word) => n + " " + word + (n === 1 ? "" : "s");
+  return [
+    said.added || !said.choices ? count(said.added, "correction") : "",
+    said.choices ? count(said.choices, "choice") : "",
+  ].filter(Boolean).join(" and ");
+}
 async function upload(preview) {
   const file = $("file").files[0];
   if (!file) return;
@@ -94,7 +102,7 @@ async function upload(preview) {
     line(
       "p",
       (preview ? "Would be added: " : "Added: ") +
-        said.added +
+        taken(said) +
         ". Known already: " +
         said.known +
         ". Not filled in: " +
@@ -111,8 +119,8 @@ async function upload(preview) {
       p.append(part);
     }
     report.replaceChildren(...lines);
-    $("upload-send").textContent = "Import " + said.added + (said.added === 1 ? " correction" : " corrections");
-    $("upload-send").disabled = !preview || said.added === 0;
+    $("upload-send").textContent = "Import " + taken(said);
+    $("upload-send").disabled = !preview || said.added + said.choices === 0;
     if (!preview) counts(await ask("/api/progress"));
   } catch (error) {
     report.textContent = "Not taken: " + error.message + ".";

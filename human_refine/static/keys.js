@@ -209,8 +209,9 @@ document.addEventListener("keydown", (event) => {
 
 // -- begin
 
+// What is being saved is given back by that; one's own words beside the model's are looked at after it.
 setInterval(() => {
-  if (!item || document.hidden) return;
+  if (!item || saving || document.hidden) return;
   ask("/api/lease", { annotation_id: item.annotation_id }).then(
     (said) => {
       if (!said.yours)

@@ -24,6 +24,7 @@ from flywheel.store import Workspace
 from flywheel.store.flags import open_flags
 from human_refine.gold import gold_texts
 from human_refine.people import invite
+from tests.human_refine.pair_bed import write_pairs
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
@@ -137,6 +138,8 @@ def served(tmp_path: Path, ready: Path) -> Iterator[Served]:
     found.workspace.database.close()
 
 
+#: Leases are renewed every minute.
+RENEWS_OFTEN = "const every = setInterval; window.setInterval = (act, ms) => every(act, ms === 60000 ? 150 : ms)"
 #: Clips that play by themselves beside a test take time that it does not need.
 NO_AUTOPLAY = "try { localStorage.setItem('flywheel-autoplay', 'false') } catch (error) { /* no page yet */ }"
 
@@ -362,6 +365,17 @@ def test_two_tabs_and_two_people(browser: Any, served: Served) -> None:
 def test_upload_with_bad_rows(browser: Any, served: Served, tmp_path: Path) -> None:
     page = opened(browser, served.link("ann"))
     ids = sorted(served.workspace.annotations(round=1)["id"])
+    compared = write_pairs(served.workspace)[0]
+    choice = {"first_id": f"m0-{compared}", "second_id": f"m1-{compared}", "chosen": "second"}
+    alone = tmp_path / "chosen.jsonl"
+    alone.write_text(json.dumps(choice))
+    page.click("#open-upload")
+    page.set_input_files("#file", str(alone))
+    until(page, "document.getElementById('upload-send').textContent === 'Import 1 choice'")
+    page.click("#upload-send")
+    until(page, "document.getElementById('upload-report').textContent.includes('Added: 1 choice.')")
+    assert [p.chosen for p in served.workspace.preference_records()] == ["second"]
+    page.click("#upload-close")
     file = tmp_path / "mine.jsonl"
     file.write_text(
         json.dumps({"annotation_id": ids[0], "verdict": "edit", "text": "Uploaded text."})
@@ -458,6 +472,9 @@ def test_timed_cues_are_nudged_dragged_added_and_kept(browser: Any, served: Serv
 def test_blind_first(browser: Any, served: Served) -> None:
     served.start("--set=review.blind_share=1")
     page = opened(browser, served.link("ann"))
+    page.add_init_script(RENEWS_OFTEN)
+    page.reload()
+    until(page, "document.getElementById('model').textContent.length > 0")
     assert text_of(page) == "Hidden until you have written yours."
     assert page.input_value("#text") == ""
     assert page.is_disabled("#save"), "there is nothing to accept yet"
@@ -471,6 +488,8 @@ def test_blind_first(browser: Any, served: Served) -> None:
     [kept] = served.said()
     assert (kept["text"], kept["reason"]) == ("What I saw myself.", "written before the model's text was seen")
     assert page.text_content("#blind-mine") == "What I saw myself."
+    page.wait_for_timeout(500)
+    assert page.text_content("#notice") == "", "what is saved is given back, which is nobody's loss"
     assert page.text_content("#blind-model").startswith("A clip that shows")
     assert page.locator("#blind-mine del").count()
     assert page.locator("#blind-model ins").count()

@@ -97,6 +97,7 @@ def test_what_is_written_is_the_same_when_it_is_read(workspace: Workspace, tmp_p
         workspace, _write(tmp_path / "a.jsonl", [_row(0, refiner="=ann"), _row(1, "equal", seconds=2.5)])
     )
     before = workspace.preferences()
+    workspace.add_preferences([_choice(7, first_id="gold:c0", second_id="gold:c1:c0")])
     assert export_choices(workspace, tmp_path / name) == 2
     assert import_corrections(workspace, tmp_path / name).known == 2
     with workspace.database.transaction() as connection:

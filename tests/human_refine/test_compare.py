@@ -9,9 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from flywheel.core.types import pair_id
+from flywheel.rounds import RoundContext
+from flywheel.rounds.choices import first_choices
 from flywheel.store import Workspace
 from flywheel.store.gold import add_gold
 from flywheel.store.leases import PAIR, take_lease
+from flywheel.store.sources import note_removed
 from human_refine.comparing import Comparing
 from human_refine.pairs import choices_between, compared_rounds, gold_choices, pairs_between
 from human_refine.people import exclude
@@ -200,6 +203,10 @@ def test_of_each_video_one_clip_comes_first_and_excluded_people_do_not_count(
     hashes = dict(workspace.clips("anchor").select("id", "content_hash").iter_rows())
     videos = [hashes[p.clip_id] for p in pairs]
     assert len(set(videos[: len(set(videos))])) == len(set(videos))
-    _choose(ann, _next(ann)["pair"], "left")
+    pair = _next(ann)["pair"]
+    _choose(ann, pair, "left")
+    assert [c.clip_id for c in first_choices(RoundContext(workspace), 0, 1)] == [pair["clip_id"]]
+    note_removed(workspace, [hashes[pair["clip_id"]]], "/videos", "not ours", from_round=1)
+    assert first_choices(RoundContext(workspace), 0, 1) == [], "nor does a source that was removed"
     exclude(workspace, "ann", "not looking")
     assert choices_between(workspace, 0, 1) == []

@@ -48,6 +48,8 @@ def candidate(gain: float, won: int, lost: int, ties: int = 0, anchors: int = 40
         (candidate(0.1, 6, 6, anchors=4), BOTH, "undecided", "", "token_f1: can't tell yet: 4 of at least 8"),
         (candidate(0.1, 40, 5, anchors=0), ("preference",), "promoted", "preference", "people prefer it"),
         (candidate(0.1, 0, 0, anchors=0), ("preference",), "undecided", "", "preference: no blind choices yet"),
+        (candidate(0.1, 6, 6, possible=30), ("preference",), "undecided", "", "of which the corpus has only 30"),
+        (candidate(0.1, 6, 6, anchors=4, possible=6), BOTH, "undecided", "", "so word overlap can never decide"),
         (candidate(0.1, 40, 5, stale="adapter"), BOTH, "refused", "", "other weights than lie there now"),
         (candidate(0.1, 40, 5, suspects={"eve": "had 0 of 9"}), BOTH, "undecided", "", "eve had 0 of 9"),
     ],

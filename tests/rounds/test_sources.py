@@ -86,4 +86,8 @@ def test_anchors_of_a_removed_source_are_no_anchors(folders: Workspace, commandl
     assert commandline("sources", "remove", "/data/a/z/2.mp4", "/data/a/x", *here) == 0
     assert outlook_of(folders).gate.possible == 2
     assert outlook_of(folders).impossible[0].startswith("No round can be promoted by the gate")
+    by_people = Workspace.open(folders.root, ["gate.measures=[preference, token_f1]"])
+    assert outlook_of(by_people).impossible[0].startswith("The gate can decide by people's choices alone: for word")
+    by_people = Workspace.open(folders.root, ["gate.measures=[preference]"])
+    assert not any("gate.min_anchors" in line for line in outlook_of(by_people).impossible)
     assert folders.removed_videos() == {"h2", "h0", "h3", "h6"}

@@ -197,8 +197,13 @@ def test_which_contents_are_in_is_known_without_reading_all(make_workspace: Make
     w.add_clips([clip(0), clip(1)])
     assert w.known_contents(["h0", "h1", "h5", "other"]) == {"h0", "h1"}
     assert w.clips()["uri"].to_list() == ["/videos/0.mp4", "/videos/1.mp4"]
+    note_removed(w, ["h0", "h1"], "/videos/1.mp4", "not ours", from_round=1)
+    w.takedowns.remove_clips(["c1"], keep_removals=True)
+    assert w.removed_videos() == {"h0", "h1"}, "cut otherwise it stays out"
+    w.add_clips([clip(1)])
     w.takedowns.remove_clips(["c1"])
     assert w.known_contents(["h0", "h1"]) == {"h0"}, "what was taken down is looked at when it comes again"
+    assert w.removed_videos() == {"h0"}, "nor does its path stand where sources were removed"
 
 
 def test_open_rejects_are_those_without_a_later_success(make_workspace: Make) -> None:
