@@ -28,6 +28,8 @@ from flywheel.store.tracking import Tracker
 _NUM_SAMPLES = 24
 #: What of a round's report MLflow keeps; what is not there is left out.
 _FILES = ("report.html", "report.json", "config.yaml", "curation")
+#: Its table of test clips' texts.
+_TABLE = "samples.json"
 
 
 def report_of(context: RoundContext, round: int) -> RoundReport:
@@ -67,14 +69,14 @@ def publish(context: RoundContext, round: int) -> None:
             seconds = {"seconds": report.stages_s.get(stage, 0.0)}
             tracker.stage(round, stage, {**seconds, **_numbers(result)}, _words(result))
     tracker.dataset(round)
-    tracker.table(round, _samples(context, round), "samples.json")
+    tracker.table(round, _samples(context, round), _TABLE)
     tracker.plot(write_plots(reports, folder / "rounds.png"))
     show_rounds(tracker, reports)
     tracker.artifacts(round, [folder / name for name in _FILES])
 
 
 def rewrite_reports(context: RoundContext) -> None:
-    """Write the reports that there are again, from what the records hold now."""
+    """Write the reports that there are again, in MLflow too, from what the records hold now."""
     # What the context has read may be gone.
     fresh = RoundContext(context.workspace, context.tracker)
     for round in context.workspace.rounds():
@@ -86,7 +88,11 @@ def rewrite_reports(context: RoundContext) -> None:
         except UserError as error:
             # No clip is left, and so nothing to report.
             say(f"report: {error}")
+            fresh.tracker.replace(round, [*_FILES, _TABLE], [], {})
             shutil.rmtree(folder)
+            continue
+        files = [folder / name for name in _FILES]
+        fresh.tracker.replace(round, [*_FILES, _TABLE], files, {_TABLE: _samples(fresh, round)})
 
 
 def _parameters(context: RoundContext, report: RoundReport) -> dict[str, Any]:

@@ -210,6 +210,29 @@ class Runs:
                 if os.path.exists(path):
                     mlflow.log_artifact(path)
 
+    def _log_replace(
+        self,
+        mlflow: Any,
+        round: int,
+        gone: Sequence[str],
+        paths: Sequence[str],
+        tables: Mapping[str, Mapping[str, list[Any]]],
+    ) -> None:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        with self._run(mlflow, round) as run:
+            uri = run.info.artifact_uri
+            there = {file.path for file in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
+        for name in sorted(there & set(gone)):
+            try:
+                get_artifact_repository(uri).delete_artifacts(name)
+            except Exception as error:
+                # A store that lets nobody delete must not keep back all that comes after.
+                say(f"tracking: {uri}/{name} may hold what was taken down, delete it there ({_cause(error)})")
+        self._log_artifacts(mlflow, round, paths)
+        for name, rows in tables.items():
+            self._log_table(mlflow, round, rows, name)
+
     def _log_table(self, mlflow: Any, round: int, rows: Mapping[str, list[Any]], name: str) -> None:
         with self._run(mlflow, round) as run:
             # MLflow adds rows to a table that is there: logged twice, it would stand there twice.

@@ -70,6 +70,18 @@ class Tracker:
         """Upload files into the round's run."""
         self._send("artifacts", round=round, paths=[str(path) for path in paths])
 
+    def replace(
+        self, round: int, gone: Sequence[str], paths: Sequence[Path], tables: Mapping[str, Mapping[str, list[Any]]]
+    ) -> None:
+        """Delete what the round's run has under the names ``gone``, then upload these files and these tables.
+
+        Nothing where the round has no run and nothing waits for the tracker. What can't be deleted is said.
+        """
+        if self._workspace.meta(f"mlflow_round_{round}") is None and not len(self._spool):
+            return
+        uploads = {"paths": [str(path) for path in paths], "tables": {name: dict(t) for name, t in tables.items()}}
+        self._send("replace", round=round, gone=list(gone), **uploads)
+
     def table(self, round: int, rows: Mapping[str, list[Any]], name: str) -> None:
         """Log a table (column -> values) of the round once."""
         self._send("table", round=round, rows=dict(rows), name=name)

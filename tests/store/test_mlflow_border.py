@@ -34,6 +34,7 @@ METHODS: dict[str, Callable[[Tracker], object]] = {
     "view": lambda t: t.view({"Quality": ["quality/agreement"]}),
     "training": lambda t: t.training(1, [({"loss": 1.0}, 1)]),
     "sink": lambda t: _flushed(t),
+    "replace": lambda t: _replaced(t),
 }
 #: Public methods that send nothing of their own.
 OTHERS = {"tracking_uri", "send_spooled", "comparison"}
@@ -60,6 +61,12 @@ def _flushed(tracker: Tracker) -> None:
     sink = tracker.sink(1)
     sink.log({"loss": 1.0}, 3)
     sink.flush()
+
+
+def _replaced(tracker: Tracker) -> None:
+    # Of a round that the tracker knows.
+    tracker._workspace.set_meta("mlflow_round_1", "run")
+    tracker.replace(1, ["report.html"], [Path(__file__)], {"samples.json": {"clip": ["a"]}})
 
 
 class Raises:

@@ -6,12 +6,16 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flywheel.rounds import RoundContext, champion, run_round
+from flywheel.rounds.publish import rewrite_reports
+from flywheel.rounds.takedown import take_down
 from flywheel.store import Workspace
 from flywheel.store.tracking import Tracker
 from tests.rounds.test_rounds import context_of
@@ -88,6 +92,32 @@ def test_what_a_broken_tracker_missed_is_told_when_one_answers(
     assert "champion" not in client.get_registered_model(w.root.name).aliases
 
 
+def _taken_down_it_is_gone_there_too(context: RoundContext, client: Any, run_id: str) -> None:
+    """A clip that is taken down leaves the artifacts of a round's run; with the last one all of them go."""
+    import mlflow
+
+    w = context.workspace
+    client.log_artifact(run_id, __file__, "curation")
+
+    def names() -> set[str]:
+        return {file.path for file in client.list_artifacts(run_id)}
+
+    def ids() -> list[str]:
+        table = mlflow.artifacts.load_dict(f"runs:/{run_id}/samples.json")
+        return [row[table["columns"].index("id")] for row in table["data"]]
+
+    before = ids()
+    with w.lock():
+        take_down(w, before[:1], "asked for", rewrite=partial(rewrite_reports, context))
+    assert names() == {"report.html", "report.json", "config.yaml", "samples.json"}, "what curation showed is gone"
+    assert ids() == before[1:]
+    mended = (w.report_folder(1) / "report.html").read_text()
+    assert mlflow.artifacts.load_text(f"runs:/{run_id}/report.html") == mended
+    with w.lock():
+        take_down(w, w.clips()["id"].to_list(), "asked for", rewrite=partial(rewrite_reports, context))
+    assert names() == set(), "no clip is left"
+
+
 SETTINGS = (
     "annotate.engine=fake",
     "pretrain.num_steps=0",
@@ -103,6 +133,8 @@ def test_another_tracker_gets_runs_of_its_own(make_workspace: Make, corpus: Path
     context = context_of(make_workspace, corpus, "tracking.enabled=true")
     run_round(context)
     w = context.workspace
+    local = mlflow.MlflowClient(f"sqlite:///{w.root / 'mlflow.db'}")
+    _taken_down_it_is_gone_there_too(context, local, w.meta("mlflow_round_1") or "")
     other = Workspace.open(w.root, ["tracking.enabled=true", f"tracking.uri=sqlite:///{tmp_path}/other.db"])
     tracker = Tracker(other)
     tracker.metrics(1, {"x": 2.0})
