@@ -52,14 +52,21 @@ def plan(workspace: Workspace, index: ClipIndex, settings: Curate, limit: int | 
         calibration = None
     table = table.with_probability(calibration)
     audible = int(table.clips["audible"].sum())
-    others = _others(workspace, table.clips, settings.calibration_clips)
+    # Twins are chosen where all that calibrate are described: more of them than may be asked about would have none.
+    count = settings.calibration_clips if limit is None else min(limit, settings.calibration_clips)
+    others = _others(workspace, table.clips, count)
     unsure, doubt = table.clips.filter(pl.col("audible") & pl.col("lead").is_null()), _ANY
     if settings.judge == "doubt":
         most = settings.most_judged if settings.most_judged > 1 else settings.most_judged * audible
         unsure, doubt = _unsure(table, calibration, settings, int(most))
-    ids = pl.concat([pl.Series("clip_id", list(others), dtype=pl.String), unsure["clip_id"]])
+    lending = _lending(table.clips, others)
+    ids = pl.concat([pl.Series("clip_id", list(others), dtype=pl.String), lending, unsure["clip_id"]])
     asked = ids.unique(maintain_order=True)
-    return Plan(asked=asked if limit is None else asked.head(limit), others=others, doubt=doubt, audible=audible)
+    asked = asked if limit is None else asked.head(limit)
+    # Without a text of what is heard in the other a control would be empty.
+    heard = set(asked.filter(asked.is_in(lending.implode())))
+    others = {clip_id: some for clip_id, some in others.items() if not some or not heard.isdisjoint(some)}
+    return Plan(asked=asked, others=others, doubt=doubt, audible=audible)
 
 
 def _unsure(
@@ -108,6 +115,12 @@ def _others(workspace: Workspace, clips: pl.DataFrame, count: int) -> dict[str, 
         clip_id: [known[clip_id]] if clip_id in known else _following(rows, place)
         for place, (clip_id, _, _) in enumerate(rows)
     }
+
+
+def _lending(clips: pl.DataFrame, others: Mapping[str, Sequence[str]]) -> pl.Series:
+    """The clips that may lend their sound, those on record too: each must be heard in this round as well."""
+    ids = sorted({other for some in others.values() for other in some})
+    return clips.filter(pl.col("audible") & pl.col("clip_id").is_in(ids))["clip_id"].sort()
 
 
 def _lends() -> pl.Expr:

@@ -69,7 +69,8 @@ def _unmeasured(workspace: Workspace, clips: Iterable[Clip], network: Dnsmos) ->
 
 
 def _record_id(network: Dnsmos, clip: Clip) -> str:
-    return content_id("dnsmos", network.digest, clip.id)
+    # 2: the windows are those of the authors' script.
+    return content_id("dnsmos", 2, network.digest, clip.id)
 
 
 def _row(workspace: Workspace, network: Dnsmos, clip: Clip) -> dict[str, Any] | None:

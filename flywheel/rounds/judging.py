@@ -72,7 +72,8 @@ def _twins(context: RoundContext, planned: Plan, round: int) -> dict[str, str]:
     twins = {clip_id: known[clip_id] for clip_id in planned.others if clip_id in known}
     fresh = {clip_id: some for clip_id, some in planned.others.items() if clip_id not in twins}
     if set(planned.others) <= set(planned.asked):
-        twins |= most_unlike(fresh, shown_texts(context.workspace, list(planned.others), round, "seen"))
+        texts = shown_texts(context.workspace, list(planned.others), round, "seen")
+        twins |= most_unlike(fresh, texts, known.values())
     return twins
 
 

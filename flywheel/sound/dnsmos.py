@@ -1,8 +1,8 @@
 """How good speech sounds to people, as DNSMOS estimates it: a network that learned from listeners' ratings, in ONNX.
 
 Reddy, Gopal and Cutler 2022, "DNSMOS P.835": 1 (bad) to 5 for the voice, for what is behind it, and for both. Windows
-of 9.01 s, one each second; shorter sound is repeated. The network's raw values are mapped by the polynomials that its
-authors publish with it (microsoft/DNS-Challenge).
+of 9.01 s, one each second; shorter sound is doubled until it is as long. The network's raw values are mapped by the
+polynomials that its authors publish with it (microsoft/DNS-Challenge).
 """
 
 from __future__ import annotations
@@ -78,8 +78,11 @@ class Dnsmos:
         """The quality of mono samples (n,) at 16 kHz; None without any."""
         if not len(samples):
             return None
-        whole = np.resize(np.nan_to_num(samples), max(_WINDOW, len(samples)))
-        windows = np.lib.stride_tricks.sliding_window_view(whole, _WINDOW)[::RATE_HZ]
+        whole = np.nan_to_num(samples)
+        while len(whole) < _WINDOW:
+            whole = np.append(whole, whole)
+        hops = int(len(whole) // RATE_HZ - _WINDOW / RATE_HZ) + 1
+        windows = np.lib.stride_tricks.sliding_window_view(whole, _WINDOW)[: (hops - 1) * RATE_HZ + 1 : RATE_HZ]
         raw = np.concatenate([self._raw(windows[i : i + _BATCH]) for i in range(0, len(windows), _BATCH)])
         signal, background, overall = (
             float(np.polyval(mapping, raw[:, column]).mean()) for column, mapping in enumerate(_MAPPING)

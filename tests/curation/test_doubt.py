@@ -123,6 +123,9 @@ def test_who_is_asked_and_what_their_word_does(measured: Workspace) -> None:
     assert all(p is None or planned.doubt[0] <= p <= planned.doubt[1] for p in others)
     assert sum(p is None for p in others) >= 1, "what is still picture is in doubt as much as can be"
     assert 10 < len(others) < COUNT - 75
+    limited = plan(w, index, settings, 7)
+    assert set(limited.others) == set(limited.asked), "a few calibrate too where a few may be asked"
+    assert len(limited.others) == 7
     doubtful = set(range(0, COUNT, 3))
     assert planned.audible == COUNT
     few = plan(w, index, settings.model_copy(update={"most_judged": 3.0}))
@@ -135,6 +138,11 @@ def test_who_is_asked_and_what_their_word_does(measured: Workspace) -> None:
         w.add_twins(twins)
         known = plan(w, index, settings).others
         assert known == {one: [other] for one, other in twins.items()}, "the same calibrate, whatever came since"
+        fewer = plan(w, index, settings.model_copy(update={"calibration_clips": 5, "most_judged": 0.0}))
+        assert {known[one][0] for one in fewer.others} <= set(fewer.asked), "who lends on record is asked about too"
+        assert len(fewer.others) == 5
+        short = plan(w, index, settings.model_copy(update={"calibration_clips": 5, "most_judged": 0.0}), 6)
+        assert {known[one][0] for one in short.others} <= set(short.asked), "or there is no control"
         right = {n for n in asked if PLACES[n] < COUNT - 40}
         w.add_judgements([judged(n, 9 if n in right else 1) for n in sorted(asked)], 1)
         controls = [judged(int(i, 16), 1) | {"other_id": other, "purpose": "shuffled"} for i, other in twins.items()]
@@ -186,6 +194,9 @@ def test_a_wrong_pair_is_made_of_clips_that_show_different_things() -> None:
     assert not {"c7", "c50"} & set(pairs.values()), "no text, or not among the others"
     assert all(of[one] != of[other] for one, other in pairs.items())
     assert max(Counter(pairs.values()).values()) <= 4
+    # Run again for more: what was lent before counts.
+    more = most_unlike({one: ["b", "c"] for one in "xyz"}, dict.fromkeys("bcxyz", "The same."), ["b", "b", "b", "d"])
+    assert more == {"x": "b", "y": "c", "z": "c"}
     # The one text there is twice: the first of the others.
     assert most_unlike({"a": ["b", "c"]}, dict.fromkeys("abc", "The same.")) == {"a": "b"}
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from numpy.typing import NDArray
 
 from flywheel.core.errors import UserError
 from flywheel.curation import speech
@@ -88,11 +89,26 @@ def test_windows_of_nine_seconds_are_mapped_as_its_authors_do_and_averaged(file:
     # Eleven seconds: windows begin at 0 and 1 s, as the second second's end is reached; the last second is in neither.
     long = np.zeros(16_000 * 11, np.float32)
     long[16_000 * 10 + 160 :] = 1
-    silent = found.of(np.zeros(16_000, np.float32))
+    silent = found.of(np.zeros(16_000 * 11, np.float32))
     assert found.of(long) == silent
     long[16_000 * 9 + 2000] = np.nan
     assert found.of(long) == silent, "what is no number counts as silence"
     assert found.of(np.zeros(0, np.float32)) is None
+
+
+def test_windows_are_those_of_its_authors_script(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand: n whole seconds have int(n - 9.01) + 1 windows; 3.5 s are doubled to 14 s, and so have 5."""
+    found, starts = dnsmos.Dnsmos(file), list[float]()
+
+    def noted(windows: NDArray[np.float32]) -> NDArray[np.float64]:
+        starts.extend(windows[:, 0].tolist())
+        return np.zeros((len(windows), 3))
+
+    monkeypatch.setattr(found, "_raw", noted)
+    for seconds, expected in ((9.5, [0]), (10.5, [0]), (11.02, [0, 1]), (3.5, [0, 1, 2, 3, 0.5])):
+        starts.clear()
+        found.of((np.arange(int(seconds * 16_000)) / 16_000).astype(np.float32))
+        assert starts == pytest.approx(expected), seconds
 
 
 def test_what_is_no_such_network_is_one_line(file: Path, tmp_path: Path) -> None:
