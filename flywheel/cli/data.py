@@ -27,10 +27,10 @@ from flywheel.cli._shared import (
     say_next,
     say_what_comes_next,
 )
+from flywheel.core.constants import MAX_SEED
 from flywheel.core.errors import FlywheelError, UserError
 from flywheel.core.foreign import as_lines
 from flywheel.core.progress import say
-from flywheel.core.types import MAX_SEED
 
 if TYPE_CHECKING:
     from flywheel.ingest import IngestResult

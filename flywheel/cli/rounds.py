@@ -22,9 +22,9 @@ from flywheel.cli._shared import (
     say_next,
     say_what_comes_next,
 )
+from flywheel.core.constants import CAPTION, MAX_SEED
 from flywheel.core.errors import FlywheelError, GateRefused
 from flywheel.core.progress import say
-from flywheel.core.types import CAPTION, MAX_SEED
 
 
 def annotate(

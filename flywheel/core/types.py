@@ -12,6 +12,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from flywheel.core.constants import CAPTION as CAPTION
+from flywheel.core.constants import MAX_SEED as MAX_SEED
+
 Split = Literal["train", "test", "anchor"]
 Verdict = Literal["accept", "edit", "reject", "skip", "cant_tell", "withdraw"]
 #: What a person chose of two texts; ``skip`` says nothing, ``withdraw`` takes back what that person chose before.
@@ -27,15 +30,10 @@ MEASURE: Purpose = "measure"
 SWAPPED: Purpose = "swapped"
 REPEATED: Purpose = "repeated"
 SHUFFLED: Purpose = "shuffled"
-#: The kind of text that rounds learn, measure and gate.
-CAPTION = "caption"
 
 #: What a judge scores from 0 to 10: whether times, places and subjects of what is seen and heard agree, whether the one
 #: can make the other, and whether the sources of the sounds are seen (AVVA, arXiv 2503.09205).
 CRITERIA = ("temporal", "spatial", "contextual", "causal", "visibility")
-
-#: Seeds are from 0 to this, wherever there is one.
-MAX_SEED = 2**31
 
 #: The reason of a text that a person wrote before the model's was shown: the review page gives it.
 WRITTEN_BLIND = "written before the model's text was seen"
