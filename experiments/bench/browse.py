@@ -53,7 +53,7 @@ def prepared(folder: Path, size: int) -> Workspace:
 
 
 def indexed(workspace: Workspace, size: int) -> dict[str, Any]:
-    """What the index of words takes, made anew: the processor's µs and bytes a row of clips and texts."""
+    """Make the index of words anew; returns processor µs and bytes for each row of clips and texts."""
     folder = workspace.root / "cache" / "words"
     shutil.rmtree(folder, ignore_errors=True)
     worked = time.process_time()
@@ -81,14 +81,14 @@ def main() -> None:
     name = workspace.clips_by_id(workspace.records.keys_from("clips", "0")[:1])["uri"][0]
     far = min(50_000, arguments.size // 2)
     behind = find_clips(workspace, ClipQuery(offset=far - 1, limit=1)).after
-    found = find_clips(workspace, ClipQuery(search=word, offset=min(far, arguments.size // 20) - 1, limit=1)).after
+    hit = find_clips(workspace, ClipQuery(search=word, offset=min(far, arguments.size // 20) - 1, limit=1)).after
     questions: dict[str, Callable[[], object]] = {
         "first page": lambda: find_clips(workspace, ClipQuery()),
         "page of a split": lambda: find_clips(workspace, ClipQuery(split="anchor")),
         "page 50,000 clips on": lambda: find_clips(workspace, ClipQuery(offset=far)),
         "page behind the 50,000th clip": lambda: find_clips(workspace, ClipQuery(after=behind)),
         "search, common word": lambda: find_clips(workspace, ClipQuery(search=word)),
-        "search, common word, behind the 50,000th": lambda: find_clips(workspace, ClipQuery(search=word, after=found)),
+        "search, common word, behind the 50,000th": lambda: find_clips(workspace, ClipQuery(search=word, after=hit)),
         "search, no hit": lambda: find_clips(workspace, ClipQuery(search="no-such-word")),
         "search, a word and one that stands nowhere": lambda: find_clips(workspace, ClipQuery(search=f"{word} zebra")),
         "of a folder": lambda: find_clips(workspace, ClipQuery(source=name)),

@@ -1,11 +1,11 @@
-"""What curation is worth to the model that learns: all clips, a random 70 % of them, and the 70 % that curation keeps.
+"""Compares models that learn from all clips, a random 70 % of them, and the 70 % that curation keeps.
 
 ``python -m experiments.curation.ablation FOLDER --seeds 81000 82000 83000`` renders a corpus for each seed, 30 % of it
 with sounds of another theme, has the bundled ears write what is heard in each clip, and trains the bundled eyes three
 times with a round's trainer: on the videos' texts, with what is heard as a hint. The texts tell each scene as it was
-filmed, so that of a clip with a foreign sound they contradict what is heard, and whoever learns from them learns that
-sound says little. All three have as many steps. A JSON line a run: slot F1 of sounds and of what is seen, on clips of
-the test split whose sound belongs to them. What is in the file already is not run again.
+filmed, so that of a clip with a foreign sound they contradict what is heard, and a model that learns from them
+learns that sound says little. All three have as many steps. A JSON line a run: slot F1 of sounds and of what is seen,
+on clips of the test split whose sound belongs to them. What is in the file already is not run again.
 """
 
 from __future__ import annotations
@@ -140,9 +140,9 @@ def _run(folder: Path, arm: str, settings: Sequence[str], truth: pl.DataFrame, s
             for clip, evidence in context.with_evidence(context.clips.of("test").by_id(), 1)
         ]
         sampling = Asking.of(context.config.annotate, context.prompt).sampling
-        said = {result.key: result.text for result in engine.generate(requests, sampling)}
+        texts = {result.key: result.text for result in engine.generate(requests, sampling)}
         seen.update({name: value for name, value in vars(eyes).items() if name != "_forward"})
-    return {**row, **_measured(said, truth, "base" if arm == "base" else "corpus")}
+    return {**row, **_measured(texts, truth, "base" if arm == "base" else "corpus")}
 
 
 def _learned(context: RoundContext, arm: str) -> list[Clip]:
@@ -183,24 +183,24 @@ def _train(context: RoundContext, vlm: Any, clips: Sequence[Clip], out: Path) ->
     )
 
 
-def _measured(said: Mapping[str, str], truth: pl.DataFrame, dialect: str) -> dict[str, Any]:
+def _measured(texts: Mapping[str, str], truth: pl.DataFrame, dialect: str) -> dict[str, Any]:
     """Slot F1 of the texts: of sounds and things, where the sound belongs; and of foreign sounds."""
-    rows = truth.filter(pl.col("file").is_in(list(said))).sort("file")
-    own, foreign = (rows.filter(pl.col("matched") == side) for side in (True, False))
-    sounds = list(_f1(said, own, "heard", dialect))
+    rows = truth.filter(pl.col("file").is_in(list(texts))).sort("file")
+    matched, foreign = (rows.filter(pl.col("matched") == side) for side in (True, False))
+    sounds = list(_f1(texts, matched, "heard", dialect))
     return {
-        "test": own.height,
+        "test": matched.height,
         "f1_sounds": round(float(np.mean(sounds)), 4),
-        "f1_things": round(float(np.mean(list(_f1(said, own, "seen", dialect)))), 4),
-        "f1_foreign_sounds": round(float(np.mean(list(_f1(said, foreign, "heard", dialect)))), 4),
+        "f1_things": round(float(np.mean(list(_f1(texts, matched, "seen", dialect)))), 4),
+        "f1_foreign_sounds": round(float(np.mean(list(_f1(texts, foreign, "heard", dialect)))), 4),
         "scores": [round(value, 3) for value in sounds],
     }
 
 
-def _f1(said: Mapping[str, str], rows: pl.DataFrame, what: str, dialect: str) -> Iterator[float]:
+def _f1(texts: Mapping[str, str], rows: pl.DataFrame, what: str, dialect: str) -> Iterator[float]:
     read = av.heard_facts if what == "heard" else av.seen_facts
     for file, true in rows.select("file", f"{what}_facts").iter_rows():
-        yield av.facts_f1(read(said[file], dialect), frozenset(true))
+        yield av.facts_f1(read(texts[file], dialect), frozenset(true))
 
 
 def _rows(out: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What an edit owes to the text it began with, and what that does to the gate, by simulated people.
+"""Measures how much an edit favours the text it began with, and the gate's verdicts, with simulated people.
 
     python experiments/head_start/run.py [--wheels 40] [--seeds 1 2 3] > experiments/head_start/results.jsonl
 
@@ -35,7 +35,7 @@ def text(words: Words) -> str:
 
 
 def written(rng: np.random.Generator, shown: Words | None) -> str:
-    """What a person makes of the text that was shown; of None what one writes alone."""
+    """Returns a person's edit of the text that was shown, or with None what one writes alone."""
     own = ["ab"[int(rng.random() < 0.5)] for _ in range(_FACTS)]
     kept = shown or [(fact, "", False) for fact in range(_FACTS)]
     return text([(fact, wording if right else own[fact], True) for fact, wording, right in kept])

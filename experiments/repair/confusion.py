@@ -1,4 +1,4 @@
-"""What rules make of planted damage: ``python -m experiments.repair.confusion FOLDER --seed S --clips 240``.
+"""Compares rules' plans with planted damage: ``python -m experiments.repair.confusion FOLDER --seed S --clips 240``.
 
 Renders the playground's audio-visual world with 60 % of the sounds damaged, measures each clip as it lies on disk, and
 compares the first plan with the oracle. One JSON line each: the matrix, the shares, and how far values are off.

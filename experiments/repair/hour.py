@@ -1,4 +1,4 @@
-"""What long sounds take: ``python -m experiments.repair.hour ACTION --minutes 60``, a JSON line for each action.
+"""Measures edits of long sounds: ``python -m experiments.repair.hour ACTION --minutes 60``, a JSON line for each.
 
 48 kHz in stereo, tones and noise drawn as they are asked for: what is held is the edit's. ``first_s`` and ``last_s``
 are CPU seconds a minute of the first and the last tenth.

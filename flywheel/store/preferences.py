@@ -33,12 +33,6 @@ def all_choices(workspace: Workspace) -> list[tuple[str, Choice, str]]:
         return [(row.pair_id, row.chosen, row.refiner) for row in rows]
 
 
-def num_choices(workspace: Workspace) -> int:
-    """Number of rows of choices, whatever they say."""
-    with workspace.database.transaction() as connection:
-        return int(connection.execute(sql.select(sql.func.count()).select_from(db.preferences)).scalar_one())
-
-
 def known_choice_ids(workspace: Workspace, ids: Iterable[str]) -> set[str]:
     """Which of these choices are on record."""
     column = db.preferences.c.id

@@ -244,13 +244,8 @@ class WritableView(View):
         with self.database.change() as (connection, _):
             # With the lock of writing: a takedown that is noted later removes these.
             _check_not_taken_down(connection, {c.clip_id for c in corrections})
-            newest = connection.execute(_NEWEST).scalar() if said_now else None
-            rows = []
-            for correction in corrections:
-                at = correction.at.astimezone(UTC).isoformat()
-                if correction.id in said_now:
-                    at = newest = time_after(newest)
-                rows.append({**asdict(correction), "at": at})
+            times = _times(connection, _NEWEST, corrections, said_now)
+            rows = [{**asdict(c), "at": at} for c, at in zip(corrections, times, strict=True)]
             return self.database.insert_new(connection, schema.corrections, rows)
 
     def add_preferences(self, preferences: Sequence[Preference], *, said_now: Collection[str] = ()) -> int:
@@ -260,13 +255,11 @@ class WritableView(View):
         """
         with self.database.change() as (connection, change):
             _check_not_taken_down(connection, {p.clip_id for p in preferences})
-            newest = connection.execute(_NEWEST_CHOICE).scalar() if said_now else None
-            rows = []
-            for preference in preferences:
-                at = preference.at.astimezone(UTC).isoformat()
-                if preference.id in said_now:
-                    at = newest = time_after(newest)
-                rows.append({**asdict(preference), "pair_id": preference.pair_id, "at": at, "change": change})
+            times = _times(connection, _NEWEST_CHOICE, preferences, said_now)
+            rows = [
+                {**asdict(p), "pair_id": p.pair_id, "at": at, "change": change}
+                for p, at in zip(preferences, times, strict=True)
+            ]
             return self.database.insert_new(connection, schema.preferences, rows)
 
     def _ingested(self, hashes: Iterable[str]) -> dict[str, bool | None]:
@@ -296,6 +289,23 @@ class WritableView(View):
         unknown = schema.locations.c.ingested.is_(None)
         with self.database.transaction() as connection:
             connection.execute(sql.update(schema.locations).where(unknown).values(ingested=False))
+
+
+def _times(
+    connection: sql.Connection,
+    newest_of: sql.Select[Any],
+    decisions: Sequence[Correction] | Sequence[Preference],
+    said_now: Collection[str],
+) -> list[str]:
+    """When each was said; those of ``said_now`` now, in their order and later than all on record."""
+    newest = connection.execute(newest_of).scalar() if said_now else None
+    times = []
+    for decision in decisions:
+        at = decision.at.astimezone(UTC).isoformat()
+        if decision.id in said_now:
+            at = newest = time_after(newest)
+        times.append(at)
+    return times
 
 
 def _check_not_taken_down(connection: sql.Connection, clip_ids: Iterable[str]) -> None:
