@@ -6,9 +6,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import polars as pl
 import pytest
 import yaml
@@ -20,7 +22,7 @@ from flywheel.playground import write_playground
 from flywheel.rounds import RoundContext, run_round
 from flywheel.store import Workspace
 from human_refine.people import invite
-from tests.human_refine.test_browser import browser, clip_of, opened, pytestmark, until  # noqa: F401
+from tests.human_refine.test_browser import browser, clip_of, opened, pytestmark  # noqa: F401
 
 #: What makes a round short: nobody looks at what it gained.
 _SHORT: dict[str, dict[str, Any]] = {
@@ -31,6 +33,15 @@ _SHORT: dict[str, dict[str, Any]] = {
     "gate": {"untested": "promote"},
 }
 pytestmark = [*pytestmark, pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def _wait_for_another(lead: httpx.Client, num_texts: int) -> int:
+    """How many texts the queue has, as soon as they are others than ``num_texts``: those judged are not in the next."""
+    deadline = time.monotonic() + 120
+    while (now := lead.get("/api/progress").raise_for_status().json()["of"]) == num_texts:
+        assert time.monotonic() < deadline, "the server has not seen the new texts"
+        time.sleep(0.3)
+    return int(now)
 
 
 def test_two_rounds_through_the_page(browser: Any, tmp_path: Path) -> None:  # noqa: F811
@@ -53,14 +64,15 @@ def test_two_rounds_through_the_page(browser: Any, tmp_path: Path) -> None:  # n
         url = server.stdout.readline().split()[0]
         uris = dict(workspace.clips().select("id", "uri").iter_rows())
         written: dict[str, str] = {}
+        lead, num_texts = httpx.Client(base_url=url, follow_redirects=True), 0
+        lead.get(f"/invite/{invite(workspace, 'lead', 'lead')}").raise_for_status()
         for round in (1, 2):
             with workspace.lock():
                 assert run_round(RoundContext(workspace), until="annotate") is not None
+            # The server looks for new texts every five seconds; who comes before gets an older one, and keeps it.
+            num_texts = _wait_for_another(lead, num_texts)
             page = opened(browser, f"{url}/invite/{invite(workspace, f'refiner {round}', 'refiner')}")
-            while page.evaluate("item.round") != round:
-                page.wait_for_timeout(300)  # the server looks for new texts every five seconds
-                page.reload()
-                until(page, "item !== null")
+            assert page.evaluate("item.round") == round
             for _ in range(8):
                 clip = clip_of(page)
                 true = oracle.text(uris[clip])
