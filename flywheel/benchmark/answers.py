@@ -12,6 +12,8 @@ from flywheel.kinds import Unusable, cleaned_words
 
 #: No option was named, or several were.
 UNPARSED = -1
+#: A right answer of more words is a text that none but a judge can compare.
+_MOST_WORDS = 4
 _LAST = LETTERS[-1]
 _LETTER = f"[A-{_LAST}]"
 #: The whole reply is a letter, whatever stands around it.
@@ -55,6 +57,11 @@ def agreed(text: str, references: Sequence[str]) -> int:
     if not words:
         return UNPARSED
     return 0 if words in {folded(right) for right in references} else 1
+
+
+def is_comparable(references: Sequence[str]) -> bool:
+    """Whether one of the right answers is so short that a reply can be compared with it word for word."""
+    return any(len(words.split()) <= _MOST_WORDS for words in references)
 
 
 def _named(text: str, options: Sequence[str]) -> set[int]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from annotators.interface import Request, Sampling
 from annotators.writer import AskedModel, Writer
-from flywheel.benchmark.answers import UNPARSED, agreed, chosen
+from flywheel.benchmark.answers import UNPARSED, agreed, chosen, is_comparable
 from flywheel.benchmark.items import LETTERS, SOUND, Item, Questions, Rejected
 from flywheel.benchmark.likelihood import option_logprobs
 from flywheel.benchmark.prompting import LISTEN, asked
@@ -26,8 +26,6 @@ from flywheel.core.types import content_id
 from flywheel.models.inputs import ClipInput
 from flywheel.models.loader import Loader
 
-#: A reference of more words is a text that none but a judge can compare.
-_MOST_WORDS = 4
 #: Videos that lie decoded for each decoder: the sound of a long one takes as much as hundreds of frames.
 _AHEAD = 4
 #: Replies without an answer that are shown.
@@ -202,7 +200,7 @@ class _Run:
     def _check_open(self, item: Item) -> None:
         if self._how.by == "likelihood":
             raise MediaError("is an open question, which has no options whose log-probs could be compared")
-        if not any(len(words.split()) <= _MOST_WORDS for words in item.references):
+        if not is_comparable(item.references):
             raise MediaError("its answer is a whole text, which none but a judge can compare")
 
     def _reject(self, item: Item, reason: str) -> None:

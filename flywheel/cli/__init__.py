@@ -133,6 +133,7 @@ _COMMANDS = (
     (benchmark_app, "run", command(benchmark.run)),
     (benchmark_app, "build", command(benchmark.build)),
     (benchmark_app, "certify", command(benchmark.certify)),
+    (benchmark_app, "export", command(benchmark.export)),
     (benchmark_app, "formats", command(benchmark.formats)),
     (prompts_app, "list", command(prompts.list_)),
     (prompts_app, "show", command(prompts.show)),

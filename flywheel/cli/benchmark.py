@@ -99,6 +99,28 @@ def certify(
     say_next(f"flywheel benchmark run {folder / KEPT} --format flywheel --videos {folder / 'videos'}")
 
 
+def export(
+    source: Annotated[Path, typer.Argument(metavar="FILE_OR_DIR", help="The benchmark's item file, or its folder.")],
+    format: Annotated[str, typer.Option("--format", metavar="NAME", help="lmms-eval or vlmevalkit.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder that is written to.")],
+    videos: Annotated[
+        Path | None, typer.Option("--videos", metavar="DIR", help="Folder of its videos; 'videos' beside the items.")
+    ] = None,
+    items: Annotated[
+        str, typer.Option("--items", metavar="NAME", help="The format of the item file, as 'formats' lists.")
+    ] = "flywheel",
+    name: Annotated[str, typer.Option("--name", help="Name of the tasks; left out, the source's.")] = "",
+    json_: Json = False,
+) -> None:
+    """Write a benchmark for lmms-eval or VLMEvalKit, with variants that leave out or exchange sound and picture."""
+    from flywheel.benchmark.exporting import export as export_all
+
+    folder = videos or (source if source.is_dir() else source.parent) / "videos"
+    made = export_all(source, items, folder, out, format=format, name=name)
+    print_result(asdict(made), json_, as_lines(made.lines()))
+    say_next(made.loading)
+
+
 def _asked(context: Any, role: str, inputs: frozenset[str], videos: Path, by: str, max_new_tokens: int) -> Any:
     """How the questions are asked, of the role's model."""
     from annotators.interface import Sampling
