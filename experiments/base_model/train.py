@@ -112,7 +112,7 @@ class Stream:
 
         def text(rate: float) -> str:
             kind = str(rng.choice(noise.KINDS)) if rng.random() < rate else "clean"
-            return noise.noisy_transcript(scene, other, kind, rng, base=True)
+            return noise.noisy_transcript(scene, other, kind, rng, text_of=scenes.Scene.base_caption)
 
         return Evidence(
             transcript=text(0.5) if rng.random() < 0.5 else None,

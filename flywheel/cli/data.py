@@ -214,6 +214,9 @@ def playground(
     world: Annotated[
         str, typer.Option(help="scenes; av: things that sound as they act, and planted faults; timeline: long videos.")
     ] = "scenes",
+    grammar: Annotated[
+        str, typer.Option(help="scenes: corpus, one wording; paraphrase: many wordings for the same facts.")
+    ] = "corpus",
     mismatch: Annotated[float | None, typer.Option(help="av: share of clips with another class's sound.")] = None,
     shift: Annotated[float | None, typer.Option(help="av: with their sound .5 to 1 s early or late.")] = None,
     off_screen: Annotated[float | None, typer.Option(help="av: whose sound comes from something not seen.")] = None,
@@ -228,6 +231,8 @@ def playground(
 
     named = {"mismatch": mismatch, "shift": shift, "off_screen": off_screen, "silent": silent, "no_track": no_track}
     faults = {fault: share for fault, share in named.items() if share is not None}
+    if grammar != "corpus" and world != "scenes":
+        raise UserError(f"--grammar {grammar}: is for --world scenes.")
     if world == "av":
         rendered.write_av_playground(
             folder, seed=seed, num_clips=num_clips, noise_rate=noise, faults=faults, damage_rate=damage or 0.0
@@ -242,6 +247,6 @@ def playground(
         print_text(str(folder / "videos"))
         return
     else:
-        rendered.write_playground(folder, seed=seed, num_clips=num_clips, noise_rate=noise)
+        rendered.write_playground(folder, seed=seed, num_clips=num_clips, noise_rate=noise, grammar=grammar)
     print_text(str(folder / "corpus"))
     say_next("flywheel init  # makes a workspace", f"flywheel ingest {shlex.quote(str(folder / 'corpus'))}")

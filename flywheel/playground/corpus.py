@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,17 @@ SEED_STRIDE = 20_000
 #: The bundled model's training uses scenes from fifty million on, so corpora from this seed on lie far above them.
 _FIRST_ABOVE, _ABOVE = 2000, 10**12
 
+#: How a scene is put into words, by name.
+GRAMMARS: Mapping[str, Callable[[scenes.Scene], str]] = {
+    "corpus": scenes.Scene.caption,
+    "paraphrase": scenes.Scene.paraphrase,
+}
+
+
+def _said(scene: scenes.Scene) -> str:
+    """What a transcript says of a scene, in another wording than the oracle's."""
+    return scene.paraphrase(1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Task:
@@ -33,15 +45,19 @@ class _Task:
     other_seed: int
     kind: str
     index: int
+    grammar: str
 
 
-def write_playground(folder: Path, *, seed: int, num_clips: int, noise_rate: float) -> None:
+def write_playground(folder: Path, *, seed: int, num_clips: int, noise_rate: float, grammar: str = "corpus") -> None:
     """Writes ``folder/corpus/clip-00000.mp4`` with ``.txt`` beside it, and ``folder/oracle.parquet``.
 
     The oracle's columns are ``file, text, slots``. The same arguments give the same corpus; clips that are there
-    already are kept. Raises UserError for values out of range.
+    already are kept. With grammar ``paraphrase`` texts have many wordings for the same facts, the oracle's and the
+    transcripts' drawn apart; videos are the same. Raises UserError for values out of range.
     """
     check_arguments(seed=seed, num_clips=num_clips, noise_rate=noise_rate)
+    if grammar not in GRAMMARS:
+        raise UserError(f"--grammar {grammar}: need {' or '.join(GRAMMARS)}.")
     corpus = folder / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng([seed, 611953])
@@ -56,6 +72,7 @@ def write_playground(folder: Path, *, seed: int, num_clips: int, noise_rate: flo
             other_seed=first + (index + int(rng.integers(1, max(2, num_clips)))) % num_clips,
             kind=str(kinds[place]),
             index=index,
+            grammar=grammar,
         )
         for index, place in enumerate(rng.permutation(num_clips))
     ]
@@ -66,7 +83,7 @@ def write_playground(folder: Path, *, seed: int, num_clips: int, noise_rate: flo
     oracle = pl.DataFrame(
         {
             "file": [task.path.name for task in tasks],
-            "text": [scene.caption() for scene in truth],
+            "text": [GRAMMARS[grammar](scene) for scene in truth],
             "slots": [sorted(scene.slots()) for scene in truth],
         }
     )
@@ -90,7 +107,8 @@ def _write_clip(task: _Task) -> None:
     scene = scenes.sample_scene(task.scene_seed)
     other = scenes.sample_scene(task.other_seed)
     rng = np.random.default_rng([task.scene_seed, 32452843])
-    transcript = noise.noisy_transcript(scene, other, task.kind, rng)
+    text_of = _said if task.grammar == "paraphrase" else GRAMMARS[task.grammar]
+    transcript = noise.noisy_transcript(scene, other, task.kind, rng, text_of=text_of)
     task.path.with_suffix(".txt").write_text(transcript + "\n" if transcript else "", encoding="utf-8")
     temporary = task.path.with_suffix(".part")
     width, height = SIZES[int(rng.integers(len(SIZES)))]

@@ -121,7 +121,8 @@ def _stems() -> dict[str, tuple[str, str]]:
     return table
 
 
-_LEXICON: Final = _stems()
+#: Words of the corpus dialect -> attribute and value.
+LEXICON: Final = _stems()
 _WORD: Final = re.compile(r"[a-z]+")
 
 
@@ -138,10 +139,10 @@ def slots(text: str) -> frozenset[str]:
     position = 0
     while position < len(words):
         pair = " ".join(words[position : position + 2])
-        hit = _LEXICON.get(pair)
+        hit = LEXICON.get(pair)
         position += 2 if hit else 1
         if hit is None:
-            hit = _LEXICON.get(words[position - 1])
+            hit = LEXICON.get(words[position - 1])
         if hit is None:
             continue
         attribute, value = hit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -13,29 +14,33 @@ from flywheel.playground.scenes import Scene, Thing
 KINDS: Final = ("other clip", "wrong facts", "chatter", "empty", "other half")
 
 
-def noisy_transcript(scene: Scene, other: Scene, kind: str, rng: np.random.Generator, *, base: bool = False) -> str:
+def noisy_transcript(
+    scene: Scene,
+    other: Scene,
+    kind: str,
+    rng: np.random.Generator,
+    *,
+    text_of: Callable[[Scene], str] = Scene.caption,
+) -> str:
     """The transcript of ``scene`` with noise of this kind; ``other`` lends its text to ``other clip``.
 
-    ``base`` writes in the bundled model's own dialect (its training only).
+    ``text_of`` words a scene: as a caption of the corpus, in the bundled model's own dialect (its training only), or in
+    one of many wordings.
     """
     match kind:
         case "clean":
-            return _text(scene, base)
+            return text_of(scene)
         case "other clip":
-            return _text(other, base)
+            return text_of(other)
         case "wrong facts":
-            return _text(_with_wrong_facts(scene, int(rng.integers(1, 3)), rng), base)
+            return text_of(_with_wrong_facts(scene, int(rng.integers(1, 3)), rng))
         case "chatter":
             return str(rng.choice(grammar.CHATTER))
         case "empty":
             return ""
         case "other half":
-            return _text(replace(scene, things=scene.later_things, sound=scene.later_sound), base)
+            return text_of(replace(scene, things=scene.later_things, sound=scene.later_sound))
     raise ValueError(f"playground: unknown noise kind {kind!r}; kinds are {', '.join(KINDS)}")
-
-
-def _text(scene: Scene, base: bool) -> str:
-    return scene.base_caption() if base else scene.caption()
 
 
 def _with_wrong_facts(scene: Scene, count: int, rng: np.random.Generator) -> Scene:

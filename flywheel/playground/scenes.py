@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.playground import grammar
+from flywheel.playground.paraphrase import paraphrase
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -72,6 +73,11 @@ class Scene:
 
     def caption(self) -> str:
         return grammar.caption([t.values() for t in self.things], self.sound)
+
+    def paraphrase(self, number: int = 0) -> str:
+        """The caption in one of its many wordings, drawn by the scene's seed and this number."""
+        rng = np.random.default_rng([self.seed, number, 49_979_687])
+        return paraphrase([t.values() for t in self.things], self.sound, rng)
 
     def later_caption(self) -> str:
         return grammar.caption([t.values() for t in self.later_things], self.later_sound)
