@@ -27,7 +27,7 @@ from trainers.ranks import num_ranks, this_rank
 from trainers.rounding import to_bf16
 from trainers.sharding import ALONE, Strategy, filled, forget_sharding, trained_weights
 from trainers.training import TrainingPlan, TrainingResult, train
-from trainers.weights import Choice, check, choose, convert
+from trainers.weights import ROUNDED, Choice, check, choose, convert
 
 __all__ = [
     "ExampleTable",
@@ -126,7 +126,7 @@ def pretrain(
 
 def precision_for(optimizer: str, precision: str) -> str:
     """``bf16`` or ``fp32``: the precision, of which ``auto`` is what the optimizer asks for, else what there is."""
-    return "bf16" if (optimizer, precision) == ("adamw_sr", "auto") else chosen_precision(precision)
+    return "bf16" if optimizer in ROUNDED and precision == "auto" else chosen_precision(precision)
 
 
 def check_optimizer(optimizer: str, precision: str) -> None:

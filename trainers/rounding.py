@@ -107,10 +107,19 @@ class RoundedAdamW(torch.optim.Optimizer):
                     continue
                 state = self.state[parameter]
                 if not state:
-                    state.update(exp_avg=torch.zeros_like(parameter), exp_avg_sq=torch.zeros_like(parameter))
-                tensors = (parameter, parameter.grad, state["exp_avg"], state["exp_avg_sq"])
-                _update_all(tensors, group, (group["seed"], number, index))
+                    state.update(self._new_state(parameter))
+                self._update(parameter, state, group, (group["seed"], number, index))
         return loss
+
+    def _new_state(self, parameter: Tensor) -> dict[str, Tensor]:
+        return {"exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
+
+    def _update(
+        self, parameter: Tensor, state: dict[str, Tensor], group: dict[str, Any], place: tuple[int, ...]
+    ) -> None:
+        """AdamW's step of a parameter with a gradient; what is drawn hangs on its ``place`` and the step."""
+        assert parameter.grad is not None
+        _update_all((parameter, parameter.grad, state["exp_avg"], state["exp_avg_sq"]), group, place)
 
 
 def _update_all(tensors: tuple[Tensor, ...], group: dict[str, Any], place: tuple[int, ...]) -> None:
@@ -154,18 +163,34 @@ def _update(tensors: tuple[Tensor, ...], group: dict[str, Any], still: torch.Gen
     ``tensors`` are weight, gradient, mean and mean square of the gradients.
     """
     weight, gradient, mean, square = tensors
+    new_weight, new_mean, new_square = stepped(weight, gradient, mean.float(), square.float(), group)
+    round_into(weight, new_weight, turned_bits(weight, still, group["step"]))
+    round_into(mean, new_mean, uniform_bits(mean, fresh))
+    round_into(square, new_square, uniform_bits(square, fresh))
+
+
+def stepped(
+    weight: BFloat16[Tensor, "*shape"],
+    gradient: BFloat16[Tensor, "*shape"],
+    mean: Float32[Tensor, "*shape"],
+    square: Float32[Tensor, "*shape"],
+    group: dict[str, Any],
+) -> tuple[Float32[Tensor, "*shape"], Float32[Tensor, "*shape"], Float32[Tensor, "*shape"]]:
+    """Weight, mean and mean square after AdamW's step of a group, not rounded; the moments may be overwritten."""
     beta1, beta2 = group["betas"]
     step, rate = group["step"], group["lr"]
     gradient = gradient.float()
-    new_mean = mean.float().lerp_(gradient, 1 - beta1)
-    new_square = square.float().mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+    new_mean = mean.lerp_(gradient, 1 - beta1)
+    new_square = square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
     scale = new_square.sqrt().div_((1 - beta2**step) ** 0.5).add_(group["eps"])
     new_weight = weight.float().mul_(1 - rate * group["weight_decay"])
     new_weight.addcdiv_(new_mean, scale, value=-rate / (1 - beta1**step))
-    turned = uniform_bits(weight, still).add_(step * _TURN % _CUT).bitwise_and_(_CUT - 1)
-    round_into(weight, new_weight, turned)
-    round_into(mean, new_mean, uniform_bits(mean, fresh))
-    round_into(square, new_square, uniform_bits(square, fresh))
+    return new_weight, new_mean, new_square
+
+
+def turned_bits(weight: Tensor, still: torch.Generator, step: int) -> Int32[Tensor, "*shape"]:
+    """A weight's own 16 bits, turned by the step."""
+    return uniform_bits(weight, still).add_(step * _TURN % _CUT).bitwise_and_(_CUT - 1)
 
 
 def _chunks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:

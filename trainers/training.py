@@ -27,6 +27,7 @@ from trainers.feeding import Feeder
 from trainers.forms import Forms
 from trainers.joint import JointTrainer, reading_states
 from trainers.loss_trainer import LossTrainer
+from trainers.moments import EightBitAdamW
 from trainers.ranks import all_reduce, distributed, gathered_objects, num_ranks, this_rank
 from trainers.rounding import RoundedAdamW
 from trainers.row_weights import RowWeights
@@ -43,8 +44,9 @@ class TrainingPlan:
 
     ``learning_rate`` is the peak, after ``warmup_share`` of the steps; from there it falls as a cosine to a tenth.
     ``human_every`` is the number of steps between looks of an adaptive loss at people's texts. ``bf16`` lets products
-    be computed in it. ``optimizer`` is ``adamw_sr`` (:class:`trainers.rounding.RoundedAdamW`) for bf16 weights, else
-    AdamW for fp32 ones. ``decoders`` are the threads that prepare batches.
+    be computed in it. ``optimizer`` is ``adamw_sr`` (:class:`trainers.rounding.RoundedAdamW`) or ``adamw_8bit``
+    (:class:`trainers.moments.EightBitAdamW`) for bf16 weights, else AdamW for fp32 ones.
+    ``decoders`` are the threads that prepare batches.
     """
 
     num_steps: int
@@ -265,9 +267,10 @@ def _check_reading(collators: Iterable[Collator], work_folder: Path) -> None:
 
 def _own_optimizer(plan: TrainingPlan) -> tuple[type[torch.optim.Optimizer], dict[str, Any]] | None:
     """Class and arguments of an optimizer of ours; None for transformers' AdamW."""
-    if plan.optimizer != "adamw_sr":
+    own = {"adamw_sr": RoundedAdamW, "adamw_8bit": EightBitAdamW}.get(plan.optimizer)
+    if own is None:
         return None
-    return RoundedAdamW, {"lr": plan.learning_rate, "seed": plan.seed}
+    return own, {"lr": plan.learning_rate, "seed": plan.seed}
 
 
 def _arguments(plan: TrainingPlan, work_folder: Path) -> TrainingArguments:

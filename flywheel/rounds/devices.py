@@ -67,9 +67,10 @@ def check_devices(config: Config, root: Path) -> None:
         if torch.cuda.device_count() <= 1:
             return
     _, strategy = devices_of(config, root)
-    if strategy.sharded and config.pretrain.method == "full" and config.pretrain.optimizer == "adamw_sr":
+    optimizer = config.pretrain.optimizer
+    if strategy.sharded and config.pretrain.method == "full" and optimizer in ("adamw_sr", "adamw_8bit"):
         raise UserError(
-            f"pretrain.optimizer: adamw_sr is for whole weights, and train.strategy {strategy.name} shards fp32 "
+            f"pretrain.optimizer: {optimizer} is for whole weights, and train.strategy {strategy.name} shards fp32 "
             "masters of them. Set the optimizer to auto or adamw_masters, or the strategy to ddp."
         )
 

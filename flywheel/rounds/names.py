@@ -81,7 +81,7 @@ def check_names(config: Config, prompts: Sequence[Prompt]) -> None:
 
 def check_optimizer(config: Config) -> None:
     """Check that pretraining's optimizer goes with the model's precision on this machine. Raises UserError."""
-    if config.pretrain.optimizer in ("adamw", "adamw_sr") and config.pretrain.method == "full":
+    if config.pretrain.optimizer in ("adamw", "adamw_sr", "adamw_8bit") and config.pretrain.method == "full":
         import trainers
 
         trainers.check_optimizer(config.pretrain.optimizer, config.main.precision)

@@ -16,6 +16,7 @@ from training_bed import PROMPT, examples, fresh
 from transformers import get_cosine_schedule_with_warmup
 
 from flywheel.models.prompt import Evidence
+from trainers.moments import EightBitAdamW, decoded_means, decoded_squares, encoded_means, encoded_squares
 from trainers.rounding import RoundedAdamW, round_into, seeded, uniform_bits
 
 CPU = torch.device("cpu")
@@ -37,11 +38,34 @@ def test_a_number_is_rounded_to_its_neighbours_and_right_on_average() -> None:
     assert out[0, 5] == float("inf")
 
 
-def test_updates_below_half_a_step_add_up() -> None:
+def test_moments_of_8_bits_are_right_on_average_and_squares_never_vanish() -> None:
+    generator = seeded(CPU, 5)
+    for number in (1.0, -0.3, 1e-3, 3e-5):
+        mean = torch.full((300, 256), number)
+        # The largest of each block.
+        mean[:, -1] = 1.0
+        drawn = torch.rand(mean.shape, generator=generator)
+        for values, got in (
+            (mean, decoded_means(*encoded_means(mean, drawn))),
+            (mean.square(), decoded_squares(*encoded_squares(mean.square(), drawn))),
+        ):
+            assert len(set(got[:, :-1].flatten().tolist())) <= 2, "one of two neighbours"
+            torch.testing.assert_close(got.mean(), values.mean(), rtol=0.005, atol=0)
+            torch.testing.assert_close(got[:, 0].mean(), values[0, 0], rtol=0.03, atol=0)
+    tiny = torch.full((1, 256), 1e-12)
+    tiny[0, 0] = 1.0
+    assert decoded_squares(*encoded_squares(tiny, drawn[:1])).min() > 0, "or a step would be divided by nothing"
+    nothing = torch.zeros(1, 256)
+    assert torch.equal(decoded_squares(*encoded_squares(nothing, drawn[:1])), nothing)
+    assert torch.equal(decoded_means(*encoded_means(nothing, drawn[:1])), nothing)
+
+
+@pytest.mark.parametrize("optimizer_type", [RoundedAdamW, EightBitAdamW])
+def test_updates_below_half_a_step_add_up(optimizer_type: type[RoundedAdamW]) -> None:
     """A hundred updates of a fiftieth of a bf16 step each: two steps, within one of them at every weight."""
     step = 2.0**-7
     weight = torch.nn.Parameter(torch.ones(1000, dtype=torch.bfloat16))
-    optimizer = RoundedAdamW([weight], lr=step / 50, seed=1)
+    optimizer = optimizer_type([weight], lr=step / 50, seed=1)
     for _ in range(100):
         weight.grad = torch.full_like(weight, -1.0)
         optimizer.step()
@@ -61,10 +85,27 @@ def test_only_bf16_weights_and_only_those_with_a_gradient() -> None:
     assert moved.tolist() != [1.0, 1.0]
 
 
-def test_weights_that_lie_apart_in_memory_are_trained_too() -> None:
+def test_moments_of_8_bits_go_on_from_a_file_as_they_were(tmp_path: Path) -> None:
+    def trained(cut: int | None) -> Tensor:
+        weight = torch.nn.Parameter(torch.linspace(0.5, 2, 700).bfloat16())
+        optimizer = EightBitAdamW([weight], lr=1e-3, seed=2)
+        for step in range(6):
+            if step == cut:
+                torch.save(optimizer.state_dict(), tmp_path / "state.pt")
+                optimizer = EightBitAdamW([weight], lr=1e-3, seed=2)
+                optimizer.load_state_dict(torch.load(tmp_path / "state.pt"))
+            weight.grad = torch.sin(torch.arange(700) * (step + 1.0)).bfloat16()
+            optimizer.step()
+        return weight.detach()
+
+    assert torch.equal(trained(None), trained(3))
+
+
+@pytest.mark.parametrize("optimizer_type", [RoundedAdamW, EightBitAdamW])
+def test_weights_that_lie_apart_in_memory_are_trained_too(optimizer_type: type[RoundedAdamW]) -> None:
     weight = torch.nn.Parameter(torch.ones(4, 3, dtype=torch.bfloat16).T)
     weight.grad = torch.ones(3, 4, dtype=torch.bfloat16)
-    optimizer = RoundedAdamW([weight], lr=0.5)
+    optimizer = optimizer_type([weight], lr=0.5)
     optimizer.step()
     assert (weight < 1).all()
 
@@ -97,7 +138,7 @@ def losses_of(kind: str, rate: float, batches: list[dict[str, Tensor]], steps: i
     shown = {name: model.get_parameter(name).requires_grad_(True) for name in names}
     dtype = torch.float32 if kind == "fp32" else torch.bfloat16
     kept = {name: torch.nn.Parameter(p.detach().bfloat16().to(dtype)) for name, p in shown.items()}
-    make: Any = RoundedAdamW if kind == "rounded" else torch.optim.AdamW
+    make: Any = {"rounded": RoundedAdamW, "8 bits": EightBitAdamW}.get(kind, torch.optim.AdamW)
     optimizer, found = make(kept.values(), lr=rate, weight_decay=0.01), []
     # As trainers.train has it: warm-up, then a cosine.
     schedule = get_cosine_schedule_with_warmup(optimizer, 10, 200)
@@ -128,4 +169,6 @@ def test_losses_follow_those_of_fp32_masters_where_plain_bf16_does_not(rate: flo
     plain = losses_of("plain", rate, batches, 40)
     assert wanted[-1] < wanted[0] - 1, "or nothing was learned"
     assert (rounded - wanted).abs().max() < 0.01
+    if rate == 1e-5:
+        assert (losses_of("8 bits", rate, batches, 200) - wanted).abs().max() < 0.01
     assert (plain - wanted[:40]).abs().max() > 0.1

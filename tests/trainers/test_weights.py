@@ -29,9 +29,12 @@ def test_auto_takes_fp32_masters_where_they_fit_and_rounded_bf16_where_not() -> 
     large = torch.nn.Linear(10**6, 10**6, device="meta", dtype=torch.bfloat16)
     assert choose("auto", "fp32", large).optimizer == "adamw"
     assert choose("auto", "bf16", small).optimizer == "adamw_masters"
-    choice = choose("auto", "bf16", large)
+    choice = choose("auto", "bf16", large, available=9 * 10**12)
     assert choice.optimizer == "adamw_sr"
     assert "fp32 weights and moments take 16763" in choice.reason
+    choice = choose("auto", "bf16", large, available=7 * 10**12)
+    assert choice.optimizer == "adamw_8bit"
+    assert "bf16 ones 7450.6" in choice.reason
     large.weight.requires_grad_(False)
     assert needed_bytes(large, "adamw_sr") == pytest.approx(2 * 10**12, rel=1e-4), "frozen weights have no moments"
 
@@ -94,13 +97,14 @@ def pretrained(out: Path, loss: TokenLoss, **plan: Any) -> tuple[trainers.Traini
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_the_weights_are_equal_to_the_bit(tmp_path: Path) -> None:
-    plan = {"optimizer": "adamw_sr", "learning_rate": 1e-5}
+@pytest.mark.parametrize("optimizer", ["adamw_sr", "adamw_8bit"])
+def test_killed_and_resumed_the_weights_are_equal_to_the_bit(optimizer: str, tmp_path: Path) -> None:
+    plan = {"optimizer": optimizer, "learning_rate": 1e-5}
     wanted, whole = pretrained(tmp_path / "whole", losses.build("mle"), **plan)
     with pytest.raises(Killed):
         pretrained(tmp_path / "cut", killed(losses.build("mle"), 2, stop), **plan)
     result, resumed = pretrained(tmp_path / "cut", losses.build("mle"), **plan)
-    assert (result.loss, result.optimizer) == (wanted.loss, "adamw_sr")
+    assert (result.loss, result.optimizer) == (wanted.loss, optimizer)
     assert {value.dtype for value in whole.values()} == {torch.bfloat16}
     assert all(torch.equal(resumed[name], value) for name, value in whole.items())
     base = load_file(bundled_model() / "model.safetensors")

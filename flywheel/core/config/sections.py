@@ -333,12 +333,13 @@ class Pretrain(Section):
     previous_dropout: float = Field(
         0.5, ge=0, le=1, description="how often the previous text is held back from the input"
     )
-    optimizer: Literal["auto", "adamw", "adamw_masters", "adamw_sr"] = Field(
+    optimizer: Literal["auto", "adamw", "adamw_masters", "adamw_sr", "adamw_8bit"] = Field(
         "auto",
         description=(
             "`adamw`: weights as models.main.precision has them, which must be fp32; `adamw_masters`: fp32 weights, "
-            "products in that precision; `adamw_sr`: bf16 weights and moments, rounded stochastically; `auto`: `adamw` "
-            "in fp32, else `adamw_masters` where they fit in the device's memory, else `adamw_sr`"
+            "products in that precision; `adamw_sr`: bf16 weights and moments, rounded stochastically; "
+            "`adamw_8bit`: moments of 8 bits instead; `auto`: `adamw` in fp32, else the first of `adamw_masters`, "
+            "`adamw_sr` and `adamw_8bit` that fits in the device's memory"
         ),
     )
     method: Literal["full", "lora"] = Field(
@@ -367,7 +368,7 @@ class Pretrain(Section):
 
     @model_validator(mode="after")
     def _adapters_are_fp32(self) -> Pretrain:
-        if self.method == "lora" and self.optimizer in ("adamw_masters", "adamw_sr"):
+        if self.method == "lora" and self.optimizer in ("adamw_masters", "adamw_sr", "adamw_8bit"):
             raise ValueError("optimizer is for method full; an adapter's few weights are fp32. Leave it at auto")
         return self
 
