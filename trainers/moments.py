@@ -79,6 +79,7 @@ class EightBitAdamW(RoundedAdamW):
     def _update(
         self, parameter: Tensor, state: dict[str, Tensor], group: dict[str, Any], place: tuple[int, ...]
     ) -> None:
+        assert parameter.grad is not None
         device = parameter.device
         of_weight, of_moments = seeded(device, *place), seeded(device, *place, 0)
         weights = parameter.detach().reshape(-1)

@@ -14,7 +14,7 @@ from flywheel.core.errors import UserError
 from trainers import memory
 
 #: Bytes that a trained weight takes by part; the copies are those that autocast makes of fp32 weights.
-PARTS = {
+PARTS: dict[str, dict[str, float]] = {
     "adamw": {"weights": 4, "gradients": 4, "moments": 8, "copies": 0},
     "adamw_masters": {"weights": 4, "gradients": 4, "moments": 8, "copies": 2},
     "adamw_sr": {"weights": 2, "gradients": 2, "moments": 4, "copies": 0},
