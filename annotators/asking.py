@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -31,6 +31,7 @@ from flywheel.kinds import Reply, Unusable, read_as_it_is
 from flywheel.models.inputs import ClipInput
 from flywheel.models.prompt import Prompt
 from flywheel.store import Workspace
+from flywheel.store.claims import Claims
 
 #: Clip inputs that lie ready, in batches.
 _PREFETCH_BATCHES = 2
@@ -154,7 +155,32 @@ def ask(
     proven to write, or a model that is given sound does not hear.
     """
     asked = _Pass(workspace, writer, prompt, round=round, purpose=purpose, asking=asking)
-    return asked.run(islice(asked.unanswered(tasks, retry=retry), limit), total if limit is None else limit)
+    wanted = islice(asked.unanswered(tasks, retry=retry), limit)
+    return asked.run(_windows(wanted), total if limit is None else limit)
+
+
+def ask_together(
+    workspace: Workspace,
+    tasks_of: Callable[[slice], Iterable[Task]],
+    claims: Claims,
+    writer: Writer,
+    prompt: Prompt,
+    *,
+    round: int,
+    purpose: Purpose = LEARN,
+    asking: Asking,
+) -> AskResult:
+    """As :func:`ask`, with other processes that ask the same: each takes parts of the tasks until all are done.
+
+    ``tasks_of`` gives a part's tasks; all processes divide the same tasks in the same order. The caller shares the
+    workspace (:meth:`Workspace.share`). The result is what this process did.
+    """
+    asked = _Pass(workspace, writer, prompt, round=round, purpose=purpose, asking=asking)
+    return asked.run(asked.parts(claims, tasks_of), None)
+
+
+def _windows(tasks: Iterator[Task]) -> Iterator[list[Task]]:
+    return iter(lambda: list(islice(tasks, _WINDOW)), [])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +230,7 @@ class _Pass:
         self._committing = False
         self._began: float | None = None
         self._cache_before = (workspace.cache.decodes, workspace.cache.hits)
-        self._earlier_costs = workspace.ledger.cost(round, prompt.kind, purpose)
+        self._costs_on_record: Mapping[str, float] = {}
 
     # Which tasks.
 
@@ -238,15 +264,21 @@ class _Pass:
 
     # The pass.
 
-    def run(self, tasks: Iterator[Task], total: int | None) -> AskResult:
+    def parts(self, claims: Claims, tasks_of: Callable[[slice], Iterable[Task]]) -> Iterator[list[Task]]:
+        """The windows of those parts that this process claims, each part committed before the next is claimed."""
+        for part in claims.parts():
+            yield from _windows(self.unanswered(tasks_of(part), retry=False))
+            self._commit()
+
+    def run(self, windows: Iterable[list[Task]], total: int | None) -> AskResult:
         with (
             progress(f"round {self._round} {self._form}", total) as bar,
             ThreadPoolExecutor(self._asking.decoders) as pool,
         ):
             self._bar = bar
             try:
-                while jobs := [self._job(task) for task in islice(tasks, _WINDOW)]:
-                    self._window(jobs, pool)
+                for tasks in windows:
+                    self._window([self._job(task) for task in tasks], pool)
                 self._commit()
                 self._settle(ended=True)
             except (Exception, KeyboardInterrupt):
@@ -521,14 +553,15 @@ class _Pass:
         }
 
     def _record_costs(self) -> None:
-        """Record what texts of this kind cost the round so far, over all passes: a killed one is not forgotten."""
+        """Add what texts of this kind cost to what the round's other passes did: a killed one is not forgotten."""
         costs = {name: value for name, value in self._costs().items() if name != "busy_share"}
         costs |= {"written": self._counts["written"], "generated": self._counts["generated"]}
         costs |= {f"unhealthy/{name}": count for name, count in self._unhealthy.items()}
         costs |= {f"cut/{name}": count for name, count in self._cut.items()}
-        earlier = self._earlier_costs
-        total = {name: earlier.get(name, 0) + costs.get(name, 0) for name in {**earlier, **costs}}
-        self._workspace.ledger.set_cost(self._round, self._prompt.kind, self._purpose, total)
+        # What came since the last time: others may add theirs in between.
+        before, self._costs_on_record = self._costs_on_record, costs
+        new = {name: value - before.get(name, 0) for name, value in costs.items()}
+        self._workspace.ledger.add_cost(self._round, self._prompt.kind, self._purpose, new)
 
 
 def costs_of(workspace: Workspace, round: int, kind: str, purpose: Purpose = LEARN) -> dict[str, float]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,8 +24,11 @@ from flywheel.cli._shared import (
     say_what_comes_next,
 )
 from flywheel.core.constants import CAPTION, MAX_SEED
-from flywheel.core.errors import FlywheelError, GateRefused
+from flywheel.core.errors import FlywheelError, GateRefused, UserError
 from flywheel.core.progress import say
+
+if TYPE_CHECKING:
+    from flywheel.store import Workspace
 
 
 def annotate(
@@ -37,6 +41,9 @@ def annotate(
         bool,
         typer.Option("--retry-failed", help="Only clips that were rejected, with other sampling; of evaluations too."),
     ] = False,
+    join: Annotated[
+        bool, typer.Option("--join", help="Share the work with other processes that say so, on this host or others.")
+    ] = False,
 ) -> None:
     """Run or resume the annotation of the current round."""
     from flywheel.rounds.conductor import check_before, evaluate_again, run_round
@@ -47,6 +54,11 @@ def annotate(
 
     context = open_context(config, set_)
     workspace = context.workspace
+    if join:
+        if limit is not None or retry_failed or dry_run:
+            raise UserError("annotate --join: takes no --limit, --retry-failed or --dry-run. Leave them out.")
+        _join(workspace, config, json_)
+        return
     with workspace.lock():
         round = current_round(workspace)
         todo = len(context.split("train", "anchor")) - workspace.count_texts(round)
@@ -64,6 +76,21 @@ def annotate(
         else:
             run_round(context, until="annotate")
             result = workspace.stage(round, "annotate")[1]
+    print_result(result, json_, _annotated(round, result))
+    say_what_comes_next(workspace, config, json_)
+
+
+def _join(workspace: Workspace, config: Path, as_json: bool) -> None:
+    from flywheel.rounds.joining import join
+
+    round, written = join(workspace)
+    result = workspace.stage(round, "annotate")[1] | {"written_here": written}
+    print_result(result, as_json, f"{_annotated(round, result)}; {written} texts written by this process")
+    say_what_comes_next(workspace, config, as_json)
+
+
+def _annotated(round: int, result: Mapping[str, Any]) -> str:
+    """What the stage came to, in a line."""
     rejected = {CAPTION: result["rejected"], **{kind: made["rejected"] for kind, made in result["also"].items()}}
     of_kinds = ", ".join(f"{count} {kind}" for kind, count in rejected.items())
     text = (
@@ -71,8 +98,7 @@ def annotate(
     )
     if len(rejected) > 1:
         text += f" ({of_kinds})"
-    print_result(result, json_, text)
-    say_what_comes_next(workspace, config, json_)
+    return text
 
 
 def serve(

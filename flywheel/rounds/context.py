@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from annotators.asking import Asking, AskResult, Task, ask
+from annotators.asking import Asking, AskResult, Task, ask, ask_together
 from annotators.writer import AskedModel, Writer
 from flywheel.core.border import one_item
 from flywheel.core.config import MAIN
 from flywheel.core.errors import NO_MEDIUM, MediaError, UserError
-from flywheel.core.types import LEARN, Clip, Purpose
+from flywheel.core.types import LEARN, Clip, Purpose, form_of
 from flywheel.curation.judge import shown_texts
 from flywheel.models.inputs import ClipInput, InputBuilder, clip_input, clip_times
 from flywheel.models.load import Vlm, model_folder
@@ -27,6 +27,7 @@ from flywheel.rounds.progress import current_round
 from flywheel.rounds.texts import CurrentTexts
 from flywheel.store import Workspace
 from flywheel.store.caption_index import CaptionIndexes
+from flywheel.store.claims import Claims
 from flywheel.store.clip_index import ClipIndex, ClipView
 from flywheel.store.tracking import Tracker
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 _DESCRIBED: tuple[Hint, ...] = ("seen", "heard")
 #: Clips whose texts are looked up together.
 CLIPS_PER_LOOKUP = 16_384
+#: Parts of a pass that several processes share, and the clips of the smallest: the last one's end is waited for.
+_PARTS, _SMALLEST_PART = 256, 16
 
 
 class RoundContext:
@@ -52,6 +55,8 @@ class RoundContext:
         self.curation_prompts = curation_prompts_of(self.config, workspace.root)
         check_names(self.config, (self.prompt, *self.extra_prompts, *self.curation_prompts))
         self.base = self.model_folder(MAIN)
+        #: What this process did of the annotate stage together with others, by kind, before it ends the stage alone.
+        self.did_together: dict[str, AskResult] = {}
         self._dropped_by: tuple[str, ClipView] | None = None
         self._to_curate: tuple[set[str], ClipIndex] | None = None
         self._texts: tuple[object, CurrentTexts] | None = None
@@ -283,6 +288,21 @@ class RoundContext:
                 retry=again or retry > 0,
                 total=len(clips) if isinstance(clips, Sized) else None,
             )
+
+    def ask_together(self, clips: ClipView, *, by: int, round: int, prompt: Prompt, writer: Writer) -> AskResult:
+        """As :meth:`ask`, with other processes that ask the same; the caller shares the workspace."""
+        name = f"{round}:{form_of(prompt.kind, LEARN)}"
+        size = min(max(len(clips) // _PARTS, _SMALLEST_PART), CLIPS_PER_LOOKUP)
+        claims = Claims(self.workspace, name, len(clips), size=size, lease_s=self.config.annotate.lease_s)
+        return ask_together(
+            self.workspace,
+            lambda part: self.tasks(clips[part], prompt, round),
+            claims,
+            writer,
+            prompt,
+            round=round,
+            asking=Asking.of(self.config.annotate, prompt),
+        )
 
     def load(self, model: Path, adapter: Path | None = None) -> Vlm:
         """The main role's model, loaded anew or as it was loaded last."""

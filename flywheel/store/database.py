@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sql
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from flywheel.core.errors import BorderError, FlywheelError, UserError
 from flywheel.core.progress import say
@@ -28,6 +28,8 @@ from flywheel.store.mark import Home
 T = TypeVar("T")
 #: How long a writer waits for another one, in milliseconds (SQLite).
 BUSY_MS = 20_000
+#: Code of the error for a row whose key is there.
+EXISTS = "exists"
 #: Values in one ``IN (...)``.
 IN_LIST = 500
 _DAMAGE = ("no such table", "no such column", "not a database", "malformed")
@@ -233,6 +235,8 @@ class Database:
 
     def _translated(self, error: Exception) -> FlywheelError:
         text = " ".join(str(getattr(error, "orig", None) or error).split())
+        if isinstance(error, IntegrityError):
+            return BorderError(f"{self.name}: holds such a row already ({text}).", code=EXISTS)
         if any(sign in text for sign in ("is full", "disk I/O", "No space left")):
             mend = "Free space on the disk and run the same command; nothing written before is lost."
             return BorderError(f"{self.name}: can't write ({text}). {mend}", code="full")
@@ -258,9 +262,16 @@ class Database:
         changed = {name: value for name, value in row.items() if name not in names}
         connection.execute(insert.values(**row).on_conflict_do_update(index_elements=names, set_=changed))
 
+    def clock(self, connection: sql.Connection) -> float:
+        """Seconds since 1970 by the database's own clock, which is one for all hosts."""
+        clock = (
+            "(julianday('now') - 2440587.5) * 86400.0" if self.is_sqlite else "extract(epoch FROM clock_timestamp())"
+        )
+        return float(connection.execute(sql.text(f"SELECT {clock}")).scalar_one())
+
     @contextlib.contextmanager
-    def exclusive(self) -> Iterator[bool]:
-        """Whether this process alone may write while the context lasts.
+    def exclusive(self, *, shared: bool = False) -> Iterator[bool]:
+        """Whether this process alone may write while the context lasts; with ``shared``, it and others that share.
 
         SQLite lies in one folder, whose lock says it already. PostgreSQL can be written from several machines,
         and lets go when the holder's connection ends.
@@ -270,12 +281,13 @@ class Database:
             return
         try:
             with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                free = _try_lock(connection)
+                how = "_shared" if shared else ""
+                free = _try_lock(connection, how)
                 try:
                     yield free
                 finally:
                     if free:
-                        connection.execute(sql.text(f"SELECT pg_advisory_unlock({_WRITING})"))
+                        connection.execute(sql.text(f"SELECT pg_advisory_unlock{how}({_WRITING})"))
         except SQLAlchemyError as error:
             raise self._translated(error) from error
 
@@ -425,11 +437,11 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA secure_delete=ON")
 
 
-def _try_lock(connection: sql.Connection) -> bool:
+def _try_lock(connection: sql.Connection, how: str) -> bool:
     """Take PostgreSQL's lock of writing; a server may need a moment to see that a killed holder is gone."""
     for attempt in range(20):
         if attempt:
             time.sleep(0.1)
-        if connection.execute(sql.text(f"SELECT pg_try_advisory_lock({_WRITING})")).scalar():
+        if connection.execute(sql.text(f"SELECT pg_try_advisory_lock{how}({_WRITING})")).scalar():
             return True
     return False

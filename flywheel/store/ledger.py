@@ -120,6 +120,16 @@ class Ledger:
         with self._db.transaction() as connection:
             self._db.replace(connection, schema.costs, row)
 
+    def add_cost(self, round: int, kind: str, purpose: str, figures: Mapping[str, float]) -> None:
+        """Add to the sums on record: of processes that add at once none is forgotten."""
+        where = _columns(schema.costs, round=round, kind=kind, purpose=purpose)
+        with self._db.change() as (connection, _):
+            text = connection.execute(sql.select(schema.costs.c.figures).where(*where)).scalar()
+            sums = dict(json.loads(text)) if text is not None else {}
+            sums |= {name: sums.get(name, 0) + value for name, value in figures.items()}
+            row = {"round": round, "kind": kind, "purpose": purpose, "figures": json.dumps(sums)}
+            self._db.replace(connection, schema.costs, row)
+
     def money(self, round: int) -> float:
         """What a round's texts of all kinds cost so far."""
         query = sql.select(schema.costs.c.figures).where(schema.costs.c.round == round)

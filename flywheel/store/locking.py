@@ -1,4 +1,7 @@
-"""The lock of a workspace's folder: one process writes at a time, and a killed one holds it no longer."""
+"""The lock of a workspace's folder: one process writes at a time, or several that share a pass.
+
+A killed one holds it no longer.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,11 @@ from flywheel.core.errors import BorderError, UserError
 
 
 @contextlib.contextmanager
-def hold_folder(root: Path) -> Iterator[None]:
-    """Hold the folder for writing. Raises UserError while another process does."""
+def hold_folder(root: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold the folder for writing, alone or ``shared`` with others that share it. Raises UserError where that can't be
+    now."""
     with _lock_file(root) as descriptor:
-        if not _try_flock(descriptor):
+        if not _try_flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
             holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             raise UserError(
                 f"{root}: in use by another flywheel process (pid {holder}). Wait for it to end, or stop it.",
@@ -44,10 +48,10 @@ def _lock_file(root: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _try_flock(descriptor: int) -> bool:
-    """Take the lock of an open file if no other process has it; returns whether it was taken."""
+def _try_flock(descriptor: int, how: int = fcntl.LOCK_EX) -> bool:
+    """Take the lock of an open file if no other process has it otherwise; returns whether it was taken."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

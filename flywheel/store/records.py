@@ -18,7 +18,7 @@ import sqlalchemy as sql
 
 from flywheel.core.errors import BorderError
 from flywheel.store.columns import BY_ROUND, MENDS, SCHEMAS, key_column
-from flywheel.store.database import parts
+from flywheel.store.database import EXISTS, parts
 from flywheel.store.lost import remove_lost, set_aside
 from flywheel.store.reading import RecordReader
 from flywheel.store.schema import keys as key_rows
@@ -40,13 +40,23 @@ class Records(RecordReader):
     _has_new_words = False
 
     def append(self, kind: str, rows: Sequence[dict[str, Any]], *, round: int | None = None) -> int:
-        """Write the rows whose key is new, all or none of them; returns how many were. Equal keys count once."""
+        """Write the rows whose key is new, all or none of them; returns how many were. Equal keys count once.
+
+        Where others share the workspace, one of them may commit the same key meanwhile: then its row stands.
+        """
+        while (count := self._append(kind, rows, round)) is None:
+            pass
+        return count
+
+    def _append(self, kind: str, rows: Sequence[dict[str, Any]], round: int | None) -> int | None:
+        """Write the rows whose key is new; None, and nothing is written, where one was committed meanwhile."""
         columns, key = SCHEMAS[kind], key_column(kind)
         unique = {row[key]: row for row in reversed(rows)}
         known = self.known(kind, unique)
         fresh = [row for row in rows if row[key] not in known and unique.pop(row[key], None) is not None]
         if not fresh:
             return 0
+        unique_keys = [row[key] for row in fresh]
         written: list[tuple[str, int, list[str]]] = []
         with self._db.transaction() as connection:
             expected = last_position(connection)
@@ -57,14 +67,15 @@ class Records(RecordReader):
             shard = self._new_name(kind, round)
             crc32 = write_shard(frame, self.root / shard, (expected, expected))
             written.append((shard, crc32, [row[key] for row in part]))
-        with self._db.change() as (connection, _):
-            position = last_position(connection)
-            for name, crc32, ids in written:
-                position += 1
-                values = {"kind": kind, "round": round, "num_rows": len(ids), "first": position, "position": position}
-                connection.execute(sql.insert(shard_rows).values(name=name, crc32=crc32, **values))
-                keys = [{"kind": kind, "key": i, "position": position} for i in ids]
-                connection.execute(sql.insert(key_rows), keys)
+        try:
+            with self._db.change() as (connection, _):
+                _commit(connection, kind, round, written)
+        except BorderError as error:
+            if error.code != EXISTS or not self.known(kind, unique_keys):
+                raise
+            for name, _, _ in written:
+                (self.root / name).unlink(missing_ok=True)
+            return None
         self._has_new_words |= kind in SEARCHED
         return len(fresh)
 
@@ -234,3 +245,15 @@ def last_position(connection: sql.Connection) -> int:
     """Number of the last commit. A frozen one counts where its rows were taken down: it must not be given again."""
     columns = (shard_rows.c.position, snapshots.c.position)
     return max(int(connection.execute(sql.select(sql.func.max(c))).scalar() or 0) for c in columns)
+
+
+def _commit(
+    connection: sql.Connection, kind: str, round: int | None, written: Sequence[tuple[str, int, list[str]]]
+) -> None:
+    """Put shards (name, checksum, keys) that were written on record."""
+    position = last_position(connection)
+    for name, crc32, ids in written:
+        position += 1
+        values = {"kind": kind, "round": round, "num_rows": len(ids), "first": position, "position": position}
+        connection.execute(sql.insert(shard_rows).values(name=name, crc32=crc32, **values))
+        connection.execute(sql.insert(key_rows), [{"kind": kind, "key": i, "position": position} for i in ids])

@@ -263,8 +263,21 @@ flags = sql.Table(
     sql.Column("at", _BYTES, nullable=False),
 )
 
+#: Parts of passes that several processes share (:mod:`flywheel.store.claims`): whose each is and until when, by the
+#: database's own clock, or that it is done. Layout 5 had no such table at first: it is made where it is missing.
+claims = sql.Table(
+    "claims",
+    metadata,
+    #: Round and form of the texts, and among how many clips the parts were drawn.
+    sql.Column("name", _BYTES, primary_key=True),
+    sql.Column("part", sql.Integer, primary_key=True, autoincrement=False),
+    sql.Column("worker", sql.String, nullable=False),
+    sql.Column("until", sql.Float, nullable=False),
+    sql.Column("done", sql.Boolean, nullable=False),
+)
+
 #: Tables that layout 5 did not have at first.
-LATER = (flags, preferences)
+LATER = (flags, preferences, claims)
 
 #: Which annotation lies before whom, and until when (seconds since 1970).
 leases = sql.Table(

@@ -113,6 +113,23 @@ class Workspace(WritableView):
                 self._compact()
                 self.records.index_words()
 
+    @contextlib.contextmanager
+    def share(self) -> Iterator[Workspace]:
+        """Hold the workspace for writing together with others that share it, and nobody else.
+
+        What is written then must be so by keys alone: of two that write the same one is first. Files are neither moved
+        nor merged. Raises UserError while another process holds it alone.
+        """
+        if self.database.read_only:
+            raise BorderError(self.database.read_only)
+        with hold_folder(self.root, shared=True), self.database.exclusive(shared=True) as free:
+            if not free:
+                raise UserError(
+                    f"{self.root}: in use by a flywheel process on another machine. Wait for it to end, or stop it.",
+                    code="busy",
+                )
+            yield self
+
     def is_locked(self) -> bool:
         """Whether another process holds the workspace for writing now."""
         if is_held(self.root):

@@ -33,6 +33,7 @@ WITHOUT_SQL = {"Database.close", "Database.is_sqlite", "Workspace.create", "Work
 WITHOUT_SQL |= {
     "Workspace.report_folder",
     "Database.has",
+    "Database.clock",
     "Database.insert_new",
     "Database.replace",
     "Database.exclusive",
@@ -47,6 +48,7 @@ WRITERS = {
     "begin_round",
     "set_stage",
     "set_cost",
+    "add_cost",
     "add_look",
     "promote",
     "set_snapshot",
@@ -103,6 +105,10 @@ def calls(w: Workspace, tmp_path: Path) -> dict[str, Callable[[], object]]:
         with d.change():
             pass
 
+    def share() -> None:
+        with w.share():
+            w.set_meta("x", "y")
+
     def lock() -> None:
         with w.lock():
             pass
@@ -136,6 +142,7 @@ def calls(w: Workspace, tmp_path: Path) -> dict[str, Callable[[], object]]:
         "Ledger.promote": lambda: e.promote(1, "x"),
         "Ledger.retired": e.retired,
         "Ledger.rounds": e.rounds,
+        "Ledger.add_cost": lambda: e.add_cost(1, "caption", "learn", {"money": 1.0}),
         "Ledger.set_cost": lambda: e.set_cost(1, "caption", "learn", {"money": 1.0}),
         "Ledger.set_meta": lambda: e.set_meta("x", "y"),
         "Ledger.set_snapshot": lambda: e.set_snapshot(SNAPSHOT),
@@ -247,6 +254,7 @@ def calls(w: Workspace, tmp_path: Path) -> dict[str, Callable[[], object]]:
         "Workspace.removed_videos": w.removed_videos,
         "Workspace.locate": lambda: w.locate({"h99": "/x"}),
         "Workspace.lock": lock,
+        "Workspace.share": share,
         "Workspace.meta": lambda: w.meta("x"),
         "Workspace.money": lambda: w.money(1),
         "Workspace.num_corrections": w.num_corrections,

@@ -286,6 +286,14 @@ class Annotate(Section):
         "", description="script that texts must be in, as in Unicode's names: LATIN, CJK, CYRILLIC; empty for any"
     )
     commit_rows: int = Field(1024, ge=1, description="finished texts per commit; they wait 20 s at most")
+    lease_s: float = Field(
+        60.0,
+        ge=1,
+        description=(
+            "with `annotate --join`: seconds after which the clips of a process that gives no sign of life are "
+            "written by the others"
+        ),
+    )
 
     @model_validator(mode="after")
     def _candidates_differ(self) -> Annotate:

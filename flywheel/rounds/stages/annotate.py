@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from annotators.asking import AskResult, costs_of
+from annotators.writer import Writer
 from flywheel.core.types import CAPTION, LEARN, Clip, Estimate, content_id
 from flywheel.metrics.scale import corpus_figures, in_order_of_ids
 from flywheel.models.embed import clip_embeddings
@@ -50,13 +52,10 @@ def write(context: RoundContext, round: int, limit: int | None = None, *, retry_
     clips = context.split("train", "anchor")
     retry = workspace.ledger.count_retry(round) if retry_failed else 0
     passes: dict[str, AskResult] = {}
-    for prompts in _by_engine(context):
-        # One engine at a time has the accelerator.
-        with context.writer(prompts[0], by) as writer:
-            for prompt in prompts:
-                passes[prompt.kind] = context.ask(
-                    clips, by=by, round=round, prompt=prompt, writer=writer, limit=limit, retry=retry
-                )
+    for prompt, writer in _with_writers(context, by):
+        made = context.ask(clips, by=by, round=round, prompt=prompt, writer=writer, limit=limit, retry=retry)
+        before = context.did_together.get(prompt.kind)
+        passes[prompt.kind] = made if before is None else _after(before, made)
     if "novelty" in context.config.review.order:
         embed(context)
     return AnnotateResult(
@@ -68,6 +67,42 @@ def write(context: RoundContext, round: int, limit: int | None = None, *, retry_
         also={kind: {**asdict(made), "costs": costs_of(workspace, round, kind)} for kind, made in passes.items()},
         corpus=_corpus(context, round),
     )
+
+
+def write_together(context: RoundContext, round: int) -> dict[str, AskResult]:
+    """Write texts of train and anchor clips with other processes until there are all; returns what this one did.
+
+    The caller shares the workspace. The stage is ended by :func:`run`, by one of them alone.
+    """
+    by, clips = writer_of(context), context.split("train", "anchor")
+    return {
+        prompt.kind: context.ask_together(clips, by=by, round=round, prompt=prompt, writer=writer)
+        for prompt, writer in _with_writers(context, by)
+    }
+
+
+#: Counts and costs of a pass that add up.
+_SUMS = (
+    *("written", "generated", "reused", "rejected"),
+    *("tokens_in", "tokens_out", "engine_s", "decode_s", "decodes", "cache_hits", "money"),
+)
+
+
+def _after(before: AskResult, now: AskResult) -> AskResult:
+    """Both passes as one; the proofs are those of an engine that was started."""
+    values: dict[str, Any] = {name: getattr(before, name) + getattr(now, name) for name in _SUMS}
+    for name in ("unhealthy", "cut"):
+        values[name] = dict(Counter(getattr(before, name)) + Counter(getattr(now, name)))
+    values["busy_share"] = max((before, now), key=lambda made: made.engine_s).busy_share
+    return replace(now, **values, proof=now.proof or before.proof, hearing=now.hearing or before.hearing)
+
+
+def _with_writers(context: RoundContext, by: int) -> Iterator[tuple[Prompt, Writer]]:
+    """Each prompt with its engine; one engine at a time has the accelerator."""
+    for prompts in _by_engine(context):
+        with context.writer(prompts[0], by) as writer:
+            for prompt in prompts:
+                yield prompt, writer
 
 
 def _by_engine(context: RoundContext) -> list[list[Prompt]]:
