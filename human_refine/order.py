@@ -17,6 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from flywheel.core.types import content_id
+from human_refine.ids import packed, ranks
 
 Rows = NDArray[np.int32]
 _AT_A_TIME = 4096
@@ -53,12 +54,11 @@ def rows_where(mask: NDArray[np.bool_]) -> Rows:
     return np.flatnonzero(mask).astype(np.int32)
 
 
-def ranked(values: NDArray[np.float64], ids: pl.Series, among: NDArray[np.bool_]) -> Rows:
-    """Rows of a mask that have a value (no NaN), highest first, equal ones by their ids."""
+def ranked(values: NDArray[np.float64], id_ranks: NDArray[np.int32], among: NDArray[np.bool_]) -> Rows:
+    """Rows of a mask that have a value (no NaN), highest first, equal ones by the ranks of their ids."""
     rows: Rows = rows_where(among & ~np.isnan(values))
-    frame = pl.DataFrame({"value": values[rows], "id": ids.gather(rows)})
-    order = frame.select(pl.arg_sort_by(["value", "id"], descending=[True, False])).to_series().to_numpy()
-    return np.asarray(rows[order], dtype=np.int32)
+    rows = rows[np.argsort(id_ranks[rows], kind="stable")]
+    return np.asarray(rows[np.argsort(-values[rows], kind="stable")], dtype=np.int32)
 
 
 def in_order(
@@ -70,11 +70,12 @@ def in_order(
     """
     by_key = np.argsort(order_keys(ids.to_list()), kind="stable")
     ids, split = ids.gather(by_key), np.array(splits, dtype=object)[by_key]
+    by_id = ranks(packed(ids))
     train = split == "train"
     order = Order(
         train=rows_where(train),
         anchors=rows_where(split == "anchor"),
-        rankings=[Ranking(name=name, rows=ranked(values[by_key], ids, train)) for name, values in signals.items()],
+        rankings=[Ranking(name=name, rows=ranked(values[by_key], by_id, train)) for name, values in signals.items()],
         random_share=random_share,
         num_rows=len(ids),
     )

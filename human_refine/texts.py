@@ -18,7 +18,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from flywheel.store import Workspace
+from flywheel.store.arrays import is_among
 from flywheel.store.parts import Shard, committed_shards, in_parts, read_columns, shards_of
+from human_refine.ids import Ids, packed, ranks, unpacked
 from human_refine.items import EDITABLE, EDITABLE_KINDS
 from human_refine.order import Rows, order_keys
 from human_refine.signals import TextBatch, Values, clip_keys, is_lasting, signal
@@ -28,6 +30,10 @@ NOT_SHOWN, TRAIN, ANCHOR = 0, 1, 2
 _SPLITS = {"train": TRAIN, "anchor": ANCHOR}
 _COLUMNS = ["id", "round", "kind", "clip_id", "source", "mean_logprob", "purpose"]
 _BATCH = 65_536
+
+
+#: Columns of some entries of :class:`_AllRounds`.
+_Entries = dict[str, NDArray[Any]]
 
 
 def _empty(dtype: Any) -> NDArray[Any]:
@@ -46,19 +52,19 @@ class _AllRounds:
     #: Entries in the order of their clips' keys.
     by_clip: Rows = field(default_factory=lambda: _empty(np.int32))
 
-    def extended(self, parts: Sequence[pl.DataFrame]) -> _AllRounds:
+    def extended(self, parts: list[_Entries]) -> _AllRounds:
+        """With the entries of these parts, which are emptied on the way: both at once would be twice the memory."""
         if not parts:
             return self
-        new = pl.concat(parts)
-        clip = np.concatenate([self.clip, new["clip"].to_numpy()])
-        return _AllRounds(
-            clip=clip,
-            kind=np.concatenate([self.kind, new["kind_number"].to_numpy()]),
-            round=np.concatenate([self.round, new["round"].to_numpy().astype(np.int16)]),
-            by_model=np.concatenate([self.by_model, new["by_model"].to_numpy()]),
-            shard=np.concatenate([self.shard, new["shard"].to_numpy()]),
-            by_clip=np.argsort(clip, kind="stable").astype(np.int32),
-        )
+        columns = {
+            name: np.concatenate([getattr(self, name), *(part.pop(name) for part in parts)]) for name in list(parts[0])
+        }
+        return _AllRounds(**columns, by_clip=np.argsort(columns["clip"], kind="stable").astype(np.int32))
+
+    def by_model_before(self, round: int, clips: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Entries of what models wrote of these clips before a round, in their order."""
+        entries = np.flatnonzero(self.by_model & (self.round < round))
+        return entries[is_among(self.clip[entries], clips)]
 
     def entries_of(self, clip: np.uint64) -> list[int]:
         """Entries of one clip."""
@@ -72,7 +78,7 @@ class _Current:
 
     round: int = 0
     key: NDArray[np.uint64] = field(default_factory=lambda: _empty(np.uint64))
-    ids: pl.Series = field(default_factory=lambda: pl.Series(dtype=pl.String))
+    ids: Ids = field(default_factory=lambda: packed([]))
     #: Where the text is in :class:`_AllRounds`.
     entry: Rows = field(default_factory=lambda: _empty(np.int32))
     mean_logprob: Values = field(default_factory=lambda: _empty(np.float64))
@@ -99,10 +105,12 @@ class _Splits:
 
     def of(self, clips: NDArray[np.uint64]) -> NDArray[np.uint8]:
         """Split number of each of these clips."""
-        if not len(self.clip):
-            return np.zeros(len(clips), dtype=np.uint8)
-        place = np.minimum(np.searchsorted(self.clip, clips), len(self.clip) - 1)
-        return np.where(self.clip[place] == clips, self.split[place], np.uint8(NOT_SHOWN))
+        found = np.full(len(clips), NOT_SHOWN, dtype=np.uint8)
+        for start in range(0, len(clips) if len(self.clip) else 0, _BATCH):
+            some = clips[start : start + _BATCH]
+            place = np.minimum(np.searchsorted(self.clip, some), len(self.clip) - 1)
+            found[start : start + _BATCH] = np.where(self.clip[place] == some, self.split[place], np.uint8(NOT_SHOWN))
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +145,7 @@ class TextIndex:
 
     def _with_texts(self, shards: Sequence[Shard]) -> TextIndex:
         numbers = dict(self.text_shards)
-        entries: list[pl.DataFrame] = []
+        entries: list[_Entries] = []
         current: list[_Current] = []
         newest, num_entries = self.current.round, len(self.all_rounds.clip)
         # The newest round first: only its texts' ids are kept.
@@ -148,11 +156,12 @@ class TextIndex:
                     newest, current = round[0], []
                 if round[0] == newest:
                     current.append(_current(newest, rows, num_entries))
-            entries.append(frame.drop("id", "mean_logprob"))
+            entries.append(_entries(frame))
             num_entries += frame.height
         index = replace(self, text_shards=numbers, all_rounds=self.all_rounds.extended(entries))
-        kept = self.current if newest == self.current.round else _Current(round=newest)
-        return replace(index, current=_merged(newest, [kept, *map(index._valued, current)]))
+        parts = [self.current if newest == self.current.round else _Current(round=newest)]
+        parts += [index._valued(current.pop(0)) for _ in range(len(current))]
+        return replace(index, current=_merged(newest, parts))
 
     def _entries(self, part: Sequence[Shard], numbers: dict[str, int]) -> pl.DataFrame:
         """What the index keeps of the editable texts of these shards."""
@@ -208,7 +217,12 @@ class TextIndex:
 
     def id_of(self, row: int) -> str:
         """Annotation id of a row."""
-        return str(self.current.ids[row])
+        return self.current.ids[row].decode()  # type: ignore[no-any-return]
+
+    @cached_property
+    def id_ranks(self) -> NDArray[np.int32]:
+        """The place of each row's annotation id in the order of the ids."""
+        return ranks(self.current.ids)
 
     def clips(self) -> NDArray[np.uint64]:
         """Clip key of each row."""
@@ -230,7 +244,7 @@ class TextIndex:
         entries = self.current.entry[rows]
         frame = pl.DataFrame(
             {
-                "id": self.current.ids.gather(rows),
+                "id": unpacked(self.current.ids[rows]),
                 "clip": self.all_rounds.clip[entries],
                 "kind": pl.Series(self.all_rounds.kind[entries]).replace_strict(
                     dict(enumerate(EDITABLE_KINDS)), return_dtype=pl.String
@@ -253,7 +267,7 @@ class TextIndex:
     def _earlier(self, rows: pl.DataFrame, entries: Rows) -> pl.Series:
         """For each row the text that a model wrote of its clip, in its kind, in the newest round before."""
         every, clips = self.all_rounds, self.all_rounds.clip[entries]
-        before = np.flatnonzero(every.by_model & (every.round < self.current.round) & np.isin(every.clip, clips))
+        before = every.by_model_before(self.current.round, clips)
         if not len(before):
             return pl.Series(values=[None] * rows.height, dtype=pl.String)
         latest = pl.DataFrame({name: getattr(every, name)[before] for name in ("clip", "kind", "round", "shard")})
@@ -315,23 +329,39 @@ def _current(round: int, rows: pl.DataFrame, first_entry: int) -> _Current:
     return _Current(
         round=round,
         key=key[order],
-        ids=rows["id"].gather(order),
+        ids=packed(rows["id"])[order],
         entry=(rows["entry"].to_numpy().astype(np.int32) + np.int32(first_entry))[order],
         mean_logprob=rows["mean_logprob"].to_numpy().astype(np.float64)[order],
     )
 
 
-def _merged(round: int, parts: Sequence[_Current]) -> _Current:
-    """The rows of all parts, in the order of their keys."""
-    key = np.concatenate([part.key for part in parts])
-    order = np.argsort(key, kind="stable")
+def _entries(frame: pl.DataFrame) -> _Entries:
+    """What is kept of these entries: arrays of their own, with nothing of the file that they were read from."""
+    return {
+        "clip": frame["clip"].to_numpy(),
+        "kind": frame["kind_number"].to_numpy(),
+        "round": frame["round"].to_numpy().astype(np.int16),
+        "by_model": frame["by_model"].to_numpy(),
+        "shard": frame["shard"].to_numpy(),
+    }
+
+
+def _merged(round: int, parts: list[_Current]) -> _Current:
+    """The rows of all parts, in the order of their keys; the parts are emptied on the way."""
     names = {name for part in parts for name in part.values}
     none = _empty(np.float64)
+    values = {name: [part.values.get(name, none) for part in parts] for name in names}
+    columns = {name: [getattr(part, name) for part in parts] for name in ("key", "ids", "entry", "mean_logprob")}
+    parts.clear()
+    order = np.argsort(np.concatenate(columns["key"]), kind="stable").astype(np.int32)
+
+    def merged(some: list[NDArray[Any]]) -> NDArray[Any]:
+        whole: NDArray[Any] = np.concatenate(some)
+        some.clear()
+        return np.take(whole, order)
+
     return _Current(
         round=round,
-        key=key[order],
-        ids=pl.concat([part.ids for part in parts]).gather(order).rechunk(),
-        entry=np.concatenate([part.entry for part in parts])[order],
-        mean_logprob=np.concatenate([part.mean_logprob for part in parts])[order],
-        values={name: np.concatenate([part.values.get(name, none) for part in parts])[order] for name in names},
+        **{name: merged(some) for name, some in columns.items()},
+        values={name: merged(some) for name, some in values.items()},
     )

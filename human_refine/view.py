@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from flywheel.core.types import CAPTION
+from flywheel.store.arrays import is_among
 from human_refine.items import EDITABLE_KINDS
 from human_refine.order import Order, Ranking, Rows, ranked, rows_where
 from human_refine.signals import clip_keys, is_lasting, signal
@@ -40,7 +41,7 @@ class QueueView:
         """
         self.index, self.verdicts, self.pairs = index, verdicts, pairs
         splits = index.row_splits
-        is_gold = np.isin(index.clips(), clip_keys(pl.Series(list(gold), dtype=pl.String)))
+        is_gold = is_among(index.clips(), clip_keys(pl.Series(list(gold), dtype=pl.String)))
         gold_rows = np.flatnonzero(is_gold & (index.kinds() == EDITABLE_KINDS.index(CAPTION)))
         #: Ids of the texts of gold clips.
         self.gold_ids = {index.id_of(row) for row in gold_rows.tolist()}
@@ -72,7 +73,7 @@ class QueueView:
         for number in range(len(EDITABLE_KINDS)):
             keys = [clip for clip, kind in pairs if kind == number]
             if keys:
-                rows |= (kinds == number) & np.isin(clips, np.array(keys, dtype=np.uint64))
+                rows |= (kinds == number) & is_among(clips, np.array(keys, dtype=np.uint64))
         return rows
 
     # The order.
@@ -82,10 +83,8 @@ class QueueView:
         return self._lasting if index is self.index else None
 
     def _lasting_rankings(self, train: NDArray[np.bool_]) -> dict[str, Rows]:
-        values = self.index.current.values
-        return {
-            name: ranked(values[name], self.index.current.ids, train) for name in self.index.signals if name in values
-        }
+        values, by_id = self.index.current.values, self.index.id_ranks
+        return {name: ranked(values[name], by_id, train) for name in self.index.signals if name in values}
 
     def _rankings(self, train: NDArray[np.bool_], asked: NDArray[np.bool_]) -> list[Ranking]:
         rankings = []
@@ -97,7 +96,7 @@ class QueueView:
                 values = np.full(len(self.index), np.nan)
                 rows = rows_where(asked)
                 values[rows] = signal(name)(self.index.batch(rows))
-                rankings.append(Ranking(name=name, rows=ranked(values, self.index.current.ids, train)))
+                rankings.append(Ranking(name=name, rows=ranked(values, self.index.id_ranks, train)))
         return rankings
 
     def make(self, count: int) -> int:

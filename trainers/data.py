@@ -124,19 +124,16 @@ class BucketSampler(Sampler[int]):
         if self._ended:
             return
         rng = np.random.default_rng([self._seed, 31, self._clock.epoch])
-        order = rng.permutation(self._drawn())
-        block = _MEGABATCH * self._batch_size
-        batches: list[Int[np.ndarray, " B"]] = []
-        for start in range(0, len(order), block):
-            part = order[start : start + block]
-            part = part[np.argsort(self._length_N[part], kind="stable")]
-            batches.extend(part[i : i + self._batch_size] for i in range(0, len(part), self._batch_size))
+        order, size = rng.permutation(self._drawn()), self._batch_size
+        for start in range(0, len(order), _MEGABATCH * size):
+            # In place: lists of batches would take ten times the memory of the rows' numbers.
+            block = order[start : start + _MEGABATCH * size]
+            block[:] = block[np.argsort(self._length_N[block], kind="stable")]
         # The short batch stays last, or it would shift every batch after it.
-        last = batches.pop() if batches and len(batches[-1]) < self._batch_size else None
-        for index in rng.permutation(len(batches)):
-            yield from batches[index].tolist()
-        if last is not None:
-            yield from last.tolist()
+        num_whole = len(order) // size
+        for index in rng.permutation(num_whole):
+            yield from order[index * size : (index + 1) * size].tolist()
+        yield from order[num_whole * size :].tolist()
 
     def _drawn(self) -> Int[np.ndarray, " clips"]:
         """A row of each clip, in the order of rows."""

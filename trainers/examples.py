@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt
 
 from flywheel.core.border import one_item
 from flywheel.core.errors import MediaError
@@ -132,6 +132,12 @@ class ExampleTable(Sequence[Example]):
             yield batch.column("text").to_pylist()
             self._release()
 
+    def clips_and_groups(self) -> Iterator[tuple[str, str]]:
+        """The clip and the group of each row, in their order."""
+        for batch in self._batches:
+            yield from zip(batch.column("clip_id").to_pylist(), batch.column("group").to_pylist(), strict=True)
+            self._release()
+
     def _named(self, batch: int) -> Iterable[tuple[str, Any]]:
         table = self._batches[batch]
         return zip(table.schema.names, table.columns, strict=True)
@@ -146,15 +152,26 @@ class ExampleTable(Sequence[Example]):
             self._release()
         # Of ten million clips two share a hash of 64 bits with a chance of 3 in a million; an epoch would show one of
         # them.
-        codes = np.unique(np.array(hashes, dtype=np.uint64), return_inverse=True)[1]
         return ExampleColumns(
-            clip_N=codes.astype(np.int32), share_N=np.concatenate(shares), groups=tuple(sorted(groups))
+            clip_N=_numbered(np.frombuffer(hashes, dtype=np.uint64)),
+            share_N=np.concatenate(shares),
+            groups=tuple(sorted(groups)),
         )
 
     def _release(self) -> None:
         """Give the file's pages back: read again they come from the system's cache."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self._mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def _numbered(hash_N: UInt[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
+    """The place of each hash among the different ones, (N,), as ``np.unique`` gives it in twice the memory."""
+    order = np.argsort(hash_N).astype(np.int32)
+    is_new = np.ones(len(order), dtype=np.bool_)
+    np.not_equal(hash_N[order][1:], hash_N[order][:-1], out=is_new[1:])
+    numbers = np.empty(len(order), dtype=np.int32)
+    numbers[order] = np.cumsum(is_new, dtype=np.int32) - 1
+    return numbers
 
 
 def columns_of(examples: Sequence[Example]) -> ExampleColumns:
@@ -168,6 +185,14 @@ def columns_of(examples: Sequence[Example]) -> ExampleColumns:
         share_N=np.array([example.share for example in examples], dtype=np.float64),
         groups=tuple(sorted({example.group for example in examples})),
     )
+
+
+def clips_and_groups(examples: Sequence[Example]) -> Iterator[tuple[str, str]]:
+    """The clip and the group of each example, in their order; of a table nothing else is read."""
+    if isinstance(examples, ExampleTable):
+        yield from examples.clips_and_groups()
+        return
+    yield from ((example.clip_id, example.group) for example in examples)
 
 
 def text_lengths(examples: Sequence[Example], tokenizer: Any) -> Int[np.ndarray, " N"]:

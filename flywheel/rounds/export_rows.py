@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,19 @@ import polars as pl
 from flywheel import kinds
 from flywheel.core.border import one_item
 from flywheel.core.config import Config
-from flywheel.core.errors import MediaError, UserError
+from flywheel.core.errors import MediaError
 from flywheel.core.progress import say
 from flywheel.core.reading import Reading
-from flywheel.core.types import LEARN, MEASURE, Annotation, Correction, Cue, standing
+from flywheel.core.types import CAPTION, LEARN, MEASURE, Annotation, Correction, Cue, standing
 from flywheel.formats.rows import ExportRow
 from flywheel.media.encode import write_clip
+from flywheel.rounds.export_clips import ExportClips
 from flywheel.rounds.texts import CurrentTexts
 from flywheel.store import View
+from flywheel.store.caption_index import TextsByClip
 
-#: Columns of a clip that its row needs.
+#: Columns of a clip that its row holds.
 _CLIP = ("id", "uri", "start_s", "end_s", "fps", "split")
-_LOOKED_AT = (*_CLIP, "content_hash")
 #: Files that can't be read and are named; the others are counted.
 _NAMED = 10
 #: Clips whose captions are looked up together.
@@ -90,6 +91,15 @@ class _Text:
     annotation_id: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Texts:
+    """Texts of some clips by clip id: captions by round, the preferred first, what was measured, and timed texts."""
+
+    captions: Sequence[Mapping[str, Annotation]]
+    measured: Mapping[str, Annotation]
+    timed: Mapping[str, Annotation]
+
+
 class DatasetRows:
     """Rows of a dataset in the order of clip ids, made one at a time; counts what is kept and what is left out.
 
@@ -114,18 +124,22 @@ class DatasetRows:
         best = self._texts.choose(newest, config.gate.min_anchors, config.pretrain.texts).round
         #: Rounds whose captions are used, the preferred first.
         self._rounds = tuple(dict.fromkeys([best, *range(newest, -1, -1)]))
-        self._clips = _without_dropped(
-            view, round, _without_removed(removed, _clips(view, round, splits), counts), counts
-        )
-        self._corrected: dict[str, str] = {}
-        if with_cues:
-            self._clips, self._corrected = _with_cues(view, self._clips)
+        self._clips = ExportClips(view, round, splits, removed, counts)
+        #: What the round's model wrote of test clips, and the newest timed text of each clip, where they are asked for.
+        self._measured = TextsByClip(view, [(round, CAPTION, MEASURE)] if "test" in splits else [])
+        self._timed = TextsByClip(view, _timed(view) if with_cues else [])
+        self._corrected = _corrected_payloads(view) if with_cues else {}
 
     def __iter__(self) -> Iterator[ExportRow]:
-        for part in self._clips.iter_slices(_AT_A_TIME):
-            captions = self._captions(part["id"].to_list())
+        for part in self._clips.slices(_AT_A_TIME):
+            ids = part["id"].to_list()
+            texts = _Texts(
+                captions=self._captions(ids),
+                measured=self._measured.of(part.filter(split="test")["id"].to_list()),
+                timed=self._timed.of(ids),
+            )
             self._originals.expect(part["content_hash"])
-            yield from self._rows(part, captions)
+            yield from self._rows(part, texts)
         self._files.end()
 
     def _captions(self, clip_ids: Sequence[str]) -> list[Mapping[str, Annotation]]:
@@ -137,12 +151,12 @@ class DatasetRows:
             missing = [clip_id for clip_id in missing if clip_id not in captions[-1]]
         return captions
 
-    def _rows(self, clips: pl.DataFrame, captions: Sequence[Mapping[str, Annotation]]) -> Iterator[ExportRow]:
-        """Rows of some clips; ``captions`` are theirs by round, the preferred round's first."""
+    def _rows(self, clips: pl.DataFrame, texts: _Texts) -> Iterator[ExportRow]:
+        """Rows of some clips, whose texts these are."""
         for clip in clips.iter_rows(named=True):
             try:
                 with one_item():
-                    row = self._row_of(clip, captions)
+                    row = self._row_of(clip, texts)
             except MediaError as error:
                 self._files.bad(clip["uri"], str(error))
                 row = "whose text can't be read"
@@ -153,9 +167,9 @@ class DatasetRows:
             self._counts.keep(row.source, clip["end_s"] - clip["start_s"])
             yield row
 
-    def _row_of(self, clip: dict[str, Any], captions: Sequence[Mapping[str, Annotation]]) -> ExportRow | str:
+    def _row_of(self, clip: dict[str, Any], texts: _Texts) -> ExportRow | str:
         """A clip's row, or why it is left out."""
-        text = self._text(clip, captions)
+        text = self._text(clip, texts)
         if isinstance(text, str):
             return text
         if not os.path.isfile(clip["uri"]):
@@ -164,7 +178,7 @@ class DatasetRows:
         if (problem := self._changed(clip)) is not None:
             self._files.bad(clip["uri"], str(problem))
             return "whose file holds another video now"
-        return self._row(clip, text)
+        return self._row(clip, text, self._cues(texts.timed.get(clip["id"])))
 
     def _changed(self, clip: dict[str, Any]) -> MediaError | None:
         """What is wrong with the clip's file, where it is not the one that the clip was cut from."""
@@ -174,23 +188,23 @@ class DatasetRows:
             return error
         return None
 
-    def _text(self, clip: dict[str, Any], captions: Sequence[Mapping[str, Annotation]]) -> _Text | str:
+    def _text(self, clip: dict[str, Any], texts: _Texts) -> _Text | str:
         """The clip's text, or the reason why there is none: people's words first, then the best model's."""
         human = self._texts.human.get(clip["id"])
-        newest = next((of_round[clip["id"]] for of_round in captions if clip["id"] in of_round), None)
+        newest = next((of_round[clip["id"]] for of_round in texts.captions if clip["id"] in of_round), None)
         if clip["id"] in self._texts.gold:
             return "gold, which checks refiners"
         if human is not None and human.text is not None:
             return _Text(text=human.text, source="human", round=self._round, annotation_id=human.annotation_id)
         if human is not None and (newest is None or human.annotation_id == newest.id):
             return "whose text people rejected"
-        if clip["measured"] is not None:
-            return _Text(text=clip["measured"], source="model", round=self._round, annotation_id="")
+        if (measured := texts.measured.get(clip["id"])) is not None:
+            return _Text(text=measured.text, source="model", round=self._round, annotation_id="")
         if newest is None:
             return "without a text"
         return _Text(text=newest.text, source=newest.source, round=newest.round, annotation_id=newest.id)
 
-    def _row(self, clip: dict[str, Any], text: _Text) -> ExportRow:
+    def _row(self, clip: dict[str, Any], text: _Text, cues: tuple[Cue, ...]) -> ExportRow:
         video = ClipVideo(clip["uri"], (clip["start_s"], clip["end_s"]), text.source, self._counts, self._files)
         return ExportRow(
             **{name: clip[name] for name in _CLIP},
@@ -198,16 +212,16 @@ class DatasetRows:
             source=text.source,
             round=text.round,
             annotation_id=text.annotation_id,
-            cues=self._cues(clip),
+            cues=cues,
             video=video,
             drop=video.drop,
         )
 
-    def _cues(self, clip: dict[str, Any]) -> tuple[Cue, ...]:
-        if clip.get("timed_id") is None:
+    def _cues(self, timed: Annotation | None) -> tuple[Cue, ...]:
+        if timed is None:
             return ()
-        payload = self._corrected.get(clip["timed_id"]) or clip["payload"]
-        read = kinds.get(clip["kind"]).cues
+        payload = self._corrected.get(timed.id) or timed.payload
+        read = kinds.get(timed.kind).cues
         return read(json.loads(payload)) if read is not None and payload else ()
 
 
@@ -242,68 +256,17 @@ class ClipVideo:
         self._counts.drop(self._source, self._span_s[1] - self._span_s[0], reason)
 
 
-def _clips(workspace: View, round: int, splits: tuple[str, ...]) -> pl.DataFrame:
-    """Clips of these splits by id; ``measured`` is what the round's model wrote of a test clip.
-
-    Columns and not objects: at a million clips these are a hundred megabytes and not gigabytes.
-    """
-    if not workspace.count("clips"):
-        raise UserError(f"{workspace.root}: holds no clips. Add videos with 'flywheel ingest FOLDER'.")
-    clips = pl.concat(part.filter(pl.col("split").is_in(splits)) for part in workspace.clip_batches(_LOOKED_AT))
-    measured = (
-        workspace.texts(round, MEASURE, "clip_id", "text")
-        .unique("clip_id", keep="last", maintain_order=True)
-        .rename({"text": "measured"})
-    )
-    is_test = pl.col("split") == "test"
-    return (
-        clips.join(measured, left_on="id", right_on="clip_id", how="left")
-        .with_columns(measured=pl.when(is_test).then("measured"))
-        .sort("id")
-    )
+def _timed(view: View) -> list[tuple[int, str, str]]:
+    """Round, kind and purpose of texts with times, the newest last."""
+    names = sorted(name for name in kinds.names() if kinds.get(name).cues is not None)
+    return [(round, name, LEARN) for round in view.records.rounds("annotations") for name in names]
 
 
-def _without_removed(removed: Collection[str], clips: pl.DataFrame, counts: ExportCounts) -> pl.DataFrame:
-    """The clips without those whose source was removed before the round, which are counted."""
-    if not removed:
-        return clips
-    kept = clips.filter(~pl.col("content_hash").is_in(sorted(removed)))
-    if kept.height < clips.height:
-        counts.left_out["of a source that was removed"] += clips.height - kept.height
-    return kept
-
-
-def _without_dropped(view: View, round: int, clips: pl.DataFrame, counts: ExportCounts) -> pl.DataFrame:
-    """The clips without the train clips that the round's curation dropped, which are counted."""
-    run = view.curated(round)
-    if run is None:
-        return clips
-    gone = view.decisions(run).filter(~pl.col("kept"))["clip_id"]
-    kept = clips.filter((pl.col("split") != "train") | ~pl.col("id").is_in(gone.implode()))
-    if kept.height < clips.height:
-        counts.left_out["that curation dropped"] += clips.height - kept.height
-    return kept
-
-
-def _with_cues(workspace: View, clips: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, str]]:
-    """The clips with their newest timed text (``timed_id``, ``kind``, ``payload``), and people's payloads by id."""
-    timed = [name for name in kinds.names() if kinds.get(name).cues is not None]
-    texts = pl.concat([workspace.annotations(kind=name, purpose=LEARN) for name in timed])
-    newest = (
-        texts.sort("round", "kind")
-        .unique("clip_id", keep="last", maintain_order=True)
-        .select("clip_id", "kind", "payload", pl.col("id").alias("timed_id"))
-    )
-    joined = clips.join(newest, left_on="id", right_on="clip_id", how="left").sort("id")
-    return joined, _corrected_payloads(workspace, set(newest["timed_id"]))
-
-
-def _corrected_payloads(workspace: View, ids: set[str]) -> dict[str, str]:
+def _corrected_payloads(workspace: View) -> dict[str, str]:
     """Annotation id -> the newest payload that people gave it."""
     corrections: dict[str, list[Correction]] = {}
-    for correction in workspace.correction_records() if ids else []:
-        if correction.annotation_id in ids:
-            corrections.setdefault(correction.annotation_id, []).append(correction)
+    for correction in workspace.correction_records():
+        corrections.setdefault(correction.annotation_id, []).append(correction)
     payloads = {}
     for annotation_id, of_text in corrections.items():
         given = [c.payload for c in standing(of_text).values() if c.payload]

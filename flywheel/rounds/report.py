@@ -93,7 +93,7 @@ def _outlook(workspace: Workspace, round: int, num_rejects: int) -> Outlook | No
 
 
 def _page(context: RoundContext, reports: Sequence[RoundReport], curated: CuratedView | None) -> str:
-    workspace, clips = context.workspace, context.clips.facts("split", "start_s", "end_s")
+    workspace, clips = context.workspace, context.clips
     environment = Environment(
         loader=PackageLoader("flywheel.rounds"),
         autoescape=True,
@@ -107,9 +107,9 @@ def _page(context: RoundContext, reports: Sequence[RoundReport], curated: Curate
         name=workspace.root.name,
         round=reports[-1].round,
         reports=reports,
-        splits=clips.group_by("split").len().sort("split").rows(),
-        num_clips=clips.height,
-        hours=float((clips["end_s"] - clips["start_s"]).sum()) / 3600,
+        splits=list(clips.split_sizes().items()),
+        num_clips=len(clips),
+        hours=clips.seconds() / 3600,
         num_corrections=count_standing(workspace, excluded_names(workspace)),
         card=card_of(reports[-1], workspace.champion()),
         outlook=_outlook(workspace, reports[-1].round, sum(count for _, _, count in rejected.counts)),

@@ -60,11 +60,11 @@ class ClipGroup:
 def clip_groups(context: RoundContext, reports: Sequence[RoundReport]) -> list[ClipGroup]:
     """Twelve clips: at most four furthest from people's captions, four most changed, the others as in every report."""
     chosen: dict[str, list[str]] = {}
-    now = _measured(context, reports[-1].round)
+    now = reports[-1].round
     chosen["Furthest from people's captions (anchor clips)"] = _worst(context, now)
     if len(reports) > 1:
         title = f"Most changed since {'the base model' if reports[-2].round == 0 else f'round {reports[-2].round}'}"
-        chosen[title] = _most_changed(now, _measured(context, reports[-2].round))
+        chosen[title] = _most_changed(context, now, reports[-2].round)
     seen: set[str] = set()
     for title, ids in chosen.items():
         chosen[title] = [i for i in ids if i in context.clips and i not in seen][:_NUM_RANKED]
@@ -81,26 +81,36 @@ def clip_groups(context: RoundContext, reports: Sequence[RoundReport]) -> list[C
     ]
 
 
-def _measured(context: RoundContext, round: int) -> pl.DataFrame:
-    """Clip ids and texts that measure a round, in the order of the ids."""
-    return context.workspace.texts(round, MEASURE, "clip_id", "text").unique("clip_id", keep="last").sort("clip_id")
+def _measured_ids(context: RoundContext, round: int) -> pl.DataFrame:
+    """Ids of the clips with texts that measure a round."""
+    return context.workspace.texts(round, MEASURE, "clip_id").unique()
 
 
-def _most_changed(now: pl.DataFrame, before: pl.DataFrame) -> list[str]:
+def _measured(context: RoundContext, round: int, clip_ids: pl.Series) -> dict[str, str]:
+    """The texts of these clips that measure a round, by clip id; all of them need not fit in memory."""
+    where = (pl.col("kind") == CAPTION) & (pl.col("purpose") == MEASURE) & pl.col("clip_id").is_in(clip_ids.implode())
+    rows = context.workspace.records.read("annotations", round=round, columns=["clip_id", "text"], where=where)
+    return dict(rows.iter_rows())
+
+
+def _most_changed(context: RoundContext, now: int, before: int) -> list[str]:
     """Ids of the clips whose texts share the fewest words with those before, of the first two thousand."""
-    both = now.join(before, on="clip_id", suffix="_before").head(_MOST_COMPARED)
-    scores = [(token_f1(text, old), clip_id) for clip_id, text, old in both.iter_rows()]
+    both = _measured_ids(context, now).join(_measured_ids(context, before), on="clip_id", how="semi")
+    ids = both["clip_id"].bottom_k(_MOST_COMPARED).sort()
+    texts, old = (_measured(context, round, ids) for round in (now, before))
+    scores = [(token_f1(texts[clip_id], old[clip_id]), clip_id) for clip_id in ids]
     return [clip_id for score, clip_id in sorted(scores) if score < 1][: 2 * _NUM_RANKED]
 
 
-def _worst(context: RoundContext, now: pl.DataFrame) -> list[str]:
+def _worst(context: RoundContext, now: int) -> list[str]:
     """Ids of the anchors whose texts share the fewest words with people's, of those that were corrected last."""
-    anchors = set(context.split("anchor").columns("id")["id"])
-    ids = [clip_id for clip_id in reversed(corrected_clips(context.workspace)) if clip_id in anchors][:_MOST_COMPARED]
+    corrected_last = list(reversed(corrected_clips(context.workspace)))
+    anchors = set(context.split("anchor").with_ids(corrected_last).columns("id")["id"])
+    ids = [clip_id for clip_id in corrected_last if clip_id in anchors][:_MOST_COMPARED]
     if not ids:
         return []
     people = _peoples(context.workspace, context.workspace.records.of_clips("annotations", ids))
-    texts = dict(now.filter(pl.col("clip_id").is_in(ids)).iter_rows())
+    texts = _measured(context, now, pl.Series(ids))
     scores = [(token_f1(texts[i], people[i].text), i) for i in ids if i in texts and i in people]
     return [clip_id for score, clip_id in sorted(scores) if score < 1][:_NUM_RANKED]
 

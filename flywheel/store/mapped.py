@@ -14,6 +14,11 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from flywheel.store.arrays import heads, string_order
+
+#: Rows in another order than the file's that are read between two returns of its pages.
+_TAKEN = 1024
+
 
 class MappedRows:
     """Rows of frames in an Arrow file without a name, in their order.
@@ -63,6 +68,33 @@ class MappedRows:
         parts = [chunk.hash(0).to_numpy() for chunk in self.chunks(name)]
         self.release()
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint64)
+
+    def order(self, name: str) -> NDArray[np.int32]:
+        """The rows in the order of a column of strings, (rows,), equal ones as they stand; 4 bytes a row."""
+        parts = [heads(chunk) for chunk in self.chunks(name)]
+        self.release()
+
+        def whole(rows: NDArray[np.int32]) -> NDArray[np.bytes_]:
+            return np.array([value.encode() for value in self.columns([name], rows.astype(np.int64))[name]])
+
+        order = string_order(np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint64), whole)
+        self.release()
+        return order
+
+    def scattered(self, rows: NDArray[Any]) -> pl.DataFrame:
+        """These rows (n,) from all over the file, as a frame in the order asked for; its pages are given back."""
+        # In the order of the file, some at a time: all at once would have all of its pages in memory.
+        by_row = np.argsort(rows, kind="stable")
+        parts = []
+        for start in range(0, len(rows), _TAKEN):
+            taken = rows[by_row[start : start + _TAKEN]].astype(np.int64)
+            parts.append(self.columns(self._table.column_names, taken))
+            self.release()
+        if not parts:
+            return self.columns(self._table.column_names, np.zeros(0, dtype=np.int64))
+        places = np.empty(len(rows), dtype=np.int64)
+        places[by_row] = np.arange(len(rows))
+        return pl.concat(parts)[places]
 
     def release(self) -> None:
         """Give back the pages of the file that were read, which would count as memory until others ask for it."""

@@ -16,8 +16,7 @@ from flywheel.core.types import Clip
 from flywheel.store import schema
 from flywheel.store.columns import MENDS, SCHEMAS
 from flywheel.store.database import parts
-from flywheel.store.reading import BATCH_ROWS
-from flywheel.store.shards import Shard, collect, groups, scan
+from flywheel.store.shards import SHARD_ROWS, Shard, collect, groups, scan
 from flywheel.store.view import clip_of
 from flywheel.store.workspace import Workspace
 
@@ -71,7 +70,7 @@ def shards_of(workspace: Workspace, kind: str) -> list[Shard]:
 
 def in_parts(shards: Sequence[Shard]) -> Iterator[list[Shard]]:
     """The shards in their order, as many at a time as memory should hold."""
-    return groups(shards, BATCH_ROWS)
+    return groups(shards, SHARD_ROWS)
 
 
 def read_columns(

@@ -334,6 +334,6 @@ def test_a_signal_of_another_package(workspace: Workspace, tmp_path: Path) -> No
         assert signals.SIGNALS.names() == ["change", "doubt", "longest", "noise", "novelty"]
         index = TextIndex(workspace=workspace, signals=("longest",)).refreshed()
     texts = dict(workspace.annotations(round=1).select("id", "text").iter_rows())
-    lengths = dict(zip(index.current.ids, index.current.values["longest"], strict=True))
+    lengths = dict(zip(map(index.id_of, range(len(index))), index.current.values["longest"], strict=True))
     assert lengths == {i: len(texts[i]) for i in lengths}
     assert len(lengths) == 40 + 14

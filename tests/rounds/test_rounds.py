@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 import sqlalchemy as sql
 
@@ -20,12 +19,12 @@ from flywheel.core.types import CAPTION, HUMAN, Correction, Example, content_id
 from flywheel.demo import Oracle
 from flywheel.ingest import ingest
 from flywheel.rounds import RoundContext, run_round
+from flywheel.rounds.held_out import Videos, _whole_videos, held_out_clips
 from flywheel.rounds.mix import older_rounds, training_examples
 from flywheel.rounds.progress import current_round
 from flywheel.rounds.publish import flatten, report_of
 from flywheel.rounds.report import write_report
 from flywheel.rounds.stages import annotate, finetune, pretrain
-from flywheel.rounds.stages.pretrain import _whole_videos, held_out_clips
 from flywheel.rounds.texts import CurrentTexts, SourceChoice
 from flywheel.status import history_of, status_of, uses_of
 from flywheel.store import Workspace
@@ -362,12 +361,17 @@ def test_the_loop_turns_without_an_oracle(make_workspace: Make, corpus: Path, tm
     assert not [name for name in opened if "oracle" in name]
 
 
+def videos_of(names: dict[str, str]) -> Videos:
+    """A number for each clip's video, by the names of the videos of clips."""
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names.values()))}
+    return lambda clip_ids: np.array([numbers[names[clip_id]] for clip_id in clip_ids], dtype=np.int64)
+
+
 @pytest.mark.parametrize(("machine", "held"), [(4, 0), (40, 6), (400, 60), (800, 64), (4000, 200), (40_000, 512)])
 def test_held_out_texts_are_enough_and_not_too_many(machine: int, held: int) -> None:
     examples = [Example(clip_id=str(i), text="t", prompt_texts={}, group="source:1:caption") for i in range(machine)]
     people = [Example(clip_id=f"p{i}", text="t", prompt_texts={}, group=HUMAN) for i in range(9)]
-    ids = [e.clip_id for e in (*people, *examples)]
-    videos = pl.DataFrame({"id": ids, "content_hash": [f"video of {i}" for i in ids]})
+    videos = videos_of({e.clip_id: f"video of {e.clip_id}" for e in (*people, *examples)})
     out = held_out_clips([*people, *examples], 0.05, videos)
     assert len(out) == held
     assert out <= {e.clip_id for e in examples}, "people's texts are all learned"
@@ -391,7 +395,7 @@ def test_held_out_texts_are_of_whole_videos(cuts: int, held: int) -> None:
     people = [Example(clip_id=f"p{i}", text="t", prompt_texts={}, group=HUMAN) for i in range(9)]
     ids = [e.clip_id for e in (*people, *examples)]
     of = {i: f"video {n // cuts}" for n, i in enumerate(ids)}
-    videos = pl.DataFrame({"id": ids, "content_hash": [of[i] for i in ids]})
+    videos = videos_of(of)
     out = held_out_clips([*people, *examples], 0.05, videos)
     assert len(out) == held
     if cuts < 400:

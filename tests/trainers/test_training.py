@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
@@ -56,6 +57,36 @@ def test_buckets_hold_every_row_once_and_like_lengths_together() -> None:
     assert np.mean([max(b) - min(b) for b in batches]) < 0.3 * (max(lengths) - min(lengths))
     sampler.set_epoch(0)
     assert list(sampler) == orders[0]
+
+
+@pytest.mark.parametrize(("count", "size"), [(0, 2), (1, 2), (64, 2), (2_001, 2), (500, 8)])
+def test_an_epochs_order_is_that_of_its_batches_as_lists(count: int, size: int) -> None:
+    """As it is defined: blocks of 32 batches sorted by length, whole batches shuffled, the short one last."""
+    lengths = np.random.default_rng(count).integers(5, 60, count)
+    examples = [Example(clip_id=str(i), text="t") for i in range(count)]
+    rng = np.random.default_rng([3, 31, 0])
+    order, batches = rng.permutation(count), list[list[int]]()
+    for start in range(0, count, 32 * size):
+        part = order[start : start + 32 * size]
+        part = part[np.argsort(lengths[part], kind="stable")]
+        batches.extend(part[i : i + size].tolist() for i in range(0, len(part), size))
+    short = batches.pop() if batches and len(batches[-1]) < size else []
+    wanted = [row for index in rng.permutation(len(batches)) for row in batches[index]] + short
+    assert list(BucketSampler(examples, lengths, size, 3, Clock())) == wanted
+
+
+def test_an_epochs_order_takes_few_bytes_a_row() -> None:
+    """Ten thousand small batches: lists of them took 80 bytes a row and more."""
+    examples = [Example(clip_id=str(i), text="t") for i in range(20_000)]
+    sampler = BucketSampler(examples, np.full(20_000, 3), 2, 0, Clock())
+    tracemalloc.start()
+    try:
+        rows = iter(sampler)
+        next(rows)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 32 * 20_000
 
 
 def test_of_a_clips_texts_an_epoch_shows_one_as_often_as_its_share() -> None:

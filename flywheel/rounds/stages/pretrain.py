@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import polars as pl
-from numpy.typing import NDArray
 
 from flywheel.core.config import Config
 from flywheel.core.progress import say
 from flywheel.core.types import HUMAN, Example, NoiseSignal
 from flywheel.rounds import traces
 from flywheel.rounds.context import RoundContext
+from flywheel.rounds.held_out import held_out_clips
 from flywheel.rounds.mix import older_rounds, training_examples
 from flywheel.rounds.stages import _devices
 from flywheel.rounds.stages._devices import Training
@@ -27,8 +24,6 @@ from flywheel.store.clip_index import ClipIndex
 if TYPE_CHECKING:
     from trainers import TrainingResult
 
-#: Held-out clips: some sixty tell a noise rate to .06, more than 512 tell hardly more; a small corpus spares 15 %.
-_LEAST_HELD_OUT, _MOST_HELD_OUT, _MOST_HELD_OUT_SHARE = 64, 512, 0.15
 #: What the note beside the weights has on top of the result: it differs from run to run, so it is no result.
 _MEASURED = frozenset({"busy_share", "peak_gib"})
 
@@ -152,70 +147,15 @@ def _examples(
     import trainers
 
     folder.mkdir(parents=True, exist_ok=True)
-    everything = trainers.ExampleTable.write(folder / "all.arrow", examples)
     share = config.pretrain.eval_share
-    held = held_out_clips(everything, share, _videos(clips)) if share else set()
+    if not share:
+        return trainers.ExampleTable.write(folder / "kept.arrow", examples), []
+    everything = trainers.ExampleTable.write(folder / "all.arrow", examples)
+    held = held_out_clips(everything, share, clips.numbered_videos())
     kept = trainers.ExampleTable.write(folder / "kept.arrow", (e for e in everything if e.clip_id not in held))
     held_out = [example for example in everything if example.clip_id in held] if held else []
     everything.file.unlink()
     return kept, held_out
-
-
-def _videos(clips: ClipIndex) -> pl.DataFrame:
-    """The video of each clip, by a number of 8 bytes and not by its hash's 64 letters."""
-    return clips.facts("id").with_columns(content_hash=pl.Series(clips.hashes("content_hash")))
-
-
-def held_out_clips(examples: Iterable[Example], share: float, videos: pl.DataFrame) -> set[str]:
-    """Clips whose texts give the eval loss and measure noise, and are not learned: those of some videos, whole.
-
-    People's texts are too dear to be held out, and videos with any are not. ``share`` of the other texts is held out,
-    in a small corpus more. ``videos`` has a row for each clip: its ``id`` and ``content_hash``. Where whole
-    videos give less than half of it, since they are large or people spoke of them, clips are held out one by one.
-    """
-    num_clips, last, machine, human = 0, "", list[str](), set[str]()
-    for example in examples:
-        # A clip's examples stand together.
-        num_clips += example.clip_id != last
-        last = example.clip_id
-        if example.group == HUMAN:
-            human.add(last)
-        elif not machine or machine[-1] != last:
-            machine.append(last)
-    if not share:
-        return set()
-    least = min(_LEAST_HELD_OUT, int(_MOST_HELD_OUT_SHARE * len(machine)))
-    count = min(max(int(share * len(machine)), least), _MOST_HELD_OUT)
-    order = np.random.default_rng(num_clips).permutation(len(machine))
-    chosen = _whole_videos(order, _video_numbers(machine, human, videos), count)
-    return {machine[i] for i in (chosen if 2 * len(chosen) >= count else order[:count])}
-
-
-def _video_numbers(machine: Sequence[str], human: Collection[str], videos: pl.DataFrame) -> NDArray[np.int64]:
-    """A number for the video of each clip, (n,); -1 for a video of which people gave a text."""
-    numbered = videos.select("id", number=pl.col("content_hash").rank("dense").cast(pl.Int64))
-    spoken_of = numbered.filter(pl.col("id").is_in(pl.Series(list(human), dtype=pl.String).implode()))["number"]
-    of_clips = pl.DataFrame({"id": machine}, schema={"id": pl.String})
-    numbers = of_clips.join(numbered, on="id", how="left", maintain_order="left")["number"]
-    without = numbers.set(numbers.is_in(spoken_of.implode()), -1)
-    return without.fill_null(-1).to_numpy()
-
-
-def _whole_videos(order: NDArray[np.int64], videos: NDArray[np.int64], count: int) -> list[int]:
-    """Rows of about ``count`` clips, in this order, with all rows of their videos; at most twice as many."""
-    chosen: dict[int, None] = {}
-    # Sorted once: looked for through all rows, each video's would take a pass of its own.
-    by_video = np.argsort(videos, kind="stable")
-    numbers = videos[by_video]
-    for row in order:
-        if len(chosen) >= count:
-            break
-        if row in chosen or videos[row] < 0:
-            continue
-        start, end = np.searchsorted(numbers, videos[row]), np.searchsorted(numbers, videos[row], side="right")
-        if len(chosen) + end - start <= 2 * count:
-            chosen |= dict.fromkeys(by_video[start:end].tolist())
-    return list(chosen)
 
 
 def record_noise_signals(
