@@ -44,14 +44,13 @@ _Asked = tuple[str, str, Program]
 _Question = tuple[str, str, Program, list[Any]]
 
 
-def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a built benchmark with their programs. Raises UserError where there are none."""
+def read_rows(source: Path) -> list[dict[str, Any]]:
+    """The rows of a built benchmark's folder, or file, with their programs. Raises UserError where there are none."""
+    file = source / ITEMS if source.is_dir() else source
     try:
-        return [parsed_json(line) for line in (folder / ITEMS).read_bytes().splitlines()]
+        return [parsed_json(line) for line in file.read_bytes().splitlines()]
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"{folder / ITEMS}: can't be read ({error}). Build it with 'flywheel benchmark build'."
-        ) from error
+        raise UserError(f"{file}: can't be read ({error}). Build it with 'flywheel benchmark build'.") from error
 
 
 def build(folder: Path, *, seed: int, num_videos: int, num_blocks: int) -> dict[str, Any]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from annotators.interface import Request, Sampling
+from annotators.interface import Sampling
 from annotators.writer import AskedModel, Writer
 from flywheel.benchmark.answers import UNPARSED, agreed, chosen, is_comparable
-from flywheel.benchmark.items import LETTERS, SOUND, Item, Questions, Rejected
-from flywheel.benchmark.likelihood import option_logprobs
-from flywheel.benchmark.prompting import LISTEN, asked
+from flywheel.benchmark.asking import Asker, Question, Showing, check_asked
+from flywheel.benchmark.items import Item, Questions, Rejected
+from flywheel.benchmark.prompting import asked
 from flywheel.benchmark.record import Answer, Record, open_record
 from flywheel.benchmark.scores import Score, likeliest, score
 from flywheel.benchmark.videos import Shown, Videos, sampled_hash
@@ -23,15 +22,10 @@ from flywheel.core.border import one_item
 from flywheel.core.errors import MediaError, UserError
 from flywheel.core.progress import progress
 from flywheel.core.types import content_id
-from flywheel.models.inputs import ClipInput
 from flywheel.models.loader import Loader
 
-#: Videos that lie decoded for each decoder: the sound of a long one takes as much as hundreds of frames.
-_AHEAD = 4
 #: Replies without an answer that are shown.
 _SHOWN = 20
-#: Tokens of a description by which a model is seen to hear.
-_LISTEN = Sampling(max_new_tokens=96)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,11 +98,7 @@ def run(questions: Questions, how: Asked, loader: Loader, folder: Path, *, limit
     """
     writer = Writer(how.model, loader, batch_size=how.batch_size)
     writer.check()
-    if how.by == "likelihood" and how.model.settings.engine != "transformers":
-        raise UserError(
-            f"--by likelihood: engine '{how.model.settings.engine}' gives no log-probs of given replies. "
-            f"Use --by generation, or models.{how.model.role}.engine: transformers."
-        )
+    check_asked(how.model, how.by)
     with open_record(folder) as record, writer:
         asked_now = _Run(questions, how, writer, loader, record)
         asked_now.ask(limit)
@@ -134,8 +124,11 @@ class _Run:
     """One run over the items: those on record are taken, the others asked."""
 
     def __init__(self, questions: Questions, how: Asked, writer: Writer, loader: Loader, record: Record) -> None:
-        self._items, self._how, self._writer, self._loader = questions.items, how, writer, loader
+        self._items, self._how, self._writer = questions.items, how, writer
         self._record, self._state = record, _State(rejected=list(questions.rejected))
+        self._asker = Asker(
+            writer, loader, by=how.by, sampling=how.sampling, decoders=how.decoders, reject=self._reject
+        )
         # What is the same for all items is hashed once.
         self._base = content_id(how.shown.spec(), *how.model.digests(), how.sampling.canonical(), how.by)
 
@@ -147,7 +140,7 @@ class _Run:
         state.reused = sum(task.key in self._record.known for task in tasks)
         if waiting:
             with progress("benchmark", len(waiting)) as bar:
-                for answer in self._by_options(waiting) if self._how.by == "likelihood" else self._by_words(waiting):
+                for answer in self._asker.answers([self._showing(task) for task in waiting]):
                     self._record.add(answer)
                     state.engine_s += answer.seconds
                     bar.advance()
@@ -156,7 +149,7 @@ class _Run:
         told = {reject.place for reject in state.rejected}
         for task in tasks:
             if task.key not in known and task.item.id not in told:
-                self._reject(task.item, "the same question under another name was not answered")
+                self._reject(task.item.id, "the same question under another name was not answered")
         if not state.answered:
             first = state.rejected[0] if state.rejected else None
             why = f" ({first.place}: {first.reason})" if first else ""
@@ -193,7 +186,7 @@ class _Run:
                     file = self._how.videos.file(item)
                     content = hashes.get(file) or hashes.setdefault(file, sampled_hash(file))
             except MediaError as error:
-                self._reject(item, str(error))
+                self._reject(item.id, str(error))
                 continue
             yield _Task(item=item, file=file, key=content_id(self._base, content, item.span_s, asked(item)))
 
@@ -203,76 +196,13 @@ class _Run:
         if not is_comparable(item.references):
             raise MediaError("its answer is a whole text, which none but a judge can compare")
 
-    def _reject(self, item: Item, reason: str) -> None:
-        self._state.rejected.append(Rejected(place=item.id, reason=reason))
+    def _reject(self, item: str, reason: str) -> None:
+        self._state.rejected.append(Rejected(place=item, reason=reason))
 
-    def _input(self, task: _Task) -> ClipInput | MediaError:
-        try:
-            return self._how.shown.input(task.file, task.item)
-        except MediaError as error:
-            return error
-
-    def _requests(self, tasks: Sequence[_Task]) -> Iterator[Request]:
-        """Requests with their videos, decoded ahead of the engine; what can't be shown is rejected."""
-        room = _AHEAD * self._how.decoders
-        with ThreadPoolExecutor(self._how.decoders) as pool:
-            waiting, ahead = iter(tasks), deque[tuple[_Task, Future[ClipInput | MediaError]]]()
-            while True:
-                for task in islice(waiting, room - len(ahead)):
-                    ahead.append((task, pool.submit(self._input, task)))
-                if not ahead:
-                    return
-                task, future = ahead.popleft()
-                clip = future.result()
-                if isinstance(clip, MediaError):
-                    self._reject(task.item, str(clip))
-                else:
-                    yield Request(key=task.key, clip=clip, prompt=asked(task.item))
-
-    def _by_words(self, tasks: Sequence[_Task]) -> Iterator[Answer]:
-        engine = self._writer.engine(lambda: self._canaries(tasks), self._first_sampling())
-        by_key = {task.key: task.item for task in tasks}
-        for result in engine.generate(self._requests(tasks), self._how.sampling):
-            item = by_key[result.key]
-            if result.finish == "error":
-                self._reject(item, result.text)
-                continue
-            yield Answer(
-                key=result.key,
-                item=item.id,
-                text=result.text,
-                finish=result.finish,
-                tokens_in=result.tokens_in,
-                tokens_out=len(result.token_ids),
-                seconds=result.seconds,
-            )
-
-    def _by_options(self, tasks: Sequence[_Task]) -> Iterator[Answer]:
-        if SOUND in self._how.shown.inputs:
-            self._writer.engine(lambda: self._canaries(tasks), _LISTEN)
-        by_key = {task.key: task.item for task in tasks}
-        for request in self._requests(tasks):
-            item = by_key[request.key]
-            try:
-                with one_item("the model can't read it"):
-                    replies = LETTERS[: len(item.options)]
-                    found = option_logprobs(self._how.model, self._loader, request, replies)
-            except MediaError as error:
-                self._reject(item, str(error))
-                continue
-            yield Answer(key=request.key, item=item.id, logprobs=found.logprobs, seconds=found.seconds)
-
-    def _first_sampling(self) -> Sampling:
-        return _LISTEN if SOUND in self._how.shown.inputs else self._how.sampling
-
-    def _canaries(self, tasks: Sequence[_Task]) -> Iterator[Request]:
-        """Requests that the model is proven on: where sound is shown, it is asked what it hears."""
-        listens = SOUND in self._how.shown.inputs
-        for task in tasks:
-            clip = self._input(task)
-            # What can't be shown is rejected when its turn comes.
-            if not isinstance(clip, MediaError):
-                yield Request(key=f"canary-{task.key}", clip=clip, prompt=LISTEN if listens else asked(task.item))
+    def _showing(self, task: _Task) -> Showing:
+        item = task.item
+        question = Question(key=task.key, item=item.id, prompt=asked(item), options=len(item.options))
+        return Showing(media=partial(self._how.shown.input, task.file, item), questions=[question])
 
 
 def _place(item: Item, text: str) -> int:

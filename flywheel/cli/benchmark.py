@@ -86,17 +86,96 @@ def build(
 
 
 def certify(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that 'flywheel benchmark build' made.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="FILE_OR_DIR", help="What 'flywheel benchmark build' made; for models any.")
+    ],
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", metavar="ROLE", help="A model of the panel; left out, who knows the videos."),
+    ] = None,
+    verify: Annotated[
+        str, typer.Option("--verify", metavar="ROLE", help="A model that must find each key right.")
+    ] = "",
+    format: Annotated[
+        str, typer.Option("--format", metavar="NAME", help="As 'formats' lists; for models.")
+    ] = "flywheel",
+    videos: Annotated[
+        Path | None, typer.Option("--videos", metavar="DIR", help="Folder of its videos; 'videos' beside the items.")
+    ] = None,
+    by: Annotated[str, typer.Option("--by", help="generation: what it says; likelihood: its likeliest letter.")] = (
+        "generation"
+    ),
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a reply; thoughts need more.")] = 64,
     turns: Annotated[int, typer.Option("--turns", min=1, help="Drawn orders of options, each in all rotations.")] = 2,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the orders.")] = 0,
+    config: Config = HERE,
+    set_: Set = None,
     json_: Json = False,
 ) -> None:
-    """Check item by item that sound and picture are both needed, by who knows what is in the videos."""
-    from flywheel.benchmark.certified import KEPT, certify_folder
+    """Check item by item that sound and picture are both needed: by models, or by who knows what is in the videos."""
+    from flywheel.benchmark.certified import KEPT, KEPT_BY_MODELS, certify_folder
 
-    found = certify_folder(folder, turns=turns, seed=seed)
+    folder = source if source.is_dir() else source.parent
+    place = videos or folder / "videos"
+    if model:
+        found = _by_models(source, format, place, model, verify, (by, max_new_tokens, turns, seed), config, set_)
+    elif verify or not source.is_dir():
+        raise UserError(
+            "certify: --verify needs --model." if verify else f"{source}: is no folder. Name one, or models by --model."
+        )
+    else:
+        found = certify_folder(source, turns=turns, seed=seed)
     print_result(asdict(found), json_, as_lines(found.lines()))
-    say_next(f"flywheel benchmark run {folder / KEPT} --format flywheel --videos {folder / 'videos'}")
+    if format == "flywheel":
+        kept = folder / (KEPT_BY_MODELS if model else KEPT)
+        say_next(f"flywheel benchmark run {kept} --format flywheel --videos {place}")
+
+
+def _by_models(
+    source: Path,
+    format: str,
+    videos: Path,
+    roles: list[str],
+    verify: str,
+    how: tuple[str, int, int, int],
+    config: Path,
+    set_: Any,
+) -> Any:
+    """Certificates by the models of these roles."""
+    from annotators.interface import Sampling
+    from flywheel.benchmark.certified import certify_by_models
+    from flywheel.benchmark.items import FRAMES, SOUND
+    from flywheel.benchmark.panel import HowAsked
+    from flywheel.benchmark.videos import Shown, Videos
+    from flywheel.store.cache import FrameCache
+
+    by, max_new_tokens, turns, seed = how
+    if by not in ("generation", "likelihood"):
+        raise UserError(f"--by {by}: need generation or likelihood.")
+    if len(set(roles)) < len(roles) or verify in roles:
+        raise UserError("--model, --verify: a model is named twice. A panel's models, and who verifies, differ.")
+    context = open_context(config, set_)
+    settings, cache = context.config, context.workspace.cache
+    asked = HowAsked(
+        videos=Videos(videos),
+        shown=Shown(
+            inputs=frozenset({FRAMES, SOUND}),
+            corpus=settings.corpus,
+            cache=FrameCache(cache.folder, cache.max_bytes),
+        ),
+        sampling=Sampling(max_new_tokens=max_new_tokens),
+        by=by,
+        turns=turns,
+        seed=seed,
+        batch_size=settings.annotate.batch_size,
+        decoders=settings.annotate.decoders,
+    )
+    models = [_model(context, role, frozenset()) for role in roles]
+    verifier = _model(context, verify, frozenset()) if verify else None
+    records = context.workspace.root / "benchmarks"
+    found = certify_by_models(source, format, models, verifier, asked, context.loader, records)
+    say(f"answers are on record in {records}")
+    return found
 
 
 def export(
