@@ -115,7 +115,7 @@ def _prepared(folder: Path) -> None:
                 prompt,
                 writer,
                 media=context.input,
-                spec=context.input_spec(prompt),
+                key_parts=lambda clip: context.key_parts(clip, prompt),
                 round=1,
                 asking=Asking.of(context.config.annotate, prompt),
             )

@@ -202,6 +202,25 @@ def context_of(workspace: Workspace) -> RoundContext:
     return RoundContext(workspace)
 
 
+def clips_named(workspace: Workspace, names: list[str]) -> list[str]:
+    """Ids of the clips whose id begins so, or whose file lies there. Raises UserError for a name without any."""
+    found: list[str] = []
+    for name in names:
+        ids = workspace.find_clips(name)["id"].to_list()
+        if not ids:
+            raise UserError(f"{name}: no clip has this id, and no clip's file lies there.")
+        found += ids
+    return list(dict.fromkeys(found))
+
+
+def one_clip(workspace: Workspace, name: str) -> str:
+    """The id of the one clip that a name means. Raises UserError for none, and for several."""
+    clips = clips_named(workspace, [name])
+    if len(clips) > 1:
+        raise UserError(f"{name}: is {len(clips)} clips, such as {clips[0]}. Name one by its id.")
+    return clips[0]
+
+
 def end_on_sigterm() -> None:
     """Let SIGTERM end this process as if the command were done: what it holds is given back."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

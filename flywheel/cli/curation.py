@@ -14,7 +14,9 @@ from flywheel.cli._shared import (
     Json,
     Limit,
     Set,
+    clips_named,
     context_of,
+    one_clip,
     open_workspace,
     print_result,
     say_next,
@@ -110,10 +112,7 @@ def _judged(context: RoundContext, round: int, limit: int | None, dry_run: bool)
 def _explained(workspace: Workspace, name: str) -> dict[str, Any]:
     from flywheel.curation.curating import explain
 
-    clips = _named(workspace, [name])
-    if len(clips) > 1:
-        raise UserError(f"{name}: is {len(clips)} clips, such as {clips[0]}. Name one by its id.")
-    return explain(workspace, clips[0])
+    return explain(workspace, one_clip(workspace, name))
 
 
 def _say(workspace: Workspace, keep: list[str], drop: list[str], reason: str) -> dict[str, int]:
@@ -121,24 +120,13 @@ def _say(workspace: Workspace, keep: list[str], drop: list[str], reason: str) ->
     if not reason.strip():
         raise UserError("curate: --keep and --drop need --reason TEXT, which is recorded.")
     with workspace.lock():
-        kept, dropped = _named(workspace, keep), _named(workspace, drop)
+        kept, dropped = clips_named(workspace, keep), clips_named(workspace, drop)
         if both := sorted(set(kept) & set(dropped)):
             raise UserError(f"clip {both[0]}: is to be kept and dropped. Say one of both.")
         for clips, stays in ((kept, True), (dropped, False)):
             for clip_id in clips:
                 workspace.add_clip_verdict(clip_id, kept=stays, reason=reason.strip())
     return {"keep": len(kept), "drop": len(dropped)}
-
-
-def _named(workspace: Workspace, names: list[str]) -> list[str]:
-    """Ids of the clips whose id begins so, or whose file lies there. Raises UserError for a name without any."""
-    found: list[str] = []
-    for name in names:
-        ids = workspace.find_clips(name)["id"].to_list()
-        if not ids:
-            raise UserError(f"{name}: no clip has this id, and no clip's file lies there.")
-        found += ids
-    return list(dict.fromkeys(found))
 
 
 def _shown(value: Any) -> str:

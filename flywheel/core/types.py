@@ -43,9 +43,12 @@ HUMAN = "human"
 
 #: The stage that keeps and drops clips.
 CURATE: Stage = "curate"
+#: The stage that repairs clips' sounds.
+REPAIR: Stage = "repair"
 #: Of clips whose vectors could not be made.
 INDEX: Stage = "index"
-#: The stages of a round, in their order (ingest comes before the first round; ``curate`` before them where it is on).
+#: The stages of a round, in their order (ingest comes before the first round; ``repair`` and ``curate`` before
+#: them where they are on).
 ROUND_STAGES: tuple[Stage, ...] = ("annotate", "review", "pretrain", "finetune", "evaluate", "gate")
 
 
@@ -227,6 +230,38 @@ class Decision:
     kept: bool
     score: float | None
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundVersion:
+    """What became of a clip's sound when it was looked at; of a clip's the last stands. The original is never touched.
+
+    ``version`` is the id of the edited sound: a hash of its ``original`` (content and span), its ``plan`` and the
+    ``code`` that edits; empty where the original stays, as it does for all outcomes but ``repaired``. ``content_hash``
+    and ``num_bytes`` are of its file. ``parent`` is the version that stood before, empty for the original. ``plan``,
+    the rewards ``before`` and ``after`` and the ``trace`` of all that was tried are JSON. ``speech`` says how a
+    recogniser understands the edited sound: ``better``, ``as good``, ``none`` where nobody speaks, empty where none
+    was asked.
+    """
+
+    id: str
+    clip_id: str
+    version: str
+    outcome: Literal["left alone", "repaired", "refused", "undone"]
+    reason: str
+    plan: str
+    before: str
+    after: str
+    trace: str
+    content_hash: str
+    num_bytes: int
+    parent: str
+    original: str
+    code: str
+    planner: str
+    speech: str
+    seconds: float
+    at: str
 
 
 @dataclass(frozen=True, kw_only=True)

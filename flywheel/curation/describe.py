@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator, Sized
 from functools import partial
-from typing import Any
 
 from annotators.asking import Asking, AskResult, Task, ask
 from annotators.writer import Writer
@@ -26,7 +25,7 @@ def describe(
     writer: Writer,
     *,
     media: Media,
-    spec: Mapping[str, Any],
+    key_parts: Callable[[Clip], tuple[object, ...]],
     round: int,
     asking: Asking,
     limit: int | None = None,
@@ -34,8 +33,8 @@ def describe(
 ) -> AskResult:
     """Write the text of the prompt's kind (``seen``, ``heard``) for each clip that has none in the round.
 
-    ``media`` is asked for what the kind is made from alone, and the prompt shows nothing else. ``spec`` is what of the
-    configuration decides on the media; it is part of each generation's key. The caller holds the lock; all else is as
+    ``media`` is asked for what the kind is made from alone, and the prompt shows nothing else. ``key_parts`` is what
+    decides on a clip's media; it is part of its generation's key. The caller holds the lock; all else is as
     :func:`annotators.asking.ask` has it. Raises UserError for a kind that is made from more than one medium.
     """
     inputs = kinds.get(prompt.kind).inputs
@@ -43,7 +42,7 @@ def describe(
         raise UserError(f"prompt '{prompt.name}': a {prompt.kind} is no description of frames or of sound alone.")
     return ask(
         workspace,
-        _tasks(clips, prompt, media, spec, inputs),
+        _tasks(clips, prompt, media, key_parts, inputs),
         writer,
         prompt,
         round=round,
@@ -55,7 +54,11 @@ def describe(
 
 
 def _tasks(
-    clips: Iterable[Clip], prompt: Prompt, media: Media, spec: Mapping[str, Any], inputs: Collection[str]
+    clips: Iterable[Clip],
+    prompt: Prompt,
+    media: Media,
+    key_parts: Callable[[Clip], tuple[object, ...]],
+    inputs: Collection[str],
 ) -> Iterator[Task]:
     text = prompt.render(Evidence())
     for clip in clips:
@@ -63,7 +66,7 @@ def _tasks(
             clip_id=clip.id,
             uri=clip.uri,
             duration_s=clip.duration_s,
-            key_parts=(spec,),
+            key_parts=key_parts(clip),
             prompt=text,
             media=partial(media, clip, frozenset(inputs)),
         )

@@ -19,6 +19,7 @@ from flywheel.core.errors import MediaError
 from flywheel.core.progress import progress
 from flywheel.core.reading import Reading
 from flywheel.core.types import CURATE, Clip, content_id
+from flywheel.curation.repair.standing import SoundSource, StandingSounds
 from flywheel.media.audio import read_audio
 from flywheel.media.grey import read_grey
 from flywheel.sound.motion import visual_events
@@ -75,11 +76,12 @@ def measure(
     """
     began, counts = time.monotonic(), Measured()
     reading = Reading("curate", workspace.config.corpus.most_unreadable)
-    waiting = islice(_unmeasured(workspace, clips, round), limit)
+    sounds = StandingSounds(workspace)
+    waiting = islice(_unmeasured(workspace, clips, round, sounds), limit)
     with progress("curate: sounds", limit) as bar, ThreadPoolExecutor(decoders) as pool:
         # In groups of videos that differ, so that each picture meets a sound that is not its own.
         while group := list(islice(waiting, _TOGETHER)):
-            results = list(pool.map(partial(_one, workspace), group))
+            results = list(pool.map(partial(_one, workspace, sounds), group))
             tracks, rejects = [], []
             for clip, result in zip(group, results, strict=True):
                 if isinstance(result, str):
@@ -105,43 +107,45 @@ def measure_all(workspace: Workspace, index: ClipIndex, round: int, limit: int |
     return measure(workspace, clips, round=round, decoders=workspace.config.curate.decoders, limit=limit)
 
 
-def record_id(clip_id: str) -> str:
-    """The id of a clip's record."""
-    return content_id("sounds", VERSION, clip_id)
+def record_id(clip_id: str, version: str = "") -> str:
+    """The id of a clip's record, of its original sound or of an edited one."""
+    return content_id("sounds", VERSION, clip_id, *([version] if version else []))
 
 
-def _unmeasured(workspace: Workspace, clips: Iterable[Clip], round: int) -> Iterator[Clip]:
-    """The clips that have no record and were not rejected in this round."""
+def _unmeasured(workspace: Workspace, clips: Iterable[Clip], round: int, sounds: StandingSounds) -> Iterator[Clip]:
+    """The clips that have no record of the sound that stands and were not rejected in this round."""
     rejected = workspace.rejected(round)
     broken = set(rejected.filter(rejected["stage"] == CURATE)["clip_id"])
     stream = iter(clips)
     while some := list(islice(stream, _LOOKUP)):
-        ids = {clip.id: record_id(clip.id) for clip in some}
+        ids = {clip.id: record_id(clip.id, sounds.version(clip)) for clip in some}
         known = workspace.records.known("sounds", ids.values())
         new = [clip for clip in some if ids[clip.id] not in known and clip.id not in broken]
         workspace.originals.expect(clip.content_hash for clip in new)
         yield from new
 
 
-def _one(workspace: Workspace, clip: Clip) -> _Tracks | str:
+def _one(workspace: Workspace, sounds: StandingSounds, clip: Clip) -> _Tracks | str:
     """What a clip's sound and picture tell, or why they can't be read."""
     try:
         with one_item():
-            return _measured(clip, partial(workspace.originals.check, clip.uri, clip.content_hash))
+            return _measured(clip, partial(workspace.originals.check, clip.uri, clip.content_hash), sounds.of(clip))
     except MediaError as error:
         return str(error)
 
 
-def _measured(clip: Clip, check: Callable[[], None]) -> _Tracks:
-    began = time.monotonic()
-    row: dict[str, Any] = {"id": record_id(clip.id), "clip_id": clip.id}
+def _measured(clip: Clip, check: Callable[[], None], source: SoundSource | None = None) -> _Tracks:
+    """What a clip tells; ``source`` is where its sound is read, by default in its own file."""
+    began, version = time.monotonic(), source.version if source is not None else ""
+    row: dict[str, Any] = {"id": record_id(clip.id, version), "clip_id": clip.id, "version": version}
     nothing = np.zeros(0, np.float32)
     if not clip.has_audio:
         row |= _synchrony_columns(None, "no sound") | _no_quality()
         return _Tracks(clip=clip, row={**row, "seconds": 0.0}, onsets=nothing, events=nothing, times_s=np.zeros(0))
     start_s, end_s = span(clip)
     check()
-    samples = read_audio(Path(clip.uri), start_s, end_s, rate_hz=_RATE_HZ)
+    place, before_s = (source.path, clip.start_s - source.start_s) if source is not None else (Path(clip.uri), 0.0)
+    samples = read_audio(place, start_s - before_s, end_s - before_s, rate_hz=_RATE_HZ)
     drawn_s, grey = read_grey(Path(clip.uri), start_s, end_s)
     check()
     onsets = onset_envelope(samples, _RATE_HZ)

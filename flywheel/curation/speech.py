@@ -14,6 +14,7 @@ from flywheel.core.errors import MediaError
 from flywheel.core.progress import progress, say
 from flywheel.core.types import Clip, content_id
 from flywheel.curation.evidence import span
+from flywheel.curation.repair.standing import StandingSounds
 from flywheel.media.audio import read_audio
 from flywheel.sound.dnsmos import RATE_HZ, Dnsmos, installed
 from flywheel.store import Workspace
@@ -47,10 +48,11 @@ def measure_speech(
     """
     if network is None:
         return
-    waiting, failed = islice(_unmeasured(workspace, clips, network), limit), 0
+    sounds = StandingSounds(workspace)
+    waiting, failed = islice(_unmeasured(workspace, clips, network, sounds), limit), 0
     with progress("curate: speech", limit) as bar, ThreadPoolExecutor(workspace.config.curate.decoders) as pool:
         while group := list(islice(waiting, _TOGETHER)):
-            rows = [row for row in pool.map(partial(_row, workspace, network), group) if row is not None]
+            rows = [row for row in pool.map(partial(_row, workspace, network, sounds), group) if row is not None]
             failed += len(group) - len(rows)
             workspace.add_speech_quality(rows)
             bar.advance(len(group))
@@ -58,31 +60,33 @@ def measure_speech(
         say(f"curate: speech: {failed} clips have no estimate, since they can't be read")
 
 
-def _unmeasured(workspace: Workspace, clips: Iterable[Clip], network: Dnsmos) -> Iterator[Clip]:
+def _unmeasured(workspace: Workspace, clips: Iterable[Clip], network: Dnsmos, sounds: StandingSounds) -> Iterator[Clip]:
     audible = (clip for clip in clips if clip.has_audio)
     while some := list(islice(audible, _LOOKUP)):
-        ids = {clip.id: _record_id(network, clip) for clip in some}
+        ids = {clip.id: _record_id(network, clip, sounds.version(clip)) for clip in some}
         known = workspace.records.known("speech_quality", ids.values())
         new = [clip for clip in some if ids[clip.id] not in known]
         workspace.originals.expect(clip.content_hash for clip in new)
         yield from new
 
 
-def _record_id(network: Dnsmos, clip: Clip) -> str:
+def _record_id(network: Dnsmos, clip: Clip, version: str) -> str:
     # 2: the windows are those of the authors' script.
-    return content_id("dnsmos", 2, network.digest, clip.id)
+    return content_id("dnsmos", 2, network.digest, clip.id, *([version] if version else []))
 
 
-def _row(workspace: Workspace, network: Dnsmos, clip: Clip) -> dict[str, Any] | None:
+def _row(workspace: Workspace, network: Dnsmos, sounds: StandingSounds, clip: Clip) -> dict[str, Any] | None:
     """A clip's record; None where its sound can't be read."""
-    start_s, end_s = span(clip)
+    (start_s, end_s), source = span(clip), sounds.of(clip)
+    before_s = clip.start_s - source.start_s
     try:
         with one_item():
-            workspace.originals.check(clip.uri, clip.content_hash)
-            found = network.of(read_audio(Path(clip.uri), start_s, end_s, rate_hz=RATE_HZ))
+            workspace.originals.check(str(source.path), source.content_hash)
+            found = network.of(read_audio(source.path, start_s - before_s, end_s - before_s, rate_hz=RATE_HZ))
     except MediaError:
         return None
-    row: dict[str, Any] = {"id": _record_id(network, clip), "clip_id": clip.id, "model": network.digest}
+    row: dict[str, Any] = {"id": _record_id(network, clip, source.version), "clip_id": clip.id}
+    row |= {"model": network.digest, "version": source.version}
     names = {"signal": float("nan"), "background": float("nan"), "overall": float("nan")} | (
         vars(found) if found else {}
     )

@@ -11,7 +11,7 @@ import numpy as np
 from av.container import InputContainer
 from numpy.typing import NDArray
 
-from flywheel.core.errors import MediaError
+from flywheel.core.errors import NO_MEDIUM, MediaError
 from flywheel.media.border import open_media, reading, time_s
 from flywheel.media.choice import Track, film, is_wanted, sound_stream, tracks
 from flywheel.media.packets import Skip, can_seek, decoded, origin_s
@@ -115,6 +115,42 @@ def read_blocks(
 
 
 @dataclass(frozen=True, kw_only=True)
+class SoundForm:
+    """How a file has its sound: samples a second, and channels with FFmpeg's name for their layout."""
+
+    rate_hz: int
+    channels: int
+    layout: str
+
+
+def sound_form(path: Path) -> SoundForm:
+    """The form of the sound that :func:`read_audio` reads. Raises MediaError where none can be decoded."""
+    with reading("the sound can't be decoded"), open_media(path) as container:
+        stream = sound_stream(container)
+        if stream is None:
+            raise MediaError("has no sound that can be decoded", code=NO_MEDIUM)
+        return SoundForm(rate_hz=stream.rate, channels=stream.channels, layout=stream.layout.name)
+
+
+def read_channels(path: Path, start_s: float, out: NDArray[np.float32], form: SoundForm) -> None:
+    """Fill ``out`` (n, channels), which may be a mapped file, with samples in [-1, 1] from ``start_s`` on.
+
+    Silence and errors as :func:`read_audio` has them. What is held beside ``out`` does not depend on its length.
+    """
+    out[:] = 0
+    with reading("the sound can't be decoded"), open_media(path) as container:
+        stream = sound_stream(container)
+        if stream is None:
+            raise MediaError("has no sound that can be decoded", code=NO_MEDIUM)
+        placed = _placed(container, stream, start_s, len(out), form.rate_hz, form.layout)
+        for position, flat in placed:
+            samples = flat.reshape(-1, form.channels)
+            low, high = max(0, -position), min(len(samples), len(out) - position)
+            if low < high:
+                out[position + low : position + high] = samples[low:high]
+
+
+@dataclass(frozen=True, kw_only=True)
 class SoundChoice:
     """The sound of a file that is read, and how many others there are; whether it is the one that was ``wanted``."""
 
@@ -141,14 +177,19 @@ def _copy(block: NDArray[np.float32], begin: int, position: int, samples: NDArra
 
 
 def _placed(
-    container: InputContainer, stream: av.AudioStream, start_s: float, wanted: int, rate_hz: int
+    container: InputContainer,
+    stream: av.AudioStream,
+    start_s: float,
+    wanted: int,
+    rate_hz: int,
+    layout: str = "mono",
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Mono samples (n,) with the place of the first, counted from ``start_s``, up to ``wanted``.
+    """Samples (n * channels,) with the place of the first, counted from ``start_s``, up to ``wanted``.
 
     Some before and behind come too, and of what lies one over the other the later is meant.
     """
     origin = origin_s(container, film(container))
-    resampler, run = Resampler(format="flt", layout="mono", rate=rate_hz), Run()
+    resampler, run = Resampler(format="flt", layout=layout, rate=rate_hz), Run()
     position = 0
     for frame in _frames_from(container, stream, start_s, origin):
         at_s = time_s(frame) - origin - start_s

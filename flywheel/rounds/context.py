@@ -9,7 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from annotators.asking import Asking, AskResult, Task, ask, ask_together
 from annotators.writer import AskedModel, Writer
@@ -18,6 +20,7 @@ from flywheel.core.config import MAIN
 from flywheel.core.errors import NO_MEDIUM, MediaError, UserError
 from flywheel.core.types import LEARN, Clip, Purpose, form_of
 from flywheel.curation.judge import shown_texts
+from flywheel.curation.repair.standing import StandingSounds
 from flywheel.models.inputs import ClipInput, InputBuilder, clip_input, clip_times
 from flywheel.models.load import Vlm, model_folder
 from flywheel.models.loader import Loader
@@ -61,6 +64,7 @@ class RoundContext:
         self._to_curate: tuple[set[str], ClipIndex] | None = None
         self._texts: tuple[object, CurrentTexts] | None = None
         self._captions = CaptionIndexes(workspace)
+        self._sounds: tuple[int, StandingSounds] | None = None
 
     # Clips.
 
@@ -111,6 +115,14 @@ class RoundContext:
             self._texts = (stamp, CurrentTexts(self.workspace, self._captions, gone))
         return self._texts[1]
 
+    def sounds(self, *, anew: bool = False) -> StandingSounds:
+        """Which sound of a clip is read, as it stood when it was first asked, or ``anew``."""
+        if self._sounds is None or anew:
+            count = self.workspace.count("sound_versions")
+            if self._sounds is None or self._sounds[0] != count:
+                self._sounds = (count, StandingSounds(self.workspace))
+        return self._sounds[1]
+
     def readable(self, clips: Iterable[Clip], builder: InputBuilder) -> Iterator[ClipInput]:
         """Yield the inputs of those of the clips whose files can be read, and which the model's processor takes."""
         for clip in clips:
@@ -140,8 +152,18 @@ class RoundContext:
             if "frames" in wanted:
                 times = clip_times(clip, corpus.frames, corpus.sampling, corpus.fps)
                 frames = cache.frames(clip.uri, clip.content_hash, times, corpus.max_side)
-            sound = cache.sound(clip.uri, clip.content_hash, clip.start_s, clip.end_s) if "sound" in wanted else None
+            sound = self._sound(clip) if "sound" in wanted else None
             return clip_input(clip, frames, times, sound)
+
+    def _sound(self, clip: Clip) -> NDArray[np.float32]:
+        source = self.sounds().of(clip)
+        return self.workspace.cache.sound(str(source.path), source.content_hash, source.start_s, source.end_s)
+
+    def key_parts(self, clip: Clip, prompt: Prompt) -> tuple[object, ...]:
+        """What of the media decides on a reply: the configuration's part, and which sound of the clip is heard."""
+        spec = self.input_spec(prompt)
+        version = self.sounds().version(clip) if "sound" in spec else ""
+        return (spec, {"sound_version": version}) if version else (spec,)
 
     def inputs_of(self, prompt: Prompt) -> frozenset[str]:
         """The media that go along with a prompt: what it says, else frames, with sound where corpus.sound says so."""
@@ -241,14 +263,15 @@ class RoundContext:
 
     def tasks(self, clips: Iterable[Clip], prompt: Prompt, round: int) -> Iterator[Task]:
         """What a prompt asks about these clips in a round."""
-        inputs, spec = self.inputs_of(prompt), self.input_spec(prompt)
+        inputs = self.inputs_of(prompt)
+        self.sounds(anew=True)
         for clip, evidence in self.with_evidence(clips, round, prompt):
             media: Callable[[], ClipInput] | None = partial(self.input, clip, inputs) if inputs else None
             yield Task(
                 clip_id=clip.id,
                 uri=clip.uri,
                 duration_s=clip.duration_s,
-                key_parts=(spec,),
+                key_parts=self.key_parts(clip, prompt),
                 prompt=prompt.render(evidence),
                 media=media,
             )

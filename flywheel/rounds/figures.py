@@ -174,6 +174,15 @@ TABLE: tuple[Figure, ...] = (
     Figure(name="review/edit_rate", label="words edited per word", good="down"),
     Figure(name="review/seconds_each", label="time per correction", unit="s", good="down"),
     Figure(name="review/gold_accuracy", label="accuracy on gold texts", good="up"),
+    # What became of sounds.
+    Figure(name="repair/left_alone_share", label="share of clips whose sound is left alone"),
+    Figure(name="repair/repaired", label="clips whose sound is repaired"),
+    Figure(name="repair/refused", label="clips of which all edits were refused"),
+    Figure(name="repair/undone", label="repairs that people undid", good="down"),
+    Figure(name="repair/seconds_per_clip", label="looking at a sound, a clip", unit="s", good="down"),
+    Figure(name="repair/action/*", label="edits of sound that stand"),
+    Figure(name="repair/before/*", label="reward of repaired clips before", good="up"),
+    Figure(name="repair/after/*", label="reward of repaired clips after", good="up"),
     # What curation kept.
     Figure(name="curate/kept", label="clips kept"),
     Figure(name="curate/dropped", label="clips dropped"),

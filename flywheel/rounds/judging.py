@@ -79,6 +79,7 @@ def _twins(context: RoundContext, planned: Plan, round: int) -> dict[str, str]:
 
 def _describe(context: RoundContext, clips: ClipView, prompt: Prompt, round: int) -> Mapping[str, Any] | None:
     """Have the clips described by the prompt; returns the proof that the model hears, where it had to give one."""
+    context.sounds(anew=True)
     with context.writer(prompt, round) as writer:
         result = describe(
             context.workspace,
@@ -86,7 +87,7 @@ def _describe(context: RoundContext, clips: ClipView, prompt: Prompt, round: int
             prompt,
             writer,
             media=context.input,
-            spec=context.input_spec(prompt),
+            key_parts=lambda clip: context.key_parts(clip, prompt),
             round=round,
             asking=Asking.of(context.config.annotate, prompt),
         )

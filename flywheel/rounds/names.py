@@ -12,7 +12,7 @@ from flywheel import kinds
 from flywheel.core.config import MAIN, Config
 from flywheel.core.config.sections import Rounds
 from flywheel.core.errors import UserError
-from flywheel.core.types import CURATE
+from flywheel.core.types import CURATE, REPAIR
 from flywheel.models.prompt import HINTS, Prompt, load_prompt
 from human_refine import signals
 
@@ -108,7 +108,7 @@ def _check(key: str, check: Callable[[str], None], names: Iterable[str]) -> None
 def _check_stages(config: Config) -> None:
     """Another package's stage has a section of its own name, so it can't have one of ours."""
     for name in config.rounds.stages:
-        if name in Config.model_fields and name not in (CURATE, *Rounds().stages):
+        if name in Config.model_fields and name not in (REPAIR, CURATE, *Rounds().stages):
             raise UserError(f"rounds.stages: '{name}' is a section of the configuration. Give the stage another name.")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
-from flywheel.core.types import CURATE
+from flywheel.core.types import CURATE, REPAIR
 from flywheel.store import Workspace
 
 DONE = "done"
@@ -38,7 +38,11 @@ def order_of(workspace: Workspace, round: int) -> tuple[str, ...]:
     """The stages of a round in their order: as recorded when it began, else as the configuration has them now."""
     began = round in workspace.rounds()
     # A round that began before orders were recorded had the stages of then.
-    others = tuple(s for s in workspace.config.rounds.stages if s != CURATE) if began else workspace.config.stages
+    others = (
+        tuple(s for s in workspace.config.rounds.stages if s not in (REPAIR, CURATE))
+        if began
+        else workspace.config.stages
+    )
     return workspace.order(round) or others
 
 

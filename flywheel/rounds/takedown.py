@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from flywheel.core.errors import UserError
+from flywheel.curation.repair.repairing import tidy
 from flywheel.ingest.sides import describe
 from flywheel.store import Workspace
 from flywheel.store.takedowns import Span
@@ -110,6 +111,8 @@ def take_down(
     removed = workspace.takedowns.remove_records(ids)
     removed["corrections"] = workspace.takedowns.forget_people(ids)
     _empty_caches(workspace, clips)
+    # Without records nothing names them.
+    tidy(workspace)
     for export in usage["exports"]:
         if not keep_exports and Path(export).is_dir():
             shutil.rmtree(export)

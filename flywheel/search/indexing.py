@@ -18,6 +18,7 @@ from flywheel.core.errors import MediaError, UserError
 from flywheel.core.progress import progress
 from flywheel.core.reading import Reading
 from flywheel.core.types import INDEX, Clip, content_id
+from flywheel.curation.repair.standing import StandingSounds
 from flywheel.models.encoder_files import encoder_id, load_encoder
 from flywheel.models.encoders import SOUND, TEXT, VIDEO, Encoder, Modality
 from flywheel.rounds.progress import current_round
@@ -54,6 +55,9 @@ class _Wanted:
     #: How many vectors of texts the clip has; one that has some and no text now had another.
     number: int
     missing: frozenset[Modality]
+    #: The version of the sound that is read, and how many vectors of sounds the clip has where it can have others.
+    version: str = ""
+    sounds: int = 0
 
 
 def index(workspace: Workspace, *, retrain: bool = False, limit: int | None = None) -> Indexed:
@@ -70,7 +74,7 @@ def index(workspace: Workspace, *, retrain: bool = False, limit: int | None = No
     done = Indexed(encoder=encoder.built_from[0], model=model, clips=len(clips))
     reader, round = ClipReader(workspace, encoder, kept=False), current_round(workspace)
     reading, rejected = Reading(INDEX, workspace.config.corpus.most_unreadable), _rejected(workspace)
-    every = _without_vectors(workspace, encoder, model, clips)
+    every = _without_vectors(workspace, encoder, model, clips, reader.sounds)
     waiting = islice(every, limit)
     with progress("index", limit) as bar, ThreadPoolExecutor(workspace.config.index.decoders) as pool:
         while group := list(islice(waiting, _TOGETHER)):
@@ -119,14 +123,19 @@ def outlook(workspace: Workspace, *, retrain: bool = False) -> Outlook:
     if retrain or needs_training(workspace):
         return Outlook(trains=True, clips=len(clips))
     folder = folder_to_fill(workspace)
-    waiting = _without_vectors(workspace, load_encoder(folder), encoder_id(folder), clips)
+    sounds = StandingSounds(workspace)
+    waiting = _without_vectors(workspace, load_encoder(folder), encoder_id(folder), clips, sounds)
     return Outlook(trains=False, clips=sum(1 for _ in waiting))
 
 
-def _without_vectors(workspace: Workspace, encoder: Encoder, model: str, clips: ClipIndex) -> Iterator[_Wanted]:
-    """The clips that have a picture or a sound without a vector, or a text that is not what the last one is of."""
+def _without_vectors(
+    workspace: Workspace, encoder: Encoder, model: str, clips: ClipIndex, sounds: StandingSounds
+) -> Iterator[_Wanted]:
+    """The clips that have a picture without a vector, or a sound or text that is not what the last one is of."""
     texts, stream = ClipTexts(workspace), iter(clips.of("train", "test", "anchor"))
     last = LastVectors(workspace, model, TEXT) if TEXT in encoder.modalities else None
+    # Where no sound was ever edited, each clip has one alone.
+    heard = LastVectors(workspace, model, SOUND) if workspace.count("sound_versions") else None
     while some := list(islice(stream, _LOOKUP)):
         missing = _missing_media(workspace, encoder, model, some)
         # Also those that have none: where there was one, its vector must not stay.
@@ -135,11 +144,29 @@ def _without_vectors(workspace: Workspace, encoder: Encoder, model: str, clips: 
         known = zip(found.items(), counts, strict=True)
         numbers = {clip_id: count for (clip_id, text), count in known if count is not None and (text or count)}
         workspace.originals.expect(clip.content_hash for clip in some)
+        others = _other_sounds(some, heard, sounds) if heard is not None and SOUND in encoder.modalities else {}
         for clip in some:
             these = missing[clip.id] | ({TEXT} if clip.id in numbers else set())
+            version, count = others.get(clip.id, ("", 0))
+            if clip.id in others:
+                these |= {SOUND}
             if these:
                 text, number = found.get(clip.id, ""), numbers.get(clip.id, 0)
-                yield _Wanted(clip=clip, text=text, number=number, missing=frozenset(these))
+                yield _Wanted(
+                    clip=clip, text=text, number=number, missing=frozenset(these), version=version, sounds=count
+                )
+
+
+def _other_sounds(clips: Sequence[Clip], last: LastVectors, sounds: StandingSounds) -> dict[str, tuple[str, int]]:
+    """Clip id -> version of its sound and how many vectors it has, of clips whose last vector is of another sound."""
+    audible = [clip for clip in clips if clip.has_audio]
+    versions = [sounds.version(clip) for clip in audible]
+    counts = last.numbers([clip.id for clip in audible], versions)
+    return {
+        clip.id: (version, count)
+        for clip, version, count in zip(audible, versions, counts, strict=True)
+        if count is not None and (version or count)
+    }
 
 
 def _rejected(workspace: Workspace) -> frozenset[str]:
@@ -169,6 +196,13 @@ def _missing_media(
 def _of(modality: Modality, text: str) -> str:
     """What a vector is of, where a clip can have another: the hash of its text."""
     return content_id("text", text) if modality == TEXT else ""
+
+
+def _of_which(modality: Modality, wanted: _Wanted) -> tuple[str, int]:
+    """What of a clip a vector is of, and how many such the clip had before."""
+    if modality == SOUND:
+        return wanted.version, wanted.sounds
+    return _of(modality, wanted.text), wanted.number * (modality == TEXT)
 
 
 def _read(reader: ClipReader, encoder: Encoder, wanted: _Wanted) -> tuple[Mapping[Modality, torch.Tensor], str]:
@@ -205,7 +239,7 @@ def _rows(
                 f"encoder {model}: gives vectors of {name} that are no numbers. Run 'flywheel index --retrain'."
             )
         rows += [
-            vector_row(model, name, wanted.clip.id, vector, _of(name, wanted.text), wanted.number * (name == TEXT))
+            vector_row(model, name, wanted.clip.id, vector, *_of_which(name, wanted))
             for (wanted, _), vector in zip(these, vectors, strict=True)
         ]
     return rows

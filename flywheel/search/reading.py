@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.core.types import Clip
+from flywheel.curation.repair.standing import StandingSounds
 from flywheel.media.audio import read_audio, read_blocks
 from flywheel.media.frames import read_frames
 from flywheel.media.probe import probe
@@ -45,26 +46,31 @@ class ClipReader:
 
     def __init__(self, workspace: Workspace, encoder: Encoder, *, kept: bool) -> None:
         self._encoder, self._check, self._cache = encoder, workspace.originals.check, workspace.cache if kept else None
+        #: Which sound of a clip is read.
+        self.sounds = StandingSounds(workspace)
 
     def frames(self, clip: Clip) -> NDArray[np.uint8]:
         """Frames on screen at the middles of the clip's parts."""
         times_s, side = times_of(self._encoder, clip.start_s, clip.end_s), _READ_SIDE * self._encoder.frame_size
         if self._cache is not None:
             return self._cache.frames(clip.uri, clip.content_hash, times_s, side)
-        return self._checked(clip, partial(read_frames, Path(clip.uri), times_s, max_side=side))
+        read = partial(read_frames, Path(clip.uri), times_s, max_side=side)
+        return self._checked(clip.uri, clip.content_hash, read)
 
     def samples(self, clip: Clip) -> NDArray[np.float32]:
-        """The clip's sound; of a long clip that of its middle."""
-        (start_s, end_s), rate = sound_span(clip.start_s, clip.end_s), self._encoder.spectrogram.rate_hz
+        """The clip's sound, edited where such a one stands; of a long clip that of its middle."""
+        source, rate = self.sounds.of(clip), self._encoder.spectrogram.rate_hz
+        path, content_hash = str(source.path), source.content_hash
+        start_s, end_s = sound_span(source.start_s, source.end_s)
         if self._cache is not None:
-            return self._cache.sound(clip.uri, clip.content_hash, start_s, end_s, rate)
-        return self._checked(clip, partial(read_audio, Path(clip.uri), start_s, end_s, rate_hz=rate))
+            return self._cache.sound(path, content_hash, start_s, end_s, rate)
+        return self._checked(path, content_hash, partial(read_audio, source.path, start_s, end_s, rate_hz=rate))
 
-    def _checked(self, clip: Clip, read: Callable[[], T]) -> T:
+    def _checked(self, path: str, content_hash: str, read: Callable[[], T]) -> T:
         # Before and after: what another video showed meanwhile is not this clip's.
-        self._check(clip.uri, clip.content_hash)
+        self._check(path, content_hash)
         values = read()
-        self._check(clip.uri, clip.content_hash)
+        self._check(path, content_hash)
         return values
 
 

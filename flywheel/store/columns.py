@@ -157,10 +157,12 @@ SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
     #: P(match) of a run of curation, of the clips that were judged; ``id`` is run and clip.
     "match_probabilities": {"id": _S, "clip_id": _S, "run": _S, "p_match": _F32},
     #: A clip's picture, sound or text as a point of an encoder (``model``), in half precision; ``of`` is a text's
-    #: hash. Of a clip's the last stands. ``id`` is model, modality and clip, and of a text its hash and number.
+    #: hash, or an edited sound's version. Of a clip's the last stands. ``id`` is model, modality and clip, and where
+    #: it can have others ``of`` and their number.
     "vectors": {"id": _S, "clip_id": _S, "model": _S, "modality": _S, "of": _S, "vector": pl.Binary},
     "noise_signals": {"id": _S, "round": _I, "annotation_id": _S, "origin": _S, "value": _F},
     #: What a clip's sound tells beside its picture (:mod:`flywheel.sound`); ``id`` is clip and version of the measures.
+    #: ``version`` is that of the sound, empty for the original.
     #: ``shuffled_*`` and ``shifted_*`` are of its picture with another video's sound, and with its own at a wrong time.
     "sounds": {
         "id": _S,
@@ -182,8 +184,10 @@ SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
         "print_a": pl.UInt64,
         "print_b": pl.UInt64,
         "seconds": _F32,
+        "version": _S,
     },
     #: What DNSMOS estimates of a clip's sound; ``id`` is the network (``model``: its digest) and the clip.
+    #: ``version`` as in ``sounds``.
     "speech_quality": {
         "id": _S,
         "clip_id": _S,
@@ -191,9 +195,32 @@ SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
         "dnsmos_signal": _F32,
         "dnsmos_background": _F32,
         "dnsmos_overall": _F32,
+        "version": _S,
     },
     #: Which clips a run of curation kept; ``id`` is run and clip.
     "decisions": {"id": _S, "clip_id": _S, "run": _S, "kept": _B, "score": _F32, "reason": _S},
+    #: What became of clips' sounds (:class:`flywheel.core.types.SoundVersion`); of a clip's the last stands. ``id``
+    #: hashes the clip and how it was looked at, or its number where a person said so.
+    "sound_versions": {
+        "id": _S,
+        "clip_id": _S,
+        "version": _S,
+        "outcome": _S,
+        "reason": _S,
+        "plan": _S,
+        "before": _S,
+        "after": _S,
+        "trace": _S,
+        "content_hash": _S,
+        "num_bytes": _I,
+        "parent": _S,
+        "original": _S,
+        "code": _S,
+        "planner": _S,
+        "speech": _S,
+        "seconds": _F,
+        "at": _S,
+    },
     #: Videos (by content) that no round from ``from_round`` on uses, or uses again; of a video's the last stands.
     "removals": {
         "id": _S,
@@ -212,6 +239,8 @@ SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
 _WAS_MEASURED = pl.col("kind") == "evaluation"
 #: kind -> what a column holds in shards that were written before there was such a column, or held something else in it.
 MENDS: dict[str, dict[str, pl.Expr]] = {
+    "sounds": {"version": pl.col("version").fill_null("")},
+    "speech_quality": {"version": pl.col("version").fill_null("")},
     "clips": {"cues": pl.col("cues").fill_null(pl.lit([], dtype=SCHEMAS["clips"]["cues"]))},
     "annotations": {
         "payload": pl.col("payload").fill_null(""),

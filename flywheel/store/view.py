@@ -18,6 +18,7 @@ from flywheel.core.types import (
     INDEX,
     LEARN,
     MEASURE,
+    REPAIR,
     Annotation,
     Clip,
     Correction,
@@ -30,6 +31,7 @@ from flywheel.store.database import Database, ends_with, parts
 from flywheel.store.ledger import Ledger, Snapshot
 from flywheel.store.originals import Originals
 from flywheel.store.reading import BATCH_ROWS, RecordReader
+from flywheel.store.sound_files import SoundFiles
 
 _GIB = 1 << 30
 #: Where the database keeps which run of curation was the last.
@@ -56,6 +58,7 @@ class View:
         self.originals = Originals(database)
         most_bytes = int(config.corpus.cache_gib * _GIB)
         self.cache = FrameCache(root / "cache" / "frames", most_bytes, check=self.originals.check)
+        self.sound_files = SoundFiles(root)
         self._ledger = Ledger(database)
 
     # Records, as polars frames, empty with the right columns where there is nothing.
@@ -189,10 +192,10 @@ class View:
         taken_in = self.clips_at(frame.filter(pl.col("stage") == "ingest")["uri"])["uri"].unique().to_list()
         frame = frame.filter(~((pl.col("stage") == "ingest") & pl.col("uri").is_in(taken_in)))
         frame = frame.filter(~((pl.col("stage") == "transcribe") & pl.col("clip_id").is_in(self._recognised(frame))))
-        for stage, kind in ((CURATE, "sounds"), (INDEX, "vectors")):
+        for stage, kind in ((CURATE, "sounds"), (INDEX, "vectors"), (REPAIR, "sound_versions")):
             frame = self._without_measured(frame, stage, kind)
         newest = max(self.rounds(), default=0)
-        closed_by_success = ["ingest", "transcribe", "annotate", CURATE, INDEX]
+        closed_by_success = ["ingest", "transcribe", "annotate", CURATE, INDEX, REPAIR]
         frame = frame.filter(pl.col("stage").is_in(closed_by_success) | (pl.col("round") == newest))
         same = ["uri", "clip_id", "stage", "round", "kind", "purpose"]
         last = frame.unique(same, keep="last", maintain_order=True)
@@ -205,6 +208,25 @@ class View:
         if round is not None:
             rows = rows.filter(pl.col("from_round") <= round)
         return set(rows.unique("video", keep="last", maintain_order=True).filter("removed")["video"])
+
+    # Sound.
+
+    def sound_versions(self, clip_id: str | None = None) -> pl.DataFrame:
+        """What became of clips' sounds, or of one clip's, oldest first, as :class:`SoundVersion` has it.
+
+        ``standing`` is true of the edited sounds that are read in place of their originals now.
+        """
+        where = None if clip_id is None else pl.col("clip_id") == clip_id
+        rows = self.records.read("sound_versions", where=where)
+        return rows.with_columns(standing=pl.col("clip_id").is_last_distinct() & (pl.col("version") != ""))
+
+    def standing_sounds(self) -> pl.DataFrame:
+        """The edited sounds that stand: id, clip_id, version, content_hash, num_bytes and speech of each."""
+        columns = ["id", "clip_id", "version", "content_hash", "num_bytes", "speech"]
+        last = self.records.rows("sound_versions", (), columns)
+        for frame in self.records.batches("sound_versions", columns=columns):
+            last = pl.concat([last, frame]).unique("clip_id", keep="last", maintain_order=True)
+        return last.filter(pl.col("version") != "")
 
     # Curation.
 

@@ -23,6 +23,7 @@ from flywheel.core.types import (
     Generation,
     NoiseSignal,
     Preference,
+    SoundVersion,
     Stage,
     content_id,
     form_of,
@@ -135,12 +136,16 @@ class WritableView(View):
 
     def add_sounds(self, rows: Sequence[dict[str, Any]]) -> int:
         """Add what clips' sounds told, as :data:`flywheel.store.columns.SCHEMAS` has it; returns how many were new."""
-        return self.records.append("sounds", rows)
+        return self.records.append("sounds", [{"version": "", **row} for row in rows])
 
     def add_speech_quality(self, rows: Sequence[dict[str, Any]]) -> int:
         """Add what a network estimates of clips' sounds, as :data:`flywheel.store.columns.SCHEMAS` has it; returns how
         many were new."""
-        return self.records.append("speech_quality", rows)
+        return self.records.append("speech_quality", [{"version": "", **row} for row in rows])
+
+    def add_sound_versions(self, versions: Sequence[SoundVersion]) -> int:
+        """Add what became of clips' sounds; returns how many were new. Their files are there before."""
+        return self.records.append("sound_versions", [dict(vars(version)) for version in versions])
 
     def add_vectors(self, rows: Sequence[dict[str, Any]]) -> int:
         """Add clips' vectors, as :func:`flywheel.store.vectors.vector_row` makes them; returns how many were new."""

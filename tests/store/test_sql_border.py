@@ -24,7 +24,7 @@ from flywheel.store.takedowns import Takedowns
 from flywheel.store.videos import Video, Videos
 from flywheel.store.writing import reject
 from tests.store.test_compaction import fill, text
-from tests.store.test_view import choice, clip, correction
+from tests.store.test_view import choice, clip, correction, sound_version
 
 SNAPSHOT = Snapshot(round=3, position=1, corrections_sha256="x", gold={}, writers={})
 VIDEO = Video(content_hash="h0", family="f", side="train", streams="s", bands=((1, 2, 3),))
@@ -74,6 +74,7 @@ WRITERS = {
     "add_twins",
     "add_sounds",
     "add_speech_quality",
+    "add_sound_versions",
     "add_vectors",
     "add_noise_signals",
     "add_examples",
@@ -206,6 +207,7 @@ def calls(w: Workspace, tmp_path: Path) -> dict[str, Callable[[], object]]:
         "Workspace.twins": w.twins,
         "Workspace.add_sounds": lambda: w.add_sounds([blank("sounds")]),
         "Workspace.add_speech_quality": lambda: w.add_speech_quality([blank("speech_quality")]),
+        "Workspace.add_sound_versions": lambda: w.add_sound_versions([sound_version("c0", "v")]),
         "Workspace.add_vectors": lambda: w.add_vectors([blank("vectors")]),
         "Workspace.clip_verdicts": w.clip_verdicts,
         "Workspace.curated": lambda: w.curated(1),

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flywheel.core.types import Clip, Correction, Preference
+from flywheel.core.types import Clip, Correction, Preference, SoundVersion
 from flywheel.store import View, Workspace
 from flywheel.store.ledger import Ledger
 from flywheel.store.records import Records
@@ -72,6 +72,22 @@ def probabilities(**of: float) -> pl.DataFrame:
     return pl.DataFrame({"clip_id": list(of), "p_match": list(of.values())}, schema_overrides={"p_match": pl.Float32})
 
 
+def sound_version(clip_id: str, version: str, number: int = 0) -> SoundVersion:
+    words = dict.fromkeys(("reason", "plan", "before", "after", "trace", "parent", "original", "code", "planner"), "x")
+    return SoundVersion(
+        id=f"{clip_id}-{number}",
+        clip_id=clip_id,
+        version=version,
+        outcome="repaired" if version else "undone",
+        content_hash=version,
+        num_bytes=1,
+        speech="",
+        seconds=0.5,
+        at="2026-01-01",
+        **words,
+    )
+
+
 def everything(view: View) -> dict[str, object]:
     """The result of every read; a new public method must be added here, or to what tells no data."""
     reads = {
@@ -105,6 +121,8 @@ def everything(view: View) -> dict[str, object]:
         "removed_videos": lambda: [view.removed_videos(round) for round in (None, 1, 2)],
         "rejected": lambda: (view.rejected().rows(), view.rejected(open_only=True).rows()),
         "retired": view.retired,
+        "sound_versions": lambda: view.sound_versions().rows(),
+        "standing_sounds": lambda: view.standing_sounds().rows(),
         "rounds": view.rounds,
         "stamp": lambda: view.stamp() if view.snapshot is not None else None,
         "texts": lambda: [view.texts(round, "learn", "id", "text").rows() for round in (0, 1, 2)],
@@ -131,12 +149,14 @@ def test_a_frozen_view_stays_what_it_was(make_workspace: Make) -> None:
     w.add_match_probabilities("run-1", probabilities(c0=0.25))
     w.add_control_judgements([shuffled("c0", [0] * 5)], 1)
     w.add_twins({"c0": "c1"})
+    w.add_sound_versions([sound_version("c0", "v1")])
     note_removed(w, ["h1"], "/videos", "x", from_round=1)
     view = frozen(w, 1)
     before = everything(view)
     assert before["decisions"] == ([("c0", False, 0.5, "x")], [])
     assert before["judgements"][0][0][:8] == ("c0", 1, 2, 3, 4, 5, 0.25, ["r"])
     assert before["removed_videos"] == [{"h1"}, {"h1"}, {"h1"}]
+    assert [row[0] for row in before["standing_sounds"]] == ["c0-0"]
     assert before["count"] == [2, 6, 1, 0]
     assert before["writers"] == {0: None, 1: 0}
     w.add_clips([clip(7)])
@@ -155,6 +175,7 @@ def test_a_frozen_view_stays_what_it_was(make_workspace: Make) -> None:
     w.add_match_probabilities("run-2", probabilities(c0=0.5, c7=0.75))
     w.add_control_judgements([shuffled("c7", [1] * 5)], 2)
     w.add_twins({"c7": "c0"})
+    w.add_sound_versions([sound_version("c0", "", 1), sound_version("c7", "v2")])
     note_removed(w, ["h0"], "/videos", "x", from_round=2)
     for round in (1, 2, 3, 2):
         w.promote(round, "x")

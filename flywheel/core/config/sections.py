@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from flywheel.core.config.written import as_written
-from flywheel.core.types import CURATE, MAX_SEED, ROUND_STAGES
+from flywheel.core.types import CURATE, MAX_SEED, REPAIR, ROUND_STAGES, Split
 
 #: The role of the model that rounds improve.
 MAIN = "main"
@@ -167,6 +167,35 @@ class Transcribe(Section):
     @classmethod
     def _number_of_a_stream(cls, track: Any) -> Any:
         return str(track) if isinstance(track, int) and not isinstance(track, bool) else track
+
+
+class Repair(Section):
+    enabled: bool = Field(
+        False, description="begin each round with the stage `repair`: clips' sounds are edited where that helps"
+    )
+    planner: str = Field(
+        "rules", description="what plans edits: `rules`, the controls `random` and `nothing`, or another package's"
+    )
+    splits: tuple[Split, ...] = Field(
+        ("train", "test", "anchor"),
+        min_length=1,
+        description="whose sounds are looked at; `[train]` keeps what rounds are measured on as it came",
+    )
+    margin: float = Field(0.03, ge=0, le=1, description="by how much both rewards must rise for an edit to be taken")
+    enough: float = Field(0.85, ge=0, le=1, description="a sound whose rewards are both so high is left alone")
+    cycles: int = Field(5, ge=1, le=20, description="plans that are tried for a clip at most")
+    calibration_clips: int = Field(
+        200, ge=4, description="clips that tell what rewards are worth here, and what levels are usual"
+    )
+    recogniser: str = Field(
+        "",
+        description="folder of a Whisper model for CTranslate2: an edit after which it understands less is refused; "
+        "empty asks none",
+    )
+    cache_gib: float = Field(
+        20.0, gt=0, description="most that files of edited sounds may hold, GiB; those that went are made again"
+    )
+    decoders: int = Field(2, ge=1, le=256, description="threads that read and edit clips")
 
 
 class Curate(Section):
@@ -665,6 +694,7 @@ class Config(Section):
     )
     transcribe: Transcribe = Transcribe()
     rounds: Rounds = Rounds()
+    repair: Repair = Repair()
     curate: Curate = Curate()
     annotate: Annotate = Annotate()
     pretrain: Pretrain = Pretrain()
@@ -690,11 +720,10 @@ class Config(Section):
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """The stages of a new round in their order: `curate` is among them where it is enabled, else not."""
-        others = tuple(name for name in self.rounds.stages if name != CURATE)
-        if not self.curate.enabled:
-            return others
-        return self.rounds.stages if CURATE in self.rounds.stages else (CURATE, *others)
+        """The stages of a new round in their order: `repair` and `curate` are among them where they are enabled."""
+        wanted = {REPAIR: self.repair.enabled, CURATE: self.curate.enabled}
+        named = tuple(name for name in self.rounds.stages if wanted.get(name, True))
+        return (*(name for name, on in wanted.items() if on and name not in named), *named)
 
     @property
     def main(self) -> Model:

@@ -10,6 +10,16 @@ import polars as pl
 from flywheel.store.view import View
 
 
+def of_standing(view: View, rows: pl.DataFrame) -> pl.DataFrame:
+    """A row for each clip: the last that is of the sound that stands, else the last; without ``version``."""
+    if view.count("sound_versions"):
+        standing = view.standing_sounds().select("clip_id", standing="version")
+        rows = rows.join(standing, on="clip_id", how="left", maintain_order="left")
+        is_of_it = pl.col("version") == pl.col("standing").fill_null("")
+        rows = rows.sort(is_of_it, maintain_order=True).drop("standing")
+    return rows.unique("clip_id", keep="last", maintain_order=True).drop("version")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """Columns of evidence, as a file of this package registers them under the name ``SOURCE``.

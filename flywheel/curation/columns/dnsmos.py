@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import polars as pl
 
-from flywheel.curation.columns._source import Source
+from flywheel.curation.columns._source import Source, of_standing
 from flywheel.store.view import View
 
 
 def read(view: View) -> pl.DataFrame:
     """``dnsmos_signal``, ``dnsmos_background`` and ``dnsmos_overall``, each clip's newest; about 1 (bad) to 5."""
-    rows = view.records.read("speech_quality").unique("clip_id", keep="last", maintain_order=True)
-    return rows.drop("id", "model")
+    return of_standing(view, view.records.read("speech_quality")).drop("id", "model")
 
 
 SOURCE = Source(read=read)

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from flywheel.curation.columns._source import Source
+from flywheel.curation.columns._source import Source, of_standing
 from flywheel.sound.repetition import NUM_WORDS, repeats
 from flywheel.store.view import View
 
@@ -17,7 +17,7 @@ _PAIRS = ("", "shuffled_", "shifted_")
 
 def read(view: View) -> pl.DataFrame:
     """The columns of the newest version of each clip's record, with ``repeats`` counted over all of them."""
-    frame = view.records.read("sounds").unique("clip_id", keep="last", maintain_order=True)
+    frame = of_standing(view, view.records.read("sounds"))
     elsewhere = [
         (pl.col(f"{pair}contrast") - pl.col(f"{pair}together")).alias(f"{pair}{_ELSEWHERE}") for pair in _PAIRS
     ]

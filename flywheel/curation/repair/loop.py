@@ -96,7 +96,7 @@ def repair(
                 break
             edited = made.apply(samples, rate_hz)
             after = dict(reward(edited))
-            refused = _refused(samples, edited, rate_hz, before, after, vetoes, limits)
+            refused = refusal(samples, edited, rate_hz, before, after, vetoes, limits)
             cycles.append(Cycle(plan=made, edited_from=origin, rewards=after, refused=refused))
             tried.append(Tried(plan=made, rewards=after, refused=refused))
             rise = min(after[name] - before[name] for name in before)
@@ -120,7 +120,7 @@ def _is_enough(rewards: Mapping[str, float], limits: Limits) -> bool:
     return all(value >= limits.enough for value in rewards.values())
 
 
-def _refused(
+def refusal(
     original: NDArray[np.float32],
     edited: NDArray[np.float32],
     rate_hz: int,
@@ -129,7 +129,7 @@ def _refused(
     vetoes: Mapping[str, Veto],
     limits: Limits,
 ) -> str:
-    """Why an edit is not taken; empty where it is."""
+    """Why an edit of mono samples (n,) is not taken, from its rewards and those of the original; empty where it is."""
     for name, value in after.items():
         if value < min(1.0, before[name] + limits.margin):
             return f"{name} {before[name]:.2f} to {value:.2f}: need a rise of {limits.margin:g}"

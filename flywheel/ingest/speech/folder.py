@@ -18,23 +18,22 @@ _CONVERT = (
 )
 
 
-def recogniser_folder(name: str, root: Path) -> Path:
-    """The folder that ``transcribe.model`` names, relative ones from the workspace.
+def recogniser_folder(name: str, root: Path, key: str = "transcribe.model") -> Path:
+    """The folder that ``transcribe.model``, or another ``key``, names, relative ones from the workspace.
 
     Raises UserError where there is none, where it holds another kind of model, and without the extra that runs it.
     """
     if not name:
         raise UserError(
-            "transcribe.model: names no folder. Set it to a Whisper model for CTranslate2 "
-            "(docs/config.md says how to get one)."
+            f"{key}: names no folder. Set it to a Whisper model for CTranslate2 (docs/config.md says how to get one)."
         )
     path = Path(name).expanduser()
     path = path if path.is_absolute() else root / path
     if not path.is_dir():
-        raise UserError(f"{path}: no such folder. Set transcribe.model to the folder of a Whisper model.")
+        raise UserError(f"{path}: no such folder. Set {key} to the folder of a Whisper model.")
     _check_kind(path)
     if importlib.util.find_spec(_LIBRARY) is None:
-        raise UserError("transcribe: faster-whisper is not installed. pip install 'video-dataflywheel[asr]'")
+        raise UserError(f"{key.split('.')[0]}: faster-whisper is not installed. pip install 'video-dataflywheel[asr]'")
     return path
 
 

@@ -1,0 +1,265 @@
+"""A run of repair over a workspace's clips: each is looked at once, killed and run again nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from flywheel.core.border import one_item
+from flywheel.core.config import Repair
+from flywheel.core.errors import MediaError, UserError
+from flywheel.core.progress import progress, say
+from flywheel.core.reading import Reading
+from flywheel.core.types import REPAIR, Clip, SoundVersion, content_id
+from flywheel.curation.repair.loop import Limits, Repaired, refusal, repair
+from flywheel.curation.repair.plan import Plan
+from flywheel.curation.repair.planners import Case, Planner, planner
+from flywheel.curation.repair.recogniser import Recogniser, recogniser_of
+from flywheel.curation.repair.rendering import render
+from flywheel.curation.repair.standards import RATE_HZ, Perceived, Standards, perceived, standards_of
+from flywheel.curation.repair.standing import StandingSounds
+from flywheel.curation.repair.vetoes import VETOES, Veto
+from flywheel.media.audio import read_audio
+from flywheel.store import Workspace
+from flywheel.store.clip_index import ClipIndex
+from flywheel.store.writing import reject
+
+#: Changes with what actions, rewards or vetoes give: clips are looked at anew then.
+CODE = "1"
+#: Clips that are looked at together, and committed; and those whose keys are looked up at once.
+_TOGETHER, _LOOKUP = 32, 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepairRun:
+    """How many clips were looked at now, how many could not be read, and the seconds of it."""
+
+    looked_at: int = 0
+    rejected: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Way:
+    """How clips are looked at. ``key`` is of all that decides what becomes of one."""
+
+    settings: Repair
+    standards: Standards
+    planner: Planner
+    limits: Limits
+    vetoes: Mapping[str, Veto]
+    recogniser: Recogniser | None
+    key: str
+
+
+def repair_clips(
+    workspace: Workspace,
+    index: ClipIndex,
+    *,
+    round: int,
+    limit: int | None = None,
+    only: Collection[str] | None = None,
+) -> RepairRun:
+    """Look at the clips with sound that were not looked at in this way yet; the caller holds the lock.
+
+    ``only`` are ids of clips, which are looked at also where a person undid a repair. What can't be read is a rejected
+    row of the round, and left for the next. Raises UserError for settings that can't be, Unreadable where most clips
+    can't be read.
+    """
+    began, settings = time.monotonic(), workspace.config.repair
+    way = _way_of(workspace, index, settings)
+    if way is None:
+        say("repair: too few clips with sound to tell what is usual among them: all are left alone.")
+        return RepairRun()
+    clips = index.of(*settings.splits) if only is None else index.of("train", "test", "anchor").with_ids(only)
+    waiting, counts = islice(_waiting(workspace, clips.by_id(), way, round, only), limit), RepairRun()
+    reading = Reading(REPAIR, workspace.config.corpus.most_unreadable)
+    with progress("repair", limit) as bar, ThreadPoolExecutor(settings.decoders) as pool:
+        while group := list(islice(waiting, _TOGETHER)):
+            results = list(pool.map(partial(_one, workspace, way), group))
+            rejects = []
+            for (clip, _, _), result in zip(group, results, strict=True):
+                if isinstance(result, str):
+                    reading.bad(clip.uri, result)
+                    rejects.append(reject(round, REPAIR, clip.uri, clip.id, result))
+                else:
+                    reading.good()
+            # Before the rejects: a disk that is away is no clip's fault.
+            reading.check()
+            made = [result for result in results if not isinstance(result, str)]
+            workspace.add_sound_versions(made)
+            workspace.add_rejects(rejects, round)
+            counts = replace(counts, looked_at=counts.looked_at + len(made), rejected=counts.rejected + len(rejects))
+            bar.advance(len(group))
+    reading.check(ended=True)
+    tidy(workspace)
+    return replace(counts, seconds=time.monotonic() - began)
+
+
+def tidy(workspace: Workspace) -> None:
+    """Remove files that no record names, and those used longest ago where there are too many."""
+    hashes = workspace.records.read("sound_versions", columns=["content_hash"], where=pl.col("content_hash") != "")
+    workspace.sound_files.sweep(hashes["content_hash"])
+    workspace.sound_files.trim(int(workspace.config.repair.cache_gib * 2**30))
+
+
+def undo(workspace: Workspace, clip_id: str, reason: str = "") -> SoundVersion:
+    """Let a clip's original stand again; the caller holds the lock. Raises UserError where it does already."""
+    rows = workspace.sound_versions(clip_id)
+    standing = rows.filter(pl.col("standing"))
+    if standing.is_empty():
+        raise UserError(f"clip {clip_id}: its sound is the original already. Nothing was changed.")
+    before = standing.row(0, named=True)
+    version = SoundVersion(
+        id=content_id("sound version", clip_id, "undone", rows.height),
+        clip_id=clip_id,
+        version="",
+        outcome="undone",
+        reason=reason or "a person undid it",
+        parent=before["version"],
+        original=before["original"],
+        at=_now(),
+        **_NOTHING,
+    )
+    workspace.add_sound_versions([version])
+    return version
+
+
+_NOTHING: Mapping[str, Any] = {
+    **dict.fromkeys(("plan", "before", "after"), "{}"),
+    "trace": "[]",
+    "content_hash": "",
+    "num_bytes": 0,
+    **dict.fromkeys(("code", "planner", "speech"), ""),
+    "seconds": 0.0,
+}
+
+
+def _way_of(workspace: Workspace, index: ClipIndex, settings: Repair) -> _Way | None:
+    """How clips are looked at; None where too few tell what is usual."""
+    plans = planner(settings.planner)
+    recogniser = recogniser_of(settings.recogniser, workspace.root, workspace.config.transcribe)
+    audible = (clip for clip in index.of("train", "test", "anchor").by_id() if clip.has_audio)
+    standards = standards_of(workspace, audible, settings.calibration_clips)
+    if standards is None:
+        return None
+    vetoes = {**VETOES, "speech": recogniser.veto} if recogniser is not None else VETOES
+    decides = (settings.planner, settings.margin, settings.enough, settings.cycles)
+    return _Way(
+        settings=settings,
+        standards=standards,
+        planner=plans,
+        limits=Limits(margin=settings.margin, enough=settings.enough, cycles=settings.cycles),
+        vetoes=vetoes,
+        recogniser=recogniser,
+        key=content_id("repair", CODE, *decides, recogniser.source if recogniser is not None else ""),
+    )
+
+
+def _waiting(
+    workspace: Workspace, clips: Iterable[Clip], way: _Way, round: int, only: Collection[str] | None
+) -> Iterator[tuple[Clip, str, str]]:
+    """The clips to be looked at, each with the key of its record and the version that stands."""
+    rejected = workspace.rejected(round)
+    broken = set(rejected.filter(rejected["stage"] == REPAIR)["clip_id"]) if only is None else set[str]()
+    undone, numbers = _undone(workspace)
+    standing = StandingSounds(workspace)
+    stream = (clip for clip in clips if clip.has_audio and clip.id not in broken)
+    while some := list(islice(stream, _LOOKUP)):
+        # What a person undid stays so, until a person asks for that clip again.
+        fresh = [clip for clip in some if only is not None or clip.id not in undone]
+        keys = {clip.id: content_id("sound version", clip.id, way.key, numbers.get(clip.id, 0)) for clip in fresh}
+        known = workspace.records.known("sound_versions", keys.values())
+        new = [clip for clip in fresh if keys[clip.id] not in known]
+        workspace.originals.expect(clip.content_hash for clip in new)
+        yield from ((clip, keys[clip.id], standing.on_record(clip.id)) for clip in new)
+
+
+def _undone(workspace: Workspace) -> tuple[set[str], dict[str, int]]:
+    """Clips whose last word is a person's, and how often people undid each."""
+    records, columns = workspace.records, ["clip_id", "outcome"]
+    said = records.read("sound_versions", columns=columns, where=pl.col("outcome") == "undone")
+    if said.is_empty():
+        return set(), {}
+    last = records.of_clips("sound_versions", said["clip_id"].unique(), columns).unique("clip_id", keep="last")
+    numbers = said["clip_id"].value_counts()
+    return set(last.filter(pl.col("outcome") == "undone")["clip_id"]), dict(numbers.iter_rows())
+
+
+def _one(workspace: Workspace, way: _Way, waiting: tuple[Clip, str, str]) -> SoundVersion | str:
+    """What becomes of a clip's sound, or why it can't be read."""
+    clip, key, parent = waiting
+    began = time.monotonic()
+    try:
+        with one_item():
+            found, kept, speech = _looked_at(workspace, way, clip, perceived(workspace, clip))
+    except MediaError as error:
+        return str(error)
+    original = content_id(clip.content_hash, round(clip.start_s, 6), round(clip.end_s, 6))
+    return SoundVersion(
+        id=key,
+        clip_id=clip.id,
+        version=version_id(original, found) if kept is not None else "",
+        outcome=found.outcome,
+        reason=found.reason,
+        plan=json.dumps(found.plan.to_json()),
+        before=json.dumps(dict(found.before)),
+        after=json.dumps(dict(found.after)),
+        trace=json.dumps([cycle.to_json() for cycle in found.trace]),
+        content_hash=kept[0] if kept is not None else "",
+        num_bytes=kept[1] if kept is not None else 0,
+        parent=parent,
+        original=original,
+        code=CODE,
+        planner=way.settings.planner,
+        speech=speech,
+        seconds=time.monotonic() - began,
+        at=_now(),
+    )
+
+
+def version_id(original: str, found: Repaired) -> str:
+    """The id of an edited sound: of its original, its plan, and the code that edits."""
+    return content_id("edited sound", original, found.plan.key(), CODE)
+
+
+def _looked_at(
+    workspace: Workspace, way: _Way, clip: Clip, here: Perceived
+) -> tuple[Repaired, tuple[str, int] | None, str]:
+    """What the loop makes of a clip, the file of what it took, and how that is understood.
+
+    The file is looked at once more, as it will be read.
+    """
+    rewards = partial(_rewards, way.standards, here)
+    case = Case(key=clip.id, measures=here.measures(), norms=way.standards.norms)
+    edited, found = repair(here.samples, RATE_HZ, case, way.planner, rewards, vetoes=way.vetoes, limits=way.limits)
+    if edited is None:
+        return found, None, ""
+    check = partial(workspace.originals.check, clip.uri, clip.content_hash)
+    kept = render(clip, found.plan, workspace.sound_files, check)
+    read_s = len(here.samples) / RATE_HZ
+    written = read_audio(workspace.sound_files.place(kept[0]), 0.0, read_s, rate_hz=RATE_HZ)
+    after = rewards(written)
+    why = refusal(here.samples, written, RATE_HZ, found.before, after, way.vetoes, way.limits)
+    if why:
+        return replace(found, outcome="refused", plan=Plan(), reason=f"as written: {why}", after=found.before), None, ""
+    speech = way.recogniser.verdict(here.samples, written, RATE_HZ) if way.recogniser is not None else ""
+    return replace(found, after=after), kept, speech
+
+
+def _rewards(standards: Standards, here: Perceived, samples: np.ndarray) -> Mapping[str, float]:
+    return standards.rewards.of(samples, RATE_HZ, here.picture)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,120 @@
+"""What a corpus tells of itself before any of its sounds is judged: usual levels, and what rewards are worth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flywheel.core.border import one_item
+from flywheel.core.errors import MediaError
+from flywheel.core.types import Clip
+from flywheel.curation.repair.measures import Measures, Norms, Picture, measures, norms
+from flywheel.curation.repair.rewards import Rewards, Scale, calibrated, raw
+from flywheel.media.audio import read_audio
+from flywheel.media.grey import read_grey
+from flywheel.sound.motion import visual_events
+from flywheel.store import Workspace
+
+#: The rate that sounds are judged at.
+RATE_HZ = 16_000
+#: Of longer clips so many seconds are judged, from the beginning: edits of time count from there.
+MOST_S = 60.0
+#: With fewer clips nothing is known of the corpus.
+FEWEST = 4
+#: Where the workspace keeps them.
+_META = "repair_standards"
+#: Changes with what measures and rewards give.
+_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standards:
+    """What is usual in a corpus, as some of its clips told, of which ``tried`` were read."""
+
+    norms: Norms
+    rewards: Rewards
+    tried: int
+
+    def to_json(self) -> str:
+        scales = {name: asdict(scale) for name, scale in self.rewards.scales.items()}
+        told = {"version": _VERSION, "tried": self.tried, "norms": asdict(self.norms), "scales": scales}
+        return json.dumps(told)
+
+    @classmethod
+    def from_json(cls, text: str) -> Standards | None:
+        """The standards that were written; None where another version wrote them."""
+        told = json.loads(text)
+        if told["version"] != _VERSION:
+            return None
+        scales = {name: Scale(**scale) for name, scale in told["scales"].items()}
+        return cls(norms=Norms(**told["norms"]), rewards=Rewards(scales=scales), tried=told["tried"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perceived:
+    """A clip's sound, mono (n,) at :data:`RATE_HZ`, and what happens in its picture."""
+
+    samples: NDArray[np.float32]
+    picture: Picture
+
+    def measures(self) -> Measures:
+        """Figures of both."""
+        return measures(self.samples, RATE_HZ, self.picture)
+
+
+def perceived(workspace: Workspace, clip: Clip) -> Perceived:
+    """What is heard in a clip's original and seen. Raises MediaError where it can't be read."""
+    end_s = min(clip.end_s, clip.start_s + MOST_S)
+    check: Callable[[], None] = partial(workspace.originals.check, clip.uri, clip.content_hash)
+    with one_item():
+        check()
+        samples = read_audio(Path(clip.uri), clip.start_s, end_s, rate_hz=RATE_HZ)
+        drawn_s, grey = read_grey(Path(clip.uri), clip.start_s, end_s)
+        check()
+        times_s, events = visual_events(grey, drawn_s)
+    return Perceived(samples=samples, picture=Picture(events=events, times_s=times_s))
+
+
+def standards_of(workspace: Workspace, clips: Iterable[Clip], most: int) -> Standards | None:
+    """The standards on record; measured on the first ``most`` of the clips that can be read where there are none.
+
+    They stay: what was judged by them is not judged by others later. They are measured again where there were fewer
+    clips than that, and are more now. None where there are too few. The caller holds the lock.
+    """
+    text, some = workspace.meta(_META), list(islice(clips, most))
+    known = Standards.from_json(text) if text else None
+    if known is not None and known.tried >= len(some):
+        return known
+    found: list[tuple[Clip, Perceived]] = []
+    for clip in some:
+        try:
+            found.append((clip, perceived(workspace, clip)))
+        except MediaError:
+            # Whoever looks at it afterwards says so.
+            continue
+    made = _standards(found, len(some))
+    if made is None:
+        return known
+    workspace.set_meta(_META, made.to_json())
+    return made
+
+
+def _standards(found: list[tuple[Clip, Perceived]], tried: int) -> Standards | None:
+    wrong = []
+    for number, (clip, here) in enumerate(found):
+        behind = (*found[number + 1 :], *found[:number])
+        other = next((there for c, there in behind if c.content_hash != clip.content_hash), None)
+        if other is not None:
+            wrong.append(raw(other.samples, RATE_HZ, here.picture))
+    if len(wrong) < FEWEST:
+        return None
+    own = [raw(here.samples, RATE_HZ, here.picture) for _, here in found]
+    usual = norms(here.measures() for _, here in found)
+    return Standards(norms=usual, rewards=calibrated(own, wrong), tried=tried)
