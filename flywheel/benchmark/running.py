@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import islice
@@ -14,6 +14,7 @@ from annotators.writer import AskedModel, Writer
 from flywheel.benchmark.answers import UNPARSED, agreed, chosen, is_comparable
 from flywheel.benchmark.asking import Asker, Question, Showing, check_asked
 from flywheel.benchmark.items import Item, Questions, Rejected
+from flywheel.benchmark.judging import judge_answers
 from flywheel.benchmark.prompting import asked
 from flywheel.benchmark.record import Answer, Record, open_record
 from flywheel.benchmark.scores import Score, likeliest, score
@@ -39,6 +40,8 @@ class Asked:
     by: str = "generation"
     batch_size: int = 16
     decoders: int = 2
+    #: Who judges open answers; without one they are compared word for word.
+    judge: AskedModel | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +102,12 @@ def run(questions: Questions, how: Asked, loader: Loader, folder: Path, *, limit
     writer = Writer(how.model, loader, batch_size=how.batch_size)
     writer.check()
     check_asked(how.model, how.by)
-    with open_record(folder) as record, writer:
+    with open_record(folder) as record:
         asked_now = _Run(questions, how, writer, loader, record)
-        asked_now.ask(limit)
+        with writer:
+            asked_now.ask(limit)
+        # The judge is loaded when the model is let go of.
+        asked_now.judge(loader)
         return asked_now.outcome(questions)
 
 
@@ -116,6 +122,8 @@ class _Task:
 class _State:
     rejected: list[Rejected] = field(default_factory=list)
     answered: list[tuple[Item, Answer]] = field(default_factory=list)
+    #: Places of open answers that were judged.
+    judged: Mapping[str, int] | None = None
     reused: int = 0
     engine_s: float = 0.0
 
@@ -155,6 +163,22 @@ class _Run:
             why = f" ({first.place}: {first.reason})" if first else ""
             raise UserError(f"none of {len(state.rejected)} items can be asked{why}.")
 
+    def judge(self, loader: Loader) -> None:
+        """Have the judge, where there is one, say which open answers are right.
+
+        Raises UserError where nothing is left to be scored.
+        """
+        state, judge = self._state, self._how.judge
+        if judge is None:
+            return
+        answered = [(item, answer) for item, answer in state.answered if item.is_open]
+        state.judged = judge_answers(
+            answered, judge, loader, self._record, self._reject, batch_size=self._how.batch_size
+        )
+        state.answered = [(item, a) for item, a in state.answered if not item.is_open or item.id in state.judged]
+        if not state.answered:
+            raise UserError(f"none of {len(answered)} answers can be judged ({state.rejected[-1].reason}).")
+
     def outcome(self, questions: Questions) -> Outcome:
         """The score of what was answered."""
         state, hearing = self._state, self._writer.hearing
@@ -162,7 +186,10 @@ class _Run:
         if self._how.by == "likelihood":
             places = likeliest([answer.logprobs for _, answer in state.answered]).tolist()
         else:
-            places = [_place(item, answer.text) for item, answer in state.answered]
+            judged = state.judged or {}
+            places = [
+                judged[item.id] if item.id in judged else _place(item, answer.text) for item, answer in state.answered
+            ]
         unread = [(i, a) for (i, a), place in zip(state.answered, places, strict=True) if place == UNPARSED]
         return Outcome(
             score=score(items, places),
@@ -193,8 +220,8 @@ class _Run:
     def _check_open(self, item: Item) -> None:
         if self._how.by == "likelihood":
             raise MediaError("is an open question, which has no options whose log-probs could be compared")
-        if not is_comparable(item.references):
-            raise MediaError("its answer is a whole text, which none but a judge can compare")
+        if self._how.judge is None and not is_comparable(item.references):
+            raise MediaError("its answer is a whole text, which none but a judge can compare; name one with --judge")
 
     def _reject(self, item: str, reason: str) -> None:
         self._state.rejected.append(Rejected(place=item, reason=reason))

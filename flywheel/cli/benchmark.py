@@ -39,6 +39,7 @@ def run(
         str, typer.Option("--inputs", help="frames, sound or frames,sound; left out, what the questions need.")
     ] = "",
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a reply; thoughts need more.")] = 64,
+    judge: Annotated[str, typer.Option("--judge", metavar="ROLE", help="A model that judges open answers.")] = "",
     limit: Limit = None,
     config: Config = HERE,
     set_: Set = None,
@@ -57,6 +58,8 @@ def run(
         raise UserError(f"{source}: none of {questions.count} items can be asked ({first.place}: {first.reason}).")
     context = open_context(config, set_)
     how = _asked(context, model, wanted_inputs(questions.items, inputs), videos, by, max_new_tokens)
+    if judge:
+        how = replace(how, judge=_model(context, judge, frozenset()))
     model_digest, adapter_digest = how.model.digests()
     folder = context.workspace.root / "benchmarks" / f"{format}-{(adapter_digest or model_digest)[:16]}"
     outcome = ask_all(questions, how, context.loader, folder, limit=limit)
@@ -64,6 +67,7 @@ def run(
     say(f"answers are on record in {folder}")
     words = ["flywheel", "benchmark", "run", source, "--format", format, "--videos", videos, "--by", by]
     words += ["--max-new-tokens", max_new_tokens, *(("--inputs", inputs) if inputs else ())]
+    words += ["--judge", judge] if judge else []
     is_whole = outcome.asked + len(outcome.rejected) >= outcome.count
     name, why = ("FOLDER", "another model on the same questions") if is_whole else (model, "asks the rest")
     again = shlex.join(str(word) for word in [*words, "--model", name])
