@@ -207,6 +207,8 @@ def calls(w: Workspace, tmp_path: Path) -> dict[str, Callable[[], object]]:
         "Workspace.twins": w.twins,
         "Workspace.add_sounds": lambda: w.add_sounds([blank("sounds")]),
         "Workspace.add_speech_quality": lambda: w.add_speech_quality([blank("speech_quality")]),
+        "Workspace.sound_versions": lambda: w.sound_versions(),
+        "Workspace.standing_sounds": lambda: w.standing_sounds(),
         "Workspace.add_sound_versions": lambda: w.add_sound_versions([sound_version("c0", "v")]),
         "Workspace.add_vectors": lambda: w.add_vectors([blank("vectors")]),
         "Workspace.clip_verdicts": w.clip_verdicts,
