@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from flywheel.core.border import one_item
 from flywheel.core.errors import MediaError, UserError
-from flywheel.core.progress import progress
+from flywheel.core.progress import progress, say
 from flywheel.core.reading import Reading
 from flywheel.core.types import INDEX, Clip, content_id
 from flywheel.curation.repair.standing import StandingSounds
@@ -26,11 +27,14 @@ from flywheel.search.reading import ClipReader, ClipTexts
 from flywheel.search.training import encoder_to_fill, folder_to_fill, needs_training, put_in_use
 from flywheel.store import Workspace
 from flywheel.store.clip_index import ClipIndex
-from flywheel.store.vectors import LastVectors, vector_id, vector_row
+from flywheel.store.vector_graphs import can_make_graphs
+from flywheel.store.vectors import LastVectors, VectorIndex, vector_id, vector_row
 from flywheel.store.writing import reject
 
 #: Clips that are embedded and committed together, and those that are looked up at once.
 _TOGETHER, _LOOKUP = 64, 4096
+#: Fewer clips that can't be read tell nothing of a disk that is away.
+_ENOUGH = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +107,33 @@ def index(workspace: Workspace, *, retrain: bool = False, limit: int | None = No
                 rejected=done.rejected + len(rejects),
             )
             bar.advance(len(group))
-    reading.check(ended=True)
+    if reading.tried >= _ENOUGH:
+        # Of a few new clips all may be broken. They are rejected, and the next call tries them again.
+        reading.check(ended=True)
+    _update_files(workspace, model, encoder.width)
     if next(every, None) is None:
         put_in_use(workspace, model)
     return done
+
+
+def _update_files(workspace: Workspace, model: str, width: int) -> None:
+    """Bring what searches read up to date with the vectors. A disk that is full ends nothing: searches do without."""
+    above = workspace.config.index.graph_above
+    try:
+        files = VectorIndex.open(workspace, model, width)
+        if not any(moments.count > above for moments in files.state.moments.values()):
+            return
+        if not can_make_graphs():
+            say(
+                f"index: more than {above} clips, and no usearch: each search looks at all of them. "
+                "Install it: pip install 'video-dataflywheel[search]'"
+            )
+            return
+        for name, count in files.update_graphs(above, os.cpu_count() or 1).items():
+            if count:
+                say(f"index: {count} vectors of {name} were put into its graph")
+    except OSError as error:
+        say(f"index: the files that searches read were not made ({error}). Free space; searches look at all clips.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,9 @@ from flywheel.store.vectors import VectorIndex
 _MOST_CHARACTERS = 100_000
 #: Clips that are looked up beyond those that are wanted: some may have gone since.
 _SPARE = 64
+#: So many times as many of the nearest are ranked as are wanted, by each modality: the best by all are among them. A
+#: look at each clip costs less than at more than the most of them.
+_CANDIDATES, _MOST_CANDIDATES = 4, 8192
 _FACTS = ["id", "uri", "content_hash", "start_s", "end_s"]
 
 
@@ -82,22 +85,55 @@ class Searcher:
 
         Raises UserError for a query that says nothing, that the encoder knows nothing of, or that can't be read.
         """
-        scores, by = self._scores(list(_asked(self.encoder, query)))
-        if (allowed := _allowed(self._workspace, self._index, query)) is not None:
-            scores = np.where(allowed, scores, -np.inf)
-        first = _best(scores, query.limit + _SPARE)
-        return self._found(first[np.isfinite(scores[first])], scores, by)[: query.limit]
+        asked = list(_asked(self.encoder, query))
+        allowed, count = _allowed(self._workspace, self._index, query), query.limit + _SPARE
+        if (near := self._nearest(asked, count, allowed)) is not None:
+            found = self._best(asked, near, count)
+            if len(found) >= query.limit:
+                return found[: query.limit]
+        return self._best(asked, None if allowed is None else np.flatnonzero(allowed), count)[: query.limit]
+
+    def _nearest(
+        self, asked: Sequence[NDArray[np.float32]], count: int, allowed: NDArray[np.bool_] | None
+    ) -> NDArray[np.int64] | None:
+        """Places of clips among which the best are; None where all must be looked at.
+
+        They are the nearest by each modality. Where few clips are allowed, too few of the nearest are.
+        """
+        share = 1.0 if allowed is None else float(allowed.mean()) if len(allowed) else 0.0
+        wanted = _CANDIDATES * count / max(share, 1e-9)
+        graphs = [self._index.has_graph(name) for name in self._index.modalities]
+        if wanted > _MOST_CANDIDATES or not any(graphs):
+            return None
+        near = []
+        for name, graph in zip(self._index.modalities, graphs, strict=True):
+            for vector in asked:
+                if graph:
+                    near.append(self._index.nearest(name, vector, math.ceil(wanted)))
+                else:
+                    # Few clips have it.
+                    has = np.flatnonzero(self._index.has[name])
+                    near.append(has[_first(self._index.similarities(name, vector, has), math.ceil(wanted))])
+        places = np.unique(np.concatenate(near))
+        return places if allowed is None else places[allowed[places]]
+
+    def _best(self, asked: Sequence[NDArray[np.float32]], places: NDArray[np.int64] | None, count: int) -> list[Found]:
+        """The best ``count`` of the clips at these places, or of all, best first; without those that went since."""
+        scores, by = self._scores(asked, places)
+        first = _first(scores, count)
+        first = first[np.isfinite(scores[first])]
+        return self._found(first if places is None else places[first], scores[first], _at(by, first))
 
     def _scores(
-        self, asked: Sequence[NDArray[np.float32]]
+        self, asked: Sequence[NDArray[np.float32]], places: NDArray[np.int64] | None
     ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
-        """Of each clip its score (N,), and by each modality what it adds, nan where the clip has none."""
+        """Of each of these clips its score (n,), and by each modality what it adds, nan where the clip has none."""
         by: dict[str, NDArray[np.float32]] = {}
         for name in self._index.modalities:
-            has = self._index.has[name]
-            sums = np.zeros(len(self._index), np.float32)
+            has = self._index.has[name] if places is None else self._index.has[name][places]
+            sums = np.zeros(len(has), np.float32)
             for vector in asked:
-                sums += _standard(self._index.similarities(name, vector), has)
+                sums += _standard(self._index.similarities(name, vector, places), *self._index.spread(name, vector))
             by[name] = np.where(has, sums / math.sqrt(len(asked)), np.float32(np.nan))
         values = np.stack(list(by.values()))
         there = ~np.isnan(values)
@@ -116,31 +152,34 @@ class Searcher:
                 uri=rows[clip_id]["uri"],
                 start_s=rows[clip_id]["start_s"],
                 end_s=rows[clip_id]["end_s"],
-                score=round(float(scores[place]), 4),
-                by={name: round(float(z[place]), 4) for name, z in by.items() if not np.isnan(z[place])},
+                score=round(float(scores[number]), 4),
+                by={name: round(float(z[number]), 4) for name, z in by.items() if not np.isnan(z[number])},
             )
-            for clip_id, place in zip(ids, places, strict=True)
+            for number, clip_id in enumerate(ids)
             if clip_id in rows
         ]
 
 
-def _standard(similarities: NDArray[np.float32], has: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _standard(similarities: NDArray[np.float32], mean: float, spread: float) -> NDArray[np.float32]:
     """Similarities as standard deviations above the mean of the clips that have any.
 
     Vectors of two modalities lie apart, so that a sound is never as like a text as another text is.
     """
-    values = similarities[has]
-    if len(values) < 2 or (spread := float(values.std())) < 1e-6:
+    if spread < 1e-6:
         return np.zeros_like(similarities)
-    return ((similarities - float(values.mean())) / spread).astype(np.float32)
+    return ((similarities - np.float32(mean)) / np.float32(spread)).astype(np.float32)
 
 
-def _best(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+def _first(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     """Places of the highest scores, highest first; equal ones in their order."""
     count = min(count, len(scores))
     first = np.argpartition(-scores, count - 1)[:count] if count < len(scores) else np.arange(len(scores))
     ordered: NDArray[np.int64] = first[np.lexsort((first, -scores[first]))]
     return ordered
+
+
+def _at(by: Mapping[str, NDArray[np.float32]], places: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
+    return {name: values[places] for name, values in by.items()}
 
 
 def _asked(encoder: Encoder, query: SearchQuery) -> list[NDArray[np.float32]]:

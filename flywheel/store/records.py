@@ -25,6 +25,7 @@ from flywheel.store.schema import keys as key_rows
 from flywheel.store.schema import shards as shard_rows
 from flywheel.store.schema import snapshots, superseded
 from flywheel.store.shards import SHARD_ROWS, Shard, collect, mergeable, scan, write_shard
+from flywheel.store.vector_folder import forget_files
 from flywheel.store.word_index import SEARCHED, WordIndex
 
 #: Files that are scanned at once when all shards are searched.
@@ -94,6 +95,9 @@ class Records(RecordReader):
         removed = {
             kind: sum(self._without(s, which) for s in self._matching(kind, which)) for kind, which in what.items()
         }
+        if removed.get("vectors"):
+            # When shards are merged next, their files can't tell any more what went.
+            forget_files(self.root)
         for kind, which in what.items():
             remove_lost(self.root, kind, which)
         self._purge_superseded()

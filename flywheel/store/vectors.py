@@ -1,17 +1,19 @@
 """Clips' vectors as matrices in mapped files: what a search multiplies, made of the records and made again at will.
 
-Records are what counts; the files lie in the cache and are of the records of one moment.
+Records are what counts; the files lie in the cache, grow as records come, and are made anew where records went.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import fcntl
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +23,19 @@ from numpy.typing import NDArray
 from flywheel.core.errors import BorderError
 from flywheel.core.files import written_whole
 from flywheel.core.types import content_id
-from flywheel.store.reading import BATCH_ROWS
-from flywheel.store.shards import Shard, ShardGone, groups
+from flywheel.store.shards import Shard, ShardGone
+from flywheel.store.vector_files import NOT_WHOLE, OVERWRITING, STATE, FilesState, array, grow
+from flywheel.store.vector_folder import folder_of, forget_files
+from flywheel.store.vector_graphs import Graph, open_graph, update_graph
 from flywheel.store.view import View
 
+__all__ = ["LastVectors", "VectorIndex", "folder_of", "forget_files", "vector_id", "vector_row"]
 #: Changes with what the files hold.
-_FORMAT = 2
-_FACTS = "facts.json"
+_FORMAT = 3
 #: So long a folder that was begun is taken for one that is being made, in seconds.
 _HALF_S = 3600.0
 #: Clips that are multiplied at a time.
 _BLOCK = 32_768
-_COLUMNS = ["clip_id", "modality", "vector"]
 
 
 def vector_row(
@@ -89,54 +92,30 @@ class LastVectors:
 class VectorIndex:
     """The vectors of one model: of each modality a matrix over the same clips, and which of them have any.
 
-    What it holds in memory is a byte a clip and modality; the rest is mapped.
+    What it holds in memory is 3 bytes a clip and modality; the rest is mapped.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Raises OSError, ValueError, KeyError or EOFError where the files are not there, or not whole."""
-        facts = json.loads((folder / _FACTS).read_text())
-        self.width: int = facts["width"]
-        self.modalities: tuple[str, ...] = tuple(facts["modalities"])
-        self._ids = np.load(folder / "ids.npy", mmap_mode="r")
-        self._vectors = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in self.modalities}
-        self.has: Mapping[str, NDArray[np.bool_]] = {
-            name: np.load(folder / f"has-{name}.npy") for name in self.modalities
-        }
-        shapes = {array.shape for array in self._vectors.values()} | {(len(self._ids), self.width)}
-        if len(shapes) > 1 or any(array.shape != self._ids.shape for array in self.has.values()):
-            raise ValueError(f"{folder}: its files are not of each other")
+    def __init__(self, folder: Path, state: FilesState) -> None:
+        """Raises one of :data:`NOT_WHOLE` where the files are not there, or shorter than the state says."""
+        self.folder, self.state = folder, state
+        self.width, self.has = state.width, state.has
+        self.modalities: tuple[str, ...] = tuple(sorted(state.has))
+        self._ids = array(folder, "ids", (state.rows,), f"S{state.id_bytes}")
+        array(folder, "keys", (state.rows,), "<u8")
+        self._vectors = {name: array(folder, name, (state.rows, state.width), "<f2") for name in self.modalities}
+        self._graphs: dict[str, Graph | None] = {}
 
     @classmethod
     def open(cls, view: View, model: str, width: int) -> VectorIndex:
-        """The index of a model's vectors as they are on record now; its files are made where they are not there.
+        """The index of a model's vectors as they are on record now; its files are made, or grow, where they are behind.
 
         Raises BorderError where the records hold vectors of another width, and where the files can be made nowhere.
         """
-        shards = view.records.shards("vectors")
         try:
-            return cls._of(view, model, width, shards)
+            return _opened(view, model, width, view.records.shards("vectors"))
         except ShardGone:
             # A takedown wrote one anew since they were listed.
-            return cls._of(view, model, width, view.records.shards("vectors"))
-
-    @classmethod
-    def _of(cls, view: View, model: str, width: int, shards: Sequence[Shard]) -> VectorIndex:
-        """The index of the vectors in these shards."""
-        key = content_id("vector-index", _FORMAT, model, [(s.name, s.num_rows) for s in shards])
-        folder = folder_of(view.root) / key
-        with contextlib.suppress(OSError, ValueError, KeyError, EOFError):
-            # Damaged, or removed meanwhile by a search that saw newer vectors: made anew.
-            return cls(folder)
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            _make(view, model, width, shards, folder)
-            found = cls(folder)
-        except OSError:
-            # What can only be read can still be searched: mapped files are there until nobody maps them.
-            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
-                return _made_in(Path(place) / key, view, model, width, shards)
-        _remove_others(folder)
-        return found
+            return _opened(view, model, width, view.records.shards("vectors"))
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -155,25 +134,128 @@ class VectorIndex:
             found[start : start + _BLOCK] = wanted[places] == part
         return found
 
-    def similarities(self, modality: str, vector: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Products (N,) of all clips' vectors of a modality with this one (D,); 0 for clips without."""
-        out = np.empty(len(self), np.float32)
+    def similarities(
+        self, modality: str, vector: NDArray[np.float32], places: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        """Products of the vectors of a modality with this one (D,), of all clips or of those at these places.
+
+        They are 0 for clips without.
+        """
         matrix = self._vectors[modality]
-        for start in range(0, len(self), _BLOCK):
-            out[start : start + _BLOCK] = matrix[start : start + _BLOCK].astype(np.float32) @ vector
+        out = np.empty(len(self) if places is None else len(places), np.float32)
+        for start in range(0, len(out), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            out[part] = matrix[part if places is None else places[part]].astype(np.float32) @ vector
         return out
 
+    def spread(self, modality: str, vector: NDArray[np.float32]) -> tuple[float, float]:
+        """Mean and standard deviation of the similarities of all clips that have the modality."""
+        return self.state.moments[modality].spread(vector)
 
-def folder_of(root: Path) -> Path:
-    """Where the files of all indexes of a workspace lie."""
-    return root / "cache" / "vectors"
+    def vectors(self, modality: str, places: NDArray[np.int64]) -> NDArray[np.float16]:
+        """The vectors (n, D) at these places; zeros for clips without."""
+        rows: NDArray[np.float16] = self._vectors[modality][places]
+        return rows
+
+    def has_graph(self, modality: str) -> bool:
+        """Whether :meth:`nearest` can tell of this modality."""
+        return self._graph(modality) is not None
+
+    def nearest(self, modality: str, vector: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+        """Places of at least ``count`` clips, if so many have any, which hold nearly all of the most similar.
+
+        Clips that came or changed since the graph was made are looked at one by one. Raises KeyError without a graph.
+        """
+        graph = self._graph(modality)
+        if graph is None:
+            raise KeyError(modality)
+        found = graph.nearest(vector, count)
+        rest = graph.rest
+        if len(rest) > count:
+            rest = rest[np.argpartition(-self.similarities(modality, vector, rest), count)[:count]]
+        return np.concatenate([found[self.has[modality][found]], rest])
+
+    def update_graphs(self, above: int, threads: int) -> dict[str, int]:
+        """Bring the graphs of modalities that more than ``above`` clips have up to date; returns how many got in.
+
+        Only one process may do so at a time. Raises OSError where a graph can't be written.
+        """
+        self._graphs.clear()
+        return {
+            name: update_graph(self.folder, name, self.state, self._vectors[name], threads)
+            for name in self.modalities
+            if self.state.moments[name].count > above
+        }
+
+    def _graph(self, modality: str) -> Graph | None:
+        if modality not in self._graphs:
+            self._graphs[modality] = open_graph(self.folder, modality, self.state)
+        return self._graphs[modality]
 
 
-def _made_in(folder: Path, view: View, model: str, width: int, shards: Sequence[Shard]) -> VectorIndex:
+def _opened(view: View, model: str, width: int, shards: Sequence[Shard]) -> VectorIndex:
+    """The index of the vectors in these shards."""
+    # The rows are found by hashes, which another version may make otherwise.
+    key = content_id("vector-index", _FORMAT, model, width, pl.__version__)
+    try:
+        for folder in sorted(folder_of(view.root).glob(f"{key}-*")):
+            # Damaged, or removed meanwhile by a search that made others: made anew.
+            with contextlib.suppress(*NOT_WHOLE):
+                if (found := _grown(view, model, folder, shards)) is not None:
+                    _remove_others(folder, key)
+                    return found
+        folder = folder_of(view.root) / f"{key}-{uuid.uuid4().hex[:8]}"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        found = _made(view, model, width, shards, folder)
+    except OSError:
+        # What can only be read can still be searched: mapped files are there until nobody maps them.
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
+            return _made_elsewhere(view, model, width, shards, Path(place) / key)
+    _remove_others(folder, key)
+    return found
+
+
+def _grown(view: View, model: str, folder: Path, shards: Sequence[Shard]) -> VectorIndex | None:
+    """The index in this folder with the rows that came since; None where it must be made anew."""
+    with _held(folder):
+        if (folder / OVERWRITING).exists():
+            return None
+        state = FilesState.read(folder)
+        fresh = state.unread(shards)
+        if fresh is None:
+            return None
+        # Before it grows: what is damaged is not gone on with.
+        index = VectorIndex(folder, state)
+        if fresh or state.commits != _commits(shards):
+            grown = grow(view, model, folder, state, fresh)
+            if grown is None:
+                return None
+            state = replace(grown, commits=_commits(shards))
+            state.write(folder)
+            (folder / OVERWRITING).unlink(missing_ok=True)
+            index = VectorIndex(folder, state)
+    with contextlib.suppress(OSError):
+        # In use: see _remove_others.
+        os.utime(folder)
+    return index
+
+
+def _made(view: View, model: str, width: int, shards: Sequence[Shard], folder: Path) -> VectorIndex:
+    """Write the files. Raises OSError where they can't be written."""
+    with written_whole(folder) as place:
+        place.mkdir()
+        state = grow(view, model, place, FilesState(width=width, id_bytes=1), shards)
+        assert state is not None
+    # Last: its files take their places one by one, and killed between it must not pass for whole.
+    state = replace(state, commits=_commits(shards))
+    state.write(folder)
+    return VectorIndex(folder, state)
+
+
+def _made_elsewhere(view: View, model: str, width: int, shards: Sequence[Shard], folder: Path) -> VectorIndex:
     """An index whose files lie outside the workspace. Raises BorderError where they can't be written there either."""
     try:
-        _make(view, model, width, shards, folder)
-        return VectorIndex(folder)
+        return _made(view, model, width, shards, folder)
     except OSError as error:
         raise BorderError(
             f"{folder_of(view.root)}, {folder.parent}: can't be written ({error.strerror}). Free space: both are safe "
@@ -181,94 +263,37 @@ def _made_in(folder: Path, view: View, model: str, width: int, shards: Sequence[
         ) from error
 
 
-def _remove_others(folder: Path) -> None:
-    """Remove the files of other moments, each as large as the corpus, but for those that another search may make."""
+def _commits(shards: Sequence[Shard]) -> tuple[tuple[int, int, int, str], ...]:
+    return tuple((shard.first, shard.position, shard.num_rows, shard.name) for shard in shards)
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold the folder, so that its files grow once."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_others(folder: Path, key: str) -> None:
+    """Remove files that nobody needs, each as large as the corpus.
+
+    Those of one other model stay: while a new encoder's vectors are made, the one before is searched. So do files that
+    another search may be making.
+    """
+    others = []
     for other in folder.parent.iterdir():
         with contextlib.suppress(OSError):
-            half = other.name.startswith(".") and abs(time.time() - other.stat().st_mtime) < _HALF_S
-            if other.name != folder.name and not half:
+            at = other.stat().st_mtime
+            if other.name.startswith("."):
+                old = abs(time.time() - at) >= _HALF_S
+            else:
+                old = other.name.startswith(key) or not (other / STATE).exists()
+                others += [] if old or other.name == folder.name else [(at, other)]
+            if old and other.name != folder.name:
                 shutil.rmtree(other, ignore_errors=True)
-
-
-def _make(view: View, model: str, width: int, shards: Sequence[Shard], folder: Path) -> None:
-    """Write the files. Raises OSError where they can't be written."""
-    with written_whole(folder) as place:
-        place.mkdir()
-        facts = _write(view, model, width, shards, place)
-    # Last: its files take their places one by one, and killed between it must not pass for whole.
-    with written_whole(folder / _FACTS) as place:
-        place.write_text(json.dumps(facts))
-
-
-def _write(view: View, model: str, width: int, shards: Sequence[Shard], folder: Path) -> dict[str, object]:
-    """Write the arrays; returns what else there is to know of them.
-
-    Two passes over these shards, and no others that came meanwhile: which clips there are, then their vectors, each
-    put where its clip is.
-    """
-    hashes, longest, modalities = [np.zeros(0, np.uint64)], 1, set[str]()
-    for frame in _batches(view, model, shards, ["clip_id", "modality"]):
-        hashes.append(frame["clip_id"].hash(0).unique().to_numpy())
-        longest = max(longest, *frame["clip_id"].str.len_bytes().to_list())
-        modalities |= set(frame["modality"].unique())
-    clips = np.unique(np.concatenate(hashes))
-    ids = _array(folder / "ids.npy", (len(clips),), f"S{longest}")
-    vectors = {name: _array(folder / f"{name}.npy", (len(clips), width), "<f2") for name in sorted(modalities)}
-    has = {name: np.zeros(len(clips), np.bool_) for name in vectors}
-    for frame in _batches(view, model, shards, _COLUMNS):
-        places = np.searchsorted(clips, frame["clip_id"].hash(0).to_numpy())
-        ids[places] = np.array(frame["clip_id"].to_list(), dtype=ids.dtype)
-        for name in vectors:
-            rows = (frame["modality"] == name).to_numpy()
-            some = frame.filter(rows)["vector"]
-            there = (some.bin.size() > 0).to_numpy()
-            matrix = np.zeros((len(some), width), np.float16)
-            matrix[there] = _matrix(some.filter(there), width, view, model)
-            # Of several of a clip the last counts; an empty one says that there is nothing any more.
-            vectors[name][places[rows]] = matrix
-            has[name][places[rows]] = there
-    for name, values in has.items():
-        np.save(folder / f"has-{name}.npy", values, allow_pickle=False)
-    for array in (ids, *vectors.values()):
-        if isinstance(array, np.memmap):
-            array.flush()
-    return {"width": width, "modalities": sorted(modalities)}
-
-
-def _array(file: Path, shape: tuple[int, ...], dtype: str) -> NDArray[np.generic]:
-    if 0 in shape:
-        # Nothing can't be mapped.
-        np.save(file, np.zeros(shape, dtype), allow_pickle=False)
-        return np.zeros(shape, dtype)
-    array: NDArray[np.generic] = np.lib.format.open_memmap(file, "w+", dtype, shape)  # type: ignore[no-untyped-call]
-    if hasattr(os, "posix_fallocate"):
-        # A disk that is full says so here: while a mapped page is written, it would end the process.
-        with open(file, "r+b") as opened:
-            os.posix_fallocate(opened.fileno(), 0, os.fstat(opened.fileno()).st_size)
-    return array
-
-
-def _batches(view: View, model: str, shards: Sequence[Shard], columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """The model's rows of these shards; no frame is empty."""
-    for group in groups(shards, BATCH_ROWS):
-        frame = view.records.of_shards("vectors", group, columns, pl.col("model") == model)
-        if frame.height:
-            yield frame
-
-
-def _matrix(vectors: pl.Series, width: int, view: View, model: str) -> NDArray[np.float16]:
-    """The vectors (n, D). Raises BorderError where one has another width, or is no numbers."""
-    joined = b"".join(vectors.to_list())
-    matrix = np.frombuffer(joined, "<f2")
-    if len(joined) != len(vectors) * width * 2 or not np.isfinite(matrix).all():
-        raise BorderError(
-            f"{view.root / 'vectors'}: vectors of encoder {model} have another width than {width}, or no numbers. "
-            "Run 'flywheel index --retrain'."
-        )
-    return matrix.reshape(-1, width)
-
-
-def forget_files(root: Path) -> None:
-    """Remove the files of all indexes: what a clip left in them goes, and they are made again when they are needed."""
-    with contextlib.suppress(OSError):
-        shutil.rmtree(folder_of(root))
+    for _, other in sorted(others)[:-1]:
+        shutil.rmtree(other, ignore_errors=True)

@@ -273,6 +273,12 @@ class Index(Section):
     chunk: int = Field(64, ge=1, description="clips of a batch that are in memory at a time; changes no result")
     rate: float = Field(2e-3, gt=0, description="peak of the learning rate")
     decoders: int = Field(2, ge=1, le=256, description="threads that decode clips")
+    graph_above: int = Field(
+        200_000,
+        ge=0,
+        description="a modality that more clips have is searched by a graph of its vectors, which finds nearly all of "
+        "the nearest without a look at each; needs the extra `search`",
+    )
     seed: int = Field(0, ge=0, le=MAX_SEED, description="of weights, of the order of clips and of what is hidden")
 
 
