@@ -70,7 +70,16 @@ def search(
     round: Annotated[
         int | None, typer.Option("--round", min=0, help="Only clips that have a text of this round.")
     ] = None,
+    without_speech: Annotated[
+        bool,
+        typer.Option(
+            "--without-speech", help="Only clips without sound, and those in which a recogniser heard nobody."
+        ),
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Clips to list.")] = 10,
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", metavar="FILE", help="Also write what was found as a page of pictures.")
+    ] = None,
     config: Config = HERE,
     json_: Json = False,
 ) -> None:
@@ -87,10 +96,26 @@ def search(
     workspace = open_workspace(config)
     from flywheel.search.searching import Searcher, SearchQuery
 
-    query = SearchQuery(text=text, like=like, sound=sound, split=split, source=source, round=round, limit=limit)
+    query = SearchQuery(
+        text=text,
+        like=like,
+        sound=sound,
+        split=split,
+        source=source,
+        round=round,
+        without_speech=without_speech,
+        limit=limit,
+    )
     found = Searcher(workspace).search(query)
+    if sheet is not None:
+        from flywheel.search.sheet import write_sheet
+
+        asked = " · ".join(str(part) for part in (text.strip()[:200], like and like.name, sound and sound.name) if part)
+        write_sheet(workspace, asked, found, sheet)
     print_result([clip.to_json() for clip in found], json_, as_lines(map(_line, found)) or "no clip matches")
-    if found and not json_:
+    if sheet is not None and not json_:
+        say_next(f"open {sheet} in a browser", config=config)
+    elif found and not json_:
         say_next(f"flywheel show {found[0].clip_id[:12]}  # all that was written of a clip, and by whom", config=config)
 
 

@@ -60,6 +60,8 @@ class SearchQuery:
     split: str = ""
     source: str = ""
     round: int | None = None
+    #: Only clips without sound, and those in which a recogniser heard nobody.
+    without_speech: bool = False
     limit: int = 10
 
 
@@ -230,4 +232,27 @@ def _allowed(workspace: Workspace, index: VectorIndex, query: SearchQuery) -> ND
         for frame in workspace.records.batches("annotations", columns=["clip_id"], round=query.round):
             written |= index.among(frame["clip_id"])
         allowed = written if allowed is None else allowed & written
+    if query.without_speech:
+        quiet = _without_speech(workspace, index)
+        allowed = quiet if allowed is None else allowed & quiet
     return allowed
+
+
+def _without_speech(workspace: Workspace, index: VectorIndex) -> NDArray[np.bool_]:
+    """Which clips (N,) nobody speaks in, as far as is known. Raises UserError where nothing is known of any sound."""
+    quiet, known = np.zeros(len(index), np.bool_), False
+    for frame in workspace.clip_batches(["id", "has_audio"]):
+        quiet |= index.among(frame.filter(~pl.col("has_audio"))["id"])
+    for frame in workspace.records.batches("asr_transcripts", columns=["clip_id", "transcript"]):
+        known = True
+        # Of a clip's the last stands.
+        last = frame.unique("clip_id", keep="last", maintain_order=True)
+        nobody = last["transcript"].str.strip_chars() == ""
+        quiet |= index.among(last.filter(nobody)["clip_id"])
+        quiet &= ~index.among(last.filter(~nobody)["clip_id"])
+    if not known and not quiet.any():
+        raise UserError(
+            "--without-speech: it is not known in which clips anybody speaks. Run 'flywheel transcribe' first, or "
+            "leave it out."
+        )
+    return quiet
