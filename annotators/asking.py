@@ -62,6 +62,8 @@ class Task:
     key_parts: tuple[object, ...] = ()
     prompt: str
     media: Callable[[], ClipInput] | None = None
+    #: What it is asked about, where a clip has several such texts in a round: part of the text's id.
+    about: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +196,11 @@ class _Job:
         return len(self.outcome) == len(self.keys)
 
 
+def annotation_id(round: int, form: str, clip_id: str, about: str = "") -> str:
+    """The id of a clip's text of this form in a round; ``about`` as in :class:`Task`."""
+    return content_id(round, form, clip_id, *([about] if about else []))
+
+
 class _UnreadableReason(str):
     """Why the media of a clip can't be had, in place of a reply."""
 
@@ -239,11 +246,11 @@ class _Pass:
         failed = self._rejected_clips()
         stream = iter(tasks)
         while some := list(islice(stream, _LOOKUP)):
-            ids = {task.clip_id: self._annotation_id(task) for task in some}
-            answered = self._workspace.records.known("annotations", ids.values())
+            ids = [self._annotation_id(task) for task in some]
+            answered = self._workspace.records.known("annotations", ids)
             self._reading.tried += len(answered)
-            for task in some:
-                if ids[task.clip_id] not in answered and (task.clip_id in failed) == retry:
+            for task, its_id in zip(some, ids, strict=True):
+                if its_id not in answered and (task.clip_id in failed) == retry:
                     yield task
 
     def _rejected_clips(self) -> set[str]:
@@ -252,7 +259,7 @@ class _Pass:
         return set(rejected["clip_id"])
 
     def _annotation_id(self, task: Task) -> str:
-        return content_id(self._round, self._form, task.clip_id)
+        return annotation_id(self._round, self._form, task.clip_id, task.about)
 
     def _job(self, task: Task) -> _Job:
         sampling = self._asking.sampling.canonical()

@@ -13,6 +13,7 @@ import polars as pl
 from flywheel.core.errors import BorderError, UserError
 from flywheel.core.foreign import as_lines
 from flywheel.core.types import Stage
+from flywheel.rounds.facts_view import facts_text
 from flywheel.rounds.outlook import Outlook, outlook_of
 from flywheel.rounds.progress import current_round, current_stage, skipped_stages
 from flywheel.rounds.schedule.state import is_running, state_of
@@ -471,6 +472,8 @@ def comparison_text(comparison: Mapping[str, Any], min_anchors: int) -> str:
             f"{chosen['e_value']:.3g} that it is better, {chosen['e_value_worse']:.3g} that it is worse; "
             f"{chosen['seconds_per_choice']:.1f} s a choice."
         )
+    if (facts := comparison.get("facts")) is not None:
+        lines.append(facts_text(facts, b))
     if (start := comparison.get("head_start")) is not None:
         nearer = f"{start['value']:+.3f} [{start['low']:+.3f}, {start['high']:+.3f}] nearer"
         lines.append(

@@ -21,8 +21,8 @@ Verdict = Literal["accept", "edit", "reject", "skip", "cant_tell", "withdraw"]
 Choice = Literal["first", "second", "equal", "both_bad", "skip", "withdraw"]
 #: A stage by its name; who conducts a round checks that there is such a stage.
 Stage = str
-#: What a text is written for: rounds learn from it and people correct it, or a model is measured by it.
-Purpose = Literal["learn", "measure", "swapped", "repeated", "shuffled"]
+#: What a text is written for: rounds learn from it and people correct it, or models are measured by it.
+Purpose = Literal["learn", "measure", "swapped", "repeated", "shuffled", "verify"]
 LEARN: Purpose = "learn"
 MEASURE: Purpose = "measure"
 #: Judgements that are no clip's own word: with the texts in the other order, asked again with other sampling, and of
@@ -30,6 +30,8 @@ MEASURE: Purpose = "measure"
 SWAPPED: Purpose = "swapped"
 REPEATED: Purpose = "repeated"
 SHUFFLED: Purpose = "shuffled"
+#: What a judge says of texts: their facts, and whether another text supports them.
+VERIFY: Purpose = "verify"
 
 #: What a judge scores from 0 to 10: whether times, places and subjects of what is seen and heard agree, whether the one
 #: can make the other, and whether the sources of the sounds are seen (AVVA, arXiv 2503.09205).

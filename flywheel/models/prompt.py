@@ -22,8 +22,17 @@ from flywheel.core.errors import UserError
 from flywheel.core.wording import wrong
 from flywheel.core.yaml_text import decoded, parsed_with_places, place_of
 
-Hint = Literal["transcript", "sounds", "previous", "timed_transcript", "seen", "heard"]
-HINTS: Final[tuple[Hint, ...]] = ("transcript", "sounds", "previous", "timed_transcript", "seen", "heard")
+Hint = Literal["transcript", "sounds", "previous", "timed_transcript", "seen", "heard", "text", "facts"]
+HINTS: Final[tuple[Hint, ...]] = (
+    "transcript",
+    "sounds",
+    "previous",
+    "timed_transcript",
+    "seen",
+    "heard",
+    "text",
+    "facts",
+)
 Medium = Literal["frames", "sound"]
 
 
@@ -40,6 +49,9 @@ class Evidence(BaseModel):
     #: What a model said of the frames alone, and of the sound alone.
     seen: str | None = None
     heard: str | None = None
+    #: A text that is asked about, and a JSON list of another's facts.
+    text: str | None = None
+    facts: str | None = None
 
     def without(self, *hints: Hint) -> Evidence:
         return self.model_copy(update=dict.fromkeys(hints))

@@ -23,9 +23,12 @@ from flywheel.metrics.paired import paired_test
 from flywheel.models.load import folder_digest
 from flywheel.rounds.choices import first_choices, pair_suspects, preferred
 from flywheel.rounds.context import RoundContext
+from flywheel.rounds.facts import clip_facts, measure_facts
+from flywheel.rounds.facts_view import compared_facts
 from flywheel.rounds.figures import GROUPS
 from flywheel.rounds.gate import Candidate, Judgement, diversity_change, judge
 from flywheel.rounds.head_start import head_start
+from flywheel.rounds.measures import FactsBeside
 from flywheel.rounds.progress import last_resplit
 from flywheel.store import Workspace
 from human_refine.effort import effort
@@ -124,7 +127,13 @@ def candidate_of(context: RoundContext, round: int) -> Candidate:
     )
     names = {c.id: c.refiner for c in workspace.correction_records()}
     choices = first_choices(context, champion, round) if by_choices else []
+    facts = None
+    if "facts" in settings.gate.measures:
+        for which in (round, champion):
+            measure_facts(context, which)
+        facts = FactsBeside.of(clip_facts(context, round), clip_facts(context, champion))
     return Candidate(
+        facts=facts,
         after=scores[0],
         before=scores[1],
         groups=[c.content_hash for c in clips],
@@ -214,7 +223,9 @@ def tested(context: RoundContext, round: int) -> Judgement:
     look = 1
     if len(set(candidate.groups)) >= settings.gate.min_anchors:
         # Before the verdict: a look whose outcome somebody saw must have been counted.
-        digest = content_id(list(candidate.after), list(candidate.before))
+        facts = candidate.facts
+        seen = [] if facts is None else [[clip.f1 for clip in clips] for clips in (facts.after, facts.before)]
+        digest = content_id(list(candidate.after), list(candidate.before), *seen)
         look = workspace.ledger.add_look(champion, round, digest)
         # Looks at choices spend nothing of the budget of those at scores.
         look -= sum(what == _CHOICES for _, what in workspace.ledger.looks(champion)[:look])
@@ -345,6 +356,7 @@ def compare(context: RoundContext, a: int, b: int) -> dict[str, Any]:
         "anchors": None if test is None else asdict(test),
         "num_anchors": len(anchors),
         **preferred(context, a, b),
+        **compared_facts(context, a, b),
         **({} if start is None else {"head_start": asdict(start)}),
         "texts": [
             {"clip": c, "uri": context.clips[c].uri, "a": said[a][c], "b": said[b][c]}

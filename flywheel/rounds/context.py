@@ -25,7 +25,7 @@ from flywheel.models.inputs import ClipInput, InputBuilder, clip_input, clip_tim
 from flywheel.models.load import Vlm, model_folder
 from flywheel.models.loader import Loader
 from flywheel.models.prompt import Evidence, Hint, Prompt
-from flywheel.rounds.names import check_names, curation_prompts_of, loss_of, prompts_of
+from flywheel.rounds.names import check_names, curation_prompts_of, fact_prompts_of, loss_of, prompts_of
 from flywheel.rounds.progress import current_round
 from flywheel.rounds.texts import CurrentTexts
 from flywheel.store import Workspace
@@ -56,6 +56,8 @@ class RoundContext:
         self.prompt, *self.extra_prompts = prompts_of(self.config, workspace.root)
         #: What is seen, heard and judged where clips are curated; empty where no judge is to be asked.
         self.curation_prompts = curation_prompts_of(self.config, workspace.root)
+        #: What takes texts apart into facts, and what compares them; empty where no judge is to be asked.
+        self.fact_prompts = fact_prompts_of(self.config, workspace.root)
         check_names(self.config, (self.prompt, *self.extra_prompts, *self.curation_prompts))
         self.base = self.model_folder(MAIN)
         #: What this process did of the annotate stage together with others, by kind, before it ends the stage alone.

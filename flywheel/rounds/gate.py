@@ -12,7 +12,7 @@ from flywheel.core.config import Gate
 from flywheel.core.types import Estimate
 from flywheel.metrics import diversity, mean_estimate
 from flywheel.metrics.paired import PairedTest, items_needed, level_of_look, paired_test, spread_at_most
-from flywheel.rounds.measures import Measured, Verdict, by_choices, combined, leaning
+from flywheel.rounds.measures import FactsBeside, Measured, Verdict, by_choices, by_facts, combined, leaning
 
 #: Fewer segments than this say nothing of how diversity varies.
 _LEAST_SEGMENTS = 8
@@ -42,6 +42,8 @@ class Candidate:
     #: Blind choices against the champion's texts, the first of each video: 1 won, 0 lost, 1/2 neither; and whose.
     choices: Sequence[float] = ()
     choosers: frozenset[str] = frozenset()
+    #: Facts of its texts beside the champion's; None where no measure needs them.
+    facts: FactsBeside | None = None
     #: Which of the candidates that were tested against this champion it is, from 1 on.
     number: int = 1
 
@@ -86,8 +88,15 @@ def judge(candidate: Candidate, settings: Gate, look: int, *, resamples: int = 2
         "token_f1": _overlap_measured(by_overlap, candidate, settings),
         "preference": by_choices(candidate.choices, candidate.choosers, candidate.number, settings, candidate.possible),
     }
+    facts = candidate.facts or FactsBeside()
+    if "facts" in settings.measures:
+        each["facts"] = by_facts(facts, candidate.refiners, settings, look, resamples)
     measures = tuple(each[name] for name in settings.measures)
     verdict, decided_by, reason = combined(measures, settings.untested == "promote")
+    # Whatever else rises: who says most must not be who is believed.
+    invents = facts.invents(settings, resamples) if "facts" in each and each["facts"].is_measured else None
+    if invents is not None and (invents[0] == "refused" or verdict == "promoted"):
+        verdict, decided_by, reason = invents[0], "facts", f"{invents[1]}; else {verdict}: {reason}"
     return replace(by_overlap, verdict=verdict, reason=reason, decided_by=decided_by, measures=measures)
 
 

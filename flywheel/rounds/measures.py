@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from flywheel.core.config import Gate
-from flywheel.metrics.paired import level_of_look
+from flywheel.metrics.facts import ClipFacts
+from flywheel.metrics.paired import PairedTest, items_needed, level_of_look, paired_test, spread_at_most
 from flywheel.metrics.preference import WinRate, choices_needed
 
 Verdict = Literal["promoted", "refused", "undecided"]
@@ -111,3 +112,111 @@ def by_choices(
     if missing:
         return said("undecided", f"not shown to be preferred: {figures}; {missing} more choices, {more}")
     return said("refused", f"not shown to be preferred: {figures}")
+
+
+#: The spread of a video's difference in fact F1 where too few anchors tell.
+_USUAL_SPREAD = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactsBeside:
+    """Facts of a candidate's texts (``after``) beside the champion's (``before``), clip by clip.
+
+    Clips of which a judge can't tell one of both are counted in ``unsure``, with the first one's reason in ``why``.
+    """
+
+    after: Sequence[ClipFacts] = ()
+    before: Sequence[ClipFacts] = ()
+    unsure: int = 0
+    why: str = ""
+
+    @classmethod
+    def of(cls, after: Sequence[ClipFacts], before: Sequence[ClipFacts]) -> FactsBeside:
+        """The clips that both wrote of."""
+        older = {clip.clip_id: clip for clip in before}
+        pairs = [(clip, older[clip.clip_id]) for clip in after if clip.clip_id in older]
+        told = [(a, b) for a, b in pairs if not (a.why or b.why)]
+        whys = [a.why or b.why for a, b in pairs if a.why or b.why]
+        return cls(
+            after=[a for a, _ in told], before=[b for _, b in told], unsure=len(whys), why=whys[0] if whys else ""
+        )
+
+    def f1(self, resamples: int) -> PairedTest:
+        """The test of what both state, in fact F1, by video."""
+        after, before = ([clip.f1 for clip in clips] for clips in (self.after, self.before))
+        return paired_test(after, before, [clip.video for clip in self.after], resamples=resamples)
+
+    def precision(self, resamples: int) -> PairedTest | None:
+        """The test of how much of what both state is true, by video; None where no clip has both."""
+        known = [
+            (a.precision, b.precision, a.video)
+            for a, b in zip(self.after, self.before, strict=True)
+            if a.precision is not None and b.precision is not None
+        ]
+        if not known:
+            return None
+        after, before, videos = zip(*known, strict=True)
+        return paired_test(after, before, videos, resamples=resamples)
+
+    def invents(self, settings: Gate, resamples: int) -> tuple[Verdict, str] | None:
+        """What to say of a candidate that invents more than ``gate.fact_margin`` allows; None of one that does not.
+
+        Refused where that is sure (95 %), else undecided.
+        """
+        test = self.precision(resamples)
+        if test is None or test.difference.value >= -settings.fact_margin:
+            return None
+        d = test.difference
+        sure = d.high < -settings.fact_margin
+        return (
+            "refused" if sure else "undecided",
+            f"it {'invents' if sure else 'may invent'} more: fact precision {d.value:+.3f} [{d.low:+.3f}, "
+            f"{d.high:+.3f}] on {d.n} videos, a loss of {settings.fact_margin:g} is allowed (gate.fact_margin)",
+        )
+
+
+def by_facts(beside: FactsBeside, refiners: Set[str], settings: Gate, look: int, resamples: int) -> Measured:
+    """What the facts say that both models' texts share with people's."""
+    level = level_of_look(settings.alpha, look) / len(settings.measures)
+    count = len({clip.video for clip in beside.after})
+    unsure = f"; of {beside.unsure} clips the judge can't tell ({beside.why})" if beside.unsure else ""
+
+    def said(verdict: Verdict, reason: str, leans: int = 0) -> Measured:
+        return Measured(
+            name="facts",
+            verdict=verdict,
+            reason=reason + unsure,
+            is_measured=is_measured,
+            leans=leans,
+            needed=needed,
+            missing=max(0, needed - count),
+        )
+
+    is_measured = count >= settings.min_anchors and len(refiners) >= settings.min_refiners
+    needed = max(settings.min_anchors, items_needed(settings.effect, _USUAL_SPREAD, level, settings.power))
+    if not is_measured:
+        return said(
+            "undecided",
+            f"can't tell yet: facts of {count} of at least {settings.min_anchors} anchor videos, of which "
+            f"{len(refiners)} of at least {settings.min_refiners} reviewers wrote",
+        )
+    test = beside.f1(resamples)
+    d = test.difference
+    if test.spread > 0:
+        spread = spread_at_most(test.spread, count)
+        needed = max(settings.min_anchors, items_needed(settings.effect, spread, level, settings.power))
+    figures = (
+        f"on {count} videos: fact F1 {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}], "
+        f"exact p {test.p_better:.2g}, level {level:.2g} of look {look}"
+    )
+    leans = leaning(d.value, settings.fact_margin)
+    if test.p_better <= level and d.low > 0:
+        return said("promoted", f"states more of what is true {figures}", leans)
+    if settings.require == "not_worse" and count >= needed and d.low >= -settings.fact_margin:
+        return said("promoted", f"states no less than {settings.fact_margin:g} of what is true {figures}", leans)
+    if test.p_worse <= settings.alpha / 2 and d.high < 0:
+        return said("refused", f"states less of what is true {figures}", leans)
+    if count < needed:
+        more = f"{needed - count} more anchors, {needed} are needed to find a gain of {settings.effect:g}"
+        return said("undecided", f"not shown to state more of what is true {figures}; {more}", leans)
+    return said("refused", f"not shown to state more of what is true {figures}", leans)

@@ -59,6 +59,23 @@ def curation_prompts_of(config: Config, root: Path) -> list[Prompt]:
     return found
 
 
+def fact_prompts_of(config: Config, root: Path) -> list[Prompt]:
+    """The prompts that take texts apart and compare them; empty where no judge is to be asked.
+
+    Raises UserError for one that asks for another kind of text.
+    """
+    if not config.evaluate.judges:
+        return []
+    found = [load_prompt(prompt_file(name, root)) for name in config.evaluate.fact_prompts]
+    for prompt, kind in zip(found, ("facts", "verdicts"), strict=True):
+        if prompt.kind != kind:
+            raise UserError(
+                f"evaluate.fact_prompts: '{prompt.name}' asks for {prompt.kind}. Name a prompt of facts, and one of "
+                "verdicts."
+            )
+    return found
+
+
 def check_names(config: Config, prompts: Sequence[Prompt]) -> None:
     """Check what the configuration names against what there is; only stages are imported.
 
@@ -67,7 +84,7 @@ def check_names(config: Config, prompts: Sequence[Prompt]) -> None:
     for role, model in config.models.items():
         _check(f"models.{role}.engine", engines.check, [model.engine])
     _check("review.order", signals.SIGNALS.check, config.review.order)
-    hints = [hint for hint in HINTS if hint not in ("timed_transcript", "seen", "heard")]
+    hints = [hint for hint in HINTS if hint not in ("timed_transcript", "seen", "heard", "text", "facts")]
     for key, names, known in (
         ("annotate.hints", config.annotate.hints, hints),
         ("annotate.select", (config.annotate.select,), list(SELECTIONS)),
@@ -113,10 +130,11 @@ def _check_stages(config: Config) -> None:
 
 
 def _check_roles(config: Config, prompts: Sequence[Prompt]) -> None:
-    asked = {prompt.role for prompt in prompts}
+    asked = {prompt.role for prompt in prompts} | set(config.evaluate.judges)
     for role in sorted(asked - config.models.keys()):
         names = ", ".join(prompt.name for prompt in prompts if prompt.role == role)
-        raise UserError(f"models.{role}: is missing, and prompt {names} asks for it. Name its folder and engine there.")
+        by = f"prompt {names}" if names else "evaluate.judges"
+        raise UserError(f"models.{role}: is missing, and {by} asks for it. Name its folder and engine there.")
     if unasked := sorted(config.models.keys() - asked - {MAIN} - _roles_of_stages(config)):
         raise UserError(
             f"models.{unasked[0]}: no prompt in annotate.prompt or annotate.also asks for it "

@@ -16,9 +16,12 @@ from markupsafe import Markup
 from flywheel.core.files import written_whole
 from flywheel.core.secrets import without_secrets
 from flywheel.core.types import Estimate, RoundReport
+from flywheel.metrics.facts import ClipFacts
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.curation_files import write_curation
 from flywheel.rounds.curation_view import CuratedView, curated_view
+from flywheel.rounds.facts import clip_facts
+from flywheel.rounds.facts_view import furthest, write_facts
 from flywheel.rounds.figures import Figure, figure_of, series
 from flywheel.rounds.outlook import Outlook, outlook_of
 from flywheel.rounds.plots import minutes_of, svg
@@ -60,7 +63,8 @@ class EffortView:
 def write_report(context: RoundContext, reports: Sequence[RoundReport], folder: Path | None = None) -> Path:
     """Write ``report.html``, ``report.json`` and ``config.yaml`` of the last of these rounds; returns their folder.
 
-    Beside them lies ``curation/`` where the round had its clips curated (:mod:`flywheel.rounds.curation_files`).
+    Beside them lies ``curation/`` where the round had its clips curated (:mod:`flywheel.rounds.curation_files`), and
+    ``facts.jsonl`` where a judge compared its texts' facts with people's.
 
     ``reports`` are those of all rounds up to it, the base's first. The folder is the round's if left out.
     """
@@ -71,7 +75,9 @@ def write_report(context: RoundContext, reports: Sequence[RoundReport], folder: 
     resolved = yaml.safe_dump(context.config.model_dump(mode="json"), sort_keys=False)
     _write(folder / "config.yaml", without_secrets(resolved))
     curated = curated_view(context, report)
-    _write(folder / "report.html", _page(context, reports, curated))
+    facts = clip_facts(context, report.round)
+    _write(folder / "report.html", _page(context, reports, curated, facts))
+    write_facts(context, facts, folder)
     write_curation(curated, folder)
     return folder
 
@@ -92,7 +98,9 @@ def _outlook(workspace: Workspace, round: int, num_rejects: int) -> Outlook | No
     return outlook_of(workspace, num_rejects) if round == newest else None
 
 
-def _page(context: RoundContext, reports: Sequence[RoundReport], curated: CuratedView | None) -> str:
+def _page(
+    context: RoundContext, reports: Sequence[RoundReport], curated: CuratedView | None, facts: Sequence[ClipFacts]
+) -> str:
     workspace, clips = context.workspace, context.clips
     environment = Environment(
         loader=PackageLoader("flywheel.rounds"),
@@ -120,6 +128,8 @@ def _page(context: RoundContext, reports: Sequence[RoundReport], curated: Curate
         against=model_name(tested_against(reports[-1])),
         effort=_effort(reports),
         curated=curated,
+        facts=furthest(context, facts),
+        unsure=[clip.why for clip in facts if clip.why],
         groups=clip_groups(context, reports),
         rejected=rejected,
         stages=list(dict.fromkeys(stage for report in reports for stage in report.stages_s)),

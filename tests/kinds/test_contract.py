@@ -22,6 +22,10 @@ REPLIES = {
         {"scene": "A yard", "objects": "none", "layout": "", "writing": "", "mood": "calm.",
          "events": [{"start_s": 1, "end_s": "0:02", "text": "a ball drops"}, {"start_s": 0, "end_s": 1, "text": "A"}]}
     """,
+    "facts": json.dumps(
+        {"facts": [{"fact": "A dog barks", "quote": "the dog  barks", "modality": "heard", "aspect": "event"}]}
+    ),
+    "verdicts": '{"verdicts": [{"number": 2, "verdict": "open"}, {"number": 1, "verdict": "supported"}]}',
     "heard": '{"speech": "", "environment": "N/A", "timbre": null, "mood": "", "events": []}',
     "judgement": json.dumps(
         {
@@ -65,6 +69,12 @@ def test_words_are_the_payloads_and_an_unchanged_edit_changes_nothing(name: str)
         ("qa", {"pairs": []}, "needs a question and an answer"),
         ("heard", {"events": []}, "holds no events"),
         ("judgement", {}, "score 'temporal' is missing"),
+        ("facts", {"facts": [{"fact": "a"}]}, "holds no facts"),
+        ("facts", {"facts": [{"fact": "a", "quote": "a", "modality": "felt", "aspect": "event"}]}, "not 'felt'"),
+        ("verdicts", {"verdicts": []}, "each once, not of"),
+        ("verdicts", {"verdicts": [{"number": 2, "verdict": "open"}]}, "facts 1, 2, 3, each once, not of 2"),
+        ("verdicts", {"verdicts": [{"number": 1, "verdict": "maybe"}]}, "not 'maybe' on 1"),
+        ("verdicts", {"verdicts": 3}, "holds no verdicts"),
         ("tags", {"tags": ["a", " "]}, "needs a word"),
         ("tags", {"tags": [3]}, "holds no tags"),
         ("tags", {"tags": None}, "holds no tags"),

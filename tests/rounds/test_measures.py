@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from flywheel.core.config import Gate
+from flywheel.metrics.facts import ClipFacts, Fact, fact_scores
 from flywheel.metrics.preference import WinRate
 from flywheel.rounds.gate import Candidate, judge
+from flywheel.rounds.measures import FactsBeside
 
 BOTH = ("preference", "token_f1")
 
@@ -89,3 +91,63 @@ def test_by_word_overlap_alone_nothing_is_on_record_of_measures() -> None:
     assert not {"decided_by", "measures"} & set(record)
     measured = judge(candidate(0.1, 40, 5), Gate(measures=BOTH), 1).record()["measures"]
     assert [(m["name"], m["is_measured"]) for m in measured] == [("preference", True), ("token_f1", True)]
+
+
+def stated(right: int, made_up: int, left_out: int, clips: int = 40) -> list[ClipFacts]:
+    """Texts with about so many facts of each sort, one in a video; the numbers vary a little by clip."""
+
+    def some(count: int, verdict: str, number: int) -> tuple[Fact, ...]:
+        names = {"quote": "q", "modality": "seen" if number % 2 else "heard", "aspect": "event"}
+        return tuple(Fact(fact=f"{verdict} {n}", verdict=verdict, **names) for n in range(count))
+
+    return [
+        ClipFacts(
+            clip_id=f"c{n}",
+            video=f"v{n}",
+            words=10 + n,
+            said=some(right + n % 2, "supported", n) + some(made_up, "open", n),
+            wanted=some(right + n % 2, "supported", n) + some(left_out, "open", n),
+        )
+        for n in range(clips)
+    ]
+
+
+FACTS = ("preference", "facts", "token_f1")
+GOOD, BETTER, TALKER = stated(5, 2, 4), stated(8, 1, 1), stated(9, 6, 0)
+
+
+@pytest.mark.parametrize(
+    ("gain", "won", "after", "verdict", "decided_by", "says"),
+    [
+        (-0.1, 0, BETTER, "promoted", "facts", "states more of what is true on 40 videos: fact F1 +0."),
+        (-0.1, 0, GOOD, "refused", "token_f1", "facts: not shown to state more of what is true on 40 videos"),
+        (0.1, 0, stated(3, 4, 6), "refused", "facts", "it invents more: fact precision -0."),
+        (0.1, 0, TALKER, "refused", "facts", "a loss of 0.02 is allowed (gate.fact_margin); else promoted"),
+        # Whatever else rises, people's choices too.
+        (0.1, 40, TALKER, "refused", "facts", "else promoted: people prefer it"),
+        (-0.1, 40, BETTER, "promoted", "preference", "people prefer it"),
+        (0.1, 0, BETTER[:5], "promoted", "token_f1", "facts not measured: can't tell yet: facts of 5 of at least 8"),
+    ],
+)
+def test_facts_are_heard_and_who_invents_is_refused(
+    gain: float, won: int, after: list[ClipFacts], verdict: str, decided_by: str, says: str
+) -> None:
+    tested = replace(candidate(gain, won, 0), facts=FactsBeside.of(after, GOOD))
+    found = judge(tested, Gate(measures=FACTS), 1, resamples=200)
+    assert (found.verdict, found.decided_by) == (verdict, decided_by), found.reason
+    assert says in found.reason, found.reason
+
+
+def test_what_a_judge_cant_tell_is_counted_and_left_out_on_both_sides() -> None:
+    unsure = [replace(clip, said=(), why="no list of facts") for clip in BETTER[:10]] + BETTER[10:]
+    beside = FactsBeside.of(unsure, GOOD)
+    assert (len(beside.after), len(beside.before), beside.unsure, beside.why) == (30, 30, 10, "no list of facts")
+    scores = fact_scores(unsure, resamples=100)
+    assert (scores.unsure, scores.precision.n) == (0.25, 30)
+    assert {"precision_seen", "recall_heard", "precision_event"} <= set(scores.parts)
+    assert [part["n"] for part in scores.by_length] == [10, 10, 10]
+    assert scores.by_length[0]["words"] < scores.by_length[2]["words"]
+    silent = ClipFacts(clip_id="c", video="v", wanted=GOOD[0].wanted)
+    assert (silent.precision, silent.recall is not None, silent.f1) == (None, True, 0.0)
+    nothing = fact_scores([], resamples=100)
+    assert (nothing.precision.n, nothing.parts, nothing.by_length, nothing.unsure) == (0, {}, (), 0.0)

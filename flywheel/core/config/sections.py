@@ -569,6 +569,19 @@ class Evaluate(Section):
     resamples: int = Field(2000, ge=100, description="bootstrap resamples")
     diversity_tokens: int = Field(2000, ge=10, description="size of the token sample that distinct-n is counted on")
     agreement_pairs: int = Field(64, ge=0, description="clips for the video-text margin; 0 leaves it out")
+    judges: tuple[str, ...] = Field(
+        (),
+        description=(
+            "roles of models below `models` that take the texts of corrected anchors and people's apart into facts and "
+            "compare them both ways; the first counts, a second tells how far judges agree. Empty: no facts"
+        ),
+    )
+    judges_of_own: tuple[str, ...] = Field(
+        (), description="judges that may judge though they are the model under test, or the base that it began with"
+    )
+    fact_prompts: tuple[str, str] = Field(
+        ("facts", "verdicts"), description="names of bundled prompts or paths: what takes a text apart, what compares"
+    )
     seed: int = Field(0, ge=0, le=MAX_SEED)
 
 
@@ -580,14 +593,20 @@ class Gate(Section):
             "`not_worse` by more than `margin`, with the anchors that power asks for"
         ),
     )
-    measures: tuple[Literal["preference", "token_f1"], ...] = Field(
+    measures: tuple[Literal["preference", "facts", "token_f1"], ...] = Field(
         ("token_f1",),
         min_length=1,
         description=(
             "what tells whether a candidate is better, the most trusted first: people's blind choices between its "
-            "texts and the champion's (`preference`, see `review.compare`), word overlap with corrected texts "
-            "(`token_f1`)"
+            "texts and the champion's (`preference`, see `review.compare`), facts shared with corrected texts "
+            "(`facts`, see `evaluate.judges`), word overlap with them (`token_f1`)"
         ),
+    )
+    fact_margin: float = Field(
+        0.02,
+        ge=0,
+        lt=1,
+        description="loss of fact precision that is tolerated; a candidate that surely invents more is refused",
     )
     win_rate: float = Field(
         0.65,
@@ -716,6 +735,12 @@ class Config(Section):
     store: Store = Store()
     #: Sections of other packages' stages, by the stage's name, as they stand in the file.
     plugins: Mapping[str, Any] = Field(default_factory=dict, description="sections of other packages' stages")
+
+    @model_validator(mode="after")
+    def _facts_have_a_judge(self) -> Config:
+        if "facts" in self.gate.measures and not self.evaluate.judges:
+            raise ValueError("gate.measures: facts needs a judge. Name its role (below models) in evaluate.judges")
+        return self
 
     @field_validator("models")
     @classmethod

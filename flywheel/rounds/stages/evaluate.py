@@ -15,6 +15,8 @@ from flywheel.core.types import MEASURE, Clip, Estimate
 from flywheel.metrics import diversity, mean_estimate, quantity, reference_quality
 from flywheel.models.score import mean_logprobs
 from flywheel.rounds.context import RoundContext
+from flywheel.rounds.facts import measure_facts
+from flywheel.rounds.facts_view import fact_figures
 from flywheel.rounds.figures import extra
 from flywheel.rounds.stages._stage import Stage
 from flywheel.rounds.watch import collapse_figures_of
@@ -55,6 +57,8 @@ def run(context: RoundContext, round: int) -> EvaluateResult:
     amounts, varied = trinity(context, texts, (test["end_s"] - test["start_s"]).to_list())
     written = _texts_of(measured, [*anchors, *test["id"][: context.config.evaluate.agreement_pairs]])
     quality = _anchor_quality(context, written, anchors)
+    measure_facts(context, round)
+    quality |= fact_figures(context, round)
     if context.config.evaluate.agreement_pairs and texts:
         pairs = [context.clips[c] for c in test["id"][: context.config.evaluate.agreement_pairs]]
         if (margin := _video_text_margin(context, pairs, written)) is not None:

@@ -1,0 +1,88 @@
+"""A judge of facts without a model: it reads the playground's language by its grammar, and knows no other.
+
+It answers the bundled prompts ``facts`` and ``verdicts`` alone, for trials and tests offline: of texts in other words
+it finds no facts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from annotators.interface import Request, Result, Sampling, failed
+from flywheel.playground.reading import Stated, facts_of, read_facts
+
+_LINE = re.compile(r"^(TEXT|FACTS): (.+)$", re.M)
+#: A fact in words, as it is said and read back.
+_SAID = re.compile(r"thing (\d+): (\w+) (.+)|sound: (.+)")
+
+
+class _Engine:
+    def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Result]:
+        for request in requests:
+            began = time.perf_counter()
+            try:
+                given = {name: json.loads(value) for name, value in _LINE.findall(request.prompt)}
+                reply = _verdicts(given["TEXT"], given["FACTS"]) if "FACTS" in given else _facts(given["TEXT"])
+            except (ValueError, KeyError, TypeError):
+                yield failed(request, "engine grammar answers the bundled prompts 'facts' and 'verdicts' alone")
+                continue
+            yield Result(
+                key=request.key,
+                text=json.dumps(reply),
+                token_ids=(),
+                logprobs=(),
+                tokens_in=len(request.prompt.split()),
+                finish="stop",
+                seconds=time.perf_counter() - began,
+            )
+
+    def parts(self) -> list[_Engine]:
+        return [self]
+
+    def close(self) -> None:
+        pass
+
+
+def _facts(text: str) -> dict[str, Any]:
+    return {"facts": [_said(stated) for stated in read_facts(text)]}
+
+
+def _said(stated: Stated) -> dict[str, str]:
+    name, value = stated.fact.split("=")
+    if name == "sound":
+        return {"quote": stated.quote, "fact": f"sound: {value}", "modality": "heard", "aspect": "event"}
+    thing, attribute = name.split(".")
+    aspect = "event" if attribute == "motion" else "static"
+    words = f"thing {int(thing) + 1}: {attribute} {value}"
+    return {"quote": stated.quote, "fact": words, "modality": "seen", "aspect": aspect}
+
+
+def _verdicts(text: str, facts: list[str]) -> dict[str, Any]:
+    told = facts_of(text)
+    said_of = {fact.split("=")[0] for fact in told}
+    return {"verdicts": [{"number": n, "verdict": _verdict(fact, told, said_of)} for n, fact in enumerate(facts, 1)]}
+
+
+def _verdict(fact: str, told: frozenset[str], said_of: set[str]) -> str:
+    match = _SAID.fullmatch(fact)
+    if match is None:
+        return "open"
+    thing, attribute, value, sound = match.groups()
+    name = "sound" if sound else f"{int(thing) - 1}.{attribute}"
+    if f"{name}={sound or value}" in told:
+        return "supported"
+    # Two sounds may both be heard; one thing has one colour.
+    return "contradicted" if name in said_of and not sound else "open"
+
+
+def grammar(**_: Any) -> _Engine:
+    """Takes texts of the playground apart into facts, and compares them, by the rules of its language."""
+    return _Engine()
+
+
+#: It runs no model: nothing is loaded, and no adapter has to be proven.
+grammar.needs_model = False  # type: ignore[attr-defined]
