@@ -14,7 +14,7 @@ from flywheel.core.progress import say
 from flywheel.core.types import Clip, content_id
 from flywheel.store import Workspace, leases
 from flywheel.store.corrections import all_verdicts
-from flywheel.store.parts import Changes, changes, clips_with_ids, read_rows
+from flywheel.store.parts import Changes, changes, clips_with_ids, newest_round, read_rows
 from human_refine.gold import gold_texts
 from human_refine.items import EDITABLE, EDITABLE_KINDS, Item, items_with_ids
 from human_refine.order import hash_fraction
@@ -84,6 +84,13 @@ class Queue:
                 view.adopt(late)
                 self._view = view
                 self._changes = replace(now, corrections=now.corrections + len(late))
+
+    def _see_new_round(self, refiner: str) -> None:
+        """Looks at once for who has no text, where a newer round wrote since: an old one would stay theirs."""
+        if leases.keys_of(self._workspace, refiner):
+            return
+        if newest_round(self._workspace, "annotations") > self._view.index.current.round:
+            self._look()
 
     def _read(self, before: Changes | None, now: Changes) -> QueueView:
         """A new view; what did not change since the last look is taken over from it."""
@@ -192,6 +199,7 @@ class Queue:
     def next(self, refiner: str, *, without: str = "") -> Item | None:
         """The first open text that nobody else has, leased to this person; what the person has already comes first."""
         self.refresh()
+        self._see_new_round(refiner)
         while (annotation_id := self._choose(refiner, without)) is not None:
             item = self.item(annotation_id)
             if item is not None:

@@ -27,6 +27,7 @@ __all__ = [
     "clips_with_ids",
     "committed_shards",
     "in_parts",
+    "newest_round",
     "read_columns",
     "read_rows",
     "shards_of",
@@ -61,6 +62,13 @@ def changes(workspace: Workspace, kinds: Sequence[str]) -> Changes:
         numbers = {name: int(connection.execute(query).scalar_one()) for name, query in counts.items()}
         shards = tuple((kind, int(count), int(newest)) for kind, count, newest in connection.execute(by_kind))
     return Changes(**numbers, shards=shards)
+
+
+def newest_round(workspace: Workspace, kind: str) -> int:
+    """The newest round that wrote records of a kind, by the table of shards alone; 0 where there is none."""
+    newest = sql.select(sql.func.max(schema.shards.c.round)).where(schema.shards.c.kind == kind)
+    with workspace.database.transaction() as connection:
+        return int(connection.execute(newest).scalar() or 0)
 
 
 def shards_of(workspace: Workspace, kind: str) -> list[Shard]:

@@ -288,6 +288,18 @@ def test_an_old_page_goes_on_with_its_text(workspace: Workspace) -> None:
     assert following["round"] == 2
 
 
+def test_who_comes_after_a_round_wrote_is_given_its_texts(workspace: Workspace) -> None:
+    """At once, not with the queue's next look some seconds later: an old text would stay with them until they save."""
+    service = ReviewService(workspace)
+    kept = service.take("ann")
+    assert kept is not None
+    write(workspace, range(40), 2)
+    for name, round in (("bob", 2), ("ann", 1)):
+        shown = service.take(name)
+        assert shown is not None
+        assert shown["round"] == round, name
+
+
 def test_earlier_texts_are_of_the_clip_and_its_kind(workspace: Workspace) -> None:
     write(workspace, range(40), 2)
     write(workspace, range(40), 3)
