@@ -17,9 +17,11 @@ class _Body(BaseModel):
 
 
 class NextBody(_Body):
-    """Asks for the next text; ``without`` is one that the person does not want now."""
+    """Asks for the next text; ``without`` is one that the person does not want now. ``anchors_first``: of an anchor
+    clip, as long as one is left."""
 
     without: str = Field("", max_length=64)
+    anchors_first: bool = False
 
 
 class LeaseBody(_Body):

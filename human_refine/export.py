@@ -28,13 +28,20 @@ _DENSE = (pl.col("kind") == "dense_caption") & (pl.col("purpose") == LEARN)
 
 
 def export_queue(
-    workspace: Workspace, out: Path, limit: int | None = None, form: str = "", url: str = "http://127.0.0.1:8470"
+    workspace: Workspace,
+    out: Path,
+    limit: int | None = None,
+    form: str = "",
+    url: str = "http://127.0.0.1:8470",
+    *,
+    anchors_first: bool = False,
 ) -> int:
     """Write the last round's uncorrected texts, in the queue's order, for people to fill in; returns how many.
 
     ``form`` is the name of one of :mod:`flywheel.formats.corrections`, by default the one that the file's ending names.
     ``url`` is where the review page is reached, for the link of each row. A format of timed texts gets the round's
-    dense captions; one that takes both gets captions where there are none.
+    dense captions; one that takes both gets captions where there are none. ``anchors_first`` brings captions of anchor
+    clips before all others.
     Raises UserError where there is nothing to write.
     """
     chosen = formats.get(form) if form else formats.of_ending(out)
@@ -43,7 +50,8 @@ def export_queue(
         raise UserError(
             "corrections export: no round has dense captions. Name them in annotate.also and run 'flywheel annotate'."
         )
-    rows = _Rows(workspace, url.rstrip("/"), waiting_captions(workspace, limit) if dense is None else dense)
+    ids = waiting_captions(workspace, limit, anchors_first=anchors_first) if dense is None else dense
+    rows = _Rows(workspace, url.rstrip("/"), ids)
     with _whole(out) as place:
         chosen.write(rows, place)
     return rows.count

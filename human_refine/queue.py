@@ -196,11 +196,14 @@ class Queue:
 
     # Who gets what.
 
-    def next(self, refiner: str, *, without: str = "") -> Item | None:
-        """The first open text that nobody else has, leased to this person; what the person has already comes first."""
+    def next(self, refiner: str, *, without: str = "", anchors_first: bool = False) -> Item | None:
+        """The first open text that nobody else has, leased to this person; what the person has already comes first.
+
+        ``anchors_first`` brings the anchors before all others, in the order that they have among themselves.
+        """
         self.refresh()
         self._see_new_round(refiner)
-        while (annotation_id := self._choose(refiner, without)) is not None:
+        while (annotation_id := self._choose(refiner, without, anchors_first)) is not None:
             item = self.item(annotation_id)
             if item is not None:
                 return item
@@ -210,7 +213,7 @@ class Queue:
                 self._view.close(annotation_id)
         return None
 
-    def _choose(self, refiner: str, without: str) -> str | None:
+    def _choose(self, refiner: str, without: str, anchors_first: bool) -> str | None:
         with self._lock:
             held = leases.keys_of_others(self._workspace, refiner)
             leased = {key.split("@")[0] for key in leases.keys_of(self._workspace, refiner)}
@@ -219,7 +222,8 @@ class Queue:
                 gold = self._gold_for(refiner, without)
                 if gold is not None and self.lease(gold, refiner):
                     return gold
-            for annotation_id in chain(sorted(leased), self._view.open_ids()):
+            anchors = self._view.open_anchor_ids() if anchors_first else ()
+            for annotation_id in chain(sorted(leased), anchors, self._view.open_ids()):
                 if annotation_id in held or annotation_id == without or not self._view.is_open(annotation_id, refiner):
                     continue
                 if self.lease(annotation_id, refiner):
@@ -283,15 +287,15 @@ def _watch(reference: weakref.ref[Queue]) -> None:
         del queue
 
 
-def waiting_captions(workspace: Workspace, limit: int | None = None) -> list[str]:
+def waiting_captions(workspace: Workspace, limit: int | None = None, *, anchors_first: bool = False) -> list[str]:
     """Annotation ids of the newest round's captions that nobody judged, in the queue's order, ``limit`` at most.
 
-    Raises UserError where there are none.
+    ``anchors_first`` is as in :meth:`Queue.next`. Raises UserError where there are none.
     """
     queue = Queue(workspace)
     if not queue._view.num_texts:
         raise UserError("corrections export: no round has texts yet. Run 'flywheel annotate' first.")
-    captions = queue._view.unseen_captions(limit)
+    captions = queue._view.unseen_captions(limit, anchors_first=anchors_first)
     if not captions:
         round = queue._view.index.current.round
         raise UserError(

@@ -213,7 +213,7 @@ def take_next(body: NextBody, person: Acting, review: Review) -> dict[str, Any]:
     """
     if review.comparing.is_turn(person.name):
         return {"item": None, "counts": review.service.counts(person.name), "compare": True}
-    item = review.service.take(person.name, without=body.without)
+    item = review.service.take(person.name, without=body.without, anchors_first=body.anchors_first)
     counts = review.service.counts(person.name, finished=item is None)
     return {"item": item, "counts": counts, "compare": item is None and review.comparing.is_left(person.name)}
 

@@ -47,9 +47,9 @@ class ReviewService:
         self._saving, self._clock = threading.Lock(), threading.Lock()
         self._last_at = latest_correction_at(workspace, datetime.now(UTC)) or datetime.min.replace(tzinfo=UTC)
 
-    def take(self, refiner: str, *, without: str = "") -> dict[str, Any] | None:
+    def take(self, refiner: str, *, without: str = "", anchors_first: bool = False) -> dict[str, Any] | None:
         """The next text for this person, with all that the page shows; None where there is none."""
-        item = self.queue.next(refiner, without=without)
+        item = self.queue.next(refiner, without=without, anchors_first=anchors_first)
         return None if item is None else self.shown(item, refiner)
 
     def shown(self, item: Item, refiner: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from types import MappingProxyType
 
 import numpy as np
@@ -50,9 +51,11 @@ class QueueView:
         shown = ~left_out & ((splits == TRAIN) | (splits == ANCHOR))
         self._shown: NDArray[np.bool_] = shown
         self._lasting = dict(rankings or self._lasting_rankings(splits == TRAIN))
+        #: Rows of anchors in their order, which is random.
+        self._anchors = rows_where(shown & (splits == ANCHOR))
         self._order = Order(
             train=rows_where(shown & (splits == TRAIN)),
-            anchors=rows_where(shown & (splits == ANCHOR)),
+            anchors=self._anchors,
             rankings=self._rankings(shown & (splits == TRAIN), ~left_out),
             random_share=index.workspace.config.review.random_share,
             num_rows=len(index),
@@ -125,17 +128,28 @@ class QueueView:
             yield self.index.id_of(self._order.rows[place])
             place += 1
 
-    def unseen_captions(self, limit: int | None) -> list[str]:
-        """Ids of the captions that nobody judged, in the queue's order, ``limit`` at most."""
+    def open_anchor_ids(self) -> Iterator[str]:
+        """Ids of the anchors' texts that not enough people settled, in the order that they have among themselves."""
+        closed = np.frombuffer(self._closed, dtype=np.bool_)[self._anchors]
+        return (self.index.id_of(row) for row in self._anchors[~closed].tolist())
+
+    def unseen_captions(self, limit: int | None, *, anchors_first: bool = False) -> list[str]:
+        """Ids of the captions that nobody judged, in the queue's order or anchors before, ``limit`` at most."""
         caption, kinds = EDITABLE_KINDS.index(CAPTION), self.index.kinds()
-        ids: list[str] = []
+        rows = chain(self._anchors.tolist(), self._rows_after_anchors()) if anchors_first else self._rows()
+        ids = (self.index.id_of(row) for row in rows if kinds[row] == caption)
+        return list(islice((i for i in ids if not self.verdicts.is_seen(i)), limit))
+
+    def _rows(self) -> Iterator[int]:
+        """Rows in the queue's order, made as far as the caller goes."""
         place = 0
-        while (limit is None or len(ids) < limit) and place < self.make(place + 1):
-            row, _ = self.place(place)
+        while place < self.make(place + 1):
+            yield self.place(place)[0]
             place += 1
-            if kinds[row] == caption and not self.verdicts.is_seen(annotation_id := self.index.id_of(row)):
-                ids.append(annotation_id)
-        return ids
+
+    def _rows_after_anchors(self) -> Iterator[int]:
+        splits = self.index.row_splits
+        return (row for row in self._rows() if splits[row] != ANCHOR)
 
     # What people judged.
 

@@ -168,6 +168,9 @@ def corrections_export(
         ),
     ] = "",
     url: Annotated[str, typer.Option(help="Where the page is reached, for the links.")] = "http://127.0.0.1:8470",
+    anchors_first: Annotated[
+        bool, typer.Option("--anchors-first", help="Captions of anchor clips first: the ones that measure the models.")
+    ] = False,
     preferences: Annotated[
         bool,
         typer.Option("--preferences", help="Write instead what people chose between two texts: jsonl, csv, parquet."),
@@ -181,7 +184,8 @@ def corrections_export(
         return
     from human_refine import export_queue
 
-    print_text(f"{export_queue(open_workspace(config), out, limit, form, url)} rows in {out}")
+    count = export_queue(open_workspace(config), out, limit, form, url, anchors_first=anchors_first)
+    print_text(f"{count} rows in {out}")
     say_next(f"flywheel corrections import {shlex.quote(str(out))}  # once they are filled in", config=config)
 
 

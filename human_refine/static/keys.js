@@ -132,6 +132,10 @@ $("keys-reset").addEventListener("click", () => {
 });
 $("autoplay").checked = remembered("autoplay", !STILL);
 $("autoplay").addEventListener("change", () => remember("autoplay", $("autoplay").checked));
+// A link may ask for it too.
+if (new URLSearchParams(location.search).get("first") === "anchors") remember("anchors-first", true);
+$("anchors-first").checked = remembered("anchors-first", false);
+$("anchors-first").addEventListener("change", () => remember("anchors-first", $("anchors-first").checked));
 $("goal").value = goalNow();
 $("goal").addEventListener("change", () => {
   remember("goal", Math.max(0, Math.min(9999, Math.round(Number($("goal").value) || 0))));
@@ -223,7 +227,7 @@ setInterval(() => {
 // With nothing left the page waits for what a round writes next.
 setInterval(() => {
   if (!item && !document.hidden && !saving && !waiting && !document.querySelector("dialog[open]"))
-    go("/api/next", {}).catch(() => {});
+    go("/api/next", wish()).catch(() => {});
 }, LOOK_MS);
 showKeys();
 requestAnimationFrame(tick);
@@ -231,7 +235,7 @@ const linked = new URLSearchParams(location.search).get("text");
 (linked ? go("/api/open", { annotation_id: linked }) : Promise.reject())
   .catch((error) => {
     const why = error ? "That clip can't be opened: " + error.message + "." : "";
-    return go("/api/next", {}).then(() => {
+    return go("/api/next", wish()).then(() => {
       if (why) notice(why);
     });
   })

@@ -220,8 +220,12 @@ async function go(path, body) {
   }
   show(said.item);
 }
+// What is asked for next: without one text, and anchors first for who wishes so.
+function wish(without = "") {
+  return { without, anchors_first: remembered("anchors-first", false) };
+}
 function goOn(without) {
-  return again > 0 ? go("/api/again", {}) : go("/api/next", { without });
+  return again > 0 ? go("/api/again", {}) : go("/api/next", wish(without));
 }
 
 let savedTimer = 0;

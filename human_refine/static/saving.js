@@ -84,7 +84,7 @@ $("keep-mine").addEventListener("click", () => {
 $("take-theirs").addEventListener("click", () => {
   $("conflict").close();
   if (item) dropDraft(item.annotation_id);
-  go("/api/next", {}).catch((e) => notice(e.message));
+  go("/api/next", wish()).catch((e) => notice(e.message));
 });
 
 function skip() {

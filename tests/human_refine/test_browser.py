@@ -564,13 +564,16 @@ def _swipes_and_a_goal(page: Any, served: Served) -> None:
     page.click("#open-menu")
     page.click("#open-help")
     page.check("#swipes")
+    page.check("#anchors-first")
     page.fill("#goal", "1")
     page.click("#help-close")
     until(page, "document.getElementById('progress').textContent.endsWith('today 0 of 1')")
     _swipe(page, 40)
     assert served.said() == [], "too short"
     before = text_of(page)
-    _swipe(page, 150)
+    with page.expect_request("**/api/next") as asked:
+        _swipe(page, 150)
+    assert asked.value.post_data_json["anchors_first"]
     goes_on(page, before)
     assert [s["verdict"] for s in served.said()] == ["accept"]
     assert page.text_content("#progress").endswith("today 1 of 1, goal reached")

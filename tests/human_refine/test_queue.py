@@ -329,6 +329,30 @@ def test_a_limited_export_is_the_front_of_the_whole(workspace: Workspace, tmp_pa
     assert ids == captions[1:]
 
 
+def test_who_wishes_has_anchors_first_in_the_order_they_have(workspace: Workspace, tmp_path: Path) -> None:
+    """The same ones in the same random order as for all others, only sooner; then what the queue has."""
+    service = ReviewService(workspace)
+    places = order_of(service.queue)
+    anchors = [i for i, why in places if why == "anchor"]
+    others = [i for i, why in places if why != "anchor"]
+    assert [why for _, why in places[: len(anchors)]] != ["anchor"] * len(anchors)
+
+    def takes(name: str) -> str:
+        shown = service.take(name, anchors_first=True)
+        assert shown is not None
+        return str(shown["annotation_id"])
+
+    assert [takes("ann"), takes("bob"), takes("ann")] == [anchors[0], anchors[1], anchors[0]]
+    for number, expected in enumerate([anchors[0], *anchors[2:], others[0]]):
+        assert takes("ann") == expected
+        request = SaveRequest(annotation_id=expected, verdict="accept", save_id=f"012345678{number}", base="")
+        service.save("ann", request)
+    captions = [i for i in [anchors[1], *others[1:]] if i.startswith("c")]
+    file = tmp_path / "first.jsonl"
+    assert export_queue(workspace, file, anchors_first=True) == len(captions)
+    assert [json.loads(line)["annotation_id"] for line in file.read_text().splitlines()] == captions
+
+
 LONGEST = """
 from human_refine.signals import lasting
 
