@@ -81,7 +81,7 @@ class Proof:
         if self.to_adapter is not None and self.to_base is not None:
             found = f"log-probs {self.to_adapter:.2g} nats from the adapter's and {self.to_base:.2g} from the base's"
         if self.verdict is Verdict.PROVEN:
-            return f"adapter proven on {self.tokens} tokens: {found} (noise {self.noise:.1e})"
+            return f"adapter check passed ({self.tokens} tokens): {found} (noise {self.noise:.1e})"
         return (
             f"the engine does not write what the adapter writes: {self.astray} of {self.canaries} canaries are other "
             f"texts, {found} on {self.tokens} tokens alike (at most {self.tolerance:.2g}). No text was kept. "

@@ -154,7 +154,7 @@ class Status:
             "clips: " + (", ".join(f"{n} {split}" for split, n in self.clips.items()) or "none"),
             f"annotations: {self.annotations} {self._whose}",
             f"corrections: {self.corrections}",
-            f"open rejects: {self.open_rejects}",
+            f"files and texts that failed: {self.open_rejects}",
         ]
         lines += [str(adapter) for adapter in self.unseen_adapters]
         lines += [f"split: {self.leak}"] if self.leak else []

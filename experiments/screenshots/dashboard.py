@@ -55,18 +55,18 @@ def main() -> None:
             browser = play.chromium.launch(
                 executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
             )
-            page = browser.new_page(viewport={"width": 1700, "height": 1250})
+            page = browser.new_page(viewport={"width": 1440, "height": 900})
             page.set_default_timeout(60_000)
             page.goto(base)
-            page.wait_for_timeout(6_000)
+            page.wait_for_timeout(20_000)
             # MLflow's assistant takes a third of the page, and remembers that it was closed.
-            page.mouse.click(1658, 35)
+            page.mouse.click(1398, 35)
             for name, view in views.items():
                 # Four rounds' texts beside each other need room.
-                page.set_viewport_size({"width": 2300 if name == "texts" else 1700, "height": 1250})
+                page.set_viewport_size({"width": 2300 if name == "texts" else 1440, "height": 900})
                 page.goto("about:blank")
                 page.goto(f"{base}/{view}")
-                page.wait_for_timeout(12_000)
+                page.wait_for_timeout(30_000)
                 page.screenshot(path=str(OUT / f"dashboard-{name}.png"))
             browser.close()
     finally:

@@ -60,7 +60,7 @@ app = typer.Typer(
     # Commands take them over.
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-corrections_app = _group("Corrections as files.")
+corrections_app = _group("Import and export corrections.")
 config_app = _group("The configuration.")
 prompts_app = _group("What models are asked.")
 sources_app = _group("The folders that clips come from.")

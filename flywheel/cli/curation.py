@@ -88,7 +88,7 @@ def _curated(workspace: Workspace, limit: int | None, dry_run: bool) -> dict[str
     with workspace.lock():
         index = context.clips if context is not None else ClipIndex(workspace)
         if not index:
-            raise UserError(f"{workspace.root}: holds no clips. Add videos with 'flywheel ingest FOLDER'.")
+            raise UserError(f"{workspace.root}: no clips yet. Add videos with 'flywheel ingest FOLDER'.")
         if dry_run and not workspace.count("sounds"):
             return {**asdict(Curated(kept=len(index), unscored=len(index))), "to_measure": len(index)}
         round = current_round(workspace)

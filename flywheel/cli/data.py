@@ -112,7 +112,7 @@ def export(
     set_: Set = None,
     json_: Json = False,
 ) -> None:
-    """Take the champion's dataset away, with a card; the same champion gives the same bytes."""
+    """Export the dataset of the model in use, with a card; the same model gives the same bytes."""
     from flywheel.rounds.export import export as take_away
 
     names = tuple(name.strip() for name in splits.split(","))
@@ -166,7 +166,7 @@ def _takedown_text(taken: Takedown, what: str) -> str:
         lines.append(f"{len(taken.overlapping)} of them show the same part of a video that was named")
     lines += [f"M{u['round']} {u['use']} {u['clip_id']} in {u['stage']}" for u in taken.learned]
     lines += [f"{fate}: {export}" for export in taken.exports]
-    lines += [f"not ours to delete: {file}" for file in taken.files]
+    lines += [f"left in place (outside the workspace): {file}" for file in taken.files]
     return as_lines(lines)
 
 

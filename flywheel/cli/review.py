@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from human_refine import ImportReport
 
 
-Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free port.")]
 Host = Annotated[
     str, typer.Option(help="Address to listen on; others than this machine's want a proxy with TLS before them.")
 ]

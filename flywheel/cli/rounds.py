@@ -51,6 +51,7 @@ def annotate(
     from flywheel.rounds.stages import to_record
     from flywheel.rounds.stages.annotate import write
     from flywheel.rounds.toy import toy_notice
+    from flywheel.rounds.verdict import model_name
 
     context = open_context(config, set_)
     workspace = context.workspace
@@ -94,7 +95,8 @@ def _annotated(round: int, result: Mapping[str, Any]) -> str:
     rejected = {CAPTION: result["rejected"], **{kind: made["rejected"] for kind, made in result["also"].items()}}
     of_kinds = ", ".join(f"{count} {kind}" for kind, count in rejected.items())
     text = (
-        f"round {round}: {result['annotations']} annotations by M{result['by']}, {sum(rejected.values())} rejected now"
+        f"round {round}: {result['annotations']} texts by {model_name(result['by'])}, "
+        f"{sum(rejected.values())} rejected now"
     )
     if len(rejected) > 1:
         text += f" ({of_kinds})"
@@ -104,7 +106,7 @@ def _annotated(round: int, result: Mapping[str, Any]) -> str:
 def serve(
     config: Config = HERE,
     set_: Set = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free port.")] = 0,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     round: Annotated[
         int | None, typer.Option(min=0, help="The round whose model is served; the champion if left out.")
@@ -142,7 +144,7 @@ def serve(
 def round_(
     config: Config = HERE,
     set_: Set = None,
-    until: Annotated[str | None, typer.Option(help="Last stage to run.")] = None,
+    until: Annotated[str | None, typer.Option(help="Stop after this stage: annotate, review, pretrain, …")] = None,
     dry_run: DryRun = False,
     json_: Json = False,
 ) -> None:

@@ -21,7 +21,9 @@ def start(cron: _Cron = "", config: Config = HERE, set_: Set = None) -> None:
     workspace = open_workspace(config, set_)
     settings = workspace.config.schedule
     if not (cron or settings.cron):
-        raise UserError("schedule: no times. Write schedule.cron into flywheel.yaml, or give --cron '0 2 * * *'.")
+        raise UserError(
+            "schedule: no schedule set. Write schedule.cron into flywheel.yaml, or give --cron '0 2 * * *'."
+        )
     times = Times(cron or settings.cron, zone_of(settings.timezone))
     end_on_sigterm()
     run_schedule(context_of(workspace), times)

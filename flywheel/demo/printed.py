@@ -24,8 +24,8 @@ def table(summary: Mapping[str, Any]) -> str:
         lines.append(_line("ceiling", summary["ceiling"], "", ""))
     for said in summary["rounds"]:
         if said["change"]["low"] <= 0:
-            word = "got worse" if said["change"]["high"] < 0 else "is no proven improvement"
-            lines.append(f"Round {said['round']} {word} on the one before.")
+            word = "is significantly worse than" if said["change"]["high"] < 0 else "is not significantly better than"
+            lines.append(f"Round {said['round']} {word} the one before.")
         if said["gate"].get("verdict", "promoted") != "promoted":
             lines.append(f"Round {said['round']} was not promoted: {said['gate']['reason']}.")
     lines.append(f"{summary['wall_s']:.0f} s, {summary['peak_rss_gib']:.1f} GiB")

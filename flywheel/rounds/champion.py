@@ -284,11 +284,12 @@ def rollback(context: RoundContext, reason: str = "", to: int | None = None) -> 
     workspace = context.workspace
     lineage = workspace.lineage()
     if len(lineage) < 2:
-        raise UserError("rollback: the base model is in force; there is nothing before it.")
+        raise UserError("rollback: already on the base model; nothing to roll back to.")
     target = lineage[-2] if to is None else to
     if target not in lineage[:-1]:
         raise UserError(
-            f"rollback: round {target} was no champion before this one. There are {', '.join(map(str, lineage[:-1]))}."
+            f"rollback: round {target} was not in use before this one; {', '.join(map(str, lineage[:-1]))} were. "
+            f"To use it anyway: flywheel promote {target} --force WHY."
         )
     was = next((row for row in reversed(workspace.champions()) if row["round"] == target and "model" in row), None)
     now = unit(context, target)

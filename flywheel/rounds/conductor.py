@@ -58,7 +58,7 @@ def run_round(context: RoundContext, *, until: str | None = None, publishes: boo
             needs = {"round": waiting.round, "have": waiting.have, "wanted": waiting.wanted}
             return _outcome(round, "waiting", str(waiting), code=waiting.code, stage=stage, waiting=needs)
     if until is not None and until != order[-1]:
-        return _outcome(round, "stopped", f"round {round} is done up to {until}", stage=until)
+        return _outcome(round, "stopped", f"round {round}: {until} finished", stage=until)
     return _finished(context, round, publishes)
 
 

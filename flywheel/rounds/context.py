@@ -75,7 +75,7 @@ class RoundContext:
         """All clips by id. Raises UserError where there are none."""
         index = ClipIndex(self.workspace)
         if not index:
-            raise UserError(f"{self.workspace.root}: holds no clips. Add videos with 'flywheel ingest FOLDER'.")
+            raise UserError(f"{self.workspace.root}: no clips yet. Add videos with 'flywheel ingest FOLDER'.")
         return index
 
     def split(self, *splits: str) -> ClipView:

@@ -32,7 +32,7 @@ class ExportClips:
         Raises UserError where there are no clips.
         """
         if not view.count("clips"):
-            raise UserError(f"{view.root}: holds no clips. Add videos with 'flywheel ingest FOLDER'.")
+            raise UserError(f"{view.root}: no clips yet. Add videos with 'flywheel ingest FOLDER'.")
         self._splits = pl.col("split").is_in(sorted(splits))
         self._removed = pl.col("content_hash").is_in(sorted(removed))
         self._dropped = (pl.col("split") == "train") & pl.col("id").is_in(_dropped(view, round).implode())

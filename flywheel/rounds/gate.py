@@ -177,7 +177,7 @@ def _by_overlap(candidate: Candidate, settings: Gate, look: int, resamples: int)
             f"the anchors' texts come from {who} alone, {settings.min_refiners} reviewers are asked for "
             "(gate.min_refiners)",
         )
-    more = f"{needed} anchors are needed to find a gain of {settings.effect:g} with power {settings.power:g}"
+    more = f"{needed} anchors find a gain of {settings.effect:g} with power {settings.power:g}"
     if test is None or count < settings.min_anchors:
         verdict: Verdict = "promoted" if settings.untested == "promote" else "undecided"
         return said(
@@ -185,12 +185,12 @@ def _by_overlap(candidate: Candidate, settings: Gate, look: int, resamples: int)
             f"can't tell yet: {count} of at least {settings.min_anchors} anchor videos "
             f"have a corrected caption ({more})"
             + _never(candidate.possible, settings)
-            + (", promoted untested" if verdict == "promoted" else ""),
+            + (", promoted without a test (gate.untested)" if verdict == "promoted" else ""),
         )
     d = test.difference
     figures = (
         f"on {count} anchors: token F1 {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}], "
-        f"exact p {test.p_better:.2g}, level {level:.2g} of look {look}"
+        f"p(better) {test.p_better:.2g}, of at most {level:.2g} in test {look}"
     )
     if (less := _less_diverse(candidate, settings)) is not None:
         return said(*less)
@@ -201,7 +201,7 @@ def _by_overlap(candidate: Candidate, settings: Gate, look: int, resamples: int)
     if test.p_worse <= settings.alpha / 2 and d.high < 0:
         return said("refused", f"worse {figures}")
     if missing:
-        return said("undecided", f"not shown to be better {figures}; {missing} more anchors, {more}")
+        return said("undecided", f"not shown to be better {figures}; {missing} more anchors are needed: {more}")
     return said("refused", f"not shown to be better {figures}")
 
 

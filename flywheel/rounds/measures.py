@@ -48,7 +48,7 @@ def combined(measures: Sequence[Measured], untested_passes: bool) -> tuple[Verdi
             return "undecided", doubt.name, f"{doubt.reason}; {alone}"
         return measure.verdict, measure.name, _with_others(f"{measure.reason} (by {measure.name})", measure, measures)
     if untested_passes and not any(m.is_measured for m in measures):
-        return "promoted", "", "promoted untested: " + "; ".join(m.reason for m in measures)
+        return "promoted", "", "promoted without a test (gate.untested): " + "; ".join(m.reason for m in measures)
     return "undecided", "", "; ".join(f"{m.name}: {m.reason}" for m in measures)
 
 

@@ -73,7 +73,7 @@ def index(workspace: Workspace, *, retrain: bool = False, limit: int | None = No
     """
     clips = ClipIndex(workspace)
     if not clips:
-        raise UserError(f"{workspace.root}: holds no clips. Take videos in with 'flywheel ingest FOLDER'.")
+        raise UserError(f"{workspace.root}: no clips yet. Add videos with 'flywheel ingest FOLDER'.")
     encoder, model = encoder_to_fill(workspace, clips, retrain=retrain)
     done = Indexed(encoder=encoder.built_from[0], model=model, clips=len(clips))
     reader, round = ClipReader(workspace, encoder, kept=False), current_round(workspace)

@@ -240,7 +240,7 @@ def test_too_few_pairs_stop_a_policy_by_probability_alone(
 ) -> None:
     workspace = make_workspace()
     assert commandline("curate", "--config", workspace.root, "--dry-run") == 2
-    assert "holds no clips" in capsys.readouterr().err
+    assert "no clips yet" in capsys.readouterr().err
     with workspace.lock():
         workspace.add_clips([clip(number) for number in range(20)])
     assert commandline("curate", "--config", workspace.root, "--dry-run") == 0

@@ -311,7 +311,7 @@ def test_init_ingest_status_show(corpus: Path, tmp_path: Path) -> None:
         (("status",), "Make one with 'flywheel init'"),
         (("ingest", "x", "--config", "w/flywheel.yaml", "--set", "corpus.frame=1"), "Did you mean 'frames'?"),
         (("ingest", "gone", "--config", "w"), "gone: no such file or folder"),
-        (("annotate", "--config", "w"), "holds no clips"),
+        (("annotate", "--config", "w"), "no clips yet"),
         (("round", "--config", "w", "--set", "models.main.folder=nowhere"), "no such model folder"),
         (("round", "--config", "w", "--until", "lunch"), "unknown stage"),
         (("report", "7", "--config", "w"), "round 7 never began"),

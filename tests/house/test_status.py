@@ -218,7 +218,7 @@ def test_status_has_all_its_fields(make_workspace: Make) -> None:
     assert shown.startswith(
         "round 1: review is waiting (round 1 waits)\nchampion: the base model\nclips: 2 anchor, 2 test"
     )
-    assert "open rejects: 4\n  2 x annotate: a loop (/videos/07clip, /videos/06clip)\n" in lines
+    assert "files and texts that failed: 4\n  2 x annotate: a loop (/videos/07clip, /videos/06clip)\n" in lines
     with pytest.raises(dataclasses.FrozenInstanceError):
         status_of(w).round = 2  # type: ignore[misc]
 

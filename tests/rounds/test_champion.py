@@ -125,7 +125,7 @@ def figures(after: float, before: float, n: int = 40, **more: Any) -> Candidate:
         (figures(0.8, 0.7, n=7), {}, "undecided", "can't tell yet: 7 of at least 8 anchor videos"),
         (figures(0.8, 0.7, n=0), {}, "undecided", "can't tell yet: 0 of at least 8"),
         (figures(0.8, 0.7, n=0, possible=3), {}, "undecided", "the corpus has only 3, so no round can ever pass"),
-        (figures(0.8, 0.7, n=0), {"untested": "promote"}, "promoted", "promoted untested"),
+        (figures(0.8, 0.7, n=0), {"untested": "promote"}, "promoted", "promoted without a test"),
         (figures(0.8, 0.7, rejected=0.2), {}, "refused", "20.0% of its texts were rejected"),
         (figures(0.8, 0.7, cost=4.0), {}, "refused", "4.00 times the champion's tokens"),
         (figures(0.8, 0.7, stale="adapter"), {}, "refused", "other weights than lie there now (adapter)"),
@@ -227,7 +227,7 @@ def test_only_what_is_better_takes_the_place_and_back_again(context: RoundContex
     assert champion.rollback(context) == 1
     assert (w.champion(), w.lineage(), w.retired()) == (1, [0, 1], {2})
     assert champion.rollback(context) == 0
-    with pytest.raises(UserError, match="nothing before it"):
+    with pytest.raises(UserError, match="already on the base model"):
         champion.rollback(context)
     assert [r["action"] for r in w.champions()] == ["promote", "promote", "rollback", "rollback"], (
         "every step is on record"

@@ -113,7 +113,9 @@ def test_a_takedown_asks_first(
     assert (code, out) == (2, "")
     assert "1 clips would be taken down, for good: " in err
     assert "takedown: nothing was done. Say --yes to do this, or --dry-run to only look." in err
-    assert any(line.startswith("not ours to delete: ") for line in err.splitlines()), "a line each, as with --dry-run"
+    assert any(line.startswith("left in place (outside the workspace): ") for line in err.splitlines()), (
+        "a line each, as with --dry-run"
+    )
     code, out, _ = in_process(monkeypatch, capsys, *command, "--dry-run", "--json")
     assert code == 0
     assert json.loads(out)["removed"]["clips"] == 1

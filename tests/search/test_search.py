@@ -185,7 +185,7 @@ def test_without_an_index_search_says_what_to_do(make_workspace: Callable[..., W
     w = make_workspace()
     with pytest.raises(UserError, match=r"has no index yet. Make one with 'flywheel index'"):
         Searcher(w)
-    with w.lock(), pytest.raises(UserError, match="holds no clips"):
+    with w.lock(), pytest.raises(UserError, match="no clips yet"):
         index(w)
 
 
