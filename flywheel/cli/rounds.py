@@ -51,7 +51,6 @@ def annotate(
     from flywheel.rounds.stages import to_record
     from flywheel.rounds.stages.annotate import write
     from flywheel.rounds.toy import toy_notice
-    from flywheel.rounds.verdict import model_name
 
     context = open_context(config, set_)
     workspace = context.workspace
@@ -92,6 +91,8 @@ def _join(workspace: Workspace, config: Path, as_json: bool) -> None:
 
 def _annotated(round: int, result: Mapping[str, Any]) -> str:
     """What the stage came to, in a line."""
+    from flywheel.rounds.verdict import model_name
+
     rejected = {CAPTION: result["rejected"], **{kind: made["rejected"] for kind, made in result["also"].items()}}
     of_kinds = ", ".join(f"{count} {kind}" for kind, count in rejected.items())
     text = (

@@ -23,7 +23,7 @@ _AT_A_TIME = 16_384
 def held_out_clips(examples: Sequence[Example], share: float, videos: Videos) -> set[str]:
     """Clips whose texts give the eval loss and measure noise, and are not learned: those of some videos, whole.
 
-    People's texts are too dear to be held out, and videos with any are not. ``share`` of the other texts is held out,
+    People's texts are too few to be held out, and videos with any are not. ``share`` of the other texts is held out,
     in a small corpus more. Where whole videos give less than half of it, since they are large or people spoke of them,
     clips are held out one by one.
     """
