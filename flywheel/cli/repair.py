@@ -84,7 +84,7 @@ def _repaired(workspace: Any, limit: int | None, only: list[str] | None) -> dict
     with workspace.lock():
         index = ClipIndex(workspace)
         if not index:
-            raise UserError(f"{workspace.root}: holds no clips. Add videos with 'flywheel ingest FOLDER'.")
+            raise UserError(f"{workspace.root}: no clips yet. Add videos with 'flywheel ingest FOLDER'.")
         run = repair_clips(workspace, index, round=current_round(workspace), limit=limit, only=only)
         audible = int(index.facts("has_audio")["has_audio"].sum())
         return asdict(summary(workspace, run, audible))
