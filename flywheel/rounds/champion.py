@@ -112,16 +112,9 @@ def candidate_of(context: RoundContext, round: int) -> Candidate:
     if compares or len({c.content_hash for c in clips}) >= settings.gate.min_anchors:
         for which in (round, champion):
             context.ask(asked_of, by=which, round=which, purpose=MEASURE)
-    # Frames and not dictionaries: a million clips have hundreds of thousands of these texts.
-    measured = [workspace.texts(w, MEASURE, "clip_id", "text") for w in (round, champion)]
-    scores = [_scores(texts_of_one, anchors) for texts_of_one in measured]
-    test = context.split("test").columns("id").sort("id")
-    shared = test
-    for name, texts_of_one in zip(("after", "before"), measured, strict=True):
-        of_clips = texts_of_one.unique("clip_id", keep="last").rename({"text": name})
-        shared = shared.join(of_clips, left_on="id", right_on="clip_id", how="inner", maintain_order="left")
+    scores, (after, before) = _measured(context, (round, champion), anchors)
     spent = [costs_of(workspace, w, CAPTION, MEASURE).get("tokens_out_per_kept_row", 0.0) for w in (round, champion)]
-    asked = len(test) + len(asked_of)
+    asked = len(context.split("test")) + len(asked_of)
     failed = workspace.rejected(round=round, open_only=True).filter(
         (pl.col("stage") == "annotate") & (pl.col("purpose") == MEASURE)
     )
@@ -139,13 +132,13 @@ def candidate_of(context: RoundContext, round: int) -> Candidate:
         groups=[c.content_hash for c in clips],
         refiners=frozenset(names[i] for c in anchors for i in texts.human[c].corrections if i in names),
         diversity=diversity_change(
-            shared["after"].to_list(),
-            shared["before"].to_list(),
+            after,
+            before,
             segment_tokens=settings.evaluate.diversity_tokens,
             resamples=settings.evaluate.resamples,
             seed=settings.evaluate.seed,
         )
-        if shared.height
+        if after
         else None,
         rejected=failed["clip_id"].n_unique() / asked if asked else 0.0,
         cost=spent[0] / spent[1] if all(spent) else 1.0,
@@ -156,6 +149,23 @@ def candidate_of(context: RoundContext, round: int) -> Candidate:
         choosers=frozenset(c.refiner for c in choices),
         possible=context.split("anchor").columns("content_hash")["content_hash"].n_unique(),
     )
+
+
+def _measured(
+    context: RoundContext, rounds: tuple[int, int], anchors: Mapping[str, str]
+) -> tuple[list[list[float]], list[list[str]]]:
+    """Two rounds' scores on the anchors, and their texts of the test clips of which both wrote, by the clips' ids.
+
+    Frames and not dictionaries, one round's after the other: a million clips have hundreds of thousands of these texts.
+    """
+    scores, shared = list[list[float]](), context.split("test").columns("id").sort("id")
+    for name, round in zip(("after", "before"), rounds, strict=True):
+        measured = context.workspace.texts(round, MEASURE, "clip_id", "text")
+        scores.append(_scores(measured, anchors))
+        of_clips = measured.unique("clip_id", keep="last").rename({"text": name})
+        shared = shared.join(of_clips, left_on="id", right_on="clip_id", how="inner", maintain_order="left")
+        del measured, of_clips
+    return scores, [shared[name].to_list() for name in ("after", "before")]
 
 
 def _scores(written: pl.DataFrame, anchors: Mapping[str, str]) -> list[float]:

@@ -12,7 +12,6 @@ from flywheel.core.errors import UserError
 from flywheel.store import View
 from flywheel.store.columns import SCHEMAS
 from flywheel.store.mapped import MappedRows
-from flywheel.store.shards import SHARD_ROWS
 
 if TYPE_CHECKING:
     from flywheel.rounds.export_rows import ExportCounts
@@ -50,7 +49,7 @@ class ExportClips:
     def _frames(self, view: View) -> Iterator[pl.DataFrame]:
         # Called again where the workspace's disk was full.
         self._left_out.clear()
-        for frame in view.clip_batches(_COLUMNS, rows=SHARD_ROWS):
+        for frame in view.clip_batches(_COLUMNS):
             kept = self._without(self._removed, "of a source that was removed", frame.filter(self._splits))
             kept = self._without(self._dropped, "that curation dropped", kept)
             if kept.height:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import polars as pl
 import scipy
@@ -16,6 +17,7 @@ from flywheel.rounds.context import RoundContext
 from flywheel.rounds.figures import watch_rules, watch_words
 from flywheel.rounds.progress import last_resplit
 from flywheel.rounds.texts import CurrentTexts
+from flywheel.store.clip_index import ClipView
 
 #: Texts of the test split that are measured, and those that came with the videos which they are compared with.
 _MOST_MEASURED, _MOST_ORIGINS = 1000, 2000
@@ -40,10 +42,9 @@ def collapse_figures_of(context: RoundContext, texts: CurrentTexts, round: int) 
     Where they can be had also ``human_share``, the share (by weight) of human texts that the round learned from, and
     ``calibration``, Spearman's rho of its log-probs with its quality on anchors.
     """
-    test = context.split("test").columns("id")["id"]
     human = [h.text for _, h in sorted(texts.human.items()) if h.text]
     figures = collapse_figures(
-        _first_texts(context, round, MEASURE, _MOST_MEASURED, pl.col("clip_id").is_in(test.implode())),
+        _first_texts(context, round, MEASURE, _MOST_MEASURED, context.split("test")),
         most=_MOST_MEASURED,
         origin=_first_texts(context, 0, LEARN, _MOST_ORIGINS),
         human=human,
@@ -57,14 +58,17 @@ def collapse_figures_of(context: RoundContext, texts: CurrentTexts, round: int) 
 
 
 def _first_texts(
-    context: RoundContext, round: int, purpose: Purpose, most: int, where: pl.Expr | None = None
+    context: RoundContext, round: int, purpose: Purpose, most: int, among: ClipView | None = None
 ) -> list[str]:
-    """The texts of the clips with the least ids, at most so many; a round's others are not held."""
-    first = pl.DataFrame(schema={"clip_id": pl.String, "text": pl.String})
-    for frame in context.workspace.annotation_batches(first.columns, round=round, kind=CAPTION, purpose=purpose):
-        some = frame if where is None else frame.filter(where)
-        first = pl.concat([first, some]).sort("clip_id", maintain_order=True).head(most)
-    return first["text"].to_list()
+    """The texts of the clips with the least ids, at most so many, of all or ``among`` some; others are not held."""
+    # Rows of Python's own: a frame's few rows would hold the words of all that they were chosen from.
+    first: list[tuple[str, str]] = []
+    columns = ["clip_id", "text"]
+    for frame in context.workspace.annotation_batches(columns, round=round, kind=CAPTION, purpose=purpose):
+        some = frame if among is None else frame.filter(pl.Series(among.has(frame["clip_id"])))
+        least = some.sort("clip_id", maintain_order=True).head(most)
+        first = sorted([*first, *least.iter_rows()], key=itemgetter(0))[:most]
+    return [text for _, text in first]
 
 
 def _human_share(context: RoundContext, round: int) -> Estimate | None:

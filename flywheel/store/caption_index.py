@@ -14,7 +14,6 @@ from flywheel.core.types import CAPTION, LEARN, Annotation
 from flywheel.store import schema
 from flywheel.store.columns import SCHEMAS
 from flywheel.store.mapped import MappedRows
-from flywheel.store.shards import SHARD_ROWS
 from flywheel.store.view import View, annotation_of
 
 #: Clips that are looked for in all of a round's texts; an index costs about as much as three such passes.
@@ -91,4 +90,4 @@ class TextsByClip:
 
 def _frames(view: View, which: Sequence[tuple[int, str, str]]) -> Iterator[pl.DataFrame]:
     for round, kind, purpose in which:
-        yield from view.annotation_batches(round=round, kind=kind, purpose=purpose, rows=SHARD_ROWS)
+        yield from view.annotation_batches(round=round, kind=kind, purpose=purpose)

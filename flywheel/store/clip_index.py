@@ -13,10 +13,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from flywheel.core.types import Clip, Cue
-from flywheel.store.arrays import is_among
 from flywheel.store.columns import SCHEMAS
 from flywheel.store.mapped import MappedRows
-from flywheel.store.shards import SHARD_ROWS
 
 if TYPE_CHECKING:
     from flywheel.store.workspace import Workspace
@@ -82,9 +80,8 @@ class ClipIndex(Mapping[str, Clip]):
         numbers = (self.hashes("content_hash") >> np.uint64(1)).astype(np.int64)
 
         def of(clip_ids: Sequence[str]) -> NDArray[np.int64]:
-            wanted = pl.Series(clip_ids, dtype=pl.String).hash(0).to_numpy()
-            places = np.minimum(np.searchsorted(self._hashes, wanted), len(self._hashes) - 1)
-            return np.where(self._hashes[places] == wanted, numbers[self._order[places]], -1)
+            rows = self._rows_of(pl.Series(clip_ids, dtype=pl.String))
+            return np.where(rows < 0, -1, numbers[rows])
 
         return of
 
@@ -102,9 +99,7 @@ class ClipIndex(Mapping[str, Clip]):
     def seconds(self) -> float:
         """The duration of all clips together, in seconds."""
         ends, starts = self._mapped.chunks("end_s"), self._mapped.chunks("start_s")
-        total = sum(float((end - start).sum()) for end, start in zip(ends, starts, strict=True))
-        self.release()
-        return total
+        return sum(float((end - start).sum()) for end, start in zip(ends, starts, strict=True))
 
     def release(self) -> None:
         """Give back the memory of clips that were read (:meth:`MappedRows.release`)."""
@@ -157,10 +152,17 @@ class ClipIndex(Mapping[str, Clip]):
 
     def among(self, rows: NDArray[np.int64], clip_ids: pl.Series) -> NDArray[np.int64]:
         """Those of these rows (n,) whose clips have one of these ids, in their order."""
-        # Of a million clips and a million others two share a hash of 64 bits with a chance of 5 in 100 million.
         wanted = np.zeros(len(self), dtype=np.bool_)
-        wanted[self._order[is_among(self._hashes, clip_ids.hash(0).to_numpy())]] = True
+        found = self._rows_of(clip_ids)
+        wanted[found[found >= 0]] = True
         return rows[wanted[rows]]
+
+    def has(self, rows: NDArray[np.int64], clip_ids: pl.Series) -> NDArray[np.bool_]:
+        """Which of these ids, (m,), are of the clips of these rows (n,)."""
+        wanted = np.zeros(len(self), dtype=np.bool_)
+        wanted[rows] = True
+        found = self._rows_of(clip_ids)
+        return (found >= 0) & wanted[found]
 
     def by_id(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """These rows (n,), none twice, in the order of their clips' ids."""
@@ -168,6 +170,15 @@ class ClipIndex(Mapping[str, Clip]):
         wanted = np.zeros(len(order), dtype=np.bool_)
         wanted[rows] = True
         return order[wanted[order]].astype(np.int64)
+
+    def _rows_of(self, clip_ids: pl.Series) -> NDArray[np.int64]:
+        """The row of each of these ids, (m,); -1 where there is no such clip."""
+        # Of a million clips and a million others two share a hash of 64 bits with a chance of 5 in 100 million.
+        if not len(self):
+            return np.full(len(clip_ids), -1, dtype=np.int64)
+        wanted = clip_ids.hash(0).to_numpy()
+        places = np.minimum(np.searchsorted(self._hashes, wanted), len(self._hashes) - 1)
+        return np.where(self._hashes[places] == wanted, self._order[places], -1).astype(np.int64)
 
     def _row(self, clip_id: str) -> int | None:
         wanted = np.uint64(pl.Series([clip_id]).hash(0)[0])
@@ -217,6 +228,10 @@ class ClipView(Sequence[Clip]):
         ids = clip_ids if isinstance(clip_ids, pl.Series) else pl.Series(list(clip_ids), dtype=pl.String)
         return ClipView(self._index, self._index.among(self._rows, ids))
 
+    def has(self, clip_ids: pl.Series) -> NDArray[np.bool_]:
+        """Which of these ids are of clips of this view, (n,)."""
+        return self._index.has(self._rows, clip_ids)
+
     def without(self, others: ClipView) -> ClipView:
         """These clips but for the others, which are of the same index; in the order in which they were taken in."""
         return ClipView(self._index, np.setdiff1d(self._rows, others._rows)) if len(others) else self
@@ -228,7 +243,7 @@ class ClipView(Sequence[Clip]):
 
 def _frames(workspace: Workspace, asr: bool, without: Collection[str]) -> Iterator[pl.DataFrame]:
     gone = pl.Series(sorted(without), dtype=pl.String).implode()
-    for frame in workspace.clip_batches(rows=SHARD_ROWS, asr=asr):
+    for frame in workspace.clip_batches(asr=asr):
         kept = frame.filter(~pl.col("content_hash").is_in(gone)) if without else frame
         if kept.height:
             yield kept

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from flywheel.store.arrays import heads, string_order
 
-#: Rows in another order than the file's that are read between two returns of its pages.
-_TAKEN = 1024
+#: Rows that are read between two returns of the file's pages: in another order than the file's, and in any.
+_TAKEN, _TOGETHER = 1024, 16_384
 
 
 class MappedRows:
@@ -54,25 +54,28 @@ class MappedRows:
 
     def columns(self, names: list[str], rows: NDArray[np.int64] | None = None) -> pl.DataFrame:
         """Some columns of these rows (n,), or of all, as a frame."""
-        found = pl.from_arrow(self._table.select(names) if rows is None else self._taken(rows, names))
-        assert isinstance(found, pl.DataFrame)
-        return found
+        if rows is None:
+            return _frame(self._table.select(names))
+        parts = [_frame(self._taken(rows[:_TOGETHER], names))]
+        for start in range(_TOGETHER, len(rows), _TOGETHER):
+            self.release()
+            parts.append(_frame(self._taken(rows[start : start + _TOGETHER], names)))
+        return pl.concat(parts)
 
     def chunks(self, name: str) -> Iterator[pl.Series]:
-        """One column, some thousand rows at a time."""
+        """One column, some thousand rows at a time, whose pages are given back before the next."""
         for batch in self._batches:
             yield pl.Series(batch[name])
+            self.release()
 
     def hashes(self, name: str) -> NDArray[np.uint64]:
         """A number for each row's value, (rows,): equal ones for equal values, in 8 bytes each."""
         parts = [chunk.hash(0).to_numpy() for chunk in self.chunks(name)]
-        self.release()
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint64)
 
     def order(self, name: str) -> NDArray[np.int32]:
         """The rows in the order of a column of strings, (rows,), equal ones as they stand; 4 bytes a row."""
         parts = [heads(chunk) for chunk in self.chunks(name)]
-        self.release()
 
         def whole(rows: NDArray[np.int32]) -> NDArray[np.bytes_]:
             return np.array([value.encode() for value in self.columns([name], rows.astype(np.int64))[name]])
@@ -117,6 +120,12 @@ class MappedRows:
         number = int(np.searchsorted(self._ends, row, side="right"))
         batch = self._batches[number]
         return batch, row - int(self._ends[number]) + batch.num_rows
+
+
+def _frame(table: pa.Table) -> pl.DataFrame:
+    found = pl.from_arrow(table)
+    assert isinstance(found, pl.DataFrame)
+    return found
 
 
 def _array(numbers: NDArray[np.int64]) -> pa.Array:

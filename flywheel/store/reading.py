@@ -14,10 +14,10 @@ from flywheel.store.columns import MENDS, SCHEMAS, key_column
 from flywheel.store.database import Database, parts
 from flywheel.store.schema import keys as key_rows
 from flywheel.store.schema import shards as shard_rows
-from flywheel.store.shards import Checksums, Shard, ShardGone, collect, groups, scan
+from flywheel.store.shards import SHARD_ROWS, Checksums, Shard, ShardGone, collect, groups, scan
 
 T = TypeVar("T")
-#: Rows of a frame of :meth:`RecordReader.batches` at most.
+#: Rows of numbers that are in memory at a time. Rows with paths and words take the more: of them it is a shard's.
 BATCH_ROWS = 65_536
 #: No key goes on with a letter behind this one.
 _LAST_LETTER = "\U0010ffff"
@@ -101,7 +101,7 @@ class RecordReader:
         columns: Sequence[str] | None = None,
         round: int | None = None,
         where: pl.Expr | None = None,
-        rows: int = BATCH_ROWS,
+        rows: int = SHARD_ROWS,
     ) -> Iterator[pl.DataFrame]:
         """The rows of :meth:`read` in frames of at most ``rows``, none of them empty: for more than memory holds."""
         for group in groups(self._shards(kind, round), rows):

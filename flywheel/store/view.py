@@ -30,7 +30,8 @@ from flywheel.store.cache import FrameCache
 from flywheel.store.database import Database, ends_with, parts
 from flywheel.store.ledger import Ledger, Snapshot
 from flywheel.store.originals import Originals
-from flywheel.store.reading import BATCH_ROWS, RecordReader
+from flywheel.store.reading import RecordReader
+from flywheel.store.shards import SHARD_ROWS
 from flywheel.store.sound_files import SoundFiles
 
 _GIB = 1 << 30
@@ -80,7 +81,7 @@ class View:
         self,
         columns: Sequence[str] | None = None,
         split: str | None = None,
-        rows: int = BATCH_ROWS,
+        rows: int = SHARD_ROWS,
         *,
         asr: bool = True,
     ) -> Iterator[pl.DataFrame]:
@@ -168,7 +169,7 @@ class View:
         round: int | None = None,
         kind: str | None = None,
         purpose: str | None = None,
-        rows: int = BATCH_ROWS,
+        rows: int = SHARD_ROWS,
     ) -> Iterator[pl.DataFrame]:
         """The rows of :meth:`annotations` in frames of at most ``rows``."""
         where = _texts(kind, purpose)

@@ -54,8 +54,9 @@ def run(context: RoundContext, round: int) -> EvaluateResult:
     clips_written = context.split("test").with_ids(measured["clip_id"])
     test = clips_written.columns("id", "start_s", "end_s")
     texts = test.join(measured, left_on="id", right_on="clip_id", how="left", maintain_order="left")["text"].to_list()
-    amounts, varied = trinity(context, texts, (test["end_s"] - test["start_s"]).to_list())
     written = _texts_of(measured, [*anchors, *test["id"][: context.config.evaluate.agreement_pairs]])
+    del measured
+    amounts, varied = trinity(context, texts, (test["end_s"] - test["start_s"]).to_list())
     quality = _anchor_quality(context, written, anchors)
     measure_facts(context, round)
     quality |= fact_figures(context, round)
