@@ -109,14 +109,14 @@ def _asked(video: LongVideo, rng: np.random.Generator) -> Iterator[_Asked]:
     )
     yield (
         "av",
-        f"What is heard while {_thing(things[0])} is seen for the second time?",
+        f"What is heard while {named_thing(things[0])} is seen for the second time?",
         Program(by="seen", kind=things[0], nth=1, say="heard", **whole),
     )
     for by, kind, say in (("heard", sounds[1], "seen"), ("seen", things[1], "heard")):
         first = PER_BLOCK * int(rng.integers(count // PER_BLOCK))
         part: dict[str, Any] = {"first": first, "end": first + PER_BLOCK}
-        span = f"From {_clock(shots[first].start_s)} to {_clock(shots[first + PER_BLOCK - 1].end_s)}"
-        named = _SOUNDS[kind] if by == "heard" else _thing(kind)
+        span = f"From {clock(shots[first].start_s)} to {clock(shots[first + PER_BLOCK - 1].end_s)}"
+        named = _SOUNDS[kind] if by == "heard" else named_thing(kind)
         yield (
             "av_temporal_given",
             f"{span}, what is {say} while {named} is {by}?",
@@ -171,16 +171,22 @@ def tracks(video: LongVideo) -> tuple[list[str], list[str]]:
 def _said(value: Any, say: str, video: LongVideo) -> str:
     if say == "when":
         shot = video.shots[value]
-        return f"{_clock(shot.start_s)} to {_clock(shot.end_s)}"
-    return _thing(value) if say == "seen" else _SOUNDS[value]
+        return f"{clock(shot.start_s)} to {clock(shot.end_s)}"
+    return named_thing(value) if say == "seen" else _SOUNDS[value]
 
 
-def _thing(kind: str) -> str:
+def named_sound(kind: str) -> str:
+    """What a sound is called, with its article."""
+    return _SOUNDS[kind]
+
+
+def named_thing(kind: str) -> str:
+    """What a thing is called, with its article."""
     name = KINDS[kind].thing
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     """A time as ``HH:MM:SS.mmm``."""
     milliseconds = round(seconds * 1000)
     minutes, rest = divmod(milliseconds, 60_000)

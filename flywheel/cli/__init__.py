@@ -136,6 +136,7 @@ _COMMANDS = (
     (benchmark_app, "build", command(benchmark.build)),
     (benchmark_app, "certify", command(benchmark.certify)),
     (benchmark_app, "export", command(benchmark.export)),
+    (benchmark_app, "instruct", command(benchmark.instruct)),
     (benchmark_app, "formats", command(benchmark.formats)),
     (prompts_app, "list", command(prompts.list_)),
     (prompts_app, "show", command(prompts.show)),

@@ -204,6 +204,26 @@ def export(
     say_next(made.loading)
 
 
+def instruct(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Rendered timelines, or a built benchmark.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder for the dataset.")],
+    format: Annotated[str, typer.Option("--format", metavar="NAME", help="llava, messages or sharegpt.")] = "messages",
+    held_out: Annotated[
+        Path | None, typer.Option("--held-out", metavar="DIR", help="Videos of a benchmark, which are left out.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of what is asked.")] = 0,
+    json_: Json = False,
+) -> None:
+    """Write conversations about rendered videos to train on: questions with their answers, and what parts hold."""
+    from flywheel.benchmark.instructions import write_instructions
+
+    made = write_instructions(folder, out, format=format, seed=seed, held_out=held_out)
+    left = [f"{count} videos left out: {reason}" for reason, count in made.left_out.items()]
+    told = f"{made.conversations} conversations with {made.turns} turns in {made.out}"
+    print_result(asdict(made), json_, as_lines([told, *left]))
+    say_next(f"flywheel benchmark build --out bench --seed {seed + 1}  # questions about other videos")
+
+
 def _asked(context: Any, role: str, inputs: frozenset[str], videos: Path, by: str, max_new_tokens: int) -> Any:
     """How the questions are asked, of the role's model."""
     from annotators.interface import Sampling

@@ -40,6 +40,9 @@ class ExportRow:
     ``uri`` is the file, of which the clip is seconds ``start_s`` to ``end_s``. ``cues`` are in seconds from the
     clip's start, empty where the text has no times. ``source`` is human, model, or what came with the video.
 
+    ``turns`` are questions with their answers, in order, for formats of conversations; where there are none, the text
+    answers one question.
+
     ``video`` writes the clip alone into a path and returns its ending. It returns an empty text where the clip can't
     be written; the row is then left out. ``drop`` takes a row that can't be written out of the counts, with the reason.
     """
@@ -57,6 +60,7 @@ class ExportRow:
     cues: tuple[Cue, ...]
     video: Callable[[Path], str]
     drop: Callable[[str], None] = lambda reason: None
+    turns: tuple[tuple[str, str], ...] = ()
 
     @contextlib.contextmanager
     def border(self) -> Iterator[None]:

@@ -208,8 +208,15 @@ TABLE: tuple[Figure, ...] = (
     Figure(name="curate/auc", label="AUC of own against made pairs", good="up"),
     Figure(name="curate/lost", label="good clips lost", good="down"),
     Figure(name="curate/kept_bad", label="bad clips kept", good="down"),
+    # Questions about videos that no round learns from.
+    Figure(name="questions/accuracy", label="questions answered, held-out videos", good="up"),
+    Figure(name="questions/chance", label="questions answered rightly by guessing"),
+    Figure(name="questions/asked", label="questions asked"),
+    Figure(name="questions/rejected", label="questions that could not be asked", good="down"),
+    Figure(name="questions/unparsed_share", label="share of replies that name no option", good="down"),
     # Patterns.
     Figure(name="quality/fact_*", label="facts, by part", good="up"),
+    Figure(name="questions/accuracy/*", label="questions of a type answered rightly", good="up"),
     Figure(name="seconds/*", label="wall time", unit="s", good="down"),
     Figure(name="annotate/busy_share", label="share of time the engine was busy", good="up"),
     Figure(name="annotate/*", label="cost of annotation", good="down"),

@@ -34,6 +34,11 @@ def write_video(row: ExportRow, out: Path) -> str:
     return f"{VIDEOS}/{row.id}{ending}"
 
 
+def turns_of(row: ExportRow) -> tuple[tuple[str, str], ...]:
+    """The questions of a row's conversation with their answers: its own, or one question whose answer is its text."""
+    return row.turns or ((QUESTION, row.text),)
+
+
 def plain(text: str) -> str:
     """The text without marks of loaders and templates: ``<video>`` in a caption is a word and no video."""
     return _TURN_MARK.sub(r"< \1>", _MARK.sub(r"(\1)", text))

@@ -18,6 +18,7 @@ class ExportFormat:
                  same rows, same bytes.
     ``loading``  What the dataset's card says of how to load it; one line.
     ``cues``     Rows come with the cues of their clip's newest timed text.
+    ``turns``    It writes all turns of a row's conversation, not its text alone.
 
     Raises ValueError for an empty ``loading``.
     """
@@ -25,6 +26,7 @@ class ExportFormat:
     write: Callable[[Iterable[ExportRow], Path], None]
     loading: str
     cues: bool = False
+    turns: bool = False
 
     def __post_init__(self) -> None:
         if not self.loading.strip() or "\n" in self.loading:

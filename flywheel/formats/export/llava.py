@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from flywheel.formats.export._files import QUESTION, VIDEOS, as_json, plain, write_list, write_video
+from flywheel.formats.export._files import VIDEOS, as_json, plain, turns_of, write_list, write_video
 from flywheel.formats.export._format import ExportFormat
 from flywheel.formats.rows import ExportRow
 
@@ -20,11 +20,17 @@ def _conversations(rows: Iterable[ExportRow], out: Path) -> Iterator[str]:
         item = ""
         with row.border():
             if video := write_video(row, out):
-                question = {"from": "human", "value": f"<video>\n{QUESTION}"}
-                answer = {"from": "gpt", "value": plain(row.text)}
-                item = as_json({"id": row.id, "video": video, "conversations": [question, answer]})
+                item = as_json({"id": row.id, "video": video, "conversations": _turns(row)})
         if item:
             yield item
 
 
-FORMAT = ExportFormat(write=_write, loading='json.load(open("data.json"))')
+def _turns(row: ExportRow) -> list[dict[str, str]]:
+    turns = []
+    for number, (question, answer) in enumerate(turns_of(row)):
+        turns.append({"from": "human", "value": ("" if number else "<video>\n") + plain(question)})
+        turns.append({"from": "gpt", "value": plain(answer)})
+    return turns
+
+
+FORMAT = ExportFormat(write=_write, turns=True, loading='json.load(open("data.json"))')

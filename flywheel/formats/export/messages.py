@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from flywheel.formats.export._files import QUESTION, as_json
+from flywheel.formats.export._files import as_json, turns_of
 from flywheel.formats.export._format import ExportFormat
 from flywheel.formats.rows import ExportRow
 
@@ -26,12 +26,17 @@ def _write(rows: Iterable[ExportRow], out: Path) -> None:
 def _messages(row: ExportRow, out: Path) -> list[dict[str, Any]]:
     span = {"video_start": row.start_s, "video_end": row.end_s}
     video = {"type": "video", "video": row.place(out), **span}
-    question, answer = {"type": "text", "text": QUESTION}, {"type": "text", "text": row.text}
-    return [{"role": "user", "content": [video, question]}, {"role": "assistant", "content": [answer]}]
+    messages: list[dict[str, Any]] = []
+    for question, answer in turns_of(row):
+        shown = [] if messages else [video]
+        messages.append({"role": "user", "content": [*shown, {"type": "text", "text": question}]})
+        messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+    return messages
 
 
 FORMAT = ExportFormat(
     write=_write,
+    turns=True,
     # datasets.load_dataset would give every part all keys, and most templates then take each for a video.
     loading='[json.loads(line) for line in open("train.jsonl")]; paths are as seen from this folder',
 )

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from flywheel.formats.export._files import QUESTION, VIDEOS, as_json, plain, write_video
+from flywheel.formats.export._files import VIDEOS, as_json, plain, turns_of, write_video
 from flywheel.formats.export._format import ExportFormat
 from flywheel.formats.rows import ExportRow
 
@@ -31,13 +31,20 @@ def _write(rows: Iterable[ExportRow], out: Path) -> None:
         for row in rows:
             with row.border():
                 if video := write_video(row, out):
-                    question = {"role": "user", "content": f"<video>{QUESTION}"}
-                    answer = {"role": "assistant", "content": plain(row.text)}
-                    file.write(as_json({"id": row.id, "messages": [question, answer], "videos": [video]}) + "\n")
+                    file.write(as_json({"id": row.id, "messages": _messages(row), "videos": [video]}) + "\n")
+
+
+def _messages(row: ExportRow) -> list[dict[str, str]]:
+    messages = []
+    for number, (question, answer) in enumerate(turns_of(row)):
+        messages.append({"role": "user", "content": ("" if number else "<video>") + plain(question)})
+        messages.append({"role": "assistant", "content": plain(answer)})
+    return messages
 
 
 FORMAT = ExportFormat(
     write=_write,
+    turns=True,
     loading="in this folder: llamafactory-cli train … --dataset_dir . --media_dir . --dataset train; "
     "or swift sft … --dataset train.jsonl",
 )
