@@ -13,7 +13,6 @@ import polars as pl
 from flywheel.core.errors import BorderError, UserError
 from flywheel.core.foreign import as_lines
 from flywheel.core.types import Stage
-from flywheel.rounds.facts_view import facts_text
 from flywheel.rounds.outlook import Outlook, outlook_of
 from flywheel.rounds.progress import current_round, current_stage, skipped_stages
 from flywheel.rounds.schedule.state import is_running, state_of
@@ -473,7 +472,7 @@ def comparison_text(comparison: Mapping[str, Any], min_anchors: int) -> str:
             f"{chosen['seconds_per_choice']:.1f} s a choice."
         )
     if (facts := comparison.get("facts")) is not None:
-        lines.append(facts_text(facts, b))
+        lines.append(_facts(facts, b))
     if (start := comparison.get("head_start")) is not None:
         nearer = f"{start['value']:+.3f} [{start['low']:+.3f}, {start['high']:+.3f}] nearer"
         lines.append(
@@ -485,6 +484,17 @@ def comparison_text(comparison: Mapping[str, Any], min_anchors: int) -> str:
     for text in comparison["texts"]:
         lines += [f"  {text['uri'].rsplit('/', 1)[-1]}", f"    {a}: {text['a']}", f"    {b}: {text['b']}"]
     return as_lines(lines)
+
+
+def _facts(facts: Mapping[str, Any], b: int) -> str:
+    """The comparison of facts in a line."""
+    changes = [(name, facts[name]["difference"]) for name in ("f1", "precision") if facts[name] is not None]
+    said = ", ".join(f"{name} {d['value']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}]" for name, d in changes)
+    unsure = f"; of {facts['unsure']} clips the judge can't tell" if facts["unsure"] else ""
+    return (
+        f"By the facts that models.{facts['judge']} compared on {facts['clips']} anchor clips, round {b} has {said}"
+        f"{unsure}."
+    )
 
 
 def _cell(value: Any) -> str:

@@ -65,21 +65,6 @@ def compared_facts(context: RoundContext, a: int, b: int) -> dict[str, Any]:
     }
 
 
-def facts_text(facts: dict[str, Any], b: int) -> str:
-    """The comparison of facts in a line for the terminal."""
-    changes = [f"{name} {_change(facts[name])}" for name in ("f1", "precision") if facts[name] is not None]
-    unsure = f"; of {facts['unsure']} clips the judge can't tell" if facts["unsure"] else ""
-    return (
-        f"By the facts that models.{facts['judge']} compared on {facts['clips']} anchor clips, round {b} has "
-        f"{', '.join(changes)}{unsure}."
-    )
-
-
-def _change(test: dict[str, Any]) -> str:
-    d = test["difference"]
-    return f"{d['value']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}]"
-
-
 def _told(scores: FactScores) -> dict[str, Any]:
     """The scores as plain values, what can't be told as None."""
     record = asdict(scores)

@@ -62,10 +62,28 @@ class GateNeeds:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChoicesNeeded:
+    """Anchor videos with a blind choice between two rounds' texts (``have``), and those that a verdict may need."""
+
+    older: int
+    newer: int
+    have: int
+    need: int
+
+    def __str__(self) -> str:
+        other = f"round {self.older}'s" if self.older else "the base model's"
+        return (
+            f"gate: people chose between round {self.newer}'s texts and {other} on {self.have} anchor videos; "
+            f"{self.need} may be needed"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outlook:
     """The rounds so far, what is needed, what can't be had as things are (``impossible``), and the next commands.
 
-    ``queue`` counts captions of the newest annotated round that nobody reviewed, ``captions`` all of them.
+    ``queue`` counts captions of the newest annotated round that nobody reviewed, ``captions`` all of them; ``choices``
+    is None where they decide nothing.
     """
 
     rounds: Sequence[RoundOutcome]
@@ -76,17 +94,23 @@ class Outlook:
     impossible: Sequence[str]
     next: Sequence[str]
     notice: str = ""
+    choices: ChoicesNeeded | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """``rounds``, ``gate``, ``queue``, ``captions``, ``rejects``, ``impossible``, ``next`` and ``notice``."""
+        """``rounds``, ``gate``, ``queue``, ``captions``, ``rejects``, ``impossible``, ``next``, ``notice``;
+        ``choices`` where they decide."""
         lists = {"rounds": [asdict(each) for each in self.rounds], "impossible": list(self.impossible)}
-        return {**asdict(self), **lists, "next": list(self.next)}
+        record = {**asdict(self), **lists, "next": list(self.next)}
+        if self.choices is None:
+            del record["choices"]
+        return record
 
     def lines(self) -> list[str]:
         """The block for people: notice, last rounds, needs, what is impossible."""
         out = [self.notice] if self.notice else []
         out += [str(each) for each in self.rounds[-_SHOWN:]]
         out.append(str(self.gate))
+        out += [str(self.choices)] if self.choices is not None else []
         out += [f"to review: {self.queue} of {self.captions} captions"] if self.captions else []
         return out + list(self.impossible)
 
@@ -100,6 +124,7 @@ def outlook_of(workspace: Workspace, rejects: int | None = None) -> Outlook:
         rejects = workspace.rejected(open_only=True).height if workspace.count("rejected") else 0
     outcomes = _outcomes(workspace)
     queue = max(0, captions - answers.texts - answers.gold)
+    choices = _choices(workspace)
     return Outlook(
         rounds=outcomes,
         gate=gate,
@@ -107,9 +132,30 @@ def outlook_of(workspace: Workspace, rejects: int | None = None) -> Outlook:
         captions=captions,
         rejects=rejects,
         impossible=tuple(impossible(workspace, gate, captions)),
-        next=tuple(_next(workspace, outcomes, gate, queue, rejects)),
+        next=tuple(_next(workspace, outcomes, gate, queue, rejects, choices)),
         notice=toy_notice(workspace),
+        choices=choices,
     )
+
+
+def _choices(workspace: Workspace) -> ChoicesNeeded | None:
+    """The choices between the newest round's texts and those it is tested against; None where they decide nothing."""
+    settings = workspace.config.gate
+    if "preference" not in settings.measures:
+        return None
+    # What counts choices is not loaded for those who have none.
+    from flywheel.metrics.paired import level_of_look
+    from flywheel.metrics.preference import choices_needed
+    from human_refine.pairs import choices_between, compared_rounds
+
+    if (rounds := compared_rounds(workspace)) is None:
+        return None
+    older, newer = rounds
+    clip_ids = {choice.clip_id for choice in choices_between(workspace, older, newer)}
+    videos = workspace.records.rows("clips", clip_ids, ["content_hash"])["content_hash"]
+    gone = workspace.removed_videos(current_round(workspace))
+    plan = choices_needed(settings.win_rate, level_of_look(settings.alpha, 1) / len(settings.measures), settings.power)
+    return ChoicesNeeded(older=older, newer=newer, have=len(set(videos) - set(gone)), need=plan.needed)
 
 
 def impossible(workspace: Workspace, gate: GateNeeds | None = None, captions: int = 0) -> list[str]:
@@ -117,7 +163,7 @@ def impossible(workspace: Workspace, gate: GateNeeds | None = None, captions: in
     config, num_clips = workspace.config, workspace.count("clips")
     possible = anchor_videos(workspace) if gate is None else gate.possible
     found = []
-    overlap_decides = config.gate.untested == "refuse" and "token_f1" in config.gate.measures
+    overlap_decides = config.gate.untested == "refuse" and bool({"facts", "token_f1"} & set(config.gate.measures))
     if num_clips and possible is not None and possible < config.gate.min_anchors and overlap_decides:
         found.append(_too_few_anchors(workspace, possible))
     measured = videos_in(workspace, "test") if num_clips else None
@@ -142,7 +188,8 @@ def _too_few_anchors(workspace: Workspace, possible: int) -> str:
     way = ", or ".join(ways)
     so = "No round can be promoted by the gate: it needs"
     if "preference" in workspace.config.gate.measures:
-        so = "The gate can decide by people's choices alone: for word overlap it needs"
+        what = "facts and word overlap" if "facts" in workspace.config.gate.measures else "word overlap"
+        so = f"The gate can decide by people's choices alone: for {what} it needs"
     return f"{so} {need} anchor videos (gate.min_anchors), and the corpus has {possible}: {way}."
 
 
@@ -175,7 +222,12 @@ def _outcomes(workspace: Workspace) -> list[RoundOutcome]:
 
 
 def _next(
-    workspace: Workspace, outcomes: Sequence[RoundOutcome], gate: GateNeeds, queue: int, rejects: int
+    workspace: Workspace,
+    outcomes: Sequence[RoundOutcome],
+    gate: GateNeeds,
+    queue: int,
+    rejects: int,
+    choices: ChoicesNeeded | None,
 ) -> list[str]:
     """The next commands, the first one first."""
     if not workspace.count("clips"):
@@ -186,7 +238,8 @@ def _next(
     after: list[str] = [*(["flywheel rejects  # what failed, and why"] if rejects else [])]
     if stage == "annotate":
         last = outcomes[-1] if outcomes and outcomes[-1].round == round - 1 else None
-        first = _after_a_verdict(workspace, last, gate, queue) if last is not None and state != "running" else []
+        judged = last is not None and state != "running"
+        first = _after_a_verdict(workspace, last, gate, queue, choices) if last is not None and judged else []
         return [
             *first,
             "flywheel round --until annotate" if state != "running" else "flywheel round  # goes on",
@@ -197,10 +250,20 @@ def _next(
     return [*asking, f"flywheel round{note}", *after]
 
 
-def _after_a_verdict(workspace: Workspace, last: RoundOutcome, gate: GateNeeds, queue: int) -> list[str]:
+def _after_a_verdict(
+    workspace: Workspace, last: RoundOutcome, gate: GateNeeds, queue: int, choices: ChoicesNeeded | None
+) -> list[str]:
     """What a verdict leads to, before the next round."""
     if last.verdict == "promoted" or last.in_use:
         return ["flywheel export --out DATASET"]
+    is_open = last.verdict == "undecided" and choices is not None and choices.newer == last.round
+    if is_open and choices is not None and choices.have < choices.need:
+        *invited, _ = _asking(workspace)
+        return [
+            *invited,
+            "flywheel review  # its page /compare: people choose between two texts",
+            f"flywheel promote {last.round}  # tests it again, with the choices made then",
+        ]
     if last.verdict == "undecided" and gate.have < (gate.possible or 0) and queue:
         return [
             *_asking(workspace),
