@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from flywheel.curation.judged import Judged
     from flywheel.rounds import RoundContext
     from flywheel.store import Workspace
+    from flywheel.store.clip_index import ClipIndex
 
 
 def curate(
@@ -78,26 +79,39 @@ def _curated(workspace: Workspace, limit: int | None, dry_run: bool) -> dict[str
     """Measure, have judged, and decide; with ``dry_run`` decide on what is on record, and change nothing."""
     from flywheel.curation.curating import Curated
     from flywheel.curation.curating import curate as decide
-    from flywheel.curation.evidence import Measured, measure_all
+    from flywheel.curation.evidence import Measured, measure_all, num_unmeasured
     from flywheel.curation.speech import measure_speech, network_of
     from flywheel.rounds.progress import current_round
-    from flywheel.store.clip_index import ClipIndex
 
     judges = workspace.config.curate.judge != "never"
     context = context_of(workspace) if judges else None
     with workspace.lock():
-        index = context.clips if context is not None else ClipIndex(workspace)
-        if not index:
-            raise UserError(f"{workspace.root}: no clips yet. Add videos with 'flywheel ingest FOLDER'.")
+        round = current_round(workspace)
+        index = _used(workspace, context, round)
         if dry_run and not workspace.count("sounds"):
             return {**asdict(Curated(kept=len(index), unscored=len(index))), "to_measure": len(index)}
-        round = current_round(workspace)
         network = None if dry_run else network_of(workspace)
         measured = Measured() if dry_run else measure_all(workspace, index, round, limit)
         measure_speech(workspace, index.of("train", "test", "anchor").by_id(), network, limit)
         judged = _judged(context, round, limit, dry_run) if context is not None else None
         curated = asdict(decide(workspace, index, workspace.config.curate, measured, judged=judged, dry_run=dry_run))
-        return {**curated, "to_measure": max(0, len(index) - workspace.count("sounds"))}
+        return {**curated, "to_measure": num_unmeasured(workspace, index)}
+
+
+def _used(workspace: Workspace, context: RoundContext | None, round: int) -> ClipIndex:
+    """The clips that the round uses: all but those of sources that were removed. Raises UserError for none."""
+    from flywheel.store.clip_index import ClipIndex
+
+    gone = workspace.removed_videos(round)
+    index = context.to_curate() if context is not None else ClipIndex(workspace, without=gone)
+    if not index and gone and len(ClipIndex(workspace)):
+        raise UserError(
+            f"{workspace.root}: all clips are of sources that were removed. Take some in again with "
+            "'flywheel sources remove --undo', which 'flywheel sources list' names."
+        )
+    if not index:
+        raise UserError(f"{workspace.root}: no clips yet. Add videos with 'flywheel ingest FOLDER'.")
+    return index
 
 
 def _judged(context: RoundContext, round: int, limit: int | None, dry_run: bool) -> Judged | None:

@@ -107,6 +107,12 @@ def measure_all(workspace: Workspace, index: ClipIndex, round: int, limit: int |
     return measure(workspace, clips, round=round, decoders=workspace.config.curate.decoders, limit=limit)
 
 
+def num_unmeasured(workspace: Workspace, index: ClipIndex) -> int:
+    """How many of these clips have no record."""
+    measured = workspace.records.read("sounds", columns=["clip_id"])["clip_id"]
+    return int((~index.facts("id")["id"].is_in(measured.implode())).sum())
+
+
 def record_id(clip_id: str, version: str = "") -> str:
     """The id of a clip's record, of its original sound or of an edited one."""
     return content_id("sounds", VERSION, clip_id, *([version] if version else []))

@@ -110,6 +110,29 @@ def test_a_round_leaves_out_clips_of_sources_that_it_does_not_use(measured: Work
     assert not of_gone & set(measured.decisions()["clip_id"])
 
 
+def test_by_hand_too_clips_of_removed_sources_are_left_out(
+    measured: Workspace, commandline: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(*options: str, code: int = 0) -> str:
+        capsys.readouterr()
+        assert commandline("curate", "--config", measured.root, "--dry-run", *options) == code
+        out, err = capsys.readouterr()
+        return out + err
+
+    with measured.lock():
+        measured.add_clips([clip(COUNT)])
+    whole = json.loads(said("--json"))
+    assert (whole["kept"] + whole["dropped"], whole["to_measure"]) == (COUNT + 1, 1)
+    contents = [clip(number).content_hash for number in range(COUNT + 1)]
+    with measured.lock():
+        note_removed(measured, set(contents[:40]), "/videos", "r", from_round=1)
+    rest = json.loads(said("--json"))
+    assert (rest["kept"] + rest["dropped"], rest["to_measure"]) == (COUNT + 1 - 40, 1)
+    with measured.lock():
+        note_removed(measured, set(contents), "/videos", "r", from_round=1)
+    assert "flywheel sources remove --undo" in said(code=2)
+
+
 @pytest.mark.slow
 def test_the_same_run_again_adds_nothing_another_is_in_force_and_takedowns_take_all(measured: Workspace) -> None:
     first = decided(measured)
