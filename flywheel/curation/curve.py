@@ -1,8 +1,14 @@
 """The chance that a pair is of the first heap, rising along a score's line: counted, and smooth where pairs are few.
 
 Counts alone (isotonic regression) say of a step of 24 pairs whatever these happen to be, a tenth too much or too
-little; P(match) is that error three times over. Between floor and ceiling the chance rises in one smooth curve, so a
-step's count is drawn to the curve's value (Efron and Morris 1975, shrinkage), less the more pairs it has.
+little; P(match) is that error three times over. Between floor and ceiling the chance rises in one smooth curve, so what
+a step counts is drawn to what the curve says of it (Efron and Morris 1975, shrinkage), less the more pairs it has.
+Within a step, and between heaps that do not meet, the curve goes on: there are right pairs which a score holds for
+doubtful, and too few of them for a step of their own.
+
+The line is the log-odds of a matching pair against a made one. With a share 1 - m of own pairs like the made ones, an
+own one's odds against a made one are then exp(line) + 1 - m: floor (1 - m) / (2 - m), ceiling 1, slope 1 and middle
+log(2 - m). This is what the curve is where pairs do not say otherwise.
 """
 
 from __future__ import annotations
@@ -15,10 +21,13 @@ from numpy.typing import NDArray
 _STEP_PAIRS, _MOST_STEPS = 24, 60
 #: What the curve's value is worth against a step's count, in pairs.
 _WORTH = 100.0
-#: Places at which the curve is fitted.
-_PLACES = 200
-#: Pull of the curve's parameters to 0, in pairs: for heaps that do not meet, which have no best one.
-_RIDGE = 0.01
+#: Places at which the curve is fitted, and even ones between the ends at which it is kept too.
+_PLACES, _BETWEEN = 200, 100
+#: What places between pairs weigh, in pairs: next to nothing.
+_NOTHING = 1e-3
+#: How firmly floor, ceiling, middle and log of the slope are held, as 1 / variance: a slope between .14 and 7.4 and a
+#: middle up to 2 to either side are likely; levels are only kept from running away.
+_HOLD = np.array([0.01, 0.01, 1.0, 1.0])
 
 
 def rising(
@@ -30,12 +39,17 @@ def rising(
     """
     order = np.argsort(line, kind="stable")
     line, target, weight = line[order], target[order], weight[order]
-    curve = _Curve.fitted(*_grouped(line, target, weight, _PLACES)[:3])
-    place, share, mass, starts = _grouped(line, target, weight, int(np.clip(len(line) / _STEP_PAIRS, 4, _MOST_STEPS)))
-    means = (mass * share + _WORTH * curve.at(place)) / (mass + _WORTH)
-    values = scipy.optimize.isotonic_regression(means, weights=mass).x
-    ends = np.append(starts[1:], len(line)) - 1
-    return np.column_stack([line[starts], line[ends]]).ravel(), np.repeat(values, 2)
+    place, share, mass, _ = _grouped(line, target, weight, _PLACES)
+    curve = _Curve.fitted(place, share, mass)
+    num_steps = int(np.clip(len(line) / _STEP_PAIRS, 4, _MOST_STEPS))
+    middle, counted, pairs, starts = _grouped(line, target, weight, num_steps)
+    said = np.add.reduceat(weight * curve.at(line), starts) / pairs
+    beyond = pairs / (pairs + _WORTH) * (counted - said)
+    knots = np.union1d(place, np.linspace(line[0], line[-1], _BETWEEN))
+    near = np.full(len(knots), _NOTHING)
+    near[np.searchsorted(knots, place)] += mass
+    values = np.clip(curve.at(knots) + np.interp(knots, middle, beyond), 0, 1)
+    return knots, scipy.optimize.isotonic_regression(values, weights=near).x
 
 
 def _grouped(
@@ -50,39 +64,31 @@ def _grouped(
 
 
 class _Curve:
-    """floor + (ceiling - floor) * logistic(slope * (x - middle)), with x the line, standardized.
+    """floor + (ceiling - floor) * logistic(slope * (line - middle)).
 
     The floor lies below one half, where some pairs of the first heap are as the others, and the ceiling above.
     """
 
-    def __init__(self, parameters: NDArray[np.float64], mean: float, scale: float) -> None:
-        self._parameters, self._mean, self._scale = parameters, mean, scale
+    def __init__(self, parameters: NDArray[np.float64]) -> None:
+        self._parameters = parameters
 
     @classmethod
     def fitted(cls, place: NDArray[np.float64], share: NDArray[np.float64], mass: NDArray[np.float64]) -> _Curve:
-        """The likeliest curve."""
-        mean = float(np.average(place, weights=mass))
-        scale = float(np.sqrt(np.average((place - mean) ** 2, weights=mass))) or 1.0
-        x = (place - mean) / scale
-        first, other = mass * share, mass * (1 - share)
-        between = (
-            (np.average(x, weights=first) + np.average(x, weights=other)) / 2 if first.any() and other.any() else 0.0
-        )
+        """The likeliest curve, held as the module says."""
         found = scipy.optimize.minimize(
             _unlikely,
-            np.array([0.0, 2.0, between, 1.0]),
-            args=(x, first, other),
+            np.array([0.0, 2.0, 0.2, 0.0]),
+            args=(place, mass * share, mass * (1 - share)),
             jac=True,
             method="L-BFGS-B",
-            bounds=[(-8, 8), (-8, 8), (-6, 6), (-3, 4)],
+            bounds=[(-8, 8), (-8, 8), (-12, 12), (-3, 3)],
         )
-        return cls(found.x, mean, scale)
+        return cls(found.x)
 
     def at(self, place: NDArray[np.float64]) -> NDArray[np.float64]:
         """The curve's values."""
         floor, ceiling, middle, slope = _shape(self._parameters)
-        steep = scipy.special.expit(slope * ((place - self._mean) / self._scale - middle))
-        return np.asarray(floor + (ceiling - floor) * steep)
+        return np.asarray(floor + (ceiling - floor) * scipy.special.expit(slope * (place - middle)))
 
 
 def _shape(parameters: NDArray[np.float64]) -> tuple[float, float, float, float]:
@@ -97,20 +103,24 @@ def _unlikely(
     first: NDArray[np.float64],
     other: NDArray[np.float64],
 ) -> tuple[float, NDArray[np.float64]]:
-    """The negative log-likelihood of both heaps' weights at x, and its gradient (4,)."""
+    """The negative log-likelihood of both heaps' weights at x and of the parameters, and its gradient (4,)."""
     floor, ceiling, middle, slope = _shape(parameters)
     steep = scipy.special.expit(slope * (x - middle))
     share = np.clip(floor + (ceiling - floor) * steep, 1e-6, 1 - 1e-6)
     by_share = other / (1 - share) - first / share
     by_steep = by_share * (ceiling - floor) * steep * (1 - steep) * slope
+    by_floor, by_ceiling = floor * (1 - 2 * floor), (ceiling - 0.5) * (2 - 2 * ceiling)
     gradient = np.array(
         [
-            (by_share * (1 - steep)).sum() * floor * (1 - 2 * floor),
-            (by_share * steep).sum() * (ceiling - 0.5) * (2 - 2 * ceiling),
+            (by_share * (1 - steep)).sum() * by_floor,
+            (by_share * steep).sum() * by_ceiling,
             -by_steep.sum(),
             (by_steep * (x - middle)).sum(),
         ]
     )
-    pulled = parameters * np.array([1, 1, 0, 1])
-    loss = -(first * np.log(share) + other * np.log(1 - share)).sum() + _RIDGE * (pulled**2).sum() / 2
-    return float(loss), gradient + _RIDGE * pulled
+    # log(2 - m) is -log(1 - floor), and moves with the floor.
+    pulled = parameters - np.array([0, 0, -np.log(1 - floor), 0])
+    gradient += _HOLD * pulled
+    gradient[0] -= _HOLD[2] * pulled[2] * by_floor / (1 - floor)
+    loss = -(first * np.log(share) + other * np.log(1 - share)).sum() + (_HOLD * pulled**2).sum() / 2
+    return float(loss), gradient

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from flywheel.curation.calibration import Calibration, TooFewPairs, calibrate
+from flywheel.curation.curve import rising
 from flywheel.curation.pairs import Pairs, folds_of
 
 
@@ -76,6 +77,21 @@ def test_with_few_pairs_the_probability_is_no_accident_of_its_steps() -> None:
         bins = np.floor(np.clip(p_match, 0, 0.999) * 10)
         gaps += [abs((p_match - matches)[bins == n].sum()) / told.sum() for n in np.unique(bins[told])]
     assert sum(gaps) / 4 <= 0.04
+
+
+def test_between_heaps_that_do_not_meet_the_chance_rises_as_the_score_says() -> None:
+    """Of own pairs a few lie there, too few for a step: it was one value over all of the gap."""
+    rng, count, rest = np.random.default_rng(0), 200, 0.3
+    made, wrong = rng.normal(-4, 0.7, count), rng.normal(-4, 0.7, 60)
+    own = np.concatenate([wrong, rng.normal(5, 0.7, 132), rng.uniform(1, 3, 8)])
+    first = np.repeat([1.0, 0.0], count)
+    knots, values = rising(np.concatenate([own, made]), first, np.ones(2 * count))
+    assert (np.diff(values) >= 0).all()
+    low, middle, high = np.interp([-2.0, np.log(1 + rest), 2.0], knots, values)
+    floor = rest / (1 + rest)
+    assert low == pytest.approx(floor, abs=0.1)
+    assert floor + 0.2 <= middle <= 0.85
+    assert high >= 0.95
 
 
 def test_a_threshold_costs_what_it_says(calibrated: tuple[Calibration, Pairs, NDArray[np.bool_]]) -> None:
