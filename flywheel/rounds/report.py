@@ -26,6 +26,7 @@ from flywheel.rounds.figures import Figure, figure_of, series
 from flywheel.rounds.outlook import Outlook, outlook_of
 from flywheel.rounds.plots import minutes_of, svg
 from flywheel.rounds.progress import current_round
+from flywheel.rounds.repair_view import repair_view
 from flywheel.rounds.report_clips import clip_groups
 from flywheel.rounds.verdict import card_of, model_name
 from flywheel.store import Workspace
@@ -127,6 +128,7 @@ def _page(
         sections=_sections(reports),
         against=model_name(tested_against(reports[-1])),
         effort=_effort(reports),
+        repaired=repair_view(context, reports[-1]),
         curated=curated,
         facts=furthest(context, facts),
         unsure=[clip.why for clip in facts if clip.why],

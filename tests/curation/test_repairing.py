@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ import pytest
 
 from flywheel.core.config import template
 from flywheel.core.errors import UserError
-from flywheel.core.types import Clip
+from flywheel.core.types import Clip, RoundReport
 from flywheel.curation.columns import joined, sources
 from flywheel.curation.evidence import measure_all
 from flywheel.curation.repair.repairing import repair_clips, tidy, undo
@@ -29,6 +30,7 @@ from flywheel.ingest import ingest
 from flywheel.media.audio import read_audio
 from flywheel.media.probe import file_hash
 from flywheel.rounds import RoundContext
+from flywheel.rounds.report import write_report
 from flywheel.rounds.stages import repair as stage
 from flywheel.rounds.takedown import take_down
 from flywheel.sound import actions
@@ -252,6 +254,11 @@ def test_the_stage_says_what_became_of_sounds_and_takedown_leaves_nothing(
         assert figures["repair/action/shift"] == 2
         assert figures["repair/after/synchrony"] > figures["repair/before/synchrony"] + 0.5
         w.set_stage(1, "repair", "done", asdict(found))
+        page = write_report(context, [RoundReport(round=1, num_corrections=0, details={"repair": asdict(found)})])
+        told = (page / "report.html").read_text()
+        assert "6 (75.0%) clips' sounds left alone, 2 repaired, 0 refused; 2 shift" in html.unescape(told)
+        assert "share of clips whose sound is left alone" in told
+        assert told.count("spectrogram after") == 2
         late, other = (clip_of(w, number) for number in _LATE)
         place = StandingSounds(w).of(late).path
         stray = w.sound_files.place("ab" + 62 * "0")

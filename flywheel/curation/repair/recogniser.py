@@ -38,7 +38,7 @@ class Recogniser:
 
     def __init__(self, folder: Path, options: Transcribe) -> None:
         self.source = source_of(folder)
-        self._folder, self._options = folder, options
+        self.folder, self._options = folder, options
         self._model: Whisper | None = None
         self._lock = threading.Lock()
         self._known: OrderedDict[str, Understood] = OrderedDict()
@@ -79,7 +79,7 @@ class Recogniser:
         if rate_hz != RATE_HZ:
             raise ValueError(f"recogniser: need samples at {RATE_HZ} Hz, got {rate_hz}")
         if self._model is None:
-            self._model = Whisper(self._folder, self._options)
+            self._model = Whisper(self.folder, self._options)
         found = self._model.recognise([samples])
         counts = np.array([len(segment.words) for segment in found.segments])
         if not counts.sum():
