@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from flywheel.core.config import Transcribe
-from flywheel.curation.repair.recogniser import Recogniser
+from flywheel.curation.repair.recogniser import Recogniser, Understood
 from flywheel.media.audio import read_audio
 from flywheel.sound import actions
 
@@ -29,19 +29,9 @@ SAID = (
 FILTERS = ("spectral_gate", "wiener", "wavelet", "spectral_subtraction")
 
 
-def words_of(recogniser: Recogniser, samples: np.ndarray) -> list[str]:
-    """What is made out, as plain words."""
-    from flywheel.ingest.speech.whisper import Whisper
-
-    if not hasattr(words_of, "model"):
-        words_of.model = Whisper(recogniser.folder, Transcribe(threads=1))  # type: ignore[attr-defined]
-    found = words_of.model.recognise([samples])  # type: ignore[attr-defined]
-    text = "".join(word.text for segment in found.segments for word in segment.words)
-    return re.sub(r"[^a-z\s]", "", text.lower()).split()
-
-
-def errors(found: list[str]) -> float:
+def errors(understood: Understood) -> float:
     """Words that are wrong, missing or too many, as a share of those said."""
+    found = re.sub(r"[^a-z\s]", "", understood.text.lower()).split()
     row = list(range(len(found) + 1))
     for i, word in enumerate(SAID.split(), 1):
         last, row[0] = row[0], i
@@ -62,21 +52,21 @@ def main() -> None:
         folder = Path(importlib.import_module(arguments.model).get_model_path())
     recogniser = Recogniser(folder, Transcribe(threads=1))
     speech = read_audio(Path(os.environ["FLYWHEEL_TEST_CLIPS"]) / "nasa_13013.mp4", 0.0, END_S, rate_hz=RATE_HZ)
-    print(json.dumps({"clean": round(errors(words_of(recogniser, speech)), 3)}), flush=True)
+    print(json.dumps({"clean": round(errors(recogniser.understood(speech, RATE_HZ)), 3)}), flush=True)
     for snr_db in arguments.levels:
         for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
             noise = np.random.default_rng([seed, 77]).normal(size=len(speech))
             noise *= np.sqrt(np.mean(speech**2) / np.mean(noise**2) / 10 ** (snr_db / 10))
             noisy = (speech + noise).astype(np.float32)
             noisy /= max(1.0, float(np.abs(noisy).max()))
-            before, figure = errors(words_of(recogniser, noisy)), recogniser.understood(noisy, RATE_HZ)
+            before = recogniser.understood(noisy, RATE_HZ)
             for name in FILTERS:
                 edited = actions.build(name)(noisy, RATE_HZ)
                 after = recogniser.understood(edited, RATE_HZ)
-                row = {"snr_db": snr_db, "seed": seed, "filter": name, "before": round(before, 3)}
-                row |= {"after": round(errors(words_of(recogniser, edited)), 3)}
-                row |= {"words": [figure.words, after.words]}
-                row |= {"logprob": [round(figure.mean_logprob, 3), round(after.mean_logprob, 3)]}
+                row = {"snr_db": snr_db, "seed": seed, "filter": name, "before": round(errors(before), 3)}
+                row |= {"after": round(errors(after), 3)}
+                row |= {"words": [before.words, after.words]}
+                row |= {"logprob": [round(before.mean_logprob, 3), round(after.mean_logprob, 3)]}
                 print(json.dumps(row | {"veto": recogniser.veto(noisy, edited, RATE_HZ)}), flush=True)
 
 

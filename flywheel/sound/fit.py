@@ -17,6 +17,8 @@ RATES = np.round(np.arange(0.88, 1.1401, 0.005), 3)
 _TOGETHER_S = 0.05
 #: So near it must be for a speed to be told: an offset would make up for a speed that is not quite right.
 _EXACT_S = 0.01
+#: Offsets are others when they are so far apart.
+_APART_S = 0.04
 #: Share of a clip that must overlap at the largest offset.
 _LEAST_OVERLAP = 0.4
 
@@ -25,12 +27,14 @@ _LEAST_OVERLAP = 0.4
 class Fit:
     """Correlation, up to 1, of onsets heard with events seen: as they are, at the best offset, at the best speed.
 
-    The sound is late by ``offset_s``. Played at ``rate`` times its speed it fits by ``sped``, at no offset.
+    The sound is late by ``offset_s``; ``rival`` is how high the next best offset comes, as a share of it. Played at
+    ``rate`` times its speed it fits by ``sped``, at no offset.
     """
 
     plain: float
     shifted: float
     offset_s: float
+    rival: float
     sped: float
     rate: float
 
@@ -39,7 +43,7 @@ def fit(onsets: NDArray[np.float32], events: NDArray[np.float32], times_s: NDArr
     """How onsets (n,) at :data:`TRACK_HZ` fit visual events (T,) at ``times_s``; zeros where there is nothing."""
     length = len(onsets)
     if length < 2 or len(times_s) < 2:
-        return Fit(plain=0.0, shifted=0.0, offset_s=0.0, sped=0.0, rate=1.0)
+        return Fit(plain=0.0, shifted=0.0, offset_s=0.0, rival=0.0, sped=0.0, rate=1.0)
     seen = standing_out(visual_track(events, times_s, length))
     most = int(min(MOST_OFFSET_S * TRACK_HZ, (1 - _LEAST_OVERLAP) * length))
     places = np.arange(length)
@@ -51,6 +55,7 @@ def fit(onsets: NDArray[np.float32], events: NDArray[np.float32], times_s: NDArr
         plain=together(onsets, events, times_s),
         shifted=float(curve.max()),
         offset_s=(int(curve.argmax()) - most) / TRACK_HZ,
+        rival=_rival(curve),
         sped=float(sped[best]),
         rate=float(RATES[best]),
     )
@@ -71,6 +76,13 @@ def _near(heard_KN: NDArray[np.float32], seen_N: NDArray[np.float32], most_s: fl
     moved = np.lib.stride_tricks.sliding_window_view(np.pad(seen_N, near), len(seen_N))
     highest: NDArray[np.float32] = (heard_KN @ moved.T).max(axis=1)
     return highest
+
+
+def _rival(curve: NDArray[np.float32]) -> float:
+    """The second highest peak as a share of the highest; 0 where there is none."""
+    peaks = scipy.signal.find_peaks(curve, distance=max(1, round(_APART_S * TRACK_HZ)))[0]
+    heights = np.sort(curve[peaks])[::-1]
+    return float(max(heights[1] / heights[0], 0.0)) if len(heights) > 1 and heights[0] > 0 else 0.0
 
 
 def _curve(heard: NDArray[np.float32], seen: NDArray[np.float32], most: int) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from flywheel.curation.repair.plan import Plan, Step, parse, plan
 from flywheel.curation.repair.planners import Case, Tried, names, planner
 from flywheel.curation.repair.rewards import Rewards, calibrated, raw
 from flywheel.sound import actions
+from flywheel.sound.fit import fit
 from flywheel.sound.motion import visual_events
+from flywheel.sound.onsets import TRACK_HZ
 from tests.plugins import Plugin
 from tests.rendered import RATE_HZ, impacts, picture, tones
 
@@ -96,6 +99,35 @@ def test_rules_plan_the_action_that_mends_the_damage(
         assert values["rate"] == pytest.approx(1 / 0.93, rel=0.01)
     if kind == "quiet":
         assert values["db"] == pytest.approx(15, abs=1)
+
+
+def test_how_much_too_soft_a_clip_is_is_told_by_what_varies_least_in_the_corpus(
+    clips: list[tuple[NDArray[np.float32], Picture]],
+) -> None:
+    # Recordings with more and with less noise, all set to one peak.
+    noisy = [
+        (tones(impacts(seed, SECONDS), seed, length_s=SECONDS, noise=noise), clips[seed][1])
+        for seed, noise in enumerate((0.001, 0.003, 0.012))
+    ]
+    usual = norms(measures(sound, RATE_HZ, seen) for sound, seen in noisy)
+    assert usual.peak_off_db < usual.floor_off_db
+    sound, seen = noisy[0]
+    made = planner("rules")(case_of(DAMAGE["quiet"][1](sound), seen, usual), [])
+    assert [step.action for step in made.steps] == ["gain"]
+    assert made.steps[0].parameters["db"] == pytest.approx(15, abs=1)
+
+
+def test_an_offset_with_a_rival_is_left_alone(clips: list[tuple[NDArray[np.float32], Picture]], usual: Norms) -> None:
+    # Something happens twice a second, and is heard a quarter of a second late, or early.
+    times_s = np.arange(0, SECONDS, 1 / 25)
+    seen, heard = np.zeros(len(times_s), np.float32), np.zeros(round(SECONDS * TRACK_HZ), np.float32)
+    seen[25:75:12], heard[[int((second + 0.24) * TRACK_HZ) for second in times_s[25:75:12]]] = 1, 1
+    assert fit(heard, seen, times_s).rival > 0.6
+    case = case_of(*clips[0], usual)
+    for rival, steps in ((0.5, ["shift"]), (0.9, [])):
+        told = replace(case.measures.fit, plain=0.0, shifted=0.8, offset_s=0.4, rival=rival, sped=0.0)
+        made = planner("rules")(replace(case, measures=replace(case.measures, fit=told)), [])
+        assert [step.action for step in made.steps] == steps
 
 
 def test_clean_clips_are_left_alone(clips: list[tuple[NDArray[np.float32], Picture]], usual: Norms) -> None:

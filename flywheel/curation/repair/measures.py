@@ -29,13 +29,15 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Measures:
-    """Figures of a sound. Levels in dB of full scale; ``flatness`` of the noise: near 1 for white, near 0 for a hum.
+    """Figures of a sound. Levels in dB of full scale, ``peak_db`` that of the largest sample; ``flatness`` of the
+    noise: near 1 for white, near 0 for a hum.
 
     ``gaps`` counts where it was cut out, ``gap_s`` is the longest.
     """
 
     level_db: float
     floor_db: float
+    peak_db: float
     flatness: float
     gaps: int
     gap_s: float
@@ -44,10 +46,22 @@ class Measures:
 
 @dataclass(frozen=True, kw_only=True)
 class Norms:
-    """What is usual in a corpus: the median level of its clips, and of their noise."""
+    """What is usual in a corpus: the medians of its clips' level, noise and peak.
+
+    ``floor_off_db`` and ``peak_off_db`` are how far half of the clips are from these at most: what varies least tells
+    by how much a clip is too soft.
+    """
 
     level_db: float
     floor_db: float
+    peak_db: float
+    floor_off_db: float
+    peak_off_db: float
+
+    def too_soft_db(self, of: Measures) -> float:
+        """By how much a sound is softer than usual, by its peak or its noise, whichever varies less here."""
+        by_peak, by_floor = self.peak_db - of.peak_db, self.floor_db - of.floor_db
+        return by_peak if self.peak_off_db <= self.floor_off_db else by_floor
 
 
 def measures(samples: NDArray[np.float32], rate_hz: int, picture: Picture) -> Measures:
@@ -57,6 +71,7 @@ def measures(samples: NDArray[np.float32], rate_hz: int, picture: Picture) -> Me
     return Measures(
         level_db=quality.level_db,
         floor_db=quality.floor_db,
+        peak_db=float(20 * np.log10(np.abs(cleaned(samples)).max(initial=0.0) + 1e-6)),
         flatness=_flatness(samples, rate_hz),
         gaps=len(cut),
         gap_s=max(cut, default=0.0),
@@ -66,11 +81,18 @@ def measures(samples: NDArray[np.float32], rate_hz: int, picture: Picture) -> Me
 
 def norms(of: Iterable[Measures]) -> Norms:
     """What is usual among these. Raises ValueError for none."""
-    levels = np.array([(m.level_db, m.floor_db) for m in of])
+    levels = np.array([(m.level_db, m.floor_db, m.peak_db) for m in of])
     if not len(levels):
         raise ValueError("norms: need the figures of at least one clip")
-    level_db, floor_db = np.median(levels, axis=0)
-    return Norms(level_db=float(level_db), floor_db=float(floor_db))
+    usual = np.median(levels, axis=0)
+    (level_db, floor_db, peak_db), off_db = usual, np.median(np.abs(levels - usual), axis=0)
+    return Norms(
+        level_db=float(level_db),
+        floor_db=float(floor_db),
+        peak_db=float(peak_db),
+        floor_off_db=float(off_db[1]),
+        peak_off_db=float(off_db[2]),
+    )
 
 
 def _flatness(samples: NDArray[np.float32], rate_hz: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -18,19 +19,22 @@ from flywheel.ingest.speech.folder import recogniser_folder, source_of
 if TYPE_CHECKING:
     from flywheel.ingest.speech.whisper import Whisper
 
-#: Of the words before so many must be there afterwards; by so much a word's mean log-prob may fall, or must rise to be
-#: better. Measured on real speech under noise (experiments/repair).
-_LEAST_WORDS, _MOST_LOST, _BETTER = 0.9, 0.0, 0.05
+#: A sound whose words have a lower mean log-prob is hardly understood. Where it is understood, at most this share of
+#: its words may be others after an edit: a recogniser grows surer of what it mishears, so that alone tells nothing.
+#: Where it is not, this share of as many words must be made out, surer by so much. Measured on real speech
+#: (experiments/repair).
+_HARDLY, _MOST_OTHERS, _LEAST_WORDS, _SURER = -0.8, 0.03, 0.9, 0.1
 #: Sounds whose figures are kept: a clip's original is asked about at each of its cycles.
 _KEPT = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Understood:
-    """How many words a recogniser makes out, and the mean log-prob that it gives them; 0 without any."""
+    """How many words a recogniser makes out, the mean log-prob that it gives them, 0 without any, and what they are."""
 
     words: int
     mean_logprob: float
+    text: str = ""
 
 
 class Recogniser:
@@ -54,14 +58,17 @@ class Recogniser:
             return self._known[key]
 
     def veto(self, original: NDArray[np.float32], edited: NDArray[np.float32], rate_hz: int) -> str:
-        """Refuses edits after which fewer words are made out, or they are less sure."""
+        """Refuses edits after which what was understood is other words, or what was hardly understood is no clearer."""
         before = self.understood(original, rate_hz)
         if not before.words:
             return ""
         after = self.understood(edited, rate_hz)
+        if before.mean_logprob >= _HARDLY:
+            others = _others(before.text, after.text)
+            return f"speech: {others:.0%} of its words are others" if others > _MOST_OTHERS else ""
         if after.words < _LEAST_WORDS * before.words:
             return f"speech: {after.words} of {before.words} words are made out"
-        if after.mean_logprob < before.mean_logprob - _MOST_LOST:
+        if after.mean_logprob < before.mean_logprob + _SURER:
             return f"speech: log-prob {before.mean_logprob:.2f} to {after.mean_logprob:.2f}"
         return ""
 
@@ -70,8 +77,9 @@ class Recogniser:
         before, after = (self.understood(samples, rate_hz) for samples in (original, edited))
         if not before.words and not after.words:
             return "none"
-        rises = after.mean_logprob >= before.mean_logprob + _BETTER
-        return "better" if before.words and after.words >= before.words and rises else "as good"
+        hardly = bool(before.words) and before.mean_logprob < _HARDLY
+        clearer = after.words >= _LEAST_WORDS * before.words and after.mean_logprob >= before.mean_logprob + _SURER
+        return "better" if hardly and clearer else "as good"
 
     def _asked(self, samples: NDArray[np.float32], rate_hz: int) -> Understood:
         from flywheel.ingest.speech.whisper import RATE_HZ, Whisper
@@ -85,7 +93,22 @@ class Recogniser:
         if not counts.sum():
             return Understood(words=0, mean_logprob=0.0)
         logprobs = np.array([segment.mean_logprob for segment in found.segments])
-        return Understood(words=int(counts.sum()), mean_logprob=float((counts * logprobs).sum() / counts.sum()))
+        return Understood(
+            words=int(counts.sum()),
+            mean_logprob=float((counts * logprobs).sum() / counts.sum()),
+            text="".join(word.text for segment in found.segments for word in segment.words),
+        )
+
+
+def _others(before: str, after: str) -> float:
+    """How many words are wrong, missing or too many after an edit, as a share of those before."""
+    said, found = (re.sub(r"[^\w\s]", "", text.lower()).split() for text in (before, after))
+    row = list(range(len(found) + 1))
+    for i, word in enumerate(said, 1):
+        last, row[0] = row[0], i
+        for j, other in enumerate(found, 1):
+            last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (word != other))
+    return row[-1] / max(1, len(said))
 
 
 def recogniser_of(name: str, root: Path, options: Transcribe) -> Recogniser | None:

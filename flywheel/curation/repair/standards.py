@@ -31,7 +31,7 @@ FEWEST = 4
 #: Where the workspace keeps them.
 _META = "repair_standards"
 #: Changes with what measures and rewards give.
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)

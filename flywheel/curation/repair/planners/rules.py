@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from flywheel.curation.repair.plan import Plan, Step, plan
 from flywheel.curation.repair.planners._planner import Case, Tried
 
@@ -15,6 +17,8 @@ _SOFT_DB, _MOST_DB = 8.5, 20.0
 _NO_FLOOR_DB = -95.0
 #: Correlations at the best offset, or speed, from which on they are believed, and by how much they must be better.
 _LEAST, _MUCH_SHIFTED, _MUCH_SPED = 0.5, 0.38, 0.12
+#: Where another offset fits so well beside the best one, as a share of it, neither is believed.
+_AMBIGUOUS = 0.85
 #: How much better another speed must fit than another offset: it has more to choose from.
 _SPED_OVER_SHIFTED = 0.02
 #: Filters in the order in which they are tried, by what the noise is.
@@ -60,14 +64,15 @@ def _edits(case: Case) -> Iterator[tuple[Step, str]]:
     yield from _in_time(case)
     soft_db = usual.floor_db - of.floor_db
     if soft_db > _SOFT_DB and of.floor_db > _NO_FLOOR_DB and of.level_db < usual.level_db:
-        yield Step(action="gain", parameters={"db": round(min(_MOST_DB, soft_db), 1)}), f"{soft_db:.0f} dB too soft"
+        db = round(float(np.clip(usual.too_soft_db(of), 0.0, _MOST_DB)), 1)
+        yield Step(action="gain", parameters={"db": db}), f"{db:.0f} dB too soft"
 
 
 def _in_time(case: Case) -> Iterator[tuple[Step, str]]:
     """A shift or another speed where one fits much better, the better first."""
     fit = case.measures.fit
     found = []
-    if fit.shifted >= _LEAST and fit.shifted - fit.plain > _MUCH_SHIFTED:
+    if fit.shifted >= _LEAST and fit.shifted - fit.plain > _MUCH_SHIFTED and fit.rival < _AMBIGUOUS:
         late = f"{abs(fit.offset_s):.2f} s {'late' if fit.offset_s > 0 else 'early'}"
         found.append((fit.shifted, Step(action="shift", parameters={"seconds": -fit.offset_s}), late))
     if fit.sped >= _LEAST and fit.sped - fit.plain > _MUCH_SPED and fit.sped > fit.shifted + _SPED_OVER_SHIFTED:
