@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
@@ -16,6 +16,7 @@ from typing import Any
 
 import polars as pl
 
+from annotators.executors import Decoders, Media
 from annotators.health import Unhealthy, check
 from annotators.interface import Engine, Request, Result, Sampling, storable
 from annotators.kept_tokens import of_kept_text
@@ -280,7 +281,7 @@ class _Pass:
     def run(self, windows: Iterable[list[Task]], total: int | None) -> AskResult:
         with (
             progress(f"round {self._round} {self._form}", total) as bar,
-            ThreadPoolExecutor(self._asking.decoders) as pool,
+            self._writer.executor.decoders(self._asking.decoders) as pool,
         ):
             self._bar = bar
             try:
@@ -305,7 +306,7 @@ class _Pass:
             **self._costs(),
         )
 
-    def _window(self, jobs: list[_Job], pool: ThreadPoolExecutor) -> None:
+    def _window(self, jobs: list[_Job], pool: Decoders) -> None:
         """Ask about some tasks until each has a text or was tried often enough."""
         self._reuse(jobs)
         left = [(job, key) for job in jobs for key in job.keys if key not in job.outcome]
@@ -354,7 +355,7 @@ class _Pass:
         engine: Engine,
         left: list[tuple[_Job, str]],
         sampling: Sampling,
-        pool: ThreadPoolExecutor,
+        pool: Decoders,
         *,
         last: bool,
     ) -> list[tuple[_Job, str]]:
@@ -381,12 +382,13 @@ class _Pass:
                 self._finish(job)
         return again
 
-    def _requests(self, left: Sequence[tuple[_Job, str]], pool: ThreadPoolExecutor) -> Iterator[Request]:
+    def _requests(self, left: Sequence[tuple[_Job, str]], pool: Decoders) -> Iterator[Request]:
         """Requests with their media, decoded ahead of the engine by a bounded number."""
         asking = self._asking
         # Each decoder has work, however small the batches are, also while the engine takes what lies ready.
-        room = max(asking.decoders, _PREFETCH_BATCHES * asking.batch_size // _CLIPS_PER_DECODE)
-        ahead: deque[tuple[list[tuple[_Job, str]], Future[dict[str, ClipInput | MediaError | None]]]] = deque()
+        batches = _PREFETCH_BATCHES * self._writer.executor.width
+        room = max(asking.decoders, batches * asking.batch_size // _CLIPS_PER_DECODE)
+        ahead: deque[tuple[list[tuple[_Job, str]], Future[Media]]] = deque()
         waiting = iter(left)
 
         def fill() -> None:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from annotators.engines import builder_of, takes_a_model
+from annotators.executors import Executor, Local
 from annotators.interface import Engine, Request, Result, Sampling, failed
 from flywheel.core.config import MAIN, Model
 from flywheel.core.errors import ProofFailed, UserError
@@ -52,6 +53,24 @@ class AskedModel:
         return folder_digest(self.folder), folder_digest(self.adapter) if self.adapter is not None else ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What an engine is built from in another process, where nothing is loaded yet.
+
+    ``plain``: without the adapter, which changes nothing.
+    """
+
+    model: AskedModel
+    batch_size: int
+    plain: bool = False
+
+    def build(self) -> Engine:
+        """The engine. Raises UserError or BorderError where it can't be built there."""
+        writer = Writer(self.model, Loader(), batch_size=self.batch_size)
+        writer._plain = self.plain
+        return writer._built_here()
+
+
 #: How canaries are written where nobody says how texts are.
 _CANARIES_SAMPLING = Sampling(max_new_tokens=64)
 
@@ -76,8 +95,11 @@ class Writer:
     Passes of one stage share it, so a large model is loaded once for all kinds of text.
     """
 
-    def __init__(self, model: AskedModel, loader: Loader, *, batch_size: int) -> None:
+    def __init__(self, model: AskedModel, loader: Loader, *, batch_size: int, executor: Executor | None = None) -> None:
         self.model = model
+        self.executor: Executor = executor or Local()
+        #: The proofs that were made, for parts of the engine that are started anew.
+        self._checks: list[Callable[[Engine], object]] = []
         self.proof: Proof | None = None
         self.hearing: HearingProof | None = None
         self._loader, self._batch_size = loader, batch_size
@@ -143,10 +165,16 @@ class Writer:
             if not lots:
                 engine.close()
                 return None
-            proofs = [prove_hearing(part, lots, sampling) for part in engine.parts()]
-            self.hearing = min(proofs, key=lambda proof: (proof.ears is Ears.HEARS, proof.muted + proof.foreign))
-            if self.hearing.ears is not Ears.HEARS:
-                raise ProofFailed(f"{self.model.name} ({self.model.folder}): {self.hearing}")
+
+            def heard(part: Engine) -> HearingProof:
+                proof = prove_hearing(part, lots, sampling)
+                if proof.ears is not Ears.HEARS:
+                    raise ProofFailed(f"{self.model.name} ({self.model.folder}): {proof}")
+                return proof
+
+            proofs = [heard(part) for part in engine.parts()]
+            self.hearing = min(proofs, key=lambda proof: proof.muted + proof.foreign)
+            self._checks.append(heard)
         except BaseException:
             engine.close()
             raise
@@ -173,6 +201,7 @@ class Writer:
                 engine.close()
                 raise
             if found.verdict is proof.Verdict.PROVEN:
+                self._checks.append(lambda part: self._proven_again(part, canaries))
                 self.proof = replace(found, wrote=self.model.settings.serve)
                 say(str(found))
                 return engine
@@ -220,7 +249,21 @@ class Writer:
         # The worst of them is what goes on record.
         return max(found, key=lambda p: p.to_adapter or 0.0)
 
+    def _proven_again(self, part: Engine, canaries: Sequence[Canary]) -> None:
+        """Raise ProofFailed where a part that was started anew can't be shown to write with the adapter."""
+        from annotators import proof
+
+        found = proof.prove(part, canaries, self.model.settings.tolerance)
+        if found.verdict is not proof.Verdict.PROVEN:
+            raise ProofFailed(str(found))
+
     def _built(self) -> Engine:
+        """The engine, where the executor has it."""
+        self._check_options()
+        recipe = Recipe(model=self.model, batch_size=self._batch_size, plain=self._plain)
+        return self.executor.engine(recipe, self._built_here, self._checks)
+
+    def _built_here(self) -> Engine:
         """The engine by its name, with those arguments of ours that it takes."""
         settings = self.model.settings
         takes = self._check_options()

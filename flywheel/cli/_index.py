@@ -32,6 +32,7 @@ INDEX: dict[str, dict[str, str]] = {
     "Rounds": {
         "round": "Run or resume the current round.",
         "run": "Run several rounds, one after the other.",
+        "plan": "Estimate time and cost of a larger round.",
         "prompts": "List, show, copy and try what models are asked.",
         "annotate": "Only write this round's captions.",
         "status": "Show where the workspace stands.",

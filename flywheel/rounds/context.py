@@ -9,19 +9,20 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from annotators.asking import Asking, AskResult, Task, ask, ask_together
+from annotators.executors import Executor
+from annotators.executors import build as build_executor
 from annotators.writer import AskedModel, Writer
 from flywheel.core.border import one_item
 from flywheel.core.config import MAIN
-from flywheel.core.errors import NO_MEDIUM, MediaError, UserError
+from flywheel.core.errors import MediaError, UserError
 from flywheel.core.types import LEARN, Clip, Purpose, form_of
+from flywheel.curation.clip_reader import ClipReader
 from flywheel.curation.judge import shown_texts
 from flywheel.curation.repair.standing import StandingSounds
-from flywheel.models.inputs import ClipInput, InputBuilder, clip_input, clip_times
+from flywheel.models.inputs import ClipInput, InputBuilder
 from flywheel.models.load import Vlm, model_folder
 from flywheel.models.loader import Loader
 from flywheel.models.prompt import Evidence, Hint, Prompt
@@ -125,6 +126,11 @@ class RoundContext:
                 self._sounds = (count, StandingSounds(self.workspace))
         return self._sounds[1]
 
+    def _num_sounds(self) -> int:
+        """How many edited sounds had been made when those that stand were read."""
+        self.sounds()
+        return self._sounds[0] if self._sounds is not None else 0
+
     def readable(self, clips: Iterable[Clip], builder: InputBuilder) -> Iterator[ClipInput]:
         """Yield the inputs of those of the clips whose files can be read, and which the model's processor takes."""
         for clip in clips:
@@ -138,6 +144,15 @@ class RoundContext:
             builder.row(inputs, "")
         return inputs
 
+    @cached_property
+    def _executor(self) -> Executor:
+        return build_executor(self.config.annotate.executor, self.config.ray)
+
+    @cached_property
+    def reader(self) -> ClipReader:
+        """What reads clips' frames and sound, here or on another host."""
+        return ClipReader(self.workspace, self.sounds, self._num_sounds)
+
     def input(self, clip: Clip | str, inputs: Iterable[str] | None = None) -> ClipInput:
         """The frames and sound of a clip (or of its id), from the cache where they are there.
 
@@ -145,21 +160,7 @@ class RoundContext:
         where sound alone is wanted of a clip without a sound track.
         """
         clip = self.clips[clip] if isinstance(clip, str) else clip
-        corpus, cache = self.config.corpus, self.workspace.cache
-        wanted = self.inputs_of(self.prompt) if inputs is None else frozenset(inputs)
-        frames, times = None, list[float]()
-        if wanted == {"sound"} and not clip.has_audio:
-            raise MediaError("the clip has no sound track: there is nothing to be heard", code=NO_MEDIUM)
-        with one_item():
-            if "frames" in wanted:
-                times = clip_times(clip, corpus.frames, corpus.sampling, corpus.fps)
-                frames = cache.frames(clip.uri, clip.content_hash, times, corpus.max_side)
-            sound = self._sound(clip) if "sound" in wanted else None
-            return clip_input(clip, frames, times, sound)
-
-    def _sound(self, clip: Clip) -> NDArray[np.float32]:
-        source = self.sounds().of(clip)
-        return self.workspace.cache.sound(str(source.path), source.content_hash, source.start_s, source.end_s)
+        return self.reader(clip, self.inputs_of(self.prompt) if inputs is None else inputs)
 
     def key_parts(self, clip: Clip, prompt: Prompt) -> tuple[object, ...]:
         """What of the media decides on a reply: the configuration's part, and which sound of the clip is heard."""
@@ -261,14 +262,19 @@ class RoundContext:
 
     def writer(self, prompt: Prompt, round: int) -> Writer:
         """The engine of the model that the prompt asks, not started yet."""
-        return Writer(self.asked_model(prompt, round), self.loader, batch_size=self.config.annotate.batch_size)
+        return Writer(
+            self.asked_model(prompt, round),
+            self.loader,
+            batch_size=self.config.annotate.batch_size,
+            executor=self._executor,
+        )
 
     def tasks(self, clips: Iterable[Clip], prompt: Prompt, round: int) -> Iterator[Task]:
         """What a prompt asks about these clips in a round."""
         inputs = self.inputs_of(prompt)
         self.sounds(anew=True)
         for clip, evidence in self.with_evidence(clips, round, prompt):
-            media: Callable[[], ClipInput] | None = partial(self.input, clip, inputs) if inputs else None
+            media: Callable[[], ClipInput] | None = partial(self.reader, clip, inputs) if inputs else None
             yield Task(
                 clip_id=clip.id,
                 uri=clip.uri,

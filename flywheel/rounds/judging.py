@@ -86,7 +86,7 @@ def _describe(context: RoundContext, clips: ClipView, prompt: Prompt, round: int
             clips,
             prompt,
             writer,
-            media=context.input,
+            media=context.reader,
             key_parts=lambda clip: context.key_parts(clip, prompt),
             round=round,
             asking=Asking.of(context.config.annotate, prompt),

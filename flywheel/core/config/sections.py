@@ -320,6 +320,9 @@ class Annotate(Section):
     script: str = Field(
         "", description="script that texts must be in, as in Unicode's names: LATIN, CJK, CYRILLIC; empty for any"
     )
+    executor: Literal["local", "ray"] = Field(
+        "local", description="where decoders and engines of all passes run: in this process, or on the cluster of `ray`"
+    )
     commit_rows: int = Field(1024, ge=1, description="finished texts per commit; they wait 20 s at most")
     lease_s: float = Field(
         60.0,
@@ -335,6 +338,22 @@ class Annotate(Section):
         if self.num_candidates > 1 and self.temperature == 0:
             raise ValueError("num_candidates > 1 needs a temperature above 0, or all candidate replies are the same")
         return self
+
+
+class Ray(Section):
+    address: str = Field(
+        "", description="HOST:PORT of the cluster's head; empty starts a cluster of this machine for each command"
+    )
+    actors: int = Field(1, ge=1, le=4096, description="engines that write at once, each a process of its own")
+    gpus_per_actor: float = Field(0.0, ge=0, description="GPUs of an engine")
+    cpus_per_actor: float = Field(1.0, ge=0, description="CPU cores that are set aside for an engine")
+    cpus_per_decoder: float = Field(1.0, gt=0, description="CPU cores of a clip's decoding; the cluster's rest is used")
+    max_deaths: int = Field(
+        3, ge=1, le=100, description="a clip during which so many engines ended is rejected, with the reason"
+    )
+    patience_s: float = Field(
+        600.0, gt=0, description="an engine that is not started after so many seconds is given up"
+    )
 
 
 class Pretrain(Section):
@@ -722,6 +741,7 @@ class Config(Section):
     repair: Repair = Repair()
     curate: Curate = Curate()
     annotate: Annotate = Annotate()
+    ray: Ray = Ray()
     pretrain: Pretrain = Pretrain()
     train: Train = Train()
     loss: Loss = Loss()
