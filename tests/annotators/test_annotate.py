@@ -357,13 +357,13 @@ def test_decoders_work_while_the_engine_takes_what_lies_ready(make_workspace: Ma
     and never too many."""
     context = filled(make_workspace, corpus, "annotate.engine=fake", "annotate.batch_size=1", "annotate.decoders=2")
     asked: list[str] = []
-    original, most = context.input, 0
+    original, most = context.reader, 0
 
     def watched(clip: Clip, inputs: Iterable[str]) -> ClipInput:
         asked.append(clip.id)
         return original(clip, inputs)
 
-    context.input = watched  # type: ignore[method-assign, assignment]
+    context.reader = watched  # type: ignore[assignment]
     from annotators.engines import fake
 
     taken = 0

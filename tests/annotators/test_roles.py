@@ -126,7 +126,7 @@ def test_a_prompt_that_asks_a_model_that_there_is_not(make_workspace: Make, corp
 def test_one_bad_file_is_one_reject(make_workspace: Make, corpus: Path) -> None:
     """Whatever reading one clip raises, the pass goes on."""
     context = filled(make_workspace, corpus, "models.main.engine=fake", "corpus.most_unreadable=1")
-    original = context.input
+    original = context.reader
 
     def broken(clip: object, inputs: object = None) -> object:
         if getattr(clip, "id", "") == first.id:
@@ -134,7 +134,7 @@ def test_one_bad_file_is_one_reject(make_workspace: Make, corpus: Path) -> None:
         return original(clip, inputs)  # type: ignore[arg-type]
 
     first = next(iter(context.split("train")))
-    context.input = broken  # type: ignore[method-assign, assignment]
+    context.reader = broken  # type: ignore[assignment]
     with context.workspace.lock():
         result = context.ask(context.split("train"), by=0, round=1)
     assert (result.rejected, result.written) == (1, len(context.split("train")) - 1)
