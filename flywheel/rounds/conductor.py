@@ -11,7 +11,8 @@ import polars as pl
 
 from flywheel.core.errors import GateRefused, UserError, Waiting
 from flywheel.core.progress import say
-from flywheel.core.types import CURATE, MEASURE
+from flywheel.core.types import CURATE, MEASURE, REPAIR
+from flywheel.curation.repair.repairing import check as check_repair
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.devices import check_devices
 from flywheel.rounds.figures import plugins
@@ -68,6 +69,8 @@ def check_before(context: RoundContext) -> None:
     curation = context.curation_prompts if CURATE in context.config.stages else []
     for prompt in (context.prompt, *context.extra_prompts, *curation):
         context.writer(prompt, 0).check()
+    if REPAIR in context.config.stages:
+        check_repair(context.workspace)
     context.loss()
     check_optimizer(context.config)
     check_devices(context.config, context.workspace.root)

@@ -30,6 +30,7 @@ from flywheel.ingest import ingest
 from flywheel.media.audio import read_audio
 from flywheel.media.probe import file_hash
 from flywheel.rounds import RoundContext
+from flywheel.rounds.conductor import check_before
 from flywheel.rounds.report import write_report
 from flywheel.rounds.stages import repair as stage
 from flywheel.rounds.takedown import take_down
@@ -244,6 +245,10 @@ def test_the_stage_says_what_became_of_sounds_and_takedown_leaves_nothing(
     repaired: Workspace, make_workspace: Make
 ) -> None:
     repaired.database.close()
+    w = make_workspace("repair.enabled=true", "repair.planner=wizard")
+    with pytest.raises(UserError, match="planner"):
+        check_before(RoundContext(w))
+    w.database.close()
     w = make_workspace("repair.enabled=true", "curate.enabled=true")
     assert w.config.stages[:3] == ("repair", "curate", "annotate")
     with w.lock():

@@ -106,6 +106,13 @@ def repair_clips(
     return replace(counts, seconds=time.monotonic() - began)
 
 
+def check(workspace: Workspace) -> None:
+    """Raise UserError where the configuration names a planner or a recogniser that there is not."""
+    settings = workspace.config.repair
+    planner(settings.planner)
+    recogniser_of(settings.recogniser, workspace.root, workspace.config.transcribe)
+
+
 def tidy(workspace: Workspace) -> None:
     """Remove files that no record names, and those used longest ago where there are too many."""
     hashes = workspace.records.read("sound_versions", columns=["content_hash"], where=pl.col("content_hash") != "")

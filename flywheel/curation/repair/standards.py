@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
@@ -26,12 +26,12 @@ from flywheel.store import Workspace
 RATE_HZ = 16_000
 #: Of longer clips so many seconds are judged, from the beginning: edits of time count from there.
 MOST_S = 60.0
-#: With fewer clips nothing is known of the corpus.
+#: With fewer pairs that were made wrong nothing is known of the corpus.
 FEWEST = 4
 #: Where the workspace keeps them.
 _META = "repair_standards"
 #: Changes with what measures and rewards give.
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,29 +92,29 @@ def standards_of(workspace: Workspace, clips: Iterable[Clip], most: int) -> Stan
     known = Standards.from_json(text) if text else None
     if known is not None and known.tried >= len(some):
         return known
-    found: list[tuple[Clip, Perceived]] = []
-    for clip in some:
-        try:
-            found.append((clip, perceived(workspace, clip)))
-        except MediaError:
-            # Whoever looks at it afterwards says so.
-            continue
-    made = _standards(found, len(some))
+    made = _standards(workspace, some)
     if made is None:
         return known
     workspace.set_meta(_META, made.to_json())
     return made
 
 
-def _standards(found: list[tuple[Clip, Perceived]], tried: int) -> Standards | None:
-    wrong = []
-    for number, (clip, here) in enumerate(found):
-        behind = (*found[number + 1 :], *found[:number])
-        other = next((there for c, there in behind if c.content_hash != clip.content_hash), None)
-        if other is not None:
-            wrong.append(raw(other.samples, RATE_HZ, here.picture))
+def _standards(workspace: Workspace, clips: Sequence[Clip]) -> Standards | None:
+    """The standards that these clips tell; None where too few can be read. Two of them are held at a time."""
+    own, wrong, figures = list[Mapping[str, float]](), list[Mapping[str, float]](), list[Measures]()
+    before: tuple[Clip, Perceived] | None = None
+    for clip in clips:
+        try:
+            here = perceived(workspace, clip)
+        except MediaError:
+            # Whoever looks at it afterwards says so.
+            continue
+        own.append(raw(here.samples, RATE_HZ, here.picture))
+        figures.append(here.measures())
+        if before is not None and before[0].content_hash != clip.content_hash:
+            # Another video's sound with this picture.
+            wrong.append(raw(before[1].samples, RATE_HZ, here.picture))
+        before = (clip, here)
     if len(wrong) < FEWEST:
         return None
-    own = [raw(here.samples, RATE_HZ, here.picture) for _, here in found]
-    usual = norms(here.measures() for _, here in found)
-    return Standards(norms=usual, rewards=calibrated(own, wrong), tried=tried)
+    return Standards(norms=norms(figures), rewards=calibrated(own, wrong), tried=len(clips))
