@@ -21,6 +21,10 @@ from flywheel.cli._shared import (
 )
 from flywheel.core.errors import UserError
 from flywheel.core.foreign import as_lines
+from flywheel.core.progress import say
+
+#: Pairs of duplicates that are listed.
+_PAIRS = 100
 
 if TYPE_CHECKING:
     from flywheel.search.searching import Found
@@ -32,11 +36,26 @@ def index(
     retrain: Annotated[
         bool, typer.Option("--retrain", help="Train the encoder anew, and make all vectors by the new one.")
     ] = False,
+    duplicates: Annotated[
+        bool, typer.Option("--duplicates", help="Make nothing; list clips of different videos that look alike.")
+    ] = False,
+    least: Annotated[
+        float, typer.Option("--least", min=-1, max=1, help="Of duplicates: the cosine from which clips look alike.")
+    ] = 0.98,
+    keep_together: Annotated[
+        bool,
+        typer.Option("--keep-together", help="Of duplicates: also put their videos on one side of the split."),
+    ] = False,
     limit: Limit = None,
     dry_run: DryRun = False,
     json_: Json = False,
 ) -> None:
     """Make the vectors that clips are searched by; the encoder is trained first where there is none."""
+    if keep_together and not duplicates:
+        raise UserError("index: --keep-together is of --duplicates. Name both.")
+    if duplicates:
+        _duplicates(config, set_, least=least, keep=keep_together and not dry_run, limit=limit, json_=json_)
+        return
     from flywheel.search.indexing import index as make
     from flywheel.search.indexing import outlook
 
@@ -55,6 +74,35 @@ def index(
     print_result(asdict(done), json_, text)
     if not json_:
         say_next('flywheel search "what is seen or heard"', config=config)
+
+
+def _duplicates(
+    config: Path, set_: list[str] | None, *, least: float, keep: bool, limit: int | None, json_: bool
+) -> None:
+    from flywheel.search.duplicates import KeptTogether, duplicates, keep_together
+
+    workspace = open_workspace(config, set_)
+    found = duplicates(workspace, least=least, limit=limit or _PAIRS)
+    kept = KeptTogether()
+    if keep:
+        with workspace.lock():
+            kept = keep_together(workspace, found)
+    lines = [
+        f"{pair.video:.3f}  {pair.first[:12]}  {pair.second[:12]}  {Path(pair.uris[0]).name}  {Path(pair.uris[1]).name}"
+        + (f"  ({pair.splits[0]}, {pair.splits[1]})" if pair.apart else "")
+        for pair in found
+    ]
+    print_result(
+        [pair.to_json() for pair in found], json_, as_lines(lines) or "no clips of different videos look alike"
+    )
+    if json_:
+        return
+    if kept.united or kept.apart:
+        say(f"index: {kept.united} videos are of one family with another now, {kept.apart} wait for a resplit")
+    if kept.apart:
+        say_next("flywheel resplit --dry-run", config=config)
+    elif any(pair.apart for pair in found):
+        say_next("flywheel index --duplicates --keep-together  # puts them on one side of the split", config=config)
 
 
 def search(

@@ -22,8 +22,9 @@ from flywheel.core.types import INDEX, Clip, content_id
 from flywheel.curation.repair.standing import StandingSounds
 from flywheel.models.encoder_files import encoder_id, load_encoder
 from flywheel.models.encoders import SOUND, TEXT, VIDEO, Encoder, Modality
+from flywheel.rounds.encoder_clips import ClipReader
 from flywheel.rounds.progress import current_round
-from flywheel.search.reading import ClipReader, ClipTexts
+from flywheel.search.reading import ClipTexts
 from flywheel.search.training import encoder_to_fill, folder_to_fill, needs_training, put_in_use
 from flywheel.store import Workspace
 from flywheel.store.clip_index import ClipIndex

@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from flywheel.core.border import one_item
-from flywheel.core.errors import MediaError, UserError
+from flywheel.core.errors import UserError
 from flywheel.core.reading import Reading
-from flywheel.core.types import Clip
 from flywheel.models import encoders
 from flywheel.models.encoder_files import encoder_id, load_encoder
-from flywheel.models.encoders import SOUND, TEXT, VIDEO, Batch, Encoder
-from flywheel.search.reading import ClipReader, ClipTexts
+from flywheel.models.encoders import Encoder
+from flywheel.rounds.encoder_clips import TrainClips, sides
+from flywheel.search.reading import ClipTexts
 from flywheel.store import Workspace
-from flywheel.store.clip_index import ClipIndex, ClipView
+from flywheel.store.clip_index import ClipIndex
 from trainers.contrastive import ContrastiveSettings, OtherTraining, train_encoder
 
 #: Where the database keeps the id of the encoder that the workspace is searched by, and of the one that follows it when
 #: all vectors are made by that ("": none does).
 ENCODER, NEXT = "encoder", "encoder_next"
-#: Clips whose texts are looked up at once.
-_TOGETHER = 4096
-#: One of so many videos validates.
-_VALIDATES = 10
 
 
 def encoder_folder(workspace: Workspace) -> Path:
@@ -69,9 +60,12 @@ def encoder_to_fill(workspace: Workspace, clips: ClipIndex, *, retrain: bool = F
     settings = workspace.config.index
     torch.manual_seed(settings.seed)
     encoder = encoders.build(settings.encoder, **settings.sizes)
-    train, held_out = _sides(clips)
+    train, held_out = sides(clips.of("train"))
     reading = Reading("index", workspace.config.corpus.most_unreadable)
-    learned, validates = (TrainClips(workspace, encoder, side, settings.batch, reading) for side in (train, held_out))
+    texts = ClipTexts(workspace)
+    learned, validates = (
+        TrainClips(workspace, encoder, side, settings.batch, reading, texts.of) for side in (train, held_out)
+    )
     plan = ContrastiveSettings(
         steps=settings.steps,
         batch=settings.batch,
@@ -125,82 +119,3 @@ def put_in_use(workspace: Workspace, model: str) -> None:
     workspace.set_meta(NEXT, "")
     if before not in (None, model):
         shutil.rmtree(_folder(workspace, str(before)), ignore_errors=True)
-
-
-def _sides(clips: ClipIndex) -> tuple[ClipView, ClipView]:
-    """Train clips to learn from, and those of a tenth of their videos, which validate."""
-    train = clips.of("train")
-    contents = train.columns("content_hash")["content_hash"]
-    videos = contents.unique().sort()
-    chosen = videos.gather_every(_VALIDATES)
-    # Of a few videos a tenth is one or none: two of them can be told apart.
-    held_out = train.with_ids(train.columns("id")["id"].filter(contents.is_in(chosen.implode())))
-    if len(held_out) < 2:
-        held_out = train.with_ids(train.columns("id")["id"].filter(contents.is_in(videos.head(2).implode())))
-    return train.without(held_out), held_out
-
-
-class TrainClips:
-    """Clips to learn from, decoded as they are drawn. In memory are 200 bytes a clip: its words, and what it is of."""
-
-    def __init__(self, workspace: Workspace, encoder: Encoder, clips: ClipView, batch: int, reading: Reading) -> None:
-        self._clips, self._encoder, self._progress = clips, encoder, reading
-        self._reader = ClipReader(workspace, encoder, kept=True)
-        self._pool = ThreadPoolExecutor(workspace.config.index.decoders)
-        self._originals = workspace.originals
-        self._text, self._text_number = _words(workspace, encoder, clips)
-        videos = clips.columns("content_hash")["content_hash"].rank("dense").to_numpy().astype(np.int32)
-        # Clips of one video look alike and are no negatives, but where there are too few videos for anything else.
-        many = len(videos) and videos.max() >= batch
-        self._video_number = videos if many else np.arange(len(videos), dtype=np.int32)
-
-    def __len__(self) -> int:
-        return len(self._clips)
-
-    def batch(self, places: NDArray[np.int64]) -> Batch:
-        """These clips. What can't be read of one is not there; raises Unreadable where that is most."""
-        clips = [self._clips[int(place)] for place in places]
-        self._originals.expect(clip.content_hash for clip in clips)
-        read = list(self._pool.map(self._read, clips))
-        self._progress.check()
-        encoder, shape = self._encoder, self._encoder.spectrogram
-        side = encoder.frame_size
-        no_video = torch.zeros((encoder.frames, side, side, 3), dtype=torch.uint8)
-        no_sound = torch.full((shape.bands, shape.times), -1.0)
-        text = torch.from_numpy(self._text[places].astype(np.int64))
-        number = torch.from_numpy(self._video_number[places].astype(np.int64))
-        return Batch(
-            video=torch.stack([no_video if video is None else video for video, _ in read]),
-            sound=torch.stack([no_sound if sound is None else sound for _, sound in read]),
-            text=text,
-            present={
-                VIDEO: torch.tensor([video is not None for video, _ in read]),
-                SOUND: torch.tensor([sound is not None for _, sound in read]),
-                TEXT: text[:, 1] != 0,
-            },
-            same={VIDEO: number, SOUND: number, TEXT: torch.from_numpy(self._text_number[places].astype(np.int64))},
-        )
-
-    def _read(self, clip: Clip) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        try:
-            with one_item():
-                video = self._encoder.read_video(self._reader.frames(clip)[None])[0]
-                sound = self._encoder.read_sound(self._reader.samples(clip)[None])[0] if clip.has_audio else None
-        except MediaError as error:
-            self._progress.bad(clip.uri, str(error))
-            return None, None
-        self._progress.good()
-        return video, sound
-
-
-def _words(workspace: Workspace, encoder: Encoder, clips: ClipView) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Ids of the clips' words (N, L), and equal numbers (N,) for equal words."""
-    texts = ClipTexts(workspace)
-    rows = [np.zeros((0, encoder.words), np.int32)]
-    stream = iter(clips)
-    while some := list(islice(stream, _TOGETHER)):
-        found = texts.of(some)
-        rows.append(encoder.read_text([found.get(clip.id, "") for clip in some]).numpy().astype(np.int32))
-    ids = np.concatenate(rows)
-    _, numbers = np.unique(ids, axis=0, return_inverse=True)
-    return ids, numbers.reshape(-1).astype(np.int32)

@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +102,7 @@ class VectorIndex:
         self.width, self.has = state.width, state.has
         self.modalities: tuple[str, ...] = tuple(sorted(state.has))
         self._ids = array(folder, "ids", (state.rows,), f"S{state.id_bytes}")
-        array(folder, "keys", (state.rows,), "<u8")
+        self._keys = array(folder, "keys", (state.rows,), "<u8")
         self._vectors = {name: array(folder, name, (state.rows, state.width), "<f2") for name in self.modalities}
         self._graphs: dict[str, Graph | None] = {}
 
@@ -123,6 +124,22 @@ class VectorIndex:
     def ids(self, places: NDArray[np.int64]) -> list[str]:
         """Ids of the clips at these places."""
         return [bytes(value).decode() for value in self._ids[places]]
+
+    def places(self, clip_ids: pl.Series) -> NDArray[np.int64]:
+        """Places (n,) of these clips; -1 for those that are not here."""
+        wanted = clip_ids.hash(0).to_numpy()
+        at = np.searchsorted(self._sorted_keys, wanted)
+        at = np.minimum(at, max(0, len(self) - 1))
+        found = self._sorted_keys[at] == wanted if len(self) else np.zeros(len(wanted), np.bool_)
+        return np.where(found, self._order[at] if len(self) else -1, -1)
+
+    @cached_property
+    def _order(self) -> NDArray[np.int64]:
+        return np.argsort(self._keys)
+
+    @cached_property
+    def _sorted_keys(self) -> NDArray[np.uint64]:
+        return np.asarray(self._keys[self._order])
 
     def among(self, clip_ids: pl.Series) -> NDArray[np.bool_]:
         """Which clips (N,) are among these."""

@@ -282,6 +282,15 @@ class Index(Section):
     seed: int = Field(0, ge=0, le=MAX_SEED, description="of weights, of the order of clips and of what is hidden")
 
 
+class Retrieve(Section):
+    steps: int = Field(
+        200, ge=1, description="steps by which the stage `retrieve` trains an encoder on each of the texts it compares"
+    )
+    least: int = Field(
+        20, ge=2, description="anchors that people corrected below which the stage `retrieve` measures nothing"
+    )
+
+
 class Annotate(Section):
     by: Literal["champion"] | int = Field(
         "champion",
@@ -750,6 +759,7 @@ class Config(Section):
     evaluate: Evaluate = Evaluate()
     gate: Gate = Gate()
     index: Index = Index()
+    retrieve: Retrieve = Retrieve()
     tracking: Tracking = Tracking()
     schedule: Schedule = Schedule()
     store: Store = Store()

@@ -1,0 +1,178 @@
+"""Clips as small encoders read them, and train clips with texts that they learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from flywheel.core.border import one_item
+from flywheel.core.errors import MediaError
+from flywheel.core.reading import Reading
+from flywheel.core.types import Clip
+from flywheel.curation.repair.standing import StandingSounds
+from flywheel.media.audio import read_audio
+from flywheel.media.frames import read_frames
+from flywheel.models.encoders import SOUND, TEXT, VIDEO, Batch, Encoder
+from flywheel.store import Workspace
+from flywheel.store.clip_index import ClipView
+
+T = TypeVar("T")
+#: The texts of some clips, by clip id; those that have none are not in it.
+TextsOf = Callable[[Sequence[Clip]], Mapping[str, str]]
+#: Of longer clips and files so many seconds of sound are read, from the middle.
+MOST_S = 60.0
+#: Frames are read so many times as large as the encoder's squares: wide pictures are squeezed into those.
+READ_SIDE = 2
+#: Clips whose texts are looked up at once.
+_TOGETHER = 4096
+#: One of so many videos validates.
+_VALIDATES = 10
+
+
+def times_of(encoder: Encoder, start_s: float, end_s: float) -> list[float]:
+    """The middles of as many equal parts of a span as the encoder looks at frames, seconds."""
+    step = (end_s - start_s) / encoder.frames
+    return [start_s + (number + 0.5) * step for number in range(encoder.frames)]
+
+
+def sound_span(start_s: float, end_s: float) -> tuple[float, float]:
+    """The part of a span whose sound is read."""
+    beyond = max(0.0, end_s - start_s - MOST_S) / 2
+    return start_s + beyond, end_s - beyond
+
+
+class ClipReader:
+    """Reads clips' frames (T, H, W, 3) and samples (S,). Both raise MediaError where the clip can't be read.
+
+    ``kept`` goes through the workspace's cache, for clips that are read again and again.
+    """
+
+    def __init__(self, workspace: Workspace, encoder: Encoder, *, kept: bool) -> None:
+        self._encoder, self._check, self._cache = encoder, workspace.originals.check, workspace.cache if kept else None
+        #: Which sound of a clip is read.
+        self.sounds = StandingSounds(workspace)
+
+    def frames(self, clip: Clip) -> NDArray[np.uint8]:
+        """Frames on screen at the middles of the clip's parts."""
+        times_s, side = times_of(self._encoder, clip.start_s, clip.end_s), READ_SIDE * self._encoder.frame_size
+        if self._cache is not None:
+            return self._cache.frames(clip.uri, clip.content_hash, times_s, side)
+        read = partial(read_frames, Path(clip.uri), times_s, max_side=side)
+        return self._checked(clip.uri, clip.content_hash, read)
+
+    def samples(self, clip: Clip) -> NDArray[np.float32]:
+        """The clip's sound, edited where such a one stands; of a long clip that of its middle."""
+        source, rate = self.sounds.of(clip), self._encoder.spectrogram.rate_hz
+        path, content_hash = str(source.path), source.content_hash
+        start_s, end_s = sound_span(source.start_s, source.end_s)
+        if self._cache is not None:
+            return self._cache.sound(path, content_hash, start_s, end_s, rate)
+        return self._checked(path, content_hash, partial(read_audio, source.path, start_s, end_s, rate_hz=rate))
+
+    def _checked(self, path: str, content_hash: str, read: Callable[[], T]) -> T:
+        # Before and after: what another video showed meanwhile is not this clip's.
+        self._check(path, content_hash)
+        values = read()
+        self._check(path, content_hash)
+        return values
+
+
+def sides(clips: ClipView) -> tuple[ClipView, ClipView]:
+    """Clips to learn from, and those of a tenth of their videos, which validate."""
+    contents = clips.columns("content_hash")["content_hash"]
+    videos = contents.unique().sort()
+    chosen = videos.gather_every(_VALIDATES)
+    # Of a few videos a tenth is one or none: two of them can be told apart.
+    held_out = clips.with_ids(clips.columns("id")["id"].filter(contents.is_in(chosen.implode())))
+    if len(held_out) < 2:
+        held_out = clips.with_ids(clips.columns("id")["id"].filter(contents.is_in(videos.head(2).implode())))
+    return clips.without(held_out), held_out
+
+
+class TrainClips:
+    """Clips to learn from, decoded as they are drawn. In memory are 200 bytes a clip: its words, and what it is of."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        encoder: Encoder,
+        clips: ClipView,
+        batch: int,
+        reading: Reading,
+        texts_of: TextsOf,
+        *,
+        sound: bool = True,
+    ) -> None:
+        """``batch`` clips are contrasted with each other; without ``sound`` they are as if they had none."""
+        self._sound = sound
+        self._clips, self._encoder, self._progress = clips, encoder, reading
+        self._reader = ClipReader(workspace, encoder, kept=True)
+        self._pool = ThreadPoolExecutor(workspace.config.index.decoders)
+        self._originals = workspace.originals
+        self._text, self._text_number = _words(encoder, clips, texts_of)
+        videos = clips.columns("content_hash")["content_hash"].rank("dense").to_numpy().astype(np.int32)
+        # Clips of one video look alike and are no negatives, but where there are too few videos for anything else.
+        many = len(videos) and videos.max() >= batch
+        self._video_number = videos if many else np.arange(len(videos), dtype=np.int32)
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def batch(self, places: NDArray[np.int64]) -> Batch:
+        """These clips. What can't be read of one is not there; raises Unreadable where that is most."""
+        clips = [self._clips[int(place)] for place in places]
+        self._originals.expect(clip.content_hash for clip in clips)
+        read = list(self._pool.map(self._read, clips))
+        self._progress.check()
+        encoder, shape = self._encoder, self._encoder.spectrogram
+        side = encoder.frame_size
+        no_video = torch.zeros((encoder.frames, side, side, 3), dtype=torch.uint8)
+        no_sound = torch.full((shape.bands, shape.times), -1.0)
+        text = torch.from_numpy(self._text[places].astype(np.int64))
+        number = torch.from_numpy(self._video_number[places].astype(np.int64))
+        return Batch(
+            video=torch.stack([no_video if video is None else video for video, _ in read]),
+            sound=torch.stack([no_sound if sound is None else sound for _, sound in read]),
+            text=text,
+            present={
+                VIDEO: torch.tensor([video is not None for video, _ in read]),
+                SOUND: torch.tensor([sound is not None for _, sound in read]),
+                TEXT: text[:, 1] != 0,
+            },
+            same={VIDEO: number, SOUND: number, TEXT: torch.from_numpy(self._text_number[places].astype(np.int64))},
+        )
+
+    def _read(self, clip: Clip) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        try:
+            with one_item():
+                video = self._encoder.read_video(self._reader.frames(clip)[None])[0]
+                sound = (
+                    self._encoder.read_sound(self._reader.samples(clip)[None])[0]
+                    if clip.has_audio and self._sound
+                    else None
+                )
+        except MediaError as error:
+            self._progress.bad(clip.uri, str(error))
+            return None, None
+        self._progress.good()
+        return video, sound
+
+
+def _words(encoder: Encoder, clips: ClipView, texts_of: TextsOf) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Ids of the clips' words (N, L), and equal numbers (N,) for equal words."""
+    rows = [np.zeros((0, encoder.words), np.int32)]
+    stream = iter(clips)
+    while some := list(islice(stream, _TOGETHER)):
+        found = texts_of(some)
+        rows.append(encoder.read_text([found.get(clip.id, "") for clip in some]).numpy().astype(np.int32))
+    ids = np.concatenate(rows)
+    _, numbers = np.unique(ids, axis=0, return_inverse=True)
+    return ids, numbers.reshape(-1).astype(np.int32)
