@@ -215,7 +215,7 @@ TABLE: tuple[Figure, ...] = (
     Figure(name="questions/rejected", label="questions that could not be asked", good="down"),
     Figure(name="questions/unparsed_share", label="share of replies that name no option", good="down"),
     # What encoders that learned from the round's texts find by people's words.
-    Figure(name="retrieve/recall_at_1", label="anchors found first by people's words", good="up", headline=_QUALITY),
+    Figure(name="retrieve/recall_at_1", label="anchors found first by people's words", good="up"),
     Figure(name="retrieve/gain_over_round_0", label="found first more than by texts of round 0", good="up"),
     Figure(name="retrieve/gain_over_random", label="found first more than by random clips", good="up"),
     # Patterns.
