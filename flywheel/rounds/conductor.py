@@ -15,6 +15,7 @@ from flywheel.core.types import CURATE, MEASURE, REPAIR
 from flywheel.curation.repair.repairing import check as check_repair
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.devices import check_devices
+from flywheel.rounds.facts import check_judges
 from flywheel.rounds.figures import plugins
 from flywheel.rounds.names import check_optimizer
 from flywheel.rounds.outlook import impossible
@@ -71,6 +72,7 @@ def check_before(context: RoundContext) -> None:
         context.writer(prompt, 0).check()
     if REPAIR in context.config.stages:
         check_repair(context.workspace)
+    check_judges(context)
     context.loss()
     check_optimizer(context.config)
     check_devices(context.config, context.workspace.root)

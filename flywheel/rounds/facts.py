@@ -70,6 +70,13 @@ def measure_facts(context: RoundContext, round: int) -> None:
         _asked(context, _Judge.of(context, role), pairs, round)
 
 
+def check_judges(context: RoundContext) -> None:
+    """Find what is wrong with the judges before a night of annotation. Raises UserError, as :func:`measure_facts`."""
+    for role in context.config.evaluate.judges:
+        _check_judge(context, role, 0)
+        context.writer(_Judge.of(context, role).facts, 0).check()
+
+
 def clip_facts(context: RoundContext, round: int, role: str | None = None) -> list[ClipFacts]:
     """What a judge (the first if left out) found of each corrected anchor's text of a round, as it is on record.
 
@@ -116,7 +123,8 @@ def _check_judge(context: RoundContext, role: str, round: int) -> None:
 
 def _asked(context: RoundContext, judge: _Judge, pairs: Sequence[_Pair], round: int) -> None:
     workspace = context.workspace
-    with context.writer(judge.facts, round) as writer:
+    # As its digest says: of a judge that is the main model it is the base that judges, in every round.
+    with context.writer(judge.facts, 0) as writer:
 
         def put(tasks: Iterable[Task], prompt: Prompt) -> None:
             asking = replace(Asking.of(context.config.annotate, prompt), num_candidates=1, script="")

@@ -27,7 +27,7 @@ from flywheel.store.tracking import Tracker
 #: Test clips whose texts MLflow shows side by side.
 _NUM_SAMPLES = 24
 #: What of a round's report MLflow keeps; what is not there is left out.
-_FILES = ("report.html", "report.json", "config.yaml", "curation")
+_FILES = ("report.html", "report.json", "config.yaml", "curation", "facts.jsonl")
 #: Its table of test clips' texts.
 _TABLE = "samples.json"
 

@@ -14,7 +14,8 @@ from flywheel.core.errors import UserError
 from flywheel.core.types import Annotation, Correction, RoundReport, content_id
 from flywheel.playground import fact_scores, facts_of, scenes
 from flywheel.rounds import RoundContext, champion
-from flywheel.rounds.facts import clip_facts, measure_facts
+from flywheel.rounds.conductor import check_before
+from flywheel.rounds.facts import check_judges, clip_facts, measure_facts
 from flywheel.rounds.facts_view import fact_figures
 from flywheel.rounds.measures import FactsBeside, by_facts
 from flywheel.rounds.report import write_report
@@ -210,6 +211,9 @@ def test_no_model_judges_itself_unless_allowed_by_name(ingested: Workspace, make
     with pytest.raises(UserError, match=r"models\.judge is the model under test") as error:
         measure_facts(context, 0)
     assert "evaluate.judges_of_own: [judge]" in str(error.value)
+    with pytest.raises(UserError, match=r"models\.judge is the model under test"):
+        check_before(context)
+    check_judges(RoundContext(make_workspace(*own, "evaluate.judges_of_own=[judge]")))
 
 
 @pytest.mark.parametrize(
