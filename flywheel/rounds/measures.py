@@ -207,7 +207,7 @@ def by_facts(beside: FactsBeside, refiners: Set[str], settings: Gate, look: int,
         needed = max(settings.min_anchors, items_needed(settings.effect, spread, level, settings.power))
     figures = (
         f"on {count} videos: fact F1 {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}], "
-        f"exact p {test.p_better:.2g}, level {level:.2g} of look {look}"
+        f"p(better) {test.p_better:.2g}, of at most {level:.2g} in test {look}"
     )
     leans = leaning(d.value, settings.fact_margin)
     if test.p_better <= level and d.low > 0:
@@ -217,6 +217,6 @@ def by_facts(beside: FactsBeside, refiners: Set[str], settings: Gate, look: int,
     if test.p_worse <= settings.alpha / 2 and d.high < 0:
         return said("refused", f"states less of what is true {figures}", leans)
     if count < needed:
-        more = f"{needed - count} more anchors, {needed} are needed to find a gain of {settings.effect:g}"
+        more = f"{needed - count} more anchors are needed: {needed} to find a gain of {settings.effect:g}"
         return said("undecided", f"not shown to state more of what is true {figures}; {more}", leans)
     return said("refused", f"not shown to state more of what is true {figures}", leans)
