@@ -189,7 +189,12 @@ class _Actor:
     def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Result]:
         import ray
 
-        yield from ray.get(self.handle.write.remote(list(requests), sampling))
+        try:
+            yield from ray.get(self.handle.write.remote(list(requests), sampling))
+        except ray.exceptions.RayError as error:
+            raise _own(error) or BorderError(
+                f"ray: an engine ended while it was proven ({_why(error)}). Run the same command."
+            ) from error
 
     def parts(self) -> list[_Actor]:
         return [self]
