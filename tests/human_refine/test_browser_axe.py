@@ -11,17 +11,7 @@ from typing import Any
 import pytest
 
 from flywheel.core.types import Annotation
-from tests.human_refine.test_browser import (  # noqa: F401  (fixtures)
-    Served,
-    browser,
-    goes_on,
-    opened,
-    pytestmark,
-    ready,
-    served,
-    text_of,
-    until,
-)
+from tests.human_refine.browser_bed import Served, goes_on, opened, pytestmark, text_of, until  # noqa: F401
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +42,7 @@ def look(axe: str) -> Callable[[Any, str], None]:
     return look
 
 
-def _cues(served: Served) -> str:  # noqa: F811
+def _cues(served: Served) -> str:
     """Id of a text with timed cues."""
     clip = sorted(served.workspace.clips("train")["id"])[0]
     cues = [{"start_s": 0.3, "end_s": 1.0, "text": "A bell rings."}, {"start_s": 1.2, "end_s": 2.0, "text": "A dog."}]
@@ -72,7 +62,7 @@ def _cues(served: Served) -> str:  # noqa: F811
     return "/?text=dense"
 
 
-def test_the_reviewers_page(browser: Any, served: Served, look: Callable[[Any, str], None], tmp_path: Path) -> None:  # noqa: F811
+def test_the_reviewers_page(browser: Any, served: Served, look: Callable[[Any, str], None], tmp_path: Path) -> None:
     cues = _cues(served)
     (served.root / "guide.md").write_text("# Captions\n\nName what moves.\n\n- colours\n")
     served.start("--set=review.guidelines=guide.md", "--set=review.blind_share=1", "--set=review.daily_goal=5")
@@ -145,7 +135,7 @@ def _next(page: Any, key: str) -> None:
     until(page, f"!item || item.annotation_id !== {json.dumps(before)}")
 
 
-def test_the_leads_pages(browser: Any, served: Served, look: Callable[[Any, str], None]) -> None:  # noqa: F811
+def test_the_leads_pages(browser: Any, served: Served, look: Callable[[Any, str], None]) -> None:
     page = opened(browser, served.link("lou", "lead"))
     before = text_of(page)
     page.fill("#text", "What is there.")

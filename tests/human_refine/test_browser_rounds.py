@@ -22,7 +22,7 @@ from flywheel.playground import write_playground
 from flywheel.rounds import RoundContext, run_round
 from flywheel.store import Workspace
 from human_refine.people import invite
-from tests.human_refine.test_browser import browser, clip_of, opened, pytestmark  # noqa: F401
+from tests.human_refine.browser_bed import clip_of, opened, pytestmark
 
 #: What makes a round short: nobody looks at what it gained.
 _SHORT: dict[str, dict[str, Any]] = {
@@ -44,7 +44,7 @@ def _wait_for_another(lead: httpx.Client, num_texts: int) -> int:
     return int(now)
 
 
-def test_two_rounds_through_the_page(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_two_rounds_through_the_page(browser: Any, tmp_path: Path) -> None:
     root = tmp_path / "w"
     raw = yaml.safe_load(template())
     for section, values in {**_SHORT, "tracking": {"enabled": False}, "review": {"wait_for": 8}}.items():

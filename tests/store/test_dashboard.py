@@ -20,7 +20,7 @@ from flywheel.rounds.verdict import headline, verdict_word
 from flywheel.store import Workspace, dashboard
 from flywheel.store.dashboard import open_dashboard
 from flywheel.store.tracking import Tracker
-from tests.human_refine.test_browser import CHROMIUM, FLAGS
+from tests.human_refine.browser_bed import CHROMIUM, FLAGS
 from tests.rounds.test_rounds import context_of, correct
 
 Make = Callable[..., Workspace]
