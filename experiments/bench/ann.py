@@ -56,7 +56,7 @@ def main() -> None:
     with workspace.lock():
         with timed(facts, "records"):
             record(workspace, source, range(arguments.clips))
-        facts |= measured(workspace, arguments.width, arguments.threads)
+        measure(workspace, arguments.width, arguments.threads, facts)
         with timed(facts, f"records_{_MORE}"):
             record(workspace, source, range(arguments.clips, arguments.clips + _MORE))
         with timed(facts, f"files_{_MORE}"):
@@ -72,9 +72,8 @@ def main() -> None:
         out.write(json.dumps(facts) + "\n")
 
 
-def measured(workspace: Workspace, width: int, threads: int) -> dict[str, Any]:
-    """What files and graph of all vectors cost and find."""
-    facts: dict[str, Any] = {}
+def measure(workspace: Workspace, width: int, threads: int, facts: dict[str, Any]) -> None:
+    """Note what files and graph of all vectors cost and find; printed too, should the rest be stopped."""
     with timed(facts, "files"):
         index = VectorIndex.open(workspace, "m", width)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
@@ -90,8 +89,9 @@ def measured(workspace: Workspace, width: int, threads: int) -> dict[str, Any]:
     places = np.sort(np.random.default_rng(5).choice(len(index), _QUERIES, replace=False))
     queries = index.vectors("video", places).astype(np.float32)
     noise = np.random.default_rng(6).normal(size=queries.shape).astype(np.float32) / np.sqrt(width)
+    print(json.dumps(facts), flush=True)
     facts["found"] = asked(index, unit(queries + 0.5 * noise), (64, 128, 256, 512, 1024))
-    return facts
+    print(json.dumps(facts), flush=True)
 
 
 def asked(index: VectorIndex, queries: NDArray[np.float32], counts: tuple[int, ...]) -> dict[str, dict[str, float]]:
