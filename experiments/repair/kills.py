@@ -1,8 +1,8 @@
 """Kills ``flywheel repair`` twenty times: ``python -m experiments.repair.kills FOLDER --seed S --clips 40``.
 
 A corpus of the playground's audio-visual world, 60 % of whose sounds are damaged, is repaired by processes that are
-killed (SIGKILL) after a random time, then by one that ends. One JSON line: clips without a record or with two, files
-that are not what their names say, and versions without their file.
+killed (SIGKILL) within a second of their first commit, then by one that ends. One JSON line: clips without a record or
+with two, files that are not what their names say, and versions without their file.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from flywheel.playground import write_av_playground
 from flywheel.store import Workspace
 
 KILLS = 20
-#: Small groups, so that kills come in the middle of commits and files.
-_SCRIPT = "import flywheel.curation.repair.repairing as r; r._TOGETHER = 2; from flywheel.cli import main; main()"
+#: Clip by clip, so that kills come in the middle of commits and files.
+_SCRIPT = "import flywheel.curation.repair.repairing as r; r._TOGETHER = 1; from flywheel.cli import main; main()"
 
 
 def main() -> None:
@@ -47,9 +47,11 @@ def main() -> None:
     rng, ended, halves, at_work = random.Random(arguments.seed), 0, 0, 0
     for _ in range(KILLS):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        before, until = workspace.count("sound_versions"), time.monotonic() + rng.uniform(4.0, 14.0)
-        while time.monotonic() < until and process.poll() is None:
-            time.sleep(0.05)
+        before, until = workspace.count("sound_versions"), time.monotonic() + 120
+        while workspace.count("sound_versions") == before and time.monotonic() < until and process.poll() is None:
+            time.sleep(0.02)
+        # From its first commit on, at any moment.
+        time.sleep(rng.uniform(0.0, 1.0))
         ended += process.poll() is not None
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
