@@ -10,7 +10,7 @@ import pytest
 
 from flywheel.core.errors import UserError
 from flywheel.metrics import token_f1
-from flywheel.playground import fact_scores, facts_of, scenes, write_playground
+from flywheel.playground import fact_scores, facts_of, grammar, scenes, write_playground
 from flywheel.playground.paraphrase import paraphrase
 from flywheel.playground.reading import read_facts
 
@@ -20,6 +20,8 @@ SCENES = [scenes.sample_scene(seed) for seed in range(120)]
 def test_every_wording_states_the_scene_s_facts_and_nothing_else() -> None:
     for scene in SCENES:
         assert facts_of(scene.caption()) == scene.slots(), scene.caption()
+        filled = f"{scene.paraphrase()} {' '.join(f'{words}.' for words in grammar.CHATTER)}"
+        assert facts_of(filled) == scene.slots(), "filler states nothing, however long it is"
         for number in range(2):
             text = scene.paraphrase(number)
             assert facts_of(text) == scene.slots(), text
