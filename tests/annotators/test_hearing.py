@@ -151,6 +151,7 @@ def answers(of_audio: Callable[[str], str], counts: bool = True) -> Callable[...
     return answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("of_audio", "counts", "ears"),
     [

@@ -161,6 +161,7 @@ def test_a_transcript_gives_no_orders(make_workspace: Make) -> None:
         assert "{quoted} {text} \\" in shown
 
 
+@pytest.mark.slow
 def test_a_judge_is_asked_twice_with_the_texts_swapped(make_workspace: Make) -> None:
     w = make_workspace()
     clips = described(w, {f"c{n:02}": (f"{n} balls drop.", f"{n} thuds.") for n in range(10)})
@@ -182,6 +183,7 @@ def test_a_judge_is_asked_twice_with_the_texts_swapped(make_workspace: Make) -> 
     assert found.jaccard == 1.0
 
 
+@pytest.mark.slow
 def test_killed_between_the_texts_and_the_judgements(make_workspace: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     w = make_workspace()
     clips = described(w, {"a": ("A ball drops.", "A thud."), "b": ("A bell.", "A thud.")})

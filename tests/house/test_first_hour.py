@@ -264,6 +264,7 @@ def test_what_failed_is_listed_tried_again_and_closed(
     assert ingested.rejected().filter(pl.col("stage") == "ingest").height == 2, "they stay on record"
 
 
+@pytest.mark.slow
 def test_a_dry_ingest_says_what_would_be_and_writes_nothing(
     ingested: Workspace, tmp_path: Path, own_video: Path, corpus: Path, commandline: Command, capsys: Said
 ) -> None:
@@ -288,6 +289,7 @@ def test_a_dry_ingest_says_what_would_be_and_writes_nothing(
     assert ingested.count("clips") == 6 + found["clips"], "as was said"
 
 
+@pytest.mark.slow
 def test_a_wrong_cut_is_undone_before_the_first_round(
     ingested: Workspace, tmp_path: Path, commandline: Command, capsys: Said
 ) -> None:

@@ -132,6 +132,7 @@ def split_by_name(workspace: Workspace) -> dict[str, str]:
     return {Path(uri).name: split for uri, split in clips.select("uri", "split").iter_rows()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [1, pytest.param(-1, marks=pytest.mark.slow)])
 def test_copies_are_on_one_side_whichever_comes_first(
     make_workspace: Make, video: Path, corpus: Path, tmp_path: Path, order: int

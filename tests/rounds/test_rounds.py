@@ -66,6 +66,7 @@ def correct(context: RoundContext, clip_id: str, text: str, round: int = 1, verd
     )
 
 
+@pytest.mark.slow
 def test_a_loss_and_an_optimizer_that_do_not_work_are_said_before_anything_is_done(
     make_workspace: Make, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +102,7 @@ def test_a_round_waits_for_no_more_captions_than_there_are(make_workspace: Make,
     assert context.workspace.stage(1, "review")[1]["num_corrections"] == len(captions)
 
 
+@pytest.mark.slow
 def test_a_round_goes_through_its_stages_and_the_next_begins(make_workspace: Make, corpus: Path) -> None:
     context = context_of(make_workspace, corpus)
     w = context.workspace

@@ -211,6 +211,7 @@ def test_clips_are_found_by_first_digits_and_by_where_their_files_lie(make_works
     assert [row for frame in frames for row in frame.rows()] == w.clips("test").select("id", "uri").rows()
 
 
+@pytest.mark.slow
 def test_which_contents_are_in_is_known_without_reading_all(make_workspace: Make) -> None:
     w = make_workspace()
     w.locate({"h0": "/videos/0.mp4", "h5": "/videos/5.mp4"})
@@ -286,6 +287,7 @@ def test_exports_are_found_by_their_clips(make_workspace: Make, clip_id: str) ->
     assert [e["out"] for e in w.exports()] == ["/b"]
 
 
+@pytest.mark.slow
 def test_names_are_told_apart_letter_by_letter(make_workspace: Make) -> None:
     w = make_workspace()
     w.add_clips(
@@ -302,6 +304,7 @@ def test_names_are_told_apart_letter_by_letter(make_workspace: Make) -> None:
     assert forget_cut(w, ["/data/cats"]) == 1
 
 
+@pytest.mark.slow
 def test_what_an_encoder_in_use_can_not_read_is_open_whatever_another_could(make_workspace: Make) -> None:
     w = make_workspace()
     for number in range(2):

@@ -32,6 +32,7 @@ def slow(seconds: float) -> Any:
     return prepare
 
 
+@pytest.mark.slow
 def test_preparation_of_half_a_step_costs_no_time() -> None:
     """One thread, a step of 40 ms, preparation of 20 ms: what the steps alone take, within 5 % (medians)."""
     ratio, busy = {}, {}
