@@ -274,9 +274,18 @@ class _Pass:
 
     def parts(self, claims: Claims, tasks_of: Callable[[slice], Iterable[Task]]) -> Iterator[list[Task]]:
         """The windows of those parts that this process claims, each part committed before the next is claimed."""
-        for part in claims.parts():
+        parts = claims.parts()
+        while (part := self._next_of(parts)) is not None:
             yield from _windows(self.unanswered(tasks_of(part), retry=False))
             self._commit()
+
+    def _next_of(self, parts: Iterator[slice]) -> slice | None:
+        """The next part, or None after the last; the engine stands still while others hold all that is left."""
+        began = time.perf_counter()
+        part = next(parts, None)
+        if self._began is not None:
+            self._starved_s += time.perf_counter() - began
+        return part
 
     def run(self, windows: Iterable[list[Task]], total: int | None) -> AskResult:
         with (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -64,13 +65,30 @@ def _runs_at(path: Path) -> Iterator[Run]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--measured {path}: can't be read ({error}). Name a workspace, or a file of JSONL.") from error
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
-            yield Run(**json.loads(line))
+            yield _checked(Run(**json.loads(line)))
         except (ValueError, TypeError) as error:
             raise UserError(
                 f"--measured {path}: line {number} is no measured stage ({error}). "
                 'Lines are such as {"stage": "annotate", "clips": 2000, "seconds": 61.5, "gpus": 1}.'
             ) from error
+
+
+def _checked(run: Run) -> Run:
+    """The run as it is. Raises ValueError for a value that is of another type, or can't be."""
+    if not isinstance(run.stage, str):
+        raise ValueError(f"stage is {run.stage!r}, and must be a name")
+    for name in ("clips", "gpus"):
+        value = getattr(run, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} is {value!r}, and must be a whole number of at least 1")
+    for name in ("seconds", "decode_s", "money"):
+        value = getattr(run, name)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
+            raise ValueError(f"{name} is {value!r}, and must be a number of at least 0")
+    return run
 
 
 def _table(plan: Plan) -> str:

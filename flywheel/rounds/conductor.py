@@ -13,6 +13,7 @@ from flywheel.core.errors import GateRefused, UserError, Waiting
 from flywheel.core.progress import say
 from flywheel.core.types import CURATE, MEASURE, REPAIR
 from flywheel.curation.repair.repairing import check as check_repair
+from flywheel.rounds import accelerators
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.devices import check_devices
 from flywheel.rounds.facts import check_judges
@@ -145,7 +146,7 @@ def evaluate_again(context: RoundContext) -> dict[int, int]:
         written[round] = evaluate.write(context, round, again=True).written
         if written[round] or round in due:
             started = time.monotonic()
-            record = to_record(evaluate.run(context, round))
+            record = to_record(evaluate.run(context, round)) | accelerators.recorded(context, "evaluate")
             workspace.set_stage(round, "evaluate", DONE, record, time.monotonic() - started)
             publish(context, round)
         due -= {round}
@@ -164,7 +165,9 @@ def run_stage(context: RoundContext, round: int, name: str) -> None:
     try:
         record = to_record(stage.run(context, round))
         state = DONE
-        if record.get("skipped"):
+        if not record.get("skipped"):
+            record |= accelerators.recorded(context, name)
+        else:
             say(f"round {round}: {name} was skipped ({record['skipped']})")
     finally:
         workspace.set_stage(round, name, state, record, time.monotonic() - started)

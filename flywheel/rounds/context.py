@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 _DESCRIBED: tuple[Hint, ...] = ("seen", "heard")
 #: Clips whose texts are looked up together.
 CLIPS_PER_LOOKUP = 16_384
-#: Parts of a pass that several processes share, and the clips of the smallest: the last one's end is waited for.
+#: Parts at most of a pass that several processes share, and the clips of the smallest: the last one's end is waited
+#: for. Of more than 4 million clips there are more, since a part's texts are looked up together.
 _PARTS, _SMALLEST_PART = 256, 16
 
 
@@ -63,6 +64,8 @@ class RoundContext:
         self.base = self.model_folder(MAIN)
         #: What this process did of the annotate stage together with others, by kind, before it ends the stage alone.
         self.did_together: dict[str, AskResult] = {}
+        #: Processes that annotated this round together.
+        self.num_processes = 1
         self._dropped_by: tuple[str, ClipView] | None = None
         self._to_curate: tuple[set[str], ClipIndex] | None = None
         self._texts: tuple[object, CurrentTexts] | None = None
@@ -323,7 +326,7 @@ class RoundContext:
     def ask_together(self, clips: ClipView, *, by: int, round: int, prompt: Prompt, writer: Writer) -> AskResult:
         """As :meth:`ask`, with other processes that ask the same; the caller shares the workspace."""
         name = f"{round}:{form_of(prompt.kind, LEARN)}"
-        size = min(max(len(clips) // _PARTS, _SMALLEST_PART), CLIPS_PER_LOOKUP)
+        size = min(max(-(-len(clips) // _PARTS), _SMALLEST_PART), CLIPS_PER_LOOKUP)
         claims = Claims(self.workspace, name, len(clips), size=size, lease_s=self.config.annotate.lease_s)
         return ask_together(
             self.workspace,

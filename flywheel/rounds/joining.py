@@ -13,7 +13,7 @@ from flywheel.rounds.context import RoundContext
 from flywheel.rounds.progress import DONE, current_round, order_of, stage_began
 from flywheel.rounds.stages.annotate import write_together
 from flywheel.store import Workspace
-from flywheel.store.claims import forget
+from flywheel.store.claims import forget, parts_done
 
 #: How often a process that waits for others looks again, in seconds.
 _LOOK_EVERY_S = 0.5
@@ -37,12 +37,16 @@ def join(workspace: Workspace) -> tuple[int, int]:
     context, shared_at = RoundContext(workspace), time.monotonic()
     if not _is_done(workspace, round):
         with _shared(workspace):
-            context.did_together = write_together(context, round)
+            # Others may have ended it while this waited.
+            if not _is_done(workspace, round):
+                context.did_together = write_together(context, round)
     with _alone(workspace, unless=lambda: _is_done(workspace, round)) as is_ours:
         if is_ours:
             workspace.set_stage(round, _STAGE, "running", {}, time.monotonic() - shared_at)
+            context.num_processes = max(1, len(parts_done(workspace, f"{round}:")))
             run_round(context, until=_STAGE)
-            forget(workspace, f"{round}:")
+    # Also where the one that ended the stage was killed before it came here.
+    forget(workspace, f"{round}:")
     return round, sum(made.written for made in context.did_together.values())
 
 

@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from flywheel.rounds.accelerators import SPREAD
+
 #: Half-width of an estimate from runs of two sizes, which leave nothing to judge the fit by, as a share of it.
 _UNJUDGED = 0.25
 #: The least half-width that is told: machines differ from day to day by more than a fit of few runs shows.
@@ -22,14 +24,12 @@ _CONFIDENCE = 0.95
 #: CPU seconds of a stage's own work, without any model: start and seconds a clip, of docs/scale.md (round 1 with the
 #: fake engine at 20 k and 200 k clips).
 DEFAULTS: Mapping[str, tuple[float, float]] = {"annotate": (10.5, 5.9e-4), "evaluate": (10.0, 1.2e-4)}
-#: Stages whose work is spread over accelerators.
-_ON_GPUS = frozenset({"annotate", "evaluate", "curate", "pretrain", "finetune"})
 Bound = Literal["decoding", "engine", "start-up", "clips"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A stage that was measured: ``clips`` it went through, wall ``seconds``, and on how many ``gpus``.
+    """A stage that was measured: ``clips`` it went through, wall ``seconds``, and on how many ``gpus`` (None: unknown).
 
     ``decode_s`` are the decoders' seconds over all threads, ``money`` what the engine cost.
     """
@@ -37,7 +37,7 @@ class Run:
     stage: str
     clips: int
     seconds: float
-    gpus: int = 1
+    gpus: int | None = 1
     decode_s: float = 0.0
     money: float = 0.0
 
@@ -120,18 +120,20 @@ def planned(
 
 def _of_runs(stage: str, runs: list[Run], clips: int, gpus: int, decoders: int, price: float) -> StagePlan:
     sizes = tuple(sorted({run.clips for run in runs}))
-    start, each, half = fitted([(run.clips, run.seconds * _speed(stage, run.gpus)) for run in runs], clips)
-    growing = each * clips / _speed(stage, gpus)
+    # What grows is spread over accelerators, the start is not.
+    share = clips / _speed(stage, gpus)
+    start, each, half = fitted([(run.clips / _speed(stage, run.gpus), run.seconds) for run in runs], share)
+    growing = each * share
     # The decoders' work does not shrink with more engines.
     decode = sum(run.decode_s for run in runs) / sum(run.clips for run in runs) * clips / decoders
-    bound: Bound = "clips" if stage not in _ON_GPUS else "engine"
+    bound: Bound = "clips" if stage not in SPREAD else "engine"
     if decode > growing:
         growing, bound = decode, "decoding"
     if start > growing:
         bound = "start-up"
     seconds = start + growing
     cost = sum(run.money for run in runs) / sum(run.clips for run in runs) * clips
-    on_gpus = stage in _ON_GPUS
+    on_gpus = stage in SPREAD
     money = cost or (seconds * gpus * price / 3600 if on_gpus else 0.0)
     return _stage(stage, seconds, seconds * (1 - half), seconds * (1 + half), gpus, money, bound, sizes)
 
@@ -146,7 +148,7 @@ def _stage(
     bound: Bound,
     sizes: tuple[int, ...] = (),
 ) -> StagePlan:
-    busy = seconds * gpus if stage in _ON_GPUS else 0.0
+    busy = seconds * gpus if stage in SPREAD else 0.0
     return StagePlan(
         stage=stage,
         seconds=seconds,
@@ -159,16 +161,16 @@ def _stage(
     )
 
 
-def _speed(stage: str, gpus: int) -> int:
-    return gpus if stage in _ON_GPUS else 1
+def _speed(stage: str, gpus: int | None) -> int:
+    return gpus or 1 if stage in SPREAD else 1
 
 
-def fitted(points: Sequence[tuple[int, float]], at: int) -> tuple[float, float, float]:
+def fitted(points: Sequence[tuple[float, float]], at: float) -> tuple[float, float, float]:
     r"""Start a and part b of $T(n) = a + b n$ with a, b >= 0, by least squares of relative errors; and the half-width
     of the 95 % prediction at n = ``at``, as a share of it.
 
-    ``points`` are (clips, seconds). Of one size nothing tells a from b: then a is 0, and the half-width is as wide as
-    all of it being the start would make it.
+    ``points`` are (clips of each accelerator, seconds). Of one size nothing tells a from b: then a is 0, and the
+    half-width is as wide as all of it being the start would make it.
     """
     n, seconds = (np.array(values, dtype=np.float64) for values in zip(*points, strict=True))
     if len(set(n)) == 1:
@@ -200,11 +202,13 @@ def _not_negative(design: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float,
 def _doubts(stage: str, runs: Sequence[Run], clips: int, gpus: int) -> list[str]:
     """What a stage's prediction rests on without having been measured."""
     sizes, doubts = sorted({run.clips for run in runs}), []
-    if len(sizes) == 1:
+    if len({run.clips / _speed(stage, run.gpus) for run in runs}) == 1:
         doubts.append(f"{stage}: measured at {sizes[0]} clips alone, so its start can't be told from what grows")
     if clips > 10 * sizes[-1]:
         doubts.append(f"{stage}: {clips / sizes[-1]:.0f} times as many clips as were measured ({sizes[-1]})")
-    if stage in _ON_GPUS and gpus not in (counts := {run.gpus for run in runs}):
+    if stage in SPREAD and any(run.gpus is None for run in runs):
+        doubts.append(f"{stage}: on how many accelerators it ran is not on record of all runs; 1 is assumed")
+    if stage in SPREAD and gpus not in (counts := {run.gpus or 1 for run in runs}):
         seen = ", ".join(map(str, sorted(counts)))
         doubts.append(f"{stage}: measured on {seen} accelerator(s); that {gpus} are as many times as fast is assumed")
     return doubts

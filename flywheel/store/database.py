@@ -235,7 +235,7 @@ class Database:
 
     def _translated(self, error: Exception) -> FlywheelError:
         text = " ".join(str(getattr(error, "orig", None) or error).split())
-        if isinstance(error, IntegrityError):
+        if isinstance(error, IntegrityError) and _is_of_a_key(error):
             return BorderError(f"{self.name}: holds such a row already ({text}).", code=EXISTS)
         if any(sign in text for sign in ("is full", "disk I/O", "No space left")):
             mend = "Free space on the disk and run the same command; nothing written before is lost."
@@ -355,6 +355,12 @@ def _copy_table(source: sql.Connection, target: sql.Connection, table: sql.Table
     if before != after:
         raise BorderError(f"{name}: {after} of {before} rows of {table.name} came over. Nothing was kept; try again.")
     return count
+
+
+def _is_of_a_key(error: IntegrityError) -> bool:
+    """Whether a row was refused because its key is there already, and not for an empty cell or a check."""
+    # PostgreSQL's code of unique_violation; SQLite says it by the constraint's name.
+    return getattr(error.orig, "sqlstate", "") == "23505" or bool(re.search("UNIQUE|PRIMARY ?KEY", str(error.orig)))
 
 
 def _mend_of(text: str) -> str:

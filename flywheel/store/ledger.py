@@ -114,11 +114,15 @@ class Ledger:
             text = connection.execute(sql.select(schema.costs.c.figures).where(*where)).scalar()
         return dict(json.loads(text)) if text is not None else {}
 
-    def set_cost(self, round: int, kind: str, purpose: str, figures: Mapping[str, float]) -> None:
-        """Record these sums in place of those before."""
-        row = {"round": round, "kind": kind, "purpose": purpose, "figures": json.dumps(dict(figures))}
+    def costs(self, round: int, purpose: str) -> dict[str, float]:
+        """Sums over all passes that wrote a round's texts of this purpose, of whichever kind."""
+        where = _columns(schema.costs, round=round, purpose=purpose)
+        sums: dict[str, float] = {}
         with self._db.transaction() as connection:
-            self._db.replace(connection, schema.costs, row)
+            for text in connection.execute(sql.select(schema.costs.c.figures).where(*where)).scalars():
+                figures = json.loads(text)
+                sums |= {name: sums.get(name, 0) + value for name, value in figures.items()}
+        return sums
 
     def add_cost(self, round: int, kind: str, purpose: str, figures: Mapping[str, float]) -> None:
         """Add to the sums on record: of processes that add at once none is forgotten."""

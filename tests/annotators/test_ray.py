@@ -121,15 +121,20 @@ def test_no_text_is_lost_or_doubled_when_engines_and_a_node_die(
         "ray.cpus_per_decoder=0.5",
     )
 
+    ended = threading.Event()
+
     def take_a_node() -> None:
-        while w.records.count("annotations", round=1) < 100:
+        while not ended.is_set() and w.records.count("annotations", round=1) < 100:
             time.sleep(0.05)
         cluster.remove_node(cluster.second, allow_graceful=False)  # type: ignore[attr-defined]
 
-    killer = threading.Thread(target=take_a_node)
+    killer = threading.Thread(target=take_a_node, daemon=True)
     killer.start()
-    result = write(w)
-    killer.join()
+    try:
+        result = write(w)
+    finally:
+        ended.set()
+        killer.join()
     texts = w.annotations(round=1)
     rejected = w.rejected(round=1)
     assert (result.written, texts.height) == (len(ids) - 1, len(ids) - 1)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from annotators import Request, Result, Sampling
-from annotators.asking import Asking, Task, ask
+from annotators.asking import Asking, Task, ask, ask_together
 from annotators.interface import failed
 from annotators.writer import AskedModel, Writer
 from flywheel.core.config import Model
@@ -23,6 +23,7 @@ from flywheel.playground.tiny import bundled_model
 from flywheel.rounds import RoundContext
 from flywheel.rounds.names import prompt_file
 from flywheel.store import Workspace
+from flywheel.store.claims import Claims
 from tests.borders.anything import OF_ONE_ITEM, OF_THE_WHOLE
 
 #: Replies that a server or a package can give, and whether they are a text that is kept.
@@ -109,6 +110,21 @@ def test_what_is_the_wholes_ends_a_pass_and_keeps_what_is_done(
         ask(workspace, iter(tasks), writer, prompt, round=1, asking=asking)
     assert workspace.annotations(round=1).height >= 8
     assert workspace.rejected(round=1).height == 0
+
+
+def test_a_wait_for_other_processes_is_no_time_of_the_engine(make_workspace: Callable[..., Workspace]) -> None:
+    workspace = make_workspace()
+    other, mine = (Claims(workspace, "1:caption", 8, size=4, lease_s=lease_s) for lease_s in (0.5, 60.0))
+    assert other._take(1), "the second part is another's until its lease has run out"
+    writer = Writer(AskedModel(folder=bundled_model(), settings=Model(engine="fake")), Loader(), batch_size=4)
+    prompt = load_prompt(prompt_file("caption", workspace.root))
+    tasks = [Task(clip_id=f"good-{number}", prompt="?") for number in range(8)]
+    asking = Asking(sampling=Sampling(max_new_tokens=8), batch_size=4)
+    with writer, workspace.lock():
+        made = ask_together(workspace, lambda part: tasks[part], mine, writer, prompt, round=1, asking=asking)
+    assert made.written == 8
+    assert made.engine_s < 0.25
+    assert made.busy_share < 0.5
 
 
 def test_a_clip_that_a_processor_does_not_take_is_left_out_of_what_is_measured(

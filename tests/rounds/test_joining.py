@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +17,9 @@ import pytest
 
 from flywheel.core.types import content_id
 from flywheel.ingest import ingest
+from flywheel.rounds import joining
 from flywheel.store import Workspace
-from flywheel.store.claims import parts_done
+from flywheel.store.claims import Claims, parts_done
 from flywheel.store.clip_index import ClipIndex
 
 CONFIG = {
@@ -72,3 +74,25 @@ def test_two_processes_share_a_round_and_one_ends_it_when_the_other_is_killed(
     assert json.loads(out)["annotations"] == texts.height
     assert parts_done(w, "1:") == {}, "claims stay behind"
     w.database.close()
+
+
+def test_who_comes_when_the_stage_is_done_writes_nothing_and_leaves_no_claim(
+    make_workspace: Callable[..., Workspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w = make_workspace()
+    w.set_stage(1, "annotate", "running", {})
+    share = w.share
+
+    def late() -> AbstractContextManager[None]:
+        """Another process ends the stage while this one waits, and is killed before it removes the claims."""
+        w.set_stage(1, "annotate", "done", {})
+        claims = Claims(w, "1:caption", 1, size=1, lease_s=60)
+        claims._take(0)
+        claims._finish(0)
+        return share()
+
+    monkeypatch.setattr(w, "share", late)
+    monkeypatch.setattr(joining, "check_before", lambda context: None)
+    monkeypatch.setattr(joining, "write_together", lambda context, round: pytest.fail("the stage was begun again"))
+    assert joining.join(w) == (1, 0)
+    assert parts_done(w, "1:") == {}

@@ -61,25 +61,38 @@ def test_accelerators_speed_up_passes_until_decoding_is_what_is_waited_for() -> 
     assert "curate: was never run here, and is left out" in told
 
 
+def test_the_start_is_no_more_on_more_accelerators() -> None:
+    runs = [
+        Run(stage="annotate", clips=n, seconds=60 + 0.1 * n / g, gpus=g) for n, g in ((1000, 1), (2000, 4), (8000, 4))
+    ]
+    (stage,) = planned(runs, ("annotate",), 40_000, 8).stages
+    assert stage.seconds == pytest.approx(60 + 0.1 * 40_000 / 8)
+    old = planned([Run(stage="annotate", clips=100, seconds=9.0, gpus=None)], ("annotate",), 100, 1)
+    assert "on how many accelerators it ran is not on record" in "; ".join(old.unknown)
+
+
 def test_the_command_learns_from_workspaces_and_files(
     make_workspace: object, tmp_path: Path, commandline: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     w: Workspace = make_workspace()  # type: ignore[operator]
     w.begin_round(1, ("annotate", "gate"))
-    w.ledger.set_cost(1, "caption", "learn", {"written": 800, "decode_s": 10.0})
-    w.ledger.set_cost(1, "caption", "measure", {"written": 200})
-    w.set_stage(1, "annotate", "done", {"by": 0}, 100.0)
+    w.ledger.add_cost(1, "caption", "learn", {"written": 800, "decode_s": 10.0})
+    w.ledger.add_cost(1, "caption", "measure", {"written": 200})
+    w.ledger.add_cost(1, "tags", "learn", {"written": 800, "money": 3.0})
+    w.set_stage(1, "annotate", "done", {"by": 0, "accelerators": 2}, 100.0)
     w.set_stage(1, "gate", "done", {"skipped": "no anchors"}, 7.0)
     lines = tmp_path / "measured.jsonl"
-    lines.write_text('{"stage": "annotate", "clips": 2000, "seconds": 190}\n')
+    lines.write_text('{"stage": "annotate", "clips": 4000, "seconds": 190, "gpus": 2}\n\n')
     asked = ("plan", "--clips", 4000, "--gpus", 1, "--config", w.root, "--json")
     assert commandline(*asked, "--measured", lines) == 0
     plan = json.loads(capsys.readouterr().out)
-    assert plan["stages"]["annotate"]["seconds"] == pytest.approx(370, abs=1)
-    assert plan["stages"]["annotate"]["sizes"] == [1000, 2000]
+    assert plan["stages"]["annotate"]["seconds"] == pytest.approx(310, abs=1)
+    assert plan["stages"]["annotate"]["money"] == pytest.approx(3 * 4000 / 5000), "texts of all kinds cost"
+    assert plan["stages"]["annotate"]["sizes"] == [1000, 4000]
     assert plan["low"] < plan["seconds"] < plan["high"]
     assert plan["bottleneck"]["stage"] == "annotate"
-    lines.write_text('{"stage": "annotate", "size": 2000}\n')
-    assert commandline(*asked, "--measured", lines) == 2
-    assert "line 1 is no measured stage" in capsys.readouterr().err
+    for line in ('"size": 2000', '"clips": "2000", "seconds": 1', '"clips": 2000, "seconds": NaN'):
+        lines.write_text(f'{{"stage": "annotate", {line}}}\n')
+        assert commandline(*asked, "--measured", lines) == 2
+        assert "line 1 is no measured stage" in capsys.readouterr().err
     assert commandline(*asked, "--measured", tmp_path / "nothing") == 2

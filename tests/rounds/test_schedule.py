@@ -377,7 +377,7 @@ def test_budgets_stop_a_run(make_workspace: Make, corpus: Path) -> None:
     assert "schedule.max_hours" in state.message
     w.context.workspace.set_stage(1, "annotate", "running", {})
     for kind, money in (("caption", 9.0), ("tags", 1.5)):
-        w.context.workspace.ledger.set_cost(1, kind, "learn", {"money": money})
+        w.context.workspace.ledger.add_cost(1, kind, "learn", {"money": money})
     w.until(start + timedelta(days=2))
     assert w.runs[1].ended - w.runs[1].began < timedelta(minutes=2)
     assert "the round cost 10.50, more than 10" in state_of(w.context.workspace).message  # type: ignore[union-attr]
@@ -397,7 +397,7 @@ def test_training_costs_by_the_hour_while_it_runs(make_workspace: Make, corpus: 
         outcome=Outcome(event="failed", message="interrupted"),
     )
     workspace = w.context.workspace
-    workspace.ledger.set_cost(1, "caption", "learn", {"money": 3.0})
+    workspace.ledger.add_cost(1, "caption", "learn", {"money": 3.0})
     workspace.set_stage(1, "pretrain", "done", {}, 1800.0)
     workspace.set_meta("stage_began", json.dumps([1, "finetune", datetime(2026, 6, 2, 2, tzinfo=BERLIN).isoformat()]))
     w.until(start + timedelta(days=1))

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable
 
 import pytest
+import sqlalchemy as sql
 
 from flywheel.core.errors import BorderError, UserError
-from flywheel.store import Workspace, claims, records
+from flywheel.store import Workspace, claims, records, schema
 from flywheel.store.claims import Claims, forget
 from tests.store.test_compaction import text
 
@@ -31,6 +32,15 @@ def test_a_key_that_another_process_commits_meanwhile_is_written_once(
     assert w.add_annotations([text(0), text(1), text(2)], 1) == 2
     assert sorted(w.annotations()["id"]) == sorted(text(number).id for number in range(3))
     assert len(list((w.root / "annotations").rglob("part-*"))) == 2, "what could not be committed left a file"
+
+
+def test_a_row_that_is_refused_for_an_empty_cell_is_not_taken_for_one_that_is_there(make_workspace: Make) -> None:
+    w = make_workspace()
+    w.set_meta("x", "1")
+    for value, code in ((None, "border"), ("2", "exists")):
+        with pytest.raises(BorderError) as refused, w.database.transaction() as connection:
+            connection.execute(sql.insert(schema.meta).values(key="x" if value else "y", value=value))
+        assert refused.value.code == code
 
 
 def test_costs_of_two_processes_add_up(make_workspace: Make) -> None:

@@ -265,12 +265,14 @@ def test_an_order_is_recorded_when_a_round_begins(make_workspace: Make) -> None:
 def test_costs_and_looks(make_workspace: Make) -> None:
     w = make_workspace()
     assert w.ledger.cost(1, "caption") == {}
-    w.ledger.set_cost(1, "caption", "learn", {"money": 1.0})
-    w.ledger.set_cost(1, "caption", "learn", {"money": 2.0, "tokens_out": 7})
-    w.ledger.set_cost(1, "caption", "measure", {"money": 0.5})
-    w.ledger.set_cost(11, "caption", "learn", {"money": 100.0})
+    w.ledger.add_cost(1, "caption", "learn", {"money": 0.5})
+    w.ledger.add_cost(1, "caption", "learn", {"money": 1.5, "tokens_out": 7})
+    w.ledger.add_cost(1, "caption", "measure", {"money": 0.5})
+    w.ledger.add_cost(11, "caption", "learn", {"money": 100.0})
     assert w.ledger.cost(1, "caption") == {"money": 2.0, "tokens_out": 7}
     assert w.money(1) == 2.5
+    w.ledger.add_cost(1, "tags", "learn", {"money": 4.0, "decode_s": 1.0})
+    assert w.ledger.costs(1, "learn") == {"money": 6.0, "tokens_out": 7, "decode_s": 1.0}
     assert [w.ledger.add_look(0, *look) for look in ((1, "x"), (2, "x"), (1, "x"), (2, "y"))] == [1, 2, 1, 3]
     assert w.ledger.add_look(2, 1, "x") == 1, "every champion has a budget of its own"
     assert w.ledger.looks(0) == [(1, "x"), (2, "x"), (2, "y")]

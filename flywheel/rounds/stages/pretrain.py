@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flywheel.core.config import Config
 from flywheel.core.progress import say
 from flywheel.core.types import HUMAN, Example, NoiseSignal
-from flywheel.rounds import traces
+from flywheel.rounds import accelerators, traces
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.held_out import held_out_clips
 from flywheel.rounds.mix import older_rounds, training_examples
@@ -65,9 +65,10 @@ class PretrainResult:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> PretrainResult:
         names = {f.name for f in fields(cls)} - {"loss_figures"}
+        others = names | _MEASURED | {accelerators.KEY}
         return cls(
             **{name: value for name, value in record.items() if name in names},
-            loss_figures={name: value for name, value in record.items() if name not in names | _MEASURED},
+            loss_figures={name: value for name, value in record.items() if name not in others},
         )
 
 
