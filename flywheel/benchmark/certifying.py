@@ -12,7 +12,7 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,8 +29,11 @@ ALL_WAYS = (*LACKING, TRANSCRIPT, CAPTIONS, SWAPPED, BOTH)
 #: Standard errors from chance.
 _ERRORS = 2.0
 
+#: What a solver gives where it was to be asked and could not be: nobody knows what it would have chosen.
+FAILED = -2
+
 #: Answers an item in a way: the place that is chosen among options in this order, -1 for no answer; None where this
-#: solver can't be asked in this way.
+#: solver is not asked in this way, ``FAILED`` where that failed.
 Solver = Callable[[Item, str, Sequence[int]], int | None]
 
 
@@ -39,7 +42,8 @@ class Certificate:
     """How often an item was answered rightly in each way, over ``orders`` orders; ``reason`` is why it is not kept.
 
     ``solved`` is whether it was answered with both above chance; ``verified`` whether a model beside the panel finds
-    its key right, None where none was asked.
+    its key right, None where none was asked, or could be. ``shares`` lack the ways that one of the panel could not be
+    asked in.
     """
 
     item: str
@@ -82,6 +86,20 @@ def limit(chance: float, orders: int) -> float:
     return chance + _ERRORS * math.sqrt(chance * (1 - chance) / orders)
 
 
+def limit_of_best(chance: float, orders: int, solvers: int) -> float:
+    """The most that the best of ``solvers`` gives by guessing, as seldom exceeded as :func:`limit` is by one.
+
+    By the exact chances of so many right orders, and the bound that adds them up over the solvers (Bonferroni's).
+    """
+
+    def exceeded(count: int) -> float:
+        ways = (math.comb(orders, n) * chance**n * (1 - chance) ** (orders - n) for n in range(count + 1, orders + 1))
+        return math.fsum(ways)
+
+    alone = min(math.floor(limit(chance, orders) * orders), orders)
+    return next(n for n in range(alone, orders + 1) if solvers * exceeded(n) <= exceeded(alone)) / orders
+
+
 def certify(
     items: Sequence[Item],
     solvers: Sequence[Solver],
@@ -95,22 +113,22 @@ def certify(
 ) -> Certified:
     """Answer each item in each way by each solver, and certify it; ``twins`` are ids of twins by id.
 
-    A way is at chance where no solver is above the limit. Where there is a ``verifier``, an item is kept only if that
-    one too chooses its key with both, in most orders. ``left_out`` are reasons by id for which items are not kept
-    whatever is answered. Raises ValueError without solvers.
+    A way is at chance where no solver is above the limit, and none failed in it: what could not be asked is not known
+    to be at chance. Both is above where the best is above what so many guess. Where there is a ``verifier``, an item is
+    kept only if that one too chooses its key with both, in most orders. ``left_out`` are reasons by id for which items
+    are not kept whatever is answered. Raises ValueError without solvers.
     """
     if not solvers:
         raise ValueError("certify: no solver")
     certificates, right = list[Certificate](), {way: dict[str, float]() for way in ways}
     for item in items:
         orders = orders_of(item, turns, seed)
-        # The best of the panel: an item that one of them guesses can be guessed.
-        shares = {way: max(found) for way in ways if (found := _shares(item, way, orders, solvers))}
-        for way, share in shares.items():
+        asked = {way: _asked(item, way, orders, solvers) for way in ways}
+        reason = (left_out or {}).get(item.id, "")
+        certificate = _verified(_certificate(item, asked, len(orders), reason), item, orders, verifier)
+        for way, share in certificate.shares.items():
             right[way][item.id] = share
-        checked = None if verifier is None else _shares(item, BOTH, orders, [verifier])
-        verified = None if checked is None else any(share > 1 / 2 for share in checked)
-        certificates.append(_certificate(item, shares, len(orders), verified, (left_out or {}).get(item.id, "")))
+        certificates.append(certificate)
     videos = {item.id: item.medium for item in items}
     names = [videos[c.item] for c in certificates]
     return Certified(
@@ -126,39 +144,65 @@ def certify(
     )
 
 
-def _shares(item: Item, way: str, orders: Sequence[Sequence[int]], solvers: Sequence[Solver]) -> list[float]:
-    """Of each solver that can be asked: the share of orders under which the chosen place holds the right option."""
-    shares = []
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """The share of right orders of each solver that answered them all in a way, and whether one failed in some."""
+
+    shares: Sequence[float]
+    failed: bool
+
+
+def _asked(item: Item, way: str, orders: Sequence[Sequence[int]], solvers: Sequence[Solver]) -> _Asked:
+    shares, failed = [], False
     for solver in solvers:
         places = [solver(item, way, order) for order in orders]
-        if None in places:
-            continue
-        hits = [
-            place is not None and 0 <= place < len(order) and order[place] == item.key
-            for place, order in zip(places, orders, strict=True)
-        ]
-        shares.append(sum(hits) / len(orders))
-    return shares
+        if FAILED in places:
+            failed = True
+        elif None not in places:
+            hits = [
+                place is not None and 0 <= place < len(order) and order[place] == item.key
+                for place, order in zip(places, orders, strict=True)
+            ]
+            shares.append(sum(hits) / len(orders))
+    return _Asked(shares=shares, failed=failed)
 
 
-def _certificate(
-    item: Item, shares: Mapping[str, float], orders: int, verified: bool | None, left_out: str
-) -> Certificate:
+def _certificate(item: Item, asked: Mapping[str, _Asked], orders: int, left_out: str) -> Certificate:
+    lacking = [way for way in (*LACKING, TRANSCRIPT) if way in asked]
+    failed = [way for way in lacking if asked[way].failed]
+    # The best of the panel: an item that one of them guesses can be guessed.
+    best = {way: max(found.shares) for way, found in asked.items() if found.shares}
+    chance, panel = 1 / len(item.options), len(asked[BOTH].shares)
     # All right is above chance even where two standard errors reach it, as of two options in four orders.
-    most = min(limit(1 / len(item.options), orders), 1 - 1 / orders)
-    guessed = [f"{way} alone" for way in (*LACKING, TRANSCRIPT) if shares.get(way, 0.0) > most]
-    missing = [way for way in (*LACKING, BOTH) if way not in shares]
-    solved = shares.get(BOTH, 0.0) > most
-    reason = left_out or (f"answered with {' and '.join(guessed)}" if guessed else "")
-    if not reason and missing:
-        reason = f"not asked with {' and '.join(missing)}"
-    if not reason and not solved:
-        reason = "not answered with both"
-    if not reason and verified is False:
-        reason = "another model finds its key wrong"
-    return Certificate(
-        item=item.id, shares=shares, orders=orders, kept=not reason, reason=reason, solved=solved, verified=verified
-    )
+    all_right = 1 - 1 / orders
+    guessed = [f"{way} alone" for way in lacking if best.get(way, 0.0) > min(limit(chance, orders), all_right)]
+    solved = best.get(BOTH, 0.0) > min(limit_of_best(chance, orders, max(1, panel)), all_right)
+    if asked[BOTH].failed and not panel:
+        failed.append(BOTH)
+    missing = [way for way in (*LACKING, BOTH) if way not in best and way not in failed]
+    reasons = [
+        left_out,
+        f"answered with {' and '.join(guessed)}" if guessed else "",
+        f"not asked with {' and '.join(missing)}" if missing else "",
+        f"could not be asked with {' and '.join(failed)}" if failed else "",
+        "" if solved else "not answered with both",
+    ]
+    reason = next((reason for reason in reasons if reason), "")
+    shares = {way: share for way, share in best.items() if way not in failed}
+    return Certificate(item=item.id, shares=shares, orders=orders, kept=not reason, reason=reason, solved=solved)
+
+
+def _verified(
+    certificate: Certificate, item: Item, orders: Sequence[Sequence[int]], verifier: Solver | None
+) -> Certificate:
+    """The certificate with what the verifier says, which alone keeps it."""
+    if verifier is None:
+        return certificate
+    shares = _asked(item, BOTH, orders, [verifier]).shares
+    verified = shares[0] > 1 / 2 if shares else None
+    found = {True: "", False: "another model finds its key wrong", None: "not verified"}[verified]
+    reason = certificate.reason or found
+    return replace(certificate, verified=verified, reason=reason, kept=not reason)
 
 
 def _of_twins(certificates: Sequence[Certificate], twins: Mapping[str, str]) -> Estimate:

@@ -16,6 +16,7 @@ import numpy as np
 
 from flywheel.benchmark.building import clock, named_sound, named_thing, questions
 from flywheel.benchmark.items import LETTERS
+from flywheel.benchmark.videos import ENDINGS
 from flywheel.core.errors import UserError
 from flywheel.core.files import written_whole
 from flywheel.formats import export as formats
@@ -76,7 +77,7 @@ def write_instructions(
 
     Videos that ``held_out``, a benchmark's folder of videos, holds too are left out, by their content. What is stopped
     leaves no folder. Raises UserError for a folder that holds no timelines, for a format without conversations, for an
-    ``out`` that is there, and where no video is left.
+    ``out`` that is there, for a ``held_out`` without a video, and where no video is left.
     """
     chosen = formats.get(format)
     if not chosen.turns:
@@ -84,13 +85,11 @@ def write_instructions(
         raise UserError(f"--format {format}: holds no conversations. There are {with_turns}.")
     if out.exists():
         raise UserError(f"--out {out}: is there already. Name a new folder.")
-    if held_out is not None and not held_out.is_dir():
-        raise UserError(f"--held-out {held_out}: there is no such folder.")
+    unseen = set() if held_out is None else _hashes(held_out)
     videos = read_timelines(folder)
     asked = defaultdict[str, list[dict[str, Any]]](list)
     for row in questions(videos, seed):
         asked[row["video"]].append(row)
-    unseen = set() if held_out is None else {file_hash(path) for path in sorted(held_out.rglob("*.mp4"))}
     written = _Written()
     with written_whole(out) as part:
         part.mkdir(parents=True)
@@ -105,6 +104,16 @@ def write_instructions(
         turns=written.turns,
         left_out=dict(written.left_out),
     )
+
+
+def _hashes(held_out: Path) -> set[str]:
+    """The hashes of a folder's videos. Raises UserError where there is no such folder, and where it holds none."""
+    if not held_out.is_dir():
+        raise UserError(f"--held-out {held_out}: there is no such folder.")
+    videos = [path for path in sorted(held_out.rglob("*")) if path.suffix.lower() in ENDINGS and path.is_file()]
+    if not videos:
+        raise UserError(f"--held-out {held_out}: holds no video, so that nothing would be left out.")
+    return {file_hash(path) for path in videos}
 
 
 class _Written:

@@ -85,10 +85,7 @@ def judge_answers(
         found = verdict(reply.text) if reply is not None else None
         if found is None:
             del places[name]
-            why = (
-                f"said neither yes nor no ('{one_line(reply.text, _SHOWN)}')" if reply is not None else "gave no reply"
-            )
-            reject(name, failed.get(name) or f"the judge {why}")
+            reject(name, failed.get(name) or _why_none(reply))
         else:
             places[name] = 0 if found else 1
     return places

@@ -20,7 +20,7 @@ from annotators.interface import Sampling
 from annotators.writer import AskedModel, Writer
 from flywheel.benchmark.answers import chosen
 from flywheel.benchmark.asking import Asker, Question, Showing, check_asked
-from flywheel.benchmark.certifying import ALL_WAYS, BOTH, CAPTIONS, SWAPPED, TRANSCRIPT, Solver, orders_of
+from flywheel.benchmark.certifying import ALL_WAYS, BOTH, CAPTIONS, FAILED, SWAPPED, TRANSCRIPT, Solver, orders_of
 from flywheel.benchmark.items import FRAMES, SOUND, Item, Rejected
 from flywheel.benchmark.prompting import DESCRIBE, asked, with_captions, with_transcript
 from flywheel.benchmark.record import Answer, Record, open_record
@@ -70,10 +70,14 @@ class Panel:
         self._told: set[tuple[str, str]] = set()
         self._listings = Listings()
         self._items: list[tuple[Item, Path, str]] = []
+        #: What files of words beside a video say; empty where there are none.
+        self._transcripts: dict[Path, str] = {}
         for item in items:
             try:
                 with one_item():
                     file = how.videos.file(item)
+                    if file not in self._transcripts:
+                        self._transcripts[file] = self._said_beside(file)
                     self._items.append((item, file, sampled_hash(file)))
             except MediaError as error:
                 self._reject(item.id, str(error))
@@ -84,10 +88,15 @@ class Panel:
     def ask(self, models: Sequence[AskedModel], verifier: AskedModel | None = None) -> None:
         """Ask all that is not answered yet; ``verifier`` is asked with both alone.
 
-        Raises UserError where no model takes the picture, or the sound, or both; ProofFailed where one that is given
-        sound does not hear.
+        Raises UserError where no model takes the picture, or the sound, or both, and where the verifier does not take
+        both; ProofFailed where one that is given sound does not hear.
         """
         takes = {model.role: _takes(model) for model in models}
+        # Before anybody is asked: a panel takes hours.
+        for model in (*models, *([verifier] if verifier else [])):
+            check_asked(model, self._how.by)
+        if verifier is not None and not _INPUTS[BOTH] <= _takes(verifier):
+            raise UserError(f"--verify {verifier.role}: does not take frames and sound. Name one that does.")
         if not any(_INPUTS[BOTH] <= found for found in takes.values()):
             raise UserError(
                 f"--model {', '.join(takes)}: none takes frames and sound, so that no need of both can be seen. "
@@ -156,14 +165,15 @@ class Panel:
                 showings = self._showings(model, way, keys)
                 self._record(showings, asker, record, f"{model.role}, {way}", canaries)
                 for key, asked_of in keys.items():
-                    if key in record.known:
-                        self._note(model, way, record.known[key], asked_of)
+                    self._note(model, way, record.known.get(key), asked_of)
 
     def _note(
-        self, model: AskedModel, way: str, answer: Answer, asked_of: Sequence[tuple[Item, tuple[int, ...]]]
+        self, model: AskedModel, way: str, answer: Answer | None, asked_of: Sequence[tuple[Item, tuple[int, ...]]]
     ) -> None:
         for item, order in asked_of:
-            if self._how.by == "likelihood":
+            if answer is None:
+                place = FAILED
+            elif self._how.by == "likelihood":
                 place = int(likeliest([answer.logprobs])[0])
             else:
                 place = chosen(answer.text, [item.options[n] for n in order])
@@ -204,7 +214,7 @@ class Panel:
             if words is None:
                 continue
             other = self._other(file) if way == SWAPPED else None
-            shown = (content, item.span_s, other and other[1]) if inputs else ()
+            shown = (content, item.span_s, other and (other[1], other[0][1].span_s)) if inputs else ()
             questions = []
             for order in orders_of(item, how.turns, how.seed):
                 prompt = words(asked(replace(item, options=tuple(item.options[place] for place in order))))
@@ -223,18 +233,14 @@ class Panel:
             seen, heard = (self._captions.get((_part(item, content), medium), "") for medium in (FRAMES, SOUND))
             return partial(with_captions, seen, heard) if seen and heard else None
         if way == TRANSCRIPT:
-            said = self._transcript(file)
+            said = self._transcripts[file]
             return partial(with_transcript, said) if said else None
         if way == SWAPPED and self._other(file) is None:
             return None
         return str
 
-    def _transcript(self, file: Path) -> str:
-        """What files of words beside a video say; empty where there are none."""
-        try:
-            words = words_of_side_cars(file, None, self._listings)
-        except MediaError:
-            return ""
+    def _said_beside(self, file: Path) -> str:
+        words = words_of_side_cars(file, None, self._listings)
         return words.text or " ".join(cue.text for cue in words.cues)
 
     @cached_property
@@ -242,12 +248,15 @@ class Panel:
         found = {file: (file, content, item) for item, file, content in self._items}
         return sorted(found.values(), key=lambda part: part[0])
 
+    @cached_property
+    def _place(self) -> dict[Path, int]:
+        return {part[0]: n for n, part in enumerate(self._files)}
+
     def _other(self, file: Path) -> tuple[tuple[Path, Item], str] | None:
         """The video half of all away, with its content: no neighbour, such as a twin or another part."""
         if len(self._files) < 2:
             return None
-        place = next(n for n, part in enumerate(self._files) if part[0] == file)
-        other, content, item = self._files[(place + len(self._files) // 2) % len(self._files)]
+        other, content, item = self._files[(self._place[file] + len(self._files) // 2) % len(self._files)]
         return (other, item), content
 
     def _media(

@@ -20,7 +20,8 @@ from flywheel.media.probe import probe
 from flywheel.models.inputs import ClipInput
 from flywheel.store.cache import FrameCache
 
-_ENDINGS = frozenset((".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".flv", ".wmv", ".mpg", ".mpeg", ".ts", ".3gp"))
+#: How names of videos end, in small letters.
+ENDINGS = frozenset((".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".flv", ".wmv", ".mpg", ".mpeg", ".ts", ".3gp"))
 #: What some benchmarks put behind an id.
 _SUFFIXES = ("", "_video")
 #: Bytes at a file's begin and end that tell it from others of its size.
@@ -47,7 +48,7 @@ class Videos:
         place = PurePosixPath(item.video.replace("\\", "/"))
         if not place.is_absolute() and ".." not in place.parts and (self._folder / place).is_file():
             return self._folder / place
-        stem = place.stem if place.suffix.lower() in _ENDINGS else place.name
+        stem = place.stem if place.suffix.lower() in ENDINGS else place.name
         found = [path for suffix in _SUFFIXES for path in self._by_stem.get(stem + suffix, ())]
         # Of several the one whose folders are named.
         named = [path for path in found if path.with_suffix("").as_posix().endswith(f"/{place.with_suffix('')}")]
@@ -61,7 +62,7 @@ class Videos:
     def _by_stem(self) -> dict[str, list[Path]]:
         stems = defaultdict[str, list[Path]](list)
         for path in sorted(self._folder.rglob("*")):
-            if path.suffix.lower() in _ENDINGS and path.is_file():
+            if path.suffix.lower() in ENDINGS and path.is_file():
                 stems[path.stem].append(path)
         return dict(stems)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -60,6 +61,7 @@ def run(
     how = _asked(context, model, wanted_inputs(questions.items, inputs), videos, by, max_new_tokens)
     if judge:
         how = replace(how, judge=_model(context, judge, frozenset()))
+        _refuse_equal({f"--model {model}": how.model, f"--judge {judge}": how.judge})
     model_digest, adapter_digest = how.model.digests()
     folder = context.workspace.root / "benchmarks" / f"{format}-{(adapter_digest or model_digest)[:16]}"
     outcome = ask_all(questions, how, context.loader, folder, limit=limit)
@@ -176,6 +178,8 @@ def _by_models(
     )
     models = [_model(context, role, frozenset()) for role in roles]
     verifier = _model(context, verify, frozenset()) if verify else None
+    named = {f"--model {role}": one for role, one in zip(roles, models, strict=True)}
+    _refuse_equal(named | ({f"--verify {verify}": verifier} if verifier else {}))
     records = context.workspace.root / "benchmarks"
     found = certify_by_models(source, format, models, verifier, asked, context.loader, records)
     say(f"answers are on record in {records}")
@@ -222,6 +226,15 @@ def instruct(
     told = f"{made.conversations} conversations with {made.turns} turns in {made.out}"
     print_result(asdict(made), json_, as_lines([told, *left]))
     say_next(f"flywheel benchmark build --out bench --seed {seed + 1}  # questions about other videos")
+
+
+def _refuse_equal(models: Mapping[str, Any]) -> None:
+    """Raises UserError where two models, by the options that name them, have the same weights and adapter."""
+    first = dict[tuple[str, str], str]()
+    for name, model in models.items():
+        other = first.setdefault(model.digests(), name)
+        if other != name:
+            raise UserError(f"{other}, {name}: are one model (the same weights). Name models that differ.")
 
 
 def _asked(context: Any, role: str, inputs: frozenset[str], videos: Path, by: str, max_new_tokens: int) -> Any:

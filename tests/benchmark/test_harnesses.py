@@ -19,8 +19,12 @@ import yaml
 from flywheel.benchmark import read
 from flywheel.benchmark.answers import chosen
 from flywheel.benchmark.exporters import names
+from flywheel.benchmark.exporters._media import NONE, Media
+from flywheel.benchmark.exporters._media import _samples as _samples_of
 from flywheel.benchmark.exporting import ExportResult, export
+from flywheel.benchmark.items import Item
 from flywheel.benchmark.prompting import asked
+from flywheel.benchmark.videos import Videos
 from flywheel.media.audio import read_audio
 from flywheel.media.frames import read_frames
 from flywheel.media.probe import probe
@@ -161,6 +165,7 @@ def test_a_tasks_reading_of_answers_needs_none_of_our_packages(tasks: Path) -> N
     assert done.stdout.strip() == "{'accuracy': 1.0, 'unparsed': 0.0}"
 
 
+@pytest.mark.slow
 def test_vlmevalkits_table_is_read_back(
     bench: Path, tmp_path: Path, commandline: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -189,6 +194,20 @@ def test_vlmevalkits_table_is_read_back(
         assert (items[0].options == own[0].options) == (variant != "_gt_none")
 
 
+def test_a_part_and_anothers_sound_are_as_long_as_what_is_asked_about(bench: Path, tmp_path: Path) -> None:
+    part = Item(id="part", question="", video="v0.mp4", span_s=(0.0, 1.0))
+    whole = Item(id="whole", question="", video="v1.mp4")
+    media = Media(Videos(bench / "videos"), [part, whole])
+    silent = probe(tmp_path / media.video(tmp_path, part, sound=NONE))
+    assert not silent.has_audio
+    assert silent.duration_s == pytest.approx(1.0, abs=0.1)
+    assert media._other(media._cut(part)) == media._cut(whole)
+    samples = _samples_of(media._cut(part), media._cut(whole))
+    assert len(samples) == round(media.duration_s(whole) * 16_000) > 16_000
+    assert not samples[16_000:].any()
+
+
+@pytest.mark.slow
 def test_what_cant_be_exported_is_said(
     bench: Path, tmp_path: Path, commandline: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -87,14 +87,16 @@ def test_each_format_holds_all_turns(
 def test_videos_of_a_benchmark_are_left_out(folder: Path, tmp_path: Path) -> None:
     held_out = tmp_path / "bench"
     held_out.mkdir()
+    (tmp_path / "empty").mkdir()
     first = sorted((folder / "videos").iterdir())[0]
-    shutil.copy(first, held_out / "another-name.mp4")
+    shutil.copy(first, held_out / "another-name.MKV")
     made = write_instructions(folder, tmp_path / "out", format="messages", held_out=held_out)
     assert made.left_out == {"a benchmark asks about it": 1, "its file is not there": 1}
     assert first.name not in (tmp_path / "out" / "train.jsonl").read_text()
     problems: list[tuple[dict[str, Any], str]] = [
         ({"format": "webvtt"}, "holds no conversations. There are llava, messages, sharegpt"),
         ({"format": "messages", "held_out": tmp_path / "none"}, "there is no such folder"),
+        ({"format": "messages", "held_out": tmp_path / "empty"}, "holds no video"),
         ({"format": "messages", "held_out": folder}, "no video is left to ask about"),
     ]
     for arguments, words in problems:

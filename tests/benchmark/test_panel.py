@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -16,9 +17,10 @@ from annotators.writer import AskedModel
 from flywheel.benchmark.certified import FolderCertified, certify_by_models
 from flywheel.benchmark.panel import HowAsked, _with_sound
 from flywheel.benchmark.videos import Shown, Videos
+from flywheel.cli.benchmark import _refuse_equal
 from flywheel.core.config import Model
 from flywheel.core.config.sections import Corpus
-from flywheel.core.errors import BorderError, MediaError
+from flywheel.core.errors import BorderError, MediaError, UserError
 from flywheel.models.inputs import ClipInput
 from flywheel.models.loader import Loader
 from flywheel.store.cache import FrameCache
@@ -56,8 +58,12 @@ _ENGINE = """
                 with self.log.open("a") as out:
                     out.write("|".join([question, str(frames), heard, words]) + "\\n")
                 has = {"picture": frames, "sound": heard, "both": frames and heard, "text": True, "nothing": False,
+                       "failing": frames and heard,
                        "words": "What is said" in text}
                 letter = re.search(r"^([A-J])\\. right", text, re.M)[1]
+                if question == "failing" and words:
+                    yield Result(key=request.key, text="the words are too long", **{**known, "finish": "error"})
+                    continue
                 if self.contrary:
                     letter = "AB".replace(letter, "")
                 yield Result(key=request.key, text=letter if has[question] else "A", **known)
@@ -116,6 +122,7 @@ def _certified(bench: Path, *models: AskedModel, verifier: AskedModel | None = N
     return certify_by_models(bench, "flywheel", models, verifier, how, Loader(), bench.parent / "records")
 
 
+@pytest.mark.slow
 def test_models_are_shown_each_way_really_and_items_that_need_both_are_kept(bench: Path) -> None:
     found = _certified(bench, _model(bench))
     certificates = {c["item"]: c for c in map(json.loads, (bench / "certificates-by-models.jsonl").open())}
@@ -160,6 +167,30 @@ def test_another_sound_is_as_long_as_the_own() -> None:
         assert _with_sound(sounding(7, 8, 9), sounding(*other)).sound.tolist() == heard  # type: ignore[union-attr]
     with pytest.raises(MediaError, match="no sound"):
         _with_sound(sounding(1), ClipInput(key="y", duration_s=1.0, fps=1.0))
+
+
+def test_what_cant_be_asked_is_not_certified(bench: Path) -> None:
+    row = json.loads((bench / "items.jsonl").read_text().splitlines()[0])
+    rows = [{**row, "question": "needs failing"}, {**row, "id": "pipe", "video": "v1.mp4"}]
+    (bench / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    os.mkfifo(bench / "videos" / "v1.srt")
+    found = _certified(bench, _model(bench))
+    # Where words can't be put to it, or lie beside its video and can't be read, they may be enough to answer it.
+    assert (found.kept.value, set(found.reasons)) == (
+        0.0,
+        {"could not be asked with transcript", "not asked with text and picture and sound and both"},
+    )
+    assert {reject.place: reject.reason for reject in found.rejected} == {
+        "pipe": "v1.srt beside it is no regular file",
+        "q0": "the words are too long",
+    }
+
+
+def test_one_model_under_two_names_is_refused(bench: Path) -> None:
+    one, other = _model(bench), _model(bench, "contrary")
+    _refuse_equal({"--model a": one, "--verify b": other})
+    with pytest.raises(UserError, match="--model a, --judge c: are one model"):
+        _refuse_equal({"--model a": one, "--verify b": other, "--judge c": one})
 
 
 @pytest.mark.slow

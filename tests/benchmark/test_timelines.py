@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from flywheel.benchmark.building import questions, tracks
-from flywheel.benchmark.certifying import WAYS, certify, limit, orders_of
+from flywheel.benchmark.certifying import FAILED, WAYS, certify, limit, limit_of_best, orders_of
 from flywheel.benchmark.drafts import item_of
 from flywheel.benchmark.items import FRAMES, SOUND, Item
 from flywheel.benchmark.oracle import oracle
@@ -153,6 +153,37 @@ def test_a_way_is_at_chance_to_two_standard_errors() -> None:
     assert set(always_first.shares.values()) == {0.25}
     assert list(always_first.shares) == list(WAYS)
     assert certificate(lambda item, way, order: -1).shares["both"] == 0.0
+    # By hand: of one that guesses, 5 of 8 and more are right in 2.7 % of items, of the best of two in 5.4 %; 6 in .8 %.
+    assert [limit_of_best(0.25, 8, count) for count in (1, 2, 6, 7)] == [4 / 8, 5 / 8, 5 / 8, 6 / 8]
+    assert certificate(solver(both=5)).kept
+    assert certificate(solver(both=5), solver()).reason == "not answered with both"
+    assert certificate(solver(both=6), solver()).kept
+
+    def failing(failed: str) -> Any:
+        """Can't be asked once in a way; is right with both, else wrong."""
+        left = [failed]
+
+        def solve(item: Item, way: str, order: Any) -> int:
+            if way in left:
+                left.remove(way)
+                return FAILED
+            return list(order).index(2 if way == "both" else 0)
+
+        return solve
+
+    # What one of them could not be asked is not known to be at chance; with both, who solves it solves it.
+    found = certificate(solver(both=8), failing("text"))
+    assert (found.reason, found.kept, "text" in found.shares) == ("could not be asked with text", False, False)
+    assert certificate(solver(both=8, text=8), failing("text")).reason == "answered with text alone"
+    assert certificate(failing("both")).reason == "could not be asked with both"
+    assert certificate(solver(both=8), failing("both")).kept
+    for checks, verified, reason in (
+        (solver(both=8), True, ""),
+        (solver(both=4), False, "another model finds its key wrong"),
+        (failing("both"), None, "not verified"),
+    ):
+        found = certify([item], [solver(both=8)], {}, turns=2, verifier=checks).certificates[0]
+        assert (found.verified, found.reason, found.kept) == (verified, reason, not reason)
     # Of two options in four orders chance and two errors are 1: all right is above it, three of four are not.
     item = replace(item, options=("a", "b"), key=0)
     assert limit(0.5, 4) == 1.0

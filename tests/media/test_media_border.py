@@ -16,7 +16,7 @@ import pytest
 
 import flywheel.media
 from flywheel.core.errors import BorderError, MediaError
-from flywheel.media import audio, encode, frames, probe, scenes
+from flywheel.media import audio, encode, frames, probe, resounded, scenes
 from flywheel.media.audio import read_audio
 from flywheel.media.encode import Quality, transcode, write_clip, write_video
 from flywheel.media.frames import read_frames
@@ -24,6 +24,8 @@ from flywheel.media.scenes import scene_cuts
 
 ROOT = Path(__file__).resolve().parents[2]
 FAST = Quality(crf=30, preset="ultrafast", threads=1)
+
+_MONO = audio.SoundForm(rate_hz=16_000, channels=1, layout="mono")
 
 #: All that read a file, as this test calls them: source and a place to write to.
 READERS: dict[str, Callable[[Path, Path], object]] = {
@@ -35,14 +37,17 @@ READERS: dict[str, Callable[[Path, Path], object]] = {
     "read_audio": lambda source, out: read_audio(source, 0.2, 1.0),
     "read_blocks": lambda source, out: list(audio.read_blocks(source, 0.2, 1.0)),
     "sound_choice": lambda source, out: audio.sound_choice(source),
+    "sound_form": lambda source, out: audio.sound_form(source),
+    "read_channels": lambda source, out: audio.read_channels(source, 0.2, np.zeros((12_800, 1), np.float32), _MONO),
     "scene_cuts": lambda source, out: scene_cuts(source),
     "write_clip": lambda source, out: write_clip(source, 0.4, 1.2, out),
     "transcode": lambda source, out: transcode(source, out, quality=FAST, max_side=64),
+    "write_resounded": lambda source, out: resounded.write_resounded(source, out, None),
 }
 #: What a file's bytes alone are asked for, and the sound of a file without sound.
 _READS_ANYTHING = {"file_hash"}
 #: What asks for the sound and for no film; a file without sound is nothing for them.
-_OF_SOUND = {"read_blocks", "sound_choice"}
+_OF_SOUND = {"read_blocks", "read_channels", "sound_choice", "sound_form"}
 
 
 def _video(path: Path, *, codec: str = "libx264", sound: tuple[int, str] = (16_000, "mono"), start_s: int = 0) -> None:
@@ -91,7 +96,7 @@ def _outcome(name: str, source: Path, out: Path) -> str:
 def test_no_function_that_reads_files_is_left_out() -> None:
     readers = {
         name
-        for module in (audio, encode, frames, probe, scenes)
+        for module in (audio, encode, frames, probe, resounded, scenes)
         for name, function in vars(module).items()
         if getattr(function, "__module__", "") == module.__name__
         and not name.startswith("_")

@@ -6,6 +6,7 @@ A harness that is given a picture without sound is given a file without a track:
 from __future__ import annotations
 
 import wave
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,13 +37,14 @@ OWN, OTHER, NONE = "own", "other", "none"
 
 @dataclass(frozen=True, kw_only=True)
 class _Cut:
-    """The part of a video that is asked about."""
+    """The part of a video that is asked about; ``is_whole`` where that is all of it."""
 
     file: Path
     start_s: float
     end_s: float
     name: str
     has_audio: bool
+    is_whole: bool
 
 
 class Media:
@@ -79,7 +81,7 @@ class Media:
                 _write_black(cut, part, None if sound == NONE else _samples(other or cut, cut))
             elif sound == OWN:
                 _write_whole(cut, part)
-            elif cut.start_s == 0.0 and cut.file.suffix.lower() == ".mp4":
+            elif cut.is_whole and cut.file.suffix.lower() == ".mp4":
                 write_resounded(cut.file, part, (_samples(other, cut), _RATE_HZ) if other else None)
             else:
                 whole = part.with_suffix(".whole")
@@ -124,11 +126,14 @@ class Media:
 
     def _other(self, cut: _Cut) -> _Cut:
         """Another video's part with sound: the one half of all away, which is no neighbour such as a twin."""
-        others = [other for other in self._sounding if other.file != cut.file]
-        if not others:
+        parts = self._sounding
+        # Its own parts lie side by side.
+        first, last = (find(parts, cut.file, key=lambda part: part.file) for find in (bisect_left, bisect_right))
+        count = len(parts) - (last - first)
+        if not count:
             raise MediaError("there is no other video with sound")
-        before = sum((other.file, other.start_s) < (cut.file, cut.start_s) for other in others)
-        return others[(before + len(others) // 2) % len(others)]
+        place = (first + count // 2) % count
+        return parts[place if place < first else place + last - first]
 
 
 def _cut(file: Path, item: Item) -> _Cut:
@@ -137,7 +142,14 @@ def _cut(file: Path, item: Item) -> _Cut:
     if start_s >= info.duration_s:
         raise MediaError(f"it asks about {start_s:g} to {end_s:g} s, beyond its video's {info.duration_s:g} s")
     name = content_id(sampled_hash(file), item.span_s)[:16]
-    return _Cut(file=file, start_s=start_s, end_s=min(end_s, info.duration_s), name=name, has_audio=info.has_audio)
+    return _Cut(
+        file=file,
+        start_s=start_s,
+        end_s=min(end_s, info.duration_s),
+        name=name,
+        has_audio=info.has_audio,
+        is_whole=start_s == 0.0 and end_s >= info.duration_s,
+    )
 
 
 def _kept(out: Path, name: str, write: Callable[[Path], None]) -> str:
@@ -159,7 +171,8 @@ def _write_whole(cut: _Cut, out: Path) -> None:
 def _samples(cut: _Cut, of: _Cut) -> NDArray[np.float32]:
     """A part's sound, as long as another part is: cut, or with silence behind it."""
     length_s = of.end_s - of.start_s
-    return read_audio(cut.file, cut.start_s, min(cut.start_s + length_s, cut.end_s), rate_hz=_RATE_HZ)
+    samples = read_audio(cut.file, cut.start_s, min(cut.start_s + length_s, cut.end_s), rate_hz=_RATE_HZ)
+    return np.pad(samples, (0, max(0, round(length_s * _RATE_HZ) - len(samples))))
 
 
 def _write_black(cut: _Cut, out: Path, samples: NDArray[np.float32] | None) -> None:
