@@ -82,12 +82,16 @@ def _repaired(workspace: Any, limit: int | None, only: list[str] | None) -> dict
     from flywheel.store.clip_index import ClipIndex
 
     with workspace.lock():
-        index = ClipIndex(workspace)
+        round = current_round(workspace)
+        # As the stage: clips of removed sources are not edited, nor do they tell what is usual.
+        index = ClipIndex(workspace, without=workspace.removed_videos(round))
+        gone = [clip_id for clip_id in only or () if clip_id not in index]
+        if gone:
+            raise UserError(f"clip {gone[0]}: its source was removed. 'flywheel sources remove --undo' brings it back.")
         if not index:
-            raise UserError(f"{workspace.root}: no clips yet. Add videos with 'flywheel ingest FOLDER'.")
-        run = repair_clips(workspace, index, round=current_round(workspace), limit=limit, only=only)
-        audible = int(index.facts("has_audio")["has_audio"].sum())
-        return asdict(summary(workspace, run, audible))
+            raise UserError(f"{workspace.root}: no clips in use. Add videos with 'flywheel ingest FOLDER'.")
+        run = repair_clips(workspace, index, round=round, limit=limit, only=only)
+        return asdict(summary(workspace, run, index))
 
 
 def _undone(workspace: Any, name: str, reason: str) -> dict[str, Any]:

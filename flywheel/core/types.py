@@ -238,12 +238,12 @@ class Decision:
 class SoundVersion:
     """What became of a clip's sound when it was looked at; of a clip's the last stands. The original is never touched.
 
-    ``version`` is the id of the edited sound: a hash of its ``original`` (content and span), its ``plan`` and the
-    ``code`` that edits; empty where the original stays, as it does for all outcomes but ``repaired``. ``content_hash``
-    and ``num_bytes`` are of its file. ``parent`` is the version that stood before, empty for the original. ``plan``,
-    the rewards ``before`` and ``after`` and the ``trace`` of all that was tried are JSON. ``speech`` says how a
-    recogniser understands the edited sound: ``better``, ``as good``, ``none`` where nobody speaks, empty where none
-    was asked.
+    ``version`` is the id of the edited sound: a hash of its ``original`` (content and span), its ``plan``, the
+    ``code`` that edits and ``content_hash``; empty where the original stays, as it does for all outcomes but
+    ``repaired``. ``content_hash`` and ``num_bytes`` are of its file. ``parent`` is the version that stood before,
+    empty for the original. ``plan``, the rewards ``before`` and ``after`` and the ``trace`` of all that was tried are
+    JSON. ``speech`` says how a recogniser understands the edited sound: ``better``, ``as good``, ``none`` where
+    nobody speaks, empty where none was asked.
     """
 
     id: str

@@ -79,7 +79,10 @@ def _repairs(context: RoundContext) -> list[Repair]:
 
 def _repair(context: RoundContext, clip: Clip, reason: str) -> Repair:
     end_s, source = min(clip.end_s, clip.start_s + _MOST_S), context.sounds().of(clip)
+    if not source.version:
+        return Repair(clip=clip, reason=reason, error="its edited sound can't be made again: its original is used")
     try:
+        context.workspace.originals.check(clip.uri, clip.content_hash)
         before = read_audio(Path(clip.uri), clip.start_s, end_s, rate_hz=_RATE_HZ)
         begin_s = source.start_s
         after = read_audio(source.path, begin_s, begin_s + end_s - clip.start_s, rate_hz=_RATE_HZ)

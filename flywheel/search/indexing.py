@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -79,7 +79,7 @@ def index(workspace: Workspace, *, retrain: bool = False, limit: int | None = No
     done = Indexed(encoder=encoder.built_from[0], model=model, clips=len(clips))
     reader, round = ClipReader(workspace, encoder, kept=False), current_round(workspace)
     reading, rejected = Reading(INDEX, workspace.config.corpus.most_unreadable), _rejected(workspace)
-    every = _without_vectors(workspace, encoder, model, clips, reader.sounds)
+    every = _without_vectors(workspace, encoder, model, clips, reader.sounds.version)
     waiting = islice(every, limit)
     with progress("index", limit) as bar, ThreadPoolExecutor(workspace.config.index.decoders) as pool:
         while group := list(islice(waiting, _TOGETHER)):
@@ -152,49 +152,53 @@ def outlook(workspace: Workspace, *, retrain: bool = False) -> Outlook:
         return Outlook(trains=True, clips=len(clips))
     folder = folder_to_fill(workspace)
     sounds = StandingSounds(workspace)
-    waiting = _without_vectors(workspace, load_encoder(folder), encoder_id(folder), clips, sounds)
+    waiting = _without_vectors(
+        workspace, load_encoder(folder), encoder_id(folder), clips, lambda clip: sounds.on_record(clip.id)
+    )
     return Outlook(trains=False, clips=sum(1 for _ in waiting))
 
 
 def _without_vectors(
-    workspace: Workspace, encoder: Encoder, model: str, clips: ClipIndex, sounds: StandingSounds
+    workspace: Workspace, encoder: Encoder, model: str, clips: ClipIndex, version: Callable[[Clip], str]
 ) -> Iterator[_Wanted]:
-    """The clips that have a picture without a vector, or a sound or text that is not what the last one is of."""
+    """The clips that have a picture without a vector, or a sound or text that is not what the last one is of.
+
+    ``version`` gives the edited sound that is read for a clip, empty for its original.
+    """
     texts, stream = ClipTexts(workspace), iter(clips.of("train", "test", "anchor"))
     last = LastVectors(workspace, model, TEXT) if TEXT in encoder.modalities else None
-    # Where no sound was ever edited, each clip has one alone.
-    heard = LastVectors(workspace, model, SOUND) if workspace.count("sound_versions") else None
+    # Where no sound was ever edited, each clip has one alone, and no vector need be looked through.
+    edits = bool(workspace.count("sound_versions")) and SOUND in encoder.modalities
+    heard = LastVectors(workspace, model, SOUND) if edits else None
+    media = [name for name in (VIDEO, SOUND) if name in encoder.modalities and (name == VIDEO or not edits)]
     while some := list(islice(stream, _LOOKUP)):
-        missing = _missing_media(workspace, encoder, model, some)
+        missing = _missing_media(workspace, media, model, some)
         # Also those that have none: where there was one, its vector must not stay.
         found = {} if last is None else dict.fromkeys((clip.id for clip in some), "") | dict(texts.of(some))
         counts = [] if last is None else last.numbers(list(found), [_of(TEXT, text) for text in found.values()])
         known = zip(found.items(), counts, strict=True)
         numbers = {clip_id: count for (clip_id, text), count in known if count is not None and (text or count)}
         workspace.originals.expect(clip.content_hash for clip in some)
-        others = _other_sounds(some, heard, sounds) if heard is not None and SOUND in encoder.modalities else {}
+        others = _other_sounds(some, heard, version) if heard is not None else {}
         for clip in some:
             these = missing[clip.id] | ({TEXT} if clip.id in numbers else set())
-            version, count = others.get(clip.id, ("", 0))
+            of, count = others.get(clip.id, ("", 0))
             if clip.id in others:
                 these |= {SOUND}
             if these:
                 text, number = found.get(clip.id, ""), numbers.get(clip.id, 0)
-                yield _Wanted(
-                    clip=clip, text=text, number=number, missing=frozenset(these), version=version, sounds=count
-                )
+                yield _Wanted(clip=clip, text=text, number=number, missing=frozenset(these), version=of, sounds=count)
 
 
-def _other_sounds(clips: Sequence[Clip], last: LastVectors, sounds: StandingSounds) -> dict[str, tuple[str, int]]:
-    """Clip id -> version of its sound and how many vectors it has, of clips whose last vector is of another sound."""
+def _other_sounds(
+    clips: Sequence[Clip], last: LastVectors, version: Callable[[Clip], str]
+) -> dict[str, tuple[str, int]]:
+    """Clip id -> version of its sound and how many vectors it has, of clips with none or a last one of another."""
     audible = [clip for clip in clips if clip.has_audio]
-    versions = [sounds.version(clip) for clip in audible]
+    versions = [version(clip) for clip in audible]
     counts = last.numbers([clip.id for clip in audible], versions)
-    return {
-        clip.id: (version, count)
-        for clip, version, count in zip(audible, versions, counts, strict=True)
-        if count is not None and (version or count)
-    }
+    known = zip(audible, versions, counts, strict=True)
+    return {clip.id: (of, count) for clip, of, count in known if count is not None}
 
 
 def _rejected(workspace: Workspace) -> frozenset[str]:
@@ -204,14 +208,14 @@ def _rejected(workspace: Workspace) -> frozenset[str]:
 
 
 def _missing_media(
-    workspace: Workspace, encoder: Encoder, model: str, clips: Sequence[Clip]
+    workspace: Workspace, media: Sequence[Modality], model: str, clips: Sequence[Clip]
 ) -> dict[str, set[Modality]]:
-    """Clip id -> which of its picture and its sound have no vector."""
+    """Clip id -> which of these, its picture and its sound, have no vector."""
     keys = {
         (clip.id, name): vector_id(model, name, clip.id)
         for clip in clips
-        for name in (VIDEO, SOUND)
-        if name in encoder.modalities and (name == VIDEO or clip.has_audio)
+        for name in media
+        if name == VIDEO or clip.has_audio
     }
     known = workspace.records.known("vectors", keys.values())
     missing: dict[str, set[Modality]] = {clip.id: set() for clip in clips}

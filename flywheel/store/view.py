@@ -222,12 +222,15 @@ class View:
         return rows.with_columns(standing=pl.col("clip_id").is_last_distinct() & (pl.col("version") != ""))
 
     def standing_sounds(self) -> pl.DataFrame:
-        """The edited sounds that stand: id, clip_id, version, content_hash, num_bytes and speech of each."""
-        columns = ["id", "clip_id", "version", "content_hash", "num_bytes", "speech"]
-        last = self.records.rows("sound_versions", (), columns)
+        """The edited sounds that stand: id, clip_id, version, content_hash and num_bytes of each."""
+        columns = ["id", "clip_id", "version", "content_hash", "num_bytes"]
+        standing = self.records.rows("sound_versions", (), columns)
         for frame in self.records.batches("sound_versions", columns=columns):
-            last = pl.concat([last, frame]).unique("clip_id", keep="last", maintain_order=True)
-        return last.filter(pl.col("version") != "")
+            # Of most clips the original stands: nothing of them is kept.
+            last = frame.unique("clip_id", keep="last", maintain_order=True)
+            before = standing.join(last, on="clip_id", how="anti", maintain_order="left")
+            standing = pl.concat([before, last.filter(pl.col("version") != "")])
+        return standing
 
     # Curation.
 

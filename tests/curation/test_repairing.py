@@ -147,7 +147,7 @@ def test_what_is_read_and_asked_goes_by_the_sound_that_stands(repaired: Workspac
     # A person's word stays, until a person asks for that clip again.
     assert repair(w) == 0
     assert repair(w, only=[late.id]) == 1
-    assert repair(w, only=[late.id]) == 0
+    assert repair(w) == 0
     assert ask(4) == (0, 8)
     with w.lock():
         assert measure_all(w, context.clips, 1).measured == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,15 @@ import pytest
 import yaml
 
 from flywheel.core.errors import BorderError, FlywheelError, UserError
-from flywheel.core.types import Clip
+from flywheel.core.types import Clip, content_id
 from flywheel.media.encode import Quality, write_video
 from flywheel.models import encoders
 from flywheel.models.encoder_files import encoder_id, save_encoder
-from flywheel.search.indexing import index
+from flywheel.search.indexing import index, outlook
 from flywheel.search.searching import Searcher, SearchQuery
 from flywheel.store import Workspace
 from flywheel.store.vectors import vector_row
+from tests.store.test_view import sound_version
 
 SMALL = yaml.safe_load(
     "{width: 8, heads: 2, layers: 1, decoder_width: 8, frames: 1, frame_size: 8, patch: 8, bands: 8, times: 8, "
@@ -153,3 +155,25 @@ def test_a_full_disk_under_the_vectors_ends_with_one_line_and_goes_on_later(
         assert len(Searcher(searched)) == 4
         assert index(searched).text == 5
     assert len(Searcher(searched)) == 5
+
+
+def test_a_sound_edited_before_its_first_vector_has_one_vector(searched: Workspace, tmp_path: Path) -> None:
+    w, model = searched, encoder_id(searched.root / "mine")
+    vector = np.ones(8, np.float32)
+    edited = sound_version("c9", "v1")
+    with w.lock():
+        w.add_clips([replace(clip(9, tmp_path), has_audio=True)])
+        w.add_vectors([vector_row(model, "video", f"c{number}", vector) for number in (0, 1, 2, 3, 9)])
+        w.add_vectors(
+            [
+                vector_row(model, "text", f"c{number}", vector, content_id("text", f"word{number}"), 1)
+                for number in (0, 1, 2, 3, 9)
+            ]
+        )
+        assert outlook(w).clips == 1, "its sound"
+        w.add_sound_versions([edited])
+        assert outlook(w).clips == 1
+        w.add_vectors([vector_row(model, "sound", "c9", vector, "v1", 0)])
+        assert outlook(w).clips == 0
+        w.add_sound_versions([replace(edited, id="later", version="", outcome="undone")])
+        assert outlook(w).clips == 1, "its original's"

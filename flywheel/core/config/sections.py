@@ -179,7 +179,8 @@ class Repair(Section):
     splits: tuple[Split, ...] = Field(
         ("train", "test", "anchor"),
         min_length=1,
-        description="whose sounds are looked at; `[train]` keeps what rounds are measured on as it came",
+        description="whose sounds are looked at; `[train]` leaves what rounds are measured on alone. What was edited "
+        "before, or by `flywheel repair --clips`, stays until it is undone, also where `enabled` is false",
     )
     margin: float = Field(0.03, ge=0, le=1, description="by how much both rewards must rise for an edit to be taken")
     enough: float = Field(0.85, ge=0, le=1, description="a sound whose rewards are both so high is left alone")

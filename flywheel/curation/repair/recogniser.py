@@ -55,6 +55,7 @@ class Recogniser:
                 self._known[key] = self._asked(samples, rate_hz)
                 if len(self._known) > _KEPT:
                     self._known.popitem(last=False)
+            self._known.move_to_end(key)
             return self._known[key]
 
     def veto(self, original: NDArray[np.float32], edited: NDArray[np.float32], rate_hz: int) -> str:

@@ -21,6 +21,7 @@ from flywheel.core.errors import MediaError, UserError
 from flywheel.core.progress import progress, say
 from flywheel.core.reading import Reading
 from flywheel.core.types import REPAIR, Clip, SoundVersion, content_id
+from flywheel.curation.repair.looks import Looks
 from flywheel.curation.repair.loop import Limits, Repaired, refusal, repair
 from flywheel.curation.repair.plan import Plan
 from flywheel.curation.repair.planners import Case, Planner, planner
@@ -70,16 +71,16 @@ def repair_clips(
     limit: int | None = None,
     only: Collection[str] | None = None,
 ) -> RepairRun:
-    """Look at the clips with sound that were not looked at in this way yet; the caller holds the lock.
+    """Look at the clips with sound that were not looked at in this way last; the caller holds the lock.
 
-    ``only`` are ids of clips, which are looked at also where a person undid a repair. What can't be read is a rejected
-    row of the round, and left for the next. Raises UserError for settings that can't be, Unreadable where most clips
-    can't be read.
+    ``only`` are ids of clips, which are looked at in any case, also where a person undid a repair. What can't be read
+    is a rejected row of the round, and left for the next. Raises UserError for settings that can't be, Unreadable where
+    most clips can't be read.
     """
     began, settings = time.monotonic(), workspace.config.repair
     way = _way_of(workspace, index, settings)
     if way is None:
-        say("repair: too few clips with sound to tell what is usual among them: all are left alone.")
+        say("repair: too few clips with sound, or they fit no better than other videos' sounds: all are left alone.")
         return RepairRun()
     clips = index.of(*settings.splits) if only is None else index.of("train", "test", "anchor").with_ids(only)
     waiting, counts = islice(_waiting(workspace, clips.by_id(), way, round, only), limit), RepairRun()
@@ -176,31 +177,31 @@ def _way_of(workspace: Workspace, index: ClipIndex, settings: Repair) -> _Way | 
 def _waiting(
     workspace: Workspace, clips: Iterable[Clip], way: _Way, round: int, only: Collection[str] | None
 ) -> Iterator[tuple[Clip, str, str]]:
-    """The clips to be looked at, each with the key of its record and the version that stands."""
+    """The clips to be looked at, each with the key of its record and the version that stands.
+
+    A clip is done where its last record was made in this way: what another way said since stands no longer.
+    """
     rejected = workspace.rejected(round)
     broken = set(rejected.filter(rejected["stage"] == REPAIR)["clip_id"]) if only is None else set[str]()
-    undone, numbers = _undone(workspace)
-    standing = StandingSounds(workspace)
+    looks, standing = Looks(workspace), StandingSounds(workspace)
     stream = (clip for clip in clips if clip.has_audio and clip.id not in broken)
     while some := list(islice(stream, _LOOKUP)):
-        # What a person undid stays so, until a person asks for that clip again.
-        fresh = [clip for clip in some if only is not None or clip.id not in undone]
-        keys = {clip.id: content_id("sound version", clip.id, way.key, numbers.get(clip.id, 0)) for clip in fresh}
-        known = workspace.records.known("sound_versions", keys.values())
-        new = [clip for clip in fresh if keys[clip.id] not in known]
-        workspace.originals.expect(clip.content_hash for clip in new)
-        yield from ((clip, keys[clip.id], standing.on_record(clip.id)) for clip in new)
+        ids = [clip.id for clip in some]
+        numbers = looks.numbers(ids)
+        done = looks.last_is(ids, [_key(way, *last) for last in zip(ids, (n - 1 for n in numbers), strict=True)])
+        new = [
+            (clip, _key(way, clip.id, number), standing.on_record(clip.id))
+            for clip, number, is_done, undone in zip(some, numbers, done, looks.undone(ids), strict=True)
+            # What a person undid stays so, until a person asks for that clip again. Who names clips wants a look.
+            if only is not None or not (is_done or undone)
+        ]
+        workspace.originals.expect(clip.content_hash for clip, _, _ in new)
+        yield from new
 
 
-def _undone(workspace: Workspace) -> tuple[set[str], dict[str, int]]:
-    """Clips whose last word is a person's, and how often people undid each."""
-    records, columns = workspace.records, ["clip_id", "outcome"]
-    said = records.read("sound_versions", columns=columns, where=pl.col("outcome") == "undone")
-    if said.is_empty():
-        return set(), {}
-    last = records.of_clips("sound_versions", said["clip_id"].unique(), columns).unique("clip_id", keep="last")
-    numbers = said["clip_id"].value_counts()
-    return set(last.filter(pl.col("outcome") == "undone")["clip_id"]), dict(numbers.iter_rows())
+def _key(way: _Way, clip_id: str, number: int) -> str:
+    """The id of a clip's record of this way, where it has ``number`` before it."""
+    return content_id("sound version", clip_id, way.key, number)
 
 
 def _one(workspace: Workspace, way: _Way, waiting: tuple[Clip, str, str]) -> SoundVersion | str:
@@ -216,7 +217,7 @@ def _one(workspace: Workspace, way: _Way, waiting: tuple[Clip, str, str]) -> Sou
     return SoundVersion(
         id=key,
         clip_id=clip.id,
-        version=version_id(original, found) if kept is not None else "",
+        version=version_id(original, found, kept[0]) if kept is not None else "",
         outcome=found.outcome,
         reason=found.reason,
         plan=json.dumps(found.plan.to_json()),
@@ -235,9 +236,12 @@ def _one(workspace: Workspace, way: _Way, waiting: tuple[Clip, str, str]) -> Sou
     )
 
 
-def version_id(original: str, found: Repaired) -> str:
-    """The id of an edited sound: of its original, its plan, and the code that edits."""
-    return content_id("edited sound", original, found.plan.key(), CODE)
+def version_id(original: str, found: Repaired, content_hash: str) -> str:
+    """The id of an edited sound: of its original, its plan, the code that edits, and what came out.
+
+    Another release of a library can edit otherwise: what models said of that sound is not said of this one.
+    """
+    return content_id("edited sound", original, found.plan.key(), CODE, content_hash)
 
 
 def _looked_at(

@@ -23,6 +23,9 @@ from flywheel.sound.synchrony import TOGETHER_S, standing_out, visual_track
 _LEAST_PEAK, _APART_S = 0.25, 0.1
 #: Full marks are what this share of clips as they came does not pass; none, the median of wrong pairs.
 _FULL = 0.75
+#: A scale must be this long. One match more among twenty onsets and twenty events moves agreement by as much: with a
+#: shorter one a chance match is worth full marks.
+LEAST_SPAN = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,11 @@ class Rewards:
     """The rewards by name, as :func:`calibrated` made them."""
 
     scales: Mapping[str, Scale]
+
+    @property
+    def tell(self) -> bool:
+        """Whether each tells clips as they came from pairs that were made wrong: else a rise says nothing."""
+        return all(scale.full - scale.none >= LEAST_SPAN for scale in self.scales.values())
 
     def of(self, samples: NDArray[np.float32], rate_hz: int, picture: Picture) -> dict[str, float]:
         """Each reward, in [0, 1], of mono samples (n,)."""

@@ -86,10 +86,13 @@ def standards_of(workspace: Workspace, clips: Iterable[Clip], most: int) -> Stan
     """The standards on record; measured on the first ``most`` of the clips that can be read where there are none.
 
     They stay: what was judged by them is not judged by others later. They are measured again where there were fewer
-    clips than that, and are more now. None where there are too few. The caller holds the lock.
+    clips than that, and are more now. None where there are too few, or where rewards do not tell clips from pairs that
+    were made wrong. The caller holds the lock.
     """
     text, some = workspace.meta(_META), list(islice(clips, most))
     known = Standards.from_json(text) if text else None
+    if known is not None and not known.rewards.tell:
+        known = None
     if known is not None and known.tried >= len(some):
         return known
     made = _standards(workspace, some)
@@ -100,7 +103,7 @@ def standards_of(workspace: Workspace, clips: Iterable[Clip], most: int) -> Stan
 
 
 def _standards(workspace: Workspace, clips: Sequence[Clip]) -> Standards | None:
-    """The standards that these clips tell; None where too few can be read. Two of them are held at a time."""
+    """The standards that these clips tell; None where they tell none. Two of them are held at a time."""
     own, wrong, figures = list[Mapping[str, float]](), list[Mapping[str, float]](), list[Measures]()
     before: tuple[Clip, Perceived] | None = None
     for clip in clips:
@@ -117,4 +120,5 @@ def _standards(workspace: Workspace, clips: Sequence[Clip]) -> Standards | None:
         before = (clip, here)
     if len(wrong) < FEWEST:
         return None
-    return Standards(norms=norms(figures), rewards=calibrated(own, wrong), tried=len(clips))
+    rewards = calibrated(own, wrong)
+    return Standards(norms=norms(figures), rewards=rewards, tried=len(clips)) if rewards.tell else None

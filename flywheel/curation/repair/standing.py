@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from flywheel.core.border import one_item
 from flywheel.core.errors import MediaError, UserError
 from flywheel.core.progress import say
 from flywheel.core.types import Clip
@@ -55,17 +56,16 @@ class StandingSounds:
         row = self._row(clip_id)
         return "" if row is None else str(row["version"])
 
-    def of(self, clip: Clip, *, speech: bool = False) -> SoundSource:
+    def of(self, clip: Clip) -> SoundSource:
         """Where the sound of a clip is read.
 
         A file that is gone or changed is made again; where that can't be, it is said once, and the original is read.
-        With ``speech`` the original is read unless a recogniser was shown to understand the edited sound better.
         """
         original = SoundSource(
             path=Path(clip.uri), content_hash=clip.content_hash, start_s=clip.start_s, end_s=clip.end_s
         )
         row = self._row(clip.id)
-        if row is None or (speech and row["speech"] != "better"):
+        if row is None:
             return original
         version, content_hash, files = row["version"], row["content_hash"], self._view.sound_files
         if not files.has(content_hash, row["num_bytes"]):
@@ -98,9 +98,10 @@ class StandingSounds:
         plans = view.records.rows("sound_versions", [str(row["id"])], ["plan"])["plan"].to_list()
         check = partial(view.originals.check, clip.uri, clip.content_hash)
         try:
-            made = render(clip, parse(plans[0]), view.sound_files, check) if plans else None
+            with one_item():
+                made = render(clip, parse(plans[0]), view.sound_files, check) if plans else None
         except (MediaError, UserError, OSError):
-            # The original, the package of an action, or the disk.
+            # The original or its plan, the package of an action, or the disk.
             return False
         return made == (row["content_hash"], row["num_bytes"])
 

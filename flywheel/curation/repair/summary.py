@@ -12,6 +12,7 @@ import polars as pl
 
 from flywheel.core.errors import UserError
 from flywheel.curation.repair.repairing import RepairRun
+from flywheel.store.clip_index import ClipIndex
 from flywheel.store.view import View
 
 _COLUMNS = ["clip_id", "outcome", "plan", "before", "after", "seconds"]
@@ -43,18 +44,20 @@ class RepairSummary:
         return self.left_alone + self.repaired + self.refused + self.undone
 
 
-def summary(view: View, run: RepairRun, audible: int) -> RepairSummary:
-    """How the clips stand after a run; ``audible`` is how many have sound."""
+def summary(view: View, run: RepairRun, index: ClipIndex) -> RepairSummary:
+    """How the clips of an index stand after a run; those of removed sources, which it lacks, are not counted."""
+    facts = index.facts("id", "has_audio")
+    audible = facts.filter("has_audio")["id"].cast(pl.String).hash(0)
     last, seconds = pl.DataFrame(schema={"clip": pl.UInt64, "outcome": pl.String}), 0.0
     for frame in view.records.batches("sound_versions", columns=["clip_id", "outcome", "seconds"]):
         seconds += float(frame["seconds"].sum())
-        some = frame.select(clip=pl.col("clip_id").hash(0), outcome="outcome")
+        some = frame.select(clip=pl.col("clip_id").hash(0), outcome="outcome").filter(_among("clip", audible))
         last = pl.concat([last, some]).unique("clip", keep="last", maintain_order=True)
     counts = Counter(dict(last["outcome"].value_counts().iter_rows()))
     others = counts["repaired"] + counts["refused"] + counts["undone"]
-    actions, before, after = _of_standing(view) if counts["repaired"] else ({}, {}, {})
+    actions, before, after = _of_standing(view, audible) if counts["repaired"] else ({}, {}, {})
     return RepairSummary(
-        left_alone=max(audible - others, 0),
+        left_alone=len(audible) - others,
         repaired=counts["repaired"],
         refused=counts["refused"],
         undone=counts["undone"],
@@ -68,11 +71,15 @@ def summary(view: View, run: RepairRun, audible: int) -> RepairSummary:
     )
 
 
-def _of_standing(view: View) -> tuple[dict[str, int], dict[str, float], dict[str, float]]:
+def _among(column: str, hashes: pl.Series) -> pl.Expr:
+    return pl.col(column).is_in(hashes.implode())
+
+
+def _of_standing(view: View, audible: pl.Series) -> tuple[dict[str, int], dict[str, float], dict[str, float]]:
     """Edits by action, and mean rewards before and after, of the sounds that stand."""
     actions, sums, count = Counter[str](), (Counter[str](), Counter[str]()), 0
-    standing = view.standing_sounds()["id"]
-    for part in standing.to_frame().iter_slices(4096):
+    standing = view.standing_sounds().select("id", clip=pl.col("clip_id").hash(0)).filter(_among("clip", audible))
+    for part in standing.iter_slices(4096):
         rows = view.records.rows("sound_versions", part["id"], ["plan", "before", "after"])
         for plan, *rewards in rows.iter_rows():
             actions.update(edit["action"] for edit in json.loads(plan)["edits"])

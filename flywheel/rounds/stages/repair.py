@@ -14,8 +14,7 @@ def run(context: RoundContext, round: int) -> RepairSummary:
     """Look at the sounds that were not looked at yet; whoever reads sound afterwards reads those that stand."""
     index = context.to_curate()
     done = repair_clips(context.workspace, index, round=round)
-    audible = int(index.facts("has_audio")["has_audio"].sum())
-    found = summary(context.workspace, done, audible)
+    found = summary(context.workspace, done, index)
     context.sounds(anew=True)
     return found
 
