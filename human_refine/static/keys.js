@@ -132,10 +132,12 @@ $("keys-reset").addEventListener("click", () => {
 });
 $("autoplay").checked = remembered("autoplay", !STILL);
 $("autoplay").addEventListener("change", () => remember("autoplay", $("autoplay").checked));
-// A link may ask for it too.
-if (new URLSearchParams(location.search).get("first") === "anchors") remember("anchors-first", true);
-$("anchors-first").checked = remembered("anchors-first", false);
-$("anchors-first").addEventListener("change", () => remember("anchors-first", $("anchors-first").checked));
+// A link asks for it in this tab alone, also after a look at pairs; what a person ticks is kept.
+if (new URLSearchParams(location.search).get("first") === "anchors") remember("anchors-first", true, "sessionStorage");
+$("anchors-first").checked = remembered("anchors-first", remembered("anchors-first", false), "sessionStorage");
+$("anchors-first").addEventListener("change", () => {
+  for (const place of ["localStorage", "sessionStorage"]) remember("anchors-first", $("anchors-first").checked, place);
+});
 $("goal").value = goalNow();
 $("goal").addEventListener("change", () => {
   remember("goal", Math.max(0, Math.min(9999, Math.round(Number($("goal").value) || 0))));

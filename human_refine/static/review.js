@@ -222,7 +222,7 @@ async function go(path, body) {
 }
 // What is asked for next: without one text, and anchors first for who wishes so.
 function wish(without = "") {
-  return { without, anchors_first: remembered("anchors-first", false) };
+  return { without, anchors_first: $("anchors-first").checked };
 }
 function goOn(without) {
   return again > 0 ? go("/api/again", {}) : go("/api/next", wish(without));

@@ -51,17 +51,17 @@ function element(tag, words, attributes) {
 }
 
 // What this browser remembers; a browser that can't is asked again each time.
-function remembered(name, otherwise) {
+function remembered(name, otherwise, place = "localStorage") {
   try {
-    const kept = localStorage.getItem("flywheel-" + name);
+    const kept = window[place].getItem("flywheel-" + name);
     return kept === null ? otherwise : JSON.parse(kept);
   } catch (error) {
     return otherwise;
   }
 }
-function remember(name, value) {
+function remember(name, value, place = "localStorage") {
   try {
-    localStorage.setItem("flywheel-" + name, JSON.stringify(value));
+    window[place].setItem("flywheel-" + name, JSON.stringify(value));
   } catch (error) {
     /* then it is not kept */
   }

@@ -77,14 +77,19 @@ def test_a_phone_and_contrast(browser: Any, served: Served, scheme: str) -> None
 
 def _swipes_and_a_goal(page: Any, served: Served) -> None:
     """Both are set by the person: a finger's way over the clip, and how many captions are a day's."""
-    page.reload()
+    page.goto(f"{served.url}/?first=anchors")
     until(page, "video.readyState >= 1")
+    kept = page.evaluate("[remembered('anchors-first', null), wish().anchors_first]")
+    assert kept == [None, True], "a link asks for anchors in its tab, and nothing is kept of it"
     _swipe(page, 150)
     assert page.is_hidden("#reject-dialog")
     assert served.said() == [], "nobody is met by it who did not ask for it"
     page.click("#open-menu")
     page.click("#open-help")
     page.check("#swipes")
+    assert page.is_checked("#anchors-first")
+    page.uncheck("#anchors-first")
+    assert page.evaluate("[remembered('anchors-first', null), wish().anchors_first]") == [False, False]
     page.check("#anchors-first")
     page.fill("#goal", "1")
     page.click("#help-close")
