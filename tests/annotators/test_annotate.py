@@ -247,8 +247,8 @@ def test_parse() -> None:
 
 
 def test_unknown_engine() -> None:
-    assert names() == ["fake", "openai", "transformers", "vllm"]
-    with pytest.raises(UserError, match="There are fake, openai, transformers, vllm"):
+    assert names() == ["fake", "grammar", "openai", "transformers", "vllm"]
+    with pytest.raises(UserError, match="There are fake, grammar, openai, transformers, vllm"):
         build("vlmm")
 
 
