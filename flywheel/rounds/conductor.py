@@ -80,6 +80,7 @@ def check_before(context: RoundContext) -> None:
     plugins()
     for name in context.config.stages:
         settings_of(context, name)
+        stage_of(name).check(context)
     if stray := sorted(context.config.plugins.keys() - set(context.config.stages)):
         raise UserError(f"{stray[0]}: unknown section. Name its stage in rounds.stages, or remove it.")
 

@@ -18,8 +18,9 @@ class Stage:
 
     ``run(context, round)`` does the work and returns an instance of ``result``, a frozen dataclass; killed at any
     moment and called again it goes on. ``figures(result)`` are the numbers that the tracker and the report get, by
-    name. ``roles`` are the models beside the prompts' that it asks, ``settings`` the section that another package's
-    stage has in the configuration, under the stage's name.
+    name. ``check(context)`` raises UserError, before a round begins, where the stage can't run. ``roles`` are the
+    models beside the prompts' that it asks, ``settings`` the section that another package's stage has in the
+    configuration, under the stage's name.
     """
 
     run: Callable[[RoundContext, int], Any]
@@ -27,6 +28,7 @@ class Stage:
     figures: Callable[[Any], Mapping[str, float]] = lambda result: {}
     roles: tuple[str, ...] = ()
     settings: type[Section] | None = None
+    check: Callable[[RoundContext], None] = lambda context: None
 
 
 def to_record(result: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pydantic import Field
 from annotators.engines import takes_a_model
 from annotators.interface import Sampling
 from flywheel.benchmark import Item, Questions, read
+from flywheel.benchmark.asking import check_asked
 from flywheel.benchmark.prompting import prompt_of
 from flywheel.benchmark.running import Asked
 from flywheel.benchmark.running import run as ask_all
@@ -58,17 +59,22 @@ class QuestionsResult:
     inputs: tuple[str, ...] = ()
 
 
+def check(context: RoundContext) -> None:
+    """Find what is wrong with the questions before a night of annotation and training. Raises UserError."""
+    settings, questions, videos = _asked(context)
+    check_asked(context.asked_model(prompt_of(MAIN, frozenset({"frames"})), 0), settings.by)
+    # One that no round learns from is enough: hashing all videos takes long.
+    learned, items = _learned(context), {item.video: item for item in questions.items}
+    if all((learned == _hash(videos, item)).any() for item in items.values()):
+        raise _none_held_out(settings, len(questions.items))
+
+
 def run(context: RoundContext, round: int) -> QuestionsResult:
     """Ask what is not answered yet. Raises UserError where none can be asked."""
-    settings = settings_of(context, "questions")
-    assert isinstance(settings, Settings)
-    source = context.workspace.root / settings.file
-    beside = (source if source.is_dir() else source.parent) / "videos"
-    videos = Videos(context.workspace.root / settings.videos if settings.videos else beside)
-    questions = read(source, settings.format)
+    settings, questions, videos = _asked(context)
     held_out, learned = _held_out(context, questions.items, videos)
     if not held_out:
-        raise UserError(f"{source}: rounds learn from the videos of all {learned} questions. Ask about others.")
+        raise _none_held_out(settings, learned)
     inputs = _inputs(context, round, held_out)
     how = _how(context, round, settings, videos, inputs)
     digests = how.model.digests()
@@ -87,17 +93,50 @@ def run(context: RoundContext, round: int) -> QuestionsResult:
     )
 
 
+def _asked(context: RoundContext) -> tuple[Settings, Questions, Videos]:
+    """What the section names. Raises UserError where it can't be read."""
+    settings = settings_of(context, "questions")
+    assert isinstance(settings, Settings)
+    source = context.workspace.root / settings.file
+    beside = (source if source.is_dir() else source.parent) / "videos"
+    try:
+        questions = read(source, settings.format)
+    except UserError as error:
+        raise UserError(f"questions.file, questions.format: {error}") from error
+    folder = context.workspace.root / settings.videos if settings.videos else beside
+    if not folder.is_dir():
+        raise UserError(f"questions.videos: {folder}: there is no such folder.")
+    return settings, questions, Videos(folder)
+
+
+def _none_held_out(settings: Settings, count: int) -> UserError:
+    if not count:
+        return UserError(f"questions.file: no question of {settings.file} can be asked. Name another file.")
+    return UserError(
+        f"questions.file: {settings.file}: rounds learn from the videos of all {count} questions. Ask about others."
+    )
+
+
+def _learned(context: RoundContext) -> pl.Series:
+    """Contents that rounds learn from."""
+    return context.clips.of("train").columns("content_hash")["content_hash"]
+
+
+def _hash(videos: Videos, item: Item) -> str:
+    """The content of an item's video; empty where it can't be read, for which it is rejected when it is asked."""
+    try:
+        return file_hash(videos.file(item))
+    except MediaError:
+        return ""
+
+
 def _held_out(context: RoundContext, items: Any, videos: Videos) -> tuple[list[Item], int]:
     """The items whose videos no round learns from, and how many others there are."""
     hashes: dict[str, str] = {}
     for item in items:
         if item.video not in hashes:
-            try:
-                hashes[item.video] = file_hash(videos.file(item))
-            except MediaError:
-                # It is rejected with its reason when it is asked.
-                hashes[item.video] = ""
-    learned = context.clips.of("train").columns("content_hash")["content_hash"]
+            hashes[item.video] = _hash(videos, item)
+    learned = _learned(context)
     known = set(learned.filter(learned.is_in(pl.Series(list(hashes.values()), dtype=pl.String).implode())))
     kept = [item for item in items if hashes[item.video] not in known]
     if len(kept) < len(items):
@@ -143,4 +182,4 @@ def figures(result: QuestionsResult) -> Mapping[str, float]:
     return {f"questions/{name}": value for name, value in values.items()}
 
 
-STAGE = Stage(run=run, result=QuestionsResult, figures=figures, settings=Settings)
+STAGE = Stage(run=run, result=QuestionsResult, figures=figures, settings=Settings, check=check)
