@@ -33,6 +33,7 @@ from flywheel.models.inputs import ClipInput
 from flywheel.models.prompt import Prompt
 from flywheel.store import Workspace
 from flywheel.store.claims import Claims
+from flywheel.store.writing import reject_id
 
 #: Clip inputs that lie ready, in batches.
 _PREFETCH_BATCHES = 2
@@ -202,6 +203,14 @@ def annotation_id(round: int, form: str, clip_id: str, about: str = "") -> str:
     return content_id(round, form, clip_id, *([about] if about else []))
 
 
+def rejected_texts(
+    workspace: Workspace, round: int, kind: str, purpose: Purpose, asked: Iterable[tuple[str, str]]
+) -> set[tuple[str, str]]:
+    """Those of these pairs of a clip's id and what it was asked about that were rejected in the round."""
+    ids = {reject_id(round, kind, purpose, *pair): pair for pair in asked}
+    return {ids[known] for known in workspace.records.known("rejected", ids)} if ids else set()
+
+
 class _UnreadableReason(str):
     """Why the media of a clip can't be had, in place of a reply."""
 
@@ -243,15 +252,19 @@ class _Pass:
     # Which tasks.
 
     def unanswered(self, tasks: Iterable[Task], *, retry: bool) -> Iterator[Task]:
-        """The tasks whose clip has no such text yet and, but with ``retry``, was not rejected."""
-        failed = self._rejected_clips()
+        """The tasks that have no such text yet and, but with ``retry``, were not rejected."""
+        failed_clips = self._rejected_clips()
         stream = iter(tasks)
         while some := list(islice(stream, _LOOKUP)):
             ids = [self._annotation_id(task) for task in some]
             answered = self._workspace.records.known("annotations", ids)
             self._reading.tried += len(answered)
+            asked = [(task.clip_id, task.about) for task in some if task.about]
+            failed = rejected_texts(self._workspace, self._round, self._prompt.kind, self._purpose, asked)
             for task, its_id in zip(some, ids, strict=True):
-                if its_id not in answered and (task.clip_id in failed) == retry:
+                # One text's failure says nothing of the clip's others.
+                is_failed = (task.clip_id, task.about) in failed if task.about else task.clip_id in failed_clips
+                if its_id not in answered and is_failed == retry:
                     yield task
 
     def _rejected_clips(self) -> set[str]:
@@ -506,6 +519,7 @@ class _Pass:
             reason=reason,
             kind=self._prompt.kind,
             purpose=self._purpose,
+            about=task.about,
         )
         self._counts["rejected"] += 1
 

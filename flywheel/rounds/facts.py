@@ -1,18 +1,22 @@
 """Facts of a round's texts of anchors against people's: a judge takes both apart and compares them both ways.
 
-What it said is on record by the texts it was asked about, so nothing is asked twice, and after a kill it goes on.
+What it said is on record by the round and the texts it was asked about, and after a kill it goes on. A question that an
+earlier round asked, as about people's unchanged texts, is answered from its generation.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
-from annotators.asking import Asking, Task, annotation_id, ask
+import polars as pl
+
+from annotators.asking import Asking, Task, annotation_id, ask, rejected_texts
 from flywheel.core.errors import UserError
-from flywheel.core.types import MEASURE, VERIFY, content_id, form_of
+from flywheel.core.types import CAPTION, MEASURE, VERIFY, content_id, form_of
+from flywheel.kinds.verdicts import OPEN
 from flywheel.metrics import words
 from flywheel.metrics.facts import ClipFacts, Fact
 from flywheel.models.load import folder_digest
@@ -22,6 +26,7 @@ from flywheel.store import Workspace
 
 #: A text with so many facts has more than the judge was asked for.
 _MOST_FACTS = 96
+_NOT_ASKED = "the judge was not asked yet"
 #: Facts as a judge stated them, each with text, quote, modality and aspect.
 _Stated = list[dict[str, str]]
 
@@ -64,8 +69,10 @@ def measure_facts(context: RoundContext, round: int) -> None:
 
     Raises UserError for a judge that is the model under test, unless ``evaluate.judges_of_own`` names it.
     """
-    pairs = _pairs(context, round)
-    for role in context.config.evaluate.judges if pairs else ():
+    roles = context.config.evaluate.judges
+    # Texts are looked up for a judge alone: most rounds have none.
+    pairs = _pairs(context, round) if roles else []
+    for role in roles if pairs else ():
         _check_judge(context, role, round)
         _asked(context, _Judge.of(context, role), pairs, round)
 
@@ -73,7 +80,9 @@ def measure_facts(context: RoundContext, round: int) -> None:
 def check_judges(context: RoundContext) -> None:
     """Find what is wrong with the judges before a night of annotation. Raises UserError, as :func:`measure_facts`."""
     for role in context.config.evaluate.judges:
-        _check_judge(context, role, 0)
+        # The gate has the champion's texts judged as well.
+        for round in {0, context.workspace.champion()}:
+            _check_judge(context, role, round)
         context.writer(_Judge.of(context, role).facts, 0).check()
 
 
@@ -89,15 +98,23 @@ def clip_facts(context: RoundContext, round: int, role: str | None = None) -> li
     pairs = _pairs(context, round)
     stated = _facts_on_record(context.workspace, judge, pairs, round)
     verdicts = _verdicts_on_record(context.workspace, judge, pairs, stated, round)
-    return [_judged(pair, judge, stated, verdicts) for pair in pairs]
+    about_verdicts = [(task.clip_id, task.about) for task in _verdict_tasks(judge, pairs, stated)]
+    failed = rejected_texts(context.workspace, round, "facts", VERIFY, _facts_wanted(judge, pairs))
+    failed |= rejected_texts(context.workspace, round, "verdicts", VERIFY, about_verdicts)
+    return [_judged(pair, judge, stated, verdicts, failed) for pair in pairs]
 
 
 def _pairs(context: RoundContext, round: int) -> list[_Pair]:
+    """The corrected anchors that the round was asked about, with an empty text where it could write none."""
     anchors = context.texts().anchors()
     if not anchors:
         return []
+    rejected = context.workspace.rejected(round=round).filter(
+        (pl.col("stage") == "annotate") & (pl.col("kind") == CAPTION) & (pl.col("purpose") == MEASURE)
+    )
+    written = {clip_id: "" for clip_id in rejected["clip_id"] if clip_id in anchors}
     measured = context.workspace.texts(round, MEASURE, "clip_id", "text")
-    written = {clip_id: text for clip_id, text in measured.iter_rows() if clip_id in anchors}
+    written |= {clip_id: text for clip_id, text in measured.iter_rows() if clip_id in anchors}
     clips = [context.clips[clip_id] for clip_id in sorted(written)]
     return [
         _Pair(clip_id=c.id, uri=c.uri, video=c.content_hash, text=_plain(written[c.id]), true=_plain(anchors[c.id]))
@@ -111,13 +128,17 @@ def _plain(text: str) -> str:
 
 
 def _check_judge(context: RoundContext, role: str, round: int) -> None:
-    """Raise UserError for a judge whose weights are those that wrote, or that they began with."""
+    """Raise UserError for a judge whose weights are those that wrote, or that they began with.
+
+    What servers run is known by the folder alone, which their engine asks them for.
+    """
     digest, _ = context.asked_model(_Judge.of(context, role).facts, 0).digests()
     own = {folder_digest(context.base), folder_digest(context.checkpoint(round)[0])}
     if digest in own and role not in context.config.evaluate.judges_of_own:
         raise UserError(
             f"evaluate.judges: models.{role} is the model under test, or the base that it began with, and would judge "
-            f"itself. Name another model, or allow it: evaluate.judges_of_own: [{role}]."
+            f"itself. Name another model (models.{role}.folder, also of one that servers run), or allow it: "
+            f"evaluate.judges_of_own: [{role}]."
         )
 
 
@@ -139,7 +160,7 @@ def _facts_tasks(judge: _Judge, pairs: Sequence[_Pair]) -> Iterator[Task]:
     for pair in pairs:
         # Texts that are the same are taken apart once.
         for text in dict.fromkeys((pair.text, pair.true)):
-            if not _too_long(judge, pair):
+            if text and not _too_long(judge, pair):
                 prompt = judge.facts.render(Evidence(text=text))
                 yield Task(clip_id=pair.clip_id, uri=pair.uri, prompt=prompt, about=judge.about(text))
 
@@ -150,6 +171,8 @@ def _too_long(judge: _Judge, pair: _Pair) -> bool:
 
 def _verdict_tasks(judge: _Judge, pairs: Sequence[_Pair], stated: Mapping[str, _Stated]) -> Iterator[Task]:
     for pair in pairs:
+        if not (pair.text and pair.true):
+            continue
         for text, other in dict.fromkeys(((pair.text, pair.true), (pair.true, pair.text))):
             facts = _quoting(stated.get(judge.about(text), []), text)
             listed = json.dumps([fact["fact"] for fact in facts], ensure_ascii=False)
@@ -173,9 +196,13 @@ def _payloads(workspace: Workspace, kind: str, wanted: Iterable[tuple[str, str]]
     return {ids[row["id"]]: json.loads(row["payload"]) for row in frame.iter_rows(named=True)}
 
 
+def _facts_wanted(judge: _Judge, pairs: Sequence[_Pair]) -> list[tuple[str, str]]:
+    return [(pair.clip_id, judge.about(text)) for pair in pairs for text in (pair.text, pair.true) if text]
+
+
 def _facts_on_record(workspace: Workspace, judge: _Judge, pairs: Sequence[_Pair], round: int) -> dict[str, _Stated]:
-    wanted = [(pair.clip_id, judge.about(text)) for pair in pairs for text in (pair.text, pair.true)]
-    return {about: payload["facts"] for about, payload in _payloads(workspace, "facts", wanted, round).items()}
+    found = _payloads(workspace, "facts", _facts_wanted(judge, pairs), round)
+    return {about: payload["facts"] for about, payload in found.items()}
 
 
 def _verdicts_on_record(
@@ -188,8 +215,14 @@ def _verdicts_on_record(
     }
 
 
-def _judged(pair: _Pair, judge: _Judge, stated: Mapping[str, _Stated], verdicts: Mapping[str, list[str]]) -> ClipFacts:
-    """What can be told of a clip, or why nothing can."""
+def _judged(
+    pair: _Pair,
+    judge: _Judge,
+    stated: Mapping[str, _Stated],
+    verdicts: Mapping[str, list[str]],
+    failed: Set[tuple[str, str]],
+) -> ClipFacts:
+    """What can be told of a clip, or why nothing can. ``failed``: what the judge was asked and gave no such reply."""
 
     def unsure(why: str) -> ClipFacts:
         return ClipFacts(clip_id=pair.clip_id, video=pair.video, words=len(words(pair.text)), why=why)
@@ -198,18 +231,23 @@ def _judged(pair: _Pair, judge: _Judge, stated: Mapping[str, _Stated], verdicts:
         return unsure(f"a text has more than the {judge.facts.max_hint_chars} characters that a judge is shown")
     sides: list[tuple[Fact, ...]] = []
     for text, other in ((pair.text, pair.true), (pair.true, pair.text)):
-        facts = stated.get(judge.about(text))
+        facts = stated.get(judge.about(text)) if text else []
         if facts is None:
-            return unsure("the judge's reply was no list of facts")
+            is_asked = (pair.clip_id, judge.about(text)) in failed
+            return unsure("the judge's reply was no list of facts" if is_asked else _NOT_ASKED)
         kept = _quoting(facts, text)
         if facts and not kept:
             return unsure("none of the judge's facts quotes the text")
         if len(facts) >= _MOST_FACTS:
             return unsure(f"a text has {_MOST_FACTS} facts or more, and the judge is asked for no more")
         listed = json.dumps([fact["fact"] for fact in kept], ensure_ascii=False)
-        said = verdicts.get(judge.about(text, other, listed), []) if kept else []
+        # A clip without a text has said nothing of what people say.
+        silent = [OPEN] * len(kept) if not other else []
+        about = judge.about(text, other, listed)
+        said = silent or (verdicts.get(about, []) if kept else [])
         if len(said) != len(kept):
-            return unsure("the judge's reply has no verdict on each fact")
+            is_asked = about in verdicts or (pair.clip_id, about) in failed
+            return unsure("the judge's reply has no verdict on each fact" if is_asked else _NOT_ASKED)
         sides.append(tuple(Fact(**fact, verdict=verdict) for fact, verdict in zip(kept, said, strict=True)))
     found = ClipFacts(
         clip_id=pair.clip_id, video=pair.video, words=len(words(pair.text)), said=sides[0], wanted=sides[1]

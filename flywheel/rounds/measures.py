@@ -116,6 +116,8 @@ def by_choices(
 
 #: The spread of a video's difference in fact F1 where too few anchors tell.
 _USUAL_SPREAD = 0.2
+#: The most of both models' clips that a judge may leave untold: what is left of fewer need not be like the whole.
+_MOST_UNSURE = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +142,11 @@ class FactsBeside:
         return cls(
             after=[a for a, _ in told], before=[b for _, b in told], unsure=len(whys), why=whys[0] if whys else ""
         )
+
+    @property
+    def unsure_share(self) -> float:
+        """Share of the clips of which the judge can't tell one of both; 0 without any."""
+        return self.unsure / (self.unsure + len(self.after)) if self.unsure else 0.0
 
     def f1(self, resamples: int) -> PairedTest:
         """The test of what both state, in fact F1, by video."""
@@ -192,8 +199,12 @@ def by_facts(beside: FactsBeside, refiners: Set[str], settings: Gate, look: int,
             missing=max(0, needed - count),
         )
 
-    is_measured = count >= settings.min_anchors and len(refiners) >= settings.min_refiners
+    is_told = beside.unsure_share <= _MOST_UNSURE
+    is_measured = is_told and count >= settings.min_anchors and len(refiners) >= settings.min_refiners
     needed = max(settings.min_anchors, items_needed(settings.effect, _USUAL_SPREAD, level, settings.power))
+    if not is_told:
+        share = f"{beside.unsure_share:.0%} of the clips are untold, at most {_MOST_UNSURE:.0%} may be"
+        return said("undecided", f"can't tell: {share}")
     if not is_measured:
         return said(
             "undecided",

@@ -224,9 +224,10 @@ class WritableView(View):
         reason: str,
         kind: str = CAPTION,
         purpose: str = LEARN,
+        about: str = "",
     ) -> int:
         """Add a failure; returns 0 where it is on record. The same failure of the same thing is one row."""
-        return self.add_rejects([reject(round, stage, uri, clip_id, reason, kind, purpose)], round)
+        return self.add_rejects([reject(round, stage, uri, clip_id, reason, kind, purpose, about)], round)
 
     def add_rejects(self, rows: Sequence[dict[str, Any]], round: int) -> int:
         """Add failures of a round, as :func:`reject` makes them; returns how many were new."""
@@ -321,13 +322,28 @@ def _check_not_taken_down(connection: sql.Connection, clip_ids: Iterable[str]) -
             raise TakenDown(f"clip {gone}: was taken down; nothing can be said of it any more.")
 
 
+def reject_id(round: int, kind: str, purpose: str, clip_id: str, about: str) -> str:
+    """The id of the failure to write what a clip has several of in a round; ``about`` tells them apart."""
+    return content_id("rejected", round, form_of(kind, purpose), clip_id, about)
+
+
 def reject(
-    round: int, stage: Stage, uri: str, clip_id: str, reason: str, kind: str = CAPTION, purpose: str = LEARN
+    round: int,
+    stage: Stage,
+    uri: str,
+    clip_id: str,
+    reason: str,
+    kind: str = CAPTION,
+    purpose: str = LEARN,
+    about: str = "",
 ) -> dict[str, Any]:
-    """The row of a failure; kind and purpose are of a text that could not be written.
+    """The row of a failure; kind and purpose are of a text that could not be written, ``about`` as :func:`reject_id`.
 
     Names and reasons are on record as text, whatever bytes a name has.
     """
+    if about:
+        row = reject(round, stage, uri, clip_id, reason, kind, purpose)
+        return {**row, "id": reject_id(round, kind, purpose, clip_id, about)}
     uri, reason = (text.encode("utf-8", "backslashreplace").decode() for text in (uri, reason))
     kind, purpose = (kind, purpose) if stage == "annotate" else ("", "")
     form = [form_of(kind, purpose)] if (kind, purpose) not in (("", ""), (CAPTION, LEARN)) else []

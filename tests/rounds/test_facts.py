@@ -90,13 +90,18 @@ def context(ingested: Workspace, make_workspace: Make) -> RoundContext:
     return RoundContext(make_workspace(*SETTINGS))
 
 
+@pytest.mark.slow
 def test_the_judge_finds_what_the_oracle_knows_and_is_asked_once(context: RoundContext) -> None:
     with context.workspace.lock():
         measure_facts(context, 0)
         made = len(context.workspace.records.read("generations"))
         assert made > 0
         measure_facts(context, 0)
-    assert len(context.workspace.records.read("generations")) == made, "what is on record is not asked again"
+        assert len(context.workspace.records.read("generations")) == made, "what is on record is not asked again"
+        stated = _stated_of(context)
+        measure_facts(context, 1)
+        # Of a new round only its own texts are taken apart: people's words were in the round before.
+        assert _stated_of(context) == stated + len(SCENES)
     found = clip_facts(context, 0)
     assert [clip.why for clip in found] == [""] * len(SCENES)
     for clip, text, scene in zip(found, OLDER, SCENES, strict=True):
@@ -107,6 +112,12 @@ def test_the_judge_finds_what_the_oracle_knows_and_is_asked_once(context: RoundC
     assert figures["fact_unsure"].value == 0
     assert {"fact_precision", "fact_recall", "fact_f1", "fact_precision_heard", "fact_recall_event"} <= set(figures)
     assert figures["fact_f1"].low < figures["fact_f1"].value < figures["fact_f1"].high
+
+
+def _stated_of(context: RoundContext) -> int:
+    """How many texts were taken apart so far."""
+    made = context.workspace.records.read("generations", columns=["prompt"])["prompt"]
+    return int(made.str.starts_with("facts@").sum())
 
 
 @pytest.mark.slow
@@ -187,6 +198,14 @@ def test_a_judge_that_is_no_use_tells_nothing(
         measure_facts(context, 1)
     found = clip_facts(context, 1)
     assert {clip.why for clip in found} == {why}
+    if fault == "prose":
+        # Another judge, and another text of the same clip, are not shut out by one reply that is no use.
+        other = RoundContext(make_workspace(*SETTINGS))
+        assert {clip.why for clip in clip_facts(other, 1)} == {"the judge was not asked yet"}
+        with other.workspace.lock():
+            measure_facts(other, 1)
+        assert {clip.why for clip in clip_facts(other, 1)} == {""}
+        assert {clip.why for clip in clip_facts(context, 1)} == {why}
     measured = by_facts(FactsBeside.of(found, found), {"ann"}, context.config.gate, 1, 100)
     assert (measured.verdict, measured.is_measured) == ("undecided", False)
     assert f"of 24 clips the judge can't tell ({why})" in measured.reason
@@ -213,6 +232,11 @@ def test_no_model_judges_itself_unless_allowed_by_name(ingested: Workspace, make
     assert "evaluate.judges_of_own: [judge]" in str(error.value)
     with pytest.raises(UserError, match=r"models\.judge is the model under test"):
         check_before(context)
+
+
+@pytest.mark.slow
+def test_a_judge_that_is_allowed_by_name_may_be_the_model_itself(make_workspace: Make) -> None:
+    own = (*SETTINGS[:1], "models.judge.engine=openai", "models.judge.servers=[http://127.0.0.1:9]", *SETTINGS[2:])
     check_judges(RoundContext(make_workspace(*own, "evaluate.judges_of_own=[judge]")))
 
 

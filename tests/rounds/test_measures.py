@@ -13,7 +13,7 @@ from flywheel.core.config import Gate
 from flywheel.metrics.facts import ClipFacts, Fact, fact_scores
 from flywheel.metrics.preference import WinRate
 from flywheel.rounds.gate import Candidate, judge
-from flywheel.rounds.measures import FactsBeside
+from flywheel.rounds.measures import FactsBeside, by_facts
 
 BOTH = ("preference", "token_f1")
 
@@ -147,6 +147,10 @@ def test_what_a_judge_cant_tell_is_counted_and_left_out_on_both_sides() -> None:
     assert {"precision_seen", "recall_heard", "precision_event"} <= set(scores.parts)
     assert [part["n"] for part in scores.by_length] == [10, 10, 10]
     assert scores.by_length[0]["words"] < scores.by_length[2]["words"]
+    measured = by_facts(beside, {"ann", "bob"}, Gate(), 1, 100)
+    assert (measured.verdict, measured.is_measured) == ("undecided", False)
+    assert measured.reason.startswith("can't tell: 25% of the clips are untold, at most 20% may be")
+    assert by_facts(FactsBeside.of(unsure[3:], GOOD), {"ann", "bob"}, Gate(), 1, 100).is_measured
     silent = ClipFacts(clip_id="c", video="v", wanted=GOOD[0].wanted)
     assert (silent.precision, silent.recall is not None, silent.f1) == (None, True, 0.0)
     nothing = fact_scores([], resamples=100)
