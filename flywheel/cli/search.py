@@ -98,7 +98,7 @@ def _duplicates(
     if json_:
         return
     if kept.united or kept.apart:
-        say(f"index: {kept.united} videos are of one family with another now, {kept.apart} wait for a resplit")
+        say(f"index: the videos of {kept.united} pairs became one family, {kept.apart} pairs wait for a resplit")
     if kept.apart:
         say_next("flywheel resplit --dry-run", config=config)
     elif any(pair.apart for pair in found):

@@ -3,7 +3,7 @@
 A program reads ``code``, never the message: "busy" (another process holds the workspace), "locked" (a schedule runs
 already), "newer" (made by a later version), "waiting" (for corrections), "gate", "proof", "media", "border",
 "database" (not that of the records), "shard" (damaged or gone), "moved" (the database is elsewhere now), "full" (the
-disk); "" where there is nothing to tell apart.
+disk), "files" (those that searches read can be made nowhere); "" where there is nothing to tell apart.
 """
 
 from __future__ import annotations

@@ -159,9 +159,19 @@ def _unite(workspace: Workspace) -> int:
 
 
 def _unite_joined(workspace: Workspace) -> None:
-    """Make one family of those on different sides that a refused video joined."""
+    """Make one family of those on different sides that belong together, also by way of others."""
+    went_into: dict[str, str] = {}
+
+    def name_now(name: str) -> str:
+        while name in went_into:
+            name = went_into[name]
+        return name
+
     for pair in workspace.videos.joined():
-        workspace.videos.unite(pair, min(pair))
+        into, other = sorted(map(name_now, pair))
+        if into != other:
+            workspace.videos.unite([other], into)
+            went_into[other] = into
 
 
 def _count(workspace: Workspace) -> tuple[dict[str, int], dict[str, int], int]:

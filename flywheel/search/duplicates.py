@@ -20,8 +20,8 @@ from flywheel.store.vectors import VectorIndex
 
 #: Clips that are compared with all others at a time, and how many of those at once.
 _ROWS, _COLUMNS = 512, 16_384
-#: Where there is a graph: so many of the nearest of each clip are looked at.
-_NEAREST = 32
+#: Where there is a graph: so many clips of other videos are looked for to each clip, among at most so many near ones.
+_NEAREST, _MOST_NEAREST = 32, 2048
 _FACTS = ["id", "uri", "content_hash", "split", "start_s", "end_s"]
 
 
@@ -48,7 +48,7 @@ class Duplicate:
 
 @dataclass(frozen=True, kw_only=True)
 class KeptTogether:
-    """How many videos became one family with another, and how many on different sides wait for a resplit."""
+    """Of how many pairs the videos became one family, and how many on different sides wait for a resplit."""
 
     united: int = 0
     apart: int = 0
@@ -65,11 +65,10 @@ def duplicates(workspace: Workspace, *, least: float, limit: int) -> list[Duplic
         return []
     video_of = _videos(workspace, index)
     best = np.zeros((0, 3))
-    for found in _alike(index, least):
-        first, second = found[:, 0].astype(np.int64), found[:, 1].astype(np.int64)
-        # A video's own clips are on one side as it is. Numbers of clips that went since are 0.
-        other = (video_of[first] != video_of[second]) & (video_of[first] > 0) & (video_of[second] > 0)
-        best = np.concatenate([best, found[other]])
+    for found in _alike(index, video_of, least):
+        best = np.concatenate([best, found])
+        # By a graph a pair can be found from either clip.
+        best = best[np.unique(best[:, :2], axis=0, return_index=True)[1]]
         best = best[np.lexsort((best[:, 1], best[:, 0], -best[:, 2]))][:limit]
     return _described(workspace, index, best)
 
@@ -107,26 +106,53 @@ def _videos(workspace: Workspace, index: VectorIndex) -> NDArray[np.uint64]:
     return numbers
 
 
-def _alike(index: VectorIndex, least: float) -> Iterator[NDArray[np.float64]]:
-    """Pairs (n, 3) of clips whose pictures are alike: the place of each, the lower first, and the similarity."""
-    rows = np.flatnonzero(index.has[VIDEO])
+def _alike(index: VectorIndex, video_of: NDArray[np.uint64], least: float) -> Iterator[NDArray[np.float64]]:
+    """Pairs (n, 3) of alike clips of different videos: the place of each, the lower first, and the similarity.
+
+    A video's own clips are on one side as it is.
+    """
+    rows = np.flatnonzero(index.has[VIDEO] & (video_of > 0))
+    graph = index.has_graph(VIDEO)
     with progress("duplicates", len(rows)) as bar:
         for start in range(0, len(rows), _ROWS):
             some = rows[start : start + _ROWS]
-            yield from _by_graph(index, some, least) if index.has_graph(VIDEO) else _by_all(index, some, rows, least)
+            yield from (
+                _by_graph(index, some, video_of, least) if graph else _by_all(index, some, rows, video_of, least)
+            )
             bar.advance(len(some))
 
 
-def _by_graph(index: VectorIndex, some: NDArray[np.int64], least: float) -> Iterator[NDArray[np.float64]]:
+def _by_graph(
+    index: VectorIndex, some: NDArray[np.int64], video_of: NDArray[np.uint64], least: float
+) -> Iterator[NDArray[np.float64]]:
     for place, vector in zip(some, index.vectors(VIDEO, some).astype(np.float32), strict=True):
-        near = index.nearest(VIDEO, vector, _NEAREST)
-        similarity = index.similarities(VIDEO, vector, near)
-        alike = (similarity >= least) & (near > place)
-        yield np.column_stack([np.full(int(alike.sum()), place), near[alike], similarity[alike]])
+        others = _near(index, vector, int(video_of[place]), video_of, least)
+        similarity = index.similarities(VIDEO, vector, others)
+        yield np.column_stack([np.minimum(others, place), np.maximum(others, place), similarity])
+
+
+def _near(
+    index: VectorIndex, vector: NDArray[np.float32], video: int, video_of: NDArray[np.uint64], least: float
+) -> NDArray[np.int64]:
+    """Places of clips of other videos that are alike, by the graph: all of them, or the nearest where they are many."""
+    count = _NEAREST
+    while True:
+        # What changed since the graph was made may come twice.
+        near = np.unique(index.nearest(VIDEO, vector, count))
+        near = near[index.similarities(VIDEO, vector, near) >= least]
+        others: NDArray[np.int64] = near[(video_of[near] != video) & (video_of[near] > 0)]
+        # A lecture's own clips can be the nearest by far. Where half of what was looked at is not alike, no more is.
+        if len(others) >= _NEAREST or 2 * len(near) < count or count >= _MOST_NEAREST:
+            return others
+        count *= 4
 
 
 def _by_all(
-    index: VectorIndex, some: NDArray[np.int64], rows: NDArray[np.int64], least: float
+    index: VectorIndex,
+    some: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    video_of: NDArray[np.uint64],
+    least: float,
 ) -> Iterator[NDArray[np.float64]]:
     vectors = index.vectors(VIDEO, some).astype(np.float32)
     rest = rows[np.searchsorted(rows, some[0]) :]
@@ -134,6 +160,8 @@ def _by_all(
         others = rest[start : start + _COLUMNS]
         similarity = vectors @ index.vectors(VIDEO, others).astype(np.float32).T
         first, second = np.nonzero((similarity >= least) & (some[:, None] < others[None]))
+        other = video_of[some[first]] != video_of[others[second]]
+        first, second = first[other], second[other]
         yield np.column_stack([some[first], others[second], similarity[first, second]])
 
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from flywheel.core.border import one_item
-from flywheel.core.errors import MediaError, UserError
+from flywheel.core.errors import BorderError, MediaError, UserError
 from flywheel.core.progress import progress, say
 from flywheel.core.reading import Reading
 from flywheel.core.types import INDEX, Clip, content_id
@@ -133,6 +133,10 @@ def _update_files(workspace: Workspace, model: str, width: int) -> None:
         for name, count in files.update_graphs(above, os.cpu_count() or 1).items():
             if count:
                 say(f"index: {count} vectors of {name} were put into its graph")
+    except BorderError as error:
+        if error.code != "files":
+            raise
+        say(f"index: the vectors are on record; the files that searches read were not made. {error}")
     except OSError as error:
         say(f"index: the files that searches read were not made ({error}). Free space; searches look at all clips.")
 

@@ -270,13 +270,17 @@ def _made(view: View, model: str, width: int, shards: Sequence[Shard], folder: P
 
 
 def _made_elsewhere(view: View, model: str, width: int, shards: Sequence[Shard], folder: Path) -> VectorIndex:
-    """An index whose files lie outside the workspace. Raises BorderError where they can't be written there either."""
+    """An index whose files lie outside the workspace.
+
+    Raises BorderError with code "files" where they can't be written there either.
+    """
     try:
         return _made(view, model, width, shards, folder)
     except OSError as error:
         raise BorderError(
             f"{folder_of(view.root)}, {folder.parent}: can't be written ({error.strerror}). Free space: both are safe "
-            "to delete."
+            "to delete.",
+            code="files",
         ) from error
 
 

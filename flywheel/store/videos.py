@@ -162,10 +162,19 @@ class Videos:
         return found
 
     def unite(self, families: Collection[str], into: str) -> None:
-        """Make several families one."""
+        """Make several families one; what was noted of them is of that one from now on."""
         with self._db.transaction() as connection:
             for part in parts(sorted(set(families) - {into})):
                 connection.execute(sql.update(schema.videos).where(_c.family.in_(part)).values(family=into))
+                self._rename_joined(connection, set(part), into)
+
+    def _rename_joined(self, connection: sql.Connection, names: set[str], into: str) -> None:
+        for column in (schema.joined.c.first, schema.joined.c.second):
+            rows = connection.execute(sql.select(schema.joined).where(column.in_(names))).all()
+            pairs = {tuple(sorted(into if name in names else name for name in row)) for row in rows}
+            connection.execute(sql.delete(schema.joined).where(column.in_(names)))
+            renamed = [{"first": first, "second": second} for first, second in pairs if first != second]
+            self._db.insert_new(connection, schema.joined, renamed)
 
     def note_joined(self, families: Collection[str]) -> None:
         """Remember that families on different sides belong together."""

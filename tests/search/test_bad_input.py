@@ -143,7 +143,7 @@ def test_a_batch_of_one_and_a_corpus_of_one_are_one_line(
 
 
 def test_a_full_disk_under_the_vectors_ends_with_one_line_and_goes_on_later(
-    searched: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    searched: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with searched.lock():
         searched.add_clips([clip(9, tmp_path)])
@@ -154,7 +154,13 @@ def test_a_full_disk_under_the_vectors_ends_with_one_line_and_goes_on_later(
             assert "\n" not in str(caught.value)
         assert len(Searcher(searched)) == 4
         assert index(searched).text == 5
-    assert len(Searcher(searched)) == 5
+        # Neither in the workspace nor elsewhere is there room for the files that searches read.
+        searched.add_clips([clip(10, tmp_path)])
+        with monkeypatch.context() as disk:
+            disk.setattr("os.posix_fallocate", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+            assert index(searched).text == 1
+        assert "the files that searches read were not made" in capsys.readouterr().err
+    assert len(Searcher(searched)) == 6
 
 
 def test_a_sound_edited_before_its_first_vector_has_one_vector(searched: Workspace, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from flywheel.cli import app
 from flywheel.core.types import Clip
 from flywheel.models import encoders
 from flywheel.models.encoder_files import encoder_id, save_encoder
-from flywheel.search.duplicates import duplicates
+from flywheel.rounds.resplit import planned_resplit
+from flywheel.search.duplicates import Duplicate, duplicates, keep_together
 from flywheel.store import Workspace
 from flywheel.store.vectors import VectorIndex, vector_row
 
@@ -68,5 +69,42 @@ def test_duplicates_are_proposed_and_kept_together(tmp_path: Path, make_workspac
     assert w.videos.joined() == [tuple(sorted((family["hc"], family["hd"])))]
     # Asked again nothing more is done.
     again = runner.invoke(app, ["index", "--duplicates", "--least", "0.9", "--keep-together", *config])
-    assert "0 videos are of one family with another now, 1 wait" in again.stderr
+    assert "the videos of 0 pairs became one family, 1 pairs wait" in again.stderr
     assert len(w.videos.joined()) == 1
+
+
+def clip(number: int, video: str, split: str) -> Clip:
+    uri = f"/v/{video}.mp4"
+    return Clip(id=f"c{number:02d}", uri=uri, content_hash=video, start_s=0.0, end_s=1.0, split=split, **FACTS)
+
+
+def test_pairs_that_make_a_chain_are_one_family_after_a_resplit(make_workspace: Callable[..., Workspace]) -> None:
+    w = make_workspace()
+    pairs = [("c02", "c09"), ("c01", "c02"), ("c03", "c09")]
+    rest = {"uris": ("", ""), "starts_s": (0.0, 0.0), "video": 1.0, "sound": None, "splits": ("", ""), "apart": False}
+    with w.lock():
+        w.add_clips([clip(n, f"v{n}", "train" if n < 9 else "test") for n in (1, 2, 3, 4, 9)])
+        kept = keep_together(w, [Duplicate(first=first, second=second, **rest) for first, second in pairs])
+        assert (kept.united, kept.apart) == (1, 2)
+        # The family c02 is c01 now, also where it is noted what it belongs to.
+        assert sorted(w.videos.joined()) == [("c01", "c09"), ("c03", "c09")]
+        planned_resplit(w)
+    assert w.videos.families() == {"c01": 4, "c04": 1}
+    assert w.videos.joined() == []
+
+
+def test_by_a_graph_copies_are_found_behind_many_alike_clips_of_the_same_video(
+    make_workspace: Callable[..., Workspace],
+) -> None:
+    w = make_workspace("index.folder=mine")
+    save_encoder(encoders.build("trimodal", **SMALL), w.root / "mine")
+    model, first, second = encoder_id(w.root / "mine"), np.zeros(8, np.float32), np.zeros(8, np.float32)
+    first[0], second[:2] = 1, (0.99, 0.141)
+    with w.lock():
+        w.add_clips([clip(n, "ab"[n % 2], "train") for n in range(80)])
+        w.add_vectors([vector_row(model, "video", f"c{n:02d}", (first, second)[n % 2]) for n in range(80)])
+    VectorIndex.open(w, model, 8).update_graphs(0, 1)
+    found = [(pair.first, pair.second) for pair in duplicates(w, least=0.9, limit=10_000)]
+    assert {clip_id for pair in found for clip_id in pair} == {f"c{n:02d}" for n in range(80)}
+    assert len({frozenset(pair) for pair in found}) == len(found)
+    assert all(int(one[1:]) % 2 != int(other[1:]) % 2 for one, other in found)
