@@ -241,7 +241,11 @@ class Panel:
 
     def _said_beside(self, file: Path) -> str:
         words = words_of_side_cars(file, None, self._listings)
-        return words.text or " ".join(cue.text for cue in words.cues)
+        said = words.text or " ".join(cue.text for cue in words.cues)
+        if words.is_there and words.notes and not said:
+            note = words.notes[0]
+            raise MediaError(f"{note.of} beside it: {note.what}")
+        return said
 
     @cached_property
     def _files(self) -> list[tuple[Path, str, Item]]:

@@ -172,6 +172,9 @@ def test_another_sound_is_as_long_as_the_own() -> None:
 def test_what_cant_be_asked_is_not_certified(bench: Path) -> None:
     row = json.loads((bench / "items.jsonl").read_text().splitlines()[0])
     rows = [{**row, "question": "needs failing"}, {**row, "id": "pipe", "video": "v1.mp4"}]
+    rows += [{**row, "id": "garbled", "video": "v2.mp4"}]
+    shutil.copy(bench / "videos" / "v0.mp4", bench / "videos" / "v2.mp4")
+    (bench / "videos" / "v2.srt").write_text("these are no subtitles")
     (bench / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     os.mkfifo(bench / "videos" / "v1.srt")
     found = _certified(bench, _model(bench))
@@ -182,6 +185,7 @@ def test_what_cant_be_asked_is_not_certified(bench: Path) -> None:
     )
     assert {reject.place: reject.reason for reject in found.rejected} == {
         "pipe": "v1.srt beside it is no regular file",
+        "garbled": "v2.srt beside it: holds no subtitles that can be read",
         "q0": "the words are too long",
     }
 
@@ -235,3 +239,6 @@ def test_what_cant_certify_is_said_at_once(
     ):
         assert commandline("benchmark", "certify", *arguments) == 2, words
         assert words in capsys.readouterr().err
+    judged = ("run", bench, "--format", "flywheel", "--videos", bench / "videos", "--judge", "main")
+    assert commandline("benchmark", *judged) == 2
+    assert "--model main, --judge main: are one model" in capsys.readouterr().err
