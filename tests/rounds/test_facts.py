@@ -39,7 +39,7 @@ WRONG = 12
 
 
 def written(workspace: Workspace, texts: dict[int, list[str]]) -> None:
-    """Rounds' texts of anchors, one for each scene, and people's, who put right what round 1 says."""
+    """Rounds' texts of anchors, one for each scene (an empty one is a reject), and people's of round 1's."""
     clip = clip_of(workspace.clips("train").row(0, named=True))
     anchors = [replace(clip, id=f"a{n:02}", content_hash=f"v{n}", split="anchor") for n in range(len(SCENES))]
     workspace.add_clips(anchors)
@@ -67,8 +67,13 @@ def written(workspace: Workspace, texts: dict[int, list[str]]) -> None:
                 **names,
             )
             for c, text in zip(anchors, said, strict=True)
+            if text
         ]
         workspace.add_annotations(rows, round)
+        for c in (c for c, text in zip(anchors, said, strict=True) if not text):
+            workspace.add_rejected(
+                round=round, stage="annotate", uri=c.uri, clip_id=c.id, reason="empty", purpose="measure"
+            )
         for stage in ("annotate", "review", "pretrain", "finetune", "evaluate"):
             workspace.set_stage(round, stage, "done", {})
 
@@ -214,15 +219,17 @@ def test_a_judge_that_is_no_use_tells_nothing(
 
 @pytest.mark.slow
 def test_a_text_of_ten_thousand_words_is_not_judged_by_its_beginning(ingested: Workspace, make_workspace: Make) -> None:
-    written(ingested, {0: [*NEWER[:-1], f"{NEWER[-1]} {'and so on ' * 4000}"]})
+    written(ingested, {0: ["", *NEWER[1:-1], f"{NEWER[-1]} {'and so on ' * 4000}"]})
     context = RoundContext(make_workspace(*SETTINGS))
     with context.workspace.lock():
         measure_facts(context, 0)
-    *others, last = clip_facts(context, 0)
+    silent, *others, last = clip_facts(context, 0)
+    assert (silent.why, silent.precision, silent.recall, silent.f1) == ("", None, 0.0, 0.0), "it could write nothing"
     assert last.why.startswith("a text has more than the 16000 characters")
     assert not any(clip.why for clip in others)
 
 
+@pytest.mark.slow
 def test_no_model_judges_itself_unless_allowed_by_name(ingested: Workspace, make_workspace: Make) -> None:
     written(ingested, {0: NEWER})
     own = (*SETTINGS[:1], "models.judge.engine=openai", "models.judge.servers=[http://127.0.0.1:9]", *SETTINGS[2:])
@@ -232,6 +239,17 @@ def test_no_model_judges_itself_unless_allowed_by_name(ingested: Workspace, make
     assert "evaluate.judges_of_own: [judge]" in str(error.value)
     with pytest.raises(UserError, match=r"models\.judge is the model under test"):
         check_before(context)
+
+
+def test_the_champion_is_no_judge(make_workspace: Make) -> None:
+    its_weights = make_workspace(*SETTINGS).model_folder(1) / "model"
+    its_weights.mkdir(parents=True)
+    (its_weights / "model.safetensors").write_bytes(b"as far as a digest reads them")
+    judge = ("models.judge.engine=openai", f"models.judge.folder={its_weights}")
+    workspace = make_workspace(*SETTINGS, *judge)
+    workspace.ledger.promote(1, "for this test")
+    with pytest.raises(UserError, match=r"models\.judge is the model under test"):
+        check_judges(RoundContext(workspace))
 
 
 @pytest.mark.slow

@@ -12,8 +12,9 @@ import pytest
 from flywheel.core.errors import UserError
 from flywheel.ingest import ingest
 from flywheel.rounds import RoundContext, run_round
+from flywheel.rounds.conductor import check_before
 from flywheel.rounds.publish import flatten, report_of
-from flywheel.rounds.stages.questions import QuestionsResult, figures
+from flywheel.rounds.stages.questions import QuestionsResult, check, figures
 from flywheel.store import Workspace
 
 Make = Callable[..., Workspace]
@@ -42,6 +43,9 @@ def test_a_round_is_asked_about_videos_that_none_learns_from(make_workspace: Mak
     (w.root / "bench" / "items.jsonl").write_text("".join(json.dumps({**row, **base}) + "\n" for row in rows))
     with pytest.raises(UserError, match=r"questions\.file: field required"):
         run_round(RoundContext(make_workspace(*_SMALL, _ORDER)))
+    (w.root / "bench" / "learned.json").write_text(json.dumps([{**rows[2], **base}]))
+    with pytest.raises(UserError, match="rounds learn from the videos of all 1 questions"):
+        check_before(RoundContext(make_workspace(*_SMALL, _ORDER, "questions.file=bench/learned.json")))
     context = RoundContext(make_workspace(*_SMALL, _ORDER, "questions.file=bench"))
     assert run_round(context)["state"] == "done"
     state, record = w.stage(1, "questions")
@@ -49,6 +53,22 @@ def test_a_round_is_asked_about_videos_that_none_learns_from(make_workspace: Mak
     # The engine without a model names no option.
     assert (record["unparsed"], record["accuracy"]["value"], record["chance"]) == (len(held_out), 0.0, 0.5)
     assert flatten(report_of(context, 1))["questions/unparsed_share"] == 1.0
+
+
+def test_what_can_not_be_asked_is_said_before_a_round(make_workspace: Make) -> None:
+    def said(*settings: str) -> str:
+        with pytest.raises(UserError) as error:
+            check(RoundContext(make_workspace(*_SMALL, _ORDER, "questions.file=items.jsonl", *settings)))
+        return str(error.value)
+
+    root = make_workspace(*_SMALL).root
+    assert "items.jsonl: there is no such file" in said()
+    item = {"id": "q", "video": "v.mp4", "question": "Which?", "options": ["a", "b"], "answer": "A", "type": "av"}
+    (root / "items.jsonl").write_text(json.dumps({**item, "needs": ["frames"]}) + "\n")
+    assert said("questions.format=flywheal").startswith("questions.file, questions.format: ")
+    assert said("questions.videos=none").startswith(f"questions.videos: {root / 'none'}: there is no such folder")
+    (root / "videos").mkdir()
+    assert "likelihood" in said("questions.by=likelihood")
 
 
 def test_figures_are_of_what_was_asked() -> None:

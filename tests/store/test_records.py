@@ -15,6 +15,7 @@ from flywheel.core.errors import BorderError, UserError
 from flywheel.core.types import Annotation, Correction
 from flywheel.store import Workspace
 from flywheel.store.columns import SCHEMAS
+from flywheel.store.writing import reject_id
 
 Make = Callable[..., Workspace]
 
@@ -127,6 +128,14 @@ def test_rejects_stay_and_close(make_workspace: Make) -> None:
     w.add_annotations([annotation(1)], 1)
     assert w.rejected().height == 2, "what failed stays on record"
     assert w.rejected(open_only=True)["clip_id"].to_list() == ["c2"]
+    # Of what a clip has several of, one that failed is told from the others, once, whatever the reason.
+    for reason in ("prose", "too long"):
+        w.add_rejected(
+            round=1, stage="annotate", uri="x", clip_id="c1", reason=reason, kind="facts", purpose="verify", about="t1"
+        )
+    assert w.rejected().height == 3
+    ids = {reject_id(1, "facts", "verify", "c1", about): about for about in ("t1", "t2")}
+    assert [ids[known] for known in w.records.known("rejected", ids)] == ["t1"]
 
 
 def test_corrections_are_appended_once(make_workspace: Make) -> None:
