@@ -29,7 +29,7 @@ def repair(
     clips: Annotated[
         list[str] | None,
         typer.Option(
-            "--clips", metavar="CLIP", help="Only this clip, also where its repair was undone. May be repeated."
+            "--clips", metavar="CLIP", help="Only this clip, whatever was said of it before. May be repeated."
         ),
     ] = None,
     undo: Annotated[

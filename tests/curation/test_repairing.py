@@ -154,7 +154,17 @@ def test_what_is_read_and_asked_goes_by_the_sound_that_stands(repaired: Workspac
     rows = joined(w, ids(w), sources())
     assert abs(rows.filter(pl.col("clip_id") == late.id)["offset_s"][0]) < 0.05
     assert w.sound_versions(late.id)["outcome"].to_list() == ["repaired", "undone", "repaired"]
+    version = StandingSounds(w).on_record(late.id)
     assert w.sound_versions(late.id)["version"].n_unique() == 2
+    # Other settings were tried: with the old ones the repair is there again, and its replies with it.
+    w.database.close()
+    w = make_workspace("repair.planner=nothing")
+    assert repair(w, only=[late.id]) == 1
+    assert StandingSounds(w).on_record(late.id) == ""
+    w.database.close()
+    w = make_workspace()
+    assert repair(w) == 1
+    assert w.sound_versions(late.id)["version"].to_list()[-3:] == [version, "", version]
 
 
 def ids(workspace: Workspace) -> pl.DataFrame:

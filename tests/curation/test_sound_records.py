@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from flywheel.core.types import Clip, SoundVersion
@@ -20,12 +22,24 @@ from flywheel.curation.repair.rewards import Rewards, Scale, calibrated
 from flywheel.curation.repair.standards import Standards, standards_of
 from flywheel.curation.repair.standing import StandingSounds
 from flywheel.curation.repair.summary import summary
+from flywheel.media.probe import file_hash
+from flywheel.media.wav import write_wav
 from flywheel.rounds.takedown import take_down
 from flywheel.store import Workspace
 from flywheel.store.clip_index import ClipIndex
 from flywheel.store.sources import note_removed
-from tests.plugins import Command
+from tests.plugins import Command, Plugin
 
+BROKEN = """
+from flywheel.sound.actions._action import Action
+
+
+def edit(source):
+    raise ValueError("this release knows no such edit")
+
+
+ACTION = Action(family="coordination", does="fails", parameters={}, edit=edit)
+"""
 NORMS = Norms(**dict.fromkeys(Norms.__dataclass_fields__, 0.0))
 
 
@@ -51,6 +65,8 @@ def w(make_workspace: Callable[..., Workspace]) -> Workspace:
 
 
 def test_a_clip_waits_where_its_last_record_is_of_another_way(w: Workspace) -> None:
+    index = ClipIndex(w)
+
     def waiting(key: str, only: list[str] | None = None) -> dict[str, tuple[str, str]]:
         standards = Standards(norms=NORMS, rewards=Rewards(scales={}), tried=0)
         way = _Way(
@@ -62,7 +78,7 @@ def test_a_clip_waits_where_its_last_record_is_of_another_way(w: Workspace) -> N
             recogniser=None,
             key=key,
         )
-        clips = ClipIndex(w).of("train").with_ids(only or ["c0", "c1"])
+        clips = index.of("train").with_ids(only or ["c0", "c1"])
         return {clip.id: (key, parent) for clip, key, parent in _waiting(w, clips, way, 1, only)}
 
     first = waiting("rules")
@@ -145,3 +161,16 @@ def test_a_takedown_after_several_exports_leaves_no_sound(w: Workspace, tmp_path
         assert sorted(file.name for file in out.glob("c*")) == ["c0.wav"]
         take_down(w, ["c0"], "asked to", rewrite=lambda: None)
     assert not out.exists()
+
+
+def test_an_original_is_read_where_another_package_edits_no_more(w: Workspace, tmp_path: Path, plugin: Plugin) -> None:
+    """Its action fails in a way that nobody foresaw; the others' sounds are read as before."""
+    plugin("flywheel.sound.actions", "broken = broken_edits:ACTION", BROKEN)
+    path = tmp_path / "original.wav"
+    write_wav(path, [np.zeros((800, 1), np.float32)], length=800, channels=1, rate_hz=16_000)
+    clip = replace(clip_of(9), uri=str(path), content_hash=file_hash(path), end_s=0.05)
+    plan = json.dumps({"edits": [{"action": "broken", "parameters": {}}]})
+    with w.lock():
+        w.add_clips([clip])
+        w.add_sound_versions([record(clip.id, "v", plan=plan, content_hash="ab" * 32)])
+    assert StandingSounds(w).of(clip).version == ""
