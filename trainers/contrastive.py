@@ -38,7 +38,10 @@ _VALIDATED = 8
 
 @runtime_checkable
 class Clips(Protocol):
-    """Clips to learn from, read as they are needed."""
+    """Clips to learn from, read as they are needed; ``digest`` tells them and their texts from others."""
+
+    @property
+    def digest(self) -> str: ...
 
     def __len__(self) -> int: ...
 
@@ -158,7 +161,7 @@ def train_encoder(
 
     The same call goes on where it was stopped, with the same result. Raises UserError for an encoder whose vectors see
     the other modalities and for fewer than two clips on either side, OtherTraining where the folder holds a training
-    with other settings; FlywheelError where the loss is no number.
+    with other settings, clips or texts; FlywheelError where the loss is no number.
     """
     from trainers.leak import check_alone, unrelated
 
@@ -274,9 +277,12 @@ class _Run:
                 tensors = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118 (no mapping)
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise OtherTraining(f"{file}: is damaged ({type(error).__name__}). Delete it to train anew.") from error
+        if "digests" not in state["settings"]:
+            # Of a version that did not say what it learned from.
+            return
         if state["settings"] != self._identity():
             raise OtherTraining(
-                f"{self._folder}: holds a training with other settings or clips. Delete it, or keep those."
+                f"{self._folder}: holds a training with other settings, clips or texts. Delete it, or keep those."
             )
         self._encoder.load_state_dict({k.partition("/")[2]: v for k, v in tensors.items() if k.startswith("weight/")})
         for name, weight in self._encoder.named_parameters():
@@ -290,7 +296,9 @@ class _Run:
         """What must be the same for a training to go on; memory may differ."""
         name, sizes = self._encoder.built_from
         settings = {key: value for key, value in asdict(self._settings).items() if key != "chunk"}
-        return {"encoder": name, "sizes": sizes, "clips": [len(self._clips), len(self._held_out)], **settings}
+        clips, held_out = self._clips, self._held_out
+        counts, digests = [len(clips), len(held_out)], [clips.digest, held_out.digest]
+        return {"encoder": name, "sizes": sizes, "clips": counts, "digests": digests, **settings}
 
 
 @torch.no_grad()

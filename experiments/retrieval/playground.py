@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from flywheel.core.types import content_id
 from flywheel.metrics.retrieval import retrieval_estimates
 from flywheel.models import encoders
 from flywheel.models.encoders import ALL, SOUND, TEXT, VIDEO, Batch, Encoder
@@ -44,6 +45,7 @@ class Rendered:
         times_s = [(i + 0.5) * av.DURATION_S / encoder.frames for i in range(encoder.frames)]
         side = encoder.frame_size
         self.texts = [av.caption(timeline) for timeline in timelines]
+        self.digest = content_id("rendered", muted, *self.texts)
         videos = np.stack([av.frames(timeline, times_s, side, side) for timeline in timelines])
         sounds = [av.sound(timeline).astype(np.float32)[None] * (not muted) for timeline in timelines]
         self.video = torch.from_numpy(videos)

@@ -26,7 +26,7 @@ from flywheel.core.types import Clip
 from flywheel.metrics.intervals import mean_estimate
 from flywheel.rounds import RoundContext
 from flywheel.rounds.encoder_clips import TextsOf
-from flywheel.rounds.retrieval import found_first, trained_on
+from flywheel.rounds.retrieval import found_first, read_anchors, trained_on
 from flywheel.store import Workspace
 from flywheel.store.clip_index import ClipView
 
@@ -43,12 +43,14 @@ def main() -> None:
         context = RoundContext(Workspace.open(arguments.workspace, overrides=[f"index.seed={seed}"]))
         settings = context.config.retrieve.model_copy(update={"steps": arguments.steps})
         clips, words = described(context, arguments.workspace / "oracle.parquet", arguments.asked)
+        text_of = {clip.id: text for clip, text in zip(clips, words, strict=True)}
+        clips, pictures = read_anchors(context, clips)
         first: NDArray[np.float64] | None = None
         for arm, train, texts_of in arms(context, seed):
             began = time.process_time()
             with tempfile.TemporaryDirectory() as folder:
                 encoder = trained_on(context, train, texts_of, Path(folder) / "e", settings)
-            hits = found_first(context, encoder, clips, words)
+            hits = found_first(encoder, pictures, [text_of[clip.id] for clip in clips])
             first = hits if first is None else first
             facts: dict[str, Any] = {"arm": arm, "seed": seed, "steps": arguments.steps, "train_clips": len(train)}
             facts |= {"asked": len(hits), "chance": 1 / len(hits), "recall@1": asdict(mean_estimate(hits))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -117,7 +118,7 @@ class TrainClips:
         self._reader = ClipReader(workspace, encoder, kept=True)
         self._pool = ThreadPoolExecutor(workspace.config.index.decoders)
         self._originals = workspace.originals
-        self._text, self._text_number = _words(encoder, clips, texts_of)
+        self._text, self._text_number, self.digest = _words(encoder, clips, texts_of)
         videos = clips.columns("content_hash")["content_hash"].rank("dense").to_numpy().astype(np.int32)
         # Clips of one video look alike and are no negatives, but where there are too few videos for anything else.
         many = len(videos) and videos.max() >= batch
@@ -166,13 +167,14 @@ class TrainClips:
         return video, sound
 
 
-def _words(encoder: Encoder, clips: ClipView, texts_of: TextsOf) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Ids of the clips' words (N, L), and equal numbers (N,) for equal words."""
-    rows = [np.zeros((0, encoder.words), np.int32)]
+def _words(encoder: Encoder, clips: ClipView, texts_of: TextsOf) -> tuple[NDArray[np.int32], NDArray[np.int32], str]:
+    """Ids of the clips' words (N, L), equal numbers (N,) for equal words, and a digest of clips and words."""
+    rows, digest = [np.zeros((0, encoder.words), np.int32)], hashlib.sha256()
     stream = iter(clips)
     while some := list(islice(stream, _TOGETHER)):
         found = texts_of(some)
         rows.append(encoder.read_text([found.get(clip.id, "") for clip in some]).numpy().astype(np.int32))
+        digest.update("\n".join(clip.id for clip in some).encode() + rows[-1].tobytes())
     ids = np.concatenate(rows)
     _, numbers = np.unique(ids, axis=0, return_inverse=True)
-    return ids, numbers.reshape(-1).astype(np.int32)
+    return ids, numbers.reshape(-1).astype(np.int32), digest.hexdigest()

@@ -73,12 +73,16 @@ def retrieve(context: RoundContext, round: int) -> Retrieved:
     if len(anchors) < settings.least:
         say(f"retrieve: {len(anchors)} anchors have people's words, and it takes {settings.least}: not measured")
         return Retrieved(asked=len(anchors))
+    anchors, pictures = read_anchors(context, anchors)
+    if len(anchors) < settings.least:
+        say(f"retrieve: {len(anchors)} anchors of these can be read, and it takes {settings.least}: not measured")
+        return Retrieved(asked=len(anchors))
     folder, hits = context.workspace.root / "models" / f"round={round:03d}" / "retrieve", {}
     learned: dict[str, int] = {}
     for arm, clips, texts_of in _arms(context, round):
         encoder = trained_on(context, clips, texts_of, folder / arm.replace(" ", "-"), settings)
         learned[arm] = len(clips)
-        hits[arm] = found_first(context, encoder, anchors, [words[clip.id] for clip in anchors])
+        hits[arm] = found_first(encoder, pictures, [words[clip.id] for clip in anchors])
     own, *others = hits
     result = Retrieved(
         asked=len(hits[own]),
@@ -111,10 +115,7 @@ def _arms(context: RoundContext, round: int) -> Iterator[tuple[str, ClipView, Te
 
 def trained_on(context: RoundContext, clips: ClipView, texts_of: TextsOf, folder: Path, settings: Retrieve) -> Encoder:
     """An encoder of pictures and words that learned from these; called again with this folder it goes on."""
-    index = context.config.index
-    torch.manual_seed(index.seed)
-    # Sounds bridge words and pictures, whatever the words are worth; here the words are what is measured.
-    encoder = encoders.build("trimodal", **{**index.sizes, "local_weight": 0.0})
+    index, encoder = context.config.index, _untrained(context)
     reading = Reading("retrieve", context.config.corpus.most_unreadable)
     learned, validates = (
         TrainClips(context.workspace, encoder, side, index.batch, reading, texts_of, sound=False)
@@ -138,20 +139,34 @@ def trained_on(context: RoundContext, clips: ClipView, texts_of: TextsOf, folder
     return encoder
 
 
-def found_first(
-    context: RoundContext, encoder: Encoder, anchors: Sequence[Clip], words: Sequence[str]
-) -> NDArray[np.float64]:
-    """Of each anchor whose video can be read whether its words find it first (n,)."""
-    reader, videos, asked = ClipReader(context.workspace, encoder, kept=True), [], []
-    for clip, text in zip(anchors, words, strict=True):
+def _untrained(context: RoundContext) -> Encoder:
+    index = context.config.index
+    torch.manual_seed(index.seed)
+    # Sounds bridge words and pictures, whatever the words are worth; here the words are what is measured.
+    return encoders.build("trimodal", **{**index.sizes, "local_weight": 0.0})
+
+
+def read_anchors(context: RoundContext, anchors: Sequence[Clip]) -> tuple[list[Clip], NDArray[np.uint8]]:
+    """Those that can be read, and what encoders see of them (n, T, S, S, 3): some 50 KB each, of clips people wrote of.
+
+    They are read once: all arms are asked for the same ones.
+    """
+    encoder = _untrained(context)
+    reader, there, pictures = ClipReader(context.workspace, encoder, kept=True), [], []
+    for clip in anchors:
         try:
             with one_item():
-                videos.append(encoder.embed_video(reader.frames(clip)[None]).numpy()[0])
+                pictures.append(encoder.read_video(reader.frames(clip)[None]).numpy())
         except MediaError:
-            # The stages before said so, and of all arms it is the same clip.
+            # The stages before said so.
             continue
-        asked.append(text)
-    if not asked:
-        return np.zeros(0)
-    similarity = encoder.embed_text(asked).numpy() @ np.stack(videos).T
-    return places(similarity, np.arange(len(asked))).recalls(1)
+        there.append(clip)
+    side = encoder.frame_size
+    return there, np.concatenate([np.zeros((0, encoder.frames, side, side, 3), np.uint8), *pictures])
+
+
+def found_first(encoder: Encoder, pictures: NDArray[np.uint8], words: Sequence[str]) -> NDArray[np.float64]:
+    """Of each anchor whether its words find it first (n,); ``pictures`` (n, T, S, S, 3) are theirs."""
+    videos = [encoder.embed_video(one[None]).numpy()[0] for one in pictures]
+    similarity = encoder.embed_text(words).numpy() @ np.stack(videos).T
+    return places(similarity, np.arange(len(words))).recalls(1)

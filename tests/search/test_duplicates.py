@@ -27,6 +27,7 @@ SMALL = yaml.safe_load(
 FACTS = {"fps": 25.0, "width": 8, "height": 8, "has_audio": True, "sounds": "", "cues": (), "transcript": ""}
 
 
+@pytest.mark.slow
 def test_duplicates_are_proposed_and_kept_together(tmp_path: Path, make_workspace: Callable[..., Workspace]) -> None:
     w = make_workspace("index.folder=mine")
     save_encoder(encoders.build("trimodal", **SMALL), w.root / "mine")

@@ -42,6 +42,7 @@ class Made:
 
     def __init__(self, encoder: Encoder, count: int, *, classes: int = 8, seed: int = 0) -> None:
         self._encoder, self._count, self._seed = encoder, count, seed
+        self.digest = f"{count} clips of {classes} classes by seed {seed}"
         self._class = np.random.default_rng(seed).integers(0, classes, count)
 
     def __len__(self) -> int:

@@ -81,7 +81,10 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) ->
         assert torch.equal(value, resumed.state_dict()[name]), name
     assert encoder_id(tmp_path / "whole") == encoder_id(tmp_path / "stopped")
     assert torch.equal(load_encoder(tmp_path / "whole").places[SOUND], whole.places[SOUND])  # type: ignore[index,union-attr]
-    with pytest.raises(UserError, match="other settings or clips"):
+    again = tiny("dual")
+    with pytest.raises(UserError, match="other settings, clips or texts"):
+        train_encoder(again, Made(again, 40, seed=2), Made(again, 16, seed=1), tmp_path / "stopped", settings)
+    with pytest.raises(UserError, match="other settings, clips or texts"):
         train("stopped", settings=ContrastiveSettings(steps=6, batch=4, chunk=8, warm_up=2, validate_every=2))
     assert not list(tmp_path.rglob("*.part"))
     assert {file.suffix for file in tmp_path.rglob("*") if file.is_file()} == {".json", ".safetensors"}
