@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from encoder_bed import TINY, Made, tiny
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from flywheel.core.errors import UserError
 from flywheel.metrics.retrieval import recall_at
@@ -86,6 +89,15 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) ->
         train_encoder(again, Made(again, 40, seed=2), Made(again, 16, seed=1), tmp_path / "stopped", settings)
     with pytest.raises(UserError, match="other settings, clips or texts"):
         train("stopped", settings=ContrastiveSettings(steps=6, batch=4, chunk=8, warm_up=2, validate_every=2))
+    # What an older version stopped says not of which texts it is: it begins anew.
+    file = tmp_path / "stopped" / "training.safetensors"
+    with safe_open(file, "pt") as kept:
+        state = json.loads(kept.metadata()["state"])
+        tensors = {name: torch.zeros_like(kept.get_tensor(name)) for name in kept.keys()}  # noqa: SIM118 (no mapping)
+    del state["settings"]["digests"]
+    save_file(tensors, file, metadata={"state": json.dumps(state)})
+    train("stopped")
+    assert encoder_id(tmp_path / "whole") == encoder_id(tmp_path / "stopped")
     assert not list(tmp_path.rglob("*.part"))
     assert {file.suffix for file in tmp_path.rglob("*") if file.is_file()} == {".json", ".safetensors"}
 
