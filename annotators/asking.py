@@ -243,6 +243,8 @@ class _Pass:
         self._counts, self._unhealthy, self._cut = Counter[str](), Counter[str](), Counter[str]()
         self._starved_s = self._store_s = self._decode_s = 0.0
         self._decoding = deque[float]()
+        #: Files that were read, and found in the cache, in other processes.
+        self._elsewhere = Counter[str]()
         self._committed_at = time.monotonic()
         self._committing = False
         self._began: float | None = None
@@ -569,6 +571,10 @@ class _Pass:
         cache, prices, counts = self._workspace.cache, self._writer.model.settings, self._counts
         while self._decoding:
             self._decode_s += self._decoding.popleft()
+        while self._writer.executor.decoded:
+            seconds, decodes, hits = self._writer.executor.decoded.popleft()
+            self._decode_s += seconds
+            self._elsewhere.update(decodes=decodes, cache_hits=hits)
         wall_s = time.perf_counter() - self._began if self._began is not None else 0.0
         waited_s = self._starved_s + self._store_s
         return {
@@ -576,8 +582,8 @@ class _Pass:
             "tokens_out": counts["tokens_out"],
             "engine_s": max(0.0, wall_s - waited_s),
             "decode_s": self._decode_s,
-            "decodes": cache.decodes - self._cache_before[0],
-            "cache_hits": cache.hits - self._cache_before[1],
+            "decodes": cache.decodes - self._cache_before[0] + self._elsewhere["decodes"],
+            "cache_hits": cache.hits - self._cache_before[1] + self._elsewhere["cache_hits"],
             "busy_share": max(0.0, 1 - waited_s / wall_s) if wall_s else 1.0,
             "money": wall_s / 3600 * prices.price_per_hour
             + counts["tokens_in"] / 1e6 * prices.price_per_million_in

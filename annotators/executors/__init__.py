@@ -5,10 +5,11 @@ Registered by file name; what an executor is asked for is :class:`Executor`.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from flywheel.core.config import Ray
 
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
 #: Of each clip id: its media as requests bring them, or why there are none.
 Media = dict[str, Any]
 Load = Callable[[Iterable["Task"]], Media]
+
+
+class Decoded(NamedTuple):
+    """What reading a clip elsewhere took: seconds, and reads of files and of the cache."""
+
+    seconds: float = 0.0
+    decodes: int = 0
+    cache_hits: int = 0
 
 
 class Decoders(Protocol):
@@ -35,6 +44,8 @@ class Executor(Protocol):
 
     #: Engines that write at once, so that each has clips that lie ready.
     width: int
+    #: What decoders in other processes did, until a pass takes it from here.
+    decoded: deque[Decoded]
 
     def decoders(self, count: int) -> AbstractContextManager[Decoders]:
         """As many decoders, while the context lasts."""
@@ -52,6 +63,9 @@ class Local:
     """In this process: threads decode, and one engine writes."""
 
     width = 1
+
+    def __init__(self) -> None:
+        self.decoded = deque[Decoded]()
 
     def decoders(self, count: int) -> AbstractContextManager[Decoders]:
         return ThreadPoolExecutor(count)

@@ -13,17 +13,17 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from annotators.executors import Decoders, Load, Media
+from annotators.executors import Decoded, Decoders, Load, Media
 from annotators.interface import Engine, Request, Result, Sampling, failed
 from flywheel import __version__
-from flywheel.core.border import one_item
+from flywheel.core.border import is_of_one_item, one_item, reason_of
 from flywheel.core.config import Ray
 from flywheel.core.errors import BorderError, FlywheelError, MediaError, UserError, first_line
 from flywheel.core.progress import say
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 _CALLS = 2
 #: The longest wait for a cluster's head to take a connection, in seconds.
 _CONNECT_S = 5.0
-#: Tries of a clip whose decoder dies.
+#: How often whoever waits for a clip looks whether there is still to be waited, in seconds.
+_LOOK_EVERY_S = 1.0
+#: More tries of a clip whose decoder dies.
 _DECODE_TRIES = 3
 
 
@@ -102,13 +104,17 @@ class Cluster:
     def __init__(self, settings: Ray) -> None:
         self._settings = settings
         self.width = settings.actors
+        self.decoded = deque[Decoded]()
 
     @contextmanager
     def decoders(self, count: int) -> Iterator[Decoders]:
         """Decoders as tasks of the cluster; how many run at once is the cluster's."""
         # Threads here only wait for what tasks there tell.
-        with ThreadPoolExecutor(max(count, 2 * self.width)) as waiting:
-            yield _Decoders(waiting, self._settings.cpus_per_decoder)
+        decoders = _Decoders(max(count, 2 * self.width), self._settings, self.decoded)
+        try:
+            yield decoders
+        finally:
+            decoders.close()
 
     def engine(self, recipe: Recipe, build: Callable[[], Engine], checks: list[Callable[[Engine], object]]) -> Engine:
         """A pool of ``ray.actors`` engines. Raises UserError or BorderError where none could be started."""
@@ -116,43 +122,88 @@ class Cluster:
 
 
 class _Decoders:
-    def __init__(self, waiting: ThreadPoolExecutor, cpus: float) -> None:
+    def __init__(self, num_threads: int, settings: Ray, decoded: deque[Decoded]) -> None:
         import ray
 
-        self._waiting = waiting
-        options = {"num_cpus": cpus, "num_returns": 2, "max_retries": _DECODE_TRIES}
+        self._waiting = ThreadPoolExecutor(num_threads)
+        self._patience_s, self._decoded = settings.patience_s, decoded
+        #: When any of the clips was told last: while others are, one waits its turn.
+        self._last = time.monotonic()
+        self._ended = False
+        options = {"num_cpus": settings.cpus_per_decoder, "num_returns": 2, "max_retries": _DECODE_TRIES}
         self._read = ray.remote(_read).options(**options)
 
     def submit(self, load: Load, tasks: list[Task], /) -> Future[Media]:
         """The media of these tasks, in the cluster's memory."""
         media = {task.clip_id: task.media for task in tasks}
         refs = {clip_id: self._read.remote(read) for clip_id, read in media.items() if read is not None}
-        return self._waiting.submit(_told, {clip_id: refs.get(clip_id) for clip_id in media})
+        return self._waiting.submit(self._told, {clip_id: refs.get(clip_id) for clip_id in media})
+
+    def close(self) -> None:
+        """Wait for none of what is still to be told."""
+        self._ended = True
+        self._waiting.shutdown(wait=True, cancel_futures=True)
+
+    def _told(self, refs: dict[str, Any]) -> Media:
+        return {clip_id: None if both is None else self._one(*both) for clip_id, both in refs.items()}
+
+    def _one(self, told: Any, media: Any) -> _Remote | MediaError:
+        """A clip's media, or why there are none. Raises what concerns more than this clip."""
+        import ray
+
+        try:
+            error, decoded = self._wait(told)
+        except ray.exceptions.RayError as problem:
+            return _of_the_clip(problem)
+        self._decoded.append(decoded)
+        return _Remote(media) if error is None else error
+
+    def _wait(self, told: Any) -> tuple[MediaError | None, Decoded]:
+        """What a task told. Raises BorderError where no task at all does for too long."""
+        import ray
+
+        began = time.monotonic()
+        while not ray.wait([told], timeout=_LOOK_EVERY_S)[0]:
+            if self._ended:
+                raise BorderError("ray: the pass ended while a clip was being read.")
+            if time.monotonic() - max(began, self._last) > self._patience_s:
+                raise BorderError(
+                    f"ray: no clip was read within {self._patience_s:g} s (ray.patience_s). "
+                    "See 'ray status' for what the cluster lacks; what is committed stands."
+                )
+        self._last = time.monotonic()
+        found: tuple[MediaError | None, Decoded] = ray.get(told)
+        return found
 
 
-def _read(media: Callable[[], Any]) -> tuple[MediaError | None, Any]:
-    """Read a clip's media on a node of the cluster; the first is why it can't be."""
+def _read(media: Callable[[], Any]) -> tuple[tuple[MediaError | None, Decoded], Any]:
+    """Read a clip's media on a node of the cluster; the first is why it can't be, and what reading took."""
+    cache = getattr(getattr(media, "func", media), "cache", None)
+    began, before = time.perf_counter(), (cache.decodes, cache.hits) if cache is not None else (0, 0)
+    error, found = None, None
     try:
         with one_item():
-            return None, media()
-    except MediaError as error:
-        return MediaError(str(error), code=error.code), None
+            found = media()
+    except MediaError as problem:
+        error = MediaError(str(problem), code=problem.code)
+    after = (cache.decodes, cache.hits) if cache is not None else (0, 0)
+    return (error, Decoded(time.perf_counter() - began, after[0] - before[0], after[1] - before[1])), found
 
 
-def _told(refs: dict[str, Any]) -> Media:
-    import ray
+def _of_the_clip(problem: Exception) -> MediaError:
+    """Why a clip's media can't be had, by what its task ended with. Raises what concerns more than this clip."""
+    from ray import exceptions
 
-    media: Media = {}
-    for clip_id, both in refs.items():
-        if both is None:
-            media[clip_id] = None
-            continue
-        try:
-            error = ray.get(both[0])
-        except ray.exceptions.RayError as problem:
-            error = MediaError(f"its decoder ended {1 + _DECODE_TRIES} times ({type(problem).__name__})")
-        media[clip_id] = _Remote(both[1]) if error is None else error
-    return media
+    cause = _cause(problem)
+    if cause is not None:
+        if not is_of_one_item(cause):
+            raise cause from problem
+        return MediaError(f"can't be read ({reason_of(cause)})")
+    if isinstance(problem, exceptions.WorkerCrashedError):
+        return MediaError(f"its decoder ended {1 + _DECODE_TRIES} times ({_why(problem)})")
+    if _is_a_death(problem):
+        return MediaError(f"its decoder ended, or what it read was lost ({_why(problem)})")
+    raise BorderError(f"ray: clips can't be read ({_why(problem)}). See 'ray status'.") from problem
 
 
 class _Worker:
@@ -213,7 +264,11 @@ class _Pool:
         self._recipe, self._settings, self._checks = recipe, settings, checks
         self._starting: list[Future[_Actor]] = []
         self._threads = ThreadPoolExecutor(settings.actors, thread_name_prefix="ray-actors")
-        self._restarts = 0
+        #: All that were made, also those that are still being started.
+        self._handles: list[_Actor] = []
+        self._closed = False
+        #: Restarts in all, and since the last call that came back with results.
+        self._restarts = self._in_vain = 0
         self._deaths: dict[str, int] = {}
         self._check_room()
         for _ in range(settings.actors):
@@ -230,17 +285,15 @@ class _Pool:
         """Raise UserError where the cluster is too small for the actors and a decoder beside them."""
         import ray
 
-        there, wants = ray.cluster_resources(), self._settings
-        for name, each, more in (
-            ("CPU", wants.cpus_per_actor, wants.cpus_per_decoder),
-            ("GPU", wants.gpus_per_actor, 0),
-        ):
-            needed, has = wants.actors * each + more, there.get(name, 0.0)
-            if needed > has:
-                raise UserError(
-                    f"ray.actors: {wants.actors} actors and a decoder need {needed:g} {name}s, and the cluster has "
-                    f"{has:g}. Lower ray.actors, ray.{name.lower()}s_per_actor or ray.cpus_per_decoder, or add nodes."
-                )
+        nodes, wants = [node["Resources"] for node in ray.nodes() if node["Alive"]], self._settings
+        if not _has_room(nodes, wants):
+            told = "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes[:8])
+            raise UserError(
+                f"ray.actors: {wants.actors} actors, each of {wants.cpus_per_actor:g} CPUs and "
+                f"{wants.gpus_per_actor:g} GPUs of one node, and a decoder of {wants.cpus_per_decoder:g} CPUs don't "
+                f"fit into the cluster's {len(nodes)} nodes ({told}{'; ...' if len(nodes) > 8 else ''}). Lower "
+                "ray.actors, ray.gpus_per_actor, ray.cpus_per_actor or ray.cpus_per_decoder, or add nodes."
+            )
 
     def _started(self, *, prove: bool) -> _Actor:
         """A new actor with its engine, proven where others were. Raises FlywheelError where it can't be had."""
@@ -249,6 +302,9 @@ class _Pool:
         wants = self._settings
         handle = ray.remote(_Worker).options(num_cpus=wants.cpus_per_actor, num_gpus=wants.gpus_per_actor).remote()
         actor = _Actor(handle)
+        self._handles.append(actor)
+        if self._closed:
+            actor.close()
         try:
             host, version = ray.get(handle.start.remote(self._recipe), timeout=wants.patience_s)
             if version != __version__:
@@ -266,7 +322,7 @@ class _Pool:
             ) from error
         except ray.exceptions.RayError as error:
             actor.close()
-            raise _own(error) or BorderError(f"ray: an engine could not be started ({first_line(error)}).") from error
+            raise _own(error) or BorderError(f"ray: an engine could not be started ({_why(error)}).") from error
         except FlywheelError:
             actor.close()
             raise
@@ -311,17 +367,26 @@ class _Pool:
         try:
             results = ray.get(call)
         except ray.exceptions.RayError as error:
-            if (ours := _own(error)) is not None and not isinstance(ours, BorderError):
-                raise ours from error
+            # An engine says by a BorderError that it stopped.
+            cause = _cause(error)
+            if not _is_a_death(error) and not isinstance(cause, BorderError):
+                raise cause or BorderError(f"ray: an engine can't be asked ({_why(error)}).") from error
             yield from self._died(actor, error, again)
             return
+        self._in_vain = 0
         del actor.calls[call]
         actor.alone = False
         yield from results
 
     def _died(self, actor: _Actor, error: Exception, again: deque[Request]) -> Iterator[Result]:
         """Start another in an actor's place; its requests are sent again, or set aside where they were too often."""
-        self._restarts += 1
+        self._restarts, self._in_vain = self._restarts + 1, self._in_vain + 1
+        # All of them may go with a node, and a clip may end as many as it is let.
+        if self._in_vain > self._settings.max_deaths * (self._settings.actors + 2):
+            raise BorderError(
+                f"ray: engines ended {self._in_vain} times without one text in between, the last for: {_why(error)}. "
+                "Mend that and run the same command: what is committed stands."
+            ) from error
         say(f"ray: an engine ended ({_why(error)}); it is started anew, {self._restarts} so far")
         self._actors.remove(actor)
         actor.close()
@@ -354,16 +419,20 @@ class _Pool:
         return list(self._actors)
 
     def close(self) -> None:
-        """End all actors."""
-        for future in self._starting:
-            future.cancel()
-        self._threads.shutdown(wait=True, cancel_futures=True)
-        for future in self._starting:
-            if future.done() and not future.cancelled() and future.exception() is None:
-                self._actors.append(future.result())
-        for actor in self._actors:
+        """End all actors, first those that are being started: nobody waits for these."""
+        self._closed = True
+        for actor in list(self._handles):
             actor.close()
-        self._actors, self._starting = [], []
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._actors, self._starting, self._handles = [], [], []
+
+
+def _cause(error: Exception) -> BaseException | None:
+    """What a task raised, which Ray wrapped; None where Ray itself says why it ended."""
+    from ray import exceptions
+
+    cause = getattr(error, "cause", None) if isinstance(error, exceptions.RayTaskError) else None
+    return None if not isinstance(cause, BaseException) or isinstance(cause, exceptions.RayError) else cause
 
 
 def _own(error: Exception) -> FlywheelError | None:
@@ -372,5 +441,35 @@ def _own(error: Exception) -> FlywheelError | None:
     return cause if isinstance(cause, FlywheelError) else None
 
 
+def _is_a_death(error: Exception) -> bool:
+    """Whether a process, its node or its memory is gone, by what Ray says of a call."""
+    from ray import exceptions as of
+
+    if isinstance(error, of.RayTaskError):
+        # What its task met when it took in what it was given.
+        return isinstance(error.cause, of.RayError) and error.cause is not error and _is_a_death(error.cause)
+    gone = (of.RayActorError, of.WorkerCrashedError, of.NodeDiedError, of.LocalRayletDiedError)
+    return isinstance(error, (*gone, of.ObjectLostError, of.OutOfMemoryError))
+
+
 def _why(error: Exception) -> str:
-    return first_line(_own(error) or error) if _own(error) is not None else type(error).__name__
+    """Why a call ended, in one line: the words of what was raised there, or the name that Ray has for it."""
+    cause = getattr(error, "cause", None)
+    return reason_of(cause) if isinstance(cause, BaseException) else type(error).__name__
+
+
+def _has_room(nodes: Iterable[Mapping[str, float]], wants: Ray) -> bool:
+    """Whether the actors, each whole on one node, and a decoder beside them fit into nodes of these resources."""
+    sizes = [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes]
+
+    def fit(cpus: float, gpus: float) -> int:
+        pairs = ((cpus, wants.cpus_per_actor), (gpus, wants.gpus_per_actor))
+        # Shares are written as decimals.
+        return min([int(has / each + 1e-6) for has, each in pairs if each], default=wants.actors)
+
+    most = sum(fit(*size) for size in sizes)
+    return any(
+        most - fit(cpus, gpus) + fit(cpus - wants.cpus_per_decoder, gpus) >= wants.actors
+        for cpus, gpus in sizes
+        if cpus >= wants.cpus_per_decoder
+    )

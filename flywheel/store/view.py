@@ -34,7 +34,8 @@ from flywheel.store.reading import RecordReader
 from flywheel.store.shards import SHARD_ROWS
 from flywheel.store.sound_files import SoundFiles
 
-_GIB = 1 << 30
+#: Bytes of a GiB.
+GIB = 1 << 30
 #: Where the database keeps which run of curation was the last.
 CURATION_RUN = "curation_run"
 #: Values in one list where each query goes through a whole table.
@@ -57,7 +58,7 @@ class View:
         self.snapshot = snapshot
         self.records = RecordReader(root, database, None if snapshot is None else snapshot.position)
         self.originals = Originals(database)
-        most_bytes = int(config.corpus.cache_gib * _GIB)
+        most_bytes = int(config.corpus.cache_gib * GIB)
         self.cache = FrameCache(root / "cache" / "frames", most_bytes, check=self.originals.check)
         self.sound_files = SoundFiles(root)
         self._ledger = Ledger(database)

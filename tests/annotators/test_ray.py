@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import pickle
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
-from annotators.asking import AskResult
+from annotators.asking import AskResult, Task
+from annotators.executors.ray import _has_room, _read, connected
+from annotators.interface import Request, Sampling
 from flywheel.core.config import Ray
 from flywheel.core.errors import UserError
 from flywheel.core.types import content_id
+from flywheel.models.inputs import ClipInput
 from flywheel.rounds import RoundContext
 from flywheel.store import Workspace
 from flywheel.store.clip_index import ClipIndex
@@ -36,6 +43,8 @@ MORTAL = """
 
         def generate(self, requests, sampling):
             for request in requests:
+                if request.prompt == "a fault":
+                    raise ZeroDivisionError("a fault of the engine")
                 if request.clip.key == (self.folder / "deadly").read_text():
                     os._exit(1)
                 if request.clip.key == (self.folder / "once").read_text() and not (self.folder / "died").exists():
@@ -102,6 +111,69 @@ def options(folder: Path) -> tuple[str, ...]:
     return "models.main.engine=mortal", f"models.main.options={{folder: {folder}}}", "annotate.batch_size=8"
 
 
+def full() -> ClipInput:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def broken() -> ClipInput:
+    raise ValueError("odd bytes")
+
+
+def deadly() -> ClipInput:
+    os._exit(1)
+
+
+def what_is_no_death_is_raised_as_here(w: Workspace) -> None:
+    """On a cluster that is there already: a full disk, a clip's fault, a decoder's death, and an engine's fault."""
+    context = RoundContext(w)
+    executor = connected(w.config.ray)
+
+    def load(tasks: Iterable[Task]) -> dict[str, Any]:
+        pytest.fail("it was read here")
+
+    with executor.decoders(2) as decoders:
+        told = {
+            media: decoders.submit(load, [Task(clip_id="c", prompt="", media=media)])
+            for media in (full, broken, deadly)
+        }
+        with pytest.raises(OSError, match="No space left"):
+            told[full].result()
+        assert "ValueError: odd bytes" in str(told[broken].result()["c"])
+        assert "its decoder ended 4 times (WorkerCrashedError)" in str(told[deadly].result()["c"])
+    with context.writer(context.prompt, 0) as writer:
+        request = Request(key="k", clip=None, prompt="a fault")
+        with pytest.raises(ZeroDivisionError, match="a fault of the engine"):
+            list(writer.engine(lambda: ()).generate([request], Sampling(max_new_tokens=8)))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "wants", "fits"),
+    [
+        ([{"CPU": 2}, {"CPU": 1}], {"actors": 2, "cpus_per_actor": 0.5, "cpus_per_decoder": 0.5}, True),
+        ([{"CPU": 1}, {"CPU": 1}], {"cpus_per_actor": 2, "cpus_per_decoder": 0.1}, False),
+        ([{"CPU": 8, "GPU": 1}] * 2, {"gpus_per_actor": 2}, False),
+        ([{"CPU": 8, "GPU": 1}] * 2, {"actors": 2, "gpus_per_actor": 1}, True),
+        ([{"CPU": 1}, {"CPU": 1}], {"actors": 2}, False),
+        ([{"CPU": 1}], {"cpus_per_actor": 0}, True),
+    ],
+)
+def test_actors_need_room_on_one_node_each(nodes: list[dict[str, float]], wants: dict[str, Any], fits: bool) -> None:
+    assert _has_room(nodes, Ray(**wants)) is fits
+
+
+def test_a_decoder_counts_what_it_reads_and_opens_a_database_only_where_it_must(ingested: Workspace) -> None:
+    context = RoundContext(ingested)
+    clip = next(iter(context.split("train")))
+    (_, first), _ = _read(partial(context.reader, clip, {"frames"}))
+    reader = pickle.loads(pickle.dumps(context.reader))
+    (error, told), found = _read(partial(reader, clip, {"frames"}))
+    assert error is None
+    assert found is not None
+    assert (first.decodes + first.cache_hits, told.decodes, told.cache_hits) == (1, 0, 1)
+    assert told.seconds > 0
+    assert reader._view._view is None, "what lies in the cache needs no database"
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(420)
 def test_no_text_is_lost_or_doubled_when_engines_and_a_node_die(
@@ -142,6 +214,9 @@ def test_no_text_is_lost_or_doubled_when_engines_and_a_node_die(
     assert rejected["clip_id"].to_list() == [ids[100]]
     assert "3 engines ended while they had it" in rejected["reason"][0]
     assert (tmp_path / "died").exists()
+    assert result.decode_s > 0
+    assert result.decodes + result.cache_hits >= len(ids)
+    what_is_no_death_is_raised_as_here(w)
     # The same questions here have the same keys: all but the one that was set aside are answered already.
     (tmp_path / "deadly").write_text("")
     here = RoundContext(make_workspace(*options(tmp_path)))

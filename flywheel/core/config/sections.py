@@ -331,7 +331,11 @@ class Annotate(Section):
         "", description="script that texts must be in, as in Unicode's names: LATIN, CJK, CYRILLIC; empty for any"
     )
     executor: Literal["local", "ray"] = Field(
-        "local", description="where decoders and engines of all passes run: in this process, or on the cluster of `ray`"
+        "local",
+        description=(
+            "where decoders and engines of a round's passes run: in this process, or on the cluster of `ray`; "
+            "`flywheel benchmark` and the stage `questions` ask in this process"
+        ),
     )
     commit_rows: int = Field(1024, ge=1, description="finished texts per commit; they wait 20 s at most")
     lease_s: float = Field(
@@ -362,7 +366,9 @@ class Ray(Section):
         3, ge=1, le=100, description="a clip during which so many engines ended is rejected, with the reason"
     )
     patience_s: float = Field(
-        600.0, gt=0, description="an engine that is not started after so many seconds is given up"
+        600.0,
+        gt=0,
+        description="seconds after which an engine that is not started is given up, or a pass if no clip is read",
     )
 
 
