@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import importlib
 import os
 import pickle
 import threading
@@ -22,7 +22,6 @@ from annotators.interface import Request, Sampling
 from flywheel.core.config import Ray
 from flywheel.core.errors import UserError
 from flywheel.core.types import content_id
-from flywheel.models.inputs import ClipInput
 from flywheel.rounds import RoundContext
 from flywheel.store import Workspace
 from flywheel.store.clip_index import ClipIndex
@@ -33,6 +32,7 @@ NUM_CLIPS = 500
 
 #: An engine as the fake one, which ends its process at a clip, and once in all at another.
 MORTAL = """
+    import errno
     import os
     from pathlib import Path
     from annotators.engines.fake import fake
@@ -57,6 +57,15 @@ MORTAL = """
 
         def close(self):
             pass
+
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def broken():
+        raise ValueError("odd bytes")
+
+    def deadly():
+        os._exit(1)
 
     def mortal(folder, batch_size=64, **_):
         return Mortal(folder, batch_size)
@@ -111,35 +120,23 @@ def options(folder: Path) -> tuple[str, ...]:
     return "models.main.engine=mortal", f"models.main.options={{folder: {folder}}}", "annotate.batch_size=8"
 
 
-def full() -> ClipInput:
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def broken() -> ClipInput:
-    raise ValueError("odd bytes")
-
-
-def deadly() -> ClipInput:
-    os._exit(1)
-
-
 def what_is_no_death_is_raised_as_here(w: Workspace) -> None:
     """On a cluster that is there already: a full disk, a clip's fault, a decoder's death, and an engine's fault."""
     context = RoundContext(w)
-    executor = connected(w.config.ray)
+    executor, media = connected(w.config.ray), importlib.import_module("mortal_engine")
 
     def load(tasks: Iterable[Task]) -> dict[str, Any]:
         pytest.fail("it was read here")
 
     with executor.decoders(2) as decoders:
         told = {
-            media: decoders.submit(load, [Task(clip_id="c", prompt="", media=media)])
-            for media in (full, broken, deadly)
+            name: decoders.submit(load, [Task(clip_id="c", prompt="", media=getattr(media, name))])
+            for name in ("full", "broken", "deadly")
         }
         with pytest.raises(OSError, match="No space left"):
-            told[full].result()
-        assert "ValueError: odd bytes" in str(told[broken].result()["c"])
-        assert "its decoder ended 4 times (WorkerCrashedError)" in str(told[deadly].result()["c"])
+            told["full"].result()
+        assert "ValueError: odd bytes" in str(told["broken"].result()["c"])
+        assert "its decoder ended 4 times (WorkerCrashedError)" in str(told["deadly"].result()["c"])
     with context.writer(context.prompt, 0) as writer:
         request = Request(key="k", clip=None, prompt="a fault")
         with pytest.raises(ZeroDivisionError, match="a fault of the engine"):
