@@ -42,6 +42,7 @@ def test_the_first_exception_is_the_cause_and_names_its_option() -> None:
     assert (root_cause("all is well\n"), advice("nobody knows")) == ("", "")
 
 
+@pytest.mark.slow
 def test_what_processes_write_is_kept_and_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
     code = "import sys, time; print('out'); print('RuntimeError: no luck', file=sys.stderr)"
     heard = Overheard()

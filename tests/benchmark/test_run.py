@@ -120,6 +120,7 @@ def test_a_run_asks_once_and_says_what_it_could_not_ask(
     assert "--by generation --max-new-tokens 32 --model main  # asks the rest" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_cant_be_run_is_said_at_once(
     here: Path, corpus: Path, commandline: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -211,6 +211,7 @@ def test_an_old_workspace_goes_on_as_before(make_workspace: Callable[..., Worksp
     assert placed.config.stages == ("annotate", "curate", "evaluate", "gate")
 
 
+@pytest.mark.slow
 def test_dry_runs_and_bad_policies_change_nothing(
     measured: Workspace, commandline: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:

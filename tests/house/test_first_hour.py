@@ -194,6 +194,7 @@ def written(w: Workspace, texts: Mapping[str, str], round: int = 1) -> None:
     )
 
 
+@pytest.mark.slow
 def test_clips_are_listed_and_found(
     ingested: Workspace, commandline: Command, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:

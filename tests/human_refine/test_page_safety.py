@@ -127,6 +127,7 @@ def test_a_refiners_file_is_dated_by_the_server(ann: Refiner, workspace: Workspa
     assert "before the year 2000" in answer["refused"][2]
 
 
+@pytest.mark.slow
 def test_rows_dated_in_the_future_before_break_no_saving(workspace: Workspace) -> None:
     first = Refiner(create_app(workspace), workspace, "ann")
     assert first.say(first.next(), "accept").status_code == 200

@@ -97,6 +97,7 @@ def stands(workspace: Workspace) -> tuple[str, list[str], list[str]]:
     return clip["transcript"], [cue["text"] for cue in clip["cues"]], workspace.annotations(round=0)["text"].to_list()
 
 
+@pytest.mark.slow
 def test_words_that_come_later_and_change_are_new_texts(make_workspace: Make, folder: Path) -> None:
     w = make_workspace()
     assert take(w, folder).clips == 1

@@ -105,6 +105,7 @@ def test_what_lies_beside_is_a_small_regular_file(make_workspace: Make, folder: 
     assert "pointer of Git LFS" in take(w, folder)["good.mp4"]
 
 
+@pytest.mark.slow
 def test_no_link_leads_out_of_its_source(make_workspace: Make, folder: Path, tmp_path: Path, video: Path) -> None:
     secret = tmp_path / "secret"
     secret.mkdir()

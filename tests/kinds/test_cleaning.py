@@ -181,6 +181,7 @@ def test_other_times_are_a_reason(time_s: str) -> None:
         read("dense_caption", CUES.replace('"end_s": 3', f'"end_s": {time_s}'), duration_s=10.0)
 
 
+@pytest.mark.slow
 def test_cleaning_takes_time_in_proportion() -> None:
     """Of whatever marks a broken model repeats: eight times the text takes no 64 times the time."""
     for piece in ("<think>", "**a ", "*", "<box>", "<answer>", '{"', "Answer: ", "| a |\n"):

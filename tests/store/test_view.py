@@ -197,6 +197,7 @@ def test_a_view_has_no_writers_and_nothing_live(make_workspace: Make) -> None:
     assert all(name.startswith("_") for name, value in vars(view).items() if isinstance(value, Ledger))
 
 
+@pytest.mark.slow
 def test_clips_are_found_by_first_digits_and_by_where_their_files_lie(make_workspace: Make, tmp_path: Path) -> None:
     w = make_workspace()
     w.add_clips([clip(number, "test" if number % 2 else "train") for number in range(12)])
@@ -228,6 +229,7 @@ def test_which_contents_are_in_is_known_without_reading_all(make_workspace: Make
     assert w.removed_videos() == {"h0"}, "nor does its path stand where sources were removed"
 
 
+@pytest.mark.slow
 def test_open_rejects_are_those_without_a_later_success(make_workspace: Make) -> None:
     w = make_workspace()
     w.add_clips([clip(0)])
