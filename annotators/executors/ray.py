@@ -385,7 +385,7 @@ class _Pool:
         if self._in_vain > self._settings.max_deaths * (self._settings.actors + 2):
             raise BorderError(
                 f"ray: engines ended {self._in_vain} times without one text in between, the last for: {_why(error)}. "
-                "Mend that and run the same command: what is committed stands."
+                "Fix that and run the same command: what is committed stands."
             ) from error
         say(f"ray: an engine ended ({_why(error)}); it is started anew, {self._restarts} so far")
         self._actors.remove(actor)
