@@ -55,7 +55,7 @@ class AskedModel:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What an engine is built from in another process, where nothing is loaded yet.
+    """Settings by which another process builds an engine; nothing is loaded yet.
 
     ``plain``: without the adapter, which changes nothing.
     """

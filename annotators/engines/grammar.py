@@ -62,21 +62,22 @@ def _said(stated: Stated) -> dict[str, str]:
 
 
 def _verdicts(text: str, facts: list[str]) -> dict[str, Any]:
-    told = facts_of(text)
-    said_of = {fact.split("=")[0] for fact in told}
-    return {"verdicts": [{"number": n, "verdict": _verdict(fact, told, said_of)} for n, fact in enumerate(facts, 1)]}
+    stated = facts_of(text)
+    return {"verdicts": [{"number": n, "verdict": _verdict(fact, stated)} for n, fact in enumerate(facts, 1)]}
 
 
-def _verdict(fact: str, told: frozenset[str], said_of: set[str]) -> str:
+def _verdict(fact: str, stated: frozenset[str]) -> str:
+    """What a text that states these facts says of one in words."""
     match = _SAID.fullmatch(fact)
     if match is None:
         return "open"
     thing, attribute, value, sound = match.groups()
     name = "sound" if sound else f"{int(thing) - 1}.{attribute}"
-    if f"{name}={sound or value}" in told:
+    if f"{name}={sound or value}" in stated:
         return "supported"
     # Two sounds may both be heard; one thing has one colour.
-    return "contradicted" if name in said_of and not sound else "open"
+    states_another = any(other.split("=")[0] == name for other in stated)
+    return "contradicted" if states_another and not sound else "open"
 
 
 def grammar(**_: Any) -> _Engine:

@@ -24,7 +24,7 @@ Load = Callable[[Iterable["Task"]], Media]
 
 
 class Decoded(NamedTuple):
-    """What reading a clip elsewhere took: seconds, and reads of files and of the cache."""
+    """Seconds that reading a clip elsewhere took, and its reads of files and of the cache."""
 
     seconds: float = 0.0
     decodes: int = 0

@@ -127,7 +127,7 @@ class _Decoders:
 
         self._waiting = ThreadPoolExecutor(num_threads)
         self._patience_s, self._decoded = settings.patience_s, decoded
-        #: When any of the clips was told last: while others are, one waits its turn.
+        #: When any clip was read last: while others are, one waits its turn.
         self._last = time.monotonic()
         self._ended = False
         options = {"num_cpus": settings.cpus_per_decoder, "num_returns": 2, "max_retries": _DECODE_TRIES}
@@ -137,33 +137,33 @@ class _Decoders:
         """The media of these tasks, in the cluster's memory."""
         media = {task.clip_id: task.media for task in tasks}
         refs = {clip_id: self._read.remote(read) for clip_id, read in media.items() if read is not None}
-        return self._waiting.submit(self._told, {clip_id: refs.get(clip_id) for clip_id in media})
+        return self._waiting.submit(self._media, {clip_id: refs.get(clip_id) for clip_id in media})
 
     def close(self) -> None:
-        """Wait for none of what is still to be told."""
+        """End the decoders; clips that were not read yet stay so."""
         self._ended = True
         self._waiting.shutdown(wait=True, cancel_futures=True)
 
-    def _told(self, refs: dict[str, Any]) -> Media:
+    def _media(self, refs: dict[str, Any]) -> Media:
         return {clip_id: None if both is None else self._one(*both) for clip_id, both in refs.items()}
 
-    def _one(self, told: Any, media: Any) -> _Remote | MediaError:
+    def _one(self, outcome: Any, media: Any) -> _Remote | MediaError:
         """A clip's media, or why there are none. Raises what concerns more than this clip."""
         import ray
 
         try:
-            error, decoded = self._wait(told)
+            error, decoded = self._wait(outcome)
         except ray.exceptions.RayError as problem:
             return _of_the_clip(problem)
         self._decoded.append(decoded)
         return _Remote(media) if error is None else error
 
-    def _wait(self, told: Any) -> tuple[MediaError | None, Decoded]:
-        """What a task told. Raises BorderError where no task at all does for too long."""
+    def _wait(self, outcome: Any) -> tuple[MediaError | None, Decoded]:
+        """Returns a task's outcome once it is there. Raises BorderError where no task ends for too long."""
         import ray
 
         began = time.monotonic()
-        while not ray.wait([told], timeout=_LOOK_EVERY_S)[0]:
+        while not ray.wait([outcome], timeout=_LOOK_EVERY_S)[0]:
             if self._ended:
                 raise BorderError("ray: the pass ended while a clip was being read.")
             if time.monotonic() - max(began, self._last) > self._patience_s:
@@ -172,8 +172,8 @@ class _Decoders:
                     "See 'ray status' for what the cluster lacks; what is committed stands."
                 )
         self._last = time.monotonic()
-        found: tuple[MediaError | None, Decoded] = ray.get(told)
-        return found
+        error_and_reads: tuple[MediaError | None, Decoded] = ray.get(outcome)
+        return error_and_reads
 
 
 def _read(media: Callable[[], Any]) -> tuple[tuple[MediaError | None, Decoded], Any]:
@@ -287,11 +287,11 @@ class _Pool:
 
         nodes, wants = [node["Resources"] for node in ray.nodes() if node["Alive"]], self._settings
         if not _has_room(nodes, wants):
-            told = "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes[:8])
+            resources = "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes[:8])
             raise UserError(
                 f"ray.actors: {wants.actors} actors, each of {wants.cpus_per_actor:g} CPUs and "
                 f"{wants.gpus_per_actor:g} GPUs of one node, and a decoder of {wants.cpus_per_decoder:g} CPUs don't "
-                f"fit into the cluster's {len(nodes)} nodes ({told}{'; ...' if len(nodes) > 8 else ''}). Lower "
+                f"fit into the cluster's {len(nodes)} nodes ({resources}{'; ...' if len(nodes) > 8 else ''}). Lower "
                 "ray.actors, ray.gpus_per_actor, ray.cpus_per_actor or ray.cpus_per_decoder, or add nodes."
             )
 
@@ -428,7 +428,7 @@ class _Pool:
 
 
 def _cause(error: Exception) -> BaseException | None:
-    """What a task raised, which Ray wrapped; None where Ray itself says why it ended."""
+    """Returns the error that a task raised, unwrapped; None where Ray itself ended it."""
     from ray import exceptions
 
     cause = getattr(error, "cause", None) if isinstance(error, exceptions.RayTaskError) else None
@@ -442,7 +442,7 @@ def _own(error: Exception) -> FlywheelError | None:
 
 
 def _is_a_death(error: Exception) -> bool:
-    """Whether a process, its node or its memory is gone, by what Ray says of a call."""
+    """Returns whether Ray's error means that a process, its node or its memory is gone."""
     from ray import exceptions as of
 
     if isinstance(error, of.RayTaskError):
@@ -459,7 +459,7 @@ def _why(error: Exception) -> str:
 
 
 def _has_room(nodes: Iterable[Mapping[str, float]], wants: Ray) -> bool:
-    """Whether the actors, each whole on one node, and a decoder beside them fit into nodes of these resources."""
+    """Returns whether nodes have room for the actors, each whole on one, and a decoder."""
     sizes = [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes]
 
     def fit(cpus: float, gpus: float) -> int:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from flywheel.core.border import one_item
+from flywheel.core.config.sections import Index
 from flywheel.core.errors import MediaError
 from flywheel.core.reading import Reading
 from flywheel.core.types import Clip
@@ -24,6 +25,7 @@ from flywheel.media.frames import read_frames
 from flywheel.models.encoders import SOUND, TEXT, VIDEO, Batch, Encoder
 from flywheel.store import Workspace
 from flywheel.store.clip_index import ClipView
+from trainers.contrastive import ContrastiveSettings
 
 T = TypeVar("T")
 #: The texts of some clips, by clip id; those that have none are not in it.
@@ -36,6 +38,19 @@ READ_SIDE = 2
 _TOGETHER = 4096
 #: One of so many videos validates.
 _VALIDATES = 10
+
+
+def training_plan(settings: Index, steps: int) -> ContrastiveSettings:
+    """The training of an encoder by the configuration, for so many steps: a tenth warms up, eight looks validate."""
+    return ContrastiveSettings(
+        steps=steps,
+        batch=settings.batch,
+        chunk=settings.chunk,
+        rate=settings.rate,
+        warm_up=max(1, steps // 10),
+        validate_every=max(1, steps // 8),
+        seed=settings.seed,
+    )
 
 
 def times_of(encoder: Encoder, start_s: float, end_s: float) -> list[float]:

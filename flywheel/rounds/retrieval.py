@@ -27,9 +27,9 @@ from flywheel.metrics.retrieval import places
 from flywheel.models import encoders
 from flywheel.models.encoders import Encoder
 from flywheel.rounds.context import RoundContext
-from flywheel.rounds.encoder_clips import ClipReader, TextsOf, TrainClips, sides
+from flywheel.rounds.encoder_clips import ClipReader, TextsOf, TrainClips, sides, training_plan
 from flywheel.store.clip_index import ClipView
-from trainers.contrastive import ContrastiveSettings, OtherTraining, train_encoder
+from trainers.contrastive import OtherTraining, train_encoder
 
 #: The arms beside the round's own texts: those of round 0, and as many clips drawn at random where curation chose.
 FIRST, RANDOM = "round 0", "random"
@@ -121,15 +121,7 @@ def trained_on(context: RoundContext, clips: ClipView, texts_of: TextsOf, folder
         TrainClips(context.workspace, encoder, side, index.batch, reading, texts_of, sound=False)
         for side in sides(clips)
     )
-    plan = ContrastiveSettings(
-        steps=settings.steps,
-        batch=index.batch,
-        chunk=index.chunk,
-        rate=index.rate,
-        warm_up=max(1, settings.steps // 10),
-        validate_every=max(1, settings.steps // 8),
-        seed=index.seed,
-    )
+    plan = training_plan(index, settings.steps)
     try:
         train_encoder(encoder, learned, validates, folder, plan)
     except OtherTraining:

@@ -12,11 +12,11 @@ from flywheel.core.reading import Reading
 from flywheel.models import encoders
 from flywheel.models.encoder_files import encoder_id, load_encoder
 from flywheel.models.encoders import Encoder
-from flywheel.rounds.encoder_clips import TrainClips, sides
+from flywheel.rounds.encoder_clips import TrainClips, sides, training_plan
 from flywheel.search.reading import ClipTexts
 from flywheel.store import Workspace
 from flywheel.store.clip_index import ClipIndex
-from trainers.contrastive import ContrastiveSettings, OtherTraining, train_encoder
+from trainers.contrastive import OtherTraining, train_encoder
 
 #: Where the database keeps the id of the encoder that the workspace is searched by, and of the one that follows it when
 #: all vectors are made by that ("": none does).
@@ -66,15 +66,7 @@ def encoder_to_fill(workspace: Workspace, clips: ClipIndex, *, retrain: bool = F
     learned, validates = (
         TrainClips(workspace, encoder, side, settings.batch, reading, texts.of) for side in (train, held_out)
     )
-    plan = ContrastiveSettings(
-        steps=settings.steps,
-        batch=settings.batch,
-        chunk=settings.chunk,
-        rate=settings.rate,
-        warm_up=max(1, settings.steps // 10),
-        validate_every=max(1, settings.steps // 8),
-        seed=settings.seed,
-    )
+    plan = training_plan(settings, settings.steps)
     try:
         train_encoder(encoder, learned, validates, under_way, plan)
     except OtherTraining as error:

@@ -25,7 +25,7 @@ from flywheel.core.types import content_id
 from flywheel.rounds import RoundContext
 from flywheel.store import Workspace
 from flywheel.store.clip_index import ClipIndex
-from tests.plugins import write_package
+from tests.plugins import installed
 
 Make = Callable[..., Workspace]
 NUM_CLIPS = 500
@@ -75,17 +75,14 @@ MORTAL = """
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with the engine's package, for this process and those that it starts."""
-    folder = tmp_path / "site"
-    write_package(
-        folder, "mortal_engine", dedent(MORTAL), {"flywheel.annotators.engines:mortal": "mortal_engine:mortal"}
-    )
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(Path(__file__).parents[2])]))
-    monkeypatch.syspath_prepend(str(folder))
-    # Beside other tests they would hardly get to run.
-    monkeypatch.setenv("RAY_worker_niceness", "0")
-    return folder
+    points = {"flywheel.annotators.engines:mortal": "mortal_engine:mortal"}
+    with installed(tmp_path, "mortal_engine", dedent(MORTAL), points) as folder:
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(Path(__file__).parents[2])]))
+        # Beside other tests they would hardly get to run.
+        monkeypatch.setenv("RAY_worker_niceness", "0")
+        yield folder
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ def measured(command: str) -> dict[int, float]:
     return dict(sorted(found.items()))
 
 
-@pytest.mark.skipif(not ROWS.exists(), reason="the repository's measurements are not here")
 @pytest.mark.parametrize("command", ["annotate", "annotate-2", "round", "takedown"])
 def test_three_sizes_tell_a_million_clips_within_15_percent(command: str) -> None:
     *before, (clips, seconds) = measured(command).items()
