@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from typing import Any, Literal
 from flywheel.core.types import Choice, Preference, content_id
 from flywheel.store import Workspace, leases
 from flywheel.store.parts import changes
-from flywheel.store.preferences import all_choices, choices_of, choices_on
+from flywheel.store.preferences import add_checked, all_choices, choices_of, choices_on
 from flywheel.store.writing import TakenDown
 from human_refine.order import hash_fraction
 from human_refine.pairs import Pair, compared_rounds, gold_pairs, pairs_between, texts_of
@@ -41,7 +41,8 @@ class _Pairs:
 
 
 class Comparing:
-    """The compare page's actions; one per server. Raises Gone and Conflict as :class:`ReviewService` does."""
+    """The compare page's actions; one per server, several on a workspace. Raises Gone and Conflict as
+    :class:`ReviewService` does."""
 
     def __init__(self, service: ReviewService) -> None:
         self.workspace: Workspace = service.workspace
@@ -106,7 +107,7 @@ class Comparing:
         kept = [i for key in mine if self._is_open(pairs, i := _pair_of(key), refiner)]
         drawn = [] if kept else self._gold_for(pairs, refiner, without)
         for i in chain(kept, drawn, self._open_to(pairs, refiner)):
-            if i == without or self._key(pairs, i, refiner) in held or not self._lease(pairs, i, refiner):
+            if i == without or self._key(pairs, i, refiner) in held or not self._claim(pairs, i, refiner):
                 continue
             try:
                 return self.shown(i, refiner)
@@ -177,6 +178,21 @@ class Comparing:
         key = self._key(pairs, i, refiner)
         return leases.take_lease(self.workspace, key, refiner, self.workspace.config.review.lease_s)
 
+    def _claim(self, pairs: _Pairs, i: str, refiner: str) -> bool:
+        """Leases a pair that is open by what is on record now: first the lease, as :meth:`Queue.claim` does."""
+        if not self._lease(pairs, i, refiner):
+            return False
+        self._take_in(pairs, choices_on(self.workspace, i))
+        if self._is_open(pairs, i, refiner):
+            return True
+        self._release(pairs, i, refiner)
+        return False
+
+    def _take_in(self, pairs: _Pairs, choices: list[Preference]) -> None:
+        with self._lock:
+            for p in choices:
+                pairs.verdicts.take_in(p.pair_id, _verdict_of(p.chosen), p.refiner)
+
     def _release(self, pairs: _Pairs, i: str, refiner: str) -> None:
         leases.release_lease(self.workspace, self._key(pairs, i, refiner), refiner)
 
@@ -201,15 +217,22 @@ class Comparing:
             before = choices_on(self.workspace, i)
             if (earlier := next((p for p in before if p.id == key), None)) is not None:
                 return earlier
-            holder = leases.holder_of(self.workspace, self._key(pairs, i, refiner))
-            if holder not in ("", refiner):
-                raise Conflict(f"this pair lies before {holder} now, since it was yours too long ago", None)
-            if not pair.is_gold and not pairs.verdicts.has_seen(i, refiner) and pairs.verdicts.is_enough(i):
-                raise Conflict("others have chosen between these two meanwhile", None)
             kept = self._preference(key, pair, _chosen(said, left), refiner, left, seconds)
-            self._add(kept)
+            self._add(kept, lambda choices: self._check_first(key, pairs, pair, choices, refiner))
         self._release(pairs, i, refiner)
         return kept
+
+    def _check_first(self, key: str, pairs: _Pairs, pair: Pair, choices: list[Preference], refiner: str) -> None:
+        """Raises Conflict where another person has the pair, or enough people chose by what is on record."""
+        if any(p.id == key for p in choices):
+            return
+        i = pair.pair_id
+        holder = leases.holder_of(self.workspace, self._key(pairs, i, refiner))
+        if holder not in ("", refiner):
+            raise Conflict(f"this pair lies before {holder} now, since it was yours too long ago", None)
+        self._take_in(pairs, choices)
+        if not pair.is_gold and not pairs.verdicts.has_seen(i, refiner) and pairs.verdicts.is_enough(i):
+            raise Conflict("others have chosen between these two meanwhile", None)
 
     def undo(self, refiner: str) -> dict[str, Any] | None:
         """Takes back this person's last choice and lays that pair before the person again; None without any."""
@@ -243,9 +266,9 @@ class Comparing:
             at=self._service.now(),
         )
 
-    def _add(self, preference: Preference) -> None:
+    def _add(self, preference: Preference, check: Callable[[list[Preference]], None] = lambda _: None) -> None:
         try:
-            self.workspace.add_preferences([preference], said_now=[preference.id])
+            add_checked(self.workspace, preference, check)
         except TakenDown as error:
             raise Gone(_GONE) from error
         with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+import uuid
 from collections import OrderedDict
 from concurrent.futures import Future
 from pathlib import Path
@@ -109,7 +110,8 @@ class Proxies:
                 made.set_exception(error)
 
     def _make(self, path: Path, proxy: Path) -> Path:
-        temporary = proxy.with_suffix(".tmp.mp4")
+        # A name of this server's alone: another one may be making the same copy.
+        temporary = proxy.with_suffix(f".{uuid.uuid4().hex[:8]}.tmp.mp4")
         try:
             proxy.parent.mkdir(parents=True, exist_ok=True)
             transcode(path, temporary, max_side=_PROXY_SIDE, quality=_PROXY_QUALITY)

@@ -6,9 +6,7 @@ import hashlib
 import hmac
 import re
 import secrets
-import threading
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -20,8 +18,9 @@ from flywheel.store import people as table
 Role = Literal["refiner", "lead"]
 _NAME = re.compile(r"[^\W_][\w .\-]{0,39}")
 #: Wrong tokens that an address may try in a minute.
-_ATTEMPTS_A_MINUTE = 10
-_MOST_ADDRESSES = 10_000
+_ATTEMPTS_A_MINUTE, _ATTEMPTS_COUNT_S = 10, 60.0
+#: Wrong tokens that are kept of all addresses.
+_MOST_ATTEMPTS = 10_000
 #: How long a session lasts: a month.
 SESSION_S = 30 * 24 * 3600
 
@@ -124,24 +123,15 @@ def _hash(token: str) -> str:
 
 
 class LoginAttempts:
-    """Counts wrong tokens by address, within the last minute."""
+    """Counts wrong tokens by address within the last minute, in the database: one count for all servers."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._at: OrderedDict[str, list[float]] = OrderedDict()
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
 
     def too_many(self, address: str) -> bool:
         """Whether this address has used up its attempts."""
-        with self._lock:
-            return len(self._recent(address)) >= _ATTEMPTS_A_MINUTE
+        return table.count_attempts(self._workspace, address) >= _ATTEMPTS_A_MINUTE
 
     def note(self, address: str) -> None:
         """Counts one more wrong token."""
-        with self._lock:
-            self._at[address] = [*self._recent(address), time.monotonic()]
-            self._at.move_to_end(address)
-            while len(self._at) > _MOST_ADDRESSES:
-                self._at.popitem(last=False)
-
-    def _recent(self, address: str) -> list[float]:
-        return [at for at in self._at.get(address, ()) if at > time.monotonic() - 60]
+        table.note_attempt(self._workspace, address, _ATTEMPTS_COUNT_S, _MOST_ATTEMPTS)

@@ -13,7 +13,7 @@ from flywheel.core.errors import FlywheelError, UserError
 from flywheel.core.progress import say
 from flywheel.core.types import Clip, content_id
 from flywheel.store import Workspace, leases
-from flywheel.store.corrections import all_verdicts
+from flywheel.store.corrections import all_verdicts, corrections_of
 from flywheel.store.parts import Changes, changes, clips_with_ids, newest_round, read_rows
 from human_refine.gold import gold_texts
 from human_refine.items import EDITABLE, EDITABLE_KINDS, Item, items_with_ids
@@ -44,7 +44,8 @@ class Queue:
     """The queue of the newest round that has texts. Safe to use from many threads.
 
     In memory are the order and who judged what; texts are looked up when they are shown. Leases are in the database,
-    so they outlast the process and are the same for all.
+    so they outlast the process and are the same for all. Other servers of the workspace judge too: what is in memory
+    proposes a text, and the database says, once it is leased, whether it is open still.
     """
 
     def __init__(self, workspace: Workspace) -> None:
@@ -147,9 +148,15 @@ class Queue:
             return self._view.is_unsettled(annotation_id)
 
     def is_offered(self, annotation_id: str, refiner: str) -> bool:
-        """Whether the queue could show a text to this person."""
+        """Whether the queue could show a text to this person, by what is on record now."""
         with self._lock:
-            return self._view.is_unsettled(annotation_id) and self._view.is_open(annotation_id, refiner)
+            return self._is_open_now(annotation_id, refiner) and self._view.is_unsettled(annotation_id)
+
+    def _is_open_now(self, annotation_id: str, refiner: str) -> bool:
+        """Whether this person may be shown a text, by what is on record of it now."""
+        said = sorted(corrections_of(self._workspace, annotation_id), key=lambda c: (c.at, c.id))
+        self._view.take_in(annotation_id, [(c.verdict, c.refiner) for c in said])
+        return self._view.is_open(annotation_id, refiner)
 
     def item(self, annotation_id: str) -> Item | None:
         """A text of any round; None where there is none, or where people can't edit its kind."""
@@ -220,15 +227,28 @@ class Queue:
             leased = {i for i in leased if i != without and self._view.is_open(i, refiner)}
             if not leased:
                 gold = self._gold_for(refiner, without)
-                if gold is not None and self.lease(gold, refiner):
+                if gold is not None and self.claim(gold, refiner):
                     return gold
             anchors = self._view.open_anchor_ids() if anchors_first else ()
             for annotation_id in chain(sorted(leased), anchors, self._view.open_ids()):
                 if annotation_id in held or annotation_id == without or not self._view.is_open(annotation_id, refiner):
                     continue
-                if self.lease(annotation_id, refiner):
+                if self.claim(annotation_id, refiner):
                     return annotation_id
         return None
+
+    def claim(self, annotation_id: str, refiner: str) -> bool:
+        """Leases a text that is open to this person; returns whether it is theirs now.
+
+        First the lease: whoever had it let go after what they said was on record, so what is read then has that in it.
+        """
+        if not self.lease(annotation_id, refiner):
+            return False
+        with self._lock:
+            if self._is_open_now(annotation_id, refiner):
+                return True
+        self.release(annotation_id, refiner)
+        return False
 
     def _gold_for(self, refiner: str, without: str) -> str | None:
         """A gold text that this person has not judged, as often as ``review.gold_share`` says.
@@ -247,13 +267,18 @@ class Queue:
             return False
         return self.lease(annotation_id, refiner)
 
-    def give(self, annotation_id: str, refiner: str) -> None:
-        """Lays a text before a person again, who holds a few at a time: the others go back."""
-        self.lease(annotation_id, refiner)
+    def give(self, annotation_id: str, refiner: str) -> bool:
+        """Lays a text before a person again, who holds a few at a time: the others go back.
+
+        Returns whether it is this person's: another one's stays theirs.
+        """
+        if not self.lease(annotation_id, refiner):
+            return False
         key = self._lease_key(annotation_id, refiner)
         others = sorted(leases.keys_of(self._workspace, refiner) - {key})
         for other in others[_MOST_LEASES - 1 :]:
             leases.release_lease(self._workspace, other, refiner)
+        return True
 
     def lease(self, annotation_id: str, refiner: str) -> bool:
         """Takes or renews a lease; returns whether it is this person's now."""

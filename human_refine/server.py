@@ -64,7 +64,7 @@ def create_app(
     app.state.review = ReviewState(
         workspace=workspace,
         service=service,
-        attempts=LoginAttempts(),
+        attempts=LoginAttempts(workspace),
         proxies=Proxies(workspace.root / "cache" / "proxies", most_proxies),
         waveforms=Waveforms(),
         videos=Aside(_VIDEOS),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from flywheel.core.types import CAPTION, Clip, Correction, content_id, standing
 from flywheel.store import Workspace
-from flywheel.store.corrections import corrections_of, latest_correction_at, spoken_by, verdicts_by
+from flywheel.store.corrections import add_checked, corrections_of, latest_correction_at, spoken_by, verdicts_by
 from flywheel.store.flags import flag_of
 from flywheel.store.writing import TakenDown
 from human_refine.gold import add_gold
@@ -39,7 +40,10 @@ class Conflict(Exception):
 
 
 class ReviewService:
-    """The page's actions; one per server. Raises ValueError for what can't be a correction, Gone and Conflict."""
+    """The page's actions; one per server. Raises ValueError for what can't be a correction, Gone and Conflict.
+
+    Several servers may have one workspace: what is kept is checked in the transaction that keeps it.
+    """
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
@@ -89,8 +93,7 @@ class ReviewService:
         """The text that this person skipped longest ago and may still judge, leased; None where there is none."""
         for annotation_id in self.skipped(refiner):
             item = self.queue.item(annotation_id)
-            if item is not None and self.queue.holder(annotation_id) in ("", refiner):
-                self.queue.give(annotation_id, refiner)
+            if item is not None and self.queue.give(annotation_id, refiner):
                 return self.shown(item, refiner)
         return None
 
@@ -112,10 +115,8 @@ class ReviewService:
         spoke = any(c.refiner == refiner for c in corrections_of(self.workspace, annotation_id))
         if not (lead or spoke or self.queue.is_offered(annotation_id, refiner)):
             raise Conflict("others have reviewed this text, or it is not part of the review", None)
-        holder = self.queue.holder(annotation_id)
-        if holder not in ("", refiner):
-            raise Conflict(f"this clip lies before {holder} now", None)
-        self.queue.give(annotation_id, refiner)
+        if not self.queue.give(annotation_id, refiner):
+            raise Conflict(f"this clip lies before {self.queue.holder(annotation_id) or 'another person'} now", None)
         return self.shown(item, refiner)
 
     def clip(self, clip_id: str) -> Clip | None:
@@ -147,16 +148,21 @@ class ReviewService:
                 # First: whoever asks again, not having heard the answer, makes it whole.
                 right_text = content.text if content.verdict == "edit" else " ".join(item.text.split())
                 add_gold(self.workspace, {item.clip_id: right_text}, refiner)
-            self._add(correction)
+            self._add(correction, lambda said: self._check_first(key, item, said, refiner, request.base))
             self.queue.note(item.annotation_id, content.verdict, refiner)
         self.queue.release(item.annotation_id, refiner)
         if request.gold:
             self.queue.refresh(force=True)
         return correction
 
-    def _add(self, correction: Correction) -> None:
+    def _check_first(self, key: str, item: Item, said: list[Correction], refiner: str, base: str) -> None:
+        """Raises Conflict where another server took something in first; the same request there is this one."""
+        if all(c.id != key for c in said):
+            self._check_conflict(item, said, refiner, base)
+
+    def _add(self, correction: Correction, check: Callable[[list[Correction]], None] = lambda _: None) -> None:
         try:
-            self.workspace.add_corrections([correction], said_now=[correction.id])
+            add_checked(self.workspace, correction, check)
         except TakenDown as error:
             raise Gone(_GONE) from error
 

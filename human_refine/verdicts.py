@@ -17,15 +17,19 @@ class Verdicts:
         self, rows: Iterable[tuple[str, str, str]], *, overlap_share: float, without: Set[str] = _NOBODY
     ) -> None:
         """``rows`` are annotation id, verdict and refiner, oldest first; refiners in ``without`` are left out."""
-        self._overlap_share = overlap_share
+        self._overlap_share, self._without = overlap_share, without
         self._seen: dict[str, set[str]] = {}
         self._settled: dict[str, set[str]] = {}
         self._num_seen: defaultdict[str, int] = defaultdict(int)
         #: Text -> how many people should settle it.
         self._wanted: dict[str, int] = {}
-        for annotation_id, verdict, refiner in rows:
-            if refiner not in without:
-                self.note(annotation_id, verdict, refiner)
+        for row in rows:
+            self.take_in(*row)
+
+    def take_in(self, annotation_id: str, verdict: str, refiner: str) -> None:
+        """Takes one verdict in, unless its refiner is left out."""
+        if refiner not in self._without:
+            self.note(annotation_id, verdict, refiner)
 
     def note(self, annotation_id: str, verdict: str, refiner: str) -> None:
         """Takes one verdict in; the same one twice is one."""

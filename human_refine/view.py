@@ -164,6 +164,12 @@ class QueueView:
         self.verdicts.note(annotation_id, verdict, refiner)
         self._count([annotation_id])
 
+    def take_in(self, annotation_id: str, rows: Iterable[tuple[str, str]]) -> None:
+        """Takes all judgements of a text into account: verdict and refiner, oldest first."""
+        for verdict, refiner in rows:
+            self.verdicts.take_in(annotation_id, verdict, refiner)
+        self._count([annotation_id])
+
     def _count(self, annotation_ids: Sequence[str]) -> None:
         for annotation_id, row in zip(annotation_ids, self.index.rows_of(annotation_ids).tolist(), strict=True):
             if row < 0 or annotation_id in self.gold_ids:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -26,9 +26,25 @@ class Spoken:
 
 def corrections_of(workspace: Workspace, annotation_id: str) -> list[Correction]:
     """All corrections of one text."""
-    query = sql.select(db.corrections).where(db.corrections.c.annotation_id == annotation_id)
     with workspace.database.transaction() as connection:
-        rows = [dict(row) for row in connection.execute(query).mappings()]
+        return _on(connection, annotation_id)
+
+
+def add_checked(workspace: Workspace, correction: Correction, check: Callable[[list[Correction]], None]) -> None:
+    """Adds a correction that is said now, unless ``check`` raises for what is on record of its text.
+
+    Nobody can add another one in between, whichever server it is: both happen with the lock of writing.
+    """
+    workspace.add_corrections(
+        [correction],
+        said_now=[correction.id],
+        check=lambda connection: check(_on(connection, correction.annotation_id)),
+    )
+
+
+def _on(connection: sql.Connection, annotation_id: str) -> list[Correction]:
+    query = sql.select(db.corrections).where(db.corrections.c.annotation_id == annotation_id)
+    rows = [dict(row) for row in connection.execute(query).mappings()]
     return [Correction(**{**row, "at": datetime.fromisoformat(row["at"])}) for row in rows]
 
 

@@ -1,8 +1,9 @@
-"""Leases: which text lies before whom, and until when. They outlast a process and are the same for all of them."""
+"""Leases: which text lies before whom, and until when by the database's clock.
+
+They outlast a process and are the same for all of them, whatever the clock of a server's host says.
+"""
 
 from __future__ import annotations
-
-import time
 
 import sqlalchemy as sql
 
@@ -16,9 +17,9 @@ PAIR = "pair:"
 def take_lease(workspace: Workspace, key: str, refiner: str, seconds: float) -> bool:
     """Takes or renews a lease; returns whether it is this person's now.
     One statement decides, whichever process asks."""
-    now = time.time()
-    values = {"refiner": refiner, "until": now + seconds}
     with workspace.database.transaction() as connection:
+        now = workspace.database.clock(connection)
+        values = {"refiner": refiner, "until": now + seconds}
         free = (db.leases.c.annotation_id == key) & ((db.leases.c.until <= now) | (db.leases.c.refiner == refiner))
         if connection.execute(sql.update(db.leases).where(free).values(**values)).rowcount:
             return True
@@ -41,9 +42,10 @@ def was_last_of(workspace: Workspace, key: str, refiner: str) -> bool:
 
 def holder_of(workspace: Workspace, key: str) -> str:
     """Name of the person whose lease runs; empty where none does."""
-    query = sql.select(db.leases.c.refiner).where(db.leases.c.annotation_id == key, db.leases.c.until > time.time())
+    query = sql.select(db.leases.c.refiner).where(db.leases.c.annotation_id == key)
     with workspace.database.transaction() as connection:
-        return str(connection.execute(query).scalar() or "")
+        now = workspace.database.clock(connection)
+        return str(connection.execute(query.where(db.leases.c.until > now)).scalar() or "")
 
 
 def keys_of(workspace: Workspace, refiner: str, *, pairs: bool = False) -> set[str]:
@@ -59,6 +61,7 @@ def keys_of_others(workspace: Workspace, refiner: str, *, pairs: bool = False) -
 def _running(workspace: Workspace, whose: sql.ColumnElement[bool], pairs: bool) -> set[str]:
     is_pair = db.leases.c.annotation_id.startswith(PAIR)
     which = is_pair if pairs else sql.not_(is_pair)
-    query = sql.select(db.leases.c.annotation_id).where(whose, which, db.leases.c.until > time.time())
+    query = sql.select(db.leases.c.annotation_id).where(whose, which)
     with workspace.database.transaction() as connection:
-        return set(connection.execute(query).scalars())
+        now = workspace.database.clock(connection)
+        return set(connection.execute(query.where(db.leases.c.until > now)).scalars())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from datetime import UTC, datetime
 
 import sqlalchemy as sql
@@ -52,6 +53,25 @@ def end_session(workspace: Workspace, session_hash: str) -> bool:
     """Ends a session; returns whether there was one."""
     with workspace.database.change() as (connection, _):
         return bool(connection.execute(sql.delete(db.sessions).where(db.sessions.c.id == session_hash)).rowcount)
+
+
+def note_attempt(workspace: Workspace, address: str, seconds: float, most: int) -> None:
+    """Counts a wrong token of an address for so long; old ones go, and the oldest above ``most`` of all addresses."""
+    rows = db.attempts
+    kept = sql.select(rows.c.until).order_by(rows.c.until.desc()).offset(most).limit(1).scalar_subquery()
+    with workspace.database.transaction() as connection:
+        now = workspace.database.clock(connection)
+        connection.execute(sql.delete(rows).where(rows.c.until <= now))
+        connection.execute(sql.insert(rows).values(id=uuid.uuid4().hex, address=address, until=now + seconds))
+        connection.execute(sql.delete(rows).where(rows.c.until <= kept))
+
+
+def count_attempts(workspace: Workspace, address: str) -> int:
+    """How many wrong tokens of an address count now."""
+    query = sql.select(sql.func.count()).where(db.attempts.c.address == address)
+    with workspace.database.transaction() as connection:
+        now = workspace.database.clock(connection)
+        return int(connection.execute(query.where(db.attempts.c.until > now)).scalar_one())
 
 
 def names_with_role(workspace: View, role: str) -> frozenset[str]:

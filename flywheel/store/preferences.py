@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 import sqlalchemy as sql
@@ -18,6 +18,17 @@ _COLUMNS = [column for column in db.preferences.columns if column.name not in ("
 def choices_on(workspace: Workspace, pair_id: str) -> list[Preference]:
     """All choices on one pair, oldest first."""
     return _found(workspace, db.preferences.c.pair_id == pair_id)
+
+
+def add_checked(workspace: Workspace, choice: Preference, check: Callable[[list[Preference]], None]) -> None:
+    """Adds a choice that is made now, unless ``check`` raises for what is on record of its pair.
+
+    Nobody can add another one in between, whichever server it is: both happen with the lock of writing.
+    """
+    where = db.preferences.c.pair_id == choice.pair_id
+    workspace.add_preferences(
+        [choice], said_now=[choice.id], check=lambda connection: check(_rows(connection, where, None))
+    )
 
 
 def choices_of(workspace: Workspace, refiner: str, limit: int) -> list[Preference]:
@@ -45,9 +56,13 @@ def known_choice_ids(workspace: Workspace, ids: Iterable[str]) -> set[str]:
 
 def _found(workspace: Workspace, where: sql.ColumnElement[bool], newest: int | None = None) -> list[Preference]:
     """Rows oldest first; with ``newest`` so many at most, newest first."""
+    with workspace.database.transaction() as connection:
+        return _rows(connection, where, newest)
+
+
+def _rows(connection: sql.Connection, where: sql.ColumnElement[bool], newest: int | None) -> list[Preference]:
     times = (db.preferences.c.at, db.preferences.c.id)
     order = times if newest is None else [time.desc() for time in times]
     query = sql.select(*_COLUMNS).where(where).order_by(*order).limit(newest)
-    with workspace.database.transaction() as connection:
-        rows = connection.execute(query).mappings().all()
+    rows = connection.execute(query).mappings().all()
     return [Preference(**{**row, "at": datetime.fromisoformat(row["at"])}) for row in rows]

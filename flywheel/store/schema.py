@@ -276,8 +276,18 @@ claims = sql.Table(
     sql.Column("done", sql.Boolean, nullable=False),
 )
 
+#: Wrong tokens of the last minute, by the address they came from: one count for all servers of a workspace.
+attempts = sql.Table(
+    "attempts",
+    metadata,
+    sql.Column("id", sql.String, primary_key=True),
+    sql.Column("address", sql.String, nullable=False, index=True),
+    #: Until when it counts, by the database's clock.
+    sql.Column("until", sql.Float, nullable=False, index=True),
+)
+
 #: Tables that layout 5 did not have at first.
-LATER = (flags, preferences, claims)
+LATER = (flags, preferences, claims, attempts)
 
 #: Which annotation lies before whom, and until when (seconds since 1970).
 leases = sql.Table(

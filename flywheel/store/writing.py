@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -240,27 +240,44 @@ class WritableView(View):
         closed = [{**row, "reason": reason, "at": at} for row in rows.iter_rows(named=True)]
         return self.records.append("dismissals", closed)
 
-    def add_corrections(self, corrections: Sequence[Correction], *, said_now: Collection[str] = ()) -> int:
+    def add_corrections(
+        self,
+        corrections: Sequence[Correction],
+        *,
+        said_now: Collection[str] = (),
+        check: Callable[[sql.Connection], None] | None = None,
+    ) -> int:
         """Add all corrections that are new, in one transaction; returns how many were.
 
         Those with the ids ``said_now`` get this time, in their order, and later than all that was said before: the time
-        is what they are ordered by, and clocks are set back. Raises TakenDown, and adds none, where a clip was taken
-        down meanwhile.
+        is what they are ordered by, and clocks are set back. ``check`` is called with the lock of writing, so that
+        what it sees is so until these are added: what it raises adds none. Raises TakenDown, and adds none, where a
+        clip was taken down meanwhile.
         """
         with self.database.change() as (connection, _):
             # With the lock of writing: a takedown that is noted later removes these.
             _check_not_taken_down(connection, {c.clip_id for c in corrections})
+            if check is not None:
+                check(connection)
             times = _times(connection, _NEWEST, corrections, said_now)
             rows = [{**asdict(c), "at": at} for c, at in zip(corrections, times, strict=True)]
             return self.database.insert_new(connection, schema.corrections, rows)
 
-    def add_preferences(self, preferences: Sequence[Preference], *, said_now: Collection[str] = ()) -> int:
+    def add_preferences(
+        self,
+        preferences: Sequence[Preference],
+        *,
+        said_now: Collection[str] = (),
+        check: Callable[[sql.Connection], None] | None = None,
+    ) -> int:
         """Add all choices that are new, in one transaction; returns how many were.
 
-        ``said_now`` and what is raised as in :meth:`add_corrections`.
+        ``said_now``, ``check`` and what is raised as in :meth:`add_corrections`.
         """
         with self.database.change() as (connection, change):
             _check_not_taken_down(connection, {p.clip_id for p in preferences})
+            if check is not None:
+                check(connection)
             times = _times(connection, _NEWEST_CHOICE, preferences, said_now)
             rows = [
                 {**asdict(p), "pair_id": p.pair_id, "at": at, "change": change}
