@@ -115,6 +115,9 @@ def _told(row: dict[str, Any]) -> str:
     lines = [f"{row['at']} {row['outcome']}{' (stands)' if row['standing'] else ''}: {row['reason']}"]
     lines += [f"  {line}" for line in (edits, rewards) if line]
     for cycle in row["trace"]:
+        if not cycle.get("is_plan", True):
+            lines.append(f"  no plan: {cycle['refused']}")
+            continue
         plan = ", ".join(f"{edit['action']} {json.dumps(edit['parameters'])}" for edit in cycle["plan"]["edits"])
         after = ", ".join(f"{name} {value:.2f}" for name, value in cycle["rewards"].items())
         lines.append(

@@ -160,9 +160,11 @@ def _texts(workspace: Workspace, clip_ids: Sequence[str], round: int, form: str)
     return {row["clip_id"]: row for row in frame.iter_rows(named=True)}
 
 
-def shown_texts(workspace: Workspace, clip_ids: Sequence[str], round: int, kind: str) -> dict[str, str]:
-    """Texts of this kind in a round as other prompts show them, by clip."""
-    texts = _texts(workspace, clip_ids, round, kind)
+def shown_texts(
+    workspace: Workspace, clip_ids: Sequence[str], round: int, kind: str, purpose: Purpose = LEARN
+) -> dict[str, str]:
+    """Texts of this kind and purpose in a round as other prompts show them, by clip."""
+    texts = _texts(workspace, clip_ids, round, form_of(kind, purpose))
     return {clip_id: shown(kind, text) for clip_id, text in texts.items()}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from flywheel.core.errors import UserError
 from flywheel.core.registry import Registry
-from flywheel.kinds._cleaning import cleaned_words
+from flywheel.kinds._cleaning import cleaned_structure, cleaned_words
 from flywheel.kinds._kind import Clean, Kind, Payload
 from flywheel.kinds._parsing import BrokenReply, Unusable, parse_caption
 from flywheel.kinds._reply import Reply, read_as_it_is, read_reply
@@ -20,6 +20,7 @@ __all__ = [
     "Payload",
     "Reply",
     "Unusable",
+    "cleaned_structure",
     "cleaned_words",
     "get",
     "names",

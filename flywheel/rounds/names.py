@@ -13,6 +13,7 @@ from flywheel.core.config import MAIN, Config
 from flywheel.core.config.sections import Rounds
 from flywheel.core.errors import UserError
 from flywheel.core.types import CURATE, REPAIR
+from flywheel.curation.repair.planners import planner, role_of
 from flywheel.models.prompt import HINTS, Prompt, load_prompt
 from human_refine import signals
 
@@ -130,10 +131,11 @@ def _check_stages(config: Config) -> None:
 
 
 def _check_roles(config: Config, prompts: Sequence[Prompt]) -> None:
-    asked = {prompt.role for prompt in prompts} | set(config.evaluate.judges)
+    plans = {_planner_role(config)} - {""}
+    asked = {prompt.role for prompt in prompts} | set(config.evaluate.judges) | plans
     for role in sorted(asked - config.models.keys()):
         names = ", ".join(prompt.name for prompt in prompts if prompt.role == role)
-        by = f"prompt {names}" if names else "evaluate.judges"
+        by = f"prompt {names}" if names else "repair.planner" if role in plans else "evaluate.judges"
         raise UserError(f"models.{role}: is missing, and {by} asks for it. Name its folder and engine there.")
     if unasked := sorted(config.models.keys() - asked - {MAIN} - _roles_of_stages(config)):
         raise UserError(
@@ -141,6 +143,13 @@ def _check_roles(config: Config, prompts: Sequence[Prompt]) -> None:
             f"(`model: {unasked[0]}`), and curate.judge is {config.curate.judge}. Name such a prompt, or remove the "
             "model."
         )
+
+
+def _planner_role(config: Config) -> str:
+    try:
+        return role_of(planner(config.repair.planner))
+    except UserError as error:
+        raise UserError(f"repair.planner: {error}") from error
 
 
 def _roles_of_stages(config: Config) -> set[str]:

@@ -200,8 +200,9 @@ def test_a_planner_that_repeats_itself_ends_the_search(
 
     sound, seen = clips[0]
     _, found = repair(sound, RATE_HZ, case_of(sound, seen, usual), stubborn, lambda s: {"a": 0.1})
-    assert len(found.trace) == 1
-    assert found.reason == "planned again: louder"
+    assert [cycle.is_plan for cycle in found.trace] == [True, False, False]
+    assert found.reason == found.trace[2].refused == "planned again: louder"
+    assert found.outcome == "refused"
 
 
 @pytest.mark.parametrize(
@@ -226,6 +227,8 @@ def test_a_planner_whose_plan_is_none_leaves_the_original(
     assert edited is None
     assert words in found.reason
     assert "\n" not in found.reason
+    assert [(cycle.is_plan, cycle.refused) for cycle in found.trace] == [(False, found.reason)] * Limits().no_plans
+    assert found.outcome == "left alone"
 
 
 @pytest.mark.parametrize("kind", ["nothing", "three samples", "zeros", "no numbers", "offset", "clipped"])
@@ -319,5 +322,5 @@ def test_a_plan_is_read_back_and_filters_come_first() -> None:
     assert not parse('{"edits": []}')
 
 
-def test_there_are_rules_and_two_controls() -> None:
-    assert names() == ["nothing", "random", "rules"]
+def test_there_are_rules_a_model_and_two_controls() -> None:
+    assert names() == ["model", "nothing", "random", "rules"]

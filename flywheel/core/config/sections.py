@@ -174,7 +174,9 @@ class Repair(Section):
         False, description="begin each round with the stage `repair`: clips' sounds are edited where that helps"
     )
     planner: str = Field(
-        "rules", description="what plans edits: `rules`, the controls `random` and `nothing`, or another package's"
+        "rules",
+        description="what plans edits: `rules`, `model` (a language model, role planner below `models`), the controls "
+        "`random` and `nothing`, or another package's",
     )
     splits: tuple[Split, ...] = Field(
         ("train", "test", "anchor"),
@@ -185,6 +187,9 @@ class Repair(Section):
     margin: float = Field(0.03, ge=0, le=1, description="by how much both rewards must rise for an edit to be taken")
     enough: float = Field(0.85, ge=0, le=1, description="a sound whose rewards are both so high is left alone")
     cycles: int = Field(5, ge=1, le=20, description="plans that are tried for a clip at most")
+    no_plans: int = Field(
+        2, ge=1, le=20, description="replies in a row that are no plans, after which a clip's search ends"
+    )
     calibration_clips: int = Field(
         200, ge=4, description="clips that tell what rewards are worth here, and what levels are usual"
     )

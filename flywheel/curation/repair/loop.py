@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -23,21 +23,26 @@ Outcome = Literal["left alone", "repaired", "refused"]
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """Each reward must rise by ``margin`` (one that has full marks must keep them); with all at ``enough`` the search
-    ends. After ``cycles`` it ends anyway."""
+    ends. After ``cycles`` it ends anyway, and after ``no_plans`` in a row that were none."""
 
     margin: float = 0.03
     enough: float = 0.85
     cycles: int = 5
+    no_plans: int = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cycle:
-    """One turn: the plan, the hash of the sound that it edited, rewards after it, and why it was not taken."""
+    """One turn: the plan, the hash of the sound that it edited, rewards after it, and why it was not taken.
+
+    ``is_plan`` is false where the planner made none that can be done: then nothing was, and there are no rewards.
+    """
 
     plan: Plan
     edited_from: str
     rewards: Mapping[str, float]
     refused: str
+    is_plan: bool = True
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "plan": self.plan.to_json(), "rewards": dict(self.rewards)}
@@ -71,9 +76,9 @@ def repair(
     """The best accepted edit of mono samples (n,), None where the original stays; and how that was found.
 
     Follows the text of AVAgent (Mo and Song 2024, arXiv 2410.23230), not its listing: each plan edits the original, the
-    loop goes on while a reward is low, and an edit counts only where all rewards rise. A plan that was tried before
-    ends the search, as do one without steps and one that is none (an unknown action, a value out of range, two
-    filters).
+    loop goes on while a reward is low, and an edit counts only where all rewards rise. A plan without steps ends the
+    search. One that is none (an unknown action, a value out of range, two filters) or was tried before is refused, the
+    planner is told so, and may make another.
     """
     samples = samples.copy()
     samples.flags.writeable = False
@@ -81,20 +86,22 @@ def repair(
     best: tuple[float, NDArray[np.float32], Plan, Mapping[str, float]] | None = None
     cycles: list[Cycle] = []
     tried: list[Tried] = []
-    reason = "both rewards are high"
+    reason, in_vain = "both rewards are high", 0
     if not _is_enough(before, limits):
         for _ in range(limits.cycles):
             try:
-                made = planner(case, tuple(tried))
-                # Whoever wrote the planner, and however it made the plan: what is done is what a plan may hold.
-                made = plan(made.steps, made.reason)
+                made = _next_plan(planner, case, tried)
             except UserError as error:
-                reason = str(error)
+                reason, in_vain = str(error), in_vain + 1
+                cycles.append(Cycle(plan=Plan(), edited_from=origin, rewards={}, refused=reason, is_plan=False))
+                tried.append(Tried(plan=Plan(), rewards={}, refused=reason, is_plan=False))
+                if in_vain == limits.no_plans:
+                    break
+                continue
+            if not made:
+                reason = made.reason
                 break
-            if not made or made.key() in {attempt.plan.key() for attempt in tried}:
-                reason = made.reason if not made else f"planned again: {made.reason}"
-                break
-            edited = made.apply(samples, rate_hz)
+            in_vain, edited = 0, made.apply(samples, rate_hz)
             after = dict(reward(edited))
             refused = refusal(samples, edited, rate_hz, before, after, vetoes, limits)
             cycles.append(Cycle(plan=made, edited_from=origin, rewards=after, refused=refused))
@@ -106,7 +113,7 @@ def repair(
             if not refused and _is_enough(after, limits):
                 break
     if best is None:
-        outcome: Outcome = "refused" if cycles else "left alone"
+        outcome: Outcome = "refused" if any(cycle.is_plan for cycle in cycles) else "left alone"
         stays = Repaired(outcome=outcome, plan=Plan(), reason=reason, before=before, after=before, trace=tuple(cycles))
         return None, stays
     _, sound, taken, rewarded = best
@@ -114,6 +121,16 @@ def repair(
         outcome="repaired", plan=taken, reason=taken.reason, before=before, after=rewarded, trace=tuple(cycles)
     )
     return sound, mended
+
+
+def _next_plan(planner: Planner, case: Case, tried: Sequence[Tried]) -> Plan:
+    """What the planner makes. Raises UserError where it is no plan, or one that was tried before."""
+    made = planner(case, tuple(tried))
+    # Whoever wrote the planner, and however it made the plan: what is done is what a plan may hold.
+    made = plan(made.steps, made.reason)
+    if made and made.key() in {attempt.plan.key() for attempt in tried}:
+        raise UserError(f"planned again: {made.reason}")
+    return made
 
 
 def _is_enough(rewards: Mapping[str, float], limits: Limits) -> bool:

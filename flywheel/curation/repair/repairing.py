@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
@@ -21,10 +21,12 @@ from flywheel.core.errors import MediaError, UserError
 from flywheel.core.progress import progress, say
 from flywheel.core.reading import Reading
 from flywheel.core.types import REPAIR, Clip, SoundVersion, content_id
+from flywheel.curation.repair.asking import PlanModel
+from flywheel.curation.repair.described import Texts, described
 from flywheel.curation.repair.looks import Looks
 from flywheel.curation.repair.loop import Limits, Repaired, refusal, repair
 from flywheel.curation.repair.plan import Plan
-from flywheel.curation.repair.planners import Case, Planner, planner
+from flywheel.curation.repair.planners import Case, Planner, planner, role_of
 from flywheel.curation.repair.recogniser import Recogniser, recogniser_of
 from flywheel.curation.repair.rendering import render
 from flywheel.curation.repair.standards import RATE_HZ, Perceived, Standards, perceived, standards_of
@@ -43,11 +45,17 @@ _TOGETHER, _LOOKUP = 32, 4096
 
 @dataclass(frozen=True, kw_only=True)
 class RepairRun:
-    """How many clips were looked at now, how many could not be read, and the seconds of it."""
+    """How many clips were looked at now, how many could not be read, and the seconds of it.
+
+    Of a planner that asks a model: ``no_plans`` of its replies were no plans, ``costs`` are calls, tokens and the
+    engine's seconds.
+    """
 
     looked_at: int = 0
     rejected: int = 0
     seconds: float = 0.0
+    no_plans: int = 0
+    costs: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +68,7 @@ class _Way:
     limits: Limits
     vetoes: Mapping[str, Veto]
     recogniser: Recogniser | None
+    model: PlanModel | None
     key: str
 
 
@@ -82,12 +91,28 @@ def repair_clips(
     if way is None:
         say("repair: too few clips with sound, or they fit no better than other videos' sounds: all are left alone.")
         return RepairRun()
+    try:
+        counts = _looked_at_all(workspace, index, way, round=round, limit=limit, only=only)
+    finally:
+        if way.model is not None:
+            way.model.close()
+    tidy(workspace)
+    costs = way.model.costs() if way.model is not None else {}
+    return replace(counts, seconds=time.monotonic() - began, costs=costs)
+
+
+def _looked_at_all(
+    workspace: Workspace, index: ClipIndex, way: _Way, *, round: int, limit: int | None, only: Collection[str] | None
+) -> RepairRun:
+    """Look at the clips that wait, and put on record what came of each."""
+    settings = way.settings
     clips = index.of(*settings.splits) if only is None else index.of("train", "test", "anchor").with_ids(only)
     waiting, counts = islice(_waiting(workspace, clips.by_id(), way, round, only), limit), RepairRun()
     reading = Reading(REPAIR, workspace.config.corpus.most_unreadable)
     with progress("repair", limit) as bar, ThreadPoolExecutor(settings.decoders) as pool:
         while group := list(islice(waiting, _TOGETHER)):
-            results = list(pool.map(partial(_one, workspace, way), group))
+            texts = described(workspace, [clip.id for clip, *_ in group], round) if way.model is not None else {}
+            results = list(pool.map(partial(_one, workspace, way, texts), group))
             rejects = []
             for (clip, _, _), result in zip(group, results, strict=True):
                 if isinstance(result, str):
@@ -100,17 +125,22 @@ def repair_clips(
             made = [result for result in results if not isinstance(result, str)]
             workspace.add_sound_versions(made)
             workspace.add_rejects(rejects, round)
-            counts = replace(counts, looked_at=counts.looked_at + len(made), rejected=counts.rejected + len(rejects))
+            counts = replace(
+                counts,
+                looked_at=counts.looked_at + len(made),
+                rejected=counts.rejected + len(rejects),
+                no_plans=counts.no_plans + sum(map(_no_plans, made)),
+            )
             bar.advance(len(group))
     reading.check(ended=True)
-    tidy(workspace)
-    return replace(counts, seconds=time.monotonic() - began)
+    return counts
 
 
 def check(workspace: Workspace) -> None:
-    """Raise UserError where the configuration names a planner or a recogniser that there is not."""
+    """Raise UserError where the configuration names a planner, its model or a recogniser that there is not."""
     settings = workspace.config.repair
-    planner(settings.planner)
+    if role := role_of(planner(settings.planner)):
+        PlanModel(workspace, role).check()
     recogniser_of(settings.recogniser, workspace.root, workspace.config.transcribe)
 
 
@@ -156,20 +186,27 @@ _NOTHING: Mapping[str, Any] = {
 def _way_of(workspace: Workspace, index: ClipIndex, settings: Repair) -> _Way | None:
     """How clips are looked at; None where too few tell what is usual."""
     plans = planner(settings.planner)
+    role = role_of(plans)
+    model = PlanModel(workspace, role) if role else None
     recogniser = recogniser_of(settings.recogniser, workspace.root, workspace.config.transcribe)
     audible = (clip for clip in index.of("train", "test", "anchor").by_id() if clip.has_audio)
     standards = standards_of(workspace, audible, settings.calibration_clips)
     if standards is None:
         return None
     vetoes = {**VETOES, "speech": recogniser.veto} if recogniser is not None else VETOES
-    decides = (settings.planner, settings.margin, settings.enough, settings.cycles)
+    decides: tuple[object, ...] = (settings.planner, settings.margin, settings.enough, settings.cycles)
+    if model is not None:
+        decides = (*decides, settings.no_plans, *model.digests())
     return _Way(
         settings=settings,
         standards=standards,
         planner=plans,
-        limits=Limits(margin=settings.margin, enough=settings.enough, cycles=settings.cycles),
+        limits=Limits(
+            margin=settings.margin, enough=settings.enough, cycles=settings.cycles, no_plans=settings.no_plans
+        ),
         vetoes=vetoes,
         recogniser=recogniser,
+        model=model,
         key=content_id("repair", CODE, *decides, recogniser.source if recogniser is not None else ""),
     )
 
@@ -204,13 +241,18 @@ def _key(way: _Way, clip_id: str, number: int) -> str:
     return content_id("sound version", clip_id, way.key, number)
 
 
-def _one(workspace: Workspace, way: _Way, waiting: tuple[Clip, str, str]) -> SoundVersion | str:
+def _no_plans(made: SoundVersion) -> int:
+    """How many of the planner's replies about a clip were no plans."""
+    return sum(not cycle["is_plan"] for cycle in json.loads(made.trace))
+
+
+def _one(workspace: Workspace, way: _Way, texts: Texts, waiting: tuple[Clip, str, str]) -> SoundVersion | str:
     """What becomes of a clip's sound, or why it can't be read."""
     clip, key, parent = waiting
     began = time.monotonic()
     try:
         with one_item():
-            found, kept, speech = _looked_at(workspace, way, clip, perceived(workspace, clip))
+            found, kept, speech = _looked_at(workspace, way, texts, clip, perceived(workspace, clip))
     except MediaError as error:
         return str(error)
     original = content_id(clip.content_hash, round(clip.start_s, 6), round(clip.end_s, 6))
@@ -245,14 +287,20 @@ def version_id(original: str, found: Repaired, content_hash: str) -> str:
 
 
 def _looked_at(
-    workspace: Workspace, way: _Way, clip: Clip, here: Perceived
+    workspace: Workspace, way: _Way, texts: Texts, clip: Clip, here: Perceived
 ) -> tuple[Repaired, tuple[str, int] | None, str]:
     """What the loop makes of a clip, the file of what it took, and how that is understood.
 
     The file is looked at once more, as it will be read.
     """
     rewards = partial(_rewards, way.standards, here)
-    case = Case(key=clip.id, measures=here.measures(), norms=way.standards.norms)
+    case = Case(
+        key=clip.id,
+        measures=here.measures(),
+        norms=way.standards.norms,
+        ask=way.model.asked_about(clip.id) if way.model is not None else None,
+        **{kind: of.get(clip.id, "") for kind, of in texts.items()},
+    )
     edited, found = repair(here.samples, RATE_HZ, case, way.planner, rewards, vetoes=way.vetoes, limits=way.limits)
     if edited is None:
         return found, None, ""

@@ -23,7 +23,8 @@ class RepairSummary:
     """How clips with sound stand: left alone (those that were not looked at too), repaired, refused, undone.
 
     ``actions`` counts the edits of those that stand; ``before`` and ``after`` are their mean rewards. ``looked_at``,
-    ``rejected`` and ``seconds_now`` are of the last run, ``seconds`` of all.
+    ``rejected``, ``no_plans`` (what a planner wrote and was none), ``costs`` of the model that plans, and
+    ``seconds_now`` are of the last run, ``seconds`` of all.
     """
 
     left_alone: int = 0
@@ -37,6 +38,8 @@ class RepairSummary:
     rejected: int = 0
     seconds: float = 0.0
     seconds_now: float = 0.0
+    no_plans: int = 0
+    costs: dict[str, float] = field(default_factory=dict)
 
     @property
     def clips(self) -> int:
@@ -68,6 +71,8 @@ def summary(view: View, run: RepairRun, index: ClipIndex) -> RepairSummary:
         rejected=run.rejected,
         seconds=seconds,
         seconds_now=run.seconds,
+        no_plans=run.no_plans,
+        costs=dict(run.costs),
     )
 
 
@@ -101,6 +106,8 @@ def headline(found: Mapping[str, Any]) -> str:
         text += f", {found['undone']} undone by people"
     if found["actions"]:
         text += "; " + ", ".join(f"{count} {name}" for name, count in found["actions"].items())
+    if found["no_plans"]:
+        text += f"; {found['no_plans']} replies were no plans"
     if found["rejected"]:
         text += f"; {found['rejected']} can't be read"
     return text

@@ -20,7 +20,8 @@ def run(context: RoundContext, round: int) -> RepairSummary:
 
 
 def figures(result: RepairSummary) -> Mapping[str, float]:
-    """Counts, edits by action, mean rewards of repaired clips before and after, and seconds; nothing without clips."""
+    """Counts, edits by action, mean rewards of repaired clips before and after, and seconds, and what a model that
+    plans cost; nothing without clips."""
     if not result.clips:
         return {}
     values: dict[str, float] = {
@@ -30,6 +31,8 @@ def figures(result: RepairSummary) -> Mapping[str, float]:
         "undone": result.undone,
         "seconds_per_clip": result.seconds / result.clips,
     }
+    if result.costs:
+        values |= {"no_plans": result.no_plans, **{name: result.costs[name] for name in result.costs}}
     values |= {f"action/{name}": count for name, count in result.actions.items()}
     for name, value in result.before.items():
         values |= {f"before/{name}": value, f"after/{name}": result.after[name]}

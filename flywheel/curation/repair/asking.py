@@ -1,0 +1,117 @@
+"""The model that plans: asked for one clip at a time by any number of threads, what waits meanwhile goes together."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from annotators.interface import Request, Sampling
+from annotators.writer import AskedModel, Writer
+from flywheel.core.errors import UserError
+from flywheel.core.types import content_id
+from flywheel.curation.repair.planners import Ask
+from flywheel.models.load import model_folder
+from flywheel.models.loader import Loader
+
+if TYPE_CHECKING:
+    from annotators.interface import Result
+    from flywheel.store import Workspace
+
+#: What asking is counted by.
+COSTS = ("calls", "tokens_in", "tokens_out", "engine_s")
+#: Most tokens of a plan, and the temperature of what is asked again because the reply before was none.
+_MOST_TOKENS, _WARM = 256, 0.7
+
+
+@dataclass(eq=False)
+class _Waiting:
+    """A question, and what came of it."""
+
+    request: Request
+    sampling: Sampling
+    result: Result | None = None
+    failure: BaseException | None = None
+
+
+class PlanModel:
+    """The model of a role, started when it is first asked. Raises UserError where the configuration has none."""
+
+    def __init__(self, workspace: Workspace, role: str) -> None:
+        config = workspace.config
+        if role not in config.models:
+            raise UserError(f"models.{role}: is missing, and repair.planner asks for it. Name its folder and engine.")
+        model = AskedModel(
+            role=role,
+            name=role,
+            folder=model_folder(config.models[role].folder, workspace.root),
+            settings=config.models[role],
+            inputs=frozenset(),
+            inputs_from="repair.planner",
+        )
+        self._writer = Writer(model, Loader(), batch_size=config.annotate.batch_size)
+        self._seed = config.annotate.seed
+        self._queue: list[_Waiting] = []
+        self._lock, self._engine_lock = threading.Lock(), threading.Lock()
+        self._counts, self._seconds = Counter[str](), 0.0
+
+    def check(self) -> None:
+        """Find what is wrong with engine and folder; loads no weights. Raises UserError."""
+        self._writer.check()
+
+    def digests(self) -> tuple[str, str]:
+        """Hashes of what decides on a plan, as generations have them."""
+        return self._writer.model.digests()
+
+    def close(self) -> None:
+        """End the engine, where it was started."""
+        self._writer.__exit__(None, None, None)
+
+    def costs(self) -> dict[str, float]:
+        """Calls, tokens read and written, and the engine's seconds until now."""
+        return {**{name: float(self._counts[name]) for name in COSTS[:-1]}, "engine_s": self._seconds}
+
+    def asked_about(self, clip_id: str) -> Ask:
+        """What asks about this clip. It raises UserError where a question has no answer, BorderError without engine."""
+        return partial(self._ask, clip_id)
+
+    def _ask(self, clip_id: str, question: str, schema: str, in_vain: int) -> str:
+        sampling = Sampling(
+            max_new_tokens=_MOST_TOKENS,
+            temperature=_WARM if in_vain else 0.0,
+            seed=self._seed + in_vain,
+            schema=schema,
+        )
+        key = content_id("plan", clip_id, question, sampling.canonical())
+        waiting = _Waiting(request=Request(key=key, clip=None, prompt=question), sampling=sampling)
+        with self._lock:
+            self._queue.append(waiting)
+        with self._engine_lock:
+            if waiting.result is None and waiting.failure is None:
+                self._answer()
+        if waiting.failure is not None:
+            raise waiting.failure
+        result = waiting.result
+        if result is None or result.finish == "error":
+            raise UserError(f"planner: {'no answer came' if result is None else result.text}")
+        return result.text
+
+    def _answer(self) -> None:
+        """Answer all that waits now, by one call for each way of sampling."""
+        with self._lock:
+            some, self._queue = self._queue, []
+        by_sampling: dict[Sampling, dict[str, _Waiting]] = {}
+        for waiting in some:
+            by_sampling.setdefault(waiting.sampling, {})[waiting.request.key] = waiting
+        try:
+            engine = self._writer.engine(lambda: ())
+            for sampling, alike in by_sampling.items():
+                for result in engine.generate((waiting.request for waiting in alike.values()), sampling):
+                    alike[result.key].result = result
+                    self._counts.update(calls=1, tokens_in=result.tokens_in, tokens_out=len(result.token_ids))
+                    self._seconds += result.seconds
+        except BaseException as error:
+            for waiting in some:
+                waiting.failure = error
