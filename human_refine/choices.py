@@ -19,6 +19,7 @@ from flywheel.store.preferences import known_choice_ids
 from human_refine.cells import refiner_of, seconds_of, time_of, unknown_text
 from human_refine.cleaning import clean_text
 from human_refine.pairs import GOLD
+from human_refine.sound_pairs import SOUND
 
 _MOST_ID_CHARS = 64
 #: What people write instead.
@@ -80,10 +81,10 @@ def read_choices(
 def choices_on_record(workspace: View) -> Iterable[dict[str, Any]]:
     """All choices on record as rows of a file, oldest first; what :func:`read_choices` reads is the same again.
 
-    Hidden pairs, which check the person, are left out: their texts are of no file.
+    Hidden pairs, which check the person, and pairs of sounds are left out: their sides are of no file.
     """
     for preference in workspace.preference_records():
-        if not preference.first_id.startswith(GOLD):
+        if not preference.first_id.startswith((GOLD, SOUND)):
             yield {**asdict(preference), "at": preference.at.isoformat()}
 
 

@@ -18,6 +18,7 @@ from human_refine.order import hash_fraction
 from human_refine.pairs import Pair, compared_rounds, gold_pairs, pairs_between, texts_of
 from human_refine.people import excluded
 from human_refine.service import Conflict, Gone, ReviewService, clip_fields
+from human_refine.sound_pairs import is_of_sounds
 from human_refine.verdicts import Verdicts
 
 Side = Literal["first", "second"]
@@ -26,7 +27,7 @@ Said = Literal["left", "right", "equal", "both_bad", "skip"]
 #: Seconds between looks at whether there are other pairs.
 _LOOK_EVERY_S = 5.0
 #: A person's newest choices that undo looks through, and that are shown as history.
-_MOST_BACK, _MOST_SHOWN = 200, 20
+MOST_BACK, _MOST_SHOWN = 200, 20
 _GONE = "this clip, or one of its texts, is gone"
 
 
@@ -57,15 +58,9 @@ class Comparing:
         with self._lock:
             if time.monotonic() - self._looked_at < _LOOK_EVERY_S:
                 return self._pairs
-            now = changes(self.workspace, ("clips",))
-            rounds = compared_rounds(self.workspace)
-            # Of the two rounds alone: while another one is written there is nothing to read anew.
-            written = [len(self.workspace.records.shards("annotations", round=round)) for round in rounds or ()]
-            stamp = (rounds, written, now.shards, now.takedowns, now.gold)
-            pairs = self._pairs
+            stamp, pairs = self._stamp(), self._pairs
             if stamp != pairs.stamp:
-                found = pairs_between(self.workspace, *rounds) if rounds else []
-                gold = gold_pairs(self.workspace) if found else []
+                found, gold = self._found()
                 pairs = _Pairs(
                     stamp=stamp,
                     open={pair.pair_id: pair for pair in found},
@@ -76,6 +71,28 @@ class Comparing:
             pairs.verdicts = Verdicts(rows, overlap_share=overlap_share, without=excluded(self.workspace))
             self._pairs, self._looked_at = pairs, time.monotonic()
             return pairs
+
+    def _stamp(self) -> object:
+        """Changes with whatever the pairs depend on."""
+        now = changes(self.workspace, ("clips",))
+        rounds = compared_rounds(self.workspace)
+        # Of the two rounds alone: while another one is written there is nothing to read anew.
+        written = [len(self.workspace.records.shards("annotations", round=round)) for round in rounds or ()]
+        return rounds, written, now.shards, now.takedowns, now.gold
+
+    def _found(self) -> tuple[list[Pair], list[Pair]]:
+        """The pairs that there are, and those that check people."""
+        rounds = compared_rounds(self.workspace)
+        found = pairs_between(self.workspace, *rounds) if rounds else []
+        return found, gold_pairs(self.workspace) if found else []
+
+    def _is_mine(self, preference: Preference) -> bool:
+        """Whether a choice is one of those that this page asks for."""
+        return not is_of_sounds(preference.first_id)
+
+    def _is_offered(self) -> bool:
+        """Whether people are asked at all."""
+        return bool(self.workspace.config.review.compare)
 
     def refresh(self) -> None:
         """Looks at the records with the next question."""
@@ -94,7 +111,7 @@ class Comparing:
     def is_left(self, refiner: str) -> bool:
         """Whether there are pairs for this person beside the texts that lie before nobody else; never where
         ``review.compare`` is 0."""
-        if not self.workspace.config.review.compare:
+        if not self._is_offered():
             return False
         pairs, held = self._look(), leases.keys_of_others(self.workspace, refiner, pairs=True)
         return any(self._key(pairs, i, refiner) not in held for i in self._open_to(pairs, refiner))
@@ -237,8 +254,8 @@ class Comparing:
     def undo(self, refiner: str) -> dict[str, Any] | None:
         """Takes back this person's last choice and lays that pair before the person again; None without any."""
         seen: set[str] = set()
-        for last in choices_of(self.workspace, refiner, _MOST_BACK):
-            if last.pair_id in seen:
+        for last in choices_of(self.workspace, refiner, MOST_BACK):
+            if last.pair_id in seen or not self._is_mine(last):
                 continue
             seen.add(last.pair_id)
             if last.chosen == "withdraw":
@@ -279,8 +296,9 @@ class Comparing:
     def history(self, refiner: str) -> list[dict[str, Any]]:
         """This person's last choices that stand, newest first, each by where the texts were shown to that one."""
         latest: dict[str, Preference] = {}
-        for p in choices_of(self.workspace, refiner, _MOST_BACK):
-            latest.setdefault(p.pair_id, p)
+        for p in choices_of(self.workspace, refiner, MOST_BACK):
+            if self._is_mine(p):
+                latest.setdefault(p.pair_id, p)
         standing = [p for p in latest.values() if p.chosen != "withdraw"][:_MOST_SHOWN]
         return [
             {"pair_id": p.pair_id, "clip_id": p.clip_id, "chosen": _said(p), "at": p.at.isoformat(timespec="minutes")}
@@ -303,7 +321,7 @@ class Comparing:
         rounds, pairs = compared_rounds(self.workspace), self._look()
         if rounds is None or next(self._open_to(pairs, refiner), None) is not None:
             return None
-        mine = {p.pair_id: p for p in reversed(choices_of(self.workspace, refiner, len(pairs.open) * 2 + _MOST_BACK))}
+        mine = {p.pair_id: p for p in reversed(choices_of(self.workspace, refiner, len(pairs.open) * 2 + MOST_BACK))}
         chosen = [p.chosen for i, p in mine.items() if i in pairs.open]
         return {
             "rounds": list(rounds),

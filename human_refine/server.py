@@ -24,19 +24,21 @@ from flywheel.core.errors import BorderError, MediaError, UserError
 from flywheel.core.types import Clip
 from flywheel.formats.corrections import endings
 from flywheel.store import Workspace
-from human_refine import beside, compare, leading, sessions
+from human_refine import beside, compare, hear, leading, sessions
 from human_refine import home as home_page
 from human_refine.aside import Aside
 from human_refine.bodies import LeaseBody, NextBody, SaveBody
 from human_refine.comparing import Comparing
 from human_refine.corrections import Sender, import_corrections
 from human_refine.guidelines import read_guide
+from human_refine.hearing import Hearing
 from human_refine.limits import Limits
 from human_refine.media import BeingMade, Missing, Proxies, Waveforms
 from human_refine.people import LoginAttempts
 from human_refine.rejects import Rejects
 from human_refine.service import Conflict, Gone, ReviewService
 from human_refine.sessions import Acting, SignedIn, csrf_word, signed_in
+from human_refine.sound_pairs import NoSounds, SoundPairs
 from human_refine.standing import Standing
 from human_refine.state import Review, ReviewState
 
@@ -51,11 +53,13 @@ def create_app(
     workspace: Workspace,
     standing: Callable[[], Sequence[str]] | None = None,
     home: Callable[[], Any] | None = None,
+    sounds: SoundPairs | None = None,
 ) -> FastAPI:
     """The application over one workspace; one process serves it.
 
     ``standing`` gives the lines on top of the lead's page: how the last rounds went, and what comes next.
     ``home`` gives what the page ``/home`` shows (:class:`flywheel.rounds.home.Home`); there is none if left out.
+    ``sounds`` are the pairs of sounds that ``/sounds`` asks about; none if left out.
     """
     # What can be asked is told to who may ask it.
     app = FastAPI(title="Flywheel review", docs_url=None, redoc_url=None, openapi_url=None, version="1")
@@ -76,6 +80,7 @@ def create_app(
         standing=Standing(standing),
         home=home,
         comparing=Comparing(service),
+        hearing=Hearing(service, sounds or NoSounds()),
     )
     service.queue.watch()
     app.add_middleware(Limits, most_upload=int(workspace.config.review.upload_mib * 2**20) + 4096)
@@ -84,6 +89,7 @@ def create_app(
     app.include_router(leading.routes)
     app.include_router(home_page.routes)
     app.include_router(compare.routes)
+    app.include_router(hear.routes)
     app.include_router(_routes)
     app.mount("/static", StaticFiles(directory=str(resources.files("human_refine") / "static")), name="static")
 
@@ -150,6 +156,7 @@ def page(request: Request, review: Review) -> HTMLResponse:
             goal=settings.daily_goal,
             has_home=review.home is not None,
             compare=bool(settings.compare),
+            sounds=review.hearing.is_left(person.name),
         )
     )
 

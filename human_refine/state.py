@@ -13,6 +13,7 @@ from flywheel.store import Workspace
 from human_refine.aside import Aside
 from human_refine.comparing import Comparing
 from human_refine.guidelines import Guide
+from human_refine.hearing import Hearing
 from human_refine.media import Missing, Proxies, Waveforms
 from human_refine.people import LoginAttempts
 from human_refine.rejects import Rejects
@@ -38,6 +39,7 @@ class ReviewState:
     standing: Standing
     home: Callable[[], Any] | None
     comparing: Comparing
+    hearing: Hearing
 
 
 def _state(request: Request) -> ReviewState:

@@ -64,6 +64,7 @@ def serve_pages(
     command: str = "flywheel review",
 ) -> None:
     """Serve all pages until interrupted: the one for review, the leads', home; arguments as ``human_refine.serve``."""
+    from flywheel.curation.repair.side_by_side import SoundsSideBySide
     from flywheel.rounds.home import home_of
     from flywheel.rounds.outlook import outlook_of
     from human_refine.serve import serve
@@ -80,6 +81,7 @@ def serve_pages(
         proxy=proxy,
         standing=standing,
         home=lambda: home_of(workspace),
+        sounds=SoundsSideBySide(workspace),
         command=command,
     )
 

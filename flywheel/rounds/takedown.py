@@ -12,6 +12,7 @@ import polars as pl
 
 from flywheel.core.errors import UserError
 from flywheel.curation.repair.repairing import tidy
+from flywheel.curation.repair.side_by_side import FILMS
 from flywheel.ingest.sides import describe
 from flywheel.store import Workspace
 from flywheel.store.takedowns import Span
@@ -189,6 +190,7 @@ def _empty_caches(workspace: Workspace, clips: pl.DataFrame) -> None:
     and is made again as it is needed.
     """
     shutil.rmtree(workspace.cache.folder, ignore_errors=True)
+    shutil.rmtree(workspace.root / FILMS, ignore_errors=True)
     forget_files(workspace.root)
     for content_hash in clips["content_hash"].unique():
         (workspace.root / "cache" / "proxies" / content_hash[:2] / f"{content_hash}.mp4").unlink(missing_ok=True)

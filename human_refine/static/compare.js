@@ -1,5 +1,8 @@
 "use strict";
-// One clip and two captions: which one is better. Whose they are is not told, so nothing here knows it.
+// One clip and two captions, or two sounds: which one is better. Whose they are is not told, so nothing here knows it.
+
+const SOUNDS = document.querySelector('meta[name="pairs"]') !== null;
+const API = SOUNDS ? "/api/sounds/" : "/api/compare/";
 
 const video = $("video");
 const SAID = { left: "left", right: "right", equal: "equally good", both_bad: "both bad", skip: "skipped" };
@@ -27,17 +30,18 @@ function show(next, result, num_pairs) {
   if (!pair) {
     video.removeAttribute("src");
     video.load();
+    const waits = SOUNDS ? "No pairs wait: no edited sound stands." : "No pairs wait: two rounds have to write of the same clips.";
     const none = num_pairs
       ? "The pairs that are left lie before others. Look again later."
-      : "No pairs wait: two rounds have to write of the same clips.";
+      : waits;
     $("done-words").textContent = result ? told(result) : none;
     const title = num_pairs ? "No pair is free for you now" : "Nothing to compare yet";
     $("done-title").textContent = result ? "All done. Thank you!" : title;
     $("done-title").focus();
     return;
   }
-  $("left").textContent = pair.left;
-  $("right").textContent = pair.right;
+  if (SOUNDS) mark("left");
+  else for (const side of ["left", "right"]) $(side).textContent = pair[side];
   began = performance.now();
   renewals = setInterval(renew, (pair.lease_s * 1000) / 3);
   showVideo(pair);
@@ -46,6 +50,11 @@ function show(next, result, num_pairs) {
 
 // Only now that all is chosen: whose texts they were.
 function told(result) {
+  if (SOUNDS)
+    return (
+      "You preferred the edited sound of " + result.chosen[1] + ", the original of " + result.chosen[0] +
+      ", neither of " + (result.equal + result.both_bad) + "."
+    );
   const name = (round) => (round ? "round " + round : "the base model"),
     [older, newer] = result.rounds;
   const times = (n) => n + (n === 1 ? " time" : " times");
@@ -57,7 +66,7 @@ function told(result) {
 }
 
 async function showHistory() {
-  const said = await ask("/api/compare/history").catch(() => ({ history: [] }));
+  const said = await ask(API + "history").catch(() => ({ history: [] }));
   $("history-box").hidden = !said.history.length;
   $("history").replaceChildren(
     ...said.history.map((entry) => element("li", SAID[entry.chosen] + ", " + entry.at.slice(0, 16).replace("T", " "))),
@@ -85,7 +94,7 @@ async function once(work) {
 }
 
 async function next(without) {
-  const said = await ask("/api/compare/next", { pair_id: without });
+  const said = await ask(API + "next", { pair_id: without });
   counts(said.counts);
   show(said.pair, said.result, said.counts.of);
 }
@@ -94,7 +103,7 @@ function choose(chosen) {
   if (!pair) return;
   once(async () => {
     const seconds = Math.min(86400, Math.max(0, (performance.now() - began) / 1000));
-    const said = await ask("/api/compare/choices", { pair_id: pair.pair_id, chosen, seconds, save_id: saveId });
+    const said = await ask(API + "choices", { pair_id: pair.pair_id, chosen, seconds, save_id: saveId });
     notice("");
     if (said.texts) {
       location.assign("/");
@@ -107,7 +116,7 @@ function choose(chosen) {
 
 function undo() {
   once(async () => {
-    const said = await ask("/api/compare/undo", {});
+    const said = await ask(API + "undo", {});
     counts(said.counts);
     if (said.pair) show(said.pair);
     else notice("There is nothing to take back.");
@@ -117,7 +126,7 @@ function undo() {
 
 function renew() {
   if (!pair) return;
-  ask("/api/compare/lease", { pair_id: pair.pair_id }).then(
+  ask(API + "lease", { pair_id: pair.pair_id }).then(
     (said) => {
       if (!said.yours) notice("Another person has this pair now, since it was open for long.");
     },
@@ -150,7 +159,8 @@ async function showVideo(asked) {
   video.load();
   problem("");
   try {
-    while (!(await ask("/api/video/" + encodeURIComponent(asked.clip_id))).ready) {
+    const ready = SOUNDS ? API + "video/" + asked.pair_id : "/api/video/" + encodeURIComponent(asked.clip_id);
+    while (!(await ask(ready)).ready) {
       if (pair !== asked) return;
       problem("A copy of this video that your browser plays is being made.");
       await new Promise((resolve) => setTimeout(resolve, 1500));
@@ -161,10 +171,33 @@ async function showVideo(asked) {
   }
   if (pair !== asked) return;
   problem("");
-  video.src = asked.media;
+  video.src = SOUNDS ? asked.films[heard] : asked.media;
   video.currentTime = asked.start_s;
   if (remembered("autoplay", !STILL)) video.play().catch(() => {});
 }
+
+// -- which of two sounds is heard
+
+let heard = "left";
+function mark(side) {
+  heard = side;
+  for (const button of document.querySelectorAll("[data-hear]"))
+    button.setAttribute("aria-pressed", String(button.dataset.hear === side));
+}
+
+// The other sound goes on where this one was.
+function hear(side) {
+  if (!pair) return;
+  if (side !== heard) {
+    const at = video.currentTime;
+    mark(side);
+    video.src = pair.films[side];
+    video.currentTime = at;
+  }
+  video.play().catch(() => {});
+}
+for (const button of document.querySelectorAll("[data-hear]"))
+  button.addEventListener("click", () => hear(button.dataset.hear));
 
 video.addEventListener("timeupdate", () => {
   if (!pair) return;
@@ -190,7 +223,8 @@ document.addEventListener("keydown", (event) => {
   const key = event.key.toLowerCase();
   // A button that has the focus takes the space bar itself.
   if (key === " " && event.target.tagName === "BUTTON") return;
-  if (key in KEYS) choose(KEYS[key]);
+  if (SOUNDS && (key === "arrowleft" || key === "arrowright")) hear(key.slice(5));
+  else if (key in KEYS) choose(KEYS[key]);
   else if (key === "u") undo();
   else if (key === "m") mute();
   else if (key === " ") toggle();

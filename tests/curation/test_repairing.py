@@ -48,7 +48,11 @@ _SECONDS, _LATE = 4.0, (2, 5)
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace of eight clips, two of whose sounds are late, looked at once."""
-    folder = tmp_path_factory.mktemp("repairing")
+    return looked_at(tmp_path_factory.mktemp("repairing"))
+
+
+def looked_at(folder: Path) -> Path:
+    """Make that workspace below a folder, and return the folder."""
     (folder / "videos").mkdir()
     for seed in range(8):
         sound = tones(impacts(seed, _SECONDS), seed, length_s=_SECONDS)

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from flywheel.core.errors import UserError
+from flywheel.curation.repair.heard import said_by_people
 from flywheel.curation.repair.repairing import RepairRun
 from flywheel.store.clip_index import ClipIndex
 from flywheel.store.view import View
@@ -24,7 +25,8 @@ class RepairSummary:
 
     ``actions`` counts the edits of those that stand; ``before`` and ``after`` are their mean rewards. ``looked_at``,
     ``rejected``, ``no_plans`` (what a planner wrote and was none), ``costs`` of the model that plans, and
-    ``seconds_now`` are of the last run, ``seconds`` of all.
+    ``seconds_now`` are of the last run, ``seconds`` of all. ``people`` is what their blind choices say
+    (:func:`flywheel.curation.repair.heard.said_by_people`), empty where nobody chose.
     """
 
     left_alone: int = 0
@@ -40,6 +42,7 @@ class RepairSummary:
     seconds_now: float = 0.0
     no_plans: int = 0
     costs: dict[str, float] = field(default_factory=dict)
+    people: dict[str, Any] = field(default_factory=dict)
 
     @property
     def clips(self) -> int:
@@ -73,6 +76,7 @@ def summary(view: View, run: RepairRun, index: ClipIndex) -> RepairSummary:
         seconds_now=run.seconds,
         no_plans=run.no_plans,
         costs=dict(run.costs),
+        people=said_by_people(view),
     )
 
 
@@ -110,7 +114,17 @@ def headline(found: Mapping[str, Any]) -> str:
         text += f"; {found['no_plans']} replies were no plans"
     if found["rejected"]:
         text += f"; {found['rejected']} can't be read"
+    if found["people"]:
+        text += f"; {_said(found['people'])}"
     return text
+
+
+def _said(people: Mapping[str, Any]) -> str:
+    """What people's choices came to, in words."""
+    rate = people["edited_better"]
+    words = f"people prefer the edited sound of {rate['value']:.2f} [{rate['low']:.2f}, {rate['high']:.2f}] of "
+    words += f"{rate['n']} videos"
+    return words if people["margin"] is None else f"{words}, surely at least half from a rise of {people['margin']:.2f}"
 
 
 def explain(view: View, clip_id: str) -> list[dict[str, Any]]:

@@ -20,8 +20,8 @@ def run(context: RoundContext, round: int) -> RepairSummary:
 
 
 def figures(result: RepairSummary) -> Mapping[str, float]:
-    """Counts, edits by action, mean rewards of repaired clips before and after, and seconds, and what a model that
-    plans cost; nothing without clips."""
+    """Counts, edits by action, mean rewards of repaired clips before and after, and seconds, what a model that plans
+    cost, and how often people prefer edited sounds; nothing without clips."""
     if not result.clips:
         return {}
     values: dict[str, float] = {
@@ -33,6 +33,9 @@ def figures(result: RepairSummary) -> Mapping[str, float]:
     }
     if result.costs:
         values |= {"no_plans": result.no_plans, **{name: result.costs[name] for name in result.costs}}
+    if result.people:
+        rate = result.people["edited_better"]
+        values |= {f"preferred{end}": rate[name] for end, name in (("", "value"), ("_low", "low"), ("_high", "high"))}
     values |= {f"action/{name}": count for name, count in result.actions.items()}
     for name, value in result.before.items():
         values |= {f"before/{name}": value, f"after/{name}": result.after[name]}

@@ -1,0 +1,115 @@
+"""A clip's two sounds for people's ears: films that differ in nothing but the sound, both equally loud."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from flywheel.core.border import one_item
+from flywheel.core.errors import MediaError
+from flywheel.core.types import Clip
+from flywheel.curation.repair.standing import StandingSounds
+from flywheel.media.audio import read_audio
+from flywheel.media.encode import Quality, transcode
+from flywheel.media.resounded import write_resounded
+from flywheel.sound.quality import sound_quality
+from flywheel.store import Workspace
+from flywheel.store.clip_index import ClipIndex
+from flywheel.store.parts import read_rows
+from human_refine.order import order_keys
+from human_refine.pairs import Pair
+from human_refine.sound_pairs import SOUND, sound_pair
+
+#: Where films lie, below the workspace; those that were made last are kept.
+FILMS, _KEPT = "cache/heard", 64
+#: Pairs that are offered at most.
+_MOST_PAIRS = 10_000
+_RATE_HZ, _SIDE = 48_000, 640
+_QUALITY = Quality(crf=26, preset="veryfast")
+
+
+class SoundsSideBySide:
+    """The edited sounds that stand, each beside its original (:class:`human_refine.sound_pairs.SoundPairs`)."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace, self._folder = workspace, workspace.root / FILMS
+        self._making = threading.Lock()
+
+    def stamp(self) -> object:
+        """Changes with each look at a sound."""
+        return self._workspace.count("sound_versions")
+
+    def pairs(self) -> Sequence[Pair]:
+        """Clips whose edited sound stands, by chance; none of the test split."""
+        standing = self._workspace.standing_sounds() if self.stamp() else pl.DataFrame({"id": [], "clip_id": []})
+        asked = read_rows(self._workspace, "clips", standing["clip_id"], ["id"], pl.col("split") != "test")["id"]
+        ids = standing.filter(pl.col("clip_id").is_in(asked.implode()))["id"].to_list()
+        found = self._workspace.records.rows("sound_versions", ids, ["clip_id", "original", "version"])
+        pairs = [sound_pair(*row) for row in found.iter_rows()]
+        keys = order_keys([pair.pair_id for pair in pairs])
+        return [pair for _, pair in sorted(zip(keys, pairs, strict=True), key=lambda item: item[0])][:_MOST_PAIRS]
+
+    def film(self, pair: Pair, *, edited: bool) -> Path:
+        """The clip with its edited sound or its original, as MP4. Raises MediaError where it can't be made."""
+        places = [self._folder / f"{pair.pair_id}-{name}.mp4" for name in ("original", "edited")]
+        # One at a time: an encoder takes all the cores there are.
+        with self._making:
+            if not all(place.is_file() for place in places):
+                self._make(pair, places)
+        return places[edited]
+
+    def _make(self, pair: Pair, places: Sequence[Path]) -> None:
+        clip = ClipIndex(self._workspace)[pair.clip_id]
+        source = StandingSounds(self._workspace).of(clip)
+        if not source.version or pair.second_id != SOUND + source.version:
+            raise MediaError("this edited sound stands no longer")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        picture = self._folder / f"{pair.pair_id}.tmp.mp4"
+        check = partial(self._workspace.originals.check, clip.uri, clip.content_hash)
+        try:
+            with one_item("can't be made playable"):
+                check()
+                spans = ((Path(clip.uri), clip.start_s, clip.end_s), (source.path, source.start_s, source.end_s))
+                sounds = equally_loud(*(read_audio(*span, rate_hz=_RATE_HZ) for span in spans))
+                self._write(clip, picture, sounds, places)
+                check()
+        finally:
+            picture.unlink(missing_ok=True)
+        self._trim(places)
+
+    def _write(self, clip: Clip, picture: Path, sounds: Sequence[NDArray[np.float32]], places: Sequence[Path]) -> None:
+        """Encode the picture once, and put either sound to it."""
+        transcode(Path(clip.uri), picture, start_s=clip.start_s, end_s=clip.end_s, max_side=_SIDE, quality=_QUALITY)
+        for place, samples in zip(places, sounds, strict=True):
+            half = place.with_suffix(".half.mp4")
+            try:
+                write_resounded(picture, half, (samples, _RATE_HZ))
+                half.replace(place)
+            finally:
+                half.unlink(missing_ok=True)
+
+    def _trim(self, keep: Sequence[Path]) -> None:
+        made = sorted(self._folder.glob("*.mp4"), key=lambda file: file.stat().st_mtime, reverse=True)
+        for file in made[_KEPT:]:
+            if file not in keep:
+                # An open file stays readable after unlink.
+                file.unlink(missing_ok=True)
+
+
+def equally_loud(
+    original: NDArray[np.float32], edited: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Both sounds, mono (n,), the louder one made as loud as the other: who hears louder prefers that."""
+    levels_db = [sound_quality(samples, _RATE_HZ).level_db for samples in (original, edited)]
+    quiet_db = min(levels_db)
+    first, second = (
+        (samples * 10 ** ((quiet_db - level_db) / 20)).astype(np.float32)
+        for samples, level_db in zip((original, edited), levels_db, strict=True)
+    )
+    return first, second
