@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -63,10 +64,10 @@ def test_the_margin_is_where_people_surely_prefer_what_was_edited() -> None:
     def said(rise: float, outcome: float) -> HeardChoice:
         return HeardChoice(outcome=outcome, rise=rise, refiner="ann")
 
-    good, bad = [said(0.5 + n / 100, 1.0) for n in range(20)], [said(0.1 + n / 1000, 0.0) for n in range(40)]
+    good, bad = [said(0.5 + n / 100, 1.0) for n in range(16)], [said(0.1 + n / 1000, 0.0) for n in range(12)]
     found = margin_of([*bad, *good])
     assert found is not None
-    assert 0.13 < found <= 0.5
+    assert 0.1 < found <= 0.5
     assert margin_of(good[:2]) is None, "two choices say nothing"
     assert margin_of(bad) is None
     assert margin_of([]) is None
@@ -186,7 +187,9 @@ def test_choices_stand_in_the_line_and_the_figures_of_repair(repaired: Workspace
     assert figures["repair/preferred_low"] < 0.75 < figures["repair/preferred_high"]
 
 
-def test_without_edited_sounds_nothing_is_asked(ann: Refiner) -> None:
+def test_without_edited_sounds_nothing_is_asked(make_workspace: Callable[..., Workspace]) -> None:
+    w = make_workspace()
+    ann = Refiner(create_app(w, sounds=SoundsSideBySide(w)), w, "ann")
     said = _pairs(ann)
     assert (said["pair"], said["result"], said["counts"]["of"]) == (None, None, 0)
     assert "/sounds" not in ann.http.get("/").text
@@ -225,6 +228,14 @@ def url(repaired: Workspace) -> Iterator[Callable[[], str]]:
         process.stdout.close()
 
 
+def _until(page: Any, holds: str) -> None:
+    """Waits until an expression of the page holds; the page's own policy forbids Playwright's way."""
+    until = time.monotonic() + 30
+    while not page.evaluate(holds):
+        assert time.monotonic() < until, holds
+        page.wait_for_timeout(50)
+
+
 @pytest.mark.browser
 @pytest.mark.timeout(180)
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
@@ -236,16 +247,17 @@ def test_sounds_are_heard_and_chosen_of_by_keys_alone(page: Any, url: Callable[[
     page.goto(f"{address}/invite/{invite(repaired, 'ann', 'refiner')}")
     page.goto(f"{address}/sounds")
     for number in range(2):
-        page.wait_for_function("document.body.ariaBusy === 'false' && document.getElementById('video').readyState >= 2")
+        page.wait_for_selector("body[aria-busy=false]")
+        _until(page, "document.getElementById('video').readyState >= 2")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is cut off on a phone"
         assert page.get_attribute("[data-hear=left]", "aria-pressed") == "true"
         left = page.evaluate("document.getElementById('video').src")
         page.keyboard.press("ArrowRight")
-        page.wait_for_function("document.getElementById('video').src.endsWith('/right')")
-        page.wait_for_function("document.getElementById('video').currentTime > 0.1")
+        _until(page, "document.getElementById('video').src.endsWith('/right')")
+        _until(page, "document.getElementById('video').currentTime > 0.1")
         assert page.get_attribute("[data-hear=right]", "aria-pressed") == "true"
         page.keyboard.press("ArrowLeft")
-        page.wait_for_function("document.getElementById('video').readyState >= 2")
+        _until(page, "document.getElementById('video').readyState >= 2")
         assert page.evaluate("document.getElementById('video').src") == left
         assert page.evaluate("document.getElementById('video').currentTime") > 0.05, "it goes on where the other was"
         with page.expect_response(lambda r: r.url.endswith("/api/sounds/next")):

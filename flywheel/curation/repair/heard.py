@@ -66,12 +66,13 @@ def margin_of(choices: Iterable[HeardChoice], alpha: float = 0.05) -> float | No
     """The least rise from which on people surely prefer edited sounds at least as often; None where that is open.
 
     Choices are taken in the order of their rises, the highest first. That order is known before anybody chooses, and
-    the interval covers the win rate after every choice at once (:class:`WinRate`), so all cuts may be looked at.
+    the evidence holds after every choice at once (:class:`WinRate`), so all cuts may be looked at.
     """
     rate, least = WinRate(), None
     for choice in sorted(choices, key=lambda choice: -choice.rise):
         rate.add(choice.outcome)
-        if rate.interval(alpha).low >= 0.5:
+        # As the interval's lower bound at 1/2, which is of both sides.
+        if rate.e_value >= 2 / alpha:
             least = choice.rise
     return least
 
