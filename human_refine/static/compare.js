@@ -159,6 +159,7 @@ async function showVideo(asked) {
   video.load();
   problem("");
   try {
+    if (SOUNDS) problem("This clip is being made ready with either sound.");
     const ready = SOUNDS ? API + "video/" + asked.pair_id : "/api/video/" + encodeURIComponent(asked.clip_id);
     while (!(await ask(ready)).ready) {
       if (pair !== asked) return;
