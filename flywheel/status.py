@@ -301,7 +301,7 @@ class TextHistory:
             writer = f"model {made['model']}" + (f" + adapter {made['adapter']}" if made["adapter"] else "")
         lines = [f"round {text['round']} {text['kind']} by {writer}: {text['text']}"]
         for use in self.uses:
-            if use["use"] == "learned":
+            if use["use"] in ("learned", "preferred"):
                 lines.append(f"  M{use['round']} {use['use']} it in {use['stage']}, weight {use['weight']:g}")
             else:
                 lines.append(f"  not for M{use['round']}'s {use['stage']}: rejected")
@@ -437,12 +437,19 @@ class CorrectionUse:
 
 
 def uses_of(workspace: Workspace, round: int | None = None) -> list[CorrectionUse]:
-    """Each correction with every use of it in training; with a round only the uses by that round's model."""
+    """Each correction, and each blind choice that was learned from, with every use of it in training.
+
+    With a round only the uses by that round's model. The verdict of a choice is what was chosen.
+    """
     columns = ("corrections", "round", "stage", "use", "weight")
     examples = workspace.records.read("examples", round=round, columns=columns)
     learned = examples.explode("corrections").drop_nulls("corrections").rename({"corrections": "id"})
     corrections = workspace.corrections().select("id", "clip_id", "annotation_id", "verdict", "refiner", "at")
-    joined = corrections.join(learned, on="id", how="left", maintain_order="left")
+    choices = workspace.preferences().join(learned, on="id", how="semi")
+    chosen = choices.select(
+        "id", "clip_id", pl.col("first_id").alias("annotation_id"), pl.col("chosen").alias("verdict"), "refiner", "at"
+    )
+    joined = pl.concat([corrections, chosen]).join(learned, on="id", how="left", maintain_order="left")
     rows = joined if round is None else joined.drop_nulls("round")
     return [CorrectionUse(**row) for row in rows.iter_rows(named=True)]
 

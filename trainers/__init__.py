@@ -23,6 +23,7 @@ from trainers import checkpoints
 from trainers.data import TrainingSet
 from trainers.examples import ExampleTable
 from trainers.lora import merged, with_adapter
+from trainers.pair_loss import PairLoss
 from trainers.ranks import num_ranks, this_rank
 from trainers.rounding import to_bf16
 from trainers.sharding import ALONE, Strategy, filled, forget_sharding, trained_weights
@@ -171,13 +172,20 @@ def finetune(
     sink: MetricSink,
     strategy: Strategy = ALONE,
     reload: Callable[[], Vlm] | None = None,
+    pairs: TrainingSet | None = None,
 ) -> TrainingResult:
-    """Train a LoRA on corrections by plain maximum likelihood; write the adapter to ``out``.
+    """Train a LoRA on corrections by plain maximum likelihood, and on pairs by DPO; write the adapter to ``out``.
+
+    ``pairs`` holds each pair's better text and behind it the worse one; ``data`` may then be without texts. The
+    reference is the model without the adapter: none is loaded beside it. With pairs nothing is dropped out, since the
+    model is compared with itself.
 
     The adapter's files name no place, so the same training gives the same adapter in any folder. With ``plan.merge``
     the merged weights are written beside it, to the folder ``merged``. ``precision``, several ranks and resuming are as
     in :func:`pretrain`. Raises FlywheelError where the loss is not finite.
     """
+    if pairs is not None:
+        plan = plan.model_copy(update={"lora_dropout": 0.0})
     model = _with_adapter(vlm.model, plan)
     tuned = Vlm(model=model, processor=vlm.processor, digest=vlm.digest, adapter_digest="")
     training_plan = TrainingPlan(
@@ -193,7 +201,10 @@ def finetune(
     )
     work = out.with_name(out.name + ".work")
     checkpoints.same_ranks(work, strategy.name, num_ranks())
-    result = train(tuned, builder, data, losses.build("mle"), training_plan, work, sink=sink, label="finetune")
+    what = "+".join([*(["texts"] if data.examples else []), *(["pairs"] if pairs is not None else [])])
+    checkpoints.same_texts(work, what)
+    loss = losses.build("mle") if pairs is None else PairLoss(beta=plan.beta, weight=_pairs_weight(plan, data))
+    result = train(tuned, builder, data, loss, training_plan, work, sink=sink, label="finetune", pairs=pairs)
     if (model := _to_write(model, strategy, reload, lambda whole: _with_adapter(whole, plan))) is None:
         return result
     _save_whole(out, model.save_pretrained, _forget_places)
@@ -202,6 +213,11 @@ def finetune(
         note = partial(note_origin, model=vlm.digest, adapter=out)
         _save_whole(out.with_name("merged"), whole.save_pretrained, vlm.processor.save_pretrained, note)
     return result
+
+
+def _pairs_weight(plan: Finetune, data: TrainingSet) -> float:
+    """The weight of the pairs' loss: alone they have all of it."""
+    return plan.pair_weight if data.examples else 1.0
 
 
 def _in_bf16(model: Any) -> list[Any]:

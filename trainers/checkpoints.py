@@ -30,6 +30,7 @@ _RUNNING_LOSS = "running_loss.safetensors"
 _OPTIMIZER = "optimizer.json"
 _READING = "reading.json"
 _RANKS = "ranks.json"
+_TEXTS = "texts.json"
 _WHOLE = {"strategy": "whole", "ranks": 0}
 
 
@@ -133,6 +134,26 @@ def same_ranks(work_folder: Path, strategy: str, ranks: int) -> None:
 
 def _told(of: Mapping[str, Any]) -> str:
     return f"shards of {of['strategy']} on {of['ranks']} devices" if of["strategy"] in STAGES else "of whole weights"
+
+
+def same_texts(work_folder: Path, what: str) -> None:
+    """Check that the folder's checkpoints learned from ``what``: texts, pairs or both; note it where it has none.
+
+    Raises UserError where they learned from something else.
+    """
+    note = work_folder / _TEXTS
+    if last_checkpoint(work_folder) is None:
+        if this_rank() == 0:
+            work_folder.mkdir(parents=True, exist_ok=True)
+            note.write_text(json.dumps(what))
+        return
+    # Versions before the note learned from texts alone.
+    was = json.loads(note.read_text()) if note.exists() else "texts"
+    if was != what:
+        raise UserError(
+            f"{work_folder}: its checkpoints learned from {was}, and this training would from {what}. "
+            "Set finetune.method back, or delete the folder to begin anew."
+        )
 
 
 def same_choice(work_folder: Path, plan: Pretrain, choice: Choice) -> Choice:

@@ -63,13 +63,13 @@ class TrainingSet:
         """The prompt of a row in an epoch: a pure function of the seed, the epoch and the row."""
         return self.prompt_of(self.examples[index], index, epoch)
 
-    def prompt_of(self, example: Example, index: int, epoch: int) -> str:
-        """:meth:`prompt_text` of a row that was read already."""
+    def prompt_of(self, example: Example, index: int, epoch: int, *, also: str | None = None) -> str:
+        """:meth:`prompt_text` of a row that was read already; ``also`` is another answer that it must not hold."""
         rng = np.random.default_rng([self.seed, epoch, index])
         shown: dict[str, str | None] = {}
         for hint, text in example.prompt_texts.items():
             hidden = rng.random() < self.dropout.get(hint, 0.0)  # type: ignore[call-overload]
-            shown[hint] = None if hidden or text == example.text else text
+            shown[hint] = None if hidden or text in (example.text, also) else text
         # The same words with times give the same away: held back together.
         if shown.get("transcript") is None:
             shown["timed_transcript"] = None
@@ -193,33 +193,40 @@ class Collator:
 
         Raises Unreadable where most can't.
         """
-        found = [read for row in rows if (read := self._read(row, epoch)) is not None]
+        found = [text for row in rows for text in self._read(row, epoch)]
         self.reading.check()
         for step in range(1, len(self) + 1):
             if found:
                 return found, step > 1
             # A step without a row would be none.
-            read = self._read((rows[-1] + step) % len(self), epoch)
-            found = [read] if read is not None else []
+            found = self._read((rows[-1] + step) % len(self), epoch)
             self.reading.check()
         if not found:
             self.reading.check(ended=True)
             raise Unreadable("training: no clip can be read. Is the disk mounted? Then run the same command.")
         return found, True
 
-    def _read(self, row: int, epoch: int) -> tuple[int, Example, InputRow] | None:
-        example = self._data.examples[row]
+    def _read(self, row: int, epoch: int) -> list[tuple[int, Example, InputRow]]:
+        """The texts of a row; none where its clip can't be read."""
         try:
             with one_item("can't be made a model's input"):
-                clip = self._data.input(example.clip_id)
-                prompt = self._data.prompt_of(example, row, epoch)
-                inputs = self._builder.of_thread().row(clip, prompt, example.text)
+                inputs = self._inputs(row, epoch)
         except MediaError as error:
-            self.reading.bad(self._data.name(example.clip_id), str(error))
-            self.unreadable.setdefault(example.clip_id, sys.intern(str(error)))
-            return None
+            clip_id = self._clip_id(row)
+            self.reading.bad(self._data.name(clip_id), str(error))
+            self.unreadable.setdefault(clip_id, sys.intern(str(error)))
+            return []
         self.reading.good()
-        return row, example, inputs
+        return inputs
+
+    def _inputs(self, row: int, epoch: int) -> list[tuple[int, Example, InputRow]]:
+        example = self._data.examples[row]
+        clip = self._data.input(example.clip_id)
+        prompt = self._data.prompt_of(example, row, epoch)
+        return [(row, example, self._builder.of_thread().row(clip, prompt, example.text))]
+
+    def _clip_id(self, row: int) -> str:
+        return self._data.examples[row].clip_id
 
     def state(self) -> dict[str, Any]:
         """What could be read so far and what could not, for a checkpoint."""

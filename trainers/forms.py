@@ -16,7 +16,9 @@ from flywheel.models.inputs import IGNORED, SOUND_RATE_HZ, ClipInput, InputBuild
 from trainers.ranks import gathered_objects, num_ranks
 
 #: Tensors of a batch that every batch has; the others are a medium's.
-_ALWAYS = frozenset({"input_ids", "attention_mask", "mm_token_type_ids", "labels", "row", "group", "row_weight"})
+_ALWAYS = frozenset(
+    {"input_ids", "attention_mask", "mm_token_type_ids", "labels", "row", "group", "row_weight", "part"}
+)
 #: What fills a row up to the longest one's length.
 _FILL = {"labels": IGNORED}
 
@@ -71,7 +73,7 @@ def _with_row(batch: dict[str, Any], blank: dict[str, Any]) -> dict[str, Any]:
     for name, value in blank.items():
         row = torch.full_like(value, IGNORED) if name == "labels" else value
         out[name] = _joined(batch[name], row.to(device), _FILL.get(name, 0)) if name in batch else row.to(device)
-    for name in ("row", "group", "row_weight"):
+    for name in ("row", "group", "row_weight", "part"):
         if name in batch:
             out[name] = torch.cat([batch[name], batch[name].new_full((1,), -1)])
     return out

@@ -38,13 +38,13 @@ class JointTrainer(LossTrainer):
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         count = sum(((batch["labels"][:, 1:] >= 0).sum() for batch in batches), torch.zeros((), dtype=torch.int64))
-        self._step_tokens = _summed(count).clamp(min=1)
+        self._step_tokens = summed(count).clamp(min=1)
         return batches, None
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         # The figures are those of the whole step, on every rank.
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
-        return _summed(loss) / self._shares.ranks
+        return summed(loss) / self._shares.ranks
 
     def _mean(self, total: Float[Tensor, ""], count: int) -> Float[Tensor, ""]:
         # Gradients become the mean over ranks.
@@ -85,7 +85,7 @@ class JointTrainer(LossTrainer):
             target_N, _, place = supervised(inputs.pop("labels"))
             total, _ = self._loss_of(model, inputs, target_N, place, row, losses.build("mle"), None)
             sums += torch.tensor([float(total), len(target_N)], dtype=torch.float64)
-        return [float(value) for value in _summed(sums)]
+        return [float(value) for value in summed(sums)]
 
     def _collator(self) -> Collator:
         assert self._held_out is not None
@@ -113,6 +113,6 @@ def _added(states: list[dict[str, Any]]) -> dict[str, Any]:
     return {"unreadable": unreadable, **{name: sum(s[name] for s in states) for name in ("tried", "failed")}}
 
 
-def _summed(value: Tensor) -> Tensor:
+def summed(value: Tensor) -> Tensor:
     """The sum over ranks."""
     return all_reduce(value.detach()) if distributed() else value.detach()

@@ -17,9 +17,10 @@ from transformers import Trainer
 from flywheel.core.errors import FlywheelError
 from flywheel.models.inputs import IGNORED
 from noise_control import TokenContext, TokenLoss, linear_loss, losses
-from trainers.data import BucketSampler, Collator
+from trainers.data import Collator
 from trainers.feeding import FedLoader, Feeder
 from trainers.head import OutputHead
+from trainers.pairs import RowSampler
 from trainers.row_weights import RowWeights
 
 #: Texts of people, and as many held-out ones, that an adaptive loss is shown at a time; more would cost a large model
@@ -38,7 +39,7 @@ class LossTrainer(Trainer):  # type: ignore[misc]
         held_out: Collator | None,
         human_every: int,
         batch_size: int,
-        sampler: BucketSampler,
+        sampler: RowSampler,
         row_weights: RowWeights,
         feeder: Feeder,
         batch: Collator,
@@ -56,7 +57,7 @@ class LossTrainer(Trainer):  # type: ignore[misc]
         self._row_weights = row_weights
         self._looked = -1
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> BucketSampler:
+    def _get_train_sampler(self, train_dataset: Any = None) -> RowSampler:
         return self._sampler
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:

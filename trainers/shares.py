@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Sampler
 
-from trainers.data import BucketSampler, filler
+from trainers.data import filler
+from trainers.pairs import RowSampler
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class Shares:
 class ShareSampler(Sampler[list[int]]):
     """This rank's parts of each step of ``batch_size`` rows, as the sampler of rows gives them."""
 
-    def __init__(self, rows: BucketSampler, batch_size: int, shares: Shares) -> None:
+    def __init__(self, rows: RowSampler, batch_size: int, shares: Shares) -> None:
         self._rows, self._batch_size, self._shares = rows, batch_size, shares
 
     def __len__(self) -> int:

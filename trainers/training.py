@@ -28,6 +28,8 @@ from trainers.forms import Forms
 from trainers.joint import JointTrainer, reading_states
 from trainers.loss_trainer import LossTrainer
 from trainers.moments import EightBitAdamW
+from trainers.pair_trainer import JointPairTrainer, PairTrainer
+from trainers.pairs import PairCollator, PairSampler, RowSampler
 from trainers.ranks import all_reduce, distributed, gathered_objects, num_ranks, this_rank
 from trainers.rounding import RoundedAdamW
 from trainers.row_weights import RowWeights
@@ -37,7 +39,8 @@ from trainers.weights import check_trained
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPlan:
-    """How to train. Steps are optimizer steps, ``batch_size`` is clips per step, over all ranks and parts.
+    """How to train. Steps are optimizer steps, ``batch_size`` is clips per step, over all ranks and parts; where texts
+    and pairs are learned, of each.
 
     ``parts`` are those that a rank takes its share of a step in, adding up their gradients. ``deepspeed`` is
     DeepSpeed's configuration where it shards the training (:mod:`trainers.sharding`).
@@ -164,6 +167,7 @@ def train(
     label: str,
     held_out: TrainingSet | None = None,
     human: TrainingSet | None = None,
+    pairs: TrainingSet | None = None,
 ) -> TrainingResult:
     """Train ``vlm.model`` in place, going on from ``work_folder``'s last whole checkpoint where there is one.
 
@@ -172,6 +176,9 @@ def train(
     ``human`` are texts that people vouch for, against which adaptive losses measure the others. ``held_out``, texts of
     the same groups as ``data`` that are not trained on, are what is measured, and give the eval loss. ``label`` is the
     prefix of the figures that ``sink`` gets.
+
+    With ``pairs``, each one's better text and behind it the worse one, steps have as many pairs as texts, and
+    ``token_loss`` is a :class:`trainers.pair_loss.PairLoss`; ``data`` may then be without texts.
 
     Clips that can't be read are left out. Raises Unreadable where they are most, FlywheelError where the loss is not
     finite, UserError for bf16 weights and an optimizer that would not train them.
@@ -185,11 +192,10 @@ def train(
     groups = {name: index for index, name in enumerate(sorted(names))}
     numbers = {**groups, HUMAN: -1}
     token_loss.prepare(num_groups=max(1, len(groups)))
-    clock, row_weights = Clock(), RowWeights(len(data.examples))
-    lengths = text_lengths(data.examples, builder.tokenizer)
-    sampler = BucketSampler(data.examples, lengths, plan.batch_size, plan.seed, clock)
+    sampler, collator = _reading_of(data, pairs, builder, numbers, plan, label, shares=joint)
+    row_weights = RowWeights(len(collator))
     keeper = _Keeper(token_loss, row_weights, groups, sink, label)
-    collators = {"data": Collator(data, builder, numbers, clock, label, shares=joint)}
+    collators = {"data": collator}
     if human:
         people = dict.fromkeys(columns_of(human.examples).groups, -1)
         collators["human"] = Collator(human, builder, people, None, f"{label}, anchors", shares=joint)
@@ -197,16 +203,15 @@ def train(
         what = f"{label}, held-out clips"
         collators["held_out"] = Collator(held_out, builder, numbers, None, what, shares=joint)
     with progress(label, plan.num_steps) as bar, Feeder(vlm.device, plan.decoders) as feeder:
-        kind: Any = LossTrainer
+        kind: Any = PairTrainer if pairs else LossTrainer
         if joint:
             sharded = plan.deepspeed is not None and is_zero3(plan.deepspeed)
-            kind = partial(
-                JointTrainer, parts=plan.parts, forms=Forms(builder, data.prompt.instruction, needed=sharded)
-            )
+            forms = Forms(builder, data.prompt.instruction, needed=sharded)
+            kind = partial(JointPairTrainer if pairs else JointTrainer, parts=plan.parts, forms=forms)
         trainer = kind(
             model=vlm.model,
-            args=_arguments(plan, work_folder),
-            train_dataset=Rows(len(data.examples)),
+            args=_arguments(plan, _step_rows(plan, sampler), work_folder),
+            train_dataset=Rows(len(collator)),
             eval_dataset=Rows(len(held_out.examples)) if held_out else None,
             feeder=feeder,
             batch=collators["data"],
@@ -216,7 +221,7 @@ def train(
             human=collators.get("human"),
             held_out=collators.get("held_out"),
             human_every=plan.human_every,
-            batch_size=plan.batch_size,
+            batch_size=_step_rows(plan, sampler),
             sampler=sampler,
             row_weights=row_weights,
         )
@@ -248,6 +253,30 @@ def train(
     )
 
 
+def _reading_of(
+    data: TrainingSet,
+    pairs: TrainingSet | None,
+    builder: InputBuilder,
+    numbers: Mapping[str, int],
+    plan: TrainingPlan,
+    label: str,
+    *,
+    shares: bool,
+) -> tuple[RowSampler, Collator]:
+    """What draws the rows of steps, and what makes batches of them."""
+    if pairs:
+        drawn = PairSampler(data, pairs, builder, plan.batch_size, plan.seed)
+        return drawn, PairCollator(data, pairs, builder, drawn.clock, label, shares=shares)
+    clock, lengths = Clock(), text_lengths(data.examples, builder.tokenizer)
+    sampler = BucketSampler(data.examples, lengths, plan.batch_size, plan.seed, clock)
+    return sampler, Collator(data, builder, numbers, clock, label, shares=shares)
+
+
+def _step_rows(plan: TrainingPlan, sampler: RowSampler) -> int:
+    """Rows of a step over all ranks and parts: where there are texts and pairs, as many of each."""
+    return plan.batch_size * (2 if isinstance(sampler, PairSampler) and sampler.by_turns else 1)
+
+
 def _used(busy_share: float, peak_gib: float) -> dict[str, float]:
     """The figures of the rank that waited most, and of the one that took most memory."""
     of_ranks = gathered_objects((busy_share, peak_gib)) if distributed() else [(busy_share, peak_gib)]
@@ -273,9 +302,9 @@ def _own_optimizer(plan: TrainingPlan) -> tuple[type[torch.optim.Optimizer], dic
     return own, {"lr": plan.learning_rate, "seed": plan.seed}
 
 
-def _arguments(plan: TrainingPlan, work_folder: Path) -> TrainingArguments:
+def _arguments(plan: TrainingPlan, step_rows: int, work_folder: Path) -> TrainingArguments:
     """The plan in transformers' words."""
-    each = -(-plan.batch_size // (plan.parts * num_ranks()))
+    each = -(-step_rows // (plan.parts * num_ranks()))
     arguments = TrainingArguments(
         output_dir=str(work_folder),
         max_steps=plan.num_steps,

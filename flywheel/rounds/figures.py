@@ -217,6 +217,11 @@ TABLE: tuple[Figure, ...] = (
     Figure(name="curate/lost", label="good clips lost", good="down"),
     Figure(name="curate/kept_bad", label="bad clips kept", good="down"),
     # Questions about videos that no round learns from.
+    Figure(name="pairs/accuracy", label="pairs of which the better text is preferred, fine-tuning", good="up"),
+    Figure(name="pairs/margin", label="reward of the better texts over the worse ones", unit="nats", good="up"),
+    Figure(name="pairs/chosen_reward", label="reward of the better texts", unit="nats", good="up"),
+    Figure(name="pairs/rejected_reward", label="reward of the worse texts", unit="nats", good="down"),
+    Figure(name="pairs/of_*", label="pairs that were learned"),
     Figure(name="questions/accuracy", label="questions answered, held-out videos", good="up"),
     Figure(name="questions/chance", label="questions answered rightly by guessing"),
     Figure(name="questions/asked", label="questions asked"),

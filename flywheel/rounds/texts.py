@@ -145,6 +145,10 @@ class CurrentTexts:
         """The split of a clip of which people judged a text; empty for others."""
         return self._split.get(clip_id, "")
 
+    def judged(self) -> list[tuple[HumanText, Annotation]]:
+        """What people made of each text that they judged, of all rounds, with that text; the older rounds' first."""
+        return [(human, self._by_id[human.annotation_id]) for human in self._human]
+
     def rejected(self) -> list[RejectedText]:
         """Texts that people rejected, of all rounds: what a model should not say."""
         return [

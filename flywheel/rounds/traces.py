@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from flywheel.core.types import HUMAN, Example, content_id
+from flywheel.rounds.text_pairs import TextPair
 from flywheel.rounds.texts import CurrentTexts
 from flywheel.store import Workspace
 from flywheel.store.columns import SCHEMAS
@@ -22,8 +23,13 @@ from flywheel.store.columns import SCHEMAS
 _BATCH = 16_384
 
 
-def learned_rows(stage: str, examples: Iterable[Example], texts: CurrentTexts) -> Iterator[dict[str, Any]]:
-    """A row for each example with the corrections behind it, then one for each train text that people rejected."""
+def learned_rows(
+    stage: str, examples: Iterable[Example], texts: CurrentTexts, pairs: Iterable[TextPair] = ()
+) -> Iterator[dict[str, Any]]:
+    """A row for each example with the corrections behind it, then one for each train text that people rejected.
+
+    Then two for each pair, of which the first was preferred to the second, with the corrections or choices behind it.
+    """
     for example in examples:
         human = texts.human.get(example.clip_id) if example.group == HUMAN else None
         yield _row(
@@ -48,6 +54,19 @@ def learned_rows(stage: str, examples: Iterable[Example], texts: CurrentTexts) -
                 weight=0.0,
                 text=annotation.text,
                 corrections=rejected.corrections,
+            )
+    for pair in pairs:
+        sides = (("preferred", pair.chosen, pair.chosen_id), ("rejected", pair.rejected, pair.rejected_id))
+        for use, text, annotation_id in sides:
+            yield _row(
+                stage,
+                clip_id=pair.clip_id,
+                annotation_id=annotation_id,
+                source=f"pair:{pair.source}",
+                use=use,
+                weight=pair.weight,
+                text=text,
+                corrections=pair.by,
             )
 
 

@@ -112,7 +112,8 @@ SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
     },
     #: A clip as a model's point; ``id`` is clip and model.
     "embeddings": {"id": _S, "clip_id": _S, "model": _S, "vector": pl.List(pl.Float32)},
-    #: What a stage trained on, or was told not to say: ``use`` is "learned" or "rejected".
+    #: What a stage trained on, or was told not to say: ``use`` is "learned" or "rejected",
+    #: or "preferred" of a pair's better text, whose worse one is "rejected"; ``corrections`` may be ids of choices.
     "examples": {
         "id": _S,
         "round": _I,

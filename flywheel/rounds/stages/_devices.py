@@ -27,7 +27,8 @@ _RANK = "flywheel.rounds.rank"
 class Training:
     """What a stage wants trained: ``pretrain`` or ``finetune`` of the model in ``start``, written to ``out``.
 
-    ``examples`` by their use: ``kept`` are learned, ``held_out`` and ``human`` are as in :func:`trainers.pretrain`.
+    ``examples`` by their use: ``kept`` are learned, ``held_out`` and ``human`` are as in :func:`trainers.pretrain`,
+    ``pairs`` as in :func:`trainers.finetune`.
     """
 
     stage: str
@@ -67,8 +68,7 @@ def run_training(
         vlm = context.load(training.start)
     builder = context.builder(vlm.processor)
     data = {use: training_set(context, some) if some else None for use, some in training.examples.items()}
-    kept = data["kept"]
-    assert kept is not None
+    kept = data["kept"] or training_set(context, ())
 
     def reload() -> Any:
         inputs = context.inputs_of(context.prompt)
@@ -86,6 +86,7 @@ def run_training(
             sink=sink,
             strategy=strategy,
             reload=reload,
+            pairs=data["pairs"],
         )
     result = trainers.pretrain(
         vlm,
