@@ -74,7 +74,8 @@ class PairTrainer(LossTrainer):
         def instead(hidden_BSD: Tensor, weight_VD: Tensor, bias: Tensor | None) -> Tensor:
             if not len(target_N):
                 return hidden_BSD.new_zeros(0) + 0 * (hidden_BSD.sum() + weight_VD.sum())
-            return linear_loss(hidden_BSD[place], weight_VD, target_N, self._token_loss, bias)
+            nll_N: Tensor = linear_loss(hidden_BSD[place], weight_VD, target_N, self._token_loss, bias)
+            return nll_N
 
         if self._head.replaceable:
             with self._head.replaced(instead):
