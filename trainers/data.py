@@ -64,7 +64,10 @@ class TrainingSet:
         return self.prompt_of(self.examples[index], index, epoch)
 
     def prompt_of(self, example: Example, index: int, epoch: int, *, also: str | None = None) -> str:
-        """:meth:`prompt_text` of a row that was read already; ``also`` is another answer that it must not hold."""
+        """:meth:`prompt_text` of a row that was read already: its own question, where it has one; ``also`` is another
+        answer that it must not hold."""
+        if example.question:
+            return example.question
         rng = np.random.default_rng([self.seed, epoch, index])
         shown: dict[str, str | None] = {}
         for hint, text in example.prompt_texts.items():
@@ -223,7 +226,7 @@ class Collator:
         example = self._data.examples[row]
         clip = self._data.input(example.clip_id)
         prompt = self._data.prompt_of(example, row, epoch)
-        return [(row, example, self._builder.of_thread().row(clip, prompt, example.text))]
+        return [(row, example, self._builder.of_thread().row(clip, prompt, example.text, example.earlier))]
 
     def _clip_id(self, row: int) -> str:
         return self._data.examples[row].clip_id

@@ -84,6 +84,8 @@ class ExampleTable(Sequence[Example]):
                 "share": pa.float64(),
                 "group": pa.string(),
                 "annotation_id": pa.string(),
+                "question": pa.string(),
+                "earlier": pa.map_(pa.string(), pa.string()),
             }
         )
         temporary = file.with_name(file.name + ".tmp")
@@ -92,6 +94,7 @@ class ExampleTable(Sequence[Example]):
             while chunk := list(islice(rows, _BATCH_ROWS)):
                 columns = {name: [getattr(example, name) for example in chunk] for name in schema.names}
                 columns["prompt_texts"] = [list(texts.items()) for texts in columns["prompt_texts"]]
+                columns["earlier"] = [list(turns) for turns in columns["earlier"]]
                 writer.write_batch(pa.RecordBatch.from_pydict(columns, schema=schema))
         os.replace(temporary, file)
         pa.default_memory_pool().release_unused()
@@ -112,18 +115,16 @@ class ExampleTable(Sequence[Example]):
         # All batches but the last have as many rows.
         batch, place = divmod(row % self._count, _BATCH_ROWS)
         values = {name: column[place].as_py() for name, column in self._named(batch)}
-        values["prompt_texts"] = dict(values["prompt_texts"])
         self._reads += 1
         if self._reads % _READS_PER_RELEASE == 0:
             self._release()
-        return Example(**values)
+        return _example(values)
 
     def __iter__(self) -> Iterator[Example]:
         # A batch at a time: each row by itself takes ten times as long.
         for batch in self._batches:
             for values in batch.to_pylist():
-                values["prompt_texts"] = dict(values["prompt_texts"])
-                yield Example(**values)
+                yield _example(values)
             self._release()
 
     def text_batches(self) -> Iterator[list[str]]:
@@ -162,6 +163,11 @@ class ExampleTable(Sequence[Example]):
         """Give the file's pages back: read again they come from the system's cache."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self._mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def _example(values: dict[str, Any]) -> Example:
+    turns = tuple((question, answer) for question, answer in values["earlier"])
+    return Example(**{**values, "prompt_texts": dict(values["prompt_texts"]), "earlier": turns})
 
 
 def _numbered(hash_N: UInt[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:

@@ -85,7 +85,7 @@ def write_instructions(
         raise UserError(f"--format {format}: holds no conversations. There are {with_turns}.")
     if out.exists():
         raise UserError(f"--out {out}: is there already. Name a new folder.")
-    unseen = set() if held_out is None else _hashes(held_out)
+    unseen = set() if held_out is None else hashes_of(held_out)
     videos = read_timelines(folder)
     asked = defaultdict[str, list[dict[str, Any]]](list)
     for row in questions(videos, seed):
@@ -106,7 +106,7 @@ def write_instructions(
     )
 
 
-def _hashes(held_out: Path) -> set[str]:
+def hashes_of(held_out: Path) -> set[str]:
     """The hashes of a folder's videos. Raises UserError where there is no such folder, and where it holds none."""
     if not held_out.is_dir():
         raise UserError(f"--held-out {held_out}: there is no such folder.")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flywheel.cli._shared import HERE, Config, Json, Limit, Set, open_context, print_result, say_next
+from flywheel.cli._shared import HERE, Config, Json, Limit, Set, open_context, open_workspace, print_result, say_next
 from flywheel.core.errors import UserError
 from flywheel.core.foreign import as_lines
 from flywheel.core.progress import say
@@ -210,22 +210,45 @@ def export(
 
 def instruct(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Rendered timelines, or a built benchmark.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder for the dataset.")],
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="A new folder for the dataset.")] = None,
+    teach: Annotated[
+        bool, typer.Option("--teach", help="Add them to the workspace's train clips: rounds learn kind qa.")
+    ] = False,
     format: Annotated[str, typer.Option("--format", metavar="NAME", help="llava, messages or sharegpt.")] = "messages",
     held_out: Annotated[
         Path | None, typer.Option("--held-out", metavar="DIR", help="Videos of a benchmark, which are left out.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of what is asked.")] = 0,
+    config: Config = HERE,
+    set_: Set = None,
     json_: Json = False,
 ) -> None:
     """Write conversations about rendered videos to train on: questions with their answers, and what parts hold."""
     from flywheel.benchmark.instructions import write_instructions
 
+    if teach == (out is not None):
+        raise UserError("instruct: name a folder with --out, or add the conversations to the workspace with --teach.")
+    if out is None:
+        _teach(folder, seed, held_out, open_workspace(config, set_), json_)
+        return
     made = write_instructions(folder, out, format=format, seed=seed, held_out=held_out)
     left = [f"{count} videos left out: {reason}" for reason, count in made.left_out.items()]
     told = f"{made.conversations} conversations with {made.turns} turns in {made.out}"
     print_result(asdict(made), json_, as_lines([told, *left]))
     say_next(f"flywheel benchmark build --out bench --seed {seed + 1}  # questions about other videos")
+
+
+def _teach(folder: Path, seed: int, held_out: Path | None, workspace: Any, json_: bool) -> None:
+    """Add conversations to the workspace's clips, and say how they are learned."""
+    from flywheel.benchmark.teaching import KIND, teach
+
+    with workspace.lock():
+        made = teach(workspace, folder, seed=seed, held_out=held_out)
+    left = [f"{count} videos left out: {reason}" for reason, count in made.left_out.items()]
+    told = f"{made.conversations} conversations with {made.turns} turns added ({made.known} were there)"
+    print_result(asdict(made), json_, as_lines([told, *left]))
+    if KIND not in workspace.config.pretrain.kinds:
+        say_next("flywheel round --set 'pretrain.kinds={caption: 1, qa: 1}'  # or set it in flywheel.yaml")
 
 
 def _refuse_equal(models: Mapping[str, Any]) -> None:

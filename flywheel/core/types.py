@@ -204,7 +204,9 @@ class Preference:
 class Example:
     """What a trainer learns from: a clip, the hints its prompt may show, the text, and the group whose noise it shares.
 
-    An epoch shows one text of each clip; ``share`` is how often it is this one, beside the clip's others."""
+    An epoch shows one text of each clip; ``share`` is how often it is this one, beside the clip's others. A text that
+    answers a question of its own has it in ``question``, which is then the prompt; ``earlier`` are the turns of its
+    conversation before that, as (question, answer)."""
 
     clip_id: str
     text: str
@@ -213,6 +215,8 @@ class Example:
     share: float = 1.0
     group: str = ""
     annotation_id: str = ""
+    question: str = ""
+    earlier: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,8 @@ class Kind:
                     Raises ValueError for one that does not fit. None where an edit is a text.
     ``editable``    The review page can edit it.
     ``cues``        ``payload -> cues``, seconds from the clip's start. None where texts have no times.
+    ``turns``       ``payload -> turns``: questions with their answers, in order, as a model can learn to answer them.
+                    None where a text answers no question of its own.
     ``hint``        ``payload -> text``: as another prompt shows it, with its times. None where it is the words.
     ``inputs``      The media (``frames``, ``sound``) that texts of this kind are made from, and nothing else; empty
                     where they are made from texts. None where the prompt says.
@@ -40,6 +42,7 @@ class Kind:
     check: Callable[[Any, float, Clean], Payload] | None = None
     editable: bool = False
     cues: Callable[[Payload], tuple[Cue, ...]] | None = None
+    turns: Callable[[Payload], tuple[tuple[str, str], ...]] | None = None
     hint: Callable[[Payload], str] | None = None
     inputs: tuple[str, ...] | None = None
     hints: tuple[str, ...] | None = None

@@ -22,6 +22,10 @@ def _read(value: Mapping[str, Any], _: float) -> tuple[Payload, str]:
     return payload, _words(payload)
 
 
+def _turns(payload: Payload) -> tuple[tuple[str, str], ...]:
+    return tuple((pair["question"], pair["answer"]) for pair in payload["pairs"])
+
+
 def _check(payload: Any, _: float, clean: Clean) -> Payload:
     try:
         kept = _pairs(payload, clean)
@@ -32,4 +36,4 @@ def _check(payload: Any, _: float, clean: Clean) -> Payload:
     return kept
 
 
-KIND = Kind(name="qa", schema_key="pairs", read=_read, words=_words, check=_check)
+KIND = Kind(name="qa", schema_key="pairs", read=_read, words=_words, check=_check, turns=_turns)

@@ -140,18 +140,15 @@ class InputBuilder:
         """Text from outside as the model gets it: nothing within it is a mark of the model's (:class:`Marks`)."""
         return self._marks.plain(text)
 
-    def chat(self, prompt: str, *, frames: bool = True, sound: bool = False) -> str:
+    def chat(
+        self, prompt: str, *, frames: bool = True, sound: bool = False, earlier: Sequence[tuple[str, str]] = ()
+    ) -> str:
         """The conversation up to where the model begins to write, with places for the media that go along.
 
-        The prompt holds words of transcripts and of models: it is taken as :meth:`plain` text.
+        ``earlier`` are turns (question, answer) before the prompt; the media stand in the first. All of it holds words
+        of transcripts and of models: it is taken as :meth:`plain` text.
         """
-        prompt = self.plain(prompt)
-        media = [{"type": "video"}] * frames + [{"type": "audio"}] * sound
-        content: Any = [*media, {"type": "text", "text": prompt}]
-        if not hasattr(self.processor, "tokenizer"):
-            # A text model's template takes plain text.
-            content = prompt
-        messages = [{"role": "user", "content": content}]
+        messages = self._messages(prompt, [{"type": "video"}] * frames + [{"type": "audio"}] * sound, earlier)
         from jinja2 import TemplateError
 
         def rendered() -> str:
@@ -167,14 +164,33 @@ class InputBuilder:
             # Its sandbox refuses what reaches for Python itself, and lets loops run within loops.
             raise UserError(f"the model's chat template can't be used ({first_line(error)}).") from error
 
-    def chat_for(self, clip: ClipInput | None, prompt: str) -> str:
-        """The conversation about this input; None is a question about text alone.
+    def _messages(
+        self, prompt: str, media: list[dict[str, str]], earlier: Sequence[tuple[str, str]]
+    ) -> list[dict[str, Any]]:
+        """Turns of user and assistant, the last one the prompt."""
+        messages: list[dict[str, Any]] = []
+        for question, answer in (*earlier, (prompt, None)):
+            shown = [] if messages else media
+            messages.append({"role": "user", "content": self._content(question, shown)})
+            if answer is not None:
+                messages.append({"role": "assistant", "content": self._content(answer, [])})
+        return messages
+
+    def _content(self, text: str, media: list[dict[str, str]]) -> Any:
+        if not hasattr(self.processor, "tokenizer"):
+            # A text model's template takes plain text.
+            return self.plain(text)
+        return [*media, {"type": "text", "text": self.plain(text)}]
+
+    def chat_for(self, clip: ClipInput | None, prompt: str, earlier: Sequence[tuple[str, str]] = ()) -> str:
+        """The conversation about this input, after ``earlier`` turns; None is a question about text alone.
 
         Raises ValueError for a sound that is longer than the model's processor takes: it would cut it without a word.
         """
         self._check_length(clip)
         frames = clip is not None and clip.frames_THWC is not None
-        return self.chat(prompt, frames=frames, sound=clip is not None and clip.sound is not None)
+        sound = clip is not None and clip.sound is not None
+        return self.chat(prompt, frames=frames, sound=sound, earlier=earlier)
 
     def _check_length(self, clip: ClipInput | None) -> None:
         most = getattr(getattr(self.processor, "feature_extractor", None), "n_samples", None)
@@ -204,9 +220,15 @@ class InputBuilder:
         given = targets if targets is not None else [None] * len(prompts)
         return self.batch([self.row(*row) for row in zip(clips, prompts, given, strict=True)])
 
-    def row(self, clip: ClipInput | None, prompt: str, target: str | None = None) -> InputRow:
-        """One clip's part of a batch, by itself: what it raises is of this clip."""
-        ids, tensors = self._row(clip, self.chat_for(clip, prompt))
+    def row(
+        self,
+        clip: ClipInput | None,
+        prompt: str,
+        target: str | None = None,
+        earlier: Sequence[tuple[str, str]] = (),
+    ) -> InputRow:
+        """One clip's part of a batch, by itself: what it raises is of this clip. ``earlier`` as :meth:`chat` has it."""
+        ids, tensors = self._row(clip, self.chat_for(clip, prompt, earlier))
         if target is None:
             return InputRow(ids=list(ids), num_prompt=len(ids), tensors=tensors)
         words = self.tokenizer.encode(self.plain(target), add_special_tokens=False)

@@ -56,7 +56,9 @@ def export(
     with _part_of(out) as temporary:
         # A file and not a list: a dataset may have more clips than memory has room for.
         with tempfile.TemporaryFile("w+", dir=temporary.parent, encoding="utf-8") as ids:
-            rows = DatasetRows(view, context.config, round, splits, counts, with_cues=chosen.cues)
+            rows = DatasetRows(
+                view, context.config, round, splits, counts, with_cues=chosen.cues, with_turns=chosen.turns
+            )
             chosen.write(_noting(rows, ids), temporary)
             write_card(_card(context, view, round, form, counts), temporary, loading=chosen.loading)
             if out.exists():

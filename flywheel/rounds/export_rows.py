@@ -6,7 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ from flywheel.core.errors import MediaError
 from flywheel.core.progress import say
 from flywheel.core.reading import Reading
 from flywheel.core.types import CAPTION, LEARN, MEASURE, Annotation, Correction, Cue, standing
+from flywheel.formats.export import QUESTION
 from flywheel.formats.rows import ExportRow
 from flywheel.media.encode import write_clip
 from flywheel.rounds.export_clips import ExportClips
+from flywheel.rounds.questions_taught import QuestionsTaught
 from flywheel.rounds.texts import CurrentTexts
 from flywheel.store import View
 from flywheel.store.caption_index import TextsByClip
@@ -30,6 +32,8 @@ from flywheel.store.caption_index import TextsByClip
 _CLIP = ("id", "uri", "start_s", "end_s", "fps", "split")
 #: Files that can't be read and are named; the others are counted.
 _NAMED = 10
+Turns = tuple[tuple[str, str], ...]
+
 #: Clips whose captions are looked up together.
 _AT_A_TIME = 16_384
 
@@ -93,11 +97,13 @@ class _Text:
 
 @dataclass(frozen=True, kw_only=True)
 class _Texts:
-    """Texts of some clips by clip id: captions by round, the preferred first, what was measured, and timed texts."""
+    """Texts of some clips by clip id: captions by round, the preferred first, what was measured, timed texts, and
+    questions with their answers."""
 
     captions: Sequence[Mapping[str, Annotation]]
     measured: Mapping[str, Annotation]
     timed: Mapping[str, Annotation]
+    turns: Mapping[str, Turns]
 
 
 class DatasetRows:
@@ -115,13 +121,15 @@ class DatasetRows:
         counts: ExportCounts,
         *,
         with_cues: bool,
+        with_turns: bool = False,
     ) -> None:
         self._round, self._counts, self._originals = round, counts, view.originals
         self._files = ExportFiles(config.corpus.most_unreadable)
         removed = view.removed_videos(round)
         self._texts = CurrentTexts(view, removed=removed)
         newest = max(self._texts.rounds, default=0)
-        best = self._texts.choose(newest, config.gate.min_anchors, config.pretrain.texts).round
+        choice = self._texts.choose(newest, config.gate.min_anchors, config.pretrain.texts)
+        best = choice.round
         #: Rounds whose captions are used, the preferred first.
         self._rounds = tuple(dict.fromkeys([best, *range(newest, -1, -1)]))
         self._clips = ExportClips(view, round, splits, removed, counts)
@@ -129,6 +137,8 @@ class DatasetRows:
         self._measured = TextsByClip(view, [(round, CAPTION, MEASURE)] if "test" in splits else [])
         self._timed = TextsByClip(view, _timed(view) if with_cues else [])
         self._corrected = _corrected_payloads(view) if with_cues else {}
+        #: Questions that rounds learn to answer, where the format holds conversations.
+        self._questions = QuestionsTaught(view, self._texts, choice, config.pretrain) if with_turns else None
 
     def __iter__(self) -> Iterator[ExportRow]:
         for part in self._clips.slices(_AT_A_TIME):
@@ -137,10 +147,15 @@ class DatasetRows:
                 captions=self._captions(ids),
                 measured=self._measured.of(part.filter(split="test")["id"].to_list()),
                 timed=self._timed.of(ids),
+                turns=self._turns(part.filter(split="train")["id"].to_list()),
             )
             self._originals.expect(part["content_hash"])
             yield from self._rows(part, texts)
         self._files.end()
+
+    def _turns(self, clip_ids: Sequence[str]) -> Mapping[str, Turns]:
+        """What these train clips are asked; of other splits nothing that could be learned is given away."""
+        return self._questions.turns(clip_ids) if self._questions is not None else {}
 
     def _captions(self, clip_ids: Sequence[str]) -> list[Mapping[str, Annotation]]:
         """These clips' captions by round, the preferred round's first; of the others those of clips without one."""
@@ -178,7 +193,9 @@ class DatasetRows:
         if (problem := self._changed(clip)) is not None:
             self._files.bad(clip["uri"], str(problem))
             return "whose file holds another video now"
-        return self._row(clip, text, self._cues(texts.timed.get(clip["id"])))
+        turns = texts.turns.get(clip["id"], ())
+        row = self._row(clip, text, self._cues(texts.timed.get(clip["id"])))
+        return replace(row, turns=((QUESTION, text.text), *turns)) if turns else row
 
     def _changed(self, clip: dict[str, Any]) -> MediaError | None:
         """What is wrong with the clip's file, where it is not the one that the clip was cut from."""

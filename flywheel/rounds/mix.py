@@ -1,14 +1,16 @@
-"""Which text of a clip a round learns: people's, else the chosen source's with older ones beside it."""
+"""Which texts of a clip a round learns: people's, else the chosen source's with older ones; and other kinds."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 
 from flywheel.core.config import Pretrain
-from flywheel.core.types import HUMAN, Annotation, Example
+from flywheel.core.types import CAPTION, HUMAN, Annotation, Example
 from flywheel.models.prompt import Evidence
 from flywheel.rounds.context import CLIPS_PER_LOOKUP, RoundContext
+from flywheel.rounds.questions_taught import QuestionsTaught
 from flywheel.rounds.texts import CurrentTexts, HumanText, SourceChoice
 
 
@@ -17,9 +19,11 @@ def training_examples(
 ) -> Iterator[Example]:
     """Of each train clip what people made of its text; else the chosen source's, with older ones beside it.
 
-    A clip that has neither teaches what came with its video. Gold clips teach nothing.
+    A clip that has neither teaches what came with its video. Texts of other kinds that ``pretrain.kinds`` names are
+    learned beside captions. Gold clips teach nothing.
     """
     plan = context.config.pretrain
+    taught = QuestionsTaught(context.workspace, texts, choice, plan)
     rounds = (choice.round, *reversed(older_rounds(choice, plan)))
     refused = {text.annotation.id for text in texts.rejected()}
     stream = context.with_evidence(context.split("train"), round)
@@ -27,13 +31,22 @@ def training_examples(
         some = [(clip, hints) for clip, hints in some if clip.id not in texts.gold]
         ids = [clip.id for clip, _ in some]
         captions = {r: texts.of(r, ids) for r in dict.fromkeys((*rounds, 0))}
+        of_kinds = taught.of(ids)
         for clip, hints in some:
             human = texts.human.get(clip.id)
             if human is not None and human.text is not None:
-                yield human_example(clip.id, human, hints, plan.human_weight)
-                continue
-            sources = _sources(clip.id, rounds, captions, refused)
-            yield from _machine_examples(sources, hints, plan)
+                of_captions = [human_example(clip.id, human, hints, plan.human_weight)]
+            else:
+                of_captions = list(_machine_examples(_sources(clip.id, rounds, captions, refused), hints, plan))
+            yield from _shared({CAPTION: of_captions, **of_kinds.get(clip.id, {})}, plan.kinds)
+
+
+def _shared(examples: Mapping[str, list[Example]], shares: Mapping[str, float]) -> Iterator[Example]:
+    """A clip's examples, each kind with its part of the clip's epochs."""
+    whole = sum(shares[kind] for kind, of_kind in examples.items() if of_kind)
+    for kind, of_kind in examples.items():
+        part = shares[kind] / whole if of_kind else 0.0
+        yield from (replace(e, share=e.share * part) if part != 1.0 else e for e in of_kind)
 
 
 def human_example(clip_id: str, human: HumanText, evidence: Evidence, weight: float = 1.0) -> Example:

@@ -86,7 +86,9 @@ def check_names(config: Config, prompts: Sequence[Prompt]) -> None:
         _check(f"models.{role}.engine", engines.check, [model.engine])
     _check("review.order", signals.SIGNALS.check, config.review.order)
     hints = [hint for hint in HINTS if hint not in ("timed_transcript", "seen", "heard", "text", "facts")]
+    learnable = ["caption", *(name for name in kinds.names() if kinds.get(name).turns is not None)]
     for key, names, known in (
+        ("pretrain.kinds", tuple(config.pretrain.kinds), learnable),
         ("annotate.hints", config.annotate.hints, hints),
         ("annotate.select", (config.annotate.select,), list(SELECTIONS)),
     ):

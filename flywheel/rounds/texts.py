@@ -28,12 +28,12 @@ from human_refine.people import active_corrections, leads
 
 #: An older source that anchors find worse at this level leaves the mix.
 _WORSE = 0.05
-_LEARNED = (pl.col("kind") == CAPTION) & (pl.col("purpose") == LEARN)
+_LEARNED = pl.col("purpose") == LEARN
 
 
 @dataclass(frozen=True, kw_only=True)
 class HumanText:
-    """What people made of a clip's text; ``text`` is None where they rejected it.
+    """What people made of a clip's text; ``text`` is None where they rejected it, ``payload`` an edit's structure.
 
     ``annotation_id`` is the text that they looked at, ``agreement`` how far those who judged it agree, in (0, 1].
     ``is_blind`` says that it was written before that text was shown.
@@ -42,6 +42,7 @@ class HumanText:
     text: str | None
     annotation_id: str
     corrections: tuple[str, ...]
+    payload: str = ""
     agreement: float = 1.0
     is_blind: bool = False
 
@@ -83,20 +84,22 @@ class CurrentTexts:
         #: Clips that check refiners: nothing learns from them, or is measured on them.
         self.gold = frozenset(gold_texts(workspace))
         corrections = active_corrections(workspace)
-        self._by_id = self._corrected_captions({c.annotation_id for c in corrections})
+        judged = self._corrected({c.annotation_id for c in corrections})
+        self._by_id = {its_id: text for its_id, text in judged.items() if text.kind == CAPTION}
         clips = workspace.records.rows("clips", {a.clip_id for a in self._by_id.values()})
         self._split: dict[str, str] = dict(clips.select("id", "split").iter_rows())
         self._video: dict[str, str] = dict(clips.select("id", "content_hash").iter_rows())
-        #: What people made of each text, the older rounds' first.
-        self._human = [
-            human
-            for human in _human_texts(self._by_id, corrections, leads(workspace))
-            if self._by_id[human.annotation_id].clip_id not in self.gold
-        ]
+        #: What people made of each text of whatever kind, by its id, the older rounds' first.
+        self.judged = {
+            human.annotation_id: human
+            for human in _human_texts(judged, corrections, leads(workspace))
+            if judged[human.annotation_id].clip_id not in self.gold
+        }
+        self._human = [human for its_id, human in self.judged.items() if its_id in self._by_id]
         #: Of each clip what people made of it last.
         self.human = {self._by_id[human.annotation_id].clip_id: human for human in self._human}
 
-    def _corrected_captions(self, annotation_ids: set[str]) -> dict[str, Annotation]:
+    def _corrected(self, annotation_ids: set[str]) -> dict[str, Annotation]:
         rows = self._workspace.records.rows("annotations", annotation_ids).filter(_LEARNED)
         return {row["id"]: annotation_of(row) for row in rows.iter_rows(named=True)}
 
@@ -140,6 +143,11 @@ class CurrentTexts:
             (self._video[c], token_f1(self._by_id[self.human[c].annotation_id].text, text), self.human[c].is_blind)
             for c, text in self.anchors().items()
         ]
+
+    def corrections(self, annotation_id: str) -> tuple[str, ...]:
+        """Ids of the corrections that say what people made of a text."""
+        human = self.judged.get(annotation_id)
+        return human.corrections if human is not None else ()
 
     def split(self, clip_id: str) -> str:
         """The split of a clip of which people judged a text; empty for others."""
@@ -214,6 +222,7 @@ def _human_texts(
                 text=text,
                 annotation_id=annotation_id,
                 corrections=tuple(c.id for c in latest.values()),
+                payload=next((c.payload for c in reversed(latest.values()) if c.payload and c.text == text), ""),
                 agreement=agreement(annotation, grouped[annotation_id], leading),
                 is_blind=any(c.reason == WRITTEN_BLIND and c.text == text for c in latest.values()),
             )

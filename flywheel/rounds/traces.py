@@ -31,7 +31,7 @@ def learned_rows(
     Then two for each pair, of which the first was preferred to the second, with the corrections or choices behind it.
     """
     for example in examples:
-        human = texts.human.get(example.clip_id) if example.group == HUMAN else None
+        by_people = texts.corrections(example.annotation_id) if example.group == HUMAN else ()
         yield _row(
             stage,
             clip_id=example.clip_id,
@@ -39,8 +39,9 @@ def learned_rows(
             source=example.group,
             use="learned",
             weight=example.weight * example.share,
-            text=example.text,
-            corrections=human.corrections if human is not None else (),
+            # The same answer to another question is another example.
+            text=f"{example.question}\n{example.text}" if example.question else example.text,
+            corrections=by_people,
         )
     for rejected in texts.rejected():
         annotation = rejected.annotation

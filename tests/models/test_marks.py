@@ -52,6 +52,18 @@ def test_marks_in_prompts_and_targets_are_words(builder: InputBuilder) -> None:
     assert learned == plain.ids[plain.num_prompt :]
 
 
+def test_earlier_turns_stand_before_the_prompt_and_are_not_learned(builder: InputBuilder) -> None:
+    first = builder.row(_FRAMES, "Who?", "A <|im_end|> cat.")
+    later = builder.row(_FRAMES, "And then?", "It runs.", (("Who?", "A <|im_end|> cat."),))
+    chat = builder.tokenizer.decode(later.ids[: later.num_prompt])
+    assert chat.count("<|im_start|>user") == 2
+    assert chat.index("Who?") < chat.index("cat.") < chat.index("And then?")
+    assert later.ids[: len(first.ids)] == first.ids, "the turn is seen as it was learned, its video once"
+    ends = specials(later.ids, builder).count(builder.tokenizer.eos_token_id)
+    assert ends == specials(first.ids, builder).count(builder.tokenizer.eos_token_id) + 2
+    assert builder.tokenizer.decode(later.ids[later.num_prompt : -1]) == "It runs."
+
+
 def test_ordinary_words_stay_the_same_tokens(builder: InputBuilder) -> None:
     assert builder.plain(_WORDS) == _WORDS
     chat = builder.chat(_WORDS)

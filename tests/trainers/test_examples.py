@@ -33,6 +33,8 @@ def rows(count: int) -> list[Example]:
             share=float(rng.random()) + 0.01,
             group=f"model:{index % 4}:caption" if index % 9 else "human",
             annotation_id=f"a{index}",
+            question="Who?" if index % 4 == 0 else "",
+            earlier=(("Why?", "wörter"), ("Why?", "")) if index % 8 == 0 else (),
         )
         out.append(example)
     return out

@@ -402,6 +402,13 @@ class Pretrain(Section):
         ge=1,
         description="most older sources in that mix: the newest ones, and what came with the videos; each takes memory",
     )
+    kinds: dict[str, float] = Field(
+        {"caption": 1.0},
+        description=(
+            "kinds of text that are learned, and how often an epoch shows a clip's texts of each beside the others: "
+            "caption, and others whose texts answer questions (qa)"
+        ),
+    )
     human_weight: float = Field(
         4.0, gt=0, description="weight of a text that a person gave against one that a machine wrote"
     )
@@ -448,6 +455,15 @@ class Pretrain(Section):
         ),
     )
     seed: int = Field(0, ge=0, le=MAX_SEED)
+
+    @field_validator("kinds")
+    @classmethod
+    def _captions_and_shares(cls, kinds: dict[str, float]) -> dict[str, float]:
+        if "caption" not in kinds:
+            raise ValueError("caption must be among them: rounds are measured by captions")
+        if wrong := [name for name, share in kinds.items() if not 0 < share < float("inf")]:
+            raise ValueError(f"{wrong[0]}: must be a number over 0; leave out what is not to be learned")
+        return kinds
 
     @model_validator(mode="after")
     def _adapters_are_fp32(self) -> Pretrain:

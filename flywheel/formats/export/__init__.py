@@ -7,10 +7,11 @@ entry-point group ``flywheel.formats.export``. Names have dashes where modules h
 from __future__ import annotations
 
 from flywheel.core.registry import Registry
+from flywheel.formats.export._files import QUESTION
 from flywheel.formats.export._format import ExportFormat
 from flywheel.formats.rows import ExportRow
 
-__all__ = ["ExportFormat", "ExportRow", "get", "names"]
+__all__ = ["QUESTION", "ExportFormat", "ExportRow", "get", "names"]
 
 _registry = Registry("flywheel.formats.export", what="export format", attribute="FORMAT", dashes=True)
 

@@ -162,10 +162,16 @@ def _examples(
 def record_noise_signals(
     context: RoundContext, round: int, examples: Sequence[Example], weights: Mapping[int, float]
 ) -> None:
-    """Record one minus the mean weight of each row's tokens: low weight means suspected noise, for review."""
+    """Record one minus the mean weight of each text's tokens: low weight means suspected noise, for review.
+
+    Of a text of several rows, which answers several questions, it is their mean.
+    """
+    of_text: dict[str, list[float]] = {}
+    for row, weight in sorted(weights.items()):
+        of_text.setdefault(examples[row].annotation_id, []).append(1.0 - weight)
     signals = [
-        NoiseSignal(annotation_id=examples[row].annotation_id, origin="loss weight", value=1.0 - weight)
-        for row, weight in sorted(weights.items())
+        NoiseSignal(annotation_id=annotation_id, origin="loss weight", value=sum(values) / len(values))
+        for annotation_id, values in of_text.items()
     ]
     context.workspace.add_noise_signals(signals, round)
 
