@@ -23,7 +23,7 @@ class QuestionsTaught:
 
     def __init__(self, view: View, texts: CurrentTexts, choice: SourceChoice, plan: Pretrain) -> None:
         """``plan`` names the kinds; with captions alone nothing is read."""
-        self._judged, self._human_weight = texts.judged, plan.human_weight
+        self._judged, self._human_weight = texts.judged_by_id, plan.human_weight
         rounds = [r for r in sorted({*choice.older, choice.round}) if r in texts.rounds and r > 0]
         self._sources = [
             _Source(kind=kind, texts=TextsByClip(view, [(r, kind, LEARN) for r in of]))

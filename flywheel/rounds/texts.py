@@ -90,12 +90,12 @@ class CurrentTexts:
         self._split: dict[str, str] = dict(clips.select("id", "split").iter_rows())
         self._video: dict[str, str] = dict(clips.select("id", "content_hash").iter_rows())
         #: What people made of each text of whatever kind, by its id, the older rounds' first.
-        self.judged = {
+        self.judged_by_id = {
             human.annotation_id: human
             for human in _human_texts(judged, corrections, leads(workspace))
             if judged[human.annotation_id].clip_id not in self.gold
         }
-        self._human = [human for its_id, human in self.judged.items() if its_id in self._by_id]
+        self._human = [human for its_id, human in self.judged_by_id.items() if its_id in self._by_id]
         #: Of each clip what people made of it last.
         self.human = {self._by_id[human.annotation_id].clip_id: human for human in self._human}
 
@@ -146,7 +146,7 @@ class CurrentTexts:
 
     def corrections(self, annotation_id: str) -> tuple[str, ...]:
         """Ids of the corrections that say what people made of a text."""
-        human = self.judged.get(annotation_id)
+        human = self.judged_by_id.get(annotation_id)
         return human.corrections if human is not None else ()
 
     def split(self, clip_id: str) -> str:
