@@ -24,7 +24,20 @@ if TYPE_CHECKING:
     from flywheel.rounds import RoundContext
     from flywheel.store import Workspace
 
-Config = Annotated[Path, typer.Option("--config", help="flywheel.yaml, or the folder that holds it.")]
+
+def _here(config: Path) -> Path:
+    """The path of a workspace on this host: of one on an object store the folder with its copies."""
+    if ":/" not in str(config):
+        return config
+    from flywheel.store.mirror import opened
+
+    return opened(config)
+
+
+Config = Annotated[
+    Path,
+    typer.Option("--config", help="flywheel.yaml, or the folder or URL that holds it.", callback=_here),
+]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override: section.key=value. May be repeated.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Process at most N.")]
@@ -106,7 +119,7 @@ def print_result(values: Any, as_json: bool, text: str) -> None:
         print_text(text)
 
 
-def say_next(*commands: str, config: Path | None = None) -> None:
+def say_next(*commands: str, config: str | Path | None = None) -> None:
     """Say which commands come next, on stderr; those on a workspace name its ``config`` where it is not here."""
     option = "" if config is None or config == HERE else f" --config {shlex.quote(str(config))}"
     for number, line in enumerate(commands):

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 def ingest(
     sources: Annotated[
-        list[str], typer.Argument(help="Folders, files, JSONL, JSON, Parquet, CSV, TSV, datasets on disk, tars.")
+        list[str], typer.Argument(help="Folders, files, JSONL, JSON, Parquet, CSV, TSV, datasets on disk, tars; or URLs of them.")
     ],
     config: Config = HERE,
     set_: Set = None,

@@ -31,7 +31,7 @@ _GIB = 2**30
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="Where the workspace will be.")] = Path("."),
+    folder: Annotated[Path, typer.Argument(help="Where it will be: a folder, or s3://BUCKET/PREFIX.")] = Path("."),
     preset: Annotated[
         str,
         typer.Option(
@@ -52,6 +52,9 @@ def init(
         list[float] | None,
         typer.Option("--gpu-memory", min=1.0, help="GiB of each GPU; may be repeated, the least counts."),
     ] = None,
+    database: Annotated[
+        str, typer.Option(help="PostgreSQL's URL, for store.database; a workspace on an object store needs one.")
+    ] = "",
 ) -> None:
     """Write a short, commented flywheel.yaml and say what comes next."""
     from flywheel.core.config import parse_config, short_template
@@ -59,6 +62,7 @@ def init(
     from flywheel.core.config.template import merged
     from flywheel.playground.tiny import BUNDLED
     from flywheel.store import Workspace
+    from flywheel.store.objects import url_of
 
     preset_file(preset)
     fit = None if gpus is None and gpu_memory is None else _fit(preset, gpus, gpu_memory or [])
@@ -66,6 +70,13 @@ def init(
     changes = merged(fit.changes if fit is not None else {}, servers)
     if model:
         changes = merged(changes, {"models": {"main": {"folder": model}}})
+    address = url_of(folder)
+    if address is not None and not database:
+        raise UserError(
+            f"{address}: on an object store a workspace has its database on PostgreSQL. Say --database URL."
+        )
+    if database:
+        changes = merged(changes, {"store": {"database": database}})
     text = short_template(preset, changes, fit.notes() if fit is not None else ())
     print_text(str(Workspace.create(folder, text)))
     main = parse_config(merged(PRESETS[preset], changes)).main
@@ -73,7 +84,10 @@ def init(
         from flywheel.playground.drawn import TOY_NOTICE
 
         say(f"init: {TOY_NOTICE}")
-    say_next(*_first_commands(folder, main.folder))
+    if address is not None:
+        say_next("flywheel doctor", "flywheel ingest /path/to/videos", config=address)
+    else:
+        say_next(*_first_commands(folder, main.folder))
 
 
 def _first_commands(folder: Path, model: str) -> list[str]:

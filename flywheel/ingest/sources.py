@@ -1,7 +1,7 @@
 """Where videos come from: folders, files, tables, dataset folders and tar shards, all as one stream of items.
 
 An item names a file and what its source says of it. Videos inside containers (tar members, bytes in a dataset) are put
-into the workspace's ``media/`` folder under their content hash first.
+into the workspace's ``media/`` folder under their content hash first; what lies on an object store is copied there too.
 
 A source that came from elsewhere is not trusted: its links lead to nothing outside it but what :mod:`links` says, and
 what it holds is bounded.
@@ -23,7 +23,9 @@ from flywheel.ingest.folders import Folder
 from flywheel.ingest.items import FILE, FOLDER, Item, Rules, found
 from flywheel.ingest.links import is_of_a_store
 from flywheel.ingest.passed import Passed, why_not
+from flywheel.ingest.remote import fetched
 from flywheel.ingest.tables import TABLES, table
+from flywheel.store.objects import url_of
 
 _AS_THEY_ARE = Rules()
 
@@ -33,7 +35,8 @@ def items(source: str, media_folder: Path, rules: Rules = _AS_THEY_ARE, passed: 
 
     Raises UserError where it does not exist, is of no known kind, or has no ``split_key``.
     """
-    path = Path(source)
+    url = url_of(source)
+    path = Path(source) if url is None else fetched(url, media_folder)
     passed = passed or Passed()
     if not path.exists():
         raise UserError(f"{source}: no such file or folder.")

@@ -12,6 +12,7 @@ import sqlalchemy as sql
 
 from flywheel.store.columns import MENDS, SCHEMAS, key_column
 from flywheel.store.database import Database, parts
+from flywheel.store.mirror import mirror_of
 from flywheel.store.schema import keys as key_rows
 from flywheel.store.schema import shards as shard_rows
 from flywheel.store.shards import SHARD_ROWS, Checksums, Shard, ShardGone, collect, groups, scan
@@ -30,6 +31,7 @@ class RecordReader:
         self.root = root
         self.until = until
         self._db = database
+        self._mirror = mirror_of(root)
         self._checksums = Checksums(root)
 
     def count(self, kind: str, *, round: int | None = None) -> int:

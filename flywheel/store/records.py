@@ -52,6 +52,9 @@ class Records(RecordReader):
     def _append(self, kind: str, rows: Sequence[dict[str, Any]], round: int | None) -> int | None:
         """Write the rows whose key is new; None, and nothing is written, where one was committed meanwhile."""
         columns, key = SCHEMAS[kind], key_column(kind)
+        if self._mirror is not None and kind == "clips":
+            # Videos out of containers lie beside the records: they are there before a clip names them.
+            self._mirror.publish()
         unique = {row[key]: row for row in reversed(rows)}
         known = self.known(kind, unique)
         fresh = [row for row in rows if row[key] not in known and unique.pop(row[key], None) is not None]
@@ -66,7 +69,7 @@ class Records(RecordReader):
             # By column, which is several times faster than by row.
             frame = pl.DataFrame({name: [row[name] for row in part] for name in columns}, schema=columns)
             shard = self._new_name(kind, round)
-            crc32 = write_shard(frame, self.root / shard, (expected, expected))
+            crc32 = self._write(frame, shard, (expected, expected))
             written.append((shard, crc32, [row[key] for row in part]))
         try:
             with self._db.change() as (connection, _):
@@ -75,7 +78,7 @@ class Records(RecordReader):
             if error.code != EXISTS or not self.known(kind, unique_keys):
                 raise
             for name, _, _ in written:
-                (self.root / name).unlink(missing_ok=True)
+                self._unlink(name)
             return None
         self._has_new_words |= kind in SEARCHED
         return len(fresh)
@@ -136,6 +139,8 @@ class Records(RecordReader):
             committed = set(connection.execute(sql.select(shard_rows.c.name)).scalars())
             merged = connection.execute(sql.select(superseded.c.name, superseded.c.at)).all()
         there = {str(path.relative_to(self.root)) for kind in SCHEMAS for path in (self.root / kind).rglob("part-*")}
+        if self._mirror is not None:
+            there = self._of_store(there, committed)
         self._refuse_gone(committed - there, there - committed)
         # A clock that was set back must not keep them for ever.
         fresh = {name for name, at in merged if abs(now - at) < _GRACE_S}
@@ -144,9 +149,45 @@ class Records(RecordReader):
         halves = {name for name in rest if name.endswith(".tmp")}
         done = (old & there) | halves
         for name in done:
-            (self.root / name).unlink(missing_ok=True)
+            self._unlink(name)
         self._forget_superseded(old)
-        return len(done) + set_aside(self.root, sorted(rest - done))
+        lost = sorted(rest - done)
+        if self._mirror is not None:
+            self._mirror.fetch(lost)
+        moved = set_aside(self.root, lost)
+        for name in lost if self._mirror is not None else ():
+            self._unlink(name)
+        return len(done) + moved
+
+    def _of_store(self, here: set[str], committed: set[str]) -> set[str]:
+        """The shards of the object store, and the halves that are here.
+
+        Copies here that it does not have are none's: another host removed them, or nothing named them yet.
+        """
+        assert self._mirror is not None
+        there = self._mirror.shards()
+        for name in here - there - committed:
+            (self.root / name).unlink(missing_ok=True)
+        return there
+
+    def trim_copies(self, most_bytes: int) -> None:
+        """Of a workspace on an object store: remove copies here that no commit names, and the oldest above a size."""
+        if self._mirror is not None:
+            with self._db.transaction() as connection:
+                committed = set(connection.execute(sql.select(shard_rows.c.name)).scalars())
+            self._mirror.trim(committed, most_bytes)
+
+    def _write(self, frame: pl.DataFrame, name: str, commits: tuple[int, int]) -> int:
+        """Write a shard, here and to the object store where there is one, before a commit names it."""
+        crc32 = write_shard(frame, self.root / name, commits)
+        if self._mirror is not None:
+            self._mirror.add(name)
+        return crc32
+
+    def _unlink(self, name: str) -> None:
+        (self.root / name).unlink(missing_ok=True)
+        if self._mirror is not None:
+            self._mirror.remove(name)
 
     def _refuse_gone(self, gone: Collection[str], unknown: Collection[str]) -> None:
         if not gone:
@@ -180,7 +221,7 @@ class Records(RecordReader):
         name = str(Path(shard.name).with_name(f"part-{uuid.uuid4().hex}.parquet"))
         values: dict[str, object] = {"name": name, "num_rows": kept.height}
         if kept.height:
-            values["crc32"] = write_shard(kept, self.root / name, (shard.first, shard.position))
+            values["crc32"] = self._write(kept, name, (shard.first, shard.position))
         this = shard_rows.c.name == shard.name
         with self._db.change() as (connection, _):
             if kept.height:
@@ -200,7 +241,7 @@ class Records(RecordReader):
         if after.equals(before):
             return 0
         name = str(Path(shard.name).with_name(f"part-{uuid.uuid4().hex}.parquet"))
-        values = {"name": name, "crc32": write_shard(after, self.root / name, (shard.first, shard.position))}
+        values = {"name": name, "crc32": self._write(after, name, (shard.first, shard.position))}
         with self._db.change() as (connection, _):
             connection.execute(sql.update(shard_rows).where(shard_rows.c.name == shard.name).values(values))
             connection.execute(sql.insert(superseded), [{"name": shard.name, "at": time.time()}])
@@ -217,7 +258,7 @@ class Records(RecordReader):
         name = str(Path(last.name).with_name(f"part-{uuid.uuid4().hex}.parquet"))
         merged = Shard(
             name=name,
-            crc32=write_shard(frame, self.root / name, (run[0].first, last.position)),
+            crc32=self._write(frame, name, (run[0].first, last.position)),
             kind=kind,
             round=last.round,
             num_rows=rows,
@@ -236,7 +277,7 @@ class Records(RecordReader):
         with self._db.transaction() as connection:
             names = set(connection.execute(sql.select(superseded.c.name)).scalars())
         for name in names:
-            (self.root / name).unlink(missing_ok=True)
+            self._unlink(name)
         self._forget_superseded(names)
 
     def _forget_superseded(self, names: Collection[str]) -> None:

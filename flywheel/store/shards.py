@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from flywheel.core.errors import BorderError
+from flywheel.store.mirror import mirror_of
 
 #: Rows of one shard at most; small shards are merged up to this.
 SHARD_ROWS = 16_384
@@ -117,6 +118,7 @@ class Checksums:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._mirror = mirror_of(root)
         #: Name -> checksum, of shards that have one; and name -> (bytes, time of change) of those that were right.
         self._known: dict[str, int] = {}
         self._right: dict[str, tuple[int, int]] = {}
@@ -130,7 +132,10 @@ class Checksums:
 
         Raises ShardGone where one is not there, ShardDamaged where one is not what was written.
         """
-        return [self._checked(name) for name in names]
+        wanted = list(names)
+        if self._mirror is not None:
+            self._mirror.fetch(wanted)
+        return [self._checked(name) for name in wanted]
 
     def _checked(self, name: str) -> Path:
         path = self._root / name

@@ -19,6 +19,8 @@ from flywheel.store.database import Database, public_url, sqlite_url
 from flywheel.store.ledger import Ledger, Snapshot
 from flywheel.store.locking import hold_folder, is_held
 from flywheel.store.mark import DatabaseLost, Home
+from flywheel.store.mirror import created, mirror_of, opened
+from flywheel.store.objects import url_of
 from flywheel.store.read_only import open_local
 from flywheel.store.schema import MOVED_TO, OWNER
 from flywheel.store.takedowns import Takedowns
@@ -43,12 +45,20 @@ class Workspace(WritableView):
         Raises DatabaseLost where there are records that the database does not know; without ``check``, which is for
         repairs, a new database is made.
         """
-        root = Path(path)
+        root = opened(path)
         _check_name(root)
+        mirror = mirror_of(root.parent if root.is_file() else root)
+        if mirror is not None:
+            mirror.pull()
         file = root / configuration.FILE_NAME if root.is_dir() else root
         config = configuration.load_config(file, overrides)
         root = file.parent.resolve()
         local = root / "flywheel.db"
+        if mirror is not None and not config.store.database:
+            raise UserError(
+                f"{mirror.url}: a workspace on an object store has its database on PostgreSQL. Write its URL into "
+                "store.database of its flywheel.yaml."
+            )
         home = Home(root) if check else None
         if config.store.database:
             url = os.path.expandvars(config.store.database)
@@ -59,6 +69,7 @@ class Workspace(WritableView):
                     raise _not_moved(public_url(url), local) from error
                 raise
             workspace._check_owner(local)
+            workspace.records.trim_copies(int(config.store.copies_gib * 2**30))
             return workspace
         workspace = cls(root, config, open_local(local, home))
         if moved := workspace.meta(MOVED_TO):
@@ -66,8 +77,11 @@ class Workspace(WritableView):
         return workspace
 
     @classmethod
-    def create(cls, folder: Path, text: str) -> Path:
-        """Write a config into a folder that has none; returns its path."""
+    def create(cls, folder: str | Path, text: str) -> str | Path:
+        """Write a config into a folder, or to the URL of an object store, that has none; returns its path or URL."""
+        if (url := url_of(folder)) is not None:
+            return created(url, configuration.FILE_NAME, text)
+        folder = Path(folder)
         _check_name(folder)
         file = folder / configuration.FILE_NAME
         try:
@@ -104,14 +118,31 @@ class Workspace(WritableView):
                     f"{self.root}: in use by a flywheel process on another machine. Wait for it to end, or stop it.",
                     code="busy",
                 )
+            self._pull()
             if tidy:
                 self.records.sweep()
             if not resplits and self.meta(RESPLITTING) == "yes":
                 raise UserError(f"{self.root}: was being split anew when it was stopped. Finish it: flywheel resplit")
-            yield self
+            try:
+                yield self
+            except BaseException:
+                # What was done is kept where that goes; the error is what is said.
+                with contextlib.suppress(Exception):
+                    self.publish()
+                raise
             if tidy:
                 self._compact()
                 self.records.index_words()
+            self.publish()
+
+    def publish(self) -> None:
+        """Write what changed in the folder to the object store, where the workspace lies on one. For lock holders."""
+        if (mirror := mirror_of(self.root)) is not None:
+            mirror.publish()
+
+    def _pull(self) -> None:
+        if (mirror := mirror_of(self.root)) is not None:
+            mirror.pull_held()
 
     @contextlib.contextmanager
     def share(self) -> Iterator[Workspace]:
@@ -183,6 +214,7 @@ class Workspace(WritableView):
             self.set_meta(OWNER, mark)
             with written_whole(file) as place:
                 place.write_text(mark)
+            self.publish()
         if not file.exists() or file.read_text().strip() != mark:
             raise UserError(
                 f"store.database: {self.database.name} belongs to another workspace than {self.root}. "
@@ -203,6 +235,7 @@ class Workspace(WritableView):
         temporary = file.with_suffix(".tmp")
         self.corrections().write_parquet(temporary)
         temporary.replace(file)
+        self.publish()
         snapshot = Snapshot(
             round=round,
             position=self.ledger.last_position(),
@@ -254,6 +287,8 @@ class Workspace(WritableView):
 
     def set_stage(self, round: int, stage: str, state: str, result: Mapping[str, Any], seconds: float = 0.0) -> None:
         """Record a stage's state and result. Seconds add up over interrupted tries."""
+        if state == "done":
+            self.publish()
         self.ledger.set_stage(round, stage, state, result, seconds)
 
     def stages_s(self, round: int) -> dict[str, float]:
@@ -276,6 +311,7 @@ class Workspace(WritableView):
         self, round: int, reason: str, *, action: str = "promote", details: Mapping[str, Any] | None = None
     ) -> None:
         """Put a round's model in force."""
+        self.publish()
         self.ledger.promote(round, reason, action=action, details=details)
 
     def add_export(self, out: Path, round: int, clip_ids: Iterable[str]) -> None:

@@ -787,6 +787,9 @@ class Store(Section):
             "empty is flywheel.db in the workspace"
         ),
     )
+    copies_gib: float = Field(
+        50.0, gt=0, description="GiB of records that a host keeps copies of, of a workspace on an object store"
+    )
 
 
 class Config(Section):

@@ -1,0 +1,258 @@
+"""A workspace on an object store: its files there, and the folder of this host that has copies of them.
+
+Everything reads and writes the folder. What a commit in the database names is in the store before that commit: a shard
+of records under a name that is used once, and all other files (models, reports, media) before the stage that made them
+is done. So the database is the manifest, and no rename is needed: killed before a commit, nobody names what was
+written; killed after, it is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from flywheel.core.errors import UserError
+from flywheel.core.files import written_whole
+from flywheel.store.columns import SCHEMAS
+from flywheel.store.locking import is_held
+from flywheel.store.objects import Entry, Objects, url_of
+
+#: Where a folder says whose copies it has, and what each file was when it last was as in the store.
+URL_FILE, INDEX_FILE, _LOCK_FILE = ".objects", ".objects.json", ".objects.lock"
+#: What is each host's own: caches, locks, and what a tracker or SQLite writes in place.
+_NOT_SHARED = {"cache", "spool", "mlartifacts", ".lock", ".home", "store.mark", URL_FILE, INDEX_FILE}
+_NOT_SHARED |= {_LOCK_FILE}
+_NOT_SHARED_ENDS = (".tmp", ".part", ".db", ".db-wal", ".db-shm", ".log")
+_THREADS = 8
+#: So long a copy that the database names no more stays for readers that have listed it, in seconds.
+_GRACE_S = 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Copy:
+    """A file as it was when it was the same here and there: the object's version, bytes and time of change here."""
+
+    version: str
+    size: int
+    changed_ns: int
+
+
+def place_of(url: str) -> Path:
+    """The folder of this host for the workspace at a URL: below ``$FLYWHEEL_CACHE``, else the user's cache."""
+    base = os.environ.get("FLYWHEEL_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "flywheel"
+    name = f"{url.rsplit('/', 1)[-1]}-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
+    return Path(base).expanduser() / "workspaces" / name
+
+
+def opened(place: str | Path) -> Path:
+    """The path to open: of a URL this host's folder, with the workspace's ``flywheel.yaml`` in it; else the same path.
+
+    Raises UserError where there is no workspace at the URL.
+    """
+    url = url_of(place)
+    if url is None:
+        return Path(place)
+    name = url.removesuffix("/flywheel.yaml")
+    folder = place_of(name)
+    if not (folder / "flywheel.yaml").exists():
+        try:
+            Objects(name).get("flywheel.yaml", folder / "flywheel.yaml")
+        except FileNotFoundError as error:
+            raise UserError(f"{name}: no flywheel.yaml is there. Make one: flywheel init {name}") from error
+    (folder / URL_FILE).write_text(name)
+    return folder
+
+
+def created(url: str, name: str, text: str) -> str:
+    """Writes the config of a new workspace at a URL; returns its URL. Raises UserError where there is one."""
+    place = place_of(url) / f".new-{name}"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        place.write_text(text)
+        Objects(url).put(place, name, new=True)
+    except FileExistsError as error:
+        raise UserError(f"{url}/{name}: exists already. Edit it, or name another place.") from error
+    finally:
+        place.unlink(missing_ok=True)
+    return f"{url}/{name}"
+
+
+def mirror_of(root: Path) -> Mirror | None:
+    """The store whose copies a folder has; None for one of its own."""
+    try:
+        return _mirror(root, (root / URL_FILE).read_text().strip())
+    except OSError:
+        return None
+
+
+@cache
+def _mirror(root: Path, url: str) -> Mirror:
+    return Mirror(url, root)
+
+
+class Mirror:
+    """A workspace's files in an object store, and this host's copies of them below ``root``."""
+
+    def __init__(self, url: str, root: Path) -> None:
+        self.url, self.root = url, root
+        self.objects = Objects(url)
+        #: Names that were here when this process looked: those that go were removed by it.
+        self._present: set[str] = set()
+
+    # All files but records.
+
+    def pull(self) -> None:
+        """Bring what others wrote here; while another process of this host writes, what is here is the newest."""
+        with self._alone():
+            if not is_held(self.root):
+                self._pulled()
+
+    def pull_held(self) -> None:
+        """:meth:`pull` for the holder of the workspace's lock."""
+        with self._alone():
+            self._pulled()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One process of this host at a time brings or sends files; the others wait."""
+        with open(self.root / _LOCK_FILE, "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _pulled(self) -> None:
+        there = {name: entry for name, entry in self.objects.listing().items() if self._is_shared(name)}
+        copies = self._copies()
+        wanted = [name for name, entry in there.items() if self._is_older(name, entry, copies.get(name))]
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for name, entry in zip(wanted, pool.map(self._got, wanted), strict=True):
+                if entry is not None:
+                    copies[name] = self._copy_of(name, entry)
+        for name in set(copies) - set(there):
+            # Another host removed it. What changed here since is this host's to publish.
+            if self._is_as(name, copies.pop(name)):
+                (self.root / name).unlink(missing_ok=True)
+        self._keep(copies)
+        self._present = set(there)
+
+    def _got(self, name: str) -> Entry | None:
+        try:
+            return self.objects.get(name, self.root / name)
+        except FileNotFoundError:
+            # It went since it was listed.
+            return None
+
+    def _is_older(self, name: str, entry: Entry, copy: _Copy | None) -> bool:
+        """Whether the store has something else than what was the same here last."""
+        return copy is None or copy.version != entry.version or not (self.root / name).exists()
+
+    def publish(self) -> int:
+        """Write what is new or another here to the store, and remove there what was removed here; returns how many.
+
+        The caller holds the workspace's lock.
+        """
+        with self._alone():
+            return self._published()
+
+    def _published(self) -> int:
+        copies, here = self._copies(), set(self._files())
+        changed = [name for name in sorted(here) if name not in copies or not self._is_as(name, copies[name])]
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for name, copy in zip(changed, pool.map(self._sent, changed), strict=True):
+                copies[name] = copy
+        gone = (self._present & set(copies)) - here
+        for name in gone:
+            self.objects.remove(name)
+            del copies[name]
+        if changed or gone:
+            self._keep(copies)
+        self._present = here
+        return len(changed) + len(gone)
+
+    def _sent(self, name: str) -> _Copy:
+        """Write a file to the store; what it was before it was read counts: a later change is written again."""
+        found = (self.root / name).stat()
+        entry = self.objects.put(self.root / name, name)
+        return _Copy(version=entry.version, size=found.st_size, changed_ns=found.st_mtime_ns)
+
+    def _files(self) -> Iterator[str]:
+        for folder, names, files in os.walk(self.root):
+            inner = os.path.relpath(folder, self.root)
+            prefix = "" if inner == "." else f"{inner}/"
+            names[:] = [name for name in names if self._is_shared(f"{prefix}{name}/")]
+            yield from (f"{prefix}{file}" for file in files if self._is_shared(prefix + file))
+
+    @staticmethod
+    def _is_shared(name: str) -> bool:
+        first = name.split("/", 1)[0]
+        return first not in _NOT_SHARED and first not in SCHEMAS and not name.endswith(_NOT_SHARED_ENDS)
+
+    def _is_as(self, name: str, copy: _Copy) -> bool:
+        try:
+            found = (self.root / name).stat()
+        except OSError:
+            return False
+        return (found.st_size, found.st_mtime_ns) == (copy.size, copy.changed_ns)
+
+    def _copy_of(self, name: str, entry: Entry) -> _Copy:
+        found = (self.root / name).stat()
+        return _Copy(version=entry.version, size=found.st_size, changed_ns=found.st_mtime_ns)
+
+    def _copies(self) -> dict[str, _Copy]:
+        try:
+            rows = json.loads((self.root / INDEX_FILE).read_text())
+            return {name: _Copy(version=v, size=size, changed_ns=ns) for name, (v, size, ns) in rows.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            # Without it everything is fetched once more.
+            return {}
+
+    def _keep(self, copies: dict[str, _Copy]) -> None:
+        rows = {name: [copy.version, copy.size, copy.changed_ns] for name, copy in copies.items()}
+        with written_whole(self.root / INDEX_FILE) as place:
+            place.write_text(json.dumps(rows))
+
+    # Shards of records: named once, never changed.
+
+    def add(self, name: str) -> None:
+        """Write a shard that was written here to the store. Raises FileExistsError where its name was used."""
+        self.objects.put(self.root / name, name, new=True)
+
+    def fetch(self, names: Iterable[str]) -> None:
+        """Bring those of these shards here that are not; what is not in the store either stays away."""
+        missing = [name for name in names if not (self.root / name).exists()]
+        if missing:
+            with ThreadPoolExecutor(_THREADS) as pool:
+                list(pool.map(self._got, missing))
+
+    def remove(self, name: str) -> None:
+        """Remove a shard from the store."""
+        self.objects.remove(name)
+
+    def shards(self) -> set[str]:
+        """Names of all shards in the store, those that no commit names too."""
+        return {name for name in self.objects.listing() if name.split("/", 1)[0] in SCHEMAS}
+
+    def trim(self, committed: set[str], most_bytes: int) -> None:
+        """Remove copies that the database names no more, and above ``most_bytes`` those that were read longest ago."""
+        now, copies = time.time(), []
+        for kind in SCHEMAS:
+            for path in (self.root / kind).rglob("part-*.parquet"):
+                with contextlib.suppress(OSError):
+                    found = path.stat()
+                    if str(path.relative_to(self.root)) in committed:
+                        copies.append((max(found.st_atime, found.st_mtime), found.st_size, path))
+                    elif now - found.st_mtime > _GRACE_S:
+                        path.unlink()
+        total = 0
+        for _, size, path in sorted(copies, reverse=True):
+            total += size
+            if total > most_bytes:
+                path.unlink(missing_ok=True)

@@ -1,0 +1,209 @@
+"""The border to object stores (``s3://``, ``gs://``, any URL of fsspec): files in, files out, and errors that are ours.
+
+Credentials come from the environment alone, as the store's own client reads them. What fails and may go better is tried
+again, and said with its count; what won't is one line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from flywheel.core.errors import BorderError, UserError
+from flywheel.core.progress import say
+from flywheel.core.secrets import hide, without_secrets
+
+T = TypeVar("T")
+#: Tries of a request, and the seconds before the second one; each wait is twice the one before.
+TRIES, WAIT_S = 6, 0.2
+_MOST_WAIT_S = 10.0
+#: Seconds until a connection stands, and without a byte of a reply.
+_CONNECT_S, _READ_S = 10, 30
+#: A URL as it is written, and as a path that it was taken for.
+_URL = re.compile(r"([a-z][a-z0-9+\-]+):/{1,2}([^/].*)")
+#: Variables whose values no message may hold, should a client quote them.
+_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """An object as a listing has it: its bytes, and a word that changes with its content."""
+
+    size: int
+    version: str
+
+
+def url_of(place: str | Path) -> str | None:
+    """The URL of an object store that this names, without its last slash; None where it is a path.
+
+    Raises UserError for one with a password in it.
+    """
+    match = _URL.fullmatch(str(place))
+    if match is None or Path(place).exists():
+        return None
+    scheme, rest = match[1], match[2].strip("/")
+    if "@" in rest.split("/")[0]:
+        raise UserError(f"{scheme}://…: has a key in it. Credentials come from the environment alone.")
+    return f"{scheme}://{rest}"
+
+
+class Objects:
+    """Files under one URL. Safe to use from many threads."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        scheme, _, self._base = url.partition("://")
+        self._fs = _file_system(scheme, url)
+        self._lock = threading.Lock()
+        #: Requests that were made again, since this was opened.
+        self.num_retries = 0
+
+    def listing(self) -> dict[str, Entry]:
+        """Name, below the URL -> what is there."""
+        found = self._asked("list", "", lambda: self._fs.find(self._base, detail=True)) or {}
+        beginning = len(self._base.rstrip("/")) + 1
+        return {
+            path.lstrip("/")[beginning:]: Entry(size=int(entry["size"] or 0), version=_version(entry))
+            for path, entry in found.items()
+            if entry["type"] == "file"
+        }
+
+    def get(self, name: str, file: Path) -> Entry:
+        """Bring an object here as a file, which appears whole or not at all; returns what it is.
+
+        Raises FileNotFoundError where there is none.
+        """
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.part")
+
+        def fetch() -> Entry:
+            entry = self._fs.info(self._path(name))
+            self._fs.get_file(self._path(name), str(part))
+            if part.stat().st_size != entry["size"]:
+                raise _CutOff(f"{part.stat().st_size} of {entry['size']} bytes came")
+            os.replace(part, file)
+            return Entry(size=int(entry["size"]), version=_version(entry))
+
+        try:
+            return self._asked("read", name, fetch)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def put(self, file: Path, name: str, *, new: bool = False) -> Entry:
+        """Write a file as an object; returns what it is then.
+
+        With ``new`` nothing that is there is replaced: raises FileExistsError for another content's (by its size).
+        """
+        size = file.stat().st_size
+
+        def send() -> Entry:
+            try:
+                self._fs.put_file(str(file), self._path(name), mode="create" if new else "overwrite")
+            except FileExistsError:
+                # Of a try whose answer did not come: names of new files are used once.
+                if self._fs.info(self._path(name))["size"] != size:
+                    raise
+            entry = self._fs.info(self._path(name))
+            if entry["size"] != size:
+                raise _CutOff(f"{entry['size']} of {size} bytes are there")
+            return Entry(size=size, version=_version(entry))
+
+        return self._asked("write", name, send)
+
+    def remove(self, name: str) -> None:
+        """Remove an object, where there is one."""
+
+        def gone() -> None:
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.rm_file(self._path(name))
+
+        self._asked("remove", name, gone)
+
+    def _path(self, name: str) -> str:
+        return f"{self._base}/{name}" if name else self._base
+
+    def _asked(self, what: str, name: str, ask: Callable[[], T]) -> T:
+        where = f"{self.url}/{name}" if name else self.url
+        wait_s = WAIT_S
+        for number in range(1, TRIES + 1):
+            try:
+                return ask()
+            except FileExistsError:
+                raise
+            except FileNotFoundError as error:
+                if "bucket" in str(error).lower():
+                    raise UserError(f"{self.url}: there is no such bucket. Make it, or put the URL right.") from error
+                raise
+            except PermissionError as error:
+                raise BorderError(
+                    f"{where}: access was refused (403) on {what}. Check the credentials in the environment, and what "
+                    "they may do in this bucket.",
+                    code="refused",
+                ) from error
+            except Exception as error:
+                # Clients raise what they like. A disk that is full here is no fault of the store.
+                if isinstance(error, OSError) and error.filename is not None:
+                    raise
+                reason = _words_of(error)
+                if "credentials" in reason.lower():
+                    raise BorderError(f"{self.url}: no credentials in the environment ({reason}).") from error
+                if number == TRIES:
+                    raise BorderError(
+                        f"{where}: {what} failed {TRIES} times ({reason}). Nothing written before is lost: run the "
+                        "same command when the store answers.",
+                        code="store",
+                    ) from error
+                with self._lock:
+                    self.num_retries += 1
+                say(f"{where}: {what} failed ({reason}), try {number + 1} of {TRIES}")
+                time.sleep(wait_s)
+                wait_s = min(2 * wait_s, _MOST_WAIT_S)
+        raise AssertionError("the last try returns or raises")
+
+
+class _CutOff(Exception):
+    """An object came, or went, in part."""
+
+
+def _file_system(scheme: str, url: str) -> Any:
+    import fsspec
+
+    options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
+    if scheme in ("s3", "s3a"):
+        # Tries are counted here, and said.
+        options["config_kwargs"] = {
+            "retries": {"max_attempts": 0},
+            "connect_timeout": _CONNECT_S,
+            "read_timeout": _READ_S,
+        }
+    try:
+        system = fsspec.filesystem(scheme, **options)
+    except ImportError as error:
+        extra = " pip install 'video-dataflywheel[s3]'." if scheme in ("s3", "s3a") else ""
+        raise UserError(f"{url}: {' '.join(str(error).split())}.{extra}") from error
+    except ValueError as error:
+        raise UserError(f"{url}: {scheme} is no kind of object store that is known.") from error
+    if hasattr(system, "retries"):
+        system.retries = 1
+    return system
+
+
+def _version(entry: dict[str, Any]) -> str:
+    names = ("ETag", "etag", "md5Hash", "mtime", "created")
+    version = next((entry[name] for name in names if entry.get(name)), "")
+    return str(version).strip('"')
+
+
+def _words_of(error: BaseException) -> str:
+    """What a client raised, in one line and without a credential."""
+    for name in _SECRETS:
+        hide(os.environ.get(name, ""))
+    return without_secrets(" ".join(str(error).split()) or type(error).__name__)[:200]
