@@ -24,20 +24,7 @@ if TYPE_CHECKING:
     from flywheel.rounds import RoundContext
     from flywheel.store import Workspace
 
-
-def _here(config: Path) -> Path:
-    """The path of a workspace on this host: of one on an object store the folder with its copies."""
-    if ":/" not in str(config):
-        return config
-    from flywheel.store.mirror import opened
-
-    return opened(config)
-
-
-Config = Annotated[
-    Path,
-    typer.Option("--config", help="flywheel.yaml, or the folder or URL that holds it.", callback=_here),
-]
+Config = Annotated[Path, typer.Option("--config", help="flywheel.yaml, or the folder or URL that holds it.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override: section.key=value. May be repeated.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Process at most N.")]
@@ -82,6 +69,8 @@ def command(function: Callable[_P, None]) -> Callable[_P, None]:
         _results.append(sys.stdout)
         try:
             with contextlib.redirect_stdout(sys.stderr):
+                if isinstance(config := options.get("config"), Path):
+                    options["config"] = _here(config)
                 function(*arguments, **options)
         except (GateRefused, BrokenPipeError):
             # A gate's verdict is a result, and printed already.
@@ -99,6 +88,15 @@ def command(function: Callable[_P, None]) -> Callable[_P, None]:
             _results.pop()
 
     return run
+
+
+def _here(config: Path) -> Path:
+    """The path of a workspace on this host: of one on an object store the folder with its copies."""
+    if ":/" not in str(config):
+        return config
+    from flywheel.store.mirror import opened
+
+    return opened(config)
 
 
 def print_text(text: str, end: str = "\n") -> None:
@@ -121,11 +119,21 @@ def print_result(values: Any, as_json: bool, text: str) -> None:
 
 def say_next(*commands: str, config: str | Path | None = None) -> None:
     """Say which commands come next, on stderr; those on a workspace name its ``config`` where it is not here."""
-    option = "" if config is None or config == HERE else f" --config {shlex.quote(str(config))}"
+    option = "" if config is None or config == HERE else f" --config {shlex.quote(_place_of(config))}"
     for number, line in enumerate(commands):
         words, mark, comment = line.partition("  # ")
         is_command = words.startswith("flywheel ")
         say(f"{'Next:' if number == 0 else '     '} {words}{option if is_command else ''}{mark}{comment}")
+
+
+def _place_of(config: str | Path) -> str:
+    """What a command names a workspace by: its path, or the URL that a folder has copies of."""
+    if not isinstance(config, Path) or not (config / ".objects").exists():
+        return str(config)
+    from flywheel.store.mirror import mirror_of
+
+    mirror = mirror_of(config)
+    return str(config) if mirror is None else mirror.url
 
 
 def say_what_comes_next(workspace: Workspace, config: Path, as_json: bool = False, *, told: bool = False) -> None:

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 
 def ingest(
     sources: Annotated[
-        list[str], typer.Argument(help="Folders, files, JSONL, JSON, Parquet, CSV, TSV, datasets on disk, tars; or URLs of them.")
+        list[str],
+        typer.Argument(help="Folders, files, JSONL, JSON, Parquet, CSV, TSV, datasets on disk, tars; or s3:// URLs."),
     ],
     config: Config = HERE,
     set_: Set = None,
