@@ -40,6 +40,9 @@ WITHOUT_SQL |= {
     "Records.checked",
     # With nothing new there is nothing to read; what it calls where there is, is tried as a search.
     "Records.index_words",
+    # Of workspaces on an object store alone, which are on PostgreSQL.
+    "Records.trim_copies",
+    "Workspace.publish",
 }
 #: Methods that write.
 WRITERS = {
