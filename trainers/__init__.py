@@ -59,6 +59,7 @@ def pretrain(
     human: TrainingSet | None,
     strategy: Strategy = ALONE,
     reload: Callable[[], Vlm] | None = None,
+    features_bytes: int = 0,
 ) -> TrainingResult:
     """Train all weights (the vision tower's on request) with the configured loss; write a model folder to ``out``.
 
@@ -66,6 +67,8 @@ def pretrain(
     products are computed in and what is written. ``plan.optimizer`` says which numbers are trained. With
     ``plan.method`` ``lora`` an adapter is trained and merged. Killed and called again it goes on from its last
     checkpoint, in ``out`` with the ending ``.work``.
+
+    ``features_bytes`` is as in :class:`TrainingPlan`.
 
     Of several ranks all must call it, and the first writes. ``strategy`` says how they share the work; where it shards
     the weights, ``reload`` loads the same model whole, on the CPU.
@@ -95,6 +98,7 @@ def pretrain(
         parts=strategy.parts,
         deepspeed=strategy.deepspeed(),
         human_every=loss.human_every,
+        features_bytes=features_bytes,
         seed=plan.seed,
     )
     token_loss = losses.build(loss.name, **loss.arguments)
@@ -173,6 +177,7 @@ def finetune(
     strategy: Strategy = ALONE,
     reload: Callable[[], Vlm] | None = None,
     pairs: TrainingSet | None = None,
+    features_bytes: int = 0,
 ) -> TrainingResult:
     """Train a LoRA on corrections by plain maximum likelihood, and on pairs by DPO; write the adapter to ``out``.
 
@@ -181,8 +186,8 @@ def finetune(
     model is compared with itself.
 
     The adapter's files name no place, so the same training gives the same adapter in any folder. With ``plan.merge``
-    the merged weights are written beside it, to the folder ``merged``. ``precision``, several ranks and resuming are as
-    in :func:`pretrain`. Raises FlywheelError where the loss is not finite.
+    the merged weights are written beside it, to the folder ``merged``. ``precision``, several ranks, ``features_bytes``
+    and resuming are as in :func:`pretrain`. Raises FlywheelError where the loss is not finite.
     """
     if pairs is not None:
         plan = plan.model_copy(update={"lora_dropout": 0.0})
@@ -194,6 +199,7 @@ def finetune(
         learning_rate=plan.learning_rate,
         warmup_share=_FINETUNE_WARMUP_SHARE,
         save_every=max(1, plan.num_steps),
+        features_bytes=features_bytes,
         bf16=chosen_precision(precision) == "bf16",
         parts=strategy.parts,
         deepspeed=strategy.deepspeed(),

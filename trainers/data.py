@@ -19,6 +19,7 @@ from flywheel.core.border import one_item
 from flywheel.core.errors import MediaError
 from flywheel.core.reading import Reading, Unreadable
 from flywheel.core.types import Example
+from flywheel.models.features import PIXELS, KeptFeatures
 from flywheel.models.inputs import IGNORED, ClipInput, InputBuilder, InputRow
 from flywheel.models.prompt import Evidence, Hint, Prompt
 from trainers.examples import columns_of
@@ -46,7 +47,7 @@ class TrainingSet:
     ``examples`` is any sequence; a table (:class:`trainers.ExampleTable`) takes a few bytes of memory per row.
     ``input`` gives a clip's frames and sound by its id, or raises MediaError: such clips are left out, up to a share of
     ``most_unreadable``. ``name`` gives what errors call a clip. ``dropout`` says how often (in [0, 1]) a hint is held
-    back.
+    back. ``frames_alone`` says that inputs have no sound: then a clip whose pixels are kept is not read again.
 
     A hint equal to the example's own text is always held back: with the answer in its prompt a model learns to copy.
     """
@@ -57,6 +58,7 @@ class TrainingSet:
     dropout: Mapping[Hint, float]
     seed: int
     most_unreadable: float = 0.5
+    frames_alone: bool = False
     name: Callable[[str], str] = str
 
     def prompt_text(self, index: int, epoch: int) -> str:
@@ -155,9 +157,10 @@ class Collator:
     """Rows to a batch of B: the model's inputs and ``labels``, with ``row``, ``group`` and ``row_weight`` beside, (B,).
 
     ``groups`` numbers the groups (-1 for people's texts). Without a clock it is always epoch 0. Rows whose clips can't
-    be read are left out, and noted in ``unreadable`` (clip -> why); ``what`` names the data in the error where they
-    are most. A :func:`filler` becomes a batch without labels; with ``shares``, where batches are shares of a step, so
-    does one of which no clip can be read.
+    be read are left out, and noted in ``unreadable`` (clip -> why); ``what`` names the data in the error where they are
+    most. With ``features`` the clips' pixels are in the batch by themselves, under ``PIXELS``. A :func:`filler` becomes
+    a batch without labels; with ``shares``, where batches are shares of a step, so does one of which no clip can be
+    read.
     """
 
     def __init__(
@@ -169,7 +172,9 @@ class Collator:
         what: str = "training",
         *,
         shares: bool = False,
+        features: KeptFeatures | None = None,
     ) -> None:
+        self._features = features
         self._data, self._builder, self._groups, self._clock = data, builder, groups, clock
         self._shares = shares
         self.reading = Reading(what, data.most_unreadable)
@@ -183,7 +188,12 @@ class Collator:
         epoch = self._clock.epoch if self._clock is not None else 0
         fills = indices[0] < 0
         found, instead = self._readable([-1 - index for index in indices] if fills else indices, epoch)
-        batch = self._builder.of_thread().batch([inputs for _, _, inputs in found])
+        rows, pixels = [inputs for _, _, inputs in found], None
+        if self._features is not None:
+            rows, pixels = self._features.without_pixels([(example.clip_id, inputs) for _, example, inputs in found])
+        batch = self._builder.of_thread().batch(rows)
+        if pixels is not None:
+            batch[PIXELS] = pixels
         batch["row"] = torch.tensor([row for row, _, _ in found])
         batch["group"] = torch.tensor([self._groups[example.group] for _, example, _ in found])
         batch["row_weight"] = torch.tensor([example.weight for _, example, _ in found], dtype=torch.float32)
@@ -224,12 +234,16 @@ class Collator:
 
     def _inputs(self, row: int, epoch: int) -> list[tuple[int, Example, InputRow]]:
         example = self._data.examples[row]
-        clip = self._data.input(example.clip_id)
-        prompt = self._data.prompt_of(example, row, epoch)
-        return [(row, example, self._builder.of_thread().row(clip, prompt, example.text, example.earlier))]
+        return [(row, example, self._input_row(example, self._data.prompt_of(example, row, epoch)))]
 
     def _clip_id(self, row: int) -> str:
         return self._data.examples[row].clip_id
+
+    def _input_row(self, example: Example, prompt: str) -> InputRow:
+        builder, inputs = self._builder.of_thread(), None
+        if self._data.frames_alone:
+            inputs = builder.kept_row(example.clip_id, prompt, example.text, example.earlier)
+        return inputs or builder.row(self._data.input(example.clip_id), prompt, example.text, example.earlier)
 
     def state(self) -> dict[str, Any]:
         """What could be read so far and what could not, for a checkpoint."""

@@ -5,7 +5,7 @@ Shape suffixes: B clips, S tokens, V vocabulary, D hidden, N tokens that count.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import Trainer
 
 from flywheel.core.errors import FlywheelError
+from flywheel.models.features import PIXELS, KeptFeatures
 from flywheel.models.inputs import IGNORED
 from noise_control import TokenContext, TokenLoss, linear_loss, losses
 from trainers.data import Collator
@@ -43,11 +44,12 @@ class LossTrainer(Trainer):  # type: ignore[misc]
         row_weights: RowWeights,
         feeder: Feeder,
         batch: Collator,
+        features: KeptFeatures | None = None,
         **arguments: Any,
     ) -> None:
         # The loader gives rows; what makes batches of them runs ahead of it.
         super().__init__(data_collator=list, **arguments)
-        self._feeder, self._batch = feeder, batch
+        self._feeder, self._batch, self._features = feeder, batch, features
         self._rows: Any = None
         self._batches: Iterator[dict[str, Any]] = iter(())
         self.model_accepts_loss_kwargs = False
@@ -69,6 +71,12 @@ class LossTrainer(Trainer):  # type: ignore[misc]
         if epoch_iterator is not self._rows:
             self._rows, self._batches = epoch_iterator, self._feeder.batches(self._batch, epoch_iterator)
         return super().get_batch_samples(self._batches, num_batches, device)
+
+    def _prepare_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        ready: dict[str, Any] = super()._prepare_inputs(dict(inputs))
+        if self._features is not None and (pixels := ready.pop(PIXELS, None)) is not None:
+            ready |= self._features.instead(pixels)
+        return ready
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

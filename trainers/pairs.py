@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import Sampler
 
 from flywheel.core.types import HUMAN, Example
+from flywheel.models.features import KeptFeatures
 from flywheel.models.inputs import IGNORED, InputBuilder, InputRow
 from trainers.data import BucketSampler, Clock, Collator, TrainingSet
 from trainers.examples import text_lengths
@@ -25,9 +26,17 @@ class PairCollator(Collator):
     """
 
     def __init__(
-        self, data: TrainingSet, pairs: TrainingSet, builder: InputBuilder, clock: Clock, what: str, *, shares: bool
+        self,
+        data: TrainingSet,
+        pairs: TrainingSet,
+        builder: InputBuilder,
+        clock: Clock,
+        what: str,
+        *,
+        shares: bool,
+        features: KeptFeatures | None = None,
     ) -> None:
-        super().__init__(data, builder, {HUMAN: -1}, clock, what, shares=shares)
+        super().__init__(data, builder, {HUMAN: -1}, clock, what, shares=shares, features=features)
         self._pairs, self._num_texts = pairs, len(data.examples)
 
     def __len__(self) -> int:

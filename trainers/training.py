@@ -16,6 +16,7 @@ from transformers import TrainerCallback, TrainingArguments
 from flywheel.core.progress import Progress, progress
 from flywheel.core.reading import Unreadable
 from flywheel.core.types import HUMAN, MetricSink
+from flywheel.models.features import KeptFeatures
 from flywheel.models.inputs import InputBuilder
 from flywheel.models.load import Vlm
 from noise_control import TokenLoss
@@ -23,6 +24,7 @@ from trainers import checkpoints, memory
 from trainers.border import foreign_failures
 from trainers.data import BucketSampler, Clock, Collator, Rows, TrainingSet
 from trainers.examples import columns_of, text_lengths
+from trainers.features import features_for
 from trainers.feeding import Feeder
 from trainers.forms import Forms
 from trainers.joint import JointTrainer, reading_states
@@ -49,7 +51,8 @@ class TrainingPlan:
     ``human_every`` is the number of steps between looks of an adaptive loss at people's texts. ``bf16`` lets products
     be computed in it. ``optimizer`` is ``adamw_sr`` (:class:`trainers.rounding.RoundedAdamW`) or ``adamw_8bit``
     (:class:`trainers.moments.EightBitAdamW`) for bf16 weights, else AdamW for fp32 ones.
-    ``decoders`` are the threads that prepare batches.
+    ``decoders`` are the threads that prepare batches. ``features_bytes`` is the most memory for what a frozen vision
+    tower makes of all clips (:mod:`flywheel.models.features`); with 0 it is computed at every step.
     """
 
     num_steps: int
@@ -64,6 +67,7 @@ class TrainingPlan:
     parts: int = 1
     deepspeed: Mapping[str, Any] | None = None
     decoders: int = 2
+    features_bytes: int = 0
     human_every: int = 25
     seed: int = 0
     log_every: int = 25
@@ -192,16 +196,17 @@ def train(
     groups = {name: index for index, name in enumerate(sorted(names))}
     numbers = {**groups, HUMAN: -1}
     token_loss.prepare(num_groups=max(1, len(groups)))
-    sampler, collator = _reading_of(data, pairs, builder, numbers, plan, label, shares=joint)
+    kept = features_for(vlm, builder, (data, pairs, held_out, human), plan, label)
+    sampler, collator = _reading_of(data, pairs, builder, numbers, plan, label, shares=joint, features=kept)
     row_weights = RowWeights(len(collator))
     keeper = _Keeper(token_loss, row_weights, groups, sink, label)
     collators = {"data": collator}
     if human:
         people = dict.fromkeys(columns_of(human.examples).groups, -1)
-        collators["human"] = Collator(human, builder, people, None, f"{label}, anchors", shares=joint)
+        collators["human"] = Collator(human, builder, people, None, f"{label}, anchors", shares=joint, features=kept)
     if held_out:
         what = f"{label}, held-out clips"
-        collators["held_out"] = Collator(held_out, builder, numbers, None, what, shares=joint)
+        collators["held_out"] = Collator(held_out, builder, numbers, None, what, shares=joint, features=kept)
     with progress(label, plan.num_steps) as bar, Feeder(vlm.device, plan.decoders) as feeder:
         kind: Any = PairTrainer if pairs else LossTrainer
         if joint:
@@ -214,6 +219,7 @@ def train(
             train_dataset=Rows(len(collator)),
             eval_dataset=Rows(len(held_out.examples)) if held_out else None,
             feeder=feeder,
+            features=kept,
             batch=collators["data"],
             optimizer_cls_and_kwargs=_own_optimizer(plan),
             callbacks=[keeper],
@@ -262,14 +268,15 @@ def _reading_of(
     label: str,
     *,
     shares: bool,
+    features: KeptFeatures | None,
 ) -> tuple[RowSampler, Collator]:
     """What draws the rows of steps, and what makes batches of them."""
     if pairs:
         drawn = PairSampler(data, pairs, builder, plan.batch_size, plan.seed)
-        return drawn, PairCollator(data, pairs, builder, drawn.clock, label, shares=shares)
+        return drawn, PairCollator(data, pairs, builder, drawn.clock, label, shares=shares, features=features)
     clock, lengths = Clock(), text_lengths(data.examples, builder.tokenizer)
     sampler = BucketSampler(data.examples, lengths, plan.batch_size, plan.seed, clock)
-    return sampler, Collator(data, builder, numbers, clock, label, shares=shares)
+    return sampler, Collator(data, builder, numbers, clock, label, shares=shares, features=features)
 
 
 def _step_rows(plan: TrainingPlan, sampler: RowSampler) -> int:

@@ -72,6 +72,7 @@ def _trained(context: RoundContext, oracle: Oracle, out: Path) -> Path:
         sink=_Unlogged(),
         held_out=None,
         human=None,
+        features_bytes=int(context.config.corpus.features_gib * 2**30),
     )
     context.unload()
     return out

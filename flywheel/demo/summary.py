@@ -25,7 +25,7 @@ def summary_of(context: RoundContext, oracle: Oracle, num_rounds: int) -> dict[s
     truth = _varied(context, [oracle.text(c.uri) for c in clips], clips)
     base, *rest = [_of_round(context, round, scores) for round in range(num_rounds + 1)]
     for round in range(num_rounds + 1):
-        publish(context, round)
+        publish(context, round, newest=round == num_rounds)
     return {
         "base": base,
         "transcripts": {**transcripts, "oracle": slot_f1(transcript_scores(workspace, oracle))},

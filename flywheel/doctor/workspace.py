@@ -100,7 +100,8 @@ def _fits(config: Config, root: Path) -> Check | None:
     if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd")):
         # Of bf16 weights: in fp32 twice as much, with gradients and two moments four times that.
         needs = 8 * weights_gib
-        says = f"training takes some {needs:.0f} GiB without a GPU, this machine has {memory_gib:.0f}"
+        amount = f"some {needs:.0f}" if needs >= 1 else "under 1"
+        says = f"training takes {amount} GiB without a GPU, this machine has {memory_gib:.0f}"
         mend = "" if needs < memory_gib else ". Take a GPU, a smaller model, or pretrain.num_steps: 0"
         return Check(what="memory", ok=needs < memory_gib, needed=False, says=says + mend)
     from flywheel.rounds.memory_plan import planned

@@ -18,7 +18,7 @@ from flywheel.core.errors import UserError, first_line
 from flywheel.core.patience import within
 from flywheel.core.timing import frame_index, uniform_times
 from flywheel.core.types import Clip
-from flywheel.models.kept import KeptPixels
+from flywheel.models.kept import Entry, KeptPixels
 from flywheel.models.marks import Marks
 
 IGNORED = -100
@@ -228,11 +228,20 @@ class InputBuilder:
         earlier: Sequence[tuple[str, str]] = (),
     ) -> InputRow:
         """One clip's part of a batch, by itself: what it raises is of this clip. ``earlier`` as :meth:`chat` has it."""
-        ids, tensors = self._row(clip, self.chat_for(clip, prompt, earlier))
+        return self._with_target(self._row(clip, self.chat_for(clip, prompt, earlier)), target)
+
+    def _with_target(self, prompted: Entry, target: str | None) -> InputRow:
+        ids, tensors = prompted
         if target is None:
             return InputRow(ids=list(ids), num_prompt=len(ids), tensors=tensors)
         words = self.tokenizer.encode(self.plain(target), add_special_tokens=False)
         return InputRow(ids=[*ids, *words, self.tokenizer.eos_token_id], num_prompt=len(ids), tensors=tensors)
+
+    def kept_row(self, key: str, prompt: str, target: str, earlier: Sequence[tuple[str, str]] = ()) -> InputRow | None:
+        """:meth:`row` of a clip of frames alone, by its key, without reading it; None where its pixels are not kept."""
+        if not self._fast or (entry := self._kept.get(key)) is None:
+            return None
+        return self._with_target(self._around(entry, self.chat(prompt, earlier=earlier)), target)
 
     def batch(self, rows: Sequence[InputRow]) -> dict[str, Any]:
         """Rows as one batch, as :meth:`build` gives it; all with a target, or none."""
@@ -255,12 +264,12 @@ class InputBuilder:
             labels = [[IGNORED] * row.num_prompt + row.ids[row.num_prompt :] for row in rows]
             out["labels"] = padded(labels, IGNORED)
         for name in rows[0].tensors:
-            out[name] = _joined([row.tensors[name] for row in rows])
+            out[name] = joined([row.tensors[name] for row in rows])
         if "mm_token_type_ids" in getattr(self.processor, "model_input_names", ()):
             out["mm_token_type_ids"] = 2 * (out["input_ids"] == self._video_token_id).int()
         return out
 
-    def _row(self, clip: ClipInput | None, chat: str) -> tuple[list[int], dict[str, Any]]:
+    def _row(self, clip: ClipInput | None, chat: str) -> Entry:
         if clip is None or clip.frames_THWC is None or clip.sound is not None:
             # Sound lies between the video and the text in ways that differ from model to model.
             return self._full(clip, chat)
@@ -268,20 +277,23 @@ class InputBuilder:
             self._fast = self._agrees(clip, chat)
         return self._around_video(clip, chat) if self._fast else self._full(clip, chat)
 
-    def _around_video(self, clip: ClipInput, chat: str) -> tuple[list[int], dict[str, Any]]:
-        span, tensors = self._video(clip)
+    def _around_video(self, clip: ClipInput, chat: str) -> Entry:
+        return self._around(self._video(clip), chat)
+
+    def _around(self, entry: Entry, chat: str) -> Entry:
+        span, tensors = entry
         before, after = chat.split(self._video_token)
         encode = self.tokenizer.encode
         return encode(before, add_special_tokens=False) + span + encode(after, add_special_tokens=False), tensors
 
-    def _video(self, clip: ClipInput) -> tuple[list[int], dict[str, Any]]:
+    def _video(self, clip: ClipInput) -> Entry:
         entry = self._kept.get(clip.key)
         if entry is None:
             entry = self._full(clip, self._video_token)
             self._kept.put(clip.key, entry)
         return entry
 
-    def _full(self, clip: ClipInput | None, text: str) -> tuple[list[int], dict[str, Any]]:
+    def _full(self, clip: ClipInput | None, text: str) -> Entry:
         if self.processor is self.tokenizer:
             return self.tokenizer.encode(text, add_special_tokens=False), {}
         media: dict[str, Any] = {}
@@ -300,7 +312,7 @@ class InputBuilder:
         return self._around_video(clip, chat)[0] == self._full(clip, chat)[0]
 
 
-def _joined(tensors: list[Any]) -> Any:
+def joined(tensors: list[Any]) -> Any:
     """Along the first axis; where other axes differ (videos of unequal length) zero-padded at their end."""
     import torch
 

@@ -34,6 +34,8 @@ HINTS: Final[tuple[Hint, ...]] = (
     "facts",
 )
 Medium = Literal["frames", "sound"]
+#: Where a hint's text stands in its line.
+_PLACE: Final = re.compile(r"\{(?:text|quoted)\}")
 
 
 class Evidence(BaseModel):
@@ -124,6 +126,17 @@ class Prompt(BaseModel):
             raise ValueError(f"hints: a {self.kind} is made from {wanted}, and from nothing else")
         return self
 
+    @model_validator(mode="after")
+    def _can_be_filled(self) -> Prompt:
+        for hint, line in self.hints.items():
+            if not _PLACE.search(line):
+                raise ValueError(f"hints.{hint}: has no place for its text; write {{text}} where it is to stand")
+        for name in ("quoted", *HINTS):
+            if f"{{{name}}}" in self.instruction:
+                line = "in a hint's line" if name in ("text", "quoted") else f"a line '{name}: \"… {{text}}\"'"
+                raise ValueError(f"instruction: nothing fills {{{name}}} here; write {line} below hints")
+        return self
+
     @property
     def role(self) -> str:
         """The role of the model that is asked."""
@@ -153,7 +166,7 @@ class Prompt(BaseModel):
 def _with_text(line: str, text: str) -> str:
     """A hint's line with its text in it, looked for once: what stands in the text is no place for another."""
     forms = {"{text}": text, "{quoted}": json.dumps(text, ensure_ascii=False)}
-    return re.sub(r"\{(?:text|quoted)\}", lambda place: forms[place[0]], line)
+    return _PLACE.sub(lambda place: forms[place[0]], line)
 
 
 def load_prompt(path: Path) -> Prompt:

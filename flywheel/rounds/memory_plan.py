@@ -201,11 +201,17 @@ def _plan(config: Config, model: Any, clip: ClipSize, device: tuple[str, int], d
         reason=choice.reason,
         training=_gib(training),
         engine=_gib(_engine(config, model, asked, available, 2 if precision == "bf16" else 4)),
-        host=_gib({"batches ahead": ahead, **host}) | {"kept pixels": config.corpus.pixels_gib},
+        host=_gib({"batches ahead": ahead, **host}) | _kept_between_uses(config),
         uncounted="" if pretrain.freeze_vision else "what the vision tower keeps for its backward pass",
         devices=devices,
         strategy=strategy,
     )
+
+
+def _kept_between_uses(config: Config) -> dict[str, float]:
+    """GiB of the machine's memory that pixels, and features of a frozen vision tower, may take between their uses."""
+    features = {"kept features": config.corpus.features_gib} if config.pretrain.freeze_vision else {}
+    return {"kept pixels": config.corpus.pixels_gib, **features}
 
 
 def kept_bytes(model: Any, dtype: torch.dtype) -> int:

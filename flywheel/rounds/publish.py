@@ -55,8 +55,12 @@ def reports_until(context: RoundContext, round: int) -> list[RoundReport]:
     return [report_of(context, r) for r in comparable_rounds(context.workspace, round)]
 
 
-def publish(context: RoundContext, round: int) -> None:
-    """Write the round's report and hand its figures to the tracker; both can be done again."""
+def publish(context: RoundContext, round: int, *, newest: bool = True) -> None:
+    """Write the round's report and hand its figures to the tracker; both can be done again.
+
+    Of a round that is not the ``newest`` of those that are published, what the newest one's replaces is left out: the
+    picture of all rounds, and MLflow's page of them.
+    """
     reports = reports_until(context, round)
     report, tracker = reports[-1], context.tracker
     folder = write_report(context, reports)
@@ -70,8 +74,9 @@ def publish(context: RoundContext, round: int) -> None:
             tracker.stage(round, stage, {**seconds, **_numbers(result)}, _words(result))
     tracker.dataset(round)
     tracker.table(round, _samples(context, round), _TABLE)
-    tracker.plot(write_plots(reports, folder / "rounds.png"))
-    show_rounds(tracker, reports)
+    if newest:
+        tracker.plot(write_plots(reports, folder / "rounds.png"))
+        show_rounds(tracker, reports)
     tracker.artifacts(round, [folder / name for name in _FILES])
 
 

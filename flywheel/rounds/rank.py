@@ -26,8 +26,9 @@ def main(folder: Path) -> None:
 
     rank = int(os.environ.get("RANK", "0"))
     root, values, training, strategy = read_job(folder)
-    # Each rank keeps pixels of its own: together as many as one would.
-    values["corpus"]["pixels_gib"] /= int(os.environ.get("WORLD_SIZE", "1"))
+    # Each rank keeps pixels and features of its own: together as many as one would.
+    for kept in ("pixels_gib", "features_gib"):
+        values["corpus"][kept] /= int(os.environ.get("WORLD_SIZE", "1"))
 
     def work() -> None:
         there = Workspace.open(root)

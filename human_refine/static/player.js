@@ -223,8 +223,12 @@ video.addEventListener("ended", () => {
   }
 });
 video.addEventListener("error", () => {
-  if (item && video.getAttribute("src"))
-    problem("Your browser can't show this video. Try again, skip it, or judge by what came with it.");
+  if (!item || !video.getAttribute("src")) return;
+  problem(
+    video.canPlayType('video/mp4; codecs="avc1.42E01E"')
+      ? "Your browser can't show this video. Try again, skip it, or judge by what came with it."
+      : "Your browser can't play H.264, which most videos and their copies are in. Open this page in Chrome, Edge, Firefox or Safari.",
+  );
 });
 video.addEventListener("play", () => {
   $("play").firstChild.textContent = "Pause ";

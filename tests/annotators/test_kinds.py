@@ -85,6 +85,9 @@ def test_bundled_prompts_and_their_digests(tmp_path: Path) -> None:
         ("tags", {"json_schema": {"type": "object", "required": ["words"]}}, "must require 'tags'"),
         ("tags", {"colour": "red"}, "colour: Extra inputs"),
         ("caption", {"json_schema": {"type": "object"}}, "a caption is plain text"),
+        ("caption", {"hints": {"transcript": "Heard: {words}"}}, r"hints.transcript: has no place .* write \{text\}"),
+        ("caption", {"instruction": "It says {transcript}."}, r"instruction: nothing fills \{transcript\} here"),
+        ("caption", {"instruction": "It says {text}."}, "write in a hint's line below hints"),
         ("tags", {"kind": "poem"}, "kind 'poem': unknown. There are caption, dense_caption"),
     ],
 )

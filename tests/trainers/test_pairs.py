@@ -157,6 +157,14 @@ def test_parts_of_a_step_learn_what_the_whole_step_learns(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+def test_features_that_are_kept_change_nothing(tmp_path: Path) -> None:
+    plain, _, _ = steps(tmp_path / "plain", 3, 3, 2)
+    kept, _, _ = steps(tmp_path / "kept", 3, 3, 2, features_bytes=1 << 30)
+    for name, weight in plain.items():
+        torch.testing.assert_close(kept[name], weight, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
 def test_a_killed_training_on_pairs_ends_as_one_that_was_not(tmp_path: Path) -> None:
     whole, _, wanted = steps(tmp_path / "whole", 4, 5, 4)
     with pytest.raises(Killed):

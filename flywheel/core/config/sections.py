@@ -74,6 +74,12 @@ class Corpus(Section):
     pixels_gib: float = Field(
         2.0, ge=0, description="most memory that clips' prepared pixels may take between their uses, GiB"
     )
+    features_gib: float = Field(
+        2.0,
+        ge=0,
+        description="most memory for what a frozen vision tower makes of a training's clips, GiB: kept where all of it "
+        "fits, else computed at every step; 0 is never",
+    )
     most_unreadable: float = Field(
         0.5, ge=0, le=1, description="share of a stage's clips that can't be read above which it stops; 1 is never"
     )

@@ -70,6 +70,8 @@ def run_training(
     data = {use: training_set(context, some) if some else None for use, some in training.examples.items()}
     kept = data["kept"] or training_set(context, ())
 
+    features_bytes = int(config.corpus.features_gib * 2**30)
+
     def reload() -> Any:
         inputs = context.inputs_of(context.prompt)
         return load_vlm(training.start, precision=main.precision, inputs=inputs, on_cpu=True)
@@ -87,6 +89,7 @@ def run_training(
             strategy=strategy,
             reload=reload,
             pairs=data["pairs"],
+            features_bytes=features_bytes,
         )
     result = trainers.pretrain(
         vlm,
@@ -101,6 +104,7 @@ def run_training(
         human=data["human"],
         strategy=strategy,
         reload=reload,
+        features_bytes=features_bytes,
     )
     if this_rank() == 0:
         keep_random_state(training.out)

@@ -57,6 +57,7 @@ def training_set(context: RoundContext, examples: Sequence[Example]) -> trainers
         dropout=rates,
         seed=plan.seed,
         most_unreadable=context.config.corpus.most_unreadable,
+        frames_alone=context.inputs_of(context.prompt) == {"frames"},
         name=lambda clip_id: context.clips[clip_id].uri,
     )
 
