@@ -25,7 +25,8 @@ from flywheel.store.parts import Shard, read_columns, read_rows, shards_of
 from flywheel.store.word_index import SEARCHED, WordIndex, word_groups
 from human_refine.texts import TextIndex
 
-_PAGE = 50
+#: Clips that one answer gives at most.
+PAGE = 50
 #: An answer stops looking after so long; one group of rows more is always looked at.
 _BUDGET_S = 0.06
 #: Rows that are looked at together.
@@ -94,18 +95,30 @@ def find(workspace: Workspace, index: TextIndex, query: Query) -> Found:
     if query.people:
         ids, cursor = _of_people(workspace, query)
         found = Found(clips=_facts(workspace, ids, query), cursor=cursor)
-    elif _ID.fullmatch(query.words) and (ids := workspace.records.keys_from("clips", query.words)[:_PAGE]):
+    elif _ID.fullmatch(query.words) and (ids := workspace.records.keys_from("clips", query.words)[:PAGE]):
         found = Found(clips=_facts(workspace, ids, query))
     else:
         found = _walk(workspace, query)
-    texts = captions_of(workspace, index, [clip["clip_id"] for clip in found.clips], query.round)
-    words = words_on_clips(workspace, [clip["clip_id"] for clip in found.clips])
-    for clip in found.clips:
-        clip["caption"] = texts.get(clip["clip_id"])
-        clip["word"] = _last_word(words.get(clip["clip_id"], []))
+    _add_texts(workspace, index, found.clips, query.round)
     if query.people and query.parts:
         found.clips = [clip for clip in found.clips if _says(clip, query.parts)]
     return found
+
+
+def shown(workspace: Workspace, index: TextIndex, clip_ids: Sequence[str], round: int = 0) -> list[dict[str, Any]]:
+    """These clips as :func:`find` gives them, in their order; those that are gone are left out."""
+    clips = _facts(workspace, clip_ids, Query())
+    _add_texts(workspace, index, clips, round)
+    return clips
+
+
+def _add_texts(workspace: Workspace, index: TextIndex, clips: Sequence[dict[str, Any]], round: int) -> None:
+    """Give each clip its newest caption, or that of a round, and what people said last of it."""
+    ids = [clip["clip_id"] for clip in clips]
+    texts, words = captions_of(workspace, index, ids, round), words_on_clips(workspace, ids)
+    for clip in clips:
+        clip["caption"] = texts.get(clip["clip_id"])
+        clip["word"] = _last_word(words.get(clip["clip_id"], []))
 
 
 def _walk(workspace: Workspace, query: Query) -> Found:
@@ -127,7 +140,7 @@ def _walk(workspace: Workspace, query: Query) -> Found:
                 continue
             looked = True
             if words.can_hold(kind, group, query.parts):
-                fresh, room = _hits(workspace, kind, rest, query).slice(place.skip), _PAGE - len(found.clips)
+                fresh, room = _hits(workspace, kind, rest, query).slice(place.skip), PAGE - len(found.clips)
                 found.clips += _shown(_with_facts(workspace, fresh.head(room)), query)
                 if fresh.height > room:
                     place = _Place(kind=kind, position=place.position, skip=place.skip + room)
@@ -250,8 +263,8 @@ def _of_people(workspace: Workspace, query: Query) -> tuple[list[str], str]:
     """Ids of the next clips of which people said so, newest first, and where to go on."""
     verdicts: dict[str, Verdict] = {"accept": "accept", "edit": "edit", "reject": "reject", "cant_tell": "cant_tell"}
     if query.people in verdicts:
-        rows = clips_with_word(workspace, verdicts[query.people], query.cursor, _PAGE)
-        return list(dict.fromkeys(clip_id for clip_id, _ in rows)), rows[-1][1] if len(rows) == _PAGE else ""
+        rows = clips_with_word(workspace, verdicts[query.people], query.cursor, PAGE)
+        return list(dict.fromkeys(clip_id for clip_id, _ in rows)), rows[-1][1] if len(rows) == PAGE else ""
     if query.people == "flagged":
         return list(dict.fromkeys(flag.clip_id for flag in open_flags(workspace, _MOST))), ""
     if query.people == "gold":

@@ -105,7 +105,8 @@ def exclude_person(body: ExcludeBody, _: LeadingActing, review: Review) -> dict[
 @routes.get("/clips", include_in_schema=False)
 def clips_page(person: Leading, request: Request, review: Review) -> HTMLResponse:
     rounds = review.service.queue.index.rounds()
-    return _page(review, request, "clips.html", person=person, rounds=rounds)
+    indexed = review.content is not None and review.content.ready()
+    return _page(review, request, "clips.html", person=person, rounds=rounds, indexed=indexed)
 
 
 @routes.get("/api/clips")
@@ -122,6 +123,31 @@ def clips(
     query = browsing.Query(words=words, split=split, people=people, round=round, cursor=cursor)
     found = browsing.find(review.workspace, review.service.queue.index, query)
     return {"clips": found.clips, "cursor": found.cursor, "share": found.share}
+
+
+@routes.get("/api/search")
+async def search(
+    _: Leading,
+    review: Review,
+    text: Annotated[str, Query(max_length=2000)] = "",
+    split: Annotated[str, Query(pattern="^(train|test|anchor)?$")] = "",
+    round: Annotated[int, Query(ge=0, le=32_000)] = 0,
+) -> dict[str, Any]:
+    """The clips that are most like a text by what is seen, heard and written in them, best first.
+
+    Each is as in ``/api/clips``, with ``found_by``: of its ``video``, ``sound`` and ``text`` by how many standard
+    deviations it is more like the text than clips are in the mean. ``round`` keeps those that have a text of it.
+    """
+    content = review.content
+    if content is None or not content.ready():
+        raise HTTPException(404, "no index yet: 'flywheel index' makes one")
+
+    def find() -> list[dict[str, Any]]:
+        by = content.find(text, split, round or None, browsing.PAGE)
+        shown = browsing.shown(review.workspace, review.service.queue.index, list(by), round)
+        return [{**clip, "found_by": by[clip["clip_id"]]} for clip in shown]
+
+    return {"clips": await review.searches.do(find)}
 
 
 @routes.get("/api/clips/{clip_id}")

@@ -16,6 +16,7 @@ from flywheel.core.progress import say
 from flywheel.store import Workspace
 from human_refine.server import create_app
 from human_refine.sound_pairs import SoundPairs
+from human_refine.state import ContentSearch
 
 #: Seconds in which the headers of a request must have come.
 HEADERS_S = 20.0
@@ -31,19 +32,20 @@ def serve(
     standing: Callable[[], Sequence[str]] | None = None,
     home: Callable[[], Any] | None = None,
     sounds: SoundPairs | None = None,
+    content: ContentSearch | None = None,
     command: str = "flywheel review",
 ) -> None:
     """Serves the review page until it is interrupted; ``announce`` is called with its URL once it can be reached.
 
     Port 0 takes a free one. ``proxy`` is the address of a proxy that is believed where it says who asks, and that it
-    was asked by TLS; empty for none. ``standing``, ``home`` and ``sounds`` are as in :func:`create_app`. Raises
-    UserError, as ``command``, where the address is in use.
+    was asked by TLS; empty for none. ``standing``, ``home``, ``sounds`` and ``content`` are as in :func:`create_app`.
+    Raises UserError, as ``command``, where the address is in use.
     """
     with bound(host, port, command) as listener:
         url = f"http://{host}:{listener.getsockname()[1]}"
         if not _is_local(host) and not proxy:
             say(f"review: {url} is plain http, which can be read on the way: put a proxy with TLS before it.")
-        server = server_of(workspace, proxy, standing, home, sounds)
+        server = server_of(workspace, proxy, standing, home, sounds, content)
         announce(url)
         server.run(sockets=[listener])
 
@@ -54,10 +56,11 @@ def server_of(
     standing: Callable[[], Sequence[str]] | None = None,
     home: Callable[[], Any] | None = None,
     sounds: SoundPairs | None = None,
+    content: ContentSearch | None = None,
 ) -> uvicorn.Server:
     """The page's server, which a socket is still to be given to; the other arguments as in :func:`serve`."""
     config = uvicorn.Config(
-        create_app(workspace, standing, home, sounds),
+        create_app(workspace, standing, home, sounds, content),
         http=Patient,
         log_level="warning",
         server_header=False,

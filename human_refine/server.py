@@ -40,12 +40,14 @@ from human_refine.service import Conflict, Gone, ReviewService
 from human_refine.sessions import Acting, SignedIn, csrf_word, signed_in
 from human_refine.sound_pairs import NoSounds, SoundPairs
 from human_refine.standing import Standing
-from human_refine.state import Review, ReviewState
+from human_refine.state import ContentSearch, Review, ReviewState
 
 #: Seconds that a request waits for a copy that browsers play: most clips' are there by then.
 _PATIENCE_S = 0.2
 #: Videos and sounds that are looked at at a time.
 _VIDEOS, _SOUNDS = 8, 2
+#: Searches by content at a time: each uses all that the machine has.
+_SEARCHES = 1
 Id = Annotated[str, InPath(min_length=1, max_length=64, pattern=r"^[\w.\-]+$")]
 
 
@@ -54,12 +56,14 @@ def create_app(
     standing: Callable[[], Sequence[str]] | None = None,
     home: Callable[[], Any] | None = None,
     sounds: SoundPairs | None = None,
+    content: ContentSearch | None = None,
 ) -> FastAPI:
     """The application over one workspace; one process serves it.
 
     ``standing`` gives the lines on top of the lead's page: how the last rounds went, and what comes next.
     ``home`` gives what the page ``/home`` shows (:class:`flywheel.rounds.home.Home`); there is none if left out.
     ``sounds`` are the pairs of sounds that ``/sounds`` asks about; none if left out.
+    ``content`` finds clips by what is in them, for the lead's page of clips; it searches words alone if left out.
     """
     # What can be asked is told to who may ask it.
     app = FastAPI(title="Flywheel review", docs_url=None, redoc_url=None, openapi_url=None, version="1")
@@ -81,6 +85,8 @@ def create_app(
         home=home,
         comparing=Comparing(service),
         hearing=Hearing(service, sounds or NoSounds()),
+        content=content,
+        searches=Aside(_SEARCHES),
     )
     service.queue.watch()
     app.add_middleware(Limits, most_upload=int(workspace.config.review.upload_mib * 2**20) + 4096)

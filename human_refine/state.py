@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
 from jinja2 import Environment
@@ -19,6 +19,18 @@ from human_refine.people import LoginAttempts
 from human_refine.rejects import Rejects
 from human_refine.service import ReviewService
 from human_refine.standing import Standing
+
+
+class ContentSearch(Protocol):
+    """Finds clips by what is seen, heard and written in them."""
+
+    def ready(self) -> bool:
+        """Whether there is an index to ask."""
+        ...
+
+    def find(self, text: str, split: str, round: int | None, limit: int) -> Mapping[str, Mapping[str, float]]:
+        """Clip ids, best first, with what each was found by. Raises UserError for what can't be asked."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +52,9 @@ class ReviewState:
     home: Callable[[], Any] | None
     comparing: Comparing
     hearing: Hearing
+    #: What clips are like; asked aside, for it may have to be read first. None: this server knows no index.
+    content: ContentSearch | None
+    searches: Aside
 
 
 def _state(request: Request) -> ReviewState:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +27,7 @@ from flywheel.core.foreign import as_lines
 from flywheel.core.progress import say
 
 if TYPE_CHECKING:
+    from flywheel.search.for_page import PageSearch
     from flywheel.store import Workspace
     from human_refine import ImportReport
 
@@ -82,8 +84,30 @@ def serve_pages(
         standing=standing,
         home=lambda: home_of(workspace),
         sounds=SoundsSideBySide(workspace),
+        content=_ContentSearch(workspace),
         command=command,
     )
+
+
+class _ContentSearch:
+    """The workspace's index, whose encoder is imported at the first question: most servers are never asked."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    def ready(self) -> bool:
+        """Whether there is an index."""
+        return self._workspace.count("vectors") > 0
+
+    def find(self, text: str, split: str, round: int | None, limit: int) -> Mapping[str, Mapping[str, float]]:
+        """Clip ids, best first, with what each was found by."""
+        return self._index.find(text, split, round, limit)
+
+    @cached_property
+    def _index(self) -> PageSearch:
+        from flywheel.search.for_page import PageSearch
+
+        return PageSearch(self._workspace)
 
 
 def _announce(workspace: Workspace, url: str, config: Path, opens: bool) -> None:

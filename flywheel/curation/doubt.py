@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from flywheel.core.config import Curate
 from flywheel.curation.calibration import Calibration, TooFewPairs
+from flywheel.curation.columns.index_fit import COLUMN as INDEX_FIT
 from flywheel.curation.policy import P_MATCH, TRAIN, least_scores
 from flywheel.curation.table import Table, calibrated, gather, policy_of
 from flywheel.store import Workspace
@@ -41,7 +42,8 @@ def plan(workspace: Workspace, index: ClipIndex, settings: Curate, limit: int | 
     """Decide by cheap evidence which clips are asked about, at most ``limit``; nothing is written.
 
     A clip of which cheap evidence tells nothing is in doubt as much as one can be; one that a lead spoke of is in none.
-    Beside clips in doubt those are asked about that calibrate.
+    Beside clips in doubt those are asked about that calibrate, and those that the index finds mismatched
+    (``index_below``), whatever P(match) says of them.
     """
     table = gather(workspace, index, asked=False)
     try:
@@ -59,6 +61,7 @@ def plan(workspace: Workspace, index: ClipIndex, settings: Curate, limit: int | 
     if settings.judge == "doubt":
         most = settings.most_judged if settings.most_judged > 1 else settings.most_judged * audible
         unsure, doubt = _unsure(table, calibration, settings, int(most))
+        unsure = _and_mismatched(unsure, table.clips, settings.index_below)
     lending = _lending(table.clips, others)
     ids = pl.concat([pl.Series("clip_id", list(others), dtype=pl.String), lending, unsure["clip_id"]])
     asked = ids.unique(maintain_order=True)
@@ -85,6 +88,15 @@ def _unsure(
     clips = clips.filter(asked).sort(pl.col("split") != TRAIN, "distance", "clip_id")
     reach = settings.doubt if clips.height <= most else _reach(clips.head(most))
     return clips.head(most), _bounds(cuts, reach)
+
+
+def _and_mismatched(unsure: pl.DataFrame, clips: pl.DataFrame, below: float | None) -> pl.DataFrame:
+    """The clips in doubt, behind them those whose sound fits their picture too little by the index, the worst first."""
+    if below is None:
+        return unsure
+    mismatched = clips.filter(pl.col("audible") & pl.col("lead").is_null() & (pl.col(INDEX_FIT) < below))
+    mismatched = mismatched.sort(pl.col("split") != TRAIN, INDEX_FIT, "clip_id")
+    return pl.concat([unsure.select("clip_id"), mismatched.select("clip_id")]).unique(maintain_order=True)
 
 
 def _reach(clips: pl.DataFrame) -> float:

@@ -22,6 +22,7 @@ from flywheel.core.types import Clip
 from flywheel.curation.repair.standing import StandingSounds
 from flywheel.media.audio import read_audio
 from flywheel.media.frames import read_frames
+from flywheel.models.encoder_spans import READ_SIDE, sound_span, times_of
 from flywheel.models.encoders import SOUND, TEXT, VIDEO, Batch, Encoder
 from flywheel.store import Workspace
 from flywheel.store.clip_index import ClipView
@@ -30,10 +31,6 @@ from trainers.contrastive import ContrastiveSettings
 T = TypeVar("T")
 #: The texts of some clips, by clip id; those that have none are not in it.
 TextsOf = Callable[[Sequence[Clip]], Mapping[str, str]]
-#: Of longer clips and files so many seconds of sound are read, from the middle.
-MOST_S = 60.0
-#: Frames are read so many times as large as the encoder's squares: wide pictures are squeezed into those.
-READ_SIDE = 2
 #: Clips whose texts are looked up at once.
 _TOGETHER = 4096
 #: One of so many videos validates.
@@ -51,18 +48,6 @@ def training_plan(settings: Index, steps: int) -> ContrastiveSettings:
         validate_every=max(1, steps // 8),
         seed=settings.seed,
     )
-
-
-def times_of(encoder: Encoder, start_s: float, end_s: float) -> list[float]:
-    """The middles of as many equal parts of a span as the encoder looks at frames, seconds."""
-    step = (end_s - start_s) / encoder.frames
-    return [start_s + (number + 0.5) * step for number in range(encoder.frames)]
-
-
-def sound_span(start_s: float, end_s: float) -> tuple[float, float]:
-    """The part of a span whose sound is read."""
-    beyond = max(0.0, end_s - start_s - MOST_S) / 2
-    return start_s + beyond, end_s - beyond
 
 
 class ClipReader:

@@ -14,7 +14,7 @@ from flywheel.core.progress import progress
 from flywheel.ingest.sides import side_of, unlisted
 from flywheel.models.encoder_files import encoder_id, load_encoder
 from flywheel.models.encoders import SOUND, VIDEO
-from flywheel.search.training import encoder_folder
+from flywheel.search.in_use import encoder_folder
 from flywheel.store import Workspace
 from flywheel.store.vectors import VectorIndex
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from flywheel.core.errors import MediaError, UserError
 from flywheel.models.encoder_files import encoder_id, load_encoder
 from flywheel.models.encoders import SOUND, TEXT, Encoder
-from flywheel.search.reading import file_frames, file_samples
-from flywheel.search.training import encoder_folder
+from flywheel.search.files import file_frames, file_samples
+from flywheel.search.in_use import encoder_folder
 from flywheel.store import Workspace
 from flywheel.store.vectors import VectorIndex
 

@@ -13,24 +13,16 @@ from flywheel.models import encoders
 from flywheel.models.encoder_files import encoder_id, load_encoder
 from flywheel.models.encoders import Encoder
 from flywheel.rounds.encoder_clips import TrainClips, sides, training_plan
+from flywheel.search.in_use import encoder_folder, named_folder
 from flywheel.search.reading import ClipTexts
 from flywheel.store import Workspace
 from flywheel.store.clip_index import ClipIndex
+from flywheel.store.vectors_in_use import ENCODER, GIVEN_ENCODER
 from trainers.contrastive import OtherTraining, train_encoder
 
-#: Where the database keeps the id of the encoder that the workspace is searched by, and of the one that follows it when
-#: all vectors are made by that ("": none does).
-ENCODER, NEXT = "encoder", "encoder_next"
-
-
-def encoder_folder(workspace: Workspace) -> Path:
-    """Where the encoder in use lies. Raises UserError where there is none yet."""
-    if workspace.config.index.folder:
-        return workspace.root / workspace.config.index.folder
-    name = workspace.meta(ENCODER)
-    if name is None:
-        raise UserError(f"{workspace.root}: has no index yet. Make one with 'flywheel index'.")
-    return _folder(workspace, name)
+#: Where the database keeps the id of the encoder that follows the one in use when all vectors are made by it ("": none
+#: does).
+NEXT = "encoder_next"
 
 
 def folder_to_fill(workspace: Workspace) -> Path:
@@ -40,7 +32,7 @@ def folder_to_fill(workspace: Workspace) -> Path:
     """
     following = workspace.meta(NEXT)
     if following and not workspace.config.index.folder:
-        return _folder(workspace, following)
+        return named_folder(workspace, following)
     return encoder_folder(workspace)
 
 
@@ -53,7 +45,7 @@ def encoder_to_fill(workspace: Workspace, clips: ClipIndex, *, retrain: bool = F
     given = workspace.config.index.folder
     if given and retrain:
         raise UserError("index --retrain: index.folder names an encoder, which stays as it is. Leave one of them out.")
-    under_way = _folder(workspace, "training")
+    under_way = named_folder(workspace, "training")
     if not retrain and not needs_training(workspace):
         folder = folder_to_fill(workspace)
         return load_encoder(folder), encoder_id(folder)
@@ -81,33 +73,36 @@ def needs_training(workspace: Workspace) -> bool:
     """Whether there is no encoder yet, or one's training was stopped."""
     if workspace.config.index.folder:
         return False
-    return workspace.meta(ENCODER) is None or _folder(workspace, "training").exists()
-
-
-def _folder(workspace: Workspace, name: str) -> Path:
-    return workspace.root / "models" / f"encoder-{name}"
+    return workspace.meta(ENCODER) is None or named_folder(workspace, "training").exists()
 
 
 def _named(workspace: Workspace, trained: Path) -> str:
     """Name a trained encoder by its id, and note that it follows the one in use; the first is in use at once."""
     name, in_use, following = encoder_id(trained), workspace.meta(ENCODER), workspace.meta(NEXT)
-    folder = _folder(workspace, name)
+    folder = named_folder(workspace, name)
     shutil.rmtree(folder, ignore_errors=True)
     trained.rename(folder)
     workspace.set_meta(ENCODER if in_use is None else NEXT, name)
     # Last: killed before, the training that is done is not done again.
     (folder / "training.safetensors").unlink(missing_ok=True)
     if following and following not in (name, in_use):
-        shutil.rmtree(_folder(workspace, following), ignore_errors=True)
+        shutil.rmtree(named_folder(workspace, following), ignore_errors=True)
     return name
 
 
 def put_in_use(workspace: Workspace, model: str) -> None:
-    """Search by an encoder that follows from now on; the one before goes. Of any other encoder nothing is done."""
-    if workspace.config.index.folder or model != workspace.meta(NEXT):
+    """Search by an encoder that follows from now on; the one before goes. Of any other encoder nothing is done.
+
+    One that the configuration names is noted.
+    """
+    if workspace.config.index.folder:
+        if model != workspace.meta(GIVEN_ENCODER):
+            workspace.set_meta(GIVEN_ENCODER, model)
+        return
+    if model != workspace.meta(NEXT):
         return
     before = workspace.meta(ENCODER)
     workspace.set_meta(ENCODER, model)
     workspace.set_meta(NEXT, "")
     if before not in (None, model):
-        shutil.rmtree(_folder(workspace, str(before)), ignore_errors=True)
+        shutil.rmtree(named_folder(workspace, str(before)), ignore_errors=True)

@@ -41,6 +41,13 @@ class Moments:
         mean = float(self.sums @ vector) / self.count
         return mean, math.sqrt(max(0.0, float(vector @ self.products @ vector) / self.count - mean**2))
 
+    def spreads(self, vectors_ND: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The same (N,) of each of these."""
+        vectors, count = vectors_ND.astype(np.float64), max(1, self.count)
+        mean = vectors @ self.sums / count
+        squares = np.einsum("nd,nd->n", vectors @ self.products, vectors) / count
+        return mean, np.sqrt(np.maximum(0.0, squares - mean**2))
+
     def _and(self, vectors: NDArray[np.float16], sign: int) -> Moments:
         if not len(vectors):
             return self

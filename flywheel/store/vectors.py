@@ -169,6 +169,10 @@ class VectorIndex:
         """Mean and standard deviation of the similarities of all clips that have the modality."""
         return self.state.moments[modality].spread(vector)
 
+    def spreads(self, modality: str, vectors: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The same for each of these vectors (n, D)."""
+        return self.state.moments[modality].spreads(vectors)
+
     def vectors(self, modality: str, places: NDArray[np.int64]) -> NDArray[np.float16]:
         """The vectors (n, D) at these places; zeros for clips without."""
         rows: NDArray[np.float16] = self._vectors[modality][places]

@@ -9,7 +9,7 @@ from flywheel.store.corrections import corrected_clips
 from human_refine.signals import TextBatch, Values, clip_keys
 
 #: So many clips are spread over what people have not seen; the rest of the queue has other reasons.
-_MOST_NOVEL = 500
+MOST_NOVEL = 500
 
 
 def novelty(batch: TextBatch) -> Values:
@@ -29,7 +29,7 @@ def novelty(batch: TextBatch) -> Values:
     rows = [(i, place_by_key[key]) for i, key in enumerate(batch.rows["clip"].to_list()) if key in place_by_key]
     if not rows:
         return values
-    chosen = farthest_first(vectors[[p for _, p in rows]], vectors[seen] if seen else None, min(len(rows), _MOST_NOVEL))
+    chosen = farthest_first(vectors[[p for _, p in rows]], vectors[seen] if seen else None, min(len(rows), MOST_NOVEL))
     for index, distance in chosen:
         values[rows[index][0]] = distance
     return values

@@ -18,6 +18,18 @@ let cursor = "",
 
 // -- the list
 
+//: Whether what is asked for is looked for in pictures and sounds; without words there is nothing to be like.
+function isByContent() {
+  return Boolean($("by") && $("by").value === "content" && $("words").value.trim());
+}
+
+async function page(from) {
+  if (!isByContent()) return ask("/api/clips?" + query(from));
+  const values = new URLSearchParams({ text: $("words").value.trim() });
+  for (const name of ["split", "round"]) values.set(name, $(name).value);
+  return { ...(await ask("/api/search?" + values)), cursor: "", share: 1 };
+}
+
 function query(from) {
   const values = new URLSearchParams();
   for (const name of ["words", "split", "round", "people"]) values.set(name, $(name).value.trim());
@@ -35,10 +47,11 @@ async function look(isNew) {
     $("list").hidden = false;
   }
   $("more").hidden = true;
+  if (isByContent()) $("count").textContent = "Searching pictures and sounds …";
   const wanted = shown.size + 25;
   try {
     for (let tries = 0; tries < MOST_TRIES; tries++) {
-      const said = await ask("/api/clips?" + query(cursor));
+      const said = await page(cursor);
       if (mine !== search) return;
       cursor = said.cursor;
       said.clips
@@ -57,6 +70,7 @@ async function look(isNew) {
 }
 function counted(share) {
   const clips = shown.size + (shown.size === 1 ? " clip" : " clips");
+  if (isByContent() && shown.size) return "The " + clips + " most like it, best first.";
   return cursor
     ? clips + " so far, in " + Math.max(1, Math.floor(100 * share)) + " % of the records."
     : shown.size
@@ -73,6 +87,7 @@ function listed(clip) {
   );
   button.addEventListener("click", () => openClip(clip.clip_id));
   line.append(button);
+  if (clip.found_by) line.append(element("p", foundBy(clip.found_by), { class: "aside" }));
   if (clip.caption) line.append(element("p", clip.caption.text, { class: "text", dir: "auto" }));
   if (clip.word) {
     const word = element(
@@ -88,6 +103,12 @@ function listed(clip) {
     }
   }
   return line;
+}
+
+function foundBy(values) {
+  const names = { video: "picture", sound: "sound", text: "words" },
+    parts = Object.entries(values).map(([name, value]) => names[name] + " " + (value < 0 ? "−" : "+") + Math.abs(value).toFixed(1));
+  return "Found by " + parts.join(", ");
 }
 
 // -- what failed
@@ -127,7 +148,14 @@ $("search").addEventListener("submit", (event) => {
   event.preventDefault();
   look(true);
 });
-for (const name of ["split", "round", "people"]) $(name).addEventListener("change", () => look(true));
+if ($("by"))
+  $("by").addEventListener("change", () => {
+    // What people said is on record of texts: it does not narrow a search in pictures.
+    $("people").disabled = $("by").value === "content";
+    if ($("people").disabled) $("people").value = "";
+  });
+for (const name of ["split", "round", "people", "by"])
+  if ($(name)) $(name).addEventListener("change", () => look(true));
 $("more").addEventListener("click", () => look(false));
 $("show-rejects").addEventListener("click", showRejects);
 const asked = new URLSearchParams(location.search);

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from numpy.typing import NDArray
 
@@ -21,6 +22,8 @@ from flywheel.curation.table import calibrated, gather
 from flywheel.curation.unlike import most_unlike
 from flywheel.store import Workspace
 from flywheel.store.clip_index import ClipIndex
+from flywheel.store.vectors import VectorIndex, vector_row
+from flywheel.store.vectors_in_use import ENCODER
 from tests.curation.test_curating import COUNT, clip, sounds
 
 #: Of each clip, the place in :mod:`tests.curation.test_curating` of the evidence that it has: ids are random, as real
@@ -213,3 +216,31 @@ def test_unscored_is_no_number(measured: Workspace) -> None:
     row = table.clips.row(1, named=True)
     assert (row["judge_temporal"], row["judge_doubt"]) == (None, "prose")
     assert table.clips.row(2, named=True)["judge_temporal"] == 0.0
+
+
+@pytest.mark.slow
+def test_pairs_that_the_index_finds_mismatched_are_asked_about_too(measured: Workspace) -> None:
+    w, settings = measured, measured.config.curate.model_copy(update={"most_judged": 3.0, "calibration_clips": 5})
+    index, rng = ClipIndex(w), np.random.default_rng(4)
+    before = set(plan(w, index, settings).asked)
+    strange = [n for n in range(COUNT) if f"{n:020x}" not in before][:7]
+    with w.lock():
+        for number in range(COUNT):
+            picture = rng.normal(size=16)
+            # A sound that is like its picture, but for a few.
+            sound = -picture if number in strange else picture + rng.normal(size=16)
+            for name, vector in (("video", picture), ("sound", sound)):
+                unit = (vector / np.linalg.norm(vector)).astype(np.float32)
+                w.add_vectors([vector_row("m", name, f"{number:020x}", unit)])
+        assert gather(w, index).clips["index_fit"].null_count() == COUNT, "no index is in use yet"
+        w.set_meta(ENCODER, "m")
+    fits = dict(gather(w, index).clips.select("clip_id", "index_fit").iter_rows())
+    vectors = VectorIndex.open(w, "m", 16)
+    for number in (strange[0], 1):
+        place = int(vectors.places(pl.Series([f"{number:020x}"]))[0])
+        similarities = vectors.similarities("sound", vectors.vectors("video", np.array([place]))[0].astype(np.float32))
+        z = (similarities[place] - similarities.mean()) / similarities.std()
+        assert fits[f"{number:020x}"] == pytest.approx(z, abs=2e-3)
+    assert set(plan(w, index, settings).asked) == before, "off unless asked for"
+    after = set(plan(w, index, settings.model_copy(update={"index_below": -1.5})).asked)
+    assert after - before == {f"{n:020x}" for n in strange}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import polars as pl
 import pytest
 
+from flywheel.core.errors import UserError
 from flywheel.core.types import Annotation
 from flywheel.store import Workspace
 from flywheel.store.flags import put_flag
 from human_refine import browsing
+from human_refine.server import create_app
 from tests.human_refine.page_bed import Refiner
 
 
@@ -108,6 +111,47 @@ def test_one_clip_with_all_its_texts_and_a_word_on_training(lou: Refiner, ann: R
     assert lou.http.get(f"{address}/neighbours").json() == {"before": None, "after": None}, "a video of one clip"
 
 
+class _ByLength:
+    """Finds the clips whose captions are the longest, by their words."""
+
+    def __init__(self, workspace: Workspace, *, ready: bool = True) -> None:
+        self._workspace, self._ready = workspace, ready
+        self.asked: list[tuple[str, str, int | None]] = []
+
+    def ready(self) -> bool:
+        return self._ready
+
+    def find(self, text: str, split: str, round: int | None, limit: int) -> dict[str, dict[str, float]]:
+        self.asked.append((text, split, round))
+        if text == "nothing":
+            raise UserError("search: says no word")
+        rows = self._workspace.annotations(round=1, kind="caption").sort(pl.col("text").str.len_chars(), "id")
+        return {clip_id: {"video": 1.5, "text": -0.25} for clip_id in rows["clip_id"].reverse()[:limit]}
+
+
+@pytest.mark.slow
+def test_what_is_seen_and_heard_is_asked_where_there_is_an_index(workspace: Workspace) -> None:
+    content = _ByLength(workspace)
+    lead = Refiner(create_app(workspace, content=content), workspace, "lou", "lead")
+    assert 'id="by"' in lead.http.get("/clips").text
+    found = lead.http.get("/api/search", params={"text": "a dog barks", "split": "train", "round": 1}).json()["clips"]
+    assert content.asked == [("a dog barks", "train", 1)]
+    lengths = [len(clip["caption"]["text"]) for clip in found]
+    assert lengths == sorted(lengths, reverse=True), "in the order that they were found in"
+    assert found[0]["found_by"] == {"video": 1.5, "text": -0.25}
+    refused = lead.http.get("/api/search", params={"text": "nothing"})
+    assert (refused.status_code, refused.json()["detail"]) == (422, "search: says no word")
+
+
+@pytest.mark.slow
+def test_without_an_index_words_alone_are_searched(workspace: Workspace) -> None:
+    lead = Refiner(create_app(workspace, content=_ByLength(workspace, ready=False)), workspace, "lou", "lead")
+    assert 'id="by"' not in lead.http.get("/clips").text
+    answer = lead.http.get("/api/search", params={"text": "a dog"})
+    assert answer.status_code == 404
+    assert "flywheel index" in answer.json()["detail"]
+
+
 @pytest.mark.slow
 def test_people_are_invited_looked_at_and_excluded(lou: Refiner, ann: Refiner, workspace: Workspace) -> None:
     ann.say(ann.next(), "edit", "A red ball rolls.")
@@ -141,6 +185,7 @@ def test_refiners_see_none_of_it(ann: Refiner) -> None:
         "/api/clips/x",
         "/api/clips/x/neighbours",
         "/api/rejects",
+        "/api/search",
     ):
         assert ann.http.get(path).status_code == 403, path
     for path, body in (

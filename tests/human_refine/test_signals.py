@@ -16,6 +16,8 @@ from flywheel.ingest import ingest
 from flywheel.rounds import RoundContext
 from flywheel.rounds.stages.annotate import embed
 from flywheel.store import Workspace
+from flywheel.store.vectors import vector_row
+from flywheel.store.vectors_in_use import ENCODER
 from human_refine.media import Proxies
 from human_refine.queue import Queue
 from human_refine.signals.novelty import farthest_first
@@ -133,3 +135,30 @@ def test_a_queue_without_embeddings_is_random(make_workspace: Make, corpus: Path
     places = list(Queue(w).places())
     assert {place.why for place in places} == {"random"}
     assert len(places) == w.annotations(round=1).filter(pl.col("kind") == "caption").height
+
+
+@pytest.mark.slow
+def test_novelty_by_the_index_goes_by_its_pictures(workspace: Workspace) -> None:
+    settings = ["tracking.enabled=false", "review.order=[novelty_by_index]", "review.random_share=0"]
+    w = Workspace.open(workspace.root, settings)
+    assert {place.why for place in Queue(w).places()} == {"anchor", "random"}, "there is no index"
+    rng = np.random.default_rng(2)
+    points = {clip_id: rng.normal(size=8).astype(np.float32) for clip_id in sorted(w.clips("train")["id"])}
+    points = {clip_id: point / np.linalg.norm(point) for clip_id, point in points.items()}
+    clip_of = dict(w.annotations(round=1).select("id", "clip_id").iter_rows())
+    with w.lock():
+        w.add_vectors([vector_row("m", "video", clip_id, point) for clip_id, point in points.items()])
+        w.set_meta(ENCODER, "m")
+        annotation_id, seen = next((a, c) for a, c in clip_of.items() if c in points)
+        at = datetime(2026, 1, 1, tzinfo=UTC)
+        w.add_corrections(
+            [
+                Correction(
+                    id="k", annotation_id=annotation_id, clip_id=seen, verdict="accept", text="", refiner="r", at=at
+                )
+            ]
+        )
+    places = [place for place in Queue(w).places() if place.why == "novelty_by_index"]
+    order = [clip for place in places if (clip := clip_of[place.annotation_id]) != seen]
+    assert order[0] == max(set(points) - {seen}, key=lambda clip: 1 - float(points[clip] @ points[seen]))
+    w.database.close()

@@ -18,9 +18,9 @@ from flywheel.core.types import Clip
 from flywheel.ingest import ingest
 from flywheel.media.encode import Quality, write_video
 from flywheel.models.encoder_files import encoder_id
+from flywheel.search.in_use import encoder_folder
 from flywheel.search.indexing import index, outlook
 from flywheel.search.searching import Searcher, SearchQuery
-from flywheel.search.training import encoder_folder
 from flywheel.store import Workspace
 from flywheel.store.vectors import VectorIndex
 

@@ -244,6 +244,13 @@ class Curate(Section):
     most_judged: float = Field(
         0.5, ge=0, description="at most so many clips are judged for `doubt`: a share up to 1, else a number"
     )
+    index_below: float | None = Field(
+        None,
+        description=(
+            "for `doubt` clips whose `index_fit` is lower are judged too (0: a mean sound of the corpus fits the "
+            "picture better), whatever P(match) says; `flywheel index` first; null for none"
+        ),
+    )
     calibration_clips: int = Field(
         200, ge=0, description="train clips that are judged also with another video's sound: what scores are worth"
     )
@@ -576,7 +583,8 @@ class Review(Section):
         min_length=1,
         description=(
             "what brings the others forward, in turns: the model's doubt (log-prob), change since the last round's "
-            "text, noise suspected in training, novelty (far from what people saw, by the base model's embedding)"
+            "text, noise suspected in training, novelty (far from what people saw, by the base model's embedding) or "
+            "novelty_by_index (by the vectors of `flywheel index`)"
         ),
     )
     overlap_share: float = Field(
