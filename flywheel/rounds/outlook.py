@@ -247,6 +247,9 @@ def _next(
         ]
     asking = _asking(workspace) if (queue and gate.have < gate.need) or state == "waiting" else []
     note = "" if state == "pending" else "  # goes on" if state == "running" else "  # once they are through"
+    if after and not workspace.count_texts(round):
+        # Of no clip is there a text: why comes first.
+        return [*after, f"flywheel round{note}"]
     return [*asking, f"flywheel round{note}", *after]
 
 

@@ -36,6 +36,7 @@ from flywheel.rounds.toy import toy_notice
 from flywheel.status import status_of
 from flywheel.store import Workspace
 from flywheel.store.browse import ClipQuery, find_clips
+from flywheel.store.writing import reject
 from tests.chat_server import models, serving
 from tests.plugins import Command
 
@@ -406,6 +407,16 @@ def test_status_tells_verdicts_and_what_they_lead_to(ingested: Workspace) -> Non
     ingested.promote(1, "forced")
     assert "round 1: undecided, in use" in str(status_of(ingested))
     assert outlook_of(ingested).next[0] == "flywheel export --out DATASET"
+
+
+def test_where_every_text_failed_why_comes_first(ingested: Workspace) -> None:
+    clip = ingested.clips().row(0, named=True)
+    ingested.begin_round(1, ("annotate", "review", "gate"))
+    ingested.set_stage(1, "annotate", "done", {})
+    ingested.add_rejects([reject(1, "annotate", clip["uri"], clip["id"], "no text")], 1)
+    assert outlook_of(ingested).next == ("flywheel rejects  # what failed, and why", "flywheel round")
+    written(ingested, {ingested.clips()["id"][1]: "A ball."})
+    assert outlook_of(ingested).next[-1] == "flywheel rejects  # what failed, and why"
 
 
 @pytest.mark.slow
