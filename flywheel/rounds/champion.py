@@ -339,11 +339,11 @@ def compare(context: RoundContext, a: int, b: int) -> dict[str, Any]:
     """Rounds ``a`` and ``b`` side by side:
     each figure with its interval, anchors and, clip by clip, the texts that differ most."""
     workspace = context.workspace
+    evaluated = [round for round in workspace.rounds() if workspace.stage(round, "evaluate")[0] == "done"]
     for round in (a, b):
-        if workspace.stage(round, "evaluate")[0] != "done":
-            raise UserError(
-                f"compare: round {round} has no figures. There are {', '.join(str(r) for r in workspace.rounds())}."
-            )
+        if round not in evaluated:
+            others = f"Those of {', '.join(map(str, evaluated))} are there" if evaluated else "No round has any yet"
+            raise UserError(f"compare: round {round} has no figures. {others}; 'flywheel round' measures the next.")
     # The base's figures are of today's split.
     if len({round == 0 or round > last_resplit(workspace) for round in (a, b)}) > 1:
         raise UserError(f"compare {a} {b}: the corpus was split anew between them; their figures are of other clips.")
