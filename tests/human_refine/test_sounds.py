@@ -230,7 +230,7 @@ def url(repaired: Workspace) -> Iterator[Callable[[], str]]:
 
 def _until(page: Any, holds: str) -> None:
     """Waits until an expression of the page holds; the page's own policy forbids Playwright's way."""
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while not page.evaluate(holds):
         assert time.monotonic() < until, holds
         page.wait_for_timeout(50)
