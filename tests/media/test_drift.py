@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,15 @@ import pytest
 import scipy
 from numpy.typing import NDArray
 
+from flywheel.curation.repair.plan import Step, plan
+from flywheel.curation.repair.rendering import render
+from flywheel.ingest import ingest
 from flywheel.media.audio import read_audio
 from flywheel.media.encode import Quality, transcode, write_clip, write_video
 from flywheel.media.grey import read_grey
 from flywheel.sound import actions
+from flywheel.store import Workspace
+from flywheel.store.clip_index import ClipIndex
 from tests.media.made import Pictures, Tone, write
 
 FPS, SECONDS, RATE_HZ, SOURCE_HZ = 25, 2.2, 16_000, 48_000
@@ -103,3 +109,34 @@ def test_sound_stays_within_a_millisecond_of_its_picture(ending: str, planted_s:
     )
     gone = drift_s(repaired, CUT_S[0])
     assert gone == pytest.approx([before - planted_s] * len(gone), abs=1e-3)
+
+
+@pytest.mark.slow
+def test_ingest_and_repair_keep_sound_and_picture_together(
+    tmp_path: Path, make_workspace: Callable[..., Workspace]
+) -> None:
+    """Of a film in each container: as its clip is read after ingest, and as the edited sound is written."""
+    (tmp_path / "films").mkdir()
+    for ending, (picture, sound) in CONTAINERS.items():
+        film = Pictures(times_s=[i / FPS for i in range(NUM_PICTURES)], codec=picture, step=STEP)
+        tone = Tone(samples=noise(0.04), codec=sound, rate_hz=SOURCE_HZ)
+        write(tmp_path / "films" / f"film-{ending}.{ending}", film, tone)
+    w = make_workspace("corpus.near_duplicates=false")
+    with w.lock():
+        ingest(w, [str(tmp_path / "films")])
+    clips = {Path(clip.uri).suffix[1:]: clip for clip in ClipIndex(w).values()}
+    assert set(clips) == set(CONTAINERS)
+    late = plan([Step(action="shift", parameters={"seconds": -0.04})])
+    for ending, clip in clips.items():
+        times_s, grey = read_grey(Path(clip.uri), clip.start_s, clip.end_s)
+        numbers = np.rint((grey.mean(axis=(1, 2)) - 20) / STEP)
+        pictures_s = float(np.median((times_s - numbers / FPS)[1:-1])) + clip.start_s
+        kept, _ = render(clip, late, w.sound_files, lambda: None)
+        for file, start_s, end_s, planted_s in (
+            (Path(clip.uri), clip.start_s, clip.end_s, 0.04),
+            (w.sound_files.place(kept), 0.0, clip.duration_s, 0.0),
+        ):
+            places = sound_late_s(read_audio(file, start_s, end_s, rate_hz=RATE_HZ), clip.start_s)
+            off_s = [place - pictures_s for place in places]
+            assert len(off_s) >= 3
+            assert off_s == pytest.approx([planted_s] * len(off_s), abs=1e-3), (ending, file.name)
