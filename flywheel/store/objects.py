@@ -7,6 +7,7 @@ again, and said with its count; what won't is one line.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import threading
@@ -29,6 +30,8 @@ _MOST_WAIT_S = 10.0
 _CONNECT_S, _READ_S = 10, 30
 #: A URL as it is written, and as a path that it was taken for.
 _URL = re.compile(r"([a-z][a-z0-9+\-]+):/{1,2}([^/].*)")
+#: What clients say of a bucket that is not there; of an object they say its name alone.
+_NO_BUCKET = "bucket does not exist"
 #: Variables whose values no message may hold, should a client quote them.
 _SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID")
 
@@ -139,7 +142,7 @@ class Objects:
             except FileExistsError:
                 raise
             except FileNotFoundError as error:
-                if "bucket" in str(error).lower():
+                if _NO_BUCKET in str(error).lower():
                     raise UserError(f"{self.url}: there is no such bucket. Make it, or put the URL right.") from error
                 raise
             except PermissionError as error:
@@ -150,8 +153,9 @@ class Objects:
                 ) from error
             except Exception as error:
                 # Clients raise what they like. A disk that is full here is no fault of the store.
-                if isinstance(error, OSError) and error.filename is not None:
-                    raise
+                if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    mend = "Free space on the disk and run the same command; nothing written before is lost."
+                    raise BorderError(f"{where}: no room for its copy here. {mend}", code="full") from error
                 reason = _words_of(error)
                 if "credentials" in reason.lower():
                     raise BorderError(f"{self.url}: no credentials in the environment ({reason}).") from error
