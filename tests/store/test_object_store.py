@@ -160,7 +160,7 @@ def test_two_hosts_work_on_one_workspace(bed: Bed, corpus: Path) -> None:
     assert (b.model_folder(1) / "config.json").read_text() == "{}"
     assert a.root != b.root
     bed.on("b")
-    said = run("annotate", "--json")
+    said = run("status", "--json")
     assert json.loads(said.stdout)
     with b.lock():
         assert b.add_annotations([text(2)], 1) == 1
