@@ -1,7 +1,7 @@
 """A judge of facts without a model: it reads the playground's language by its grammar, and knows no other.
 
-It answers the bundled prompts ``facts`` and ``verdicts`` alone, for trials and tests offline: of texts in other words
-it finds no facts.
+It answers the bundled prompts ``facts``, ``verdicts`` and ``answers`` alone, for trials and tests offline: of texts in
+other words it finds no facts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import Any
 from annotators.interface import Request, Result, Sampling, failed
 from flywheel.playground.reading import Stated, facts_of, read_facts
 
-_LINE = re.compile(r"^(TEXT|FACTS): (.+)$", re.M)
+_LINE = re.compile(r"^(TEXT|FACTS|QUESTIONS): (.+)$", re.M)
+#: What is asked, as it is put by hand: of a thing, or of the sound.
+_ASKED = re.compile(r"What is the (\w+) of thing (\d+)\?|Which sound is heard\?")
 #: A fact in words, as it is said and read back.
 _SAID = re.compile(r"thing (\d+): (\w+) (.+)|sound: (.+)")
 
@@ -26,9 +28,10 @@ class _Engine:
             began = time.perf_counter()
             try:
                 given = {name: json.loads(value) for name, value in _LINE.findall(request.prompt)}
-                reply = _verdicts(given["TEXT"], given["FACTS"]) if "FACTS" in given else _facts(given["TEXT"])
+                reply = _reply(given)
             except (ValueError, KeyError, TypeError):
-                yield failed(request, "engine grammar answers the bundled prompts 'facts' and 'verdicts' alone")
+                known = "'facts', 'verdicts' and 'answers'"
+                yield failed(request, f"engine grammar answers the bundled prompts {known} alone")
                 continue
             yield Result(
                 key=request.key,
@@ -45,6 +48,25 @@ class _Engine:
 
     def close(self) -> None:
         pass
+
+
+def _reply(given: dict[str, Any]) -> dict[str, Any]:
+    if "QUESTIONS" in given:
+        return _answers(given["TEXT"], given["QUESTIONS"])
+    return _verdicts(given["TEXT"], given["FACTS"]) if "FACTS" in given else _facts(given["TEXT"])
+
+
+def _answers(text: str, questions: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of each question the one option that the text states."""
+    stated, answers = facts_of(text), []
+    for question in questions:
+        match = _ASKED.fullmatch(question["question"])
+        if match is None:
+            raise ValueError(question["question"])
+        name = f"{int(match[2]) - 1}.{match[1]}" if match[1] else "sound"
+        right = [letter for letter, option in question["options"].items() if f"{name}={option}" in stated]
+        answers.append({"number": question["number"], "answer": right[0] if len(right) == 1 else "none"})
+    return {"answers": answers}
 
 
 def _facts(text: str) -> dict[str, Any]:

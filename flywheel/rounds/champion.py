@@ -30,6 +30,7 @@ from flywheel.rounds.gate import Candidate, Judgement, diversity_change, judge
 from flywheel.rounds.head_start import head_start
 from flywheel.rounds.measures import FactsBeside
 from flywheel.rounds.progress import last_resplit
+from flywheel.rounds.qa import answers_beside, compared_answers, measure_answers
 from flywheel.store import Workspace
 from human_refine.effort import effort
 from human_refine.gold import gold_texts
@@ -106,8 +107,9 @@ def candidate_of(context: RoundContext, round: int) -> Candidate:
     anchors = dict(sorted(texts.anchors().items()))
     clips = [context.clips[c] for c in anchors]
     by_choices = "preference" in settings.gate.measures
-    # People choose between texts of anchors whether or not anybody corrected them.
-    compares = by_choices or bool(settings.review.compare)
+    # People choose between texts of anchors, and questions are asked, whether or not anybody corrected them.
+    by_answers = "qa" in settings.gate.measures
+    compares = by_choices or by_answers or bool(settings.review.compare)
     asked_of: Collection[Clip] = context.split("anchor") if compares else clips
     if compares or len({c.content_hash for c in clips}) >= settings.gate.min_anchors:
         for which in (round, champion):
@@ -125,8 +127,14 @@ def candidate_of(context: RoundContext, round: int) -> Candidate:
         for which in (round, champion):
             measure_facts(context, which)
         facts = FactsBeside.of(clip_facts(context, round), clip_facts(context, champion))
+    answers = None
+    if by_answers:
+        for which in (round, champion):
+            measure_answers(context, which)
+        answers = answers_beside(context, round, champion)
     return Candidate(
         facts=facts,
+        answers=answers,
         after=scores[0],
         before=scores[1],
         groups=[c.content_hash for c in clips],
@@ -231,10 +239,14 @@ def tested(context: RoundContext, round: int) -> Judgement:
         workspace.ledger.add_look(champion, round, _CHOICES)
     # By the champion, also one that came back by a rollback: its budget is spent once.
     look = 1
-    if len(set(candidate.groups)) >= settings.gate.min_anchors:
+    answers = candidate.answers
+    videos = max(len(set(candidate.groups)), 0 if answers is None else answers.videos)
+    if videos >= settings.gate.min_anchors:
         # Before the verdict: a look whose outcome somebody saw must have been counted.
         facts = candidate.facts
         seen = [] if facts is None else [[clip.f1 for clip in clips] for clips in (facts.after, facts.before)]
+        if answers is not None:
+            seen += [[clip.accuracy for clip in clips] for clips in (answers.after, answers.before)]
         digest = content_id(list(candidate.after), list(candidate.before), *seen)
         look = workspace.ledger.add_look(champion, round, digest)
         # Looks at choices spend nothing of the budget of those at scores.
@@ -368,6 +380,7 @@ def compare(context: RoundContext, a: int, b: int) -> dict[str, Any]:
         "num_anchors": len(anchors),
         **preferred(context, a, b),
         **compared_facts(context, a, b),
+        **compared_answers(context, a, b),
         **({} if start is None else {"head_start": asdict(start)}),
         "texts": [
             {"clip": c, "uri": context.clips[c].uri, "a": said[a][c], "b": said[b][c]}

@@ -22,6 +22,7 @@ from flywheel.rounds.names import check_optimizer
 from flywheel.rounds.outlook import impossible
 from flywheel.rounds.progress import DONE, current_round, order_of, skipped_stages, stage_began, stage_ended
 from flywheel.rounds.publish import publish
+from flywheel.rounds.qa import check_questions
 from flywheel.rounds.stages import evaluate, from_record, settings_of, stage_of, to_record
 from flywheel.rounds.toy import toy_notice
 from flywheel.rounds.watch import rounds_without_promotion
@@ -74,6 +75,7 @@ def check_before(context: RoundContext) -> None:
     if REPAIR in context.config.stages:
         check_repair(context.workspace)
     check_judges(context)
+    check_questions(context)
     context.loss()
     check_optimizer(context.config)
     check_devices(context.config, context.workspace.root)

@@ -26,7 +26,14 @@ from flywheel.models.inputs import ClipInput, InputBuilder
 from flywheel.models.load import Vlm, model_folder
 from flywheel.models.loader import Loader
 from flywheel.models.prompt import Evidence, Hint, Prompt
-from flywheel.rounds.names import check_names, curation_prompts_of, fact_prompts_of, loss_of, prompts_of
+from flywheel.rounds.names import (
+    check_names,
+    curation_prompts_of,
+    fact_prompts_of,
+    loss_of,
+    prompts_of,
+    question_prompt_of,
+)
 from flywheel.rounds.progress import current_round
 from flywheel.rounds.texts import CurrentTexts
 from flywheel.store import Workspace
@@ -60,6 +67,8 @@ class RoundContext:
         self.curation_prompts = curation_prompts_of(self.config, workspace.root)
         #: What takes texts apart into facts, and what compares them; empty where no judge is to be asked.
         self.fact_prompts = fact_prompts_of(self.config, workspace.root)
+        #: How questions are put that are answered from captions alone.
+        self.question_prompt = question_prompt_of(self.config, workspace.root)
         check_names(self.config, (self.prompt, *self.extra_prompts, *self.curation_prompts))
         self.base = self.model_folder(MAIN)
         #: What this process did of the annotate stage together with others, by kind, before it ends the stage alone.

@@ -91,6 +91,8 @@ TABLE: tuple[Figure, ...] = (
     Figure(name="quality/fact_contradicted", label="share of facts that people's texts contradict", good="down"),
     Figure(name="quality/fact_unsure", label="share of anchors of which the judge can't tell", good="down"),
     Figure(name="quality/fact_*_apart_from_*", label="distance of two judges", good="down"),
+    Figure(name="quality/qa_accuracy", label="questions answered from captions alone, anchors", good="up"),
+    Figure(name="quality/qa_unanswered", label="questions that captions do not answer, anchors", good="down"),
     Figure(name="diversity/distinct_1", label="distinct-1", good="up", headline=_DIVERSITY),
     Figure(name="diversity/distinct_3", label="distinct-3", good="up", headline=_DIVERSITY),
     Figure(name="diversity/vocabulary", label="different words", unit="per segment", good="up"),

@@ -13,6 +13,7 @@ from flywheel.core.types import Estimate
 from flywheel.metrics import diversity, mean_estimate
 from flywheel.metrics.paired import PairedTest, items_needed, level_of_look, paired_test, spread_at_most
 from flywheel.rounds.measures import FactsBeside, Measured, Verdict, by_choices, by_facts, combined, leaning
+from flywheel.rounds.qa_measure import AnswersBeside, by_questions
 
 #: Fewer segments than this say nothing of how diversity varies.
 _LEAST_SEGMENTS = 8
@@ -44,6 +45,8 @@ class Candidate:
     choosers: frozenset[str] = frozenset()
     #: Facts of its texts beside the champion's; None where no measure needs them.
     facts: FactsBeside | None = None
+    #: Questions answered from its texts beside the champion's; None where no measure needs them.
+    answers: AnswersBeside | None = None
     #: Which of the candidates that were tested against this champion it is, from 1 on.
     number: int = 1
 
@@ -91,6 +94,8 @@ def judge(candidate: Candidate, settings: Gate, look: int, *, resamples: int = 2
     facts = candidate.facts or FactsBeside()
     if "facts" in settings.measures:
         each["facts"] = by_facts(facts, candidate.refiners, settings, look, resamples)
+    if "qa" in settings.measures:
+        each["qa"] = by_questions(candidate.answers or AnswersBeside(), settings, look, resamples)
     measures = tuple(each[name] for name in settings.measures)
     verdict, decided_by, reason = combined(measures, settings.untested == "promote")
     # Whatever else rises: who says most must not be who is believed.

@@ -77,6 +77,14 @@ def fact_prompts_of(config: Config, root: Path) -> list[Prompt]:
     return found
 
 
+def question_prompt_of(config: Config, root: Path) -> Prompt:
+    """The prompt that puts questions to be answered from a text alone. Raises UserError for one of another kind."""
+    prompt = load_prompt(prompt_file(config.evaluate.question_prompt, root))
+    if prompt.kind != "answers":
+        raise UserError(f"evaluate.question_prompt: '{prompt.name}' asks for {prompt.kind}. Name a prompt of answers.")
+    return prompt
+
+
 def check_names(config: Config, prompts: Sequence[Prompt]) -> None:
     """Check what the configuration names against what there is; only stages are imported.
 
@@ -134,7 +142,8 @@ def _check_stages(config: Config) -> None:
 
 def _check_roles(config: Config, prompts: Sequence[Prompt]) -> None:
     plans = {_planner_role(config)} - {""}
-    asked = {prompt.role for prompt in prompts} | set(config.evaluate.judges) | plans
+    reads = {config.evaluate.reader} if config.evaluate.questions else set()
+    asked = {prompt.role for prompt in prompts} | set(config.evaluate.judges) | plans | reads
     for role in sorted(asked - config.models.keys()):
         names = ", ".join(prompt.name for prompt in prompts if prompt.role == role)
         by = f"prompt {names}" if names else "repair.planner" if role in plans else "evaluate.judges"

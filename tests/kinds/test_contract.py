@@ -25,6 +25,7 @@ REPLIES = {
     "facts": json.dumps(
         {"facts": [{"fact": "A dog barks", "quote": "the dog  barks", "modality": "heard", "aspect": "event"}]}
     ),
+    "answers": '{"answers": [{"number": 2, "answer": "none"}, {"number": 1, "answer": "B"}]}',
     "verdicts": '{"verdicts": [{"number": 2, "verdict": "open"}, {"number": 1, "verdict": "supported"}]}',
     "heard": '{"speech": "", "environment": "N/A", "timbre": null, "mood": "", "events": []}',
     "judgement": json.dumps(
@@ -72,6 +73,9 @@ def test_words_are_the_payloads_and_an_unchanged_edit_changes_nothing(name: str)
         ("facts", {"facts": [{"fact": "a"}]}, "holds no facts"),
         ("facts", {"facts": [{"fact": "a", "quote": "a", "modality": "felt", "aspect": "event"}]}, "not 'felt'"),
         ("verdicts", {"verdicts": []}, "each once, not of"),
+        ("answers", {"answers": []}, "each once, not to"),
+        ("answers", {"answers": [{"number": 1, "answer": "blue"}]}, "not 'blue' to 1"),
+        ("answers", {"answers": 3}, "holds no answers"),
         ("verdicts", {"verdicts": [{"number": 2, "verdict": "open"}]}, "facts 1, 2, 3, each once, not of 2"),
         ("verdicts", {"verdicts": [{"number": 1, "verdict": "maybe"}]}, "not 'maybe' on 1"),
         ("verdicts", {"verdicts": 3}, "holds no verdicts"),

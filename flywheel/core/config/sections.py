@@ -676,6 +676,17 @@ class Evaluate(Section):
     fact_prompts: tuple[str, str] = Field(
         ("facts", "verdicts"), description="names of bundled prompts or paths: what takes a text apart, what compares"
     )
+    questions: str = Field(
+        "",
+        description=(
+            "file or folder of certified questions about the anchors' videos, such as bench/certified.jsonl, which "
+            "the model `reader` answers from captions alone; empty asks none"
+        ),
+    )
+    question_format: str = Field("flywheel", description="as 'flywheel benchmark formats' lists")
+    question_videos: str = Field("", description="the folder of their videos; 'videos' beside them where it is empty")
+    question_prompt: str = Field("answers", description="name of a bundled prompt or a path: how the reader is asked")
+    reader: str = Field("reader", description="role below `models` of the model that answers questions from captions")
     seed: int = Field(0, ge=0, le=MAX_SEED)
 
 
@@ -687,13 +698,14 @@ class Gate(Section):
             "`not_worse` by more than `margin`, with the anchors that power asks for"
         ),
     )
-    measures: tuple[Literal["preference", "facts", "token_f1"], ...] = Field(
+    measures: tuple[Literal["preference", "facts", "qa", "token_f1"], ...] = Field(
         ("token_f1",),
         min_length=1,
         description=(
             "what tells whether a candidate is better, the most trusted first: people's blind choices between its "
             "texts and the champion's (`preference`, see `review.compare`), facts shared with corrected texts "
-            "(`facts`, see `evaluate.judges`), word overlap with them (`token_f1`)"
+            "(`facts`, see `evaluate.judges`), questions answered from its texts alone (`qa`, see "
+            "`evaluate.questions`), word overlap with corrected texts (`token_f1`)"
         ),
     )
     fact_margin: float = Field(
@@ -839,6 +851,13 @@ class Config(Section):
     def _facts_have_a_judge(self) -> Config:
         if "facts" in self.gate.measures and not self.evaluate.judges:
             raise ValueError("gate.measures: facts needs a judge. Name its role (below models) in evaluate.judges")
+        if "qa" in self.gate.measures and not self.evaluate.questions:
+            raise ValueError("gate.measures: qa needs questions. Name their file in evaluate.questions")
+        if self.evaluate.questions and self.evaluate.reader not in self.models:
+            raise ValueError(
+                f"evaluate.questions needs a model that answers: models.{self.evaluate.reader} is missing. "
+                "Add it, or name another role in evaluate.reader"
+            )
         return self
 
     @field_validator("models")

@@ -18,6 +18,8 @@ from flywheel.rounds.context import RoundContext
 from flywheel.rounds.facts import measure_facts
 from flywheel.rounds.facts_view import fact_figures
 from flywheel.rounds.figures import extra
+from flywheel.rounds.qa import clip_answers, measure_answers
+from flywheel.rounds.qa_measure import answer_figures
 from flywheel.rounds.stages._stage import Stage
 from flywheel.rounds.watch import collapse_figures_of
 
@@ -60,6 +62,8 @@ def run(context: RoundContext, round: int) -> EvaluateResult:
     quality = _anchor_quality(context, written, anchors)
     measure_facts(context, round)
     quality |= fact_figures(context, round)
+    measure_answers(context, round)
+    quality |= answer_figures(clip_answers(context, round), context.config.evaluate.resamples)
     if context.config.evaluate.agreement_pairs and texts:
         pairs = [context.clips[c] for c in test["id"][: context.config.evaluate.agreement_pairs]]
         if (margin := _video_text_margin(context, pairs, written)) is not None:
