@@ -43,6 +43,15 @@ def _own_keys(page: Any) -> None:
     assert page.text_content("#skip kbd") == "S"
 
 
+def _without_h264(page: Any) -> None:
+    """What a browser without H.264 says of a video that it can't play."""
+    clip_of(page)
+    page.evaluate("() => { video.canPlayType = () => ''; video.dispatchEvent(new Event('error')); }")
+    assert "can't play H.264" in page.text_content("#video-problem-words")
+    assert page.is_visible("#video-problem")
+    page.evaluate("() => { delete video.canPlayType; }")
+
+
 def _right_to_left_and_without_blanks(page: Any) -> None:
     assert page.evaluate("['model', 'text', 'diff'].every(id => document.getElementById(id).dir === 'auto')")
     before = page.evaluate("item.text")
@@ -105,6 +114,7 @@ def test_guidelines_flags_keys_what_was_skipped_and_signing_out(browser: Any, se
     _own_keys(page)
     assert page.locator("#guide[open]").count() == 0, "once is enough"
     _right_to_left_and_without_blanks(page)
+    _without_h264(page)
     first = text_of(page)
     while page.is_visible("#work"):
         before = text_of(page)
