@@ -35,7 +35,11 @@ class MtebEncoder:
     def mteb_model_meta(self) -> Any:
         """The name, revision (the weights' id) and modalities of this model, as MTEB keeps them."""
         names = [column for column, modality in _COLUMNS.items() if modality in self.encoder.modalities]
-        facts = {"name": f"flywheel/{self.encoder.built_from[0]}", "revision": self._revision, "modalities": names}
+        facts: dict[str, Any] = {
+            "name": f"flywheel/{self.encoder.built_from[0]}",
+            "revision": self._revision,
+            "modalities": names,
+        }
         facts |= {"embed_dim": self.encoder.width, "n_parameters": sum(p.numel() for p in self.encoder.parameters())}
         return importlib.import_module("mteb.models").ModelMeta.create_empty(overwrites=facts)
 
