@@ -69,7 +69,7 @@ class Resampler(nn.Module):
         return states
 
     def _split(self, x_BND: Tensor) -> Tensor:
-        return x_BND.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return x_BND.reshape(*x_BND.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 def _mlp(width_in: int, width: int) -> nn.Sequential:

@@ -34,9 +34,9 @@ def new_model(parts: Mapping[str, str] = PARTS, **sizes: Any) -> tuple[Encoders,
     """
     folders = {name: model_folder(parts[name], Path()) for name in PARTS}
     encoders = Encoders(folders["vision"], folders["audio"])
-    widths = {"seen_width": encoders.seen_width, "heard_width": encoders.heard_width}
     language = load_vlm(folders["language"], precision="fp32", on_cpu=True)
-    return encoders, TimeAware(language, Sizes(**widths, **sizes)).eval()
+    of_encoders = Sizes(seen_width=encoders.seen_width, heard_width=encoders.heard_width, **sizes)
+    return encoders, TimeAware(language, of_encoders).eval()
 
 
 def save_model(model: TimeAware, folder: Path, parts: Mapping[str, str] = PARTS, **facts: Any) -> None:
