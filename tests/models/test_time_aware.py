@@ -55,7 +55,8 @@ def test_a_time_finds_what_is_there_before_anything_is_learned() -> None:
 
     def states(seen: torch.Tensor, present: torch.Tensor = there) -> torch.Tensor:
         with torch.no_grad():
-            return resampler(seen, span, none, torch.zeros(1, 0, 2), present, asked, named)
+            made: torch.Tensor = resampler(seen, span, none, torch.zeros(1, 0, 2), present, asked, named)
+        return made
 
     before = states(tokens)
     assert before.shape == (1, 5, 64), "two of its own and three for times, whatever there is to see"
