@@ -11,6 +11,7 @@ set aside, and how often the command was started.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -61,7 +62,7 @@ class Bed:
         self.cluster: Any = Cluster(
             initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False, **memory}
         )
-        self._nodes = [self.cluster.add_node(num_cpus=1, **memory) for _ in range(2)]
+        self._nodes = [node for _ in range(2) if (node := self._added()) is not None]
         settings = {
             "annotate.executor": "ray",
             "ray.address": self.cluster.address,
@@ -80,6 +81,13 @@ class Bed:
         self.starts = 0
         self.start()
 
+    def _added(self) -> Any:
+        """A new node; None where none came up, as on a machine that is busy."""
+        for _ in range(3):
+            with contextlib.suppress(Exception):
+                return self.cluster.add_node(num_cpus=1, **self._memory)
+        return None
+
     def start(self) -> None:
         self.starts += 1
         self.driver = subprocess.Popen(self._command, stdout=self._log, stderr=self._log, start_new_session=True)
@@ -91,9 +99,11 @@ class Bed:
             self.driver.wait()
             return True
         if kind == "node":
-            place = rng.randrange(len(self._nodes))
-            self.cluster.remove_node(self._nodes[place], allow_graceful=False)
-            self._nodes[place] = self.cluster.add_node(num_cpus=1, **self._memory)
+            if not self._nodes:
+                return False
+            self.cluster.remove_node(self._nodes.pop(rng.randrange(len(self._nodes))), allow_graceful=False)
+            if (node := self._added()) is not None:
+                self._nodes.append(node)
             return True
         found = []
         for process in psutil.Process().children(recursive=True):
