@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Rows at most that are tried for two whose clips can be read.
 _TRIED = 16
+#: Rows at most that are read to count their clips: a second's work.
+_COUNTED = 20_000
 
 
 def features_for(
@@ -33,15 +35,25 @@ def features_for(
         return None
     shown = [part for part in parts if part is not None and part.examples]
     some = list(islice(_readable(shown[0], builder), 2))
-    num_clips = sum(columns_of(part.examples).num_clips for part in shown)
+    num_clips = _num_clips(shown)
     kept, total = kept_features(vlm.model, some, num_clips, most_bytes=plan.features_bytes, bf16=plan.bf16)
     if this_rank() == 0 and total:
         size = f"{num_clips} clips' vision features take {total / 2**20:.0f} MiB"
         if kept is not None:
             say(f"{label}: {size} and are kept, since the vision tower is frozen.")
         else:
-            say(f"{label}: {size}, more than corpus.features_gib: they are computed at every step.")
+            say(
+                f"{label}: {size}, more than there is room for "
+                "(corpus.features_gib, shared by the processes of a training): they are computed at every step."
+            )
     return kept
+
+
+def _num_clips(shown: Sequence[TrainingSet]) -> int:
+    """The number of clips, or a little more where there are many: those of texts and of pairs are mostly the same."""
+    if sum(len(part.examples) for part in shown) > _COUNTED:
+        return sum(columns_of(part.examples).num_clips for part in shown)
+    return len({example.clip_id for part in shown for example in part.examples})
 
 
 def _readable(data: TrainingSet, builder: InputBuilder) -> Iterator[InputRow]:

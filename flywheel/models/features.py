@@ -6,8 +6,8 @@ transformers' models take such features instead of pixels (``mm_encoder_outputs`
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -128,16 +128,34 @@ def kept_features(
     """
     some = list(rows)
     tower = Tower.of(model, some[0], bf16=bf16) if some and most_bytes else None
-    if tower is None or not tower.is_constant(some[0].tensors):
+    if tower is None:
         return None, 0
+    with _training(model):
+        each = _bytes_each(tower, some)
+    total = each * num_clips
+    return (KeptFeatures(tower, most_bytes) if 0 < total <= most_bytes else None), total
+
+
+@contextmanager
+def _training(model: Any) -> Iterator[None]:
+    """Within this context the model is in the mode in which it is trained: dropout draws there alone."""
+    before = [(module, module.training) for module in model.modules()]
+    model.train()
+    try:
+        yield
+    finally:
+        for module, was_training in before:
+            module.training = was_training
+
+
+def _bytes_each(tower: Tower, some: Sequence[InputRow]) -> int:
+    """Bytes that a clip's features take; 0 where they change, or are others in a batch than alone."""
+    if not tower.is_constant(some[0].tensors):
+        return 0
     with torch.no_grad():
         alone = [tower(row.tensors) for row in some]
-        each = num_bytes(alone[0])
         shared = {name: joined([row.tensors[name] for row in some]) for name in some[0].tensors}
-        if not _alike(together(alone, tower._device), tower(shared)):
-            return None, 0
-    total = each * num_clips
-    return (KeptFeatures(tower, most_bytes) if total <= most_bytes else None), total
+        return num_bytes(alone[0]) if _alike(together(alone, tower._device), tower(shared)) else 0
 
 
 def together(some: Sequence[Mapping[str, Any]], device: torch.device) -> dict[str, Any]:

@@ -126,11 +126,12 @@ def test_what_can_change_is_not_kept(what: str) -> None:
     elif what == "adapter on the tower":
         model = with_adapter(model, rank=2, alpha=2, dropout=0.0, target_modules=".*visual.*qkv")
     elif what == "random":
-        model.train()
         model.model.visual.merger.norm = torch.nn.Sequential(model.model.visual.merger.norm, torch.nn.Dropout(0.1))
     else:
         room = 0
+    modes = [module.training for module in model.modules()]
     assert kept_features(model, some, 2, most_bytes=room, bf16=False) == (None, 0)
+    assert [module.training for module in model.modules()] == modes
 
 
 @pytest.mark.slow
