@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +194,15 @@ ENGINE = """
         return Dead()
 
     dead.needs_model = False
+
+    tries = []
+
+    def refused(**_):
+        from flywheel.core.errors import UserError
+        tries.append(1)
+        raise UserError(f"asks for a key (401), try {len(tries)}")
+
+    refused.needs_model = False
 """
 
 
@@ -322,3 +333,50 @@ def test_an_engine_that_fails_fails_all_that_wait(make_workspace: Make, plugin: 
         with pytest.raises(BorderError, match="the engine died"):
             model.asked_about("c")("question", "", 0)
     assert np.isclose(model.costs()["calls"], 0)
+
+
+def test_an_engine_that_the_user_must_mend_is_no_reply(make_workspace: Make, plugin: Plugin) -> None:
+    """Else each clip would be left alone for good, by a key that was forgotten."""
+    plugin("flywheel.annotators.engines", "refused = planning4:refused", ENGINE, package="d")
+    model = PlanModel(make_workspace("models.planner={engine: refused}"), "planner")
+    case = Case(key="c", measures=MEASURES, norms=NORMS, ask=model.asked_about("c"))
+    # Who asks after it is told the same, and nothing is started again.
+    for _ in range(2):
+        with pytest.raises(BorderError, match=r"asks for a key \(401\), try 1"):
+            repair(np.zeros(160, np.float32), RATE_HZ, case, planner("model"), lambda _: {"a": 0.1}, vetoes={})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("locked", ["all", "chat"])
+def test_a_server_that_wants_a_key_stops_the_run_and_no_clip_is_done(late: Make, tmp_path: Path, locked: str) -> None:
+    from flywheel.curation.repair.repairing import repair_clips
+    from flywheel.store.clip_index import ClipIndex
+
+    folder = text_model(tmp_path / "llm")
+
+    class Locked(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.say(401 if locked == "all" else 200, {"data": [{"id": "base", "root": str(folder), "parent": None}]})
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.say(401, {"error": {"message": "no key"}})
+
+        def say(self, status: int, body: Any) -> None:
+            data = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Locked) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        w = late(f"models.planner={{engine: openai, folder: {folder}, servers: ['{url}']}}")
+        with w.lock(), pytest.raises(BorderError, match=r"asks for a key \(401\)"):
+            repair_clips(w, ClipIndex(w), round=1)
+        server.shutdown()
+    assert (w.count("sound_versions"), w.count("rejected")) == (0, 0)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -154,6 +157,40 @@ def test_a_person_hears_pairs_blind_and_equally_loud_and_is_told_at_the_end(
     assert len(heard_choices(w)) == 1
     exclude(w, "ann", "was not there")
     assert said_by_people(w) == {}
+
+
+@pytest.mark.slow
+def test_two_servers_make_a_film_at_once_and_neither_has_the_others_file(
+    repaired: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import flywheel.curation.repair.side_by_side as module
+    from flywheel.media.resounded import write_resounded
+
+    servers = [SoundsSideBySide(repaired) for _ in range(2)]
+    pair, together, written = servers[0].pairs()[0], threading.Barrier(2, timeout=60), list[Path]()
+
+    def both(picture: Path, out: Path, sound: Any) -> None:
+        together.wait()
+        written.extend((picture, out))
+        write_resounded(picture, out, sound)
+
+    monkeypatch.setattr(module, "write_resounded", both)
+    monkeypatch.setattr(module, "_KEPT", 2)
+    folder = repaired.root / FILMS
+    folder.mkdir(parents=True)
+    old, new = folder / "a.12.tmp.mp4", folder / "b.12.tmp.mp4"
+    for file in (old, new):
+        file.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    with ThreadPoolExecutor(2) as pool:
+        films = list(pool.map(lambda server: server.film(pair, edited=True), servers))
+    assert films[0] == films[1]
+    assert len(set(written[1::2])) == 4
+    assert len(set(written[::2])) == 2
+    # What another server writes stays, what a killed one left goes.
+    assert sorted(folder.iterdir()) == sorted([new, *folder.glob(f"{pair.pair_id}-*.mp4")])
+    assert len(list(folder.iterdir())) == 3
+    assert _is_edited(films[0], repaired, pair.clip_id)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from annotators.interface import Request, Sampling
 from annotators.writer import AskedModel, Writer
-from flywheel.core.errors import UserError
+from flywheel.core.errors import BorderError, UserError
 from flywheel.core.types import content_id
 from flywheel.curation.repair.planners import Ask
 from flywheel.models.load import model_folder
@@ -56,6 +56,8 @@ class PlanModel:
         self._queue: list[_Waiting] = []
         self._lock, self._engine_lock = threading.Lock(), threading.Lock()
         self._counts, self._seconds = Counter[str](), 0.0
+        #: Why the engine can't be used: whoever asks from then on fails at once, and by the same.
+        self._broken: BaseException | None = None
 
     def check(self) -> None:
         """Find what is wrong with engine and folder; loads no weights. Raises UserError."""
@@ -74,7 +76,11 @@ class PlanModel:
         return {**{name: float(self._counts[name]) for name in COSTS[:-1]}, "engine_s": self._seconds}
 
     def asked_about(self, clip_id: str) -> Ask:
-        """What asks about this clip. It raises UserError where a question has no answer, BorderError without engine."""
+        """What asks about this clip.
+
+        It raises UserError where a question has no answer. An engine that can't be used is no reply, whatever is wrong
+        with it: then BorderError, or what else the engine fails by.
+        """
         return partial(self._ask, clip_id)
 
     def _ask(self, clip_id: str, question: str, schema: str, in_vain: int) -> str:
@@ -106,6 +112,8 @@ class PlanModel:
         for waiting in some:
             by_sampling.setdefault(waiting.sampling, {})[waiting.request.key] = waiting
         try:
+            if self._broken is not None:
+                raise self._broken
             engine = self._writer.engine(lambda: ())
             for sampling, alike in by_sampling.items():
                 for result in engine.generate((waiting.request for waiting in alike.values()), sampling):
@@ -113,5 +121,15 @@ class PlanModel:
                     self._counts.update(calls=1, tokens_in=result.tokens_in, tokens_out=len(result.token_ids))
                     self._seconds += result.seconds
         except BaseException as error:
+            self._broken = _no_reply(error)
             for waiting in some:
-                waiting.failure = error
+                waiting.failure = self._broken
+
+
+def _no_reply(error: BaseException) -> BaseException:
+    """An engine's failure as one that no planner's caller takes for a plan that can't be done."""
+    if not isinstance(error, UserError):
+        return error
+    broken = BorderError(str(error), code=error.code or None)
+    broken.__cause__ = error
+    return broken

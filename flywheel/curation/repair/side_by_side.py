@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+import uuid
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -30,6 +32,8 @@ from human_refine.sound_pairs import SOUND, sound_pair
 FILMS, _KEPT = "cache/heard", 64
 #: Pairs that are offered at most.
 _MOST_PAIRS = 10_000
+#: How files end that are being written, and the age from which nobody writes one any more.
+_BEING_WRITTEN, _LEFT_S = ".tmp.mp4", 86_400.0
 _RATE_HZ, _SIDE = 48_000, 640
 _QUALITY = Quality(crf=26, preset="veryfast")
 
@@ -70,7 +74,7 @@ class SoundsSideBySide:
         if not source.version or pair.second_id != SOUND + source.version:
             raise MediaError("this edited sound stands no longer")
         self._folder.mkdir(parents=True, exist_ok=True)
-        picture = self._folder / f"{pair.pair_id}.tmp.mp4"
+        picture = _temporary(places[0])
         check = partial(self._workspace.originals.check, clip.uri, clip.content_hash)
         try:
             with one_item("can't be made playable"):
@@ -87,7 +91,7 @@ class SoundsSideBySide:
         """Encode the picture once, and put either sound to it."""
         transcode(Path(clip.uri), picture, start_s=clip.start_s, end_s=clip.end_s, max_side=_SIDE, quality=_QUALITY)
         for place, samples in zip(places, sounds, strict=True):
-            half = place.with_suffix(".half.mp4")
+            half = _temporary(place)
             try:
                 write_resounded(picture, half, (samples, _RATE_HZ))
                 half.replace(place)
@@ -95,11 +99,27 @@ class SoundsSideBySide:
                 half.unlink(missing_ok=True)
 
     def _trim(self, keep: Sequence[Path]) -> None:
-        made = sorted(self._folder.glob("*.mp4"), key=lambda file: file.stat().st_mtime, reverse=True)
-        for file in made[_KEPT:]:
+        made = sorted(((_changed_s(file), file) for file in self._folder.glob("*.mp4")), reverse=True)
+        films = [file for _, file in made if not file.name.endswith(_BEING_WRITTEN)]
+        # Another server may be writing the others; one that was killed left them.
+        left = [file for at_s, file in made if file.name.endswith(_BEING_WRITTEN) and at_s < time.time() - _LEFT_S]
+        for file in (*films[_KEPT:], *left):
             if file not in keep:
                 # An open file stays readable after unlink.
                 file.unlink(missing_ok=True)
+
+
+def _temporary(place: Path) -> Path:
+    """A name of this server's alone, beside a place: another one may be making the same film."""
+    return place.with_suffix(f".{uuid.uuid4().hex[:8]}{_BEING_WRITTEN}")
+
+
+def _changed_s(file: Path) -> float:
+    """When a file was last written to, seconds since 1970; now for one that is gone already."""
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
 
 
 def equally_loud(
