@@ -62,6 +62,7 @@ def init(
     from flywheel.core.config.template import merged
     from flywheel.playground.tiny import BUNDLED
     from flywheel.store import Workspace
+    from flywheel.store.database import has_open_password
     from flywheel.store.objects import url_of
 
     preset_file(preset)
@@ -74,6 +75,11 @@ def init(
     if address is not None and not database:
         raise UserError(
             f"{address}: on an object store a workspace has its database on PostgreSQL. Say --database URL."
+        )
+    if address is not None and has_open_password(database):
+        raise UserError(
+            f"--database: its password would lie in {address} for all who read there. Put it into a variable of the "
+            "environment, and write the variable's name: 'postgresql://user:$PASSWORD@host/name', in single quotes."
         )
     if database:
         changes = merged(changes, {"store": {"database": database}})

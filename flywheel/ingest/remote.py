@@ -38,7 +38,7 @@ def fetched(url: str, media_folder: Path) -> Path:
     with ThreadPoolExecutor(_THREADS) as pool, progress("fetch", len(wanted)) as bar:
 
         def fetch(one: str) -> Entry:
-            entry = objects.get(one, _inside(folder, one))
+            entry = objects.get(one, folder / one)
             bar.advance()
             return entry
 
@@ -56,11 +56,3 @@ def _known(record: Path) -> dict[str, str]:
         return {str(name): str(version) for name, version in json.loads(record.read_text()).items()}
     except (OSError, ValueError, AttributeError):
         return {}
-
-
-def _inside(folder: Path, name: str) -> Path:
-    """Where an object's copy goes. Raises UserError for a name that leads out of the folder."""
-    path = folder / name
-    if ".." in Path(name).parts or Path(name).is_absolute():
-        raise UserError(f"{name}: an object's name that leads out of its folder. Rename it.")
-    return path

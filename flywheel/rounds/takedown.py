@@ -112,6 +112,8 @@ def take_down(
     removed = workspace.takedowns.remove_records(ids)
     removed["corrections"] = workspace.takedowns.forget_people(ids)
     _empty_caches(workspace, clips)
+    # Out of the object store too, while the clips still say which files these were: a copy there would come back.
+    workspace.publish()
     # Without records nothing names them.
     tidy(workspace)
     for export in usage["exports"]:

@@ -381,6 +381,19 @@ def public_url(url: str) -> str:
     return sql.make_url(url).render_as_string(hide_password=True)
 
 
+def has_open_password(url: str) -> bool:
+    """Whether a URL has a password in plain text, and no variable of the environment in its place.
+
+    Raises UserError for what is no database's URL.
+    """
+    try:
+        made = sql.make_url(url)
+    except ArgumentError as error:
+        raise UserError("--database: no database URL. Write postgresql://user:$PASSWORD@host/name.") from error
+    values = [made.password, made.query.get("password")]
+    return any(value and not re.fullmatch(r"\$(\w+|\{\w+\})", str(value)) for value in values)
+
+
 def begins_with(column: sql.ColumnElement[str], beginning: str) -> sql.ColumnElement[bool]:
     """Whether a text begins so, letter by letter: LIKE takes "a" for "A" in SQLite."""
     return sql.func.substr(column, 1, len(beginning)) == beginning

@@ -277,6 +277,12 @@ class Ledger:
         with self._db.transaction() as connection:
             self._db.replace(connection, schema.meta, {"key": key, "value": value})
 
+    def set_first(self, key: str, value: str) -> str:
+        """Remember a value by its name unless there is one; returns what is remembered now."""
+        with self._db.transaction() as connection:
+            self._db.insert_new(connection, schema.meta, [{"key": key, "value": value}])
+            return str(connection.execute(sql.select(schema.meta.c.value).where(schema.meta.c.key == key)).scalar_one())
+
 
 def _columns(table: sql.Table, **values: object) -> list[sql.ColumnElement[bool]]:
     return [table.c[name] == value for name, value in values.items()]

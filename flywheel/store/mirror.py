@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import time
+import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -68,17 +69,23 @@ def opened(place: str | Path) -> Path:
             Objects(name).get("flywheel.yaml", folder / "flywheel.yaml")
         except FileNotFoundError as error:
             raise UserError(f"{name}: no flywheel.yaml is there. Make one: flywheel init {name}") from error
-    (folder / URL_FILE).write_text(name)
+    # Only where it differs, and whole: others read it meanwhile.
+    if not (folder / URL_FILE).exists() or (folder / URL_FILE).read_text() != name:
+        with written_whole(folder / URL_FILE) as file:
+            file.write_text(name)
     return folder
 
 
 def created(url: str, name: str, text: str) -> str:
     """Writes the config of a new workspace at a URL; returns its URL. Raises UserError where there is one."""
-    place = place_of(url) / f".new-{name}"
+    place = place_of(url) / f".new-{name}-{uuid.uuid4().hex[:8]}.part"
     place.parent.mkdir(parents=True, exist_ok=True)
     try:
         place.write_text(text)
-        Objects(url).put(place, name, new=True)
+        store = Objects(url)
+        if store.has(name):
+            raise FileExistsError(name)
+        store.put(place, name, new=True)
     except FileExistsError as error:
         raise UserError(f"{url}/{name}: exists already. Edit it, or name another place.") from error
     finally:
@@ -87,11 +94,17 @@ def created(url: str, name: str, text: str) -> str:
 
 
 def mirror_of(root: Path) -> Mirror | None:
-    """The store whose copies a folder has; None for one of its own."""
+    """The store whose copies a folder has; None for one of its own.
+
+    Raises UserError where the folder does not say which: what is written there would reach no store.
+    """
     try:
-        return _mirror(root, (root / URL_FILE).read_text().strip())
+        url = (root / URL_FILE).read_text().strip()
     except OSError:
         return None
+    if not url:
+        raise UserError(f"{root / URL_FILE}: is empty. Run the command with the workspace's URL: --config s3://…")
+    return _mirror(root, url)
 
 
 @cache
@@ -161,6 +174,19 @@ class Mirror:
         """
         with self._alone():
             return self._published()
+
+    def settled(self, name: str, text: str) -> str:
+        """The text of a file that is written once, by whichever host is first: this one where the store has none."""
+        with self._alone():
+            file = self.root / name
+            if not file.exists():
+                with written_whole(file) as place:
+                    place.write_text(text)
+            try:
+                self.objects.put(file, name, new=True)
+            except FileExistsError:
+                self.objects.get(name, file)
+            return file.read_text()
 
     def _published(self) -> int:
         copies, here = self._copies(), set(self._files())

@@ -70,14 +70,26 @@ class Objects:
         self.num_retries = 0
 
     def listing(self) -> dict[str, Entry]:
-        """Name, below the URL -> what is there."""
+        """Name, below the URL -> what is there; an object that the URL itself names has none.
+
+        Raises UserError for a name that is no file's below a folder: whoever may write there may write no other place.
+        """
         found = self._asked("list", "", lambda: self._fs.find(self._base, detail=True)) or {}
         beginning = len(self._base.rstrip("/")) + 1
+        names = {path: path.lstrip("/")[beginning:] for path in found}
+        for name in names.values():
+            if name and not name.endswith("/"):
+                _check_inside(self.url, name)
         return {
-            path.lstrip("/")[beginning:]: Entry(size=int(entry["size"] or 0), version=_version(entry))
+            names[path]: Entry(size=int(entry["size"] or 0), version=_version(entry))
             for path, entry in found.items()
-            if entry["type"] == "file"
+            # What consoles write for a folder ends with a slash.
+            if entry["type"] == "file" and not path.endswith("/")
         }
+
+    def has(self, name: str) -> bool:
+        """Whether there is such an object."""
+        return self._asked("look", name, lambda: bool(self._fs.exists(self._path(name))))
 
     def get(self, name: str, file: Path) -> Entry:
         """Bring an object here as a file, which appears whole or not at all; returns what it is.
@@ -103,7 +115,7 @@ class Objects:
     def put(self, file: Path, name: str, *, new: bool = False) -> Entry:
         """Write a file as an object; returns what it is then.
 
-        With ``new`` nothing that is there is replaced: raises FileExistsError for another content's (by its size).
+        With ``new`` nothing that is there is replaced: raises FileExistsError for another content's.
         """
         size = file.stat().st_size
 
@@ -112,7 +124,8 @@ class Objects:
                 self._fs.put_file(str(file), self._path(name), mode="create" if new else "overwrite")
             except FileExistsError:
                 # Of a try whose answer did not come: names of new files are used once.
-                if self._fs.info(self._path(name))["size"] != size:
+                there = self._fs.info(self._path(name))["size"]
+                if there != size or self._fs.cat_file(self._path(name)) != file.read_bytes():
                     raise
             entry = self._fs.info(self._path(name))
             if entry["size"] != size:
@@ -175,6 +188,11 @@ class Objects:
 
 class _CutOff(Exception):
     """An object came, or went, in part."""
+
+
+def _check_inside(url: str, name: str) -> None:
+    if any(part in ("", ".", "..") for part in name.split("/")) or "\0" in name:
+        raise UserError(f"{url}: has an object {name!r}, which is no file's name below a folder. Rename or remove it.")
 
 
 def _file_system(scheme: str, url: str) -> Any:

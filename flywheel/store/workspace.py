@@ -210,16 +210,25 @@ class Workspace(WritableView):
         if mark is None:
             if local.exists() and not _is_empty(local):
                 raise _not_moved(self.database.name, local)
-            mark = uuid.uuid4().hex
-            self.set_meta(OWNER, mark)
-            with written_whole(file) as place:
-                place.write_text(mark)
-            self.publish()
+            # The file first: killed between, the next one takes it. Of several the first in the database counts.
+            mark = self.ledger.set_first(OWNER, self._mark_in(file))
         if not file.exists() or file.read_text().strip() != mark:
             raise UserError(
                 f"store.database: {self.database.name} belongs to another workspace than {self.root}. "
                 "Give each a database of its own."
             )
+
+    def _mark_in(self, file: Path) -> str:
+        """The mark of this workspace: what its file has, which is written where there is none."""
+        mark = uuid.uuid4().hex
+        if (mirror := mirror_of(self.root)) is not None:
+            return mirror.settled(file.name, mark).strip()
+        with contextlib.suppress(OSError):
+            if before := file.read_text().strip():
+                return before
+        with written_whole(file) as place:
+            place.write_text(mark)
+        return mark
 
     # A round's data as it was.
 

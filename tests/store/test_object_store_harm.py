@@ -1,0 +1,174 @@
+"""What others write into an object store, or leave half done there, harms no workspace on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from flywheel.cli.start import init
+from flywheel.core.errors import BorderError, UserError
+from flywheel.ingest.remote import fetched
+from flywheel.rounds import takedown
+from flywheel.rounds.takedown import take_down
+from flywheel.store import Workspace, mirror
+from flywheel.store.database import has_open_password
+from flywheel.store.ledger import Ledger
+from flywheel.store.mirror import Mirror
+from flywheel.store.objects import Objects
+from flywheel.store.takedowns import Takedowns
+from flywheel.store.videos import Video
+from tests.store.test_view import clip
+
+
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches a kill."""
+
+
+def killed(*_: Any) -> None:
+    raise Killed
+
+
+def refused(*_: Any) -> None:
+    raise BorderError("the store does not answer")
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Iterator[list[Mirror]]:
+    """Two hosts' copies of one place, in fsspec's store in memory."""
+    roots = [tmp_path / "host-a", tmp_path / "host-b"]
+    for root in roots:
+        root.mkdir()
+    yield [Mirror(f"memory://{tmp_path.name}/w", root) for root in roots]
+    fsspec.filesystem("memory").store.clear()
+
+
+def test_an_object_s_name_leads_nowhere_else(hosts: list[Mirror], tmp_path: Path) -> None:
+    a, b = hosts
+    (a.root / "models").mkdir()
+    (a.root / "models" / "weights").write_text("1")
+    a.publish()
+    raw = b.objects._fs
+    raw.store[f"/{b.objects._base}/models/"] = raw.store[f"/{b.objects._base}/models/weights"]
+    assert set(b.objects.listing()) == {"models/weights"}, "what a console writes for a folder is no file"
+    for name in (f"/{tmp_path}/out", "../out", "models/../../out", "models//out"):
+        place = f"/{b.objects._base}/{name}"
+        raw.store[place] = raw.store[f"/{b.objects._base}/models/weights"]
+        with pytest.raises(UserError, match="no file's name below a folder"):
+            b.pull()
+        with pytest.raises(UserError, match="no file's name below a folder"):
+            fetched(b.url, tmp_path / "media")
+        del raw.store[place]
+    assert not (tmp_path / "out").exists()
+    b.pull()
+    assert (b.root / "models" / "weights").exists()
+
+
+def test_a_second_workspace_at_a_url_is_refused(hosts: list[Mirror], monkeypatch: pytest.MonkeyPatch) -> None:
+    url = hosts[0].url
+    monkeypatch.setenv("FLYWHEEL_CACHE", str(hosts[0].root / "hosts"))
+    Workspace.create(url, "a: 1")
+    for text in ("a: 1", "a: 2"):
+        with pytest.raises(UserError, match="exists already"):
+            Workspace.create(url, text)
+    # It came between the look and the write.
+    monkeypatch.setattr(Objects, "has", lambda *_: False)
+    with pytest.raises(UserError, match="exists already"):
+        Workspace.create(url, "a: 2")
+
+
+def test_whose_copies_a_folder_has_is_never_half_said(hosts: list[Mirror], monkeypatch: pytest.MonkeyPatch) -> None:
+    url = hosts[0].url
+    monkeypatch.setenv("FLYWHEEL_CACHE", str(hosts[0].root / "hosts"))
+    Workspace.create(url, "{}")
+    folder = mirror.opened(url)
+    before = (folder / mirror.URL_FILE).stat()
+    mirror.opened(url)
+    after = (folder / mirror.URL_FILE).stat()
+    assert (before.st_mtime_ns, before.st_ino) == (after.st_mtime_ns, after.st_ino), "not written again"
+    (folder / mirror.URL_FILE).write_text("")
+    with pytest.raises(UserError, match="is empty"):
+        mirror.mirror_of(folder)
+    mirror.opened(url)
+    assert (found := mirror.mirror_of(folder)) is not None
+    assert found.url == url
+
+
+def test_a_password_does_not_go_into_a_bucket(hosts: list[Mirror], tmp_path: Path) -> None:
+    for address in ("postgresql://u:pa$$word@h/n", "postgresql://u:x$Y@h/n", "postgresql://u@h/n?password=word"):
+        with pytest.raises(UserError, match="password would lie in"):
+            init(Path(hosts[0].url), database=address)
+    assert not hosts[0].objects.listing()
+    assert not has_open_password("postgresql://u:$PASSWORD@h/n")
+    assert not has_open_password("postgresql://u:${PASSWORD}@h/n")
+    assert not has_open_password("postgresql://u@h/n")
+
+
+@pytest.fixture
+def on_sqlite(
+    hosts: list[Mirror], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], Workspace]]:
+    """Opens the workspace at the place as another host; the database is a file for all."""
+    url = hosts[0].url
+    opened: list[Workspace] = []
+
+    def at(host: str) -> Workspace:
+        monkeypatch.setenv("FLYWHEEL_CACHE", str(tmp_path / host))
+        opened.append(Workspace.open(url))
+        return opened[-1]
+
+    monkeypatch.setenv("FLYWHEEL_CACHE", str(tmp_path / "a"))
+    Workspace.create(url, json.dumps({"store": {"database": f"sqlite:///{tmp_path / 'all.db'}"}}))
+    yield at
+    for workspace in opened:
+        workspace.database.close()
+
+
+def test_killed_before_the_mark_is_in_the_database_others_open_it_all_the_same(
+    on_sqlite: Callable[[str], Workspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "set_first", killed)
+        with pytest.raises(Killed):
+            on_sqlite("a")
+    on_sqlite("b")
+    on_sqlite("a")
+
+
+@pytest.mark.slow
+def test_what_is_taken_down_left_the_store_before_its_clip_left_the_records(
+    hosts: list[Mirror], on_sqlite: Callable[[str], Workspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w = on_sqlite("a")
+    film = w.root / "media" / "film.mp4"
+    with w.lock():
+        film.parent.mkdir()
+        film.write_bytes(b"film")
+        w.add_clips([replace(clip(0), uri=str(film))])
+    store = Objects(hosts[0].url)
+    assert store.has("media/film.mp4")
+
+    def down() -> None:
+        with w.lock():
+            take_down(w, [clip(0).id], "the person asked", rewrite=lambda: None)
+
+    video = Video(content_hash=clip(0).content_hash, family="", side="train")
+    monkeypatch.setattr(takedown, "describe", lambda *_: video)
+    with monkeypatch.context() as patch:
+        patch.setattr(Objects, "remove", refused)
+        with pytest.raises(BorderError):
+            down()
+    assert w.clips().height == 1, "the same command finishes it"
+    with monkeypatch.context() as patch:
+        patch.setattr(Takedowns, "remove_clips", killed)
+        with pytest.raises(Killed):
+            down()
+    assert not store.has("media/film.mp4")
+    down()
+    assert not film.exists()
+    assert w.clips().is_empty()
