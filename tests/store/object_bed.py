@@ -73,6 +73,8 @@ def object_server(patch: pytest.MonkeyPatch, bucket: str = "corpus") -> Iterator
     for name, value in settings.items():
         patch.setenv(name, value)
     boto3.client("s3").create_bucket(Bucket=bucket)
+    # The server keeps its objects for as long as the process lives.
+    boto3.resource("s3").Bucket(bucket).objects.delete()
     try:
         yield faulty
     finally:
