@@ -140,7 +140,7 @@ async def search(
     """
     content = review.content
     if content is None or not content.ready():
-        raise HTTPException(404, "no index yet: 'flywheel index' makes one")
+        raise HTTPException(404, "no index of an encoder that knows texts: 'flywheel index' makes one")
 
     def find() -> list[dict[str, Any]]:
         by = content.find(text, split, round or None, browsing.PAGE)

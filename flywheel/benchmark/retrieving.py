@@ -88,20 +88,27 @@ class MediaFiles:
                 self._by_stem[path.stem].append(path)
 
     def file(self, names: Sequence[str]) -> Path:
-        """The file that has the first of these names that any has. Raises MediaError for none, and for several."""
+        """The file that has the first of these names that any has; of one video and sounds the video.
+
+        Raises MediaError for none, and for several.
+        """
         for name in names:
             if found := self._by_stem.get(name):
-                if len(found) > 1:
+                # A video's sound may lie beside it, which is the same as the one in it.
+                videos = [path for path in found if path.suffix.lower() in ENDINGS]
+                if len(found) > 1 and len(videos) != 1:
                     raise MediaError("several files have its name")
-                return found[0]
+                return (videos or found)[0]
         raise MediaError("its file is not there")
 
 
 def retrieve(descriptions: Descriptions, files: MediaFiles, encoder: Encoder, *, limit: int | None = None) -> Retrieved:
     """Ask for all clips by all texts and the other way; at most ``limit`` clips. What can't be read is left out.
 
-    Raises UserError for an encoder that knows no texts, and where fewer than two clips can be read.
+    Raises UserError for an encoder that knows no texts, for a limit below two, and where fewer clips can be read.
     """
+    if limit is not None and limit < 2:
+        raise UserError(f"--limit {limit}: a clip is found among others. Take 2 or more.")
     if TEXT not in encoder.modalities:
         raise UserError(f"encoder '{encoder.built_from[0]}' knows no texts: nothing can be asked. Name another one.")
     by_key: dict[str, list[Described]] = {}

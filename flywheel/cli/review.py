@@ -96,8 +96,17 @@ class _ContentSearch:
         self._workspace = workspace
 
     def ready(self) -> bool:
-        """Whether there is an index."""
-        return self._workspace.count("vectors") > 0
+        """Whether there is an index, by an encoder that knows texts."""
+        from flywheel.core.encoder_folder import read_card
+        from flywheel.search.in_use import encoder_folder
+
+        if not self._workspace.count("vectors"):
+            return False
+        try:
+            # The card says it; the encoder itself takes seconds to import.
+            return "text" in read_card(encoder_folder(self._workspace)).get("modalities", ())
+        except UserError:
+            return False
 
     def find(self, text: str, split: str, round: int | None, limit: int) -> Mapping[str, Mapping[str, float]]:
         """Clip ids, best first, with what each was found by."""

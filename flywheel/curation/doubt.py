@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from flywheel.core.config import Curate
+from flywheel.core.errors import UserError
 from flywheel.curation.calibration import Calibration, TooFewPairs
 from flywheel.curation.columns.index_fit import COLUMN as INDEX_FIT
 from flywheel.curation.policy import P_MATCH, TRAIN, least_scores
@@ -43,7 +44,7 @@ def plan(workspace: Workspace, index: ClipIndex, settings: Curate, limit: int | 
 
     A clip of which cheap evidence tells nothing is in doubt as much as one can be; one that a lead spoke of is in none.
     Beside clips in doubt those are asked about that calibrate, and those that the index finds mismatched
-    (``index_below``), whatever P(match) says of them.
+    (``index_below``), whatever P(match) says of them. Raises UserError where that is asked for without an index.
     """
     table = gather(workspace, index, asked=False)
     try:
@@ -94,6 +95,10 @@ def _and_mismatched(unsure: pl.DataFrame, clips: pl.DataFrame, below: float | No
     """The clips in doubt, behind them those whose sound fits their picture too little by the index, the worst first."""
     if below is None:
         return unsure
+    if clips["audible"].any() and clips[INDEX_FIT].is_null().all():
+        raise UserError(
+            "curate.index_below: no clip's sound was compared with its picture. Run 'flywheel index', or leave it out."
+        )
     mismatched = clips.filter(pl.col("audible") & pl.col("lead").is_null() & (pl.col(INDEX_FIT) < below))
     mismatched = mismatched.sort(pl.col("split") != TRAIN, INDEX_FIT, "clip_id")
     return pl.concat([unsure.select("clip_id"), mismatched.select("clip_id")]).unique(maintain_order=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,13 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from flywheel.core.encoder_folder import CARD, WEIGHTS, encoder_id, read_card
 from flywheel.core.errors import UserError
 from flywheel.core.files import written_whole
 from flywheel.models import encoders
 from flywheel.models.encoders import Encoder
 
-CARD, WEIGHTS = "encoder.json", "encoder.safetensors"
-#: Hex digits of an encoder's id.
-_DIGITS = 16
+__all__ = ["CARD", "WEIGHTS", "encoder_id", "load_encoder", "read_card", "save_encoder"]
 
 
 def save_encoder(encoder: Encoder, folder: Path, **facts: Any) -> None:
@@ -43,26 +41,3 @@ def load_encoder(folder: Path) -> Encoder:
         raise UserError(f"{folder}: holds no whole encoder ({type(error).__name__}). Train it anew.") from error
     encoder.eval()
     return encoder
-
-
-def read_card(folder: Path) -> dict[str, Any]:
-    """What ``encoder.json`` says. Raises UserError where it is not there, or says nothing of the kind."""
-    try:
-        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        if isinstance(card["encoder"], str) and isinstance(card["sizes"], dict):
-            return dict(card)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    raise UserError(f"{folder}: is no encoder: it needs {CARD} and {WEIGHTS}, as 'flywheel index' writes them.")
-
-
-def encoder_id(folder: Path) -> str:
-    """The first digits of a hash of an encoder's weights, by which its vectors are kept.
-
-    Raises UserError where there are none.
-    """
-    try:
-        with open(folder / WEIGHTS, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS]
-    except OSError as error:
-        raise UserError(f"{folder}: holds no {WEIGHTS} ({error.strerror}).") from error

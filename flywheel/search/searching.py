@@ -30,6 +30,14 @@ _CANDIDATES, _MOST_CANDIDATES = 4, 8192
 _FACTS = ["id", "uri", "content_hash", "start_s", "end_s"]
 
 
+class NoVectorOfText(UserError):
+    """A text can't be asked for: the ``problem`` alone is for who has no command line before him."""
+
+    def __init__(self, problem: str, instead: str) -> None:
+        super().__init__(f"search: {problem}. {instead}")
+        self.problem = problem
+
+
 @dataclass(frozen=True, kw_only=True)
 class Found:
     """A clip that is like what was asked for.
@@ -207,13 +215,14 @@ def _asked(encoder: Encoder, query: SearchQuery) -> list[NDArray[np.float32]]:
 
 def _text_vector(encoder: Encoder, text: str) -> NDArray[np.float32]:
     if TEXT not in encoder.modalities:
-        raise UserError(
-            f"search: encoder '{encoder.built_from[0]}' knows no texts. Search with --like FILE or --sound FILE, or "
-            "set index.encoder: trimodal and run 'flywheel index --retrain'."
+        raise NoVectorOfText(
+            f"encoder '{encoder.built_from[0]}' knows no texts",
+            "Search with --like FILE or --sound FILE, or set index.encoder: trimodal and run "
+            "'flywheel index --retrain'.",
         )
     ids = encoder.read_text([text[:_MOST_CHARACTERS]])
     if int((ids != 0).sum()) < 2:
-        raise UserError("search: says no word. Say what is seen or heard, or name a file with --like or --sound.")
+        raise NoVectorOfText("says no word", "Say what is seen or heard, or name a file with --like or --sound.")
     vector: NDArray[np.float32] = encoder.embed_text([text[:_MOST_CHARACTERS]]).numpy()[0]
     return vector
 

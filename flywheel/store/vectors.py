@@ -127,7 +127,10 @@ class VectorIndex:
 
     def places(self, clip_ids: pl.Series) -> NDArray[np.int64]:
         """Places (n,) of these clips; -1 for those that are not here."""
-        wanted = clip_ids.hash(0).to_numpy()
+        return self.places_by_key(clip_ids.hash(0).to_numpy())
+
+    def places_by_key(self, wanted: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """The same by the ids' polars hashes with seed 0 (n,)."""
         at = np.searchsorted(self._sorted_keys, wanted)
         at = np.minimum(at, max(0, len(self) - 1))
         found = self._sorted_keys[at] == wanted if len(self) else np.zeros(len(wanted), np.bool_)

@@ -10,6 +10,8 @@ from human_refine.signals import TextBatch, Values, clip_keys
 
 #: So many clips are spread over what people have not seen; the rest of the queue has other reasons.
 MOST_NOVEL = 500
+#: Rows and clips that people saw whose products are in memory at a time: 32 MiB.
+_BLOCK, _SEEN = 8192, 1024
 
 
 def novelty(batch: TextBatch) -> Values:
@@ -49,8 +51,11 @@ def farthest_first(
         order = [(first, 2.0)]
     else:
         nearest = np.full(len(points), 2.0, dtype=np.float32)
-        for start in range(0, len(seen), 1024):
-            nearest = np.minimum(nearest, 1.0 - (points @ seen[start : start + 1024].T).max(1))
+        for start in range(0, len(seen), _SEEN):
+            some = seen[start : start + _SEEN].T
+            for begin in range(0, len(points), _BLOCK):
+                part = slice(begin, begin + _BLOCK)
+                nearest[part] = np.minimum(nearest[part], 1.0 - (points[part] @ some).max(1))
         order = []
     taken = np.zeros(len(points), dtype=bool)
     taken[[index for index, _ in order]] = True

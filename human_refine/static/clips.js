@@ -38,7 +38,8 @@ function query(from) {
 }
 
 async function look(isNew) {
-  const mine = ++search;
+  const mine = ++search,
+    byContent = isByContent();
   if (isNew) {
     cursor = "";
     shown = new Map();
@@ -47,7 +48,7 @@ async function look(isNew) {
     $("list").hidden = false;
   }
   $("more").hidden = true;
-  if (isByContent()) $("count").textContent = "Searching pictures and sounds …";
+  if (byContent) $("count").textContent = "Searching pictures and sounds …";
   const wanted = shown.size + 25;
   try {
     for (let tries = 0; tries < MOST_TRIES; tries++) {
@@ -65,6 +66,8 @@ async function look(isNew) {
     }
     $("more").hidden = !cursor;
   } catch (error) {
+    // Nothing is searched any more.
+    if (byContent && mine === search) $("count").textContent = "";
     notice(error.message);
   }
 }

@@ -56,7 +56,10 @@ def _sounddescs(folder: Path) -> list[Described]:
 def _youcook2(folder: Path) -> list[Described]:
     step = {"segment": [41, 54], "id": 0, "sentence": "place bacon on a pan"}
     videos = {
-        "GLd3": {"subset": "validation", "annotations": [step, {**step, "segment": [60, 70.5], "id": 1}]},
+        "GLd3": {
+            "subset": "validation",
+            "annotations": [step, {"segment": [0, 1]}, 7, {**step, "segment": [60, 70.5], "id": 1}],
+        },
         "bad": {"subset": "validation", "annotations": [{**step, "segment": [9, 3]}]},
         "none": {"subset": "validation", "annotations": {}},
         "train": {"subset": "training", "annotations": [step]},
@@ -75,7 +78,7 @@ def _youcook2(folder: Path) -> list[Described]:
         ("msrvtt-1ka", _msrvtt, 2),
         ("audiocaps", _audiocaps, 2),
         ("sounddescs", _sounddescs, 1),
-        ("youcook2", _youcook2, 2),
+        ("youcook2", _youcook2, 4),
     ],
 )
 def test_a_benchmark_is_read_as_its_users_have_it(
@@ -126,6 +129,17 @@ def test_of_several_right_texts_the_most_similar_counts() -> None:
     assert recall_at(similarity, target, 2) == 1.0, "the other right text is in nobody's way"
 
 
+def test_a_video_counts_where_its_sound_lies_beside_it(tmp_path: Path) -> None:
+    for name in ("videos/a.mp4", "audio/a.wav", "audio/b.wav", "more/b.flac", "videos/c.mp4", "more/c.mkv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    files = MediaFiles(tmp_path)
+    assert files.file(("none", "a")) == tmp_path / "videos" / "a.mp4"
+    for name in ("b", "c"):
+        with pytest.raises(MediaError, match="several files"):
+            files.file((name,))
+
+
 @pytest.mark.slow
 def test_an_encoder_is_asked_for_what_texts_describe(tmp_path: Path) -> None:
     torch.manual_seed(0)
@@ -152,6 +166,8 @@ def test_an_encoder_is_asked_for_what_texts_describe(tmp_path: Path) -> None:
     descriptions = read(tmp_path, "msrvtt-1ka")
     with pytest.raises(UserError, match="could be read"):
         retrieve(descriptions, MediaFiles(tmp_path / "encoder"), encoders.build("trimodal", **_TINY))
+    with pytest.raises(UserError, match=r"--limit 1: .*2 or more"):
+        retrieve(descriptions, MediaFiles(videos), encoders.build("trimodal", **_TINY), limit=1)
     with pytest.raises(UserError, match="knows no texts"):
         retrieve(descriptions, MediaFiles(videos), encoders.build("dual"))
     with pytest.raises(MediaError, match="not there"):

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
+from flywheel.core.errors import UserError
 from flywheel.core.types import CRITERIA
 from flywheel.curation.calibration import calibrate
 from flywheel.curation.curating import curate, explain
@@ -233,6 +234,8 @@ def test_pairs_that_the_index_finds_mismatched_are_asked_about_too(measured: Wor
                 unit = (vector / np.linalg.norm(vector)).astype(np.float32)
                 w.add_vectors([vector_row("m", name, f"{number:020x}", unit)])
         assert gather(w, index).clips["index_fit"].null_count() == COUNT, "no index is in use yet"
+        with pytest.raises(UserError, match=r"curate\.index_below: .*Run 'flywheel index'"):
+            plan(w, index, settings.model_copy(update={"index_below": -1.5}))
         w.set_meta(ENCODER, "m")
     fits = dict(gather(w, index).clips.select("clip_id", "index_fit").iter_rows())
     vectors = VectorIndex.open(w, "m", 16)

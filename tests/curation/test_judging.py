@@ -252,6 +252,8 @@ def test_a_judge_that_is_not_asked_needs_no_roles_and_one_that_is_needs_all(make
         RoundContext(make_workspace("curate.judge=doubt", "models.eyes.engine=fake", "models.judge.engine=fake"))
     with pytest.raises(UserError, match=r"curate: judge: doubt is about P\(match\)|set by: p_match"):
         make_workspace("curate.judge=doubt", "curate.policy=least", "curate.by=level_db")
+    with pytest.raises(UserError, match=r"index_below .*set judge: doubt"):
+        make_workspace("curate.index_below=0")
     with pytest.raises(UserError, match=r"curate\.prompts: 'caption' asks for caption"):
         RoundContext(make_workspace("curate.judge=all", "curate.prompts=[caption, heard, judge]"))
     with pytest.raises(UserError, match=r"models\.ears: no prompt .* curate\.judge is never"):

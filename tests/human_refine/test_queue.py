@@ -367,7 +367,7 @@ def test_a_signal_of_another_package(workspace: Workspace, tmp_path: Path) -> No
     """One file and an entry point: the queue asks it of each text once, as it says that its values last."""
     point = {"flywheel.human_refine.signals:longest": "longest_signal:longest"}
     with installed(tmp_path, "longest_signal", LONGEST, point):
-        assert signals.SIGNALS.names() == ["change", "doubt", "longest", "noise", "novelty"]
+        assert signals.SIGNALS.names() == ["change", "doubt", "longest", "noise", "novelty", "novelty_by_index"]
         index = TextIndex(workspace=workspace, signals=("longest",)).refreshed()
     texts = dict(workspace.annotations(round=1).select("id", "text").iter_rows())
     lengths = dict(zip(map(index.id_of, range(len(index))), index.current.values["longest"], strict=True))

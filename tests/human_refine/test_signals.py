@@ -26,7 +26,9 @@ Make = Callable[..., Workspace]
 
 
 @pytest.mark.parametrize("num_seen", [0, 1, 4])
-def test_farthest_first_is_what_its_definition_says(num_seen: int) -> None:
+def test_farthest_first_is_what_its_definition_says(num_seen: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("human_refine.signals.novelty._BLOCK", 7)
+    monkeypatch.setattr("human_refine.signals.novelty._SEEN", 3)
     rng = np.random.default_rng(num_seen)
     points = rng.normal(size=(30, 8)).astype(np.float32)
     points /= np.linalg.norm(points, axis=1, keepdims=True)

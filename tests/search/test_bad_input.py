@@ -7,18 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import yaml
 
+from flywheel.cli.review import _ContentSearch
 from flywheel.core.errors import BorderError, FlywheelError, UserError
 from flywheel.core.types import Clip, content_id
 from flywheel.media.encode import Quality, write_video
 from flywheel.models import encoders
 from flywheel.models.encoder_files import encoder_id, save_encoder
+from flywheel.search.for_page import PageSearch
 from flywheel.search.indexing import index, outlook
 from flywheel.search.searching import Searcher, SearchQuery
 from flywheel.store import Workspace
 from flywheel.store.vectors import vector_row
+from flywheel.store.vectors_in_use import GIVEN_ENCODER, vectors_in_use
 from tests.store.test_view import sound_version
 
 SMALL = yaml.safe_load(
@@ -81,6 +85,48 @@ def test_a_tenth_of_a_second_of_sound_is_asked_with(searched: Workspace, tmp_pat
     searcher = Searcher(searched)
     assert len(searcher.search(SearchQuery(sound=file, limit=3))) == 3
     assert len(searcher.search(SearchQuery(like=file, limit=3))) == 3
+
+
+def test_a_page_names_no_option_and_sees_vectors_that_were_exchanged(searched: Workspace, tmp_path: Path) -> None:
+    page = PageSearch(searched)
+    with pytest.raises(UserError) as caught:
+        page.find("!!!", "", None, 3)
+    assert "says no word" in str(caught.value)
+    assert "--" not in str(caught.value)
+    assert set(page.find("a wall", "", None, 9)) == {"c0", "c1", "c2", "c3"}
+    row = vector_row(encoder_id(searched.root / "mine"), "text", "c9", np.ones(8, np.float32))
+    with searched.lock():
+        searched.add_clips([clip(9, tmp_path)])
+        searched.records.remove({"vectors": pl.col("clip_id") == "c2"})
+        searched.add_vectors([row])
+    assert searched.count("vectors") == 4
+    assert set(page.find("a wall", "", None, 9)) == {"c0", "c1", "c3", "c9"}
+
+
+def test_the_page_asks_by_content_where_the_encoder_knows_texts(
+    searched: Workspace, make_workspace: Callable[..., Workspace]
+) -> None:
+    assert _ContentSearch(searched).ready()
+    save_encoder(encoders.build("dual", width=16, hidden=16), searched.root / "mine")
+    assert not _ContentSearch(searched).ready()
+    (searched.root / "mine" / "encoder.json").unlink()
+    assert not _ContentSearch(searched).ready()
+
+
+def test_vectors_of_a_folder_that_is_named_no_more_are_not_in_use(searched: Workspace) -> None:
+    model = encoder_id(searched.root / "mine")
+    with searched.lock():
+        searched.set_meta(GIVEN_ENCODER, model)
+    found = vectors_in_use(searched)
+    assert found is not None
+    assert len(found) == 4
+    save_encoder(encoders.build("trimodal", **SMALL), searched.root / "other")
+    other = Workspace.open(searched.root, ["tracking.enabled=false", "index.folder=other"])
+    assert vectors_in_use(other) is None
+    other.database.close()
+    other = Workspace.open(searched.root, ["tracking.enabled=false", "index.folder=gone"])
+    assert vectors_in_use(other) is None
+    other.database.close()
 
 
 @pytest.mark.parametrize("vector", [np.ones(4, np.float32), np.full(8, np.nan, np.float32)], ids=["dimension", "nan"])

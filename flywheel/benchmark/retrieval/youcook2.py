@@ -13,7 +13,7 @@ from flywheel.core.foreign import parsed_json
 
 
 def _rows(file: Path, _: Collection[str]) -> Iterator[Row]:
-    """A row for each video of the validation part."""
+    """A row for each annotation of the validation part's videos."""
     try:
         value = parsed_json(file.read_bytes())
     except OSError as error:
@@ -28,28 +28,36 @@ def _rows(file: Path, _: Collection[str]) -> Iterator[Row]:
         if not isinstance(video, Mapping):
             yield Row(place=place, file=file, problem=f"is no video but a {type(video).__name__}")
         elif video.get("subset", "validation") == "validation":
-            yield Row(place=place, file=file, values={NAME: name, **video})
+            yield from _steps(file, place, name, video.get("annotations"))
+
+
+def _steps(file: Path, place: str, name: str, steps: Any) -> Iterator[Row]:
+    """A row for each, so that one that is bad takes none of the others with it."""
+    if not isinstance(steps, list):
+        yield Row(place=place, file=file, problem="has no list of annotations")
+        return
+    for number, step in enumerate(steps):
+        one = f"{place}:{number}"
+        if isinstance(step, Mapping):
+            yield Row(place=one, file=file, values={"id": number, **step, NAME: name})
+        else:
+            yield Row(place=one, file=file, problem=f"is no annotation but a {type(step).__name__}")
 
 
 def _described(row: Mapping[str, Any]) -> Iterator[Described]:
-    name, steps = str(row[NAME]), row["annotations"]
-    if not isinstance(steps, list):
-        raise ValueError("has no list of annotations")
-    for number, step in enumerate(steps):
-        if not isinstance(step, Mapping):
-            raise ValueError(f"annotation {number} is a {type(step).__name__}")
-        start_s, end_s = (float(time) for time in step["segment"])
-        if not 0 <= start_s < end_s:
-            raise ValueError(f"annotation {number} is from {start_s:g} to {end_s:g} s")
-        [text] = texts(step.get("sentence"))
-        yield Described(key=f"{name}_{step.get('id', number)}", text=text, names=(name,), span_s=(start_s, end_s))
+    name = str(row[NAME])
+    start_s, end_s = (float(time) for time in row["segment"])
+    if not 0 <= start_s < end_s:
+        raise ValueError(f"is from {start_s:g} to {end_s:g} s")
+    [text] = texts(row["sentence"])
+    yield Described(key=f"{name}_{row['id']}", text=text, names=(name,), span_s=(start_s, end_s))
 
 
 READER = RetrievalReader(
     title="YouCook2",
     source="youcookii_annotations_trainval.json (database: subset, annotations: segment, id, sentence)",
     files=("youcookii_annotations*.json", "*.json"),
-    fields=("annotations",),
+    fields=("segment", "sentence"),
     described=_described,
     rows=_rows,
 )

@@ -274,6 +274,8 @@ class Curate(Section):
             raise ValueError("policy lose needs by: p_match, which alone says how many good clips are lost")
         if self.judge == "doubt" and self.by != "p_match":
             raise ValueError("judge: doubt is about P(match): set by: p_match, or let it judge all")
+        if self.index_below is not None and self.judge != "doubt":
+            raise ValueError(f"index_below adds to the clips in doubt: set judge: doubt, got judge: {self.judge}")
         return self
 
 
