@@ -356,7 +356,7 @@ def test_prompts_are_listed_shown_and_copied(tmp_path: Path, commandline: Comman
     assert commandline("prompts", "show", "mine.yaml", *here) == 0
     assert capsys.readouterr().out == prompt_file("caption", tmp_path).read_text()
     assert commandline("prompts", "show", "captions", *here) == 2
-    assert "captions: no such prompt. There are caption, " in capsys.readouterr().err
+    assert "captions: no such prompt. There are answers, caption, " in capsys.readouterr().err
 
 
 def test_impossible_demands_are_said_at_once(
@@ -476,7 +476,7 @@ def test_captions_of_own_clips_are_four_commands_away(real_clips: Path, tmp_path
 
 #: Commands that show something, open a page until interrupted, or write a file of settings.
 _SHOW = {"status", "show", "review", "dashboard", "demo", "uses", "template", "validate", "schema", "explain", "losses"}
-_SHOW |= {"migrate", "list", "start", "write", "open", "formats"}
+_SHOW |= {"migrate", "list", "start", "write", "open", "formats", "retrieve"}
 
 
 def test_every_command_that_ends_says_what_comes_next() -> None:
