@@ -485,7 +485,7 @@ def comparison_text(comparison: Mapping[str, Any], min_anchors: int) -> str:
         lines.append(
             f"From captions of {qa['clips']} anchor clips alone {qa['a']['accuracy']['value']:.0%} and "
             f"{qa['b']['accuracy']['value']:.0%} of {qa['questions']} questions were answered rightly, "
-            f"{d['value']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}]; not answered: "
+            f"by video in the mean {d['value']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}]; not answered: "
             f"{qa['a']['unanswered']['value']:.0%} and {qa['b']['unanswered']['value']:.0%}."
         )
     if (start := comparison.get("head_start")) is not None:

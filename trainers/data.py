@@ -234,16 +234,21 @@ class Collator:
 
     def _inputs(self, row: int, epoch: int) -> list[tuple[int, Example, InputRow]]:
         example = self._data.examples[row]
-        return [(row, example, self._input_row(example, self._data.prompt_of(example, row, epoch)))]
+        (inputs,) = self._input_rows(self._data, [example], self._data.prompt_of(example, row, epoch))
+        return [(row, example, inputs)]
 
     def _clip_id(self, row: int) -> str:
         return self._data.examples[row].clip_id
 
-    def _input_row(self, example: Example, prompt: str) -> InputRow:
-        builder, inputs = self._builder.of_thread(), None
-        if self._data.frames_alone:
-            inputs = builder.kept_row(example.clip_id, prompt, example.text, example.earlier)
-        return inputs or builder.row(self._data.input(example.clip_id), prompt, example.text, example.earlier)
+    def _input_rows(self, data: TrainingSet, texts: Sequence[Example], prompt: str) -> list[InputRow]:
+        """Texts of one clip behind one prompt; the clip is read once, and not at all where its pixels are kept."""
+        builder = self._builder.of_thread()
+        if data.frames_alone:
+            kept = [builder.kept_row(text.clip_id, prompt, text.text, text.earlier) for text in texts]
+            if len(rows := [row for row in kept if row is not None]) == len(texts):
+                return rows
+        clip = data.input(texts[0].clip_id)
+        return [builder.row(clip, prompt, text.text, text.earlier) for text in texts]
 
     def state(self) -> dict[str, Any]:
         """What could be read so far and what could not, for a checkpoint."""

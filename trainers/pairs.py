@@ -53,11 +53,11 @@ class PairCollator(Collator):
             return super()._inputs(row, epoch)
         at = 2 * (row - self._num_texts)
         chosen, rejected = self._pairs.examples[at], self._pairs.examples[at + 1]
-        clip = self._pairs.input(chosen.clip_id)
         # One prompt for both: what holds either of them would say which is meant.
         prompt = self._pairs.prompt_of(chosen, row, epoch, also=rejected.text)
-        builder = self._builder.of_thread()
-        return [(row, text, builder.row(clip, prompt, text.text)) for text in (chosen, rejected)]
+        texts = (chosen, rejected)
+        inputs = self._input_rows(self._pairs, texts, prompt)
+        return [(row, text, of_text) for text, of_text in zip(texts, inputs, strict=True)]
 
     def _clip_id(self, row: int) -> str:
         if row < self._num_texts:

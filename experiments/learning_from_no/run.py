@@ -90,7 +90,7 @@ def training_set(rows: Sequence[Example]) -> trainers.TrainingSet:
 
 def start(folder: Path, steps: int) -> Path:
     """The model that the arms begin with."""
-    out = folder / "model"
+    out = folder / f"model-{steps}-steps"
     if not out.is_dir():
         plan = {"num_steps": steps, "batch_size": 12, "learning_rate": 2e-3}
         config = parse_config({"pretrain": plan, "loss": {"name": "mle"}})
@@ -160,11 +160,14 @@ def rows(args: argparse.Namespace) -> Iterator[dict[str, object]]:
     kept = np.mean([scores(c, first[c]) for c in train], axis=0), np.mean([scores(c, second[c]) for c in train], axis=0)
     for arm in ("start", *args.arms):
         row: dict[str, object] = {"seed": args.seed, "arm": arm, "test_clips": len(test)}
+        row["pretrain_steps"] = args.pretrain_steps
         if arm == "start":
             row |= {"train_f1_greedy": float(kept[0][2]), "train_f1_sampled": float(kept[1][2])}
         else:
             said = people(arm, first, second, args.seed)
-            out = args.folder / f"seed-{args.seed}-{arm.replace(' ', '-')}"
+            # What decides on an adapter is in its folder's name: it is never one of other steps.
+            steps = f"{args.pretrain_steps}-{args.steps}"
+            out = args.folder / f"seed-{args.seed}-{arm.replace(' ', '-')}-steps-{steps}"
             result = tuned(model, said, arm, out, args.seed, args.steps)
             of[arm] = written(model, out, test, 0.0, 0)
             seconds = sum(SECONDS[kind] * count for kind, count in ARMS[arm].items())

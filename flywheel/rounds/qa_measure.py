@@ -66,24 +66,26 @@ class AnswersBeside:
         return len({clip.video for clip in self.after})
 
     def test(self, resamples: int) -> PairedTest:
-        """The test of the accuracy, by video."""
+        """The test of the accuracy, by video: each video counts alike, however many questions are about it."""
         after, before = ([clip.accuracy for clip in clips] for clips in (self.after, self.before))
         return paired_test(after, before, [clip.video for clip in self.after], resamples=resamples)
 
 
 def answer_figures(clips: Sequence[ClipAnswers], resamples: int) -> dict[str, Estimate]:
-    """``qa_accuracy`` and ``qa_unanswered``, shares of questions with intervals over videos; empty without answers."""
+    """``qa_accuracy`` and ``qa_unanswered``, shares of all questions, with intervals over videos; empty without any."""
     told = [clip for clip in clips if not clip.why]
     if not told:
         return {}
-    values = {
-        "qa_accuracy": [clip.accuracy for clip in told],
-        "qa_unanswered": [clip.unanswered / clip.asked for clip in told],
-    }
-    videos = [clip.video for clip in told]
+    counts = {"qa_accuracy": [clip.right for clip in told], "qa_unanswered": [clip.unanswered for clip in told]}
+    # A value for each question: a clip with many counts for more, as it does in the shares' words.
+    videos = np.repeat([clip.video for clip in told], [clip.asked for clip in told]).tolist()
     return {
-        name: clustered_estimate(np.array(of, dtype=np.float64), videos, resamples=resamples)
-        for name, of in values.items()
+        name: clustered_estimate(
+            np.concatenate([np.arange(clip.asked) < of for clip, of in zip(told, counted, strict=True)]).astype(float),
+            videos,
+            resamples=resamples,
+        )
+        for name, counted in counts.items()
     }
 
 
@@ -113,7 +115,7 @@ def by_questions(beside: AnswersBeside, settings: Gate, look: int, resamples: in
         needed = items_needed(settings.effect, spread_at_most(test.spread, count), level, settings.power)
     needed = max(settings.min_anchors, needed)
     figures = (
-        f"on {count} videos: {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}] of the questions, "
+        f"on {count} videos: {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}] of a video's questions in the mean, "
         f"p(better) {test.p_better:.2g}, of at most {level:.2g} in test {look}"
     )
     leans = leaning(d.value, settings.fact_margin)

@@ -17,6 +17,7 @@ from flywheel.rounds.texts import CurrentTexts
 from flywheel.store.parts import read_rows
 from human_refine.pairs import GOLD
 from human_refine.people import excluded
+from human_refine.sound_pairs import is_of_sounds
 
 Source = Literal["correction", "preference", "reject"]
 #: The most trusted first: of two that contradict each other the first stands.
@@ -145,7 +146,7 @@ def _of_choices(context: RoundContext, texts: CurrentTexts, left_out: Counter[st
     standing = [
         p
         for p in standing_choices(workspace.preference_records())
-        if p.refiner not in left and not p.first_id.startswith(GOLD)
+        if p.refiner not in left and not p.first_id.startswith(GOLD) and not is_of_sounds(p.first_id)
     ]
     ids = {i for p in standing for i in (p.first_id, p.second_id)}
     said = dict(read_rows(workspace, "annotations", ids, ["id", "text"], pl.col("kind") == CAPTION).iter_rows())

@@ -54,6 +54,10 @@ def test_more_right_answers_promote_fewer_refuse_and_what_is_not_answered_is_not
     figures = answer_figures([answered(n, 2, unanswered=1) for n in range(9)], 100)
     assert (figures["qa_accuracy"].value, figures["qa_unanswered"].value) == (0.5, 0.25)
     assert answer_figures([answered(1, 0, why="prose")], 100) == {}
+    # Of all questions, not of clips: 1 of 1 and 1 of 9 are 2 of 10.
+    uneven = answer_figures([answered(1, 1, asked=1), answered(2, 1, asked=9, unanswered=3)], 100)["qa_accuracy"]
+    assert (uneven.value, uneven.n) == (pytest.approx(0.2), 10)
+    assert (uneven.low, uneven.high) == (pytest.approx(1 / 9), 1.0)
 
 
 def test_answers_are_read_strictly() -> None:

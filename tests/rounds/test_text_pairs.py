@@ -21,6 +21,7 @@ from flywheel.rounds.takedown import take_down
 from flywheel.rounds.text_pairs import AGAINST, ALONE, BLIND, EQUAL, GONE, NOT_TRAIN, TIE, find_pairs, pair_examples
 from flywheel.status import history_of, uses_of
 from flywheel.store import Workspace
+from human_refine.sound_pairs import SOUND
 
 Make = Callable[..., Workspace]
 
@@ -133,6 +134,8 @@ def test_pairs_that_are_none(context: RoundContext) -> None:
     correct(context, against, text(context, against, 2))
     choose(context, against, "first")
     choose(context, taken, "first")
+    # One between sounds is of no texts, and none of them is gone.
+    choose(context, alike, "second", who="s", first_id=f"{SOUND}a", second_id=f"{SOUND}b")
     assert find_pairs(context, context.texts()).by_source() == {"correction": 1, "preference": 1}
     with w.lock():
         take_down(w, [taken], "asked for", rewrite=lambda: None)

@@ -12,11 +12,11 @@ import torch
 
 import trainers
 from flywheel.core.config import parse_config
-from flywheel.models.features import KeptFeatures, Tower, kept_features
+from flywheel.models.features import KeptFeatures, kept_features
 from flywheel.models.inputs import ClipInput, InputBuilder, InputRow
 from flywheel.models.load import Vlm
 from noise_control import losses
-from tests.trainers.training_bed import PROMPT, Sink, data, fresh, picture, weights
+from tests.trainers.training_bed import PROMPT, Sink, calls_of_tower, data, fresh, picture, weights
 from trainers import TrainingPlan
 from trainers.data import Collator
 from trainers.lora import with_adapter
@@ -53,14 +53,7 @@ def learned(tmp_path: Path, features_bytes: int) -> tuple[dict[str, torch.Tensor
 def test_what_is_learned_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each clip goes through the tower once, alone; weights, figures and eval loss are those of every step anew."""
     plain, result, sink = learned(tmp_path, 0)
-    through: list[int] = []
-    make = Tower.__call__
-
-    def counted(tower: Tower, tensors: Any) -> Any:
-        through.append(len(tensors["video_grid_thw"]))
-        return make(tower, tensors)
-
-    monkeypatch.setattr(Tower, "__call__", counted)
+    through = calls_of_tower(monkeypatch)
     kept, kept_result, kept_sink = learned(tmp_path, ROOM)
     # The first clip to see that it is constant, two alone and together, then each of the twelve once.
     assert through == [1, 1, 1, 2, *[1] * 12]
@@ -72,7 +65,7 @@ def test_what_is_learned_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.slow
-def test_a_resumed_training_learns_the_same_to_the_bit(tmp_path: Path) -> None:
+def test_a_resumed_training_learns_the_same_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Features are of a clip alone, so it does not matter in which batch, or how often, they were computed."""
     plan = TrainingPlan(num_steps=4, batch_size=5, learning_rate=1e-3, save_every=2, features_bytes=ROOM)
 
@@ -81,9 +74,13 @@ def test_a_resumed_training_learns_the_same_to_the_bit(tmp_path: Path) -> None:
         trainers.train(vlm, builder, data(), losses.build("mle"), plan, tmp_path, sink=Sink(), label="t")
         return weights(vlm)
 
+    through = calls_of_tower(monkeypatch)
     whole = train()
+    assert through == [1, 1, 1, 2, *[1] * 12], "each of the twelve clips once"
     shutil.rmtree(tmp_path / "checkpoint-4")
+    through.clear()
     resumed = train()
+    assert 4 < len(through) < 16, "the clips of two steps alone, anew"
     assert all(torch.equal(whole[name], value) for name, value in resumed.items())
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from test_resume import Killed, killed, stop
-from training_bed import PROMPT, Sink, data, examples, fresh, picture, weights
+from training_bed import PROMPT, Sink, calls_of_tower, data, examples, fresh, picture, weights
 
 import trainers
 from flywheel.core.config import parse_config
@@ -58,6 +58,12 @@ def adapted() -> tuple[Vlm, Any]:
             if "lora_B" in name:
                 weight.copy_(0.05 * torch.randn(weight.shape, generator=generator))
     return replace(vlm, model=model), builder
+
+
+@pytest.fixture
+def through(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many clips went through the frozen tower at each call."""
+    return calls_of_tower(monkeypatch)
 
 
 def steps(folder: Path, texts: int, pairs: int, num_steps: int = 1, *, parts: int = 1, loss: Any = None, **plan: Any):  # type: ignore[no-untyped-def]
@@ -157,9 +163,12 @@ def test_parts_of_a_step_learn_what_the_whole_step_learns(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_features_that_are_kept_change_nothing(tmp_path: Path) -> None:
+def test_features_that_are_kept_change_nothing(tmp_path: Path, through: list[int]) -> None:
     plain, _, _ = steps(tmp_path / "plain", 3, 3, 2)
+    assert through == []
     kept, _, _ = steps(tmp_path / "kept", 3, 3, 2, features_bytes=1 << 30)
+    # As test_features has it; both texts of a pair, and texts to learn of the same clips, have one clip's.
+    assert through == [1, 1, 1, 2, *[1] * 3]
     for name, weight in plain.items():
         torch.testing.assert_close(kept[name], weight, rtol=1e-4, atol=1e-6)
 
@@ -196,6 +205,27 @@ def test_pairs_are_learned_and_the_adapter_is_what_it_says(tmp_path: Path) -> No
     assert json.loads((tmp_path / "adapter.work" / "texts.json").read_text()) == "pairs"
     with pytest.raises(UserError, match=r"checkpoints learned from pairs, and this training would from texts\+pairs"):
         checkpoints.same_texts(tmp_path / "adapter.work", "texts+pairs")
+
+
+def test_a_pair_whose_pixels_are_kept_is_not_read_again() -> None:
+    reads: list[str] = []
+
+    def read(clip_id: str) -> ClipInput:
+        reads.append(clip_id)
+        return picture(clip_id)
+
+    pairs = pair_data(1, input=read, frames_alone=True)
+    collator = PairCollator(data(rows=[]), pairs, _text_builder(), Clock(), "training", shares=True)
+    first = collator([0])
+    assert reads == ["0"], "once for both texts"
+    again = collator([0])
+    assert reads == ["0"]
+    assert first["part"].tolist() == [CHOSEN, REJECTED]
+    assert all(torch.equal(first[name], value) for name, value in again.items())
+    sound = PairCollator(data(rows=[]), replace(pairs, frames_alone=False), _text_builder(), Clock(), "t", shares=True)
+    for _ in range(2):
+        assert torch.equal(sound([0])["input_ids"], first["input_ids"])
+    assert reads == ["0"] * 3
 
 
 def test_the_prompt_of_a_pair_holds_neither_text() -> None:

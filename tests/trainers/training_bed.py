@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 
 import trainers
 from flywheel.core.types import Example
+from flywheel.models.features import Tower
 from flywheel.models.inputs import ClipInput, InputBuilder
 from flywheel.models.load import Vlm, load_vlm
 from flywheel.models.prompt import Prompt
@@ -69,6 +72,19 @@ def fresh() -> tuple[Vlm, InputBuilder]:
 
 def weights(vlm: Vlm) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in vlm.model.named_parameters()}
+
+
+def calls_of_tower(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many clips go through a frozen vision tower at each call from now on: a list that grows."""
+    through: list[int] = []
+    make = Tower.__call__
+
+    def counted(tower: Tower, tensors: Any) -> Any:
+        through.append(len(tensors["video_grid_thw"]))
+        return make(tower, tensors)
+
+    monkeypatch.setattr(Tower, "__call__", counted)
+    return through
 
 
 def trained(

@@ -47,7 +47,7 @@ class TimeAware(nn.Module):
         self.builder = InputBuilder(language.processor)
         self.tokenizer = self.builder.tokenizer
         # The states stand behind the query's words: a frozen model pays least attention to what is far from its reply.
-        # The paper's figure has them before; a LoRA of this size did not learn to look there within 100 steps.
+        # The figure of the paper has them before; in trials of 100 steps or fewer a LoRA did not learn to look there.
         self._behind = _common_end(self._row("When?").ids, self._row("Who is it").ids)
         self.words = language.model.get_input_embeddings()
         self.language = language.model.model.language_model
