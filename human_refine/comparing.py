@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Any, Literal
 
@@ -235,20 +236,24 @@ class Comparing:
             if (earlier := next((p for p in before if p.id == key), None)) is not None:
                 return earlier
             kept = self._preference(key, pair, _chosen(said, left), refiner, left, seconds)
-            self._add(kept, lambda choices: self._check_first(key, pairs, pair, choices, refiner))
+            check = partial(self._check_first, key, pairs, pair, refiner)
+            self._add(kept, self._key(pairs, i, refiner), check)
         self._release(pairs, i, refiner)
         return kept
 
-    def _check_first(self, key: str, pairs: _Pairs, pair: Pair, choices: list[Preference], refiner: str) -> None:
-        """Raises Conflict where another person has the pair, or enough people chose by what is on record."""
+    @staticmethod
+    def _check_first(key: str, pairs: _Pairs, pair: Pair, refiner: str, choices: list[Preference], holder: str) -> None:
+        """Raises Conflict where another person has the pair, or enough people chose by what is on record.
+
+        The caller has the lock of writing, so this waits for no other.
+        """
         if any(p.id == key for p in choices):
             return
         i = pair.pair_id
-        holder = leases.holder_of(self.workspace, self._key(pairs, i, refiner))
         if holder not in ("", refiner):
             raise Conflict(f"this pair lies before {holder} now, since it was yours too long ago", None)
-        self._take_in(pairs, choices)
-        if not pair.is_gold and not pairs.verdicts.has_seen(i, refiner) and pairs.verdicts.is_enough(i):
+        now = pairs.verdicts.by_same_rules((i, _verdict_of(p.chosen), p.refiner) for p in choices)
+        if not pair.is_gold and not now.has_seen(i, refiner) and now.is_enough(i):
             raise Conflict("others have chosen between these two meanwhile", None)
 
     def undo(self, refiner: str) -> dict[str, Any] | None:
@@ -283,9 +288,11 @@ class Comparing:
             at=self._service.now(),
         )
 
-    def _add(self, preference: Preference, check: Callable[[list[Preference]], None] = lambda _: None) -> None:
+    def _add(
+        self, preference: Preference, lease: str = "", check: Callable[[list[Preference], str], None] = lambda *_: None
+    ) -> None:
         try:
-            add_checked(self.workspace, preference, check)
+            add_checked(self.workspace, preference, lease, check)
         except TakenDown as error:
             raise Gone(_GONE) from error
         with self._lock:

@@ -221,21 +221,26 @@ class Queue:
         return None
 
     def _choose(self, refiner: str, without: str, anchors_first: bool) -> str | None:
+        """A text that is open to this person, and leased to it now; None where there is none.
+
+        A lease waits for who writes, and who writes may wait for the queue's lock: so it is had between leases alone.
+        """
+        held = leases.keys_of_others(self._workspace, refiner)
+        mine = {key.split("@")[0] for key in leases.keys_of(self._workspace, refiner)}
         with self._lock:
-            held = leases.keys_of_others(self._workspace, refiner)
-            leased = {key.split("@")[0] for key in leases.keys_of(self._workspace, refiner)}
-            leased = {i for i in leased if i != without and self._view.is_open(i, refiner)}
-            if not leased:
-                gold = self._gold_for(refiner, without)
-                if gold is not None and self.claim(gold, refiner):
-                    return gold
+            leased = sorted(i for i in mine if i != without and self._view.is_open(i, refiner))
+            gold = None if leased else self._gold_for(refiner, without)
             anchors = self._view.open_anchor_ids() if anchors_first else ()
-            for annotation_id in chain(sorted(leased), anchors, self._view.open_ids()):
-                if annotation_id in held or annotation_id == without or not self._view.is_open(annotation_id, refiner):
-                    continue
-                if self.claim(annotation_id, refiner):
-                    return annotation_id
+            proposed = chain(() if gold is None else [gold], leased, anchors, self._view.open_ids())
+        while (annotation_id := self._next_of(proposed, refiner, {*held, without})) is not None:
+            if self.claim(annotation_id, refiner):
+                return annotation_id
         return None
+
+    def _next_of(self, proposed: Iterator[str], refiner: str, passed: set[str]) -> str | None:
+        """The next of these texts that is open to this person by what is in memory, and not ``passed`` over."""
+        with self._lock:
+            return next((i for i in proposed if i not in passed and self._view.is_open(i, refiner)), None)
 
     def claim(self, annotation_id: str, refiner: str) -> bool:
         """Leases a text that is open to this person; returns whether it is theirs now.

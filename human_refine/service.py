@@ -61,7 +61,9 @@ class ReviewService:
         clip = self.queue.clip(item.clip_id)
         if clip is None:
             raise Gone("this clip is gone")
-        latest = self._standing(item, corrections_of(self.workspace, item.annotation_id), refiner)
+        latest = _standing(
+            corrections_of(self.workspace, item.annotation_id), refiner, is_gold=self.queue.is_gold(item.annotation_id)
+        )
         last = list(latest.values())[-1] if latest else None
         edit = latest[refiner] if refiner in latest and latest[refiner].verdict == "edit" else None
         model_cues = json.loads(item.payload)["cues"] if item.payload else []
@@ -142,36 +144,40 @@ class ReviewService:
             key = content_id("page", item.annotation_id, refiner, request.save_id)
             if (earlier := next((c for c in before if c.id == key), None)) is not None:
                 return earlier
-            self._check_conflict(item, before, refiner, request.base)
+            # Asked before the lock of writing is had: who has the queue's lock may wait for that of writing.
+            is_gold = self.queue.is_gold(item.annotation_id)
+            holder = self.queue.holder(item.annotation_id)
+            self._check_conflict(before, holder, refiner, request.base, is_gold=is_gold)
             correction = self._correction(key, item, refiner, content, request.seconds)
             if request.gold:
                 # First: whoever asks again, not having heard the answer, makes it whole.
                 right_text = content.text if content.verdict == "edit" else " ".join(item.text.split())
                 add_gold(self.workspace, {item.clip_id: right_text}, refiner)
-            self._add(correction, lambda said: self._check_first(key, item, said, refiner, request.base))
+
+            def check(now: list[Correction], holder: str) -> None:
+                # Another server may have taken something in first; the same request there is this one.
+                if all(c.id != key for c in now):
+                    self._check_conflict(now, holder, refiner, request.base, is_gold=is_gold)
+
+            self._add(correction, check)
             self.queue.note(item.annotation_id, content.verdict, refiner)
         self.queue.release(item.annotation_id, refiner)
         if request.gold:
             self.queue.refresh(force=True)
         return correction
 
-    def _check_first(self, key: str, item: Item, said: list[Correction], refiner: str, base: str) -> None:
-        """Raises Conflict where another server took something in first; the same request there is this one."""
-        if all(c.id != key for c in said):
-            self._check_conflict(item, said, refiner, base)
-
-    def _add(self, correction: Correction, check: Callable[[list[Correction]], None] = lambda _: None) -> None:
+    def _add(self, correction: Correction, check: Callable[[list[Correction], str], None] = lambda *_: None) -> None:
         try:
-            add_checked(self.workspace, correction, check)
+            add_checked(self.workspace, correction, correction.annotation_id, check)
         except TakenDown as error:
             raise Gone(_GONE) from error
 
-    def _check_conflict(self, item: Item, before: list[Correction], refiner: str, base: str) -> None:
+    @staticmethod
+    def _check_conflict(before: list[Correction], holder: str, refiner: str, base: str, *, is_gold: bool) -> None:
         """Raises Conflict where another person has the text, or where something newer than ``base`` stands."""
-        holder = self.queue.holder(item.annotation_id)
         if holder not in ("", refiner):
             raise Conflict(f"this clip lies before {holder} now, since it was yours too long ago", None)
-        latest = list(self._standing(item, before, refiner).values())
+        latest = list(_standing(before, refiner, is_gold=is_gold).values())
         if latest and latest[-1].id != base:
             raise Conflict("this text was reviewed meanwhile", _record(latest[-1]))
 
@@ -221,13 +227,6 @@ class ReviewService:
             )
             self._add(correction)
             self.queue.note(item.annotation_id, "withdraw", refiner)
-
-    def _standing(self, item: Item, corrections: list[Correction], refiner: str) -> dict[str, Correction]:
-        """What stands of a text for this person: of gold that person's own words alone."""
-        latest = standing(corrections)
-        if not self.queue.is_gold(item.annotation_id):
-            return latest
-        return {name: correction for name, correction in latest.items() if name == refiner}
 
     def _is_blind(self, item: Item, clip: Clip) -> bool:
         settings = self.workspace.config.review
@@ -298,6 +297,12 @@ def clip_fields(clip: Clip) -> dict[str, Any]:
             for cue in clip.cues
         ],
     }
+
+
+def _standing(corrections: list[Correction], refiner: str, *, is_gold: bool) -> dict[str, Correction]:
+    """What stands of a text for this person: of gold that person's own words alone."""
+    latest = standing(corrections)
+    return {name: c for name, c in latest.items() if name == refiner} if is_gold else latest
 
 
 def _record(correction: Correction) -> dict[str, Any]:

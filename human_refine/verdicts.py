@@ -26,6 +26,10 @@ class Verdicts:
         for row in rows:
             self.take_in(*row)
 
+    def by_same_rules(self, rows: Iterable[tuple[str, str, str]]) -> Verdicts:
+        """Others by the same share and without the same people; ``rows`` as in ``__init__``."""
+        return Verdicts(rows, overlap_share=self._overlap_share, without=self._without)
+
     def take_in(self, annotation_id: str, verdict: str, refiner: str) -> None:
         """Takes one verdict in, unless its refiner is left out."""
         if refiner not in self._without:

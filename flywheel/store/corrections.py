@@ -10,6 +10,7 @@ import sqlalchemy as sql
 
 from flywheel.core.types import Correction, Verdict
 from flywheel.store import schema as db
+from flywheel.store.leases import holder_within
 from flywheel.store.view import View
 from flywheel.store.workspace import Workspace
 
@@ -30,16 +31,20 @@ def corrections_of(workspace: Workspace, annotation_id: str) -> list[Correction]
         return _on(connection, annotation_id)
 
 
-def add_checked(workspace: Workspace, correction: Correction, check: Callable[[list[Correction]], None]) -> None:
+def add_checked(
+    workspace: Workspace, correction: Correction, lease: str, check: Callable[[list[Correction], str], None]
+) -> None:
     """Adds a correction that is said now, unless ``check`` raises for what is on record of its text.
 
-    Nobody can add another one in between, whichever server it is: both happen with the lock of writing.
+    It is given the text's corrections and who holds the ``lease`` of that key. Nobody can add another one in between,
+    whichever server it is: both happen with the lock of writing. So ``check`` waits for no lock and asks no database:
+    who has what it waits for may wait for the lock of writing.
     """
-    workspace.add_corrections(
-        [correction],
-        said_now=[correction.id],
-        check=lambda connection: check(_on(connection, correction.annotation_id)),
-    )
+
+    def checked(connection: sql.Connection) -> None:
+        check(_on(connection, correction.annotation_id), holder_within(workspace, connection, lease))
+
+    workspace.add_corrections([correction], said_now=[correction.id], check=checked)
 
 
 def _on(connection: sql.Connection, annotation_id: str) -> list[Correction]:

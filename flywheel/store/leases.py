@@ -42,10 +42,15 @@ def was_last_of(workspace: Workspace, key: str, refiner: str) -> bool:
 
 def holder_of(workspace: Workspace, key: str) -> str:
     """Name of the person whose lease runs; empty where none does."""
-    query = sql.select(db.leases.c.refiner).where(db.leases.c.annotation_id == key)
     with workspace.database.transaction() as connection:
-        now = workspace.database.clock(connection)
-        return str(connection.execute(query.where(db.leases.c.until > now)).scalar() or "")
+        return holder_within(workspace, connection, key)
+
+
+def holder_within(workspace: Workspace, connection: sql.Connection, key: str) -> str:
+    """:func:`holder_of` within a transaction that is open: a second connection might have to wait for it."""
+    query = sql.select(db.leases.c.refiner).where(db.leases.c.annotation_id == key)
+    now = workspace.database.clock(connection)
+    return str(connection.execute(query.where(db.leases.c.until > now)).scalar() or "")
 
 
 def keys_of(workspace: Workspace, refiner: str, *, pairs: bool = False) -> set[str]:

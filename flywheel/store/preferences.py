@@ -10,6 +10,7 @@ import sqlalchemy as sql
 from flywheel.core.types import Choice, Preference
 from flywheel.store import schema as db
 from flywheel.store.database import parts
+from flywheel.store.leases import holder_within
 from flywheel.store.workspace import Workspace
 
 _COLUMNS = [column for column in db.preferences.columns if column.name not in ("pair_id", "change")]
@@ -20,15 +21,20 @@ def choices_on(workspace: Workspace, pair_id: str) -> list[Preference]:
     return _found(workspace, db.preferences.c.pair_id == pair_id)
 
 
-def add_checked(workspace: Workspace, choice: Preference, check: Callable[[list[Preference]], None]) -> None:
+def add_checked(
+    workspace: Workspace, choice: Preference, lease: str, check: Callable[[list[Preference], str], None]
+) -> None:
     """Adds a choice that is made now, unless ``check`` raises for what is on record of its pair.
 
-    Nobody can add another one in between, whichever server it is: both happen with the lock of writing.
+    It is given the pair's choices and who holds the ``lease`` of that key, as
+    :func:`flywheel.store.corrections.add_checked` has it, and waits for nothing either.
     """
     where = db.preferences.c.pair_id == choice.pair_id
-    workspace.add_preferences(
-        [choice], said_now=[choice.id], check=lambda connection: check(_rows(connection, where, None))
-    )
+
+    def checked(connection: sql.Connection) -> None:
+        check(_rows(connection, where, None), holder_within(workspace, connection, lease))
+
+    workspace.add_preferences([choice], said_now=[choice.id], check=checked)
 
 
 def choices_of(workspace: Workspace, refiner: str, limit: int) -> list[Preference]:

@@ -199,6 +199,17 @@ def test_kubernetes_and_slurm_call_commands_that_there_are() -> None:
         parse([word for word in line if word != "$workspace"] + (["W"] if line[-1] == "$workspace" else []))
 
 
+def test_no_job_of_a_round_tries_again_what_a_gate_refused() -> None:
+    """By exit codes where a job can be told them, else by no other try."""
+    rounds = [d for _, d in documents() if d["kind"] in ("RayJob", "CronJob")]
+    assert len(rounds) == 2
+    for document in rounds:
+        job = document["spec"].get("jobTemplate", document)["spec"]
+        rules = job.get("podFailurePolicy", {}).get("rules", ())
+        ends_at = {code for rule in rules if rule["action"] == "FailJob" for code in rule["onExitCodes"]["values"]}
+        assert ends_at >= {2, 3} or job["backoffLimit"] == 0
+
+
 def test_images_have_the_ray_that_kuberay_starts() -> None:
     [job] = [document["spec"] for _, document in documents() if document["kind"] == "RayJob"]
     for name in ("Dockerfile", "Dockerfile.cuda"):

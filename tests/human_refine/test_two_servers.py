@@ -10,26 +10,33 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from flywheel.core.types import Annotation, content_id
+from flywheel.core.types import Annotation, Correction, content_id
 from flywheel.store import Workspace, leases
+from flywheel.store.database import BUSY_MS
 from flywheel.store.view import clip_of
 from human_refine import service
 from human_refine.people import csrf_of, invite
+from human_refine.saving import SaveRequest
 from human_refine.server import create_app
 from human_refine.sessions import COOKIE
 from tests.human_refine.page_bed import Refiner
 
 NUM_REFINERS, TEXTS_EACH, NUM_CLIPS = 50, 2, 200
+#: Until the refiners have kept what a step of the test waits for, in seconds.
+MOST_S = 120.0
 
 
 @pytest.mark.slow
@@ -72,6 +79,43 @@ def test_wrong_links_are_counted_by_all_servers_together(workspace: Workspace, a
     servers = [TestClient(app), TestClient(create_app(workspace))]  # type: ignore[arg-type]
     answers = [servers[i % 2].get(f"/invite/{i:043d}").status_code for i in range(12)]
     assert answers == [401] * 10 + [429] * 2
+
+
+def test_who_saves_and_who_asks_do_not_wait_for_each_other(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one has SQLite's lock of writing; the other waits for it, for its lease."""
+    page = service.ReviewService(workspace)
+    item = page.queue.next("ann")
+    assert item is not None
+    is_writing, is_leasing = threading.Event(), threading.Event()
+    add_checked, take_lease = service.add_checked, leases.take_lease
+
+    def add(workspace: Workspace, correction: Correction, lease: str, check: Callable[..., None]) -> None:
+        def checked(*now: Any) -> None:
+            is_writing.set()
+            assert is_leasing.wait(10)
+            check(*now)
+
+        add_checked(workspace, correction, lease, checked)
+
+    def take(*of: Any) -> bool:
+        is_leasing.set()
+        return take_lease(*of)
+
+    monkeypatch.setattr(service, "add_checked", add)
+    monkeypatch.setattr(leases, "take_lease", take)
+    request = SaveRequest(annotation_id=item.annotation_id, verdict="accept", seconds=1.0, save_id="save-ann-0001")
+    began = time.monotonic()
+    with ThreadPoolExecutor(2) as pool:
+        save = pool.submit(page.save, "ann", request)
+        assert is_writing.wait(10)
+        other = pool.submit(page.queue.next, "bob")
+        assert save.result().verdict == "accept"
+        found = other.result()
+    assert found is not None
+    assert found.annotation_id != item.annotation_id
+    assert time.monotonic() - began < BUSY_MS / 2000
 
 
 def test_a_host_whose_clock_is_wrong_takes_nobodys_lease(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,6 +188,27 @@ async def refine(number: int, url: str, token: str, work: Work, barrier: asyncio
             work.kept[answer.json()["id"]] = (item["annotation_id"], text)
 
 
+async def kept(work: Work, count: int, tasks: list[asyncio.Task[None]]) -> None:
+    """Waits until so many texts are kept. Raises what ended a refiner, and TimeoutError after two minutes."""
+    async with asyncio.timeout(MOST_S):
+        while len(work.kept) < count:
+            for task in tasks:
+                if task.done():
+                    task.result()
+            await asyncio.sleep(0.02)
+
+
+def test_a_wait_for_refiners_ends_where_one_of_them_failed() -> None:
+    async def fail() -> None:
+        raise KeyError("item")
+
+    async def run() -> None:
+        await kept(Work(), 1, [asyncio.create_task(fail())])
+
+    with pytest.raises(KeyError, match="item"):
+        asyncio.run(run())
+
+
 @pytest.fixture
 def on_postgresql(annotated: Path, tmp_path: Path, postgresql: Callable[[], str]) -> Iterator[Workspace]:
     """A workspace with its database in PostgreSQL, and captions of 200 clips."""
@@ -197,11 +262,9 @@ def test_two_servers_behind_one_address_and_one_is_killed(on_postgresql: Workspa
         url = f"http://127.0.0.1:{address.sockets[0].getsockname()[1]}"
         barrier = asyncio.Event()
         tasks = [asyncio.create_task(refine(i, url, token, work, barrier)) for i, token in enumerate(tokens)]
-        while len(work.kept) < NUM_REFINERS:
-            await asyncio.sleep(0.05)
+        await kept(work, NUM_REFINERS, tasks)
         barrier.set()
-        while len(work.kept) < NUM_REFINERS + 5:
-            await asyncio.sleep(0.02)
+        await kept(work, NUM_REFINERS + 5, tasks)
         # While the others' requests are on their way through it.
         os.killpg(servers[0][0].pid, signal.SIGKILL)
         await asyncio.wait_for(asyncio.gather(*tasks), 300)
