@@ -8,23 +8,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from annotators.asking import Asking, Task, annotation_id, ask, rejected_texts
-from flywheel.benchmark import Item, read
+from flywheel.benchmark import Item
 from flywheel.benchmark.items import LETTERS
-from flywheel.benchmark.videos import Videos
-from flywheel.core.errors import MediaError, UserError
+from flywheel.core.errors import UserError
+from flywheel.core.progress import say
 from flywheel.core.types import CAPTION, MEASURE, VERIFY, Clip, content_id, form_of
 from flywheel.kinds.answers import NONE
-from flywheel.media.probe import file_hash
 from flywheel.models.prompt import Evidence, Prompt
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.qa_measure import AnswersBeside, ClipAnswers, answer_figures
+from flywheel.rounds.qa_questions import ClipQuestions, questions_of
 
-#: Questions that are asked of a clip at a time.
+#: Questions that are asked of a clip at a time; of more the reader is asked in lots.
 _MOST = 32
 _NOT_ASKED = "the reader was not asked yet"
 
@@ -37,7 +35,7 @@ def measure_answers(context: RoundContext, round: int) -> None:
     if not context.config.evaluate.questions:
         return
     prompt, texts = _prompt(context), _captions(context, round)
-    tasks = [_task(context, clip, texts[clip.id], items) for clip, items in _questions(context) if texts.get(clip.id)]
+    tasks = [task for of_clip in _tasks(context, questions_of(context), texts).values() for task in of_clip]
     if not tasks:
         return
     with context.writer(prompt, 0) as writer:
@@ -49,17 +47,16 @@ def clip_answers(context: RoundContext, round: int) -> list[ClipAnswers]:
     """What was answered of each anchor clip that has questions and a caption of the round, as it is on record."""
     if not context.config.evaluate.questions:
         return []
-    texts, asked = _captions(context, round), _questions(context)
-    tasks = {clip.id: _task(context, clip, texts[clip.id], items) for clip, items in asked if texts.get(clip.id)}
-    replies = _replies(context, round, tasks)
-    failed = rejected_texts(
-        context.workspace, round, "answers", VERIFY, [(clip_id, task.about) for clip_id, task in tasks.items()]
-    )
-    return [
-        _scored(clip, items, texts[clip.id], replies.get(clip.id), (clip.id, _about(tasks, clip.id)) in failed)
-        for clip, items in asked
-        if clip.id in texts
-    ]
+    texts, questions = _captions(context, round), questions_of(context)
+    tasks = _tasks(context, questions, texts)
+    replies, failed = _replies(context, round, tasks)
+    answers = []
+    for clip, items in questions.by_clip:
+        if clip.id in texts:
+            asked = [(clip.id, task.about) for task in tasks.get(clip.id, ())]
+            lots = [replies.get(pair) for pair in asked] if asked else None
+            answers.append(_scored(clip, items, lots, not failed.isdisjoint(asked)))
+    return answers
 
 
 def answers_beside(context: RoundContext, after: int, before: int) -> AnswersBeside:
@@ -88,10 +85,19 @@ def check_questions(context: RoundContext) -> None:
     if not context.config.evaluate.questions:
         return
     context.writer(_prompt(context), 0).check()
-    if not _questions(context):
+    questions = questions_of(context)
+    if not questions.by_clip:
         raise UserError(
-            "evaluate.questions: none is about a clip of the anchor split. Name a file of questions about their videos."
+            "evaluate.questions: none is about a clip of the anchor split. Name a file of questions about their videos "
+            f"({questions})."
         )
+    if questions.left_out:
+        say(f"evaluate.questions: {questions}")
+
+
+def questions_record(context: RoundContext) -> dict[str, int]:
+    """How many questions are asked of anchor clips, and by reason how many are not; empty without a file of them."""
+    return questions_of(context).record() if context.config.evaluate.questions else {}
 
 
 def _prompt(context: RoundContext) -> Prompt:
@@ -108,48 +114,22 @@ def _captions(context: RoundContext, round: int) -> dict[str, str]:
     return {clip_id: " ".join(text.split()) for clip_id, text in texts.items() if clip_id in anchors}
 
 
-def _questions(context: RoundContext) -> list[tuple[Clip, list[Item]]]:
-    """Anchor clips with the questions about them: of their video, and of a part of it where they are that part."""
-    settings = context.config.evaluate
-    source = context.workspace.root / settings.questions
-    beside = (source if source.is_dir() else source.parent) / "videos"
-    folder = context.workspace.root / settings.question_videos if settings.question_videos else beside
-    try:
-        items, videos = read(source, settings.question_format).items, Videos(folder)
-    except UserError as error:
-        raise UserError(f"evaluate.questions: {error}") from error
-    by_video: dict[str, list[Item]] = {}
-    for item in items:
-        if item.options and (content := _content(videos, item)):
-            by_video.setdefault(content, []).append(item)
-    clips = [clip for clip in context.split("anchor") if clip.content_hash in by_video]
-    found = [(clip, [i for i in by_video[clip.content_hash] if _is_about(i, clip)][:_MOST]) for clip in clips]
-    return [(clip, some) for clip, some in found if some]
+def _lots(items: Sequence[Item]) -> list[Sequence[Item]]:
+    return [items[start : start + _MOST] for start in range(0, len(items), _MOST)]
 
 
-def _is_about(item: Item, clip: Clip) -> bool:
-    if item.span_s is None:
-        # Of a video that was cut, a question about all of it is about no clip.
-        return clip.start_s == 0 and (item.duration_s is None or clip.end_s >= item.duration_s - 0.1)
-    return clip.start_s <= item.span_s[0] and item.span_s[1] <= clip.end_s
-
-
-def _content(videos: Videos, item: Item) -> str:
-    """The content of an item's video; empty where it can't be read."""
-    try:
-        file = videos.file(item)
-        return _hashed(file, file.stat().st_mtime_ns)
-    except (MediaError, OSError):
-        return ""
-
-
-@lru_cache(maxsize=65_536)
-def _hashed(file: Path, _: int) -> str:
-    return file_hash(file)
-
-
-def _task(context: RoundContext, clip: Clip, text: str, items: Sequence[Item]) -> Task:
+def _tasks(context: RoundContext, questions: ClipQuestions, texts: Mapping[str, str]) -> dict[str, list[Task]]:
+    """Clip id -> what the reader is asked of its caption, a task for each lot; nothing of clips without a caption."""
     prompt = _prompt(context)
+    digests = context.asked_model(prompt, 0).digests()
+    return {
+        clip.id: [_task(prompt, digests, clip, text, lot) for lot in _lots(items)]
+        for clip, items in questions.by_clip
+        if (text := texts.get(clip.id))
+    }
+
+
+def _task(prompt: Prompt, digests: tuple[str, str], clip: Clip, text: str, items: Sequence[Item]) -> Task:
     listed = json.dumps(
         [
             {"question": i.question, "options": dict(zip(LETTERS, i.options, strict=False)), "number": n}
@@ -157,34 +137,40 @@ def _task(context: RoundContext, clip: Clip, text: str, items: Sequence[Item]) -
         ],
         ensure_ascii=False,
     )
-    digests = context.asked_model(prompt, 0).digests()
     about = content_id(*digests, prompt.digest, text, listed)
     return Task(clip_id=clip.id, uri=clip.uri, prompt=prompt.render(Evidence(text=text, facts=listed)), about=about)
 
 
-def _about(tasks: Mapping[str, Task], clip_id: str) -> str:
-    return tasks[clip_id].about if clip_id in tasks else ""
-
-
-def _replies(context: RoundContext, round: int, tasks: Mapping[str, Task]) -> dict[str, list[str]]:
-    """Clip id -> answers in the order of the questions, of replies that are on record."""
+def _replies(
+    context: RoundContext, round: int, tasks: Mapping[str, Sequence[Task]]
+) -> tuple[dict[tuple[str, str], list[str]], set[tuple[str, str]]]:
+    """By clip id and what it was asked about: the answers in the questions' order, and which replies were refused."""
+    asked = [(task.clip_id, task.about) for of_clip in tasks.values() for task in of_clip]
     form = form_of("answers", VERIFY)
-    ids = {annotation_id(round, form, clip_id, task.about): clip_id for clip_id, task in tasks.items()}
+    ids = {annotation_id(round, form, *pair): pair for pair in asked}
     rows = context.workspace.records.rows("annotations", ids, ["id", "payload"])
-    return {ids[i]: list(_in_order(json.loads(payload)["answers"])) for i, payload in rows.iter_rows()}
+    replies = {ids[i]: list(_in_order(json.loads(payload)["answers"])) for i, payload in rows.iter_rows()}
+    return replies, rejected_texts(context.workspace, round, "answers", VERIFY, asked)
 
 
 def _in_order(answers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     return (answer["answer"] for answer in sorted(answers, key=lambda answer: int(answer["number"])))
 
 
-def _scored(clip: Clip, items: Sequence[Item], text: str, reply: list[str] | None, is_failed: bool) -> ClipAnswers:
-    """What the reply comes to. A clip without a caption answers nothing."""
-    reply = [NONE] * len(items) if not text else reply
-    if reply is None or len(reply) != len(items):
-        why = "the reader's reply has no answer to each question" if is_failed or reply is not None else _NOT_ASKED
+def _scored(
+    clip: Clip, items: Sequence[Item], replies: Sequence[list[str] | None] | None, is_failed: bool
+) -> ClipAnswers:
+    """What the replies to its lots come to; None are those of a clip without a caption, which answers nothing."""
+    wanted = [len(lot) for lot in _lots(items)]
+    if replies is None:
+        replies = [[NONE] * count for count in wanted]
+    given = [reply for reply in replies if reply is not None]
+    if [len(reply) for reply in given] != wanted:
+        is_read = len(given) == len(wanted)
+        why = "the reader's reply has no answer to each question" if is_failed or is_read else _NOT_ASKED
         return ClipAnswers(clip_id=clip.id, video=clip.content_hash, why=why)
-    right = sum(LETTERS[item.key] == answer for item, answer in zip(items, reply, strict=True))
+    answers = [answer for reply in given for answer in reply]
+    right = sum(LETTERS[item.key] == answer for item, answer in zip(items, answers, strict=True))
     return ClipAnswers(
-        clip_id=clip.id, video=clip.content_hash, asked=len(items), right=right, unanswered=reply.count(NONE)
+        clip_id=clip.id, video=clip.content_hash, asked=len(items), right=right, unanswered=answers.count(NONE)
     )

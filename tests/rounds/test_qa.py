@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 from test_facts import written
 
+from annotators.engines import grammar
 from flywheel import kinds
 from flywheel.core.config import parse_config
 from flywheel.core.config.sections import Gate
@@ -18,8 +19,9 @@ from flywheel.core.types import content_id
 from flywheel.kinds import Unusable
 from flywheel.playground import scenes
 from flywheel.rounds import RoundContext, champion
-from flywheel.rounds.qa import check_questions, clip_answers, measure_answers
+from flywheel.rounds.qa import check_questions, clip_answers, measure_answers, questions_record
 from flywheel.rounds.qa_measure import AnswersBeside, ClipAnswers, answer_figures, by_questions
+from flywheel.rounds.qa_questions import ELSEWHERE, PART, REJECTED, UNREAD
 from flywheel.status import comparison_text
 from flywheel.store import Workspace
 from flywheel.store.view import annotation_of
@@ -108,7 +110,9 @@ def question_file(context: RoundContext, monkeypatch: pytest.MonkeyPatch) -> Non
         (folder / "videos" / f"v{n}.mp4").write_bytes(b"")
     (folder / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     # The clips of this workspace are rows without files; theirs are named by their contents.
-    monkeypatch.setattr("flywheel.rounds.qa.file_hash", lambda file: file.stem)
+    monkeypatch.setattr("flywheel.rounds.qa_questions.file_hash", lambda file: file.stem)
+    lasts_s = next(iter(context.split("anchor"))).end_s
+    monkeypatch.setattr("flywheel.rounds.qa_questions._duration_s", lambda file, _: lasts_s)
 
 
 @pytest.fixture
@@ -181,3 +185,44 @@ def test_questions_about_no_anchor_are_told_before_a_round(context: RoundContext
         file.unlink()
     with pytest.raises(UserError, match=r"evaluate.questions: none is about a clip of the anchor split"):
         check_questions(context)
+
+
+@pytest.mark.slow
+def test_a_clip_with_many_questions_is_asked_in_lots(context: RoundContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    w = context.workspace
+    monkeypatch.setattr("flywheel.rounds.qa._MOST", 2)
+    with w.lock():
+        measure_answers(context, 1)
+    assert len(w.records.read("generations")) == 48, "two questions, then the third"
+    assert [(clip.asked, clip.right, clip.unanswered) for clip in clip_answers(context, 1)] == [(3, 3, 0)] * 24
+    answered_by_rules = grammar._reply
+    monkeypatch.setattr(
+        "annotators.engines.grammar._reply",
+        lambda given: answered_by_rules(given) if len(given["QUESTIONS"]) == 2 else {"said": "blue"},
+    )
+    with w.lock():
+        measure_answers(context, 0)
+    whys = {clip.why for clip in clip_answers(context, 0)}
+    assert whys == {"the reader's reply has no answer to each question"}, "of one lot of two nothing can be told"
+
+
+@pytest.mark.slow
+def test_what_is_not_asked_is_counted_by_its_reason(
+    context: RoundContext, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = context.workspace.root / "bench"
+    assert questions_record(context) == {"asked": 72}
+    check_questions(context)
+    assert "not asked" not in capsys.readouterr().err
+    (folder / "videos" / "v0.mp4").unlink()
+    (folder / "videos" / "v1.mp4").rename(folder / "videos" / "other.mp4")
+    lines = (folder / "items.jsonl").read_text().replace('"v1.mp4"', '"other.mp4"')
+    (folder / "items.jsonl").write_text(lines + json.dumps({"id": "broken"}) + "\n")
+    lasts_s = context.clips["a02"].end_s
+    monkeypatch.setattr(
+        "flywheel.rounds.qa_questions._duration_s", lambda file, _: lasts_s * (2 if file.stem == "v2" else 1)
+    )
+    left_out = {UNREAD: 3, ELSEWHERE: 3, PART: 3, REJECTED: 1}
+    assert questions_record(context) == {"asked": 63, **left_out}, "a part of a video has no questions about all of it"
+    check_questions(context)
+    assert f"63 questions about 21 anchor clips; not asked: {REJECTED}: 1, {UNREAD}: 3" in capsys.readouterr().err

@@ -18,7 +18,7 @@ from flywheel.rounds.context import RoundContext
 from flywheel.rounds.facts import measure_facts
 from flywheel.rounds.facts_view import fact_figures
 from flywheel.rounds.figures import extra
-from flywheel.rounds.qa import clip_answers, measure_answers
+from flywheel.rounds.qa import clip_answers, measure_answers, questions_record
 from flywheel.rounds.qa_measure import answer_figures
 from flywheel.rounds.stages._stage import Stage
 from flywheel.rounds.watch import collapse_figures_of
@@ -31,6 +31,7 @@ class EvaluateResult:
 
     ``oracle`` is filled where the truth is known (the playground), ``extra`` are other packages' figures, ``proof`` is
     that of M_round's adapter where texts were written now, ``hearing`` that it hears, where it is given sound.
+    ``questions`` says how many were ``asked`` of captions, and by reason how many were not.
     """
 
     quantity: dict[str, float] = field(default_factory=dict)
@@ -41,9 +42,10 @@ class EvaluateResult:
     extra: dict[str, dict[str, float]] = field(default_factory=dict)
     proof: dict[str, Any] = field(default_factory=dict)
     hearing: dict[str, Any] = field(default_factory=dict)
+    questions: dict[str, int] = field(default_factory=dict)
 
     def to_record(self) -> dict[str, Any]:
-        optional = ("oracle", "extra", "proof", "hearing")
+        optional = ("oracle", "extra", "proof", "hearing", "questions")
         return {name: value for name, value in asdict(self).items() if value or name not in optional}
 
 
@@ -76,6 +78,7 @@ def run(context: RoundContext, round: int) -> EvaluateResult:
         extra={name: asdict(value) for name, value in extra(texts, clips_written).items()},
         proof=asked.proof or {},
         hearing=asked.hearing or {},
+        questions=questions_record(context),
     )
 
 
