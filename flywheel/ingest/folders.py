@@ -23,7 +23,8 @@ from flywheel.ingest.tables import TABLES
 _BESIDE = frozenset((*timed_text.endings(), *timed_text.UNREAD, ".txt"))
 #: Files of these endings are of videos where one of their first rows names one.
 _MAY_BE_ANYTHING = frozenset((*TABLES, ".vtt"))
-_CONTAINERS = frozenset((".tar", *_MAY_BE_ANYTHING))
+#: Endings of what may hold videos, or name them.
+CONTAINERS = frozenset((".tar", *_MAY_BE_ANYTHING))
 _LOOKED_AT = 10
 #: What a whole dataset's folder has besides.
 _OF_DATASETS = frozenset(("dataset_info.json", "dataset_infos.json", STATE, SPLITS))
@@ -110,7 +111,7 @@ class Folder:
                 yield Item(path=Path(place.path, name), problem=why)
             elif kind in _BESIDE and is_beside(name, stems):
                 continue
-            elif kind in _CONTAINERS and self._reads_containers and name not in _OF_DATASETS:
+            elif kind in CONTAINERS and self._reads_containers and name not in _OF_DATASETS:
                 path = Path(place.path, name)
                 itself = found(path, Path(place.root), self._rules)
                 inner = self._read(path, Path(place.path))

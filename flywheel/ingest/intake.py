@@ -34,6 +34,7 @@ from flywheel.ingest.sources import items
 from flywheel.media.border import time_limit
 from flywheel.media.choice import told
 from flywheel.store import Workspace
+from flywheel.store.objects import url_of
 from flywheel.store.takedowns import Span
 from flywheel.store.videos import Video
 
@@ -128,10 +129,15 @@ def ingest(
     copy of a video on another side is not known then. Raises SourcesError where a source is missing or empty, after the
     others.
     """
+    if dry_run and limit is None and (url := next(filter(None, map(url_of, sources)), None)):
+        raise UserError(
+            f"{url}: is on an object store, and a dry run looks into files: all would be fetched, and be gone again. "
+            "Say with --limit how many to look at."
+        )
     with progress("ingest", None) as bar, ThreadPoolExecutor(_THREADS) as pool, _media(workspace, dry_run) as media:
         intake, passed = (_DryIntake if dry_run else _Intake)(workspace, pool, media), Passed()
         try:
-            for batch in _batches(islice(_all_items(workspace, sources, passed, media), limit)):
+            for batch in _batches(islice(_all_items(workspace, sources, passed, media, limit), limit)):
                 intake.take(batch, bar.advance)
         except UserError as error:
             raise SourcesError(error, intake.result) from error
@@ -168,12 +174,14 @@ def _batches(stream: Iterator[Item]) -> Iterator[list[Item]]:
         yield batch
 
 
-def _all_items(workspace: Workspace, sources: Sequence[str], passed: Passed, media: Path) -> Iterator[Item]:
+def _all_items(
+    workspace: Workspace, sources: Sequence[str], passed: Passed, media: Path, limit: int | None
+) -> Iterator[Item]:
     problems: list[UserError] = []
     rules = Rules(split_key=workspace.config.corpus.split_key, links=workspace.config.corpus.links)
     for source in sources:
         try:
-            yield from items(source, media, rules, passed)
+            yield from items(source, media, rules, passed, limit)
         except UserError as error:
             # The other sources still count; the error is raised when they are through.
             problems.append(error)

@@ -30,13 +30,20 @@ from flywheel.store.objects import url_of
 _AS_THEY_ARE = Rules()
 
 
-def items(source: str, media_folder: Path, rules: Rules = _AS_THEY_ARE, passed: Passed | None = None) -> Iterator[Item]:
+def items(
+    source: str,
+    media_folder: Path,
+    rules: Rules = _AS_THEY_ARE,
+    passed: Passed | None = None,
+    most: int | None = None,
+) -> Iterator[Item]:
     """The items of a source; ``passed`` counts what is passed over.
 
-    Raises UserError where it does not exist, is of no known kind, or has no ``split_key``.
+    Who takes the first ``most`` alone says so: no more loose videos are fetched from an object store then. Raises
+    UserError where it does not exist, is of no known kind, or has no ``split_key``.
     """
     url = url_of(source)
-    path = Path(source) if url is None else fetched(url, media_folder)
+    path = Path(source) if url is None else fetched(url, media_folder, most)
     passed = passed or Passed()
     if not path.exists():
         raise UserError(f"{source}: no such file or folder.")

@@ -163,6 +163,15 @@ class Mirror:
             # It went since it was listed.
             return None
 
+    def bring(self, name: str) -> None:
+        """Bring one file here that is not, where the store has it; others wait while this host pulls or publishes."""
+        with self._alone():
+            if (self.root / name).exists() or not self._is_shared(name) or (entry := self._got(name)) is None:
+                return
+            # On record as the store's: or it would be sent back when another host takes it down.
+            self._keep({**self._copies(), name: self._copy_of(name, entry)})
+            self._present.add(name)
+
     def _is_older(self, name: str, entry: Entry, copy: _Copy | None) -> bool:
         """Whether the store has something else than what was the same here last."""
         return copy is None or copy.version != entry.version or not (self.root / name).exists()

@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -221,7 +222,8 @@ def _file_system(scheme: str, url: str) -> Any:
 def _version(entry: dict[str, Any]) -> str:
     names = ("ETag", "etag", "md5Hash", "mtime", "created")
     version = next((entry[name] for name in names if entry.get(name)), "")
-    return str(version).strip('"')
+    # fsspec's store in memory tells a time in two ways.
+    return str(version.timestamp() if isinstance(version, datetime) else version).strip('"')
 
 
 def _words_of(error: BaseException) -> str:

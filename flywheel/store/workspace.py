@@ -140,6 +140,12 @@ class Workspace(WritableView):
         if (mirror := mirror_of(self.root)) is not None:
             mirror.publish()
 
+    def bring(self, file: str | Path) -> None:
+        """Fetch a file of this folder that another host put into the object store since this one looked there."""
+        path = Path(file)
+        if (mirror := mirror_of(self.root)) is not None and path.is_relative_to(self.root) and not path.exists():
+            mirror.bring(path.relative_to(self.root).as_posix())
+
     def _pull(self) -> None:
         if (mirror := mirror_of(self.root)) is not None:
             mirror.pull_held()

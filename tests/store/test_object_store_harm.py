@@ -13,6 +13,7 @@ import pytest
 
 from flywheel.cli.start import init
 from flywheel.core.errors import BorderError, UserError
+from flywheel.ingest import ingest, remote
 from flywheel.ingest.remote import fetched
 from flywheel.rounds import takedown
 from flywheel.rounds.takedown import take_down
@@ -20,7 +21,7 @@ from flywheel.store import Workspace, mirror
 from flywheel.store.database import has_open_password
 from flywheel.store.ledger import Ledger
 from flywheel.store.mirror import Mirror
-from flywheel.store.objects import Objects
+from flywheel.store.objects import Entry, Objects
 from flywheel.store.takedowns import Takedowns
 from flywheel.store.videos import Video
 from tests.store.test_view import clip
@@ -67,6 +68,70 @@ def test_an_object_s_name_leads_nowhere_else(hosts: list[Mirror], tmp_path: Path
     assert not (tmp_path / "out").exists()
     b.pull()
     assert (b.root / "models" / "weights").exists()
+
+
+def test_what_was_fetched_of_a_source_is_on_record_at_once(
+    hosts: list[Mirror], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, _ = hosts
+    names = ["b.mp4", "c.mp4", "a/d.mp4", "a/d.txt", ".e.mp4"]
+    for name in names:
+        (a.root / name).parent.mkdir(exist_ok=True)
+        (a.root / name).write_text(name)
+        a.objects.put(a.root / name, name)
+    get, fetches = Objects.get, list[str]()
+
+    def one_then_killed(objects: Objects, name: str, file: Path) -> Entry:
+        if fetches:
+            raise Killed
+        fetches.append(name)
+        return get(objects, name, file)
+
+    def counted(objects: Objects, name: str, file: Path) -> Entry:
+        fetches.append(name)
+        return get(objects, name, file)
+
+    monkeypatch.setattr(remote, "_THREADS", 1)
+    monkeypatch.setattr(Objects, "get", one_then_killed)
+    with pytest.raises(Killed):
+        fetched(a.url, tmp_path / "media")
+    [record] = (tmp_path / "media").rglob(remote._FETCHED)
+    assert len(record.read_text().splitlines()) == 1
+    with record.open("a") as file:
+        file.write('["b.mp4", "cut o')
+    monkeypatch.setattr(Objects, "get", counted)
+    folder = fetched(a.url, tmp_path / "media", most=1)
+    assert sorted(fetches) == [".e.mp4", "a/d.txt", "b.mp4"], "a folder's files come before its folders"
+    fetched(a.url, tmp_path / "media")
+    assert sorted(fetches) == sorted(names), "each once"
+    assert (folder / "a" / "d.mp4").read_text() == "a/d.mp4"
+    (a.root / "metadata.csv").write_text("file_name")
+    a.objects.put(a.root / "metadata.csv", "metadata.csv")
+    assert set(remote._first(a.objects.listing(), 1)) == {*names, "metadata.csv"}, "it may name any of them"
+
+
+def test_a_dry_run_over_a_store_asks_how_many_to_look_at(tmp_path: Path) -> None:
+    Workspace.create(tmp_path / "w", "")
+    workspace = Workspace.open(tmp_path / "w")
+    with pytest.raises(UserError, match="Say with --limit"):
+        ingest(workspace, ["memory://none/videos"], dry_run=True)
+    workspace.database.close()
+
+
+def test_a_file_that_another_host_wrote_meanwhile_is_brought_and_goes_with_it(hosts: list[Mirror]) -> None:
+    a, b = hosts
+    b.pull()
+    (a.root / "media").mkdir()
+    (a.root / "media" / "v.mp4").write_text("1")
+    a.publish()
+    for name in ("media/v.mp4", "media/none.mp4", "cache/own"):
+        b.bring(name)
+    assert (b.root / "media" / "v.mp4").read_text() == "1"
+    assert b.publish() == 0
+    (a.root / "media" / "v.mp4").unlink()
+    a.publish()
+    b.pull()
+    assert not (b.root / "media" / "v.mp4").exists(), "what was taken down comes back from nowhere"
 
 
 def test_a_second_workspace_at_a_url_is_refused(hosts: list[Mirror], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,7 @@ WITHOUT_SQL |= {
     # Of workspaces on an object store alone, which are on PostgreSQL.
     "Records.trim_copies",
     "Workspace.publish",
+    "Workspace.bring",
 }
 #: Methods that write.
 WRITERS = {
