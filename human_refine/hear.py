@@ -26,14 +26,14 @@ def page(person: SignedIn, request: Request, review: Review) -> Response:
 
 @routes.get("/media/sounds/{pair_id}/{side}")
 async def film(pair_id: _Id, side: Literal["left", "right"], person: SignedIn, review: Review) -> FileResponse:
-    """The clip with the sound that this person hears on that side."""
+    """The clip with the sound that this person hears on that side. 202 while it is being made."""
     file = await review.videos.do(partial(review.hearing.film, pair_id, side, person.name))
     return FileResponse(file, media_type="video/mp4", headers={"Cache-Control": "no-store"})
 
 
 @routes.get("/api/sounds/video/{pair_id}")
 async def video(pair_id: _Id, person: SignedIn, review: Review) -> dict[str, bool]:
-    """Makes the clip with both sounds, where that was not done yet; ``ready`` when they can be played."""
+    """Has the clip made with both sounds: ``ready`` when they can be played, 202 while they are being made."""
     for side in ("left", "right"):
         await review.videos.do(partial(review.hearing.film, pair_id, side, person.name))
     return {"ready": True}

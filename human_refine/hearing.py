@@ -49,7 +49,10 @@ class Hearing(Comparing):
         }
 
     def film(self, i: str, side: str, refiner: str) -> Path:
-        """The clip with the sound that this person hears on a side. Raises Gone, and MediaError where it can't be."""
+        """The clip with the sound that this person hears on a side.
+
+        Raises Gone, MediaError where it can't be made, BeingMade where it is not there yet.
+        """
         pair = self._pair(i)
         clip = self._service.queue.clip(pair.clip_id)
         if clip is None:

@@ -7,9 +7,8 @@ import os
 import threading
 import uuid
 from collections import OrderedDict
-from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from flywheel.core.types import Clip
 from flywheel.media.audio import read_audio
 from flywheel.media.encode import Quality, transcode
 from flywheel.media.probe import codecs
+from human_refine.making import OneByOne
 
 #: What Chromium, Firefox and Safari play: by ending, the codecs of picture and sound.
 _PLAYABLE: dict[str, tuple[frozenset[str], frozenset[str]]] = {
@@ -41,24 +41,17 @@ def playable(path: Path) -> bool:
     return is_known and coded.is_plain
 
 
-class BeingMade(Exception):
-    """A copy that browsers play is being made; it can be asked for again."""
-
-
 class Proxies:
     """Copies that browsers play (H.264 and AAC in MP4, at most 960 pixels), made when asked for and kept by content.
 
-    They are made one after the other in a thread of their own, so that nobody waits for another's; an hour's film takes
-    minutes. Above ``most_bytes`` those go that were not looked at for longest.
+    They are made one after the other in a thread of their own; an hour's film takes minutes. Above ``most_bytes`` those
+    go that were not looked at for longest.
     """
 
     def __init__(self, folder: Path, most_bytes: int) -> None:
         self._folder, self._most = folder, most_bytes
         self._plays: dict[str, bool] = {}
-        self._lock = threading.Lock()
-        self._made: dict[str, Future[Path]] = {}
-        self._wanted: SimpleQueue[tuple[Future[Path], Path, Path]] = SimpleQueue()
-        self._maker: threading.Thread | None = None
+        self._making = OneByOne("copies")
 
     def file(self, clip: Clip, patience_s: float = 0.0) -> Path:
         """The clip's own file where browsers play it, else its copy.
@@ -73,43 +66,15 @@ class Proxies:
         if self._plays[clip.content_hash]:
             return path
         proxy = self._folder / clip.content_hash[:2] / f"{clip.content_hash}.mp4"
-        with self._lock:
-            if clip.content_hash not in self._made:
-                if proxy.exists():
-                    os.utime(proxy)
-                    return proxy
-                self._made[clip.content_hash] = self._asked_for(path, proxy)
-            made = self._made[clip.content_hash]
         try:
-            made.result(patience_s)
-        except TimeoutError as error:
-            raise BeingMade("a copy that browsers play is being made") from error
-        finally:
-            if made.done():
-                # What failed is tried again when it is asked for again.
-                with self._lock:
-                    self._made.pop(clip.content_hash, None)
+            os.utime(proxy)
+        except FileNotFoundError:
+            self._making.have(clip.content_hash, partial(self._make, path, proxy), patience_s)
         return proxy
 
-    def _asked_for(self, path: Path, proxy: Path) -> Future[Path]:
-        """A copy that will be made; one at a time, since it takes all the cores there are."""
-        made = Future[Path]()
-        self._wanted.put((made, path, proxy))
-        if self._maker is None:
-            # It ends with the server, whatever it is at.
-            self._maker = threading.Thread(target=self._make_all, name="copies", daemon=True)
-            self._maker.start()
-        return made
-
-    def _make_all(self) -> None:
-        while True:
-            made, path, proxy = self._wanted.get()
-            try:
-                made.set_result(self._make(path, proxy))
-            except Exception as error:
-                made.set_exception(error)
-
-    def _make(self, path: Path, proxy: Path) -> Path:
+    def _make(self, path: Path, proxy: Path) -> None:
+        if proxy.exists():
+            return
         # A name of this server's alone: another one may be making the same copy.
         temporary = proxy.with_suffix(f".{uuid.uuid4().hex[:8]}.tmp.mp4")
         try:
@@ -121,7 +86,6 @@ class Proxies:
         finally:
             temporary.unlink(missing_ok=True)
         self._trim(proxy)
-        return proxy
 
     def _trim(self, keep: Path) -> None:
         entries = [(f.stat().st_mtime, f.stat().st_size, f) for f in self._folder.glob("*/*.mp4")]

@@ -33,7 +33,8 @@ from human_refine.corrections import Sender, import_corrections
 from human_refine.guidelines import read_guide
 from human_refine.hearing import Hearing
 from human_refine.limits import Limits
-from human_refine.media import BeingMade, Missing, Proxies, Waveforms
+from human_refine.making import BeingMade
+from human_refine.media import Missing, Proxies, Waveforms
 from human_refine.people import LoginAttempts
 from human_refine.rejects import Rejects
 from human_refine.service import Conflict, Gone, ReviewService

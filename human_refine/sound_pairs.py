@@ -36,7 +36,7 @@ class SoundPairs(Protocol):
     def film(self, pair: Pair, *, edited: bool) -> Path:
         """A video that browsers play, of the clip with this sound; both sounds of a pair are equally loud.
 
-        Raises MediaError where it can't be made.
+        Raises MediaError where it can't be made, :class:`human_refine.making.BeingMade` where it is not there yet.
         """
         ...
 

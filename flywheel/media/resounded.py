@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,12 @@ from flywheel.media.tracks import MediaWriter
 _AAC_FRAME = 1024
 
 
-def write_resounded(source: Path, out: Path, sound: tuple[NDArray[np.float32], int] | None) -> None:
+def write_resounded(source: Path, out: Path, sound: tuple[Iterable[NDArray[np.float32]], int] | None) -> None:
     """Writes ``source`` to ``out`` as MP4 with the same pictures, not encoded again.
 
-    ``sound`` is mono samples (n,) in [-1, 1] from the picture's beginning on, and their rate in Hz; None leaves no
-    audio track. Raises MediaError where the picture can't be read, BorderError where ``out`` can't be written.
+    ``sound`` is mono samples in [-1, 1] from the picture's beginning on, in blocks (n,) of any lengths, and their rate
+    in Hz; what is held is a block. None leaves no audio track.
+    Raises MediaError where the picture can't be read, BorderError where ``out`` can't be written.
     """
     with reading("can't be given another sound"), open_media(source) as original:
         video = video_stream(original)
@@ -47,10 +49,24 @@ def _moved(packet: Packet[Any], begin: int, stream: Any) -> Packet[Any]:
     return packet
 
 
-def _write_sound(copy: MediaWriter, track: Any, samples: NDArray[np.float32], rate_hz: int) -> None:
-    for start in range(0, len(samples), _AAC_FRAME):
-        part = np.ascontiguousarray(samples[None, start : start + _AAC_FRAME])
-        block = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
-        block.sample_rate, block.pts, block.time_base = rate_hz, start, Fraction(1, rate_hz)
-        copy.mux(track.encode(block))
+def _write_sound(copy: MediaWriter, track: Any, blocks: Iterable[NDArray[np.float32]], rate_hz: int) -> None:
+    start = 0
+    for part in _frames(blocks):
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(part[None]), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = rate_hz, start, Fraction(1, rate_hz)
+        copy.mux(track.encode(frame))
+        start += len(part)
     copy.mux(track.encode(None))
+
+
+def _frames(blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+    """The samples as AAC has them, so many at a time; the last may be fewer."""
+    rest = np.zeros(0, dtype=np.float32)
+    for block in blocks:
+        samples = np.concatenate([rest, block])
+        whole = len(samples) // _AAC_FRAME * _AAC_FRAME
+        for start in range(0, whole, _AAC_FRAME):
+            yield samples[start : start + _AAC_FRAME]
+        rest = samples[whole:].copy()
+    if len(rest):
+        yield rest

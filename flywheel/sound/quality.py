@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,16 +45,14 @@ def sound_quality(samples: NDArray[np.float32], rate_hz: int) -> SoundQuality:
     """Figures of mono samples (n,). Silence has the lowest level, no band, and is silent throughout."""
     damaged = float(1 - np.isfinite(samples).mean()) if len(samples) else 0.0
     signal = cleaned(samples)
-    block = max(1, int(_BLOCK_S * rate_hz))
-    count = len(signal) // block
-    if not count or not np.any(signal):
+    power = _powers(signal, rate_hz)
+    if not len(power) or not np.any(signal):
         return SoundQuality(
             level_db=_LOWEST_DB, clipped=0.0, silent=1.0, band_hz=0.0, floor_db=_LOWEST_DB, damaged=damaged
         )
-    power = np.square(signal[: count * block], dtype=np.float64).reshape(count, block).mean(axis=1)
     block_db = np.maximum(10 * np.log10(power + 1e-12), _LOWEST_DB)
     return SoundQuality(
-        level_db=_level(power, block_db),
+        level_db=_level(power),
         clipped=float((np.abs(signal) >= _FULL_SCALE).mean()),
         silent=float((block_db < _SILENCE_DB).mean()),
         band_hz=_band(signal, rate_hz),
@@ -62,8 +61,35 @@ def sound_quality(samples: NDArray[np.float32], rate_hz: int) -> SoundQuality:
     )
 
 
-def _level(power: NDArray[np.float64], block_db: NDArray[np.float64]) -> float:
-    """Mean level of the blocks that are no pauses."""
+def level_db(blocks: Iterable[NDArray[np.float32]], rate_hz: int) -> float:
+    """The ``level_db`` of :func:`sound_quality`, of mono samples in blocks (n,) of any lengths: one of them is held."""
+    powers, rest = [np.zeros(0)], np.zeros(0, dtype=np.float32)
+    for samples in blocks:
+        signal = np.concatenate([rest, cleaned(samples)])
+        powers.append(_powers(signal, rate_hz))
+        rest = signal[len(powers[-1]) * _block(rate_hz) :].copy()
+    power = np.concatenate(powers)
+    return _level(power) if np.any(power) else _LOWEST_DB
+
+
+def _block(rate_hz: int) -> int:
+    """Samples of one block."""
+    return max(1, int(_BLOCK_S * rate_hz))
+
+
+def _powers(signal: NDArray[np.float32], rate_hz: int) -> NDArray[np.float64]:
+    """Mean power (b,) of each whole block of samples."""
+    block = _block(rate_hz)
+    count = len(signal) // block
+    powers: NDArray[np.float64] = (
+        np.square(signal[: count * block], dtype=np.float64).reshape(count, block).mean(axis=1)
+    )
+    return powers
+
+
+def _level(power: NDArray[np.float64]) -> float:
+    """Mean level of the blocks that are no pauses, of all blocks' mean powers (b,)."""
+    block_db = np.maximum(10 * np.log10(power + 1e-12), _LOWEST_DB)
     some = block_db >= _SILENCE_DB
     if not some.any():
         return float(10 * np.log10(power.mean() + 1e-10))

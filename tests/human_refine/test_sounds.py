@@ -9,24 +9,30 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
+from numpy.typing import NDArray
 
+from flywheel.core.errors import MediaError
 from flywheel.core.types import Preference, standing_choices
 from flywheel.curation.repair.heard import HeardChoice, heard_choices, margin_of, said_by_people
 from flywheel.curation.repair.repairing import repair_clips, undo
 from flywheel.curation.repair.side_by_side import FILMS, SoundsSideBySide, equally_loud
 from flywheel.media.audio import read_audio
+from flywheel.media.encode import transcode
 from flywheel.media.grey import read_grey
 from flywheel.rounds.takedown import take_down
-from flywheel.sound.quality import sound_quality
+from flywheel.sound.quality import level_db, sound_quality
 from flywheel.store import Workspace
 from flywheel.store.clip_index import ClipIndex
 from human_refine.choices import choices_on_record
@@ -53,11 +59,24 @@ def repaired(whole: Path, make_workspace: Callable[..., Workspace], tmp_path: Pa
     return make_workspace()
 
 
+def _pieces(samples: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Samples in blocks that no other length divides."""
+    return np.array_split(samples, 7)
+
+
+def test_a_level_by_blocks_is_the_level_of_the_whole() -> None:
+    sound = tones(impacts(1, 2.0), 1, length_s=2.0)
+    for samples in (sound, 1e-5 * sound, sound[:100], np.zeros(48_000, np.float32), np.full(4_800, np.nan, np.float32)):
+        whole = sound_quality(samples, RATE_HZ).level_db
+        assert level_db(_pieces(samples), RATE_HZ) == pytest.approx(whole, abs=1e-9)
+
+
 def test_the_louder_sound_is_made_as_loud_as_the_other() -> None:
     quiet = tones(impacts(1, 2.0), 1, length_s=2.0)
     loud = 4 * tones(impacts(2, 2.0), 2, length_s=2.0)
     for pair in ((quiet, loud), (loud, quiet)):
-        first, second = equally_loud(*pair)
+        first, second = (np.concatenate(list(sound)) for sound in equally_loud(*(partial(_pieces, s) for s in pair)))
+        assert len(first) == len(pair[0])
         levels = [sound_quality(samples, 48_000).level_db for samples in (first, second)]
         assert abs(levels[0] - levels[1]) < 0.2
         assert max(np.abs(first).max(), np.abs(second).max()) <= np.abs(loud).max()
@@ -95,6 +114,15 @@ def _film(person: Refiner, pair: dict[str, Any], side: str, folder: Path) -> Pat
     return file
 
 
+def _ready(person: Refiner, pair: dict[str, Any]) -> None:
+    """Asks as the page does until both films are there."""
+    until = time.monotonic() + 60
+    while not (answer := person.http.get(f"/api/sounds/video/{pair['pair_id']}")).json()["ready"]:
+        assert answer.status_code == 202
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
 def _is_edited(film: Path, w: Workspace, clip_id: str) -> bool:
     """Whether the film's sound is another than the original's."""
     clip = ClipIndex(w)[clip_id]
@@ -118,7 +146,7 @@ def test_a_person_hears_pairs_blind_and_equally_loud_and_is_told_at_the_end(
         assert said["result"] is None
         assert _pairs(ann)["pair"] == pair, "what is leased comes first, on the same sides"
         assert not {"edited", "version", "original"} & set(json.dumps(pair).replace('"', " ").split()), "blind"
-        assert ann.http.get(f"/api/sounds/video/{pair['pair_id']}").json() == {"ready": True}
+        _ready(ann, pair)
         films = [_film(ann, pair, side, tmp_path) for side in ("left", "right")]
         edited = [_is_edited(film, w, pair["clip_id"]) for film in films]
         assert sorted(edited) == [False, True]
@@ -183,7 +211,7 @@ def test_two_servers_make_a_film_at_once_and_neither_has_the_others_file(
         file.write_bytes(b"half")
     os.utime(old, (0, 0))
     with ThreadPoolExecutor(2) as pool:
-        films = list(pool.map(lambda server: server.film(pair, edited=True), servers))
+        films = list(pool.map(lambda server: server.film(pair, edited=True, patience_s=60), servers))
     assert films[0] == films[1]
     assert len(set(written[1::2])) == 4
     assert len(set(written[::2])) == 2
@@ -191,6 +219,68 @@ def test_two_servers_make_a_film_at_once_and_neither_has_the_others_file(
     assert sorted(folder.iterdir()) == sorted([new, *folder.glob(f"{pair.pair_id}-*.mp4")])
     assert len(list(folder.iterdir())) == 3
     assert _is_edited(films[0], repaired, pair.clip_id)
+
+
+@pytest.mark.slow
+def test_films_hold_up_no_video_and_a_failure_is_told_and_tried_again(
+    repaired: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import flywheel.curation.repair.side_by_side as module
+
+    w, go_on, tries = repaired, threading.Event(), list[int]()
+
+    def slow(*arguments: Any, **options: Any) -> None:
+        tries.append(1)
+        assert go_on.wait(60)
+        if len(tries) == 1:
+            raise MediaError("the disk was away")
+        transcode(*arguments, **options)
+
+    monkeypatch.setattr(module, "transcode", slow)
+    app = create_app(w, sounds=SoundsSideBySide(w))
+    ann = Refiner(app, w, "ann")
+    pair = _pairs(ann)["pair"]
+    made = f"/api/sounds/video/{pair['pair_id']}"
+    # More than there are threads for videos, all while one film is made.
+    page = TestClient(app, headers=ann.http.headers, cookies=ann.http.cookies)
+    with page, ThreadPoolExecutor(12) as people:
+        assert {answer.status_code for answer in people.map(page.get, [made] * 24)} == {202}
+    assert ann.http.get(pair["films"]["left"]).json()["ready"] is False
+    clip = ClipIndex(w)[pair["clip_id"]]
+    assert ann.http.get(f"/api/video/{clip.id}").json() == {"ready": True}
+    assert len(tries) == 1
+    go_on.set()
+    until = time.monotonic() + 60
+    while (answer := ann.http.get(made)).status_code == 202:
+        assert time.monotonic() < until
+    assert (answer.status_code, "the disk was away" in answer.text) == (404, True)
+    _ready(ann, pair)
+    assert len(tries) == 2
+    assert ann.http.get(pair["films"]["left"], headers={"Range": "bytes=0-9"}).status_code == 206
+
+
+@pytest.mark.slow
+def test_of_a_long_sound_a_few_seconds_are_held(tmp_path: Path) -> None:
+    import flywheel.curation.repair.side_by_side as module
+    from flywheel.media.wav import write_wav
+
+    length_s, rate_hz = 60, 48_000
+    noise = np.random.default_rng(0).normal(0, 0.1, (rate_hz, 1)).astype(np.float32)
+    files = [tmp_path / "a.wav", tmp_path / "b.wav"]
+    for file in files:
+        write_wav(file, [noise] * length_s, length=length_s * rate_hz, channels=1, rate_hz=rate_hz)
+    tracemalloc.start()
+    try:
+        # The second sound ends earlier than the clip: it is as long all the same.
+        sounds = equally_loud(*(partial(module._sound, file, n, length_s) for n, file in enumerate(files)))
+        lengths = [sum(map(len, sound)) for sound in sounds]
+        ends = sum(map(len, module._sound(files[0], 40, 70)))
+        held = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert lengths == [length_s * rate_hz, (length_s - 1) * rate_hz]
+    assert ends == 30 * rate_hz
+    assert held < 4 * length_s * rate_hz, "less than one of them takes"
 
 
 @pytest.mark.slow

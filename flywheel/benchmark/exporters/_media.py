@@ -82,12 +82,12 @@ class Media:
             elif sound == OWN:
                 _write_whole(cut, part)
             elif cut.is_whole and cut.file.suffix.lower() == ".mp4":
-                write_resounded(cut.file, part, (_samples(other, cut), _RATE_HZ) if other else None)
+                write_resounded(cut.file, part, ([_samples(other, cut)], _RATE_HZ) if other else None)
             else:
                 whole = part.with_suffix(".whole")
                 try:
                     _write_whole(cut, whole)
-                    write_resounded(whole, part, (_samples(other, cut), _RATE_HZ) if other else None)
+                    write_resounded(whole, part, ([_samples(other, cut)], _RATE_HZ) if other else None)
                 finally:
                     whole.unlink(missing_ok=True)
 

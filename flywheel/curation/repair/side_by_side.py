@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,13 +16,14 @@ from flywheel.core.border import one_item
 from flywheel.core.errors import MediaError
 from flywheel.core.types import Clip
 from flywheel.curation.repair.standing import StandingSounds
-from flywheel.media.audio import read_audio
+from flywheel.media.audio import read_blocks
 from flywheel.media.encode import Quality, transcode
 from flywheel.media.resounded import write_resounded
-from flywheel.sound.quality import sound_quality
+from flywheel.sound.quality import level_db
 from flywheel.store import Workspace
 from flywheel.store.clip_index import ClipIndex
 from flywheel.store.parts import read_rows
+from human_refine.making import OneByOne
 from human_refine.order import order_keys
 from human_refine.pairs import Pair
 from human_refine.sound_pairs import SOUND, sound_pair
@@ -34,8 +34,11 @@ FILMS, _KEPT = "cache/heard", 64
 _MOST_PAIRS = 10_000
 #: How files end that are being written, and the age from which nobody writes one any more.
 _BEING_WRITTEN, _LEFT_S = ".tmp.mp4", 86_400.0
-_RATE_HZ, _SIDE = 48_000, 640
+#: Seconds of sound that are held at a time.
+_RATE_HZ, _SIDE, _BLOCK_S = 48_000, 640, 5.0
 _QUALITY = Quality(crf=26, preset="veryfast")
+#: Gives a sound's mono samples in blocks (n,), each time it is called.
+Blocks = Callable[[], Iterable[NDArray[np.float32]]]
 
 
 class SoundsSideBySide:
@@ -43,7 +46,7 @@ class SoundsSideBySide:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace, self._folder = workspace, workspace.root / FILMS
-        self._making = threading.Lock()
+        self._making = OneByOne("sounds")
 
     def stamp(self) -> object:
         """Changes with each look at a sound."""
@@ -59,16 +62,19 @@ class SoundsSideBySide:
         keys = order_keys([pair.pair_id for pair in pairs])
         return [pair for _, pair in sorted(zip(keys, pairs, strict=True), key=lambda item: item[0])][:_MOST_PAIRS]
 
-    def film(self, pair: Pair, *, edited: bool) -> Path:
-        """The clip with its edited sound or its original, as MP4. Raises MediaError where it can't be made."""
+    def film(self, pair: Pair, *, edited: bool, patience_s: float = 0.2) -> Path:
+        """The clip with its edited sound or its original, as MP4.
+
+        Raises MediaError where it can't be made, BeingMade where it is not there within ``patience_s``.
+        """
         places = [self._folder / f"{pair.pair_id}-{name}.mp4" for name in ("original", "edited")]
-        # One at a time: an encoder takes all the cores there are.
-        with self._making:
-            if not all(place.is_file() for place in places):
-                self._make(pair, places)
+        if not all(place.is_file() for place in places):
+            self._making.have(pair.pair_id, partial(self._make, pair, places), patience_s)
         return places[edited]
 
     def _make(self, pair: Pair, places: Sequence[Path]) -> None:
+        if all(place.is_file() for place in places):
+            return
         clip = ClipIndex(self._workspace)[pair.clip_id]
         source = StandingSounds(self._workspace).of(clip)
         if not source.version or pair.second_id != SOUND + source.version:
@@ -80,20 +86,22 @@ class SoundsSideBySide:
             with one_item("can't be made playable"):
                 check()
                 spans = ((Path(clip.uri), clip.start_s, clip.end_s), (source.path, source.start_s, source.end_s))
-                sounds = equally_loud(*(read_audio(*span, rate_hz=_RATE_HZ) for span in spans))
+                sounds = equally_loud(*(partial(_sound, *span) for span in spans))
                 self._write(clip, picture, sounds, places)
                 check()
         finally:
             picture.unlink(missing_ok=True)
         self._trim(places)
 
-    def _write(self, clip: Clip, picture: Path, sounds: Sequence[NDArray[np.float32]], places: Sequence[Path]) -> None:
+    def _write(
+        self, clip: Clip, picture: Path, sounds: Sequence[Iterable[NDArray[np.float32]]], places: Sequence[Path]
+    ) -> None:
         """Encode the picture once, and put either sound to it."""
         transcode(Path(clip.uri), picture, start_s=clip.start_s, end_s=clip.end_s, max_side=_SIDE, quality=_QUALITY)
-        for place, samples in zip(places, sounds, strict=True):
+        for place, blocks in zip(places, sounds, strict=True):
             half = _temporary(place)
             try:
-                write_resounded(picture, half, (samples, _RATE_HZ))
+                write_resounded(picture, half, (blocks, _RATE_HZ))
                 half.replace(place)
             finally:
                 half.unlink(missing_ok=True)
@@ -122,14 +130,33 @@ def _changed_s(file: Path) -> float:
         return time.time()
 
 
+def _sound(path: Path, start_s: float, end_s: float) -> Iterator[NDArray[np.float32]]:
+    """Mono samples of a span in blocks (n,), silence where its sound ends early."""
+    left = round((end_s - start_s) * _RATE_HZ)
+    for block in read_blocks(path, start_s, end_s, rate_hz=_RATE_HZ, block_s=_BLOCK_S):
+        left -= len(block)
+        yield block
+    while left > 0:
+        silence = np.zeros(min(left, round(_BLOCK_S * _RATE_HZ)), dtype=np.float32)
+        left -= len(silence)
+        yield silence
+
+
 def equally_loud(
-    original: NDArray[np.float32], edited: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Both sounds, mono (n,), the louder one made as loud as the other: who hears louder prefers that."""
-    levels_db = [sound_quality(samples, _RATE_HZ).level_db for samples in (original, edited)]
+    original: Blocks, edited: Blocks
+) -> tuple[Iterator[NDArray[np.float32]], Iterator[NDArray[np.float32]]]:
+    """Both sounds in blocks, the louder one made as loud as the other: who hears louder prefers that.
+
+    Each is read twice, once for its level, so a block of it is held, whatever its length.
+    """
+    levels_db = [level_db(sound(), _RATE_HZ) for sound in (original, edited)]
     quiet_db = min(levels_db)
     first, second = (
-        (samples * 10 ** ((quiet_db - level_db) / 20)).astype(np.float32)
-        for samples, level_db in zip((original, edited), levels_db, strict=True)
+        _scaled(sound, 10 ** ((quiet_db - loud_db) / 20))
+        for sound, loud_db in zip((original, edited), levels_db, strict=True)
     )
     return first, second
+
+
+def _scaled(sound: Blocks, factor: float) -> Iterator[NDArray[np.float32]]:
+    return ((block * factor).astype(np.float32) for block in sound())
