@@ -11,24 +11,23 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from flywheel.core.errors import UserError
 from flywheel.core.files import written_whole
 from flywheel.store.columns import SCHEMAS
+from flywheel.store.copies import INDEX_FILE, Copy, Index, remove_copy, remove_halves
 from flywheel.store.locking import is_held
 from flywheel.store.objects import Entry, Objects, url_of
 
-#: Where a folder says whose copies it has, and what each file was when it last was as in the store.
-URL_FILE, INDEX_FILE, _LOCK_FILE = ".objects", ".objects.json", ".objects.lock"
+#: Where a folder says whose copies it has, and what is held while files come and go.
+URL_FILE, _LOCK_FILE = ".objects", ".objects.lock"
 #: What is each host's own: caches, locks, and what a tracker or SQLite writes in place.
 _NOT_SHARED = {"cache", "spool", "mlartifacts", ".lock", ".home", "store.mark", URL_FILE, INDEX_FILE}
 _NOT_SHARED |= {_LOCK_FILE}
@@ -36,15 +35,6 @@ _NOT_SHARED_ENDS = (".tmp", ".part", ".db", ".db-wal", ".db-shm", ".log")
 _THREADS = 8
 #: So long a copy that the database names no more stays for readers that have listed it, in seconds.
 _GRACE_S = 600.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Copy:
-    """A file as it was when it was the same here and there: the object's version, bytes and time of change here."""
-
-    version: str
-    size: int
-    changed_ns: int
 
 
 def place_of(url: str) -> Path:
@@ -120,6 +110,7 @@ class Mirror:
         self.objects = Objects(url)
         #: Names that were here when this process looked: those that go were removed by it.
         self._present: set[str] = set()
+        self._looked = False
 
     # All files but records.
 
@@ -142,19 +133,27 @@ class Mirror:
             yield
 
     def _pulled(self) -> None:
+        if not self._looked:
+            remove_halves(self.root)
+            self._looked = True
         there = {name: entry for name, entry in self.objects.listing().items() if self._is_shared(name)}
-        copies = self._copies()
+        index = Index(self.root)
+        copies = index.copies
         wanted = [name for name, entry in there.items() if self._is_older(name, entry, copies.get(name))]
-        with ThreadPoolExecutor(_THREADS) as pool:
-            for name, entry in zip(wanted, pool.map(self._got, wanted), strict=True):
-                if entry is not None:
-                    copies[name] = self._copy_of(name, entry)
-        for name in set(copies) - set(there):
+        index.note_each(wanted, self._brought)
+        gone = set(copies) - set(there)
+        for name in gone:
             # Another host removed it. What changed here since is this host's to publish.
             if self._is_as(name, copies.pop(name)):
-                (self.root / name).unlink(missing_ok=True)
-        self._keep(copies)
+                remove_copy(self.root, name)
+        if gone:
+            index.keep()
         self._present = set(there)
+
+    def _brought(self, name: str) -> Copy | None:
+        """Bring a file here; None where it went since it was listed."""
+        entry = self._got(name)
+        return None if entry is None else self._copy_of(name, entry)
 
     def _got(self, name: str) -> Entry | None:
         try:
@@ -169,10 +168,12 @@ class Mirror:
             if (self.root / name).exists() or not self._is_shared(name) or (entry := self._got(name)) is None:
                 return
             # On record as the store's: or it would be sent back when another host takes it down.
-            self._keep({**self._copies(), name: self._copy_of(name, entry)})
+            index = Index(self.root)
+            index.copies[name] = self._copy_of(name, entry)
+            index.keep()
             self._present.add(name)
 
-    def _is_older(self, name: str, entry: Entry, copy: _Copy | None) -> bool:
+    def _is_older(self, name: str, entry: Entry, copy: Copy | None) -> bool:
         """Whether the store has something else than what was the same here last."""
         return copy is None or copy.version != entry.version or not (self.root / name).exists()
 
@@ -198,25 +199,32 @@ class Mirror:
             return file.read_text()
 
     def _published(self) -> int:
-        copies, here = self._copies(), set(self._files())
+        index, here = Index(self.root), set(self._files())
+        copies = index.copies
         changed = [name for name in sorted(here) if name not in copies or not self._is_as(name, copies[name])]
-        with ThreadPoolExecutor(_THREADS) as pool:
-            for name, copy in zip(changed, pool.map(self._sent, changed), strict=True):
-                copies[name] = copy
+        index.note_each(changed, self._sent)
         gone = (self._present & set(copies)) - here
         for name in gone:
             self.objects.remove(name)
             del copies[name]
-        if changed or gone:
-            self._keep(copies)
+        if gone:
+            index.keep()
         self._present = here
         return len(changed) + len(gone)
 
-    def _sent(self, name: str) -> _Copy:
-        """Write a file to the store; what it was before it was read counts: a later change is written again."""
-        found = (self.root / name).stat()
-        entry = self.objects.put(self.root / name, name)
-        return _Copy(version=entry.version, size=found.st_size, changed_ns=found.st_mtime_ns)
+    def _sent(self, name: str) -> Copy | None:
+        """Write a file to the store; what it was before it was read counts: a later change is written again.
+
+        None where it went since it was listed.
+        """
+        try:
+            found = (self.root / name).stat()
+            entry = self.objects.put(self.root / name, name)
+        except FileNotFoundError:
+            if (self.root / name).exists():
+                raise
+            return None
+        return Copy(version=entry.version, size=found.st_size, changed_ns=found.st_mtime_ns)
 
     def _files(self) -> Iterator[str]:
         for folder, names, files in os.walk(self.root):
@@ -230,29 +238,16 @@ class Mirror:
         first = name.split("/", 1)[0]
         return first not in _NOT_SHARED and first not in SCHEMAS and not name.endswith(_NOT_SHARED_ENDS)
 
-    def _is_as(self, name: str, copy: _Copy) -> bool:
+    def _is_as(self, name: str, copy: Copy) -> bool:
         try:
             found = (self.root / name).stat()
         except OSError:
             return False
         return (found.st_size, found.st_mtime_ns) == (copy.size, copy.changed_ns)
 
-    def _copy_of(self, name: str, entry: Entry) -> _Copy:
+    def _copy_of(self, name: str, entry: Entry) -> Copy:
         found = (self.root / name).stat()
-        return _Copy(version=entry.version, size=found.st_size, changed_ns=found.st_mtime_ns)
-
-    def _copies(self) -> dict[str, _Copy]:
-        try:
-            rows = json.loads((self.root / INDEX_FILE).read_text())
-            return {name: _Copy(version=v, size=size, changed_ns=ns) for name, (v, size, ns) in rows.items()}
-        except (OSError, ValueError, TypeError, AttributeError):
-            # Without it everything is fetched once more.
-            return {}
-
-    def _keep(self, copies: dict[str, _Copy]) -> None:
-        rows = {name: [copy.version, copy.size, copy.changed_ns] for name, copy in copies.items()}
-        with written_whole(self.root / INDEX_FILE) as place:
-            place.write_text(json.dumps(rows))
+        return Copy(version=entry.version, size=found.st_size, changed_ns=found.st_mtime_ns)
 
     # Shards of records: named once, never changed.
 

@@ -1,4 +1,4 @@
-"""The border to object stores (``s3://``, ``gs://``, any URL of fsspec): files in, files out, and errors that are ours.
+"""The border to object stores (``s3://``, ``gs://``): files in, files out, and errors that are ours.
 
 Credentials come from the environment alone, as the store's own client reads them. What fails and may go better is tried
 again, and said with its count; what won't is one line.
@@ -13,7 +13,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +24,8 @@ from flywheel.core.progress import say
 from flywheel.core.secrets import hide, without_secrets
 
 T = TypeVar("T")
+#: Kinds of stores; ``memory`` lies in this process. Others of fsspec have no listing, no time of change or no keys.
+_SCHEMES = ("s3", "s3a", "gs", "gcs", "memory")
 #: Tries of a request, and the seconds before the second one; each wait is twice the one before.
 TRIES, WAIT_S = 6, 0.2
 _MOST_WAIT_S = 10.0
@@ -97,7 +99,8 @@ class Objects:
 
         Raises FileNotFoundError where there is none.
         """
-        file.parent.mkdir(parents=True, exist_ok=True)
+        with _errors_of(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.part")
 
         def fetch() -> Entry:
@@ -109,16 +112,18 @@ class Objects:
             return Entry(size=int(entry["size"]), version=_version(entry))
 
         try:
-            return self._asked("read", name, fetch)
+            return self._asked("read", name, fetch, here=file)
         finally:
             part.unlink(missing_ok=True)
 
     def put(self, file: Path, name: str, *, new: bool = False) -> Entry:
         """Write a file as an object; returns what it is then.
 
-        With ``new`` nothing that is there is replaced: raises FileExistsError for another content's.
+        With ``new`` nothing that is there is replaced: raises FileExistsError for another content's. Raises
+        FileNotFoundError where the file is gone.
         """
-        size = file.stat().st_size
+        with _errors_of(file):
+            size = file.stat().st_size
 
         def send() -> Entry:
             try:
@@ -133,7 +138,7 @@ class Objects:
                 raise _CutOff(f"{entry['size']} of {size} bytes are there")
             return Entry(size=size, version=_version(entry))
 
-        return self._asked("write", name, send)
+        return self._asked("write", name, send, here=file)
 
     def remove(self, name: str) -> None:
         """Remove an object, where there is one."""
@@ -147,32 +152,20 @@ class Objects:
     def _path(self, name: str) -> str:
         return f"{self._base}/{name}" if name else self._base
 
-    def _asked(self, what: str, name: str, ask: Callable[[], T]) -> T:
+    def _asked(self, what: str, name: str, ask: Callable[[], T], here: Path | None = None) -> T:
+        """What is asked for, by as many tries as it takes; ``here`` is the file of this host that it is about."""
         where = f"{self.url}/{name}" if name else self.url
         wait_s = WAIT_S
         for number in range(1, TRIES + 1):
             try:
                 return ask()
-            except FileExistsError:
-                raise
-            except FileNotFoundError as error:
-                if _NO_BUCKET in str(error).lower():
-                    raise UserError(f"{self.url}: there is no such bucket. Make it, or put the URL right.") from error
-                raise
-            except PermissionError as error:
-                raise BorderError(
-                    f"{where}: access was refused (403) on {what}. Check the credentials in the environment, and what "
-                    "they may do in this bucket.",
-                    code="refused",
-                ) from error
             except Exception as error:
-                # Clients raise what they like. A disk that is full here is no fault of the store.
-                if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    mend = "Free space on the disk and run the same command; nothing written before is lost."
-                    raise BorderError(f"{where}: no room for its copy here. {mend}", code="full") from error
+                # Clients raise what they like.
+                if (end := self._end_of(error, what, where, here)) is error:
+                    raise
+                if end is not None:
+                    raise end from error
                 reason = _words_of(error)
-                if "credentials" in reason.lower():
-                    raise BorderError(f"{self.url}: no credentials in the environment ({reason}).") from error
                 if number == TRIES:
                     raise BorderError(
                         f"{where}: {what} failed {TRIES} times ({reason}). Nothing written before is lost: run the "
@@ -185,6 +178,50 @@ class Objects:
                 time.sleep(wait_s)
                 wait_s = min(2 * wait_s, _MOST_WAIT_S)
         raise AssertionError("the last try returns or raises")
+
+    def _end_of(self, error: Exception, what: str, where: str, here: Path | None) -> Exception | None:
+        """What a failed try ends with; None where another one may go better."""
+        if here is not None and isinstance(error, OSError) and _is_of_this_host(error, here):
+            return _local(error, here)
+        if isinstance(error, FileNotFoundError) and _NO_BUCKET in str(error).lower():
+            return UserError(f"{self.url}: there is no such bucket. Make it, or put the URL right.")
+        if isinstance(error, FileNotFoundError | FileExistsError):
+            return error
+        if isinstance(error, PermissionError):
+            return BorderError(
+                f"{where}: access was refused (403) on {what}. Check the credentials in the environment, and what "
+                "they may do in this bucket.",
+                code="refused",
+            )
+        if "credentials" in (reason := _words_of(error)).lower():
+            return BorderError(f"{self.url}: no credentials in the environment ({reason}).")
+        return None
+
+
+def _is_of_this_host(error: OSError, here: Path) -> bool:
+    """Whether it is no fault of the store: a full disk, or one about the file or its folder. Stores' name no file."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT) or str(error.filename or "").startswith(str(here.parent))
+
+
+def _local(error: OSError, here: Path) -> OSError | BorderError:
+    """What a fault of this host's disk is to the caller; a file that is gone stays what it is."""
+    if isinstance(error, FileNotFoundError):
+        return error
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        mend = "Free space on the disk and run the same command; nothing written before is lost."
+        return BorderError(f"{here}: no room for it ({error.strerror}). {mend}", code="full")
+    mend = "Mend this and run the same command; nothing written before is lost."
+    return BorderError(f"{error.filename or here}: {error.strerror}. {mend}", code="os")
+
+
+@contextlib.contextmanager
+def _errors_of(here: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if (end := _local(error, here)) is error:
+            raise
+        raise end from error
 
 
 class _CutOff(Exception):
@@ -199,6 +236,8 @@ def _check_inside(url: str, name: str) -> None:
 def _file_system(scheme: str, url: str) -> Any:
     import fsspec
 
+    if scheme not in _SCHEMES:
+        raise UserError(f"{url}: {scheme} is no kind of object store that is known. Those are s3:// and gs://.")
     options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
     if scheme in ("s3", "s3a"):
         # Tries are counted here, and said.
@@ -210,10 +249,8 @@ def _file_system(scheme: str, url: str) -> Any:
     try:
         system = fsspec.filesystem(scheme, **options)
     except ImportError as error:
-        extra = " pip install 'video-dataflywheel[s3]'." if scheme in ("s3", "s3a") else ""
+        extra = " pip install 'video-dataflywheel[s3]'." if scheme in ("s3", "s3a") else " pip install gcsfs."
         raise UserError(f"{url}: {' '.join(str(error).split())}.{extra}") from error
-    except ValueError as error:
-        raise UserError(f"{url}: {scheme} is no kind of object store that is known.") from error
     if hasattr(system, "retries"):
         system.retries = 1
     return system

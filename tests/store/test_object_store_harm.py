@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +20,7 @@ from flywheel.ingest import ingest, remote
 from flywheel.ingest.remote import fetched
 from flywheel.rounds import takedown
 from flywheel.rounds.takedown import take_down
-from flywheel.store import Workspace, mirror
+from flywheel.store import Workspace, copies, mirror, objects
 from flywheel.store.database import has_open_password
 from flywheel.store.ledger import Ledger
 from flywheel.store.mirror import Mirror
@@ -237,3 +240,97 @@ def test_what_is_taken_down_left_the_store_before_its_clip_left_the_records(
     down()
     assert not film.exists()
     assert w.clips().is_empty()
+
+
+def test_other_kinds_of_urls_are_one_line() -> None:
+    for url in ("sftp://host/w", "https://host/w", "nothing://w"):
+        with pytest.raises(UserError, match="no kind of object store"):
+            Objects(url)
+
+
+def test_faults_of_this_host_are_not_the_store_s(hosts: list[Mirror], monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = hosts
+    (a.root / "models").write_text("1")
+    a.publish()
+    monkeypatch.setattr(objects, "WAIT_S", 60.0)
+    file = b.root / "folder" / "models"
+
+    def fails(number: int) -> Callable[..., None]:
+        def get_file(_: str, place: str) -> None:
+            raise OSError(number, os.strerror(number), place)
+
+        return get_file
+
+    for number in (errno.EACCES, errno.EROFS, errno.EISDIR):
+        with monkeypatch.context() as patch:
+            patch.setattr(b.objects._fs, "get_file", fails(number), raising=False)
+            with pytest.raises(BorderError, match=os.strerror(number)) as refused:
+                b.objects.get("models", file)
+        assert refused.value.code == "os"
+        assert str(file.parent) in str(refused.value)
+    (b.root / "file").write_text("")
+    with pytest.raises(BorderError, match="Not a directory"):
+        b.objects.get("models", b.root / "file" / "models" / "x")
+    with pytest.raises(FileNotFoundError):
+        b.objects.put(b.root / "none", "none")
+
+
+def test_folders_that_became_empty_go_too(hosts: list[Mirror]) -> None:
+    a, b = hosts
+    for name in ("models/round=001/weights", "models/round=002/weights", "reports/round=001/report.html"):
+        (a.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (a.root / name).write_text("1")
+    a.publish()
+    b.pull()
+    for name in ("models/round=001/weights", "reports/round=001/report.html"):
+        (a.root / name).unlink()
+    a.publish()
+    b.pull()
+    assert sorted(str(p.relative_to(b.root)) for p in b.root.glob("*/*")) == ["models/round=002"]
+    assert b.root.exists()
+    assert not (b.root / "reports").exists()
+
+
+def test_a_kill_among_many_files_loses_few_of_them(hosts: list[Mirror], monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = hosts
+    monkeypatch.setattr(copies, "_NOTE_EVERY_S", 0.0)
+    monkeypatch.setattr(copies, "_THREADS", 1)
+    for number in range(20):
+        (a.root / f"file-{number:02}").write_text(str(number))
+    for mirror_, name, do in ((a, "put", Mirror.publish), (b, "get", Mirror.pull)):
+        work, count, noted = getattr(Objects, name), [0], [0]
+
+        def counted(*arguments: Any, m: Any = mirror_, work: Any = work, count: Any = count, noted: Any = noted) -> Any:
+            count[0] += 1
+            if count[0] == 11:
+                end = time.monotonic() + 5
+                while (now := len(copies.Index(m.root).copies)) < 10 and time.monotonic() < end:
+                    time.sleep(0.005)
+                noted.append(now)
+                raise Killed
+            return work(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Objects, name, counted)
+            with pytest.raises(Killed):
+                do(mirror_)
+            assert noted[-1] == 10, "in the index while the work went on"
+            before = count[0]
+            do(mirror_)
+        assert count[0] - before == 20 - before + 1, "the rest, and what failed"
+        assert len(copies.Index(mirror_.root).copies) == 20
+
+
+def test_halves_that_a_kill_left_go_after_a_day(hosts: list[Mirror]) -> None:
+    root = hosts[0].root
+    (root / "models").mkdir()
+    (root / "cache").mkdir()
+    old = [root / ".flywheel.yaml.0123abcd.part", root / "models" / ".weights.0123abcd.part", root / ".d.0123abcd.part"]
+    kept = [root / "models" / ".new.0123abcd.part", root / "cache" / ".own.0123abcd.part", root / "models" / "a.part"]
+    old[2].mkdir()
+    for place in (*old[:2], *kept):
+        place.write_text("half")
+    for place in (*old, *kept[1:]):
+        os.utime(place, (1000, 1000))
+    hosts[0].pull()
+    assert [p.exists() for p in (*old, *kept)] == [False] * 3 + [True] * 3
