@@ -248,7 +248,7 @@ def test_parse() -> None:
 
 def test_unknown_engine() -> None:
     assert names() == ["fake", "grammar", "openai", "time_aware", "transformers", "vllm"]
-    with pytest.raises(UserError, match="There are fake, grammar, openai, transformers, vllm"):
+    with pytest.raises(UserError, match="There are fake, grammar, openai, time_aware, transformers, vllm"):
         build("vlmm")
 
 

@@ -67,6 +67,7 @@ def thrower(error: Any) -> Callable[[], Any]:
     return throw
 
 
+@pytest.mark.slow
 def test_a_pass_among_items_that_throw_anything(make_workspace: Callable[..., Workspace]) -> None:
     workspace = make_workspace("corpus.most_unreadable=1")
     writer = Writer(AskedModel(folder=bundled_model(), settings=Model(engine="fake")), Loader(), batch_size=4)

@@ -36,6 +36,7 @@ def calibrated() -> tuple[Calibration, Pairs, NDArray[np.bool_]]:
     return calibrate(pairs), pairs, matches
 
 
+@pytest.mark.slow
 def test_the_share_of_matches_is_found_among_pairs_that_nobody_labelled(
     calibrated: tuple[Calibration, Pairs, NDArray[np.bool_]],
 ) -> None:
@@ -120,6 +121,7 @@ def test_the_reliability_curve_is_of_what_was_observed(
             assert bin.predicted == pytest.approx(bin.observed.value, abs=0.1)
 
 
+@pytest.mark.slow
 def test_no_clip_is_judged_by_a_score_that_saw_its_video() -> None:
     pairs, _ = simulated(300, 0.7, 3)
     before = calibrate(pairs)

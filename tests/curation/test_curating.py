@@ -110,6 +110,7 @@ def test_a_round_leaves_out_clips_of_sources_that_it_does_not_use(measured: Work
     assert not of_gone & set(measured.decisions()["clip_id"])
 
 
+@pytest.mark.slow
 def test_by_hand_too_clips_of_removed_sources_are_left_out(
     measured: Workspace, commandline: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -259,6 +260,7 @@ def test_what_a_lead_says_wins_and_is_explained(
     assert told["offset_s"] is None
 
 
+@pytest.mark.slow
 def test_too_few_pairs_stop_a_policy_by_probability_alone(
     make_workspace: Callable[..., Workspace], commandline: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -76,6 +76,7 @@ def test_a_clip_waits_where_its_last_record_is_of_another_way(w: Workspace) -> N
             limits=Limits(),
             vetoes={},
             recogniser=None,
+            model=None,
             key=key,
         )
         clips = index.of("train").with_ids(only or ["c0", "c1"])

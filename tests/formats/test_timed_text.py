@@ -283,7 +283,7 @@ def are_text_or_a_reason(content: bytes) -> None:
         decoded(content).text.encode("utf-8")
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(TEXTS, BYTES)
 @example(f"{VTT}{ONE}\ud800", b"\x1b$B")
 def test_any_text_gives_cues_that_can_be_kept(text: str, content: bytes) -> None:

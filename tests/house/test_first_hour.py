@@ -343,6 +343,7 @@ def test_a_wrong_cut_is_undone_before_the_first_round(
     assert ingested.count("clips") == 8
 
 
+@pytest.mark.slow
 def test_prompts_are_listed_shown_and_copied(tmp_path: Path, commandline: Command, capsys: Said) -> None:
     Workspace.create(tmp_path, short_template())
     here = ("--config", tmp_path)

@@ -34,6 +34,7 @@ def _here(ingested: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ingested.root)
 
 
+@pytest.mark.slow
 def test_what_is_shown_of_a_clip(ingested: Workspace, commandline: Command, capsys: pytest.CaptureFixture[str]) -> None:
     clip_id = ingested.clips()["id"][0]
     text = f"seen {_ATTACK[:-1]}\nround 9 caption by model: forged"
@@ -49,6 +50,7 @@ def test_what_is_shown_of_a_clip(ingested: Workspace, commandline: Command, caps
         assert _is_harmless(capsys.readouterr().out), arguments
 
 
+@pytest.mark.slow
 def test_files_of_corrections_say_nothing_to_the_terminal(
     ingested: Workspace, commandline: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

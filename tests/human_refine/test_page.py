@@ -43,6 +43,7 @@ def test_what_is_open_comes_again_and_is_nobody_elses(ann: Refiner, bob: Refiner
     assert bob.next()["annotation_id"] != mine["annotation_id"]
 
 
+@pytest.mark.slow
 def test_edits_accepts_rejects_and_what_a_round_makes_of_them(ann: Refiner, workspace: Workspace, app: object) -> None:
     texts: dict[str, str | None] = {}
     for verdict, text in (("edit", " A red  ball\nrolls. "), ("accept", ""), ("reject", "")):

@@ -18,6 +18,7 @@ def _open(person: Refiner, annotation_id: str):  # type: ignore[no-untyped-def]
     return person.http.post("/api/open", json={"annotation_id": annotation_id})
 
 
+@pytest.mark.slow
 def test_last_decisions_links_and_what_was_skipped(
     ann: Refiner, bob: Refiner, workspace: Workspace, app: object
 ) -> None:

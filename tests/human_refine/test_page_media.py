@@ -40,6 +40,7 @@ def test_media_by_range(ann: Refiner) -> None:
     assert 0.05 < max(peaks) <= 1
 
 
+@pytest.mark.slow
 def test_nobody_waits_for_anothers_waveform(app: object, ann: Refiner, monkeypatch: pytest.MonkeyPatch) -> None:
     """More of them than the server has threads, on a disk that does not answer."""
     disk, asked_for = threading.Event(), threading.Event()
@@ -77,6 +78,7 @@ def test_media_is_no_way_to_files(ann: Refiner, path: str) -> None:
         assert b"SQLite" not in answer.content
 
 
+@pytest.mark.slow
 def test_a_video_that_is_gone(ann: Refiner, workspace: Workspace) -> None:
     item = ann.next()
     clip = create_app(workspace).state.review.service.queue.clip(item["clip_id"])

@@ -329,6 +329,7 @@ def test_a_limited_export_is_the_front_of_the_whole(workspace: Workspace, tmp_pa
     assert ids == captions[1:]
 
 
+@pytest.mark.slow
 def test_who_wishes_has_anchors_first_in_the_order_they_have(workspace: Workspace, tmp_path: Path) -> None:
     """The same ones in the same random order as for all others, only sooner; then what the queue has."""
     service = ReviewService(workspace)

@@ -113,6 +113,7 @@ def test_half_a_request_is_not_waited_for(
             connection.close()
 
 
+@pytest.mark.slow
 def test_only_a_named_proxy_says_who_asks(workspace: Workspace) -> None:
     """Else whoever asks could be somebody else each time, and try tokens without end."""
     answers: dict[str, list[int]] = {}
@@ -131,6 +132,7 @@ def test_only_a_named_proxy_says_who_asks(workspace: Workspace) -> None:
     assert answers == {"": [401] * 10 + [429] * 2, "127.0.0.1": [401] * 12}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("host", "is_said"), [("127.0.0.1", False), ("0.0.0.0", True)])
 def test_plain_http_for_others_is_said(
     workspace: Workspace,

@@ -68,6 +68,7 @@ def take(workspace: Workspace, *sources: str) -> tuple[int, int, int]:
     return result.clips, result.known, result.rejected
 
 
+@pytest.mark.slow
 def test_a_file_is_hashed_and_probed_once_whatever_number_of_spans_names_it(
     make_workspace: Make, folder: Path, counted: Counter[tuple[str, str]]
 ) -> None:

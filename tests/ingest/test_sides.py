@@ -156,6 +156,7 @@ def test_copies_are_on_one_side_whichever_comes_first(
     assert len({w.videos.known([h])[h].family for h in w.clips()["content_hash"]}) == 6, "others are no copies"
 
 
+@pytest.mark.slow
 def test_a_file_that_is_one_clip_is_drawn_as_it_always_was(make_workspace: Make, corpus: Path) -> None:
     w = make_workspace()
     take(w, *sorted((corpus / "corpus").glob("*.mp4"))[:8])
@@ -165,6 +166,7 @@ def test_a_file_that_is_one_clip_is_drawn_as_it_always_was(make_workspace: Make,
     assert len(set(drawn)) > 1
 
 
+@pytest.mark.slow
 def test_all_cuts_of_a_video_are_on_its_side(make_workspace: Make, corpus: Path, tmp_path: Path) -> None:
     files = sorted((corpus / "corpus").glob("*.mp4"))[:4]
     w = make_workspace("corpus.split_by=length", "corpus.clip_len_s=0.6")

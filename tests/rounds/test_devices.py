@@ -114,6 +114,7 @@ def test_checkpoints_of_another_number_of_ranks_go_on_or_are_refused(tmp_path: P
         assert (folder / "checkpoint-4" / "complete").exists()
 
 
+@pytest.mark.slow
 def test_an_optimizer_of_whole_weights_is_not_for_shards(tmp_path: Path) -> None:
     pytest.importorskip("deepspeed")
     wanted = {"train": {"devices": 2, "strategy": "zero3"}, "pretrain": {"optimizer": "adamw_sr"}}
@@ -143,6 +144,7 @@ def test_more_devices_than_gpus_are_one_line(monkeypatch: pytest.MonkeyPatch, tm
     assert devices_of(parse_config({"train": {"devices": "auto", "strategy": "ddp"}}), tmp_path)[0] == 2
 
 
+@pytest.mark.slow
 def test_one_device_trains_here_and_strategies_are_named(tmp_path: Path) -> None:
     for settings, wanted in (
         ({}, (1, "single")),

@@ -56,6 +56,7 @@ def test_the_table_is_in_order() -> None:
     assert all(figure.measure is None for figure in TABLE)
 
 
+@pytest.mark.slow
 def test_an_unknown_figure_is_an_error_nowhere(tmp_path: Path) -> None:
     rounds = reports()
     assert figure_of("quality/new") == Figure(name="quality/new", label="quality/new")
@@ -165,6 +166,7 @@ def _must_not_be_read(*_: object, **__: object) -> None:
     raise AssertionError("the whole table was read")
 
 
+@pytest.mark.slow
 def test_rejects_are_counted_and_the_first_named(make_workspace: Make) -> None:
     w = make_workspace()
     for i in range(60):

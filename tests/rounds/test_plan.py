@@ -70,6 +70,7 @@ def test_the_start_is_no_more_on_more_accelerators() -> None:
     assert "on how many accelerators it ran is not on record" in "; ".join(old.unknown)
 
 
+@pytest.mark.slow
 def test_the_command_learns_from_workspaces_and_files(
     make_workspace: object, tmp_path: Path, commandline: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:

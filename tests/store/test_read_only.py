@@ -44,6 +44,7 @@ def make_read_only(disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", [make_full, pytest.param(make_read_only, marks=pytest.mark.slow)])
 def test_readers_go_on_and_writers_say_why_not(
     root: Path,  # noqa: F811

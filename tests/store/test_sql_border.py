@@ -361,6 +361,7 @@ def test_every_public_method_is_tried(workspace: Workspace, tmp_path: Path) -> N
     assert set(calls(workspace, tmp_path)) == there - WITHOUT_SQL
 
 
+@pytest.mark.slow
 def test_all_goes_well_where_all_is_well(workspace: Workspace, tmp_path: Path) -> None:
     """Otherwise the other tests would show nothing."""
     assert {n: repr(e) for n, e in outcomes(workspace, tmp_path).items() if e is not None} == {}
