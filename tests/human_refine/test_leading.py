@@ -65,7 +65,7 @@ def test_a_page_at_a_time_whatever_the_time_is_over(
 ) -> None:
     """Pages of seven, one shard an answer: the same clips in the same order, none twice."""
     whole = [clip["clip_id"] for clip in _clips(lou, words="clip")]
-    monkeypatch.setattr(browsing, "_PAGE", 7)
+    monkeypatch.setattr(browsing, "PAGE", 7)
     monkeypatch.setattr(browsing, "_BUDGET_S", 0.0)
     monkeypatch.setattr(browsing, "_GROUP_ROWS", 1)
     parts = [clip["clip_id"] for clip in _clips(lou, words="clip")]
