@@ -17,13 +17,14 @@ from typing import Any
 import polars as pl
 
 from annotators.executors import Decoders, Media
+from annotators.generations import generation_of, kept_or_failed, result_of
 from annotators.health import Unhealthy, check
-from annotators.interface import Engine, Request, Result, Sampling, storable
+from annotators.interface import Engine, Request, Result, Sampling
 from annotators.kept_tokens import of_kept_text
 from annotators.selection import SELECTIONS
+from annotators.tasks import RETRY_TEMPERATURE, Asking, AskResult, Task
 from annotators.writer import Writer
 from flywheel.core.border import one_item
-from flywheel.core.config import Annotate
 from flywheel.core.errors import NO_MEDIUM, MediaError
 from flywheel.core.progress import progress
 from flywheel.core.reading import IN_A_ROW, Reading
@@ -45,97 +46,6 @@ _WINDOW = 8192
 _LOOKUP = 512
 #: The longest that a finished text waits for its commit.
 _COMMIT_EVERY_S = 20.0
-#: Temperature of what is tried again.
-_RETRY_TEMPERATURE = 0.7
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """One clip to be asked about.
-
-    ``key_parts`` are what decides on the answer beside clip, prompt, model and sampling (such as which frames are
-    shown). ``prompt`` is the text after the media, ``media`` gives these when they are needed (None: text alone) and
-    raises MediaError where it can't. ``uri`` names the file in rejects, ``duration_s`` bounds the times of a reply.
-    """
-
-    clip_id: str
-    uri: str = ""
-    duration_s: float = float("inf")
-    key_parts: tuple[object, ...] = ()
-    prompt: str
-    media: Callable[[], ClipInput] | None = None
-    #: What it is asked about, where a clip has several such texts in a round: part of the text's id.
-    about: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asking:
-    """How a pass asks. ``keep_unhealthy`` keeps broken text too, for what is measured: leaving it out would flatter."""
-
-    sampling: Sampling
-    batch_size: int = 64
-    decoders: int = 2
-    num_candidates: int = 1
-    select: str = "logprob"
-    max_tries: int = 2
-    script: str = ""
-    commit_rows: int = 1024
-    keep_unhealthy: bool = False
-
-    @classmethod
-    def of(cls, settings: Annotate, prompt: Prompt, *, retry: int = 0, keep_unhealthy: bool = False) -> Asking:
-        """As the configuration says; the ``retry``-th time that rejected clips are tried it samples otherwise."""
-        sampling = Sampling(
-            max_new_tokens=prompt.max_new_tokens or settings.max_new_tokens,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            seed=settings.seed,
-            schema=prompt.schema_text,
-        )
-        if retry:
-            warm = max(_RETRY_TEMPERATURE, sampling.temperature)
-            sampling = replace(sampling, temperature=warm, seed=sampling.seed + 1000 * retry)
-        return cls(
-            sampling=sampling,
-            batch_size=settings.batch_size,
-            decoders=settings.decoders,
-            num_candidates=settings.num_candidates,
-            select=settings.select,
-            max_tries=settings.max_tries,
-            script=settings.script,
-            commit_rows=settings.commit_rows,
-            keep_unhealthy=keep_unhealthy,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class AskResult:
-    """The counts and costs of one pass.
-
-    ``written``: annotations written now; ``generated`` and ``reused``: generations made now and found from before;
-    ``rejected``: clips; ``unhealthy``: texts by kind of fault (each try counts); ``cut``: texts that are kept without a
-    part of the reply, by what was cut. Tokens and seconds are the engine's;
-    ``busy_share`` is the share of the pass in which the engine waited neither for inputs nor for the store; ``money``
-    is by the model's prices. ``proof`` is the adapter's (:class:`annotators.proof.Proof`), where it has one;
-    ``hearing`` that of a model which is given sound (:class:`annotators.hearing.HearingProof`).
-    """
-
-    written: int = 0
-    generated: int = 0
-    reused: int = 0
-    rejected: int = 0
-    unhealthy: dict[str, int] = field(default_factory=dict)
-    cut: dict[str, int] = field(default_factory=dict)
-    tokens_in: int = 0
-    tokens_out: int = 0
-    engine_s: float = 0.0
-    decode_s: float = 0.0
-    decodes: int = 0
-    cache_hits: int = 0
-    busy_share: float = 1.0
-    money: float = 0.0
-    proof: dict[str, Any] | None = None
-    hearing: dict[str, Any] | None = None
 
 
 def ask(
@@ -347,7 +257,7 @@ class _Pass:
                 break
             sampling = base
             if number:
-                warm = max(_RETRY_TEMPERATURE, base.temperature)
+                warm = max(RETRY_TEMPERATURE, base.temperature)
                 sampling = replace(base, temperature=warm, seed=base.seed + number)
             left = self._try(engine, left, sampling, pool, last=number + 1 == self._asking.max_tries)
 
@@ -357,11 +267,11 @@ class _Pass:
         if not known:
             return
         frame = self._workspace.records.rows("generations", known)
-        stored = {row["id"]: _generation_of(row) for row in frame.iter_rows(named=True)}
+        stored = {row["id"]: generation_of(row) for row in frame.iter_rows(named=True)}
         for job in jobs:
             for key in job.keys:
                 if key in stored:
-                    judged = self._judge(job, _result_of(stored[key]))
+                    judged = self._judge(job, result_of(stored[key]))
                     job.outcome[key] = str(judged) if isinstance(judged, Unhealthy) else (stored[key], judged)
         self._counts["reused"] += sum(job.done() for job in jobs)
 
@@ -387,7 +297,7 @@ class _Pass:
         by_key, again = {key: job for job, key in left}, []
         for result in engine.generate(self._requests(left, pool), sampling):
             job = by_key.pop(result.key)
-            result = _storable(result)
+            result = kept_or_failed(result)
             self._counts["tokens_in"] += result.tokens_in
             self._counts["tokens_out"] += len(result.token_ids)
             judged = self._judge(job, result)
@@ -609,28 +519,3 @@ def costs_of(workspace: Workspace, round: int, kind: str, purpose: Purpose = LEA
     for name, count in (("per_row", total.get("generated", 0)), ("per_kept_row", total.get("written", 0))):
         costs |= {f"{what}_{name}": total[what] / count for what in ("engine_s", "tokens_out", "money") if count}
     return costs
-
-
-def _storable(result: Result) -> Result:
-    """The result as records take it, or its failure."""
-    try:
-        with one_item("the reply can't be kept"):
-            return storable(result)
-    except MediaError as error:
-        return replace(result, text=str(error), token_ids=(), logprobs=(), tokens_in=0, finish="error", seconds=0.0)
-
-
-def _result_of(generation: Generation) -> Result:
-    return Result(
-        key=generation.id,
-        text=generation.text,
-        token_ids=generation.token_ids,
-        logprobs=generation.logprobs,
-        tokens_in=generation.tokens_in,
-        finish=generation.finish,
-        seconds=generation.seconds,
-    )
-
-
-def _generation_of(row: dict[str, Any]) -> Generation:
-    return Generation(**{**row, "token_ids": tuple(row["token_ids"]), "logprobs": tuple(row["logprobs"])})

@@ -105,8 +105,8 @@ def tried(context: RoundContext, name: str, count: int) -> Iterator[TriedReply]:
 
     Raises UserError for a prompt about texts, and where no clip can be read.
     """
-    from annotators.asking import Asking
     from annotators.interface import Request
+    from annotators.tasks import Asking
     from flywheel.rounds.champion import writer_of
     from flywheel.rounds.progress import current_round
 

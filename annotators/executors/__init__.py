@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from flywheel.core.config import Ray
 
 if TYPE_CHECKING:
-    from annotators.asking import Task
     from annotators.interface import Engine
+    from annotators.tasks import Task
     from annotators.writer import Recipe
 
 #: Of each clip id: its media as requests bring them, or why there are none.

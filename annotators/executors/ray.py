@@ -29,7 +29,7 @@ from flywheel.core.errors import BorderError, FlywheelError, MediaError, UserErr
 from flywheel.core.progress import say
 
 if TYPE_CHECKING:
-    from annotators.asking import Task
+    from annotators.tasks import Task
     from annotators.writer import Recipe
 
 #: Calls that an actor has at a time: one that it works on, and the next.

@@ -24,7 +24,7 @@ import yaml
 
 import trainers
 from annotators import Request, build
-from annotators.asking import Asking
+from annotators.tasks import Asking
 from experiments.noise_grid.playground import CachedEyes, Forget
 from flywheel.core.config import template
 from flywheel.core.types import Clip, Example

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sized
 from functools import partial
 
-from annotators.asking import Asking, AskResult, Task, ask
+from annotators.asking import ask
+from annotators.tasks import Asking, AskResult, Task
 from annotators.writer import Writer
 from flywheel import kinds
 from flywheel.core.errors import UserError

@@ -10,8 +10,9 @@ from typing import Any
 
 import polars as pl
 
-from annotators.asking import Asking, AskResult, Task, ask
+from annotators.asking import ask
 from annotators.health import script_of
+from annotators.tasks import Asking, AskResult, Task
 from annotators.writer import Writer
 from flywheel import kinds
 from flywheel.core.types import (

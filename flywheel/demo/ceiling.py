@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from annotators.asking import Asking
 from annotators.interface import Request
+from annotators.tasks import Asking
 from annotators.writer import Writer
 from flywheel.core.errors import MediaError
 from flywheel.core.progress import say

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from annotators.asking import Asking, AskResult, Task, ask, ask_together
+from annotators.asking import ask, ask_together
 from annotators.executors import Executor
 from annotators.executors import build as build_executor
+from annotators.tasks import Asking, AskResult, Task
 from annotators.writer import AskedModel, Writer
 from flywheel.core.border import one_item
 from flywheel.core.config import MAIN

@@ -13,7 +13,8 @@ from typing import Any
 
 import polars as pl
 
-from annotators.asking import Asking, Task, annotation_id, ask, rejected_texts
+from annotators.asking import annotation_id, ask, rejected_texts
+from annotators.tasks import Asking, Task
 from flywheel.core.errors import UserError
 from flywheel.core.types import CAPTION, MEASURE, VERIFY, content_id, form_of
 from flywheel.kinds.verdicts import OPEN

@@ -7,7 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from annotators.asking import Asking, costs_of
+from annotators.asking import costs_of
+from annotators.tasks import Asking
 from flywheel.core.types import CRITERIA, LEARN, REPEATED, SHUFFLED, SWAPPED, Purpose
 from flywheel.curation.agreement import order_agreement
 from flywheel.curation.describe import describe

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from annotators.asking import Asking, Task, annotation_id, ask, rejected_texts
+from annotators.asking import annotation_id, ask, rejected_texts
+from annotators.tasks import Asking, Task
 from flywheel.benchmark import Item
 from flywheel.benchmark.items import LETTERS
 from flywheel.core.errors import UserError

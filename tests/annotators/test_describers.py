@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from annotators import prompt_file
-from annotators.asking import Asking, Task, ask
+from annotators.asking import ask
+from annotators.tasks import Asking, Task
 from flywheel.core.errors import UserError
 from flywheel.ingest import ingest
 from flywheel.models.prompt import load_prompt

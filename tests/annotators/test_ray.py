@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from annotators.asking import AskResult, Task
 from annotators.executors.ray import _has_room, _read, connected
 from annotators.interface import Request, Sampling
+from annotators.tasks import AskResult, Task
 from flywheel.core.config import Ray
 from flywheel.core.errors import UserError
 from flywheel.core.types import content_id

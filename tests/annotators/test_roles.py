@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from annotators.asking import Asking, Task, ask
+from annotators.asking import ask
+from annotators.tasks import Asking, Task
 from flywheel.core.errors import UserError
 from flywheel.ingest import ingest
 from flywheel.models.load import inputs_of, load_processor, load_vlm

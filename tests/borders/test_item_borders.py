@@ -17,11 +17,13 @@ import pytest
 from hypothesis import strategies as st
 
 from annotators import Request, Result, Sampling
-from annotators.asking import Asking, Task, _Job, _Pass, _storable
+from annotators.asking import _Job, _Pass
 from annotators.engines import transformers
 from annotators.engines._answers import NotAResult, result_of
+from annotators.generations import kept_or_failed
 from annotators.health import Unhealthy
 from annotators.interface import failed
+from annotators.tasks import Asking, Task
 from annotators.writer import AskedModel, Writer
 from flywheel import kinds
 from flywheel.core.border import is_of_one_item, one_item, reason_of
@@ -145,7 +147,9 @@ def the_media_of_a_question(asking: _Pass, error: BaseException) -> None:
 
 def a_reply(asking: _Pass, text: str, token_ids: list[Any], logprobs: list[Any], keep: bool) -> None:
     given = failed(Request(key="k", clip=None, prompt=""), "")
-    result = _storable(replace(given, text=text, token_ids=tuple(token_ids), logprobs=tuple(logprobs), finish="stop"))
+    result = kept_or_failed(
+        replace(given, text=text, token_ids=tuple(token_ids), logprobs=tuple(logprobs), finish="stop")
+    )
     assert all(isinstance(token, int) and abs(token) < 2**31 for token in result.token_ids)
     result.text.encode("utf-8")
     asking._asking = replace(asking._asking, keep_unhealthy=keep)
@@ -201,7 +205,7 @@ def an_answer_of_a_server(answer: Any) -> None:
     }
     for body in (answer, {"choices": [choice], "usage": {"prompt_tokens": answer}}):
         with contextlib.suppress(NotAResult):
-            _storable(result_of(request, body, 0.1))
+            kept_or_failed(result_of(request, body, 0.1))
 
 
 _PROMPT = load_prompt(prompt_file("caption", Path()))

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from annotators import Request, Result, Sampling
-from annotators.asking import Asking, Task, ask, ask_together
+from annotators.asking import ask, ask_together
 from annotators.interface import failed
+from annotators.tasks import Asking, Task
 from annotators.writer import AskedModel, Writer
 from flywheel.core.config import Model
 from flywheel.models.inputs import ClipInput, InputBuilder

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from annotators import prompt_file
-from annotators.asking import Asking
+from annotators.tasks import Asking
 from annotators.writer import AskedModel, Writer
 from flywheel.core.config.sections import Model
 from flywheel.core.types import CRITERIA, SWAPPED, Annotation, Clip, content_id

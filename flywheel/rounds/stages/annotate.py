@@ -10,7 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from annotators.asking import AskResult, costs_of
+from annotators.asking import costs_of
+from annotators.tasks import AskResult
 from annotators.writer import Writer
 from flywheel.core.types import CAPTION, LEARN, Clip, Estimate, content_id
 from flywheel.metrics.scale import corpus_figures, in_order_of_ids

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from annotators.asking import AskResult
+from annotators.tasks import AskResult
 from flywheel.core.progress import say
 from flywheel.core.types import MEASURE, Clip, Estimate
 from flywheel.metrics import diversity, mean_estimate, quantity, reference_quality
