@@ -21,7 +21,7 @@ def kept_or_failed(result: Result) -> Result:
 
 
 def result_of(generation: Generation) -> Result:
-    """What an engine gave when it was made."""
+    """The engine's result that a generation keeps."""
     return Result(
         key=generation.id,
         text=generation.text,

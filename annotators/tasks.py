@@ -1,4 +1,4 @@
-"""What a model is asked about many clips, how, and what came of it."""
+"""A pass's tasks, its settings, and its counts and costs."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from flywheel.core.errors import MediaError
 from human_refine.pairs import Pair
 
 #: What ids of sounds begin with, in place of annotations': the original first, then the edited one.
@@ -51,4 +52,4 @@ class NoSounds:
         return ()
 
     def film(self, pair: Pair, *, edited: bool) -> Path:
-        raise NotImplementedError(f"no pairs, so no film of {pair.clip_id}, edited {edited}")
+        raise MediaError("no sound is edited here")

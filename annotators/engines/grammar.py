@@ -30,8 +30,8 @@ class _Engine:
                 given = {name: json.loads(value) for name, value in _LINE.findall(request.prompt)}
                 reply = _reply(given)
             except (ValueError, KeyError, TypeError):
-                known = "'facts', 'verdicts' and 'answers'"
-                yield failed(request, f"engine grammar answers the bundled prompts {known} alone")
+                prompts = "'facts', 'verdicts' and 'answers'"
+                yield failed(request, f"engine grammar answers the bundled prompts {prompts} alone")
                 continue
             yield Result(
                 key=request.key,

@@ -1,4 +1,4 @@
-"""What people's no teaches beside corrections, for equally many seconds of theirs.
+"""Measures adapters that learned from corrections, choices and rejects of equally many seconds.
 
     python -m experiments.learning_from_no.run --folder F --seed 1 [--arms corrections both pairs] >> results.jsonl
 
@@ -53,8 +53,8 @@ class _Nothing:
 
 
 @dataclass(kw_only=True)
-class Said:
-    """What people said: texts to learn, and pairs as a better text and behind it a worse one."""
+class Lessons:
+    """Texts to learn, and pairs: a better text and behind it a worse one."""
 
     texts: list[Example] = field(default_factory=list)
     pairs: list[Example] = field(default_factory=list)
@@ -119,33 +119,33 @@ def scores(clip: str, text: str) -> tuple[float, float, float]:
     return fact_scores(text, scene(clip).slots())
 
 
-def people(arm: str, first: Mapping[str, str], second: Mapping[str, str], seed: int) -> Said:
-    """What people do with an arm's seconds; each clip is looked at once, and all arms correct the same first ones."""
-    rng, said, order = np.random.default_rng([seed, 3]), Said(), iter(first)
+def people(arm: str, first: Mapping[str, str], second: Mapping[str, str], seed: int) -> Lessons:
+    """Returns the lessons of an arm's seconds; each clip is looked at once, all arms correct the same first ones."""
+    rng, lessons, order = np.random.default_rng([seed, 3]), Lessons(), iter(first)
     for kind, count in ARMS[arm].items():
         for _ in range(count):
             clip = next(order)
             one, other = scores(clip, first[clip])[2], scores(clip, second[clip])[2]
             if kind == "correction":
-                said.texts.append(example(clip, scene(clip).caption()))
+                lessons.texts.append(example(clip, scene(clip).caption()))
                 if METHODS[arm] != "sft":
-                    said.pair(kind, clip, scene(clip).caption(), first[clip])
+                    lessons.pair(kind, clip, scene(clip).caption(), first[clip])
             elif kind == "choice" and one != other:
                 better, worse = (first, second) if (one > other) != (rng.random() < _WRONG) else (second, first)
-                said.pair(kind, clip, better[clip], worse[clip])
+                lessons.pair(kind, clip, better[clip], worse[clip])
             elif kind == "look" and one < _REJECTED_BELOW:
-                said.pair("reject", clip, second[clip], first[clip])
-    return said
+                lessons.pair("reject", clip, second[clip], first[clip])
+    return lessons
 
 
-def tuned(model: Path, said: Said, arm: str, out: Path, seed: int, steps: int) -> trainers.TrainingResult:
+def tuned(model: Path, lessons: Lessons, arm: str, out: Path, seed: int, steps: int) -> trainers.TrainingResult:
     import torch
 
     torch.manual_seed(seed)
     section = {"num_steps": steps, "batch_size": 6, "method": METHODS[arm], "seed": seed}
     plan = parse_config({"finetune": section}).finetune
     vlm = load_vlm(model)
-    texts, pairs = training_set(said.texts), training_set(said.pairs) if said.pairs else None
+    texts, pairs = training_set(lessons.texts), training_set(lessons.pairs) if lessons.pairs else None
     builder = InputBuilder(vlm.processor)
     return trainers.finetune(vlm, builder, plan, texts, out, precision="fp32", sink=_Nothing(), pairs=pairs)
 
@@ -164,14 +164,14 @@ def rows(args: argparse.Namespace) -> Iterator[dict[str, object]]:
         if arm == "start":
             row |= {"train_f1_greedy": float(kept[0][2]), "train_f1_sampled": float(kept[1][2])}
         else:
-            said = people(arm, first, second, args.seed)
+            lessons = people(arm, first, second, args.seed)
             # What decides on an adapter is in its folder's name: it is never one of other steps.
             steps = f"{args.pretrain_steps}-{args.steps}"
             out = args.folder / f"seed-{args.seed}-{arm.replace(' ', '-')}-steps-{steps}"
-            result = tuned(model, said, arm, out, args.seed, args.steps)
+            result = tuned(model, lessons, arm, out, args.seed, args.steps)
             of[arm] = written(model, out, test, 0.0, 0)
             seconds = sum(SECONDS[kind] * count for kind, count in ARMS[arm].items())
-            row |= {"method": METHODS[arm], "people_s": seconds, "texts": len(said.texts), "pairs": said.counts}
+            row |= {"method": METHODS[arm], "people_s": seconds, "texts": len(lessons.texts), "pairs": lessons.counts}
             row |= {"figures": dict(result.figures), "steps": args.steps}
         values = np.array([scores(c, of[arm][c]) for c in test])
         row |= dict(zip(("precision", "recall", "f1"), map(float, values.mean(axis=0)), strict=True))

@@ -81,7 +81,7 @@ def write(host: Path, turn: int, acknowledged: int) -> None:
 
 
 def killed(host: Path, turn: int, rng: random.Random) -> list[tuple[int, str]]:
-    """What a writer said was committed before it was killed, some moments after its first commit."""
+    """Returns the commits that a writer acknowledged before it was killed, moments after its first one."""
     reading, writing = os.pipe()
     if not (child := os.fork()):
         os.close(reading)
@@ -106,7 +106,7 @@ def killed(host: Path, turn: int, rng: random.Random) -> list[tuple[int, str]]:
     return [(int(t), what) for t, what in (line.split() for line in lines.decode().splitlines())]
 
 
-def checked(host: Path, said: list[tuple[int, str]], kills: int) -> dict[str, object]:
+def checked(host: Path, acknowledged: list[tuple[int, str]], kills: int) -> dict[str, object]:
     """What is lost, doubled, half or left, after one more writer's lock on a host."""
     os.environ["FLYWHEEL_CACHE"] = str(host)
     mirror._mirror.cache_clear()
@@ -116,13 +116,13 @@ def checked(host: Path, said: list[tuple[int, str]], kills: int) -> dict[str, ob
     with workspace.lock():
         pass
     ids = Counter(workspace.annotations()["id"])
-    expected = {a.id for turn, part in said if part.isdecimal() for a in texts(turn, int(part))}
-    stages = [(turn, name) for turn, name in said if not name.isdecimal()]
+    expected = {a.id for turn, part in acknowledged if part.isdecimal() for a in texts(turn, int(part))}
+    stages = [(turn, name) for turn, name in acknowledged if not name.isdecimal()]
     there = set(Objects(URL).listing())
     named = {shard.name for kind in SCHEMAS for shard in workspace.records.shards(kind)}
     return {
         "kills": kills,
-        "acknowledged": len(said),
+        "acknowledged": len(acknowledged),
         "texts": sum(ids.values()),
         "lost": len(expected - set(ids)) + sum(workspace.stage(t, n)[0] != "done" for t, n in stages),
         "doubled": sum(count > 1 for count in ids.values()),
@@ -144,7 +144,7 @@ def main() -> None:
     os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{server.stdout.readline().strip()}"
     config = {"store": {"database": options.database}, "tracking": {"enabled": False}}
     rng = random.Random(options.seed)
-    said: list[tuple[int, str]] = []
+    acknowledged: list[tuple[int, str]] = []
     try:
         with tempfile.TemporaryDirectory() as folder:
             # In a process of its own: a client that was used can't be forked.
@@ -152,9 +152,10 @@ def main() -> None:
             subprocess.run([sys.executable, "-c", make, URL, json.dumps(config)], check=True)
             hosts = [Path(folder) / "a", Path(folder) / "b"]
             for turn in range(options.kills):
-                said += killed(hosts[turn % 2], turn, rng)
+                acknowledged += killed(hosts[turn % 2], turn, rng)
             for host in hosts:
-                print(json.dumps({"host": host.name, "seed": options.seed, **checked(host, said, options.kills)}))
+                row = {"host": host.name, "seed": options.seed, **checked(host, acknowledged, options.kills)}
+                print(json.dumps(row))
     finally:
         with contextlib.suppress(ProcessLookupError):
             server.kill()

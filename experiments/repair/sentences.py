@@ -52,13 +52,13 @@ def spoken(voice: str) -> NDArray[np.float32]:
 
 def errors(understood: Understood) -> float:
     """Words that are wrong, missing or too many, as a share of those said."""
-    said, found = (re.sub(r"[^a-z\s]", "", text.lower()).split() for text in (" ".join(SENTENCES), understood.text))
+    spoken, found = (re.sub(r"[^a-z\s]", "", text.lower()).split() for text in (" ".join(SENTENCES), understood.text))
     row = list(range(len(found) + 1))
-    for i, word in enumerate(said, 1):
+    for i, word in enumerate(spoken, 1):
         last, row[0] = row[0], i
         for j, other in enumerate(found, 1):
             last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (word != other))
-    return row[-1] / len(said)
+    return row[-1] / len(spoken)
 
 
 def measure(recogniser: Recogniser, levels: list[float], seeds: range, filters: list[str]) -> None:
