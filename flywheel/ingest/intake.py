@@ -9,7 +9,7 @@ import contextlib
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,26 +17,22 @@ from itertools import islice
 from pathlib import Path
 
 from flywheel.core.border import is_of_one_item, one_item, reason_of
-from flywheel.core.config import Corpus
 from flywheel.core.errors import MediaError, UserError
 from flywheel.core.progress import progress
 from flywheel.core.types import Annotation, Clip, Cue, content_id
 from flywheel.formats import timed_text
-from flywheel.ingest.clips import asked_clip_id, clips_of, folded, words_beside
-from flywheel.ingest.files import File, Files
+from flywheel.ingest.files import Files
 from flywheel.ingest.items import Item, Rules
-from flywheel.ingest.later import LaterWords, TakenIn, given_words, later_words
+from flywheel.ingest.later import LaterWords, TakenIn
 from flywheel.ingest.notes import Note, Notes
+from flywheel.ingest.outcomes import Outcome, Question, hashed, may_have_new_words, outcome_of
 from flywheel.ingest.passed import Passed
 from flywheel.ingest.said import FirstTexts
-from flywheel.ingest.sides import Newcomer, Sides, newcomer, side_of, unlisted
+from flywheel.ingest.sides import Sides, side_of, unlisted
 from flywheel.ingest.sources import items
-from flywheel.media.border import time_limit
-from flywheel.media.choice import told
 from flywheel.store import Workspace
 from flywheel.store.objects import url_of
 from flywheel.store.takedowns import Span
-from flywheel.store.videos import Video
 
 _BATCH = 128
 _THREADS = 2
@@ -75,49 +71,6 @@ class SourcesError(UserError):
     def __init__(self, error: UserError, result: IngestResult) -> None:
         super().__init__(str(error), code=error.code)
         self.result = result
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Question:
-    """An item, what is known of it before its file is probed, and the reason where it is rejected already."""
-
-    item: Item
-    file: File
-    content_hash: str = ""
-    problem: str = ""
-    #: The clip that the item asks for, where it names one; and whether the clip or the whole file was taken in before.
-    clip_id: str = ""
-    is_known: bool = False
-    has_text: bool = False
-    #: The clips of a known file of which its source or a file beside it has words, to see whether they are new.
-    clips: Sequence[Clip] = ()
-    #: The video where it is listed: it need not be looked at to know its side.
-    listed: Video | None = None
-    #: What of the video was taken down.
-    taken_down: Sequence[Span] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Outcome:
-    """The clips of an item, none where all are known; or the ``problem`` for which it is rejected."""
-
-    item: Item
-    content_hash: str = ""
-    clips: Sequence[Clip] = ()
-    words: Sequence[LaterWords] = ()
-    #: Whether the source says something else of a clip than what is on record.
-    says_else: bool = False
-    problem: str = ""
-    #: The video as it is listed, or what tells its side where it is not.
-    listed: Video | None = None
-    newcomer: Newcomer | None = None
-    taken_down: Sequence[Span] = ()
-    #: What there is to say of how the item was read.
-    notes: Sequence[Note] = ()
-    #: Which streams of the file were chosen and left, as JSON; empty where there was no choice.
-    tracks: str = ""
-    #: Of the file whose content was read.
-    stamp: tuple[int, int] | None = None
 
 
 def ingest(
@@ -277,21 +230,21 @@ class _Intake:
             rows.append(((clip_id, before[clip_id], later.transcript, later.cues), text))
         return rows
 
-    def _outcomes(self, batch: Sequence[Item]) -> Iterator[_Outcome]:
+    def _outcomes(self, batch: Sequence[Item]) -> Iterator[Outcome]:
         """What becomes of each item, in order. Files are hashed first: what is known needs no probe."""
         files = [self._files.get(item.path, item.root) for item in batch]
-        hashed = partial(_hashed, seconds=self._workspace.config.corpus.max_seconds)
-        questions = self._with_videos(self._looked_up(list(self._pool.map(hashed, batch, files))))
-        yield from self._pool.map(partial(_answer, corpus=self._workspace.config.corpus), questions)
+        hashed_within = partial(hashed, seconds=self._workspace.config.corpus.max_seconds)
+        questions = self._with_videos(self._looked_up(list(self._pool.map(hashed_within, batch, files))))
+        yield from self._pool.map(partial(outcome_of, corpus=self._workspace.config.corpus), questions)
 
-    def _looked_up(self, questions: Sequence[_Question]) -> list[_Question]:
+    def _looked_up(self, questions: Sequence[Question]) -> list[Question]:
         """The questions with what was taken in before: a whole file by its content, a span by its clip's id."""
         whole = {q.content_hash for q in questions if not q.problem and q.item.is_whole}
         contents = self._workspace.known_contents(whole) | self._contents | (whole & self._met)
         records = self._workspace.records
         asked = {q.clip_id for q in questions if q.clip_id}
         places = self._workspace.places(whole & contents)
-        clips_of = self._taken_in.clips_of({q.content_hash for q in questions if _may_have_new_words(q, places)})
+        clips_of = self._taken_in.clips_of({q.content_hash for q in questions if may_have_new_words(q, places)})
         clips = (records.known("clips", asked) | (asked & self._clips.keys())) - self._taken_down.keys()
         texts = records.known("annotations", map(_text_id, clips)) | self._texts.keys()
         return [
@@ -299,19 +252,19 @@ class _Intake:
                 q,
                 is_known=not q.problem and (q.content_hash in contents if q.item.is_whole else q.clip_id in clips),
                 has_text=_text_id(q.clip_id) in texts,
-                clips=clips_of.get(q.content_hash, ()) if _may_have_new_words(q, places) else (),
+                clips=clips_of.get(q.content_hash, ()) if may_have_new_words(q, places) else (),
             )
             for q in questions
         ]
 
-    def _with_videos(self, questions: Sequence[_Question]) -> list[_Question]:
+    def _with_videos(self, questions: Sequence[Question]) -> list[Question]:
         """The questions with what is on record of their videos. What was taken down in whole is rejected here."""
         listed = self._sides.videos.known({q.content_hash for q in questions if q.content_hash})
         # Also those that are not listed: workspaces of layouts without the list took them down by content.
         videos = [listed.get(h) or unlisted(h) for h in {q.content_hash for q in questions if q.content_hash}]
         refusals = self._workspace.takedowns.refusals(videos)
 
-        def seen(question: _Question) -> _Question:
+        def seen(question: Question) -> Question:
             spans = refusals.get(question.content_hash, [])
             whole = next((span for span in spans if span.is_whole()), None)
             problem = question.problem or (f"was taken down: {whole.reason}" if whole is not None else "")
@@ -319,7 +272,7 @@ class _Intake:
 
         return [seen(question) for question in questions]
 
-    def _placed(self, outcome: _Outcome) -> _Outcome:
+    def _placed(self, outcome: Outcome) -> Outcome:
         """The outcome with its clips on the side of their video, and with all that was taken down of it.
 
         Raises MediaError where the video is refused.
@@ -344,7 +297,7 @@ class _Intake:
             return self._taken_down[clip.id]
         return next((span.reason for span in spans if span.overlaps(clip.start_s, clip.end_s)), None)
 
-    def _keep(self, outcome: _Outcome) -> None:
+    def _keep(self, outcome: Outcome) -> None:
         self.notes.add(outcome.notes)
         if outcome.problem:
             self._reject(outcome.item, outcome.problem)
@@ -433,95 +386,11 @@ class _DryIntake(_Intake):
         self._clips, self._texts, self._places, self._stamps = {}, {}, {}, {}
         self._committed_at = time.monotonic()
 
-    def _placed(self, outcome: _Outcome) -> _Outcome:
+    def _placed(self, outcome: Outcome) -> Outcome:
         return outcome
 
     def _record_reject(self, item: Item, reason: str) -> None:
         """Nothing: it is counted and named."""
-
-
-def _may_have_new_words(question: _Question, places: Mapping[str, str]) -> bool:
-    """Whether a source or a file beside it has words for a known file.
-
-    Beside a copy that lies elsewhere are not the words of the clips, while the place on record is there.
-    """
-    item, place = question.item, places.get(question.content_hash, "")
-    if not place or not item.is_whole or item.transcript is not None:
-        return bool(place and item.is_whole and item.transcript)
-    if not question.file.may_have_side_car():
-        return False
-    return place == str(item.path) or not Path(place).exists()
-
-
-def _hashed(item: Item, file: File, *, seconds: float) -> _Question:
-    if item.problem:
-        return _Question(item=item, file=file, problem=item.problem)
-    try:
-        with one_item("can't be taken in"), time_limit(seconds):
-            content_hash = file.content_hash()
-            clip_id = asked_clip_id(item, content_hash)
-    except MediaError as error:
-        return _Question(item=item, file=file, problem=str(error))
-    return _Question(item=item, file=file, content_hash=content_hash, clip_id=clip_id)
-
-
-def _answer(question: _Question, corpus: Corpus) -> _Outcome:
-    item = question.item
-    if question.problem:
-        return _Outcome(item=item, problem=question.problem)
-    try:
-        with one_item("can't be taken in"), time_limit(corpus.max_seconds):
-            return _storable(_taken_in(question, corpus))
-    except MediaError as error:
-        return _Outcome(item=item, problem=str(error))
-
-
-def _taken_in(question: _Question, corpus: Corpus) -> _Outcome:
-    item = question.item
-    if not question.is_known:
-        clips = clips_of(item, question.file, corpus)
-        return _Outcome(
-            item=item,
-            content_hash=question.content_hash,
-            clips=clips,
-            listed=question.listed,
-            newcomer=None if question.listed is not None else newcomer(item, question.file, corpus),
-            taken_down=question.taken_down,
-            tracks=told(question.file.info().tracks),
-            stamp=question.file.stamp,
-            notes=(*item.notes, *question.file.take_notes()),
-        )
-    words, says_else = _later(question)
-    return _Outcome(
-        item=item,
-        content_hash=question.content_hash,
-        words=words,
-        says_else=says_else,
-        stamp=question.file.stamp,
-        notes=(*item.notes, *question.file.take_notes()),
-    )
-
-
-def _later(question: _Question) -> tuple[list[LaterWords], bool]:
-    """Words that clips which were taken in before did not have then; and whether they had others."""
-    item, file = question.item, question.file
-    if not item.is_whole:
-        words = "" if question.has_text else words_beside(item, file)
-        return [LaterWords(clip_id=question.clip_id, transcript=words, is_shown=False)] if words else [], False
-    if item.transcript:
-        return given_words(folded(item.transcript), item.cues, question.clips)
-    return later_words(file, question.clips) if question.clips else [], False
-
-
-def _storable(outcome: _Outcome) -> _Outcome:
-    """The outcome, all of whose texts can be written. Raises UnicodeEncodeError: in a batch it would end all rows."""
-    for clip in outcome.clips:
-        for text in (clip.uri, clip.transcript, clip.sounds, *(cue.text for cue in clip.cues)):
-            text.encode("utf-8")
-    for later in outcome.words:
-        for text in (later.transcript, *(cue.text for cue in later.cues)):
-            text.encode("utf-8")
-    return outcome
 
 
 def _text_id(clip_id: str) -> str:

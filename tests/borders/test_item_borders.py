@@ -34,7 +34,7 @@ from flywheel.formats import corrections
 from flywheel.formats import export as exports
 from flywheel.formats.rows import CorrectionRow, ExportRow
 from flywheel.formats.subtitles import parse_subtitles
-from flywheel.ingest import intake
+from flywheel.ingest import outcomes
 from flywheel.ingest.files import File
 from flywheel.ingest.items import Item, Rules
 from flywheel.ingest.sources import items
@@ -101,8 +101,8 @@ class _Throwing(File):
 
 def a_file_that_is_taken_in(error: BaseException, where: str, start: Any) -> None:
     item = Item(path=Path("/v/a.mp4"), start_s=start, end_s=start)
-    question = intake._hashed(item, _Throwing(error, where), seconds=10)
-    outcome = intake._answer(question, Corpus())
+    question = outcomes.hashed(item, _Throwing(error, where), seconds=10)
+    outcome = outcomes.outcome_of(question, Corpus())
     kept(outcome.problem.encode("utf-8", "backslashreplace").decode())
 
 

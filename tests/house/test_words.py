@@ -76,7 +76,10 @@ def said() -> Iterator[tuple[str, str]]:
 
 def worded() -> Iterator[tuple[str, str]]:
     """Texts, apart from docstrings, of the modules whose words people read."""
-    for file in (*(ROOT / "flywheel" / "rounds" / f"{name}.py" for name in WORDED), ROOT / "flywheel" / "status.py"):
+    for file in (
+        *(ROOT / "flywheel" / "rounds" / f"{name}.py" for name in WORDED),
+        *(ROOT / "flywheel" / "status").glob("*.py"),
+    ):
         tree = ast.parse(file.read_text())
         docs = {id(part.value) for part in ast.walk(tree) if isinstance(part, ast.Expr)}
         texts = (part for part in ast.walk(tree) if isinstance(part, ast.Constant) and isinstance(part.value, str))
