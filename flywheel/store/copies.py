@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
 from flywheel.core.files import written_whole
+from flywheel.store.columns import SCHEMAS
 
 #: Where a folder says what each file was when it last was as in the store.
 INDEX_FILE = ".objects.json"
 _THREADS = 8
 #: After so many seconds of work the index is written, and at its end.
 _NOTE_EVERY_S = 10.0
+#: The index is written anew, without what later lines take the place of, when it has so many more than it needs.
+_SPARE_LINES = 1_000
 #: What was written by halves and not touched for so many seconds is nobody's any more.
 _HALF_LIVES_S = 86_400.0
+#: So long a copy that the database names no more stays for readers that have listed it, in seconds.
+_GRACE_S = 600.0
 _HALF = re.compile(r"\..+\.[0-9a-f]{8}\.part")
 
 
@@ -34,25 +40,50 @@ class Copy:
 
 
 class Index:
-    """Name -> copy, in a file of the folder; whoever changes it holds the folder's lock of copies."""
+    """Name -> copy, in a file of the folder; whoever changes it holds the folder's lock of copies.
+
+    A change is a line at the file's end, so that it costs the same however many files there are.
+    """
 
     def __init__(self, root: Path) -> None:
         self._file = root / INDEX_FILE
-        self.copies = self._read()
+        self.copies: dict[str, Copy] = {}
+        #: The file as this last read or wrote it, the lines in it, and those to come.
+        self._stamp: tuple[int, int, int] | None = None
+        self._num_lines = 0
+        self._waiting: list[str] = []
+        self.refresh()
 
-    def _read(self) -> dict[str, Copy]:
-        try:
-            rows = json.loads(self._file.read_text())
-            return {name: Copy(version=v, size=size, changed_ns=ns) for name, (v, size, ns) in rows.items()}
-        except (OSError, ValueError, TypeError, AttributeError):
-            # Without it everything is fetched once more.
-            return {}
+    def refresh(self) -> None:
+        """Read it again where another process changed it."""
+        stamp = self._stamp_now()
+        if stamp is None or stamp != self._stamp:
+            self.copies = self._read()
+            self._stamp = stamp
+
+    def note(self, name: str, copy: Copy | None) -> None:
+        """Note what a file is, or with None that there is none, with the next :meth:`keep`."""
+        if copy is None:
+            self.copies.pop(name, None)
+        else:
+            self.copies[name] = copy
+        self._waiting.append(_line(name, copy))
 
     def keep(self) -> None:
-        """Write it."""
-        rows = {name: [copy.version, copy.size, copy.changed_ns] for name, copy in self.copies.items()}
-        with written_whole(self._file) as place:
-            place.write_text(json.dumps(rows))
+        """Write what was noted."""
+        if not self._waiting:
+            return
+        if self._num_lines + len(self._waiting) > 2 * len(self.copies) + _SPARE_LINES:
+            with written_whole(self._file) as place:
+                place.write_text("".join(_line(name, copy) for name, copy in self.copies.items()))
+            self._num_lines = len(self.copies)
+        else:
+            with self._file.open("a", encoding="utf-8") as file:
+                # A line that a kill cut off ends here.
+                file.write("\n" + "".join(self._waiting))
+            self._num_lines += len(self._waiting)
+        self._waiting = []
+        self._stamp = self._stamp_now()
 
     def note_each(self, names: Iterable[str], work: Callable[[str], Copy | None]) -> None:
         """Do this for each name, in threads, and note the copies as they come; None notes nothing.
@@ -62,20 +93,55 @@ class Index:
         written_at = time.monotonic()
         with ThreadPoolExecutor(_THREADS) as pool:
             tasks = {pool.submit(work, name): name for name in names}
+            noted: set[Future[Copy | None]] = set()
             try:
                 for task in as_completed(tasks):
                     if (copy := task.result()) is not None:
-                        self.copies[tasks[task]] = copy
+                        self.note(tasks[task], copy)
+                    noted.add(task)
                     if time.monotonic() - written_at > _NOTE_EVERY_S:
                         self.keep()
                         written_at = time.monotonic()
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
-                for task, name in tasks.items():
+                for task in tasks.keys() - noted:
                     if not task.cancelled() and task.exception() is None and (copy := task.result()) is not None:
-                        self.copies[name] = copy
-                if tasks:
-                    self.keep()
+                        self.note(tasks[task], copy)
+                self.keep()
+
+    def _read(self) -> dict[str, Copy]:
+        self._num_lines = 0
+        try:
+            text = self._file.read_text(encoding="utf-8")
+            if text.startswith("{"):
+                # Of versions that wrote all of it each time. It is written anew with the next change.
+                rows = json.loads(text)
+                self._num_lines = 1 << 60
+                return {name: Copy(version=v, size=size, changed_ns=ns) for name, (v, size, ns) in rows.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            # Without it everything is fetched once more.
+            return {}
+        copies: dict[str, Copy] = {}
+        for line in text.splitlines():
+            self._num_lines += 1
+            with contextlib.suppress(ValueError, TypeError):
+                name, *parts = json.loads(line)
+                copies.pop(name, None)
+                if parts:
+                    version, size, changed_ns = parts
+                    copies[name] = Copy(version=version, size=size, changed_ns=changed_ns)
+        return copies
+
+    def _stamp_now(self) -> tuple[int, int, int] | None:
+        try:
+            found = self._file.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _line(name: str, copy: Copy | None) -> str:
+    return json.dumps([name] if copy is None else [name, copy.version, copy.size, copy.changed_ns]) + "\n"
 
 
 def remove_copy(root: Path, name: str) -> None:
@@ -90,6 +156,24 @@ def remove_copy(root: Path, name: str) -> None:
         except OSError:
             # Something is in it.
             return
+
+
+def trim_shards(root: Path, committed: Collection[str], most_bytes: int) -> None:
+    """Remove shards that the database names no more, and above ``most_bytes`` those that were read longest ago."""
+    now, copies = time.time(), []
+    for kind in SCHEMAS:
+        for path in (root / kind).rglob("part-*.parquet"):
+            with contextlib.suppress(OSError):
+                found = path.stat()
+                if str(path.relative_to(root)) in committed:
+                    copies.append((max(found.st_atime, found.st_mtime), found.st_size, path))
+                elif now - found.st_mtime > _GRACE_S:
+                    path.unlink()
+    total = 0
+    for _, size, path in sorted(copies, reverse=True):
+        total += size
+        if total > most_bytes:
+            path.unlink(missing_ok=True)
 
 
 def remove_halves(root: Path, now: float | None = None) -> int:

@@ -12,7 +12,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import time
 import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,8 +32,6 @@ _NOT_SHARED = {"cache", "spool", "mlartifacts", ".lock", ".home", "store.mark", 
 _NOT_SHARED |= {_LOCK_FILE}
 _NOT_SHARED_ENDS = (".tmp", ".part", ".db", ".db-wal", ".db-shm", ".log")
 _THREADS = 8
-#: So long a copy that the database names no more stays for readers that have listed it, in seconds.
-_GRACE_S = 600.0
 
 
 def place_of(url: str) -> Path:
@@ -111,6 +108,7 @@ class Mirror:
         #: Names that were here when this process looked: those that go were removed by it.
         self._present: set[str] = set()
         self._looked = False
+        self._index = Index(root)
 
     # All files but records.
 
@@ -130,6 +128,7 @@ class Mirror:
         """One process of this host at a time brings or sends files; the others wait."""
         with open(self.root / _LOCK_FILE, "w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
+            self._index.refresh()
             yield
 
     def _pulled(self) -> None:
@@ -137,17 +136,17 @@ class Mirror:
             remove_halves(self.root)
             self._looked = True
         there = {name: entry for name, entry in self.objects.listing().items() if self._is_shared(name)}
-        index = Index(self.root)
+        index = self._index
         copies = index.copies
         wanted = [name for name, entry in there.items() if self._is_older(name, entry, copies.get(name))]
         index.note_each(wanted, self._brought)
         gone = set(copies) - set(there)
         for name in gone:
             # Another host removed it. What changed here since is this host's to publish.
-            if self._is_as(name, copies.pop(name)):
+            if self._is_as(name, copies[name]):
                 remove_copy(self.root, name)
-        if gone:
-            index.keep()
+            index.note(name, None)
+        index.keep()
         self._present = set(there)
 
     def _brought(self, name: str) -> Copy | None:
@@ -168,9 +167,8 @@ class Mirror:
             if (self.root / name).exists() or not self._is_shared(name) or (entry := self._got(name)) is None:
                 return
             # On record as the store's: or it would be sent back when another host takes it down.
-            index = Index(self.root)
-            index.copies[name] = self._copy_of(name, entry)
-            index.keep()
+            self._index.note(name, self._copy_of(name, entry))
+            self._index.keep()
             self._present.add(name)
 
     def _is_older(self, name: str, entry: Entry, copy: Copy | None) -> bool:
@@ -184,6 +182,24 @@ class Mirror:
         """
         with self._alone():
             return self._published()
+
+    def publish_files(self, files: Iterable[str]) -> int:
+        """Write those of these files (paths) that are new or another here, and look at no other; returns how many.
+
+        Paths that are not of this folder, or of nothing that is shared, are passed over. The caller holds the lock.
+        """
+        below = f"{self.root}/"
+        names = {file.removeprefix(below) for file in files if file.startswith(below)}
+        with self._alone():
+            changed = self._changed(name for name in names if self._is_shared(name) and (self.root / name).exists())
+            self._index.note_each(changed, self._sent)
+            self._present.update(changed)
+        return len(changed)
+
+    def _changed(self, names: Iterable[str]) -> list[str]:
+        """Those of these names whose files are not as they were in the store last, in order."""
+        copies = self._index.copies
+        return [name for name in sorted(names) if name not in copies or not self._is_as(name, copies[name])]
 
     def settled(self, name: str, text: str) -> str:
         """The text of a file that is written once, by whichever host is first: this one where the store has none."""
@@ -199,16 +215,15 @@ class Mirror:
             return file.read_text()
 
     def _published(self) -> int:
-        index, here = Index(self.root), set(self._files())
+        index, here = self._index, set(self._files())
         copies = index.copies
-        changed = [name for name in sorted(here) if name not in copies or not self._is_as(name, copies[name])]
+        changed = self._changed(here)
         index.note_each(changed, self._sent)
         gone = (self._present & set(copies)) - here
         for name in gone:
             self.objects.remove(name)
-            del copies[name]
-        if gone:
-            index.keep()
+            index.note(name, None)
+        index.keep()
         self._present = here
         return len(changed) + len(gone)
 
@@ -269,20 +284,3 @@ class Mirror:
     def shards(self) -> set[str]:
         """Names of all shards in the store, those that no commit names too."""
         return {name for name in self.objects.listing() if name.split("/", 1)[0] in SCHEMAS}
-
-    def trim(self, committed: set[str], most_bytes: int) -> None:
-        """Remove copies that the database names no more, and above ``most_bytes`` those that were read longest ago."""
-        now, copies = time.time(), []
-        for kind in SCHEMAS:
-            for path in (self.root / kind).rglob("part-*.parquet"):
-                with contextlib.suppress(OSError):
-                    found = path.stat()
-                    if str(path.relative_to(self.root)) in committed:
-                        copies.append((max(found.st_atime, found.st_mtime), found.st_size, path))
-                    elif now - found.st_mtime > _GRACE_S:
-                        path.unlink()
-        total = 0
-        for _, size, path in sorted(copies, reverse=True):
-            total += size
-            if total > most_bytes:
-                path.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ import sqlalchemy as sql
 
 from flywheel.core.errors import BorderError
 from flywheel.store.columns import BY_ROUND, MENDS, SCHEMAS, key_column
+from flywheel.store.copies import trim_shards
 from flywheel.store.database import EXISTS, parts
 from flywheel.store.lost import remove_lost, set_aside
 from flywheel.store.reading import RecordReader
@@ -52,14 +53,14 @@ class Records(RecordReader):
     def _append(self, kind: str, rows: Sequence[dict[str, Any]], round: int | None) -> int | None:
         """Write the rows whose key is new; None, and nothing is written, where one was committed meanwhile."""
         columns, key = SCHEMAS[kind], key_column(kind)
-        if self._mirror is not None and kind == "clips":
-            # Videos out of containers lie beside the records: they are there before a clip names them.
-            self._mirror.publish()
         unique = {row[key]: row for row in reversed(rows)}
         known = self.known(kind, unique)
         fresh = [row for row in rows if row[key] not in known and unique.pop(row[key], None) is not None]
         if not fresh:
             return 0
+        if self._mirror is not None and kind == "clips":
+            # Videos out of containers lie beside the records: they are there before a clip names them.
+            self._mirror.publish_files({row["uri"] for row in fresh})
         unique_keys = [row[key] for row in fresh]
         written: list[tuple[str, int, list[str]]] = []
         with self._db.transaction() as connection:
@@ -175,7 +176,7 @@ class Records(RecordReader):
         if self._mirror is not None:
             with self._db.transaction() as connection:
                 committed = set(connection.execute(sql.select(shard_rows.c.name)).scalars())
-            self._mirror.trim(committed, most_bytes)
+            trim_shards(self.root, committed, most_bytes)
 
     def _write(self, frame: pl.DataFrame, name: str, commits: tuple[int, int]) -> int:
         """Write a shard, here and to the object store where there is one, before a commit names it."""

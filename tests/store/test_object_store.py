@@ -15,6 +15,7 @@ import pytest
 from flywheel.core.errors import BorderError, UserError
 from flywheel.ingest import ingest
 from flywheel.store import Workspace, mirror, objects
+from flywheel.store.copies import trim_shards
 from flywheel.store.mirror import Mirror
 from flywheel.store.objects import Objects, url_of
 from tests.store.object_bed import SECRET, Faulty, object_server
@@ -97,7 +98,7 @@ def test_shards_have_names_of_their_own_and_copies_of_them_have_a_cap(hosts: lis
     b.fetch([*names, "clips/part-none.parquet"])
     assert b.shards() == set(names)
     assert len(list((b.root / "clips").iterdir())) == 4
-    a.trim(set(names[1:]), most_bytes=200)
+    trim_shards(a.root, set(names[1:]), most_bytes=200)
     assert sorted(p.name for p in (a.root / "clips").iterdir()) == ["part-2.parquet", "part-3.parquet"]
 
 
