@@ -1,7 +1,7 @@
 """A judge of facts without a model: it reads the playground's language by its grammar, and knows no other.
 
-It answers the bundled prompts ``facts``, ``verdicts`` and ``answers`` alone, for trials and tests offline: of texts in
-other words it finds no facts.
+It answers the bundled prompts ``facts``, ``verdicts`` and ``answers``, and those that ``flywheel narrate`` asks about
+texts, for trials and tests offline: of texts in other words it finds no facts.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from annotators.engines import _by_rules
 from annotators.interface import Request, Result, Sampling, failed
 from flywheel.playground.reading import Stated, facts_of, read_facts
 
-_LINE = re.compile(r"^(TEXT|FACTS|QUESTIONS): (.+)$", re.M)
+_LINE = re.compile(r"^(TEXT|FACTS|QUESTIONS|SEEN|HEARD|EARLIER|SHOTS): (.+)$", re.M)
 #: What is asked, as it is put by hand: of a thing, or of the sound.
 _ASKED = re.compile(r"What is the (\w+) of thing (\d+)\?|Which sound is heard\?")
 #: A fact in words, as it is said and read back.
@@ -27,11 +28,10 @@ class _Engine:
         for request in requests:
             began = time.perf_counter()
             try:
-                given = {name: json.loads(value) for name, value in _LINE.findall(request.prompt)}
-                reply = _reply(given)
+                reply = _reply(_by_rules.shown(request.prompt, _LINE), sampling.schema)
             except (ValueError, KeyError, TypeError):
-                prompts = "'facts', 'verdicts' and 'answers'"
-                yield failed(request, f"engine grammar answers the bundled prompts {prompts} alone")
+                prompts = "'facts', 'verdicts' and 'answers', and those of texts of 'flywheel narrate'"
+                yield failed(request, f"engine grammar answers the bundled prompts {prompts}, alone")
                 continue
             yield Result(
                 key=request.key,
@@ -50,7 +50,9 @@ class _Engine:
         pass
 
 
-def _reply(given: dict[str, Any]) -> dict[str, Any]:
+def _reply(given: dict[str, Any], schema: str) -> dict[str, Any]:
+    if given.keys() & {"SEEN", "HEARD", "EARLIER", "SHOTS"}:
+        return _by_rules.told(given, schema)
     if "QUESTIONS" in given:
         return _answers(given["TEXT"], given["QUESTIONS"])
     return _verdicts(given["TEXT"], given["FACTS"]) if "FACTS" in given else _facts(given["TEXT"])

@@ -21,6 +21,7 @@ INDEX: dict[str, dict[str, str]] = {
         "ingest": "Add videos, with the texts that come with them.",
         "transcribe": "Write down what is said in clips without words.",
         "repair": "Edit clips' sounds where that helps.",
+        "narrate": "Tell long videos shot by shot and as a whole.",
         "curate": "Drop clips whose sound does not fit the picture.",
         "clips": "List clips; search their captions.",
         "sources": "List the folders of clips; leave one out.",

@@ -22,7 +22,9 @@ from flywheel.core.errors import UserError
 from flywheel.core.wording import wrong
 from flywheel.core.yaml_text import decoded, parsed_with_places, place_of
 
-Hint = Literal["transcript", "sounds", "previous", "timed_transcript", "seen", "heard", "text", "facts"]
+Hint = Literal[
+    "transcript", "sounds", "previous", "timed_transcript", "seen", "heard", "earlier", "text", "facts", "shots"
+]
 HINTS: Final[tuple[Hint, ...]] = (
     "transcript",
     "sounds",
@@ -30,8 +32,10 @@ HINTS: Final[tuple[Hint, ...]] = (
     "timed_transcript",
     "seen",
     "heard",
+    "earlier",
     "text",
     "facts",
+    "shots",
 )
 Medium = Literal["frames", "sound"]
 #: Where a hint's text stands in its line.
@@ -54,6 +58,9 @@ class Evidence(BaseModel):
     #: A text that is asked about, and a JSON list of another's facts.
     text: str | None = None
     facts: str | None = None
+    #: JSON lists: the texts of the shots before a shot, and those of a video's shots.
+    earlier: str | None = None
+    shots: str | None = None
 
     def without(self, *hints: Hint) -> Evidence:
         return self.model_copy(update=dict.fromkeys(hints))

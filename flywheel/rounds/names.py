@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from noise_control import TokenLoss
 
 
+#: Roles of the bundled prompts of 'flywheel narrate', which no round asks.
+_TELLING = ("eyes", "ears", "narrator")
+
+
 def prompts_of(config: Config, root: Path) -> list[Prompt]:
     """The prompts of a round, the caption's first; files are looked for below ``root``.
 
@@ -77,6 +81,20 @@ def fact_prompts_of(config: Config, root: Path) -> list[Prompt]:
     return found
 
 
+def narration_prompts_of(config: Config, root: Path) -> list[Prompt]:
+    """The prompts that videos are told by, in the order of the passes. Raises UserError for one of another kind."""
+    kinds_in_order = ("seen", "heard", "fused", "consistency", "redundancy", "narrative")
+    found = []
+    for name, kind in zip(config.narrate.prompts, kinds_in_order, strict=True):
+        prompt = load_prompt(prompt_file(name, root))
+        if prompt.kind != kind:
+            raise UserError(
+                f"narrate.prompts: '{name}' asks for {prompt.kind}. Name prompts of {', '.join(kinds_in_order)}."
+            )
+        found.append(prompt)
+    return found
+
+
 def question_prompt_of(config: Config, root: Path) -> Prompt:
     """The prompt that puts questions to be answered from a text alone. Raises UserError for one of another kind."""
     prompt = load_prompt(prompt_file(config.evaluate.question_prompt, root))
@@ -93,7 +111,7 @@ def check_names(config: Config, prompts: Sequence[Prompt]) -> None:
     for role, model in config.models.items():
         _check(f"models.{role}.engine", engines.check, [model.engine])
     _check("review.order", signals.SIGNALS.check, config.review.order)
-    hints = [hint for hint in HINTS if hint not in ("timed_transcript", "seen", "heard", "text", "facts")]
+    hints = [hint for hint in HINTS if hint in ("transcript", "sounds", "previous")]
     learnable = ["caption", *(name for name in kinds.names() if kinds.get(name).turns is not None)]
     for key, names, known in (
         ("pretrain.kinds", tuple(config.pretrain.kinds), learnable),
@@ -148,7 +166,8 @@ def _check_roles(config: Config, prompts: Sequence[Prompt]) -> None:
         names = ", ".join(prompt.name for prompt in prompts if prompt.role == role)
         by = f"prompt {names}" if names else "repair.planner" if role in plans else "evaluate.judges"
         raise UserError(f"models.{role}: is missing, and {by} asks for it. Name its folder and engine there.")
-    if unasked := sorted(config.models.keys() - asked - {MAIN} - _roles_of_stages(config)):
+    unasked = sorted(config.models.keys() - asked - {MAIN, *_TELLING} - _roles_of_stages(config))
+    if unasked:
         raise UserError(
             f"models.{unasked[0]}: no prompt in annotate.prompt or annotate.also asks for it "
             f"(`model: {unasked[0]}`), and curate.judge is {config.curate.judge}. Name such a prompt, or remove the "

@@ -22,6 +22,8 @@ from flywheel.store.records import Records
 from flywheel.store.videos import Video
 from flywheel.store.view import snapshot_file
 
+#: Kinds of text that tell of other clips of the video than their own.
+_OF_SEVERAL = ("redundancy", "narrative")
 #: Spans that share no more than this are neighbours.
 _TOUCH_S = 1e-3
 
@@ -125,6 +127,8 @@ class Takedowns:
         texts = self._records.of_clips("annotations", clip_ids, columns=["id"])["id"].to_list()
         contents = self._records.rows("clips", clip_ids, columns=["content_hash"])["content_hash"].unique().to_list()
         removed = self._remove_twins(clip_ids)
+        for kind, count in self._remove_tellings(clip_ids, contents).items():
+            removed[kind] = removed.get(kind, 0) + count
         # Annotations last: what hangs on them is found by their ids.
         for kind in sorted(SCHEMAS, key=lambda kind: kind == "annotations"):
             if kind == "clips":
@@ -155,6 +159,21 @@ class Takedowns:
             removed
             | self._records.remove({"control_judgements": with_these})
             | self._records.remove({"twins": with_these})
+        )
+
+    def _remove_tellings(self, clip_ids: Collection[str], contents: Collection[str]) -> dict[str, int]:
+        """Remove what other clips of these videos have of these: accounts of several shots, and their replies."""
+        of_videos = pl.col("content_hash").is_in(sorted(contents)) & ~pl.col("id").is_in(sorted(clip_ids))
+        others = self._records.read("clips", columns=["id"], where=of_videos)["id"].to_list()
+        of_others, of_several = pl.col("clip_id").is_in(sorted(others)), pl.col("kind").is_in(_OF_SEVERAL)
+        columns = ["generation_id", "kind"]
+        texts = self._records.read("annotations", columns=columns, where=of_others) if others else pl.DataFrame()
+        if texts.is_empty() or not texts["kind"].is_in(_OF_SEVERAL).any():
+            return {}
+        # As of twins: replies that gave no text go too.
+        kept = texts.filter(~of_several)["generation_id"].to_list()
+        return self._records.remove(
+            {"generations": of_others & ~pl.col("id").is_in(kept), "annotations": of_others & of_several}
         )
 
     def remove_clips(self, clip_ids: Collection[str], *, keep_removals: bool = False) -> dict[str, int]:

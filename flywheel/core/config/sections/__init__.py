@@ -19,6 +19,7 @@ from flywheel.core.config.sections.evaluate import Evaluate
 from flywheel.core.config.sections.finetune import Finetune
 from flywheel.core.config.sections.gate import Gate
 from flywheel.core.config.sections.model import Model
+from flywheel.core.config.sections.narrate import Narrate
 from flywheel.core.config.sections.pretrain import Loss, Pretrain
 from flywheel.core.config.sections.ray import Ray
 from flywheel.core.config.sections.repair import Repair
@@ -43,6 +44,7 @@ __all__ = [
     "Index",
     "Loss",
     "Model",
+    "Narrate",
     "Pretrain",
     "Ray",
     "Repair",
@@ -79,6 +81,7 @@ class Config(Section):
     review: Review = Review()
     evaluate: Evaluate = Evaluate()
     gate: Gate = Gate()
+    narrate: Narrate = Narrate()
     index: Index = Index()
     retrieve: Retrieve = Retrieve()
     tracking: Tracking = Tracking()
