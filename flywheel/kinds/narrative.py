@@ -14,7 +14,9 @@ from flywheel.kinds._parsing import BrokenReply, Unusable, parse_caption
 
 
 def _parts(value: Mapping[str, Any], clean: Clean) -> Payload:
-    parts = [{"first": int(p["first"]), "last": int(p["last"]), "text": clean(p["text"])} for p in value["parts"]]
+    parts: list[dict[str, Any]] = [
+        {"first": int(p["first"]), "last": int(p["last"]), "text": clean(p["text"])} for p in value["parts"]
+    ]
     if not parts:
         raise Unusable("the narrative has no part")
     if any(part["first"] > part["last"] for part in parts):
