@@ -16,6 +16,7 @@ from flywheel.core.errors import BorderError, MediaError
 from flywheel.media.probe import file_hash
 from flywheel.store import schema
 from flywheel.store.database import Database, parts
+from flywheel.store.places import on_record, whole
 
 #: Files whose content is remembered, by path, size and time of change.
 _MOST_FILES = 4096
@@ -31,8 +32,8 @@ class Originals:
     new size and time go on record where its content is the old one.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._db = database
+    def __init__(self, root: Path, database: Database) -> None:
+        self._root, self._db = root, database
         self._lock = threading.Lock()
         #: While one reads a file, others wait for what it finds; most other files are not held up.
         self._readers = [threading.Lock() for _ in range(_READERS)]
@@ -49,7 +50,7 @@ class Originals:
         with self._db.transaction() as connection:
             for part in parts(dict.fromkeys(content_hashes)):
                 rows = connection.execute(query.where(places.content_hash.in_(part)))
-                found.update({row[0]: (row[1], row[2], row[3]) for row in rows})
+                found.update({row[0]: (whole(self._root, row[1]), row[2], row[3]) for row in rows})
         self._expected = found
 
     def check(self, path: str | Path, content_hash: str) -> None:
@@ -84,14 +85,15 @@ class Originals:
         query = sql.select(places.uri, places.num_bytes, places.mtime_ns).where(places.content_hash == content_hash)
         with self._db.transaction() as connection:
             row = connection.execute(query).first()
-        return row is not None and tuple(row) == key
+        return row is not None and (whole(self._root, row[0]), row[1], row[2]) == key
 
     def _read(self, key: tuple[str, int, int], content_hash: str) -> str:
         found = file_hash(Path(key[0]))
         if found == content_hash:
             names = ("place", "size", "changed")
             with self._lock:
-                self._pending.append({"hash": content_hash, **dict(zip(names, key, strict=True))})
+                place = {"hash": content_hash, "inner": on_record(self._root, key[0])}
+                self._pending.append({**place, **dict(zip(names, key, strict=True))})
                 if len(self._pending) >= _PENDING or time.monotonic() - self._noted_at > _PENDING_S:
                     self._note()
         return found
@@ -101,7 +103,8 @@ class Originals:
         places = schema.locations.c
         update = (
             sql.update(schema.locations)
-            .where(places.content_hash == sql.bindparam("hash"), places.uri == sql.bindparam("place"))
+            .where(places.content_hash == sql.bindparam("hash"))
+            .where(places.uri.in_([sql.bindparam("place"), sql.bindparam("inner")]))
             .values(num_bytes=sql.bindparam("size"), mtime_ns=sql.bindparam("changed"))
         )
         with contextlib.suppress(BorderError), self._db.transaction() as connection:

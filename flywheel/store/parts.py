@@ -14,8 +14,9 @@ import sqlalchemy as sql
 
 from flywheel.core.types import Clip
 from flywheel.store import schema
-from flywheel.store.columns import MENDS, SCHEMAS
+from flywheel.store.columns import SCHEMAS
 from flywheel.store.database import parts
+from flywheel.store.places import mends_of
 from flywheel.store.shards import SHARD_ROWS, Shard, collect, groups, scan
 from flywheel.store.view import clip_of
 from flywheel.store.workspace import Workspace
@@ -94,7 +95,7 @@ def read_columns(
     for start in range(0, len(names), _SHARDS):
         files = workspace.records.checked(names[start : start + _SHARDS])
         # What older shards lack is filled in first: ``where`` may ask for it.
-        rows = scan(files, SCHEMAS[kind], MENDS.get(kind, {}))
+        rows = scan(files, SCHEMAS[kind], mends_of(kind, folder))
         chosen = rows if where is None else rows.filter(where)
         frames.append(collect(chosen.select(columns), files, folder / kind))
     return pl.concat(frames)

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 import polars as pl
 import sqlalchemy as sql
 
-from flywheel.store.columns import MENDS, SCHEMAS, key_column
+from flywheel.store.columns import SCHEMAS, key_column
 from flywheel.store.database import Database, parts
 from flywheel.store.mirror import mirror_of
+from flywheel.store.places import mends_of
 from flywheel.store.schema import keys as key_rows
 from flywheel.store.schema import shards as shard_rows
 from flywheel.store.shards import SHARD_ROWS, Checksums, Shard, ShardGone, collect, groups, scan
@@ -175,7 +176,7 @@ class RecordReader:
             frame = pl.DataFrame(schema=pl.Schema(SCHEMAS[kind]))
             return frame if columns is None else frame.select(columns)
         paths = self.checked(shard.name for shard in shards)
-        rows = scan(paths, SCHEMAS[kind], MENDS.get(kind, {}))
+        rows = scan(paths, SCHEMAS[kind], mends_of(kind, self.root))
         if where is not None:
             rows = rows.filter(where)
         if columns is not None:

@@ -17,10 +17,11 @@ import polars as pl
 import sqlalchemy as sql
 
 from flywheel.core.errors import BorderError
-from flywheel.store.columns import BY_ROUND, MENDS, SCHEMAS, key_column
+from flywheel.store.columns import BY_ROUND, SCHEMAS, key_column
 from flywheel.store.copies import trim_shards
 from flywheel.store.database import EXISTS, parts
 from flywheel.store.lost import remove_lost, set_aside
+from flywheel.store.places import mends_of, put_on_record
 from flywheel.store.reading import RecordReader
 from flywheel.store.schema import keys as key_rows
 from flywheel.store.schema import shards as shard_rows
@@ -180,7 +181,7 @@ class Records(RecordReader):
 
     def _write(self, frame: pl.DataFrame, name: str, commits: tuple[int, int]) -> int:
         """Write a shard, here and to the object store where there is one, before a commit names it."""
-        crc32 = write_shard(frame, self.root / name, commits)
+        crc32 = write_shard(put_on_record(self.root, frame), self.root / name, commits)
         if self._mirror is not None:
             self._mirror.add(name)
         return crc32
@@ -210,7 +211,7 @@ class Records(RecordReader):
         found: list[Shard] = []
         for group in parts(shards, _FILES):
             paths = self.checked(shard.name for shard in group)
-            frame = scan(paths, SCHEMAS[kind], MENDS.get(kind, {}), file="__file").filter(which).select("__file")
+            frame = scan(paths, SCHEMAS[kind], mends_of(kind, self.root), file="__file").filter(which).select("__file")
             names = set(collect(frame.unique(), paths, self.root / kind)["__file"])
             found += [shard for shard, path in zip(group, paths, strict=True) if str(path) in names]
         return found

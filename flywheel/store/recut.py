@@ -10,7 +10,7 @@ import sqlalchemy as sql
 from flywheel.core.errors import UserError
 from flywheel.store import schema
 from flywheel.store.columns import SCHEMAS
-from flywheel.store.database import begins_with
+from flywheel.store.places import lies_at, whole
 from flywheel.store.view import path_forms
 from flywheel.store.workspace import Workspace
 
@@ -33,9 +33,9 @@ def forget_cut(workspace: Workspace, sources: Iterable[str]) -> int:
     uri, found = schema.locations.c.uri, list[str]()
     with workspace.database.transaction() as connection:
         for path in {form.rstrip("/") for source in sources for form in path_forms(source)}:
-            here = (uri == path) | begins_with(uri, f"{path}/")
-            found += connection.execute(sql.select(uri).where(here)).scalars()
-    clip_ids = workspace.clips_at(found)["id"].to_list()
+            query = sql.select(uri).where(lies_at(workspace.root, uri, path))
+            found += connection.execute(query).scalars()
+    clip_ids = workspace.clips_at(whole(workspace.root, path) for path in found)["id"].to_list()
     if clip_ids:
         these = pl.col("clip_id").is_in(sorted(clip_ids))
         kinds = [kind for kind, columns in SCHEMAS.items() if "clip_id" in columns and kind not in _STAYS]

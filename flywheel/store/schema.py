@@ -16,7 +16,7 @@ from flywheel.core.types import CAPTION, LEARN, MEASURE
 metadata = sql.MetaData()
 
 #: Layout of the database; a later layout brings its migration.
-VERSION = 5
+VERSION = 6
 #: Where :data:`meta` keeps the layout's number.
 VERSION_KEY = "schema_version"
 #: Where :data:`meta` of a database that was moved keeps its new address.
@@ -482,4 +482,6 @@ MIGRATIONS: Mapping[int, Callable[[sql.Connection], None]] = {
         "ALTER TABLE shards ADD COLUMN crc32 BIGINT",
         "CREATE INDEX IF NOT EXISTS ix_corrections_at ON corrections (at)",
     ),
+    # Paths of files inside the workspace are as seen from it; older programs read whole ones alone.
+    5: _run(),
 }

@@ -14,7 +14,7 @@ import sqlalchemy as sql
 from flywheel.core.errors import UserError
 from flywheel.core.types import content_id
 from flywheel.store import schema
-from flywheel.store.database import begins_with
+from flywheel.store.places import lies_at
 from flywheel.store.view import path_forms
 from flywheel.store.workspace import Workspace
 
@@ -88,7 +88,7 @@ def videos_at(workspace: Workspace, paths: Sequence[str]) -> dict[str, str]:
         here: list[str] = []
         with workspace.database.transaction() as connection:
             for form in {form.rstrip("/") for form in path_forms(path)}:
-                where = (place.uri == form) | begins_with(place.uri, f"{form}/")
+                where = lies_at(workspace.root, place.uri, form)
                 here += connection.execute(sql.select(place.content_hash).where(where)).scalars()
         if not here:
             raise UserError(f"{path}: no clip's file lies there. 'flywheel sources list' names the folders.")

@@ -30,6 +30,7 @@ from flywheel.store.cache import FrameCache
 from flywheel.store.database import Database, ends_with, parts
 from flywheel.store.ledger import Ledger, Snapshot
 from flywheel.store.originals import Originals
+from flywheel.store.places import forms, whole
 from flywheel.store.reading import RecordReader
 from flywheel.store.shards import SHARD_ROWS
 from flywheel.store.sound_files import SoundFiles
@@ -57,7 +58,7 @@ class View:
         self.database = database
         self.snapshot = snapshot
         self.records = RecordReader(root, database, None if snapshot is None else snapshot.position)
-        self.originals = Originals(database)
+        self.originals = Originals(root, database)
         most_bytes = int(config.corpus.cache_gib * GIB)
         self.cache = FrameCache(root / "cache" / "frames", most_bytes, check=self.originals.check)
         self.sound_files = SoundFiles(root)
@@ -75,7 +76,7 @@ class View:
         with self.database.transaction() as connection:
             columns = schema.locations.c
             places = connection.execute(sql.select(columns.content_hash, columns.uri)).all()
-        frame = self._with_words(_with_places(frame, [tuple(row) for row in places]))
+        frame = self._with_words(_with_places(frame, [(row[0], whole(self.root, row[1])) for row in places]))
         return frame if split is None else frame.filter(pl.col("split") == split)
 
     def clip_batches(
@@ -113,7 +114,7 @@ class View:
         places = schema.locations.c
         here: list[str] = []
         with self.database.transaction() as connection:
-            for part in parts(wanted, _LONG_LIST):
+            for part in parts(forms(self.root, wanted), _LONG_LIST):
                 here += connection.execute(sql.select(places.content_hash).where(places.uri.in_(part))).scalars()
         # Also those that were there when they were taken in, and have no other place on record.
         where = pl.col("content_hash").is_in(here) | pl.col("uri").is_in(wanted)
@@ -127,7 +128,7 @@ class View:
         with self.database.transaction() as connection:
             named = sql.select(place).where(ends_with(place, f"/{name}"))
             paths = list(connection.execute(named).scalars())
-        return self.clips_at(paths)
+        return self.clips_at(whole(self.root, path) for path in paths)
 
     def find_clips(self, name: str) -> pl.DataFrame:
         """The clips whose id begins with ``name``, or whose file lies at this path. Only their shards are opened."""
@@ -398,7 +399,7 @@ class View:
         with self.database.transaction() as connection:
             for part in parts(hashes):
                 places += connection.execute(query.where(columns.content_hash.in_(part))).all()
-        return places
+        return [(content_hash, whole(self.root, path)) for content_hash, path in places]
 
     def _with_words(self, clips: pl.DataFrame, *, asr: bool = True) -> pl.DataFrame:
         """The clips with the words that came later, where a frame has columns of words and there are such words.

@@ -30,6 +30,7 @@ from flywheel.core.types import (
 )
 from flywheel.store import schema
 from flywheel.store.database import Database, parts
+from flywheel.store.places import on_record, whole
 from flywheel.store.records import Records
 from flywheel.store.times import time_after
 from flywheel.store.view import CURATION_RUN, View
@@ -81,20 +82,25 @@ class WritableView(View):
         with self.database.transaction() as connection:
             before: dict[str, str] = {}
             for part in parts(places):
-                before.update(connection.execute(query.where(locations.c.content_hash.in_(part))).all())
-            new = [{"content_hash": h, "uri": uri, "ingested": False} for h, uri in places.items() if h not in before]
+                rows = connection.execute(query.where(locations.c.content_hash.in_(part))).all()
+                before.update({content_hash: whole(self.root, uri) for content_hash, uri in rows})
+            new = [
+                {"content_hash": h, "uri": on_record(self.root, uri), "ingested": False}
+                for h, uri in places.items()
+                if h not in before
+            ]
             self.database.insert_new(connection, locations, new)
             here = {h for h, uri in places.items() if before.get(h, uri) == uri or not Path(before[h]).exists()}
             moved = [h for h in here if before.get(h, places[h]) != places[h]]
             for content_hash in moved:
                 where = locations.c.content_hash == content_hash
-                values = {"uri": places[content_hash], "num_bytes": None, "mtime_ns": None}
+                values = {"uri": on_record(self.root, places[content_hash]), "num_bytes": None, "mtime_ns": None}
                 connection.execute(sql.update(locations).where(where).values(values))
-            rows = [{"hash": h, "size": size, "at": at} for h, (size, at) in (stamps or {}).items() if h in here]
-            if rows:
+            found = [{"hash": h, "size": size, "at": at} for h, (size, at) in (stamps or {}).items() if h in here]
+            if found:
                 update = sql.update(locations).where(locations.c.content_hash == sql.bindparam("hash"))
                 update = update.values(num_bytes=sql.bindparam("size"), mtime_ns=sql.bindparam("at"))
-                connection.execute(update, rows)
+                connection.execute(update, found)
 
     def add_generations(self, generations: Iterable[Generation]) -> int:
         """Add models' replies; returns how many were new."""
@@ -297,7 +303,7 @@ class WritableView(View):
 
     def _note_ingested(self, places: Mapping[str, str]) -> None:
         locations = schema.locations
-        rows = [{"content_hash": h, "uri": uri, "ingested": True} for h, uri in places.items()]
+        rows = [{"content_hash": h, "uri": on_record(self.root, u), "ingested": True} for h, u in places.items()]
         with self.database.transaction() as connection:
             self.database.insert_new(connection, locations, rows)
             for part in parts(places):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -10,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import polars as pl
 import pytest
 
 from flywheel.core.types import Clip
-from flywheel.store import Workspace, copies, mirror
+from flywheel.store import Workspace, copies, mirror, records, writing
 from flywheel.store.copies import Copy, Index
 from flywheel.store.objects import Objects
+from flywheel.store.sources import videos_at
 from tests.store.test_view import clip
 
 
@@ -63,16 +66,78 @@ def test_a_commit_of_clips_costs_what_is_new(on: Callable[[str], Workspace], mon
         index = a.root / copies.INDEX_FILE
         before = index.stat().st_size
         walks: list[object] = []
-        monkeypatch.setattr(mirror.os, "walk", lambda *_: walks.append(0) or iter(()))
+
+        def walked(*_: Any) -> Iterator[Any]:
+            walks.append(0)
+            return iter(())
+
+        monkeypatch.setattr(os, "walk", walked)
         requests.clear()
         a.add_clips([filmed(a, 40), filmed(a, 3)])
         assert requests == {"put": 2}, "the new video and the shard that names it"
         assert not walks
         assert 0 < index.stat().st_size - before < 100, "a line for the new one"
         monkeypatch.undo()
-    assert {n for n in Objects(mirror.mirror_of(a.root).url).listing() if n.startswith("media/")} == {
+    store = mirror.mirror_of(a.root)
+    assert store is not None
+    assert {name for name in store.objects.listing() if name.startswith("media/")} == {
         f"media/{number}.mp4" for number in range(41)
     }
+
+
+def test_hosts_with_caches_in_different_places_read_the_same_media(on: Callable[[str], Workspace]) -> None:
+    a = on("a")
+    outside = replace(clip(7), uri="/videos/./7.mp4")
+    with a.lock():
+        a.add_clips([filmed(a, 1), outside])
+        a.locate({"h1": str(a.root / "media" / "1.mp4"), "h7": outside.uri}, {"h1": (1, 2)})
+        a.add_rejected(round=0, stage="ingest", uri=str(a.root / "media" / "2.mp4"), clip_id="", reason="cut off")
+    b = on("b")
+    assert b.root != a.root
+    place = str(b.root / "media" / "1.mp4")
+    for frame in (b.clips(), *b.clip_batches(), b.clips_by_id(["c1", "c7"]), b.records.read("clips")):
+        assert sorted(frame["uri"]) == sorted([place, outside.uri])
+    assert Path(place).read_text() == "1"
+    assert b.rejected()["uri"].to_list() == [str(b.root / "media" / "2.mp4")]
+    assert b.clips_at([place])["id"].to_list() == b.clips_named("1.mp4")["id"].to_list() == ["c1"]
+    assert b.find_clips(place)["id"].to_list() == ["c1"]
+    assert dict(b.places(["h1", "h7"])) == {"h1": place, "h7": outside.uri}
+    for folder, hashes in ((b.root, {"h1"}), (b.root / "media", {"h1"}), (b.root.parent, {"h1"}), ("/videos", {"h7"})):
+        assert set(videos_at(b, [str(folder)])) == hashes
+    with b.lock():
+        # Written anew by another host, and read by the first.
+        assert b.records.rewrite("clips", lambda frame: frame.with_columns(width=pl.lit(7, pl.Int64))) == 2
+    again = on("a").clips()
+    assert again["uri"].to_list() == [str(a.root / "media" / "1.mp4"), outside.uri]
+    assert again["width"].to_list() == [7, 7]
+
+
+def test_whole_paths_that_versions_before_wrote_are_read(
+    on: Callable[[str], Workspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = on("a")
+    with monkeypatch.context() as patch, a.lock():
+        patch.setattr(records, "put_on_record", lambda root, frame: frame)
+        patch.setattr(writing, "on_record", lambda root, path: path)
+        a.add_clips([filmed(a, 1)])
+    place = str(a.root / "media" / "1.mp4")
+    assert a.clips_at([place])["id"].to_list() == ["c1"]
+    b = on("b")
+    inner = str(b.root / "media" / "1.mp4")
+    assert b.clips()["uri"].to_list() == [inner], "of a host with another folder for the same workspace"
+    assert b.clips_at([inner])["id"].to_list() == b.clips_named("1.mp4")["id"].to_list() == ["c1"]
+
+
+def test_a_workspace_that_was_moved_finds_its_media(tmp_path: Path) -> None:
+    Workspace.create(tmp_path / "w$1", "tracking: {enabled: false}")
+    workspace = Workspace.open(tmp_path / "w$1")
+    with workspace.lock():
+        workspace.add_clips([filmed(workspace, 1)])
+    workspace.database.close()
+    (tmp_path / "w$1").rename(tmp_path / "v$0")
+    workspace = Workspace.open(tmp_path / "v$0")
+    assert workspace.clips()["uri"].to_list() == [f"{tmp_path}/v$0/media/1.mp4"]
+    workspace.database.close()
 
 
 def test_the_index_of_copies_holds_through_changes_cut_lines_and_other_processes(tmp_path: Path) -> None:
