@@ -33,6 +33,8 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import sqlalchemy
+import yaml
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -81,8 +83,7 @@ def record(root: Path) -> dict[str, Any]:
         }
     for row in rows_of(root, "generations"):
         generations[row["id"]] = {"text": row["text"], "tokens": list(row["token_ids"]), "finish": row["finish"]}
-    with closing(sqlite3.connect(f"file:{root / 'flywheel.db'}?mode=ro", uri=True)) as database:
-        said = database.execute("SELECT id, annotation_id, verdict, text, refiner FROM corrections").fetchall()
+    said = words_of(root)
     summary = root / "summary.json"
     return {
         "clips": {row["id"]: row["split"] for row in rows_of(root, "clips")},
@@ -93,6 +94,20 @@ def record(root: Path) -> dict[str, Any]:
         "noise_signals": {row["id"]: row["value"] for row in rows_of(root, "noise_signals")},
         "summary": json.loads(summary.read_text()) if summary.exists() else gate_of(root),
     }
+
+
+def words_of(root: Path) -> list[tuple[Any, ...]]:
+    """Corrections, from the folder's database, or the one that its configuration names."""
+    query = "SELECT id, annotation_id, verdict, text, refiner FROM corrections"
+    url = (yaml.safe_load((root / "flywheel.yaml").read_text()).get("store") or {}).get("database")
+    if url:
+        made = sqlalchemy.make_url(os.path.expandvars(url))
+        if made.drivername == "postgresql":
+            made = made.set(drivername="postgresql+psycopg")
+        with sqlalchemy.create_engine(made).connect() as connection:
+            return [tuple(row) for row in connection.execute(sqlalchemy.text(query))]
+    with closing(sqlite3.connect(f"file:{root / 'flywheel.db'}?mode=ro", uri=True)) as database:
+        return list(database.execute(query).fetchall())
 
 
 def rows_of(root: Path, kind: str) -> Iterator[dict[str, Any]]:

@@ -99,6 +99,21 @@ def _here(config: Path) -> Path:
     return opened(config)
 
 
+def check_database(address: str, database: str) -> None:
+    """Raise UserError where a workspace at a URL can't have this database: none, or one whose password all may read."""
+    from flywheel.store.database import has_open_password
+
+    if not database:
+        raise UserError(
+            f"{address}: on an object store a workspace has its database on PostgreSQL. Say --database URL."
+        )
+    if has_open_password(database):
+        raise UserError(
+            f"--database: its password would lie in {address} for all who read there. Put it into a variable of the "
+            "environment, and write the variable's name: 'postgresql://user:$PASSWORD@host/name', in single quotes."
+        )
+
+
 def print_text(text: str, end: str = "\n") -> None:
     """Print a result on stdout; what a terminal would obey in it is escaped, tabs and line breaks apart."""
     print(escaped(text, keep="\n\t"), end=end, file=_results[-1] if _results else sys.stdout, flush=True)

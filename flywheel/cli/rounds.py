@@ -15,6 +15,7 @@ from flywheel.cli._shared import (
     Json,
     Limit,
     Set,
+    check_database,
     context_of,
     end_on_sigterm,
     open_context,
@@ -286,26 +287,31 @@ _DEMO = Path("flywheel-demo")
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Workspace folder.")] = _DEMO,
+    out: Annotated[Path, typer.Option(help="Workspace folder, or s3://BUCKET/PREFIX.")] = _DEMO,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the corpus and the simulated reviewer.")] = 0,
     noise: Annotated[float, typer.Option(help="Share of transcripts with noise.")] = 0.5,
     quick: Annotated[bool, typer.Option("--quick", help="A small corpus and two short rounds: some minutes.")] = False,
     ready: Annotated[
         bool, typer.Option("--ready", help="What --quick made, at once; the first time it is made.")
     ] = False,
+    database: Annotated[str, typer.Option(help="PostgreSQL's URL; a workspace on an object store needs one.")] = "",
     json_: Json = False,
 ) -> None:
     """See rounds on a bundled corpus: annotate, correct, train, test, and again."""
     from flywheel.demo import FULL, QUICK, ready_folder, ready_summary, run_demo, table, verdict, where
     from flywheel.store import Workspace
+    from flywheel.store.objects import url_of
     from human_refine.people import invite
 
     if ready and out == _DEMO:
         out = ready_folder()
     summary = ready_summary(out) if ready else None
     if summary is None:
-        summary = run_demo(out, seed=seed, noise=noise, size=QUICK if quick or ready else FULL)
+        if database and (address := url_of(out)) is not None:
+            check_database(address, database)
+        settings = {"store": {"database": database}} if database else None
+        summary = run_demo(out, seed=seed, noise=noise, size=QUICK if quick or ready else FULL, settings=settings)
     print_result(summary, json_, table(summary))
-    token = invite(Workspace.open(out), "you", "lead")
-    for line in (verdict(summary), *where(summary, out, token)):
+    workspace = Workspace.open(out)
+    for line in (verdict(summary), *where(summary, out, workspace.root, invite(workspace, "you", "lead"))):
         say(line)

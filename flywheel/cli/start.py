@@ -14,6 +14,7 @@ from flywheel.cli._shared import (
     DryRun,
     Set,
     Yes,
+    check_database,
     config_file,
     confirm,
     offline_by_wish,
@@ -62,7 +63,6 @@ def init(
     from flywheel.core.config.template import merged
     from flywheel.playground.tiny import BUNDLED
     from flywheel.store import Workspace
-    from flywheel.store.database import has_open_password
     from flywheel.store.objects import url_of
 
     preset_file(preset)
@@ -72,15 +72,8 @@ def init(
     if model:
         changes = merged(changes, {"models": {"main": {"folder": model}}})
     address = url_of(folder)
-    if address is not None and not database:
-        raise UserError(
-            f"{address}: on an object store a workspace has its database on PostgreSQL. Say --database URL."
-        )
-    if address is not None and has_open_password(database):
-        raise UserError(
-            f"--database: its password would lie in {address} for all who read there. Put it into a variable of the "
-            "environment, and write the variable's name: 'postgresql://user:$PASSWORD@host/name', in single quotes."
-        )
+    if address is not None:
+        check_database(address, database)
     if database:
         changes = merged(changes, {"store": {"database": database}})
     text = short_template(preset, changes, fit.notes() if fit is not None else ())

@@ -55,10 +55,13 @@ def verdict(summary: Mapping[str, Any]) -> str:
     )
 
 
-def where(summary: Mapping[str, Any], out: Path, token: str) -> list[str]:
-    """Where to look on: report, review page (by the token of an invitation) and MLflow, with the command of each."""
+def where(summary: Mapping[str, Any], out: Path, folder: Path, token: str) -> list[str]:
+    """Where to look on: report, review page (by the token of an invitation) and MLflow, with the command of each.
+
+    ``out`` is what a command names the workspace by, ``folder`` where it lies on this host.
+    """
     last, config = len(summary["rounds"]), f"--config {shlex.quote(str(out))}"
-    report = (out / "reports" / f"round={last:03d}" / "report.html").absolute().as_uri()
+    report = (folder / "reports" / f"round={last:03d}" / "report.html").absolute().as_uri()
     return [
         f"Report:       {report}",
         f"Review page:  http://127.0.0.1:8470/invite/{token} (after: flywheel review {config})",

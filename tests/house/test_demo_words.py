@@ -38,7 +38,7 @@ def test_one_sentence_says_what_came_of_it() -> None:
 
 def test_three_links_work_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    report, review, mlflow = where(summary(0.8), Path("my demo"), "abc")
+    report, review, mlflow = where(summary(0.8), Path("my demo"), Path("my demo"), "abc")
     assert report.endswith(f"{(tmp_path / 'my demo').as_uri()}/reports/round%3D001/report.html")
     assert review.endswith("http://127.0.0.1:8470/invite/abc (after: flywheel review --config 'my demo')")
     assert mlflow.endswith("http://127.0.0.1:5000 (after: flywheel dashboard --config 'my demo')")
