@@ -101,7 +101,7 @@ def _say_how(result: IngestResult) -> str:
 
 
 def export(
-    out: Annotated[Path, typer.Option(help="A new folder.")],
+    out: Annotated[Path, typer.Option(help="A new folder, or s3://BUCKET/PREFIX.")],
     form: Annotated[
         str, typer.Option("--format", help="llava, messages, sharegpt, hf, webdataset, label-studio or webvtt.")
     ] = "messages",
@@ -120,9 +120,9 @@ def export(
     written = take_away(open_context(config, set_), out, form, round=round, splits=names)
     sources = ", ".join(f"{n} by {source}" for source, n in sorted(written.sources.items()))
     left_out = "".join(f"; left out: {n} {why}" for why, n in sorted(written.left_out.items()))
-    text = f"{written.clips} clips of round {written.round} in {out} ({sources}){left_out}"
+    text = f"{written.clips} clips of round {written.round} in {written.out} ({sources}){left_out}"
     print_result(asdict(written), json_, text)
-    say_next(f"see {out}/README.md for the lines that load it")
+    say_next(f"see {written.out}/README.md for the lines that load it")
 
 
 def takedown(

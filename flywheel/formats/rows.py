@@ -45,6 +45,8 @@ class ExportRow:
 
     ``video`` writes the clip alone into a path and returns its ending. It returns an empty text where the clip can't
     be written; the row is then left out. ``drop`` takes a row that can't be written out of the counts, with the reason.
+
+    ``address`` is what a dataset on an object store calls the file; it is empty for one in a folder.
     """
 
     id: str
@@ -61,6 +63,7 @@ class ExportRow:
     video: Callable[[Path], str]
     drop: Callable[[str], None] = lambda reason: None
     turns: tuple[tuple[str, str], ...] = ()
+    address: str = ""
 
     @contextlib.contextmanager
     def border(self) -> Iterator[None]:
@@ -73,7 +76,7 @@ class ExportRow:
 
     def place(self, out: Path) -> str:
         """The path of the file as seen from the dataset's folder ``out``: no dataset names places of this machine."""
-        return os.path.relpath(self.uri, out)
+        return self.address or os.path.relpath(self.uri, out)
 
     def about(self, out: Path) -> dict[str, Any]:
         """The row's facts, its video apart; ``uri`` is as seen from the dataset's folder ``out``."""

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,7 +20,9 @@ from flywheel.formats.rows import ExportRow
 from flywheel.rounds.champion import unit
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.export_rows import DatasetRows, ExportCounts
+from flywheel.rounds.export_store import address_of, part_at
 from flywheel.store import View, Workspace
+from flywheel.store.objects import url_of
 
 _SPLITS = ("train", "test", "anchor")
 
@@ -39,10 +42,10 @@ class ExportResult:
 def export(
     context: RoundContext, out: Path, form: str, *, round: int | None = None, splits: tuple[str, ...] = ("train",)
 ) -> ExportResult:
-    """Write a round's dataset (the champion's if left out) into a new folder.
+    """Write a round's dataset (the champion's if left out) into a new folder, or to the URL of an object store.
 
-    The folder appears whole or not at all; the same round gives the same bytes.
-    Raises UserError for an unknown format, split or round, and for a folder that holds something already.
+    The folder appears whole or not at all, the card at the URL last; the same round gives the same bytes.
+    Raises UserError for an unknown format, split or round, and for a place that holds something already.
     """
     try:
         str(out.resolve()).encode("utf-8")
@@ -52,28 +55,33 @@ def export(
     if unknown := sorted(set(splits) - set(_SPLITS)):
         raise UserError(f"export: split '{unknown[0]}' is unknown. There are train, test and anchor.")
     view, round = _frozen(context.workspace, round)
-    counts = ExportCounts()
-    with _part_of(out) as temporary:
+    counts, url = ExportCounts(), url_of(out)
+    what = f"{context.workspace.database.state()[0]} round {round} {form} {','.join(splits)}"
+    with _part_of(out) if url is None else part_at(url, what) as temporary:
         # A file and not a list: a dataset may have more clips than memory has room for.
         with tempfile.TemporaryFile("w+", dir=temporary.parent, encoding="utf-8") as ids:
             rows = DatasetRows(
                 view, context.config, round, splits, counts, with_cues=chosen.cues, with_turns=chosen.turns
             )
+            if url is not None:
+                rows.address = partial(address_of, context.workspace.root)
             chosen.write(_noting(rows, ids), temporary)
             write_card(_card(context, view, round, form, counts), temporary, loading=chosen.loading)
-            if out.exists():
+            if url is None and out.exists():
                 out.rmdir()
             # Recorded before it appears: when a clip must go, every dataset that holds it must be on record.
             ids.seek(0)
-            context.workspace.add_export(out.resolve(), round, (line.rstrip("\n") for line in ids))
-        temporary.replace(out)
+            place = str(out.resolve()) if url is None else url
+            context.workspace.add_export(place, round, (line.rstrip("\n") for line in ids))
+        if url is None:
+            temporary.replace(out)
     return ExportResult(
         round=round,
         format=form,
         clips=counts.clips,
         sources=dict(counts.sources),
         left_out=dict(counts.left_out),
-        out=str(out),
+        out=str(out) if url is None else url,
     )
 
 

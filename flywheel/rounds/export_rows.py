@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -137,6 +137,8 @@ class DatasetRows:
         self._measured = TextsByClip(view, [(round, CAPTION, MEASURE)] if "test" in splits else [])
         self._timed = TextsByClip(view, _timed(view) if with_cues else [])
         self._corrected = _corrected_payloads(view) if with_cues else {}
+        #: What the dataset calls a file where it lies on an object store; None where it names places as it sees them.
+        self.address: Callable[[str], str] | None = None
         #: Questions that rounds learn to answer, where the format holds conversations.
         self._questions = QuestionsTaught(view, self._texts, choice, config.pretrain) if with_turns else None
 
@@ -232,6 +234,7 @@ class DatasetRows:
             cues=cues,
             video=video,
             drop=video.drop,
+            address=self.address(clip["uri"]) if self.address is not None else "",
         )
 
     def _cues(self, timed: Annotation | None) -> tuple[Cue, ...]:

@@ -14,7 +14,9 @@ from flywheel.core.errors import UserError
 from flywheel.curation.repair.repairing import tidy
 from flywheel.curation.repair.side_by_side import FILMS
 from flywheel.ingest.sides import describe
+from flywheel.rounds.export_store import remove_dataset
 from flywheel.store import Workspace
+from flywheel.store.objects import url_of
 from flywheel.store.takedowns import Span
 from flywheel.store.vectors import forget_files
 from flywheel.store.videos import Video
@@ -117,7 +119,10 @@ def take_down(
     # Without records nothing names them.
     tidy(workspace)
     for export in usage["exports"]:
-        if not keep_exports and Path(export).is_dir():
+        if not keep_exports and (url := url_of(export)) is not None:
+            remove_dataset(url)
+            workspace.ledger.forget_export(export)
+        elif not keep_exports and Path(export).is_dir():
             shutil.rmtree(export)
             workspace.ledger.forget_export(export)
     # Last: with the clip gone the command would not know any more what it was called.
@@ -175,7 +180,7 @@ def _usage(workspace: Workspace, ids: set[str], clips: pl.DataFrame) -> dict[str
     return {
         "learned": learned.sort("round", "stage", "clip_id").to_dicts(),
         "anchors_of": [round for round in workspace.rounds() if round] if is_anchor else [],
-        "exports": [out for out in workspace.ledger.exports_with(ids) if Path(out).is_dir()],
+        "exports": [out for out in workspace.ledger.exports_with(ids) if url_of(out) is not None or Path(out).is_dir()],
         "files": sorted({uri for uri in clips["uri"].unique() if not Path(uri).resolve().is_relative_to(inside)}),
     }
 

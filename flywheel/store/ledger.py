@@ -235,7 +235,7 @@ class Ledger:
 
     # Exports.
 
-    def add_export(self, out: Path, round: int, clip_ids: Iterable[str]) -> None:
+    def add_export(self, out: Path | str, round: int, clip_ids: Iterable[str]) -> None:
         """Remember a dataset that was taken away, for the day when one of its clips must go."""
         row = {"out": str(out), "at": _now(), "round": round, "clips": json.dumps(sorted(clip_ids))}
         with self._db.transaction() as connection:

@@ -329,7 +329,7 @@ class Workspace(WritableView):
         self.publish()
         self.ledger.promote(round, reason, action=action, details=details)
 
-    def add_export(self, out: Path, round: int, clip_ids: Iterable[str]) -> None:
+    def add_export(self, out: Path | str, round: int, clip_ids: Iterable[str]) -> None:
         """Remember a dataset that was taken away."""
         self.ledger.add_export(out, round, clip_ids)
 

@@ -28,7 +28,7 @@ def _tasks(rows: Iterable[ExportRow]) -> Iterator[str]:
 def _task(row: ExportRow) -> dict[str, Any]:
     predicted = task(
         annotation_id=row.annotation_id,
-        video=row.uri,
+        video=row.address or row.uri,
         text=row.text,
         cues=row.cues,
         fps=row.fps,
