@@ -16,7 +16,16 @@ from flywheel.store.parts import changes
 from flywheel.store.preferences import add_checked, all_choices, choices_of, choices_on
 from flywheel.store.writing import TakenDown
 from human_refine.order import hash_fraction
-from human_refine.pairs import Pair, compared_rounds, gold_pairs, pairs_between, texts_of
+from human_refine.pairs import (
+    Pair,
+    compared_rounds,
+    gold_pairs,
+    mixed,
+    pairs_between,
+    pairs_to_learn,
+    rounds_to_learn,
+    texts_of,
+)
 from human_refine.people import excluded
 from human_refine.service import Conflict, Gone, ReviewService, clip_fields
 from human_refine.sound_pairs import is_of_sounds
@@ -77,15 +86,24 @@ class Comparing:
         """Changes with whatever the pairs depend on."""
         now = changes(self.workspace, ("clips",))
         rounds = compared_rounds(self.workspace)
-        # Of the two rounds alone: while another one is written there is nothing to read anew.
-        written = [len(self.workspace.records.shards("annotations", round=round)) for round in rounds or ()]
-        return rounds, written, now.shards, now.takedowns, now.gold
+        learned = rounds_to_learn(self.workspace) if self._train_share() else []
+        # Of these rounds alone: while another one is written there is nothing to read anew.
+        written = [
+            len(self.workspace.records.shards("annotations", round=round)) for round in (*(rounds or ()), *learned)
+        ]
+        return rounds, learned, written, now.shards, now.takedowns, now.gold
 
     def _found(self) -> tuple[list[Pair], list[Pair]]:
         """The pairs that there are, and those that check people."""
         rounds = compared_rounds(self.workspace)
         found = pairs_between(self.workspace, *rounds) if rounds else []
+        if share := self._train_share():
+            found = mixed(found, pairs_to_learn(self.workspace), share)
         return found, gold_pairs(self.workspace) if found else []
+
+    def _train_share(self) -> float:
+        """Share of the pairs that are of train clips, which nothing is tested by."""
+        return self.workspace.config.review.compare_train
 
     def _is_mine(self, preference: Preference) -> bool:
         """Whether a choice is one of those that this page asks for."""
@@ -329,7 +347,9 @@ class Comparing:
         if rounds is None or next(self._open_to(pairs, refiner), None) is not None:
             return None
         mine = {p.pair_id: p for p in reversed(choices_of(self.workspace, refiner, len(pairs.open) * 2 + MOST_BACK))}
-        chosen = [p.chosen for i, p in mine.items() if i in pairs.open]
+        # Of anchors alone: texts of train clips are of other rounds.
+        tested = {pair.pair_id for pair in pairs_between(self.workspace, *rounds)}
+        chosen = [p.chosen for i, p in mine.items() if i in tested]
         return {
             "rounds": list(rounds),
             "chosen": [chosen.count("first"), chosen.count("second")],

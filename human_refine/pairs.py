@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import polars as pl
 
-from flywheel.core.types import MEASURE, Preference, content_id, pair_id, standing_choices
+from flywheel.core.types import CAPTION, LEARN, MEASURE, Preference, content_id, pair_id, standing_choices
 from flywheel.metrics import token_f1
 from flywheel.store import Workspace
 from flywheel.store.gold import gold_givers, gold_texts
@@ -17,6 +18,8 @@ from human_refine.people import excluded
 
 #: Pairs that are offered at most: nobody plans for more choices.
 _MOST_PAIRS = 10_000
+#: Train clips whose pairs are looked for, and the newest rounds whose texts of them are.
+_MOST_TRAIN, _MOST_ROUNDS = 2_000, 4
 #: What ids of texts begin with that are no annotations: the right text of a gold clip, as shown of itself or another.
 GOLD = "gold:"
 #: Word F1 with a clip's right text up to which another clip's is surely worse, and clips that this is tried with.
@@ -70,6 +73,55 @@ def pairs_between(workspace: Workspace, older: int, newer: int) -> list[Pair]:
     turn = pl.col("key").cum_count().over("content_hash")
     rows = ordered.sort(turn, "key").head(_MOST_PAIRS).select(pl.col("id").alias("clip_id"), "first_id", "second_id")
     return [Pair(**row) for row in rows.iter_rows(named=True)]
+
+
+def rounds_to_learn(workspace: Workspace) -> list[int]:
+    """The newest rounds whose texts of train clips are all written, newest first."""
+    done = (round for round in reversed(workspace.rounds()) if workspace.stage(round, "annotate")[0] == "done")
+    return list(islice(done, _MOST_ROUNDS))
+
+
+def pairs_to_learn(workspace: Workspace) -> list[Pair]:
+    """A model's newest text of a train clip and its newest earlier one that differs, some clips drawn at random.
+
+    Gold clips and those of removed sources, from which nothing is learned, are left out. Of each video one clip comes
+    first, as of anchors.
+    """
+    rounds = rounds_to_learn(workspace)
+    clips = list(workspace.clip_batches(["id", "content_hash"], "train")) if len(rounds) > 1 else []
+    if not clips:
+        return []
+    gone, gold = workspace.removed_videos(rounds[0]), gold_texts(workspace)
+    left = pl.concat(clips).filter(~pl.col("content_hash").is_in(list(gone)) & ~pl.col("id").is_in(list(gold)))
+    keyed = left.with_columns(key=pl.Series(order_keys(left["id"]), dtype=pl.UInt64)).sort("key")
+    turn = pl.col("key").cum_count().over("content_hash")
+    ids = keyed.sort(turn, "key").head(_MOST_TRAIN)["id"].to_list()
+    columns = ["id", "clip_id", "round", "text", "kind", "purpose", "source"]
+    texts = workspace.records.of_clips("annotations", ids, columns).filter(
+        (pl.col("kind") == CAPTION)
+        & (pl.col("purpose") == LEARN)
+        & (pl.col("source") == "model")
+        & pl.col("round").is_in(rounds)
+    )
+    newest: dict[str, tuple[str, str]] = {}
+    found: dict[str, Pair] = {}
+    for i, clip_id, text in texts.sort("round", descending=True).select("id", "clip_id", "text").iter_rows():
+        said = " ".join(text.split())
+        if said != newest.setdefault(clip_id, (i, said))[1]:
+            found.setdefault(clip_id, Pair(clip_id=clip_id, first_id=i, second_id=newest[clip_id][0]))
+    return [found[clip_id] for clip_id in ids if clip_id in found]
+
+
+def mixed(anchors: Sequence[Pair], train: Sequence[Pair], share: float) -> list[Pair]:
+    """Both, ``share`` of them from ``train`` for as long as there are both, in their orders."""
+    pairs, places = list[Pair](), [0, 0]
+    sides = (anchors, train)
+    while any(place < len(side) for place, side in zip(places, sides, strict=True)):
+        wants = int(places[1] + 1 <= share * (sum(places) + 1))
+        side = wants if places[wants] < len(sides[wants]) else 1 - wants
+        pairs.append(sides[side][places[side]])
+        places[side] += 1
+    return pairs
 
 
 def _measured(workspace: Workspace, round: int, name: str) -> pl.DataFrame:

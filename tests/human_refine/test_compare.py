@@ -5,23 +5,33 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from flywheel.core.types import pair_id
 from flywheel.rounds import RoundContext
 from flywheel.rounds.choices import first_choices
+from flywheel.rounds.text_pairs import find_pairs, pair_examples
 from flywheel.store import Workspace
 from flywheel.store.gold import add_gold
 from flywheel.store.leases import PAIR, take_lease
 from flywheel.store.sources import note_removed
 from human_refine.comparing import Comparing
-from human_refine.pairs import choices_between, compared_rounds, gold_choices, pairs_between
+from human_refine.pairs import (
+    Pair,
+    choices_between,
+    compared_rounds,
+    gold_choices,
+    mixed,
+    pairs_between,
+    pairs_to_learn,
+)
 from human_refine.people import exclude
 from human_refine.server import create_app
 from human_refine.service import ReviewService
-from tests.human_refine.page_bed import Refiner
-from tests.human_refine.pair_bed import write_pairs
+from tests.human_refine.page_bed import Make, Refiner
+from tests.human_refine.pair_bed import measured, write_pairs
 
 
 @pytest.fixture
@@ -210,3 +220,62 @@ def test_of_each_video_one_clip_comes_first_and_excluded_people_do_not_count(
     assert first_choices(RoundContext(workspace), 0, 1) == [], "nor does a source that was removed"
     exclude(workspace, "ann", "not looking")
     assert choices_between(workspace, 0, 1) == []
+
+
+def _write_train(workspace: Workspace) -> dict[str, str]:
+    """Captions of a second and a third round of train clips, the third's other than before; returns clip -> newest."""
+    clips = sorted(workspace.clips("train")["id"])
+    for round in (2, 3):
+        words = {c: f"round 2 of {c}" if round == 2 or n == 0 else f"round 3 of {c}" for n, c in enumerate(clips)}
+        texts = [replace(measured(c, round, text), purpose="learn", id=f"t{round}-{c}") for c, text in words.items()]
+        workspace.add_annotations(texts, round)
+    for round in (1, 2, 3):
+        workspace.set_stage(round, "annotate", "done", {})
+    return words
+
+
+@pytest.mark.slow
+def test_choices_on_train_clips_are_learned_from_and_never_tested_by(
+    clips: list[str], workspace: Workspace, make_workspace: Make
+) -> None:
+    """From the page to the rows of a training: each other pair is a train clip's, of its newest texts that differ."""
+    newest = _write_train(workspace)
+    gold = sorted(newest)[1]
+    add_gold(workspace, {gold: "the right text"}, "a lead")
+    w = make_workspace("review.overlap_share=0", "review.compare=1", "review.compare_train=0.5", "review.gold_share=0")
+    train = pairs_to_learn(w)
+    assert {pair.clip_id for pair in train} == set(newest) - {gold}
+    unchanged = next(pair for pair in train if pair.clip_id == sorted(newest)[0])
+    assert unchanged.second_id == f"t3-{unchanged.clip_id}", "the newest that says it"
+    assert not unchanged.first_id.startswith("t"), "and the newest that says something else"
+    person, learned = Refiner(create_app(w), w, "ann"), 0
+    for number in range(8):
+        pair = _next(person)["pair"]
+        assert (pair["clip_id"] in newest) == bool(number % 2)
+        assert "t3-" not in json.dumps(pair)
+        better = newest.get(pair["clip_id"], "the newer text")
+        side = "left" if better in pair["left"] else "right"
+        assert _choose(person, pair, side).status_code == 200
+        learned += pair["clip_id"] in newest
+    context = RoundContext(w)
+    assert len(first_choices(context, 0, 1)) == 8 - learned == 4, "the gate counts anchors' alone"
+    assert not choices_between(w, 2, 3)
+    found = find_pairs(context, context.texts())
+    assert found.by_source() == {"preference": 4}
+    assert dict(found.left_out) == {"not of a train clip": 4}
+    rows = pair_examples(context, found.pairs, 4)
+    assert {row.text for row in rows[::2]} <= set(newest.values())
+    assert all(row.text != newest[row.clip_id] for row in rows[1::2])
+
+
+def test_pairs_of_both_kinds_come_by_their_share() -> None:
+    anchors, train = ([Pair(clip_id=f"{name}{n}", first_id="a", second_id="b") for n in range(4)] for name in "at")
+
+    def order(share: float, more: int = 4) -> str:
+        return "".join(pair.clip_id[0] for pair in mixed(anchors, train[:more], share))
+
+    assert order(0.5) == "atatatat"
+    assert order(0.25) == "aaatattt"
+    assert order(1.0) == "ttttaaaa"
+    assert order(0.0) == "aaaatttt"
+    assert order(0.5, more=1) == "ataaa"

@@ -34,6 +34,15 @@ class Review(Section):
             "model that it is tested against, to say which is better, without a word on which is which"
         ),
     )
+    compare_train: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description=(
+            "share of the pairs of `compare` that are train clips' captions of two rounds: the gate never counts them, "
+            "`finetune.method: dpo` and `sft+dpo` learn from them"
+        ),
+    )
     gold_share: float = Field(
         0.05,
         ge=0,
