@@ -155,6 +155,8 @@ def takedown(
             confirm("takedown", _takedown_text(asked, "would be taken down, for good"))
         taken = take_down(workspace, clips, reason, rewrite=rewrite, keep_exports=keep_exports)
     print_result(asdict(taken), json_, _takedown_text(taken, "taken down"))
+    if workspace.url is not None:
+        say("takedown: copies on other hosts go when the workspace is opened there next")
     say_what_comes_next(workspace, config, json_)
 
 

@@ -189,10 +189,11 @@ class DatasetRows:
         text = self._text(clip, texts)
         if isinstance(text, str):
             return text
+        problem = self._changed(clip)
         if not os.path.isfile(clip["uri"]):
             self._files.bad(clip["uri"], "is gone")
             return "whose file is gone"
-        if (problem := self._changed(clip)) is not None:
+        if problem is not None:
             self._files.bad(clip["uri"], str(problem))
             return "whose file holds another video now"
         turns = texts.turns.get(clip["id"], ())

@@ -206,4 +206,4 @@ def _empty_caches(workspace: Workspace, clips: pl.DataFrame) -> None:
     files = {uri for uri in clips["uri"].unique() if Path(uri).resolve().is_relative_to(media)}
     others = workspace.clips_at(files).filter(~pl.col("id").is_in(clips["id"].to_list()))
     for uri in files - set(others["uri"]):
-        Path(uri).unlink(missing_ok=True)
+        workspace.discard(uri)

@@ -12,6 +12,8 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shutil
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +33,8 @@ URL_FILE, _LOCK_FILE = ".objects", ".objects.lock"
 _NOT_SHARED = {"cache", "spool", "mlartifacts", ".lock", ".home", "store.mark", URL_FILE, INDEX_FILE}
 _NOT_SHARED |= {_LOCK_FILE}
 _NOT_SHARED_ENDS = (".tmp", ".part", ".db", ".db-wal", ".db-shm", ".log")
+#: In a host's cache: the takedowns that it was emptied for.
+CACHE_MARK = ".taken_down"
 _THREADS = 8
 
 
@@ -94,6 +98,11 @@ def mirror_of(root: Path) -> Mirror | None:
     return _mirror(root, url)
 
 
+def _is_lazy(name: str) -> bool:
+    """Whether a file comes here when it is first read: of videos a host needs those of its share alone."""
+    return name.startswith("media/")
+
+
 @cache
 def _mirror(root: Path, url: str) -> Mirror:
     return Mirror(url, root)
@@ -138,8 +147,15 @@ class Mirror:
         there = {name: entry for name, entry in self.objects.listing().items() if self._is_shared(name)}
         index = self._index
         copies = index.copies
-        wanted = [name for name, entry in there.items() if self._is_older(name, entry, copies.get(name))]
+        wanted = [
+            name
+            for name, entry in there.items()
+            if self._is_older(name, entry, copies.get(name)) and (not _is_lazy(name) or (self.root / name).exists())
+        ]
         index.note_each(wanted, self._brought)
+        for name in [name for name in copies if _is_lazy(name) and not (self.root / name).exists()]:
+            # Who freed space here did not mean the store's.
+            index.note(name, None)
         gone = set(copies) - set(there)
         for name in gone:
             # Another host removed it. What changed here since is this host's to publish.
@@ -161,15 +177,31 @@ class Mirror:
             # It went since it was listed.
             return None
 
-    def bring(self, name: str) -> None:
-        """Bring one file here that is not, where the store has it; others wait while this host pulls or publishes."""
+    def bring(self, name: str, changed_ns: int | None = None) -> bool:
+        """Bring one file here that is not, where the store has it; returns whether it did.
+
+        ``changed_ns`` is the time of change that it gets, so that it has the same one on all hosts.
+        """
+        file = self.root / name
+        if file.exists() or not self._is_shared(name) or (entry := self._got(name)) is None:
+            return False
         with self._alone():
-            if (self.root / name).exists() or not self._is_shared(name) or (entry := self._got(name)) is None:
-                return
+            if changed_ns is not None:
+                os.utime(file, ns=(time.time_ns(), changed_ns))
             # On record as the store's: or it would be sent back when another host takes it down.
             self._index.note(name, self._copy_of(name, entry))
             self._index.keep()
             self._present.add(name)
+        return True
+
+    def discard(self, name: str) -> None:
+        """Remove a file in the store, and here where it is; the caller holds the workspace's lock."""
+        with self._alone():
+            self.objects.remove(name)
+            (self.root / name).unlink(missing_ok=True)
+            self._index.note(name, None)
+            self._index.keep()
+            self._present.discard(name)
 
     def _is_older(self, name: str, entry: Entry, copy: Copy | None) -> bool:
         """Whether the store has something else than what was the same here last."""
@@ -178,7 +210,7 @@ class Mirror:
     def publish(self) -> int:
         """Write what is new or another here to the store, and remove there what was removed here; returns how many.
 
-        The caller holds the workspace's lock.
+        Of ``media/`` nothing is removed but by :meth:`discard`. The caller holds the workspace's lock.
         """
         with self._alone():
             return self._published()
@@ -201,6 +233,26 @@ class Mirror:
         copies = self._index.copies
         return [name for name in sorted(names) if name not in copies or not self._is_as(name, copies[name])]
 
+    def renew_cache(self, mark: str) -> None:
+        """Empty this host's cache unless it was emptied for this mark before: what it holds of clips that went, goes.
+
+        Without a mark it is emptied now, and the next time too.
+        """
+        cache = self.root / "cache"
+        with self._alone():
+            file = cache / CACHE_MARK
+            if mark and file.exists() and file.read_text() == mark:
+                return
+            if cache.exists():
+                # Away at once: others of this host may be at work in it, and make it anew.
+                old = self.root / f".cache.{uuid.uuid4().hex[:8]}.part"
+                cache.rename(old)
+                shutil.rmtree(old, ignore_errors=True)
+            cache.mkdir(exist_ok=True)
+            if mark:
+                with written_whole(file) as place:
+                    place.write_text(mark)
+
     def settled(self, name: str, text: str) -> str:
         """The text of a file that is written once, by whichever host is first: this one where the store has none."""
         with self._alone():
@@ -221,7 +273,9 @@ class Mirror:
         index.note_each(changed, self._sent)
         gone = (self._present & set(copies)) - here
         for name in gone:
-            self.objects.remove(name)
+            # A video that is not here may be freed space: those that must go are discarded.
+            if not _is_lazy(name):
+                self.objects.remove(name)
             index.note(name, None)
         index.keep()
         self._present = here

@@ -16,6 +16,7 @@ from flywheel.core.errors import BorderError, MediaError
 from flywheel.media.probe import file_hash
 from flywheel.store import schema
 from flywheel.store.database import Database, parts
+from flywheel.store.mirror import mirror_of
 from flywheel.store.places import on_record, whole
 
 #: Files whose content is remembered, by path, size and time of change.
@@ -54,12 +55,17 @@ class Originals:
         self._expected = found
 
     def check(self, path: str | Path, content_hash: str) -> None:
-        """Raises MediaError where the file is gone, or holds another content than this (a SHA-256)."""
+        """Raises MediaError where the file is gone, or holds another content than this (a SHA-256).
+
+        A video of a workspace on an object store comes here first. Raises BorderError where the store does not answer.
+        """
         place = str(path)
         try:
             status = os.stat(place)
         except (OSError, ValueError) as error:
-            raise MediaError("the file is gone") from error
+            if not self._brought(place, content_hash):
+                raise MediaError("the file is gone") from error
+            status = os.stat(place)
         key = (place, status.st_size, status.st_mtime_ns)
         with self._readers[hash(place) % _READERS]:
             found = self._contents.get(key)
@@ -71,6 +77,21 @@ class Originals:
                 "the file holds another video than when it was added; "
                 "put the old one back, or add the new one with 'flywheel ingest'"
             )
+
+    def _brought(self, place: str, content_hash: str) -> bool:
+        """Bring a file from the object store, where the workspace lies on one; returns whether it is here now."""
+        mirror, below = mirror_of(self._root), f"{self._root}/"
+        if mirror is None or not place.startswith(below):
+            return False
+        places = schema.locations.c
+        query = sql.select(places.mtime_ns).where(places.content_hash == content_hash)
+        with self._db.transaction() as connection:
+            changed_ns = connection.execute(query).scalar()
+        if mirror.bring(place.removeprefix(below), changed_ns):
+            # Read once: from then on its size and time say that it is the same.
+            status = os.stat(place)
+            self._remember((place, status.st_size, status.st_mtime_ns), file_hash(Path(place)))
+        return os.path.exists(place)
 
     def _remember(self, key: tuple[str, int, int], content_hash: str) -> None:
         with self._lock:

@@ -66,6 +66,11 @@ class Takedowns:
         with self._db.transaction() as connection:
             return dict(connection.execute(sql.select(columns.clip_id, columns.reason)).all())
 
+    def count(self) -> int:
+        """How many clips were taken down."""
+        with self._db.transaction() as connection:
+            return int(connection.execute(sql.select(sql.func.count()).select_from(schema.takedowns)).scalar_one())
+
     def among(self, clip_ids: Iterable[str]) -> set[str]:
         """Those of these clips that were taken down, or are being taken down."""
         column, found = schema.takedowns.c.clip_id, set[str]()

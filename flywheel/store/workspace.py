@@ -19,7 +19,7 @@ from flywheel.store.database import Database, public_url, sqlite_url
 from flywheel.store.ledger import Ledger, Snapshot
 from flywheel.store.locking import hold_folder, is_held
 from flywheel.store.mark import DatabaseLost, Home
-from flywheel.store.mirror import created, mirror_of, opened
+from flywheel.store.mirror import CACHE_MARK, Mirror, created, mirror_of, opened
 from flywheel.store.objects import url_of
 from flywheel.store.read_only import open_local
 from flywheel.store.schema import MOVED_TO, OWNER
@@ -70,6 +70,8 @@ class Workspace(WritableView):
                 raise
             workspace._check_owner(local)
             workspace.records.trim_copies(int(config.store.copies_gib * 2**30))
+            if mirror is not None:
+                workspace._forget_taken_down(mirror)
             return workspace
         workspace = cls(root, config, open_local(local, home))
         if moved := workspace.meta(MOVED_TO):
@@ -146,6 +148,13 @@ class Workspace(WritableView):
         if (mirror := mirror_of(self.root)) is not None and path.is_relative_to(self.root) and not path.exists():
             mirror.bring(path.relative_to(self.root).as_posix())
 
+    def discard(self, file: str | Path) -> None:
+        """Remove a file of this folder, and in the object store too. For lock holders."""
+        path = Path(file)
+        if (mirror := mirror_of(self.root)) is not None and path.is_relative_to(self.root):
+            mirror.discard(path.relative_to(self.root).as_posix())
+        path.unlink(missing_ok=True)
+
     def _pull(self) -> None:
         if (mirror := mirror_of(self.root)) is not None:
             mirror.pull_held()
@@ -187,6 +196,12 @@ class Workspace(WritableView):
 
     # Places.
 
+    @property
+    def url(self) -> str | None:
+        """Where the workspace lies on an object store; None for one that is a folder."""
+        mirror = mirror_of(self.root)
+        return None if mirror is None else mirror.url
+
     def model_folder(self, round: int) -> Path:
         """Where the weights of a round's model lie."""
         return self.root / "models" / f"round={round:03d}"
@@ -208,6 +223,17 @@ class Workspace(WritableView):
             return self.database.move_to(other, public_url(url), owner)
         finally:
             other.close()
+
+    def _forget_taken_down(self, mirror: Mirror) -> None:
+        """Empty this host's cache where another host took clips down: pictures and sounds of them may be in there."""
+        if not (number := self.takedowns.count()):
+            return
+        file = self.root / "cache" / CACHE_MARK
+        if file.exists() and file.read_text() == str(number):
+            return
+        # Until their records are gone somebody may look at them, and what that left goes the next time.
+        is_done = not self.records.known("clips", self.takedowns.reasons())
+        mirror.renew_cache(str(number) if is_done else "")
 
     def _check_owner(self, local: Path) -> None:
         """Raise UserError where a database elsewhere is another folder's, or empty while this folder's own is not."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections import Counter
@@ -14,8 +15,9 @@ import fsspec
 import polars as pl
 import pytest
 
+from flywheel.core.errors import MediaError
 from flywheel.core.types import Clip
-from flywheel.store import Workspace, copies, mirror, records, writing
+from flywheel.store import Workspace, copies, mirror, originals, records, writing
 from flywheel.store.copies import Copy, Index
 from flywheel.store.objects import Objects
 from flywheel.store.sources import videos_at
@@ -29,7 +31,6 @@ def on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[st
 
     def at(host: str) -> Workspace:
         monkeypatch.setenv("FLYWHEEL_CACHE", str(tmp_path / host))
-        mirror._mirror.cache_clear()
         opened.append(Workspace.open(url))
         return opened[-1]
 
@@ -47,7 +48,11 @@ def filmed(workspace: Workspace, number: int) -> Clip:
     media = workspace.root / "media"
     media.mkdir(exist_ok=True)
     (media / f"{number}.mp4").write_text(str(number))
-    return replace(clip(number), uri=str(media / f"{number}.mp4"))
+    return replace(clip(number), uri=str(media / f"{number}.mp4"), content_hash=digest(str(number)))
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_a_commit_of_clips_costs_what_is_new(on: Callable[[str], Workspace], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,26 +95,89 @@ def test_hosts_with_caches_in_different_places_read_the_same_media(on: Callable[
     outside = replace(clip(7), uri="/videos/./7.mp4")
     with a.lock():
         a.add_clips([filmed(a, 1), outside])
-        a.locate({"h1": str(a.root / "media" / "1.mp4"), "h7": outside.uri}, {"h1": (1, 2)})
+        a.locate({digest("1"): str(a.root / "media" / "1.mp4"), "h7": outside.uri}, {digest("1"): (1, 2_000)})
         a.add_rejected(round=0, stage="ingest", uri=str(a.root / "media" / "2.mp4"), clip_id="", reason="cut off")
     b = on("b")
     assert b.root != a.root
     place = str(b.root / "media" / "1.mp4")
     for frame in (b.clips(), *b.clip_batches(), b.clips_by_id(["c1", "c7"]), b.records.read("clips")):
         assert sorted(frame["uri"]) == sorted([place, outside.uri])
+    assert not Path(place).exists(), "it comes when it is read"
+    b.originals.check(place, digest("1"))
     assert Path(place).read_text() == "1"
     assert b.rejected()["uri"].to_list() == [str(b.root / "media" / "2.mp4")]
     assert b.clips_at([place])["id"].to_list() == b.clips_named("1.mp4")["id"].to_list() == ["c1"]
     assert b.find_clips(place)["id"].to_list() == ["c1"]
-    assert dict(b.places(["h1", "h7"])) == {"h1": place, "h7": outside.uri}
-    for folder, hashes in ((b.root, {"h1"}), (b.root / "media", {"h1"}), (b.root.parent, {"h1"}), ("/videos", {"h7"})):
-        assert set(videos_at(b, [str(folder)])) == hashes
+    assert dict(b.places([digest("1"), "h7"])) == {digest("1"): place, "h7": outside.uri}
+    for folder in (b.root, b.root / "media", b.root.parent):
+        assert set(videos_at(b, [str(folder)])) == {digest("1")}
+    assert set(videos_at(b, ["/videos"])) == {"h7"}
     with b.lock():
         # Written anew by another host, and read by the first.
         assert b.records.rewrite("clips", lambda frame: frame.with_columns(width=pl.lit(7, pl.Int64))) == 2
     again = on("a").clips()
     assert again["uri"].to_list() == [str(a.root / "media" / "1.mp4"), outside.uri]
     assert again["width"].to_list() == [7, 7]
+
+
+def test_a_host_forgets_what_another_took_down_when_it_opens_the_workspace(on: Callable[[str], Workspace]) -> None:
+    a = on("a")
+    with a.lock():
+        a.add_clips([filmed(a, 1), filmed(a, 2)])
+    b = on("b")
+    cached = b.root / "cache" / "frames" / "picture"
+    for workspace in (a, b):
+        (workspace.root / "cache" / "frames").mkdir(parents=True)
+        (workspace.root / "cache" / "frames" / "picture").write_text("of 1")
+    with a.lock():
+        a.takedowns.note({"c1"}, "asked for", {})
+        on("b")
+        assert not cached.exists()
+        cached.parent.mkdir()
+        cached.write_text("of 1, as it was still there")
+        a.discard(a.root / "media" / "1.mp4")
+        a.takedowns.remove_clips({"c1"})
+    b = on("b")
+    assert not cached.exists()
+    assert not (b.root / "media" / "1.mp4").exists()
+    cached.parent.mkdir()
+    cached.write_text("of 2")
+    on("b")
+    assert cached.exists(), "once for each takedown"
+
+
+def test_videos_come_when_they_are_read_and_have_the_time_on_record(
+    on: Callable[[str], Workspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = on("a")
+    with a.lock():
+        a.add_clips(clips := [filmed(a, number) for number in range(3)])
+        stamps = {c.content_hash: Path(c.uri).stat() for c in clips}
+        a.locate({c.content_hash: c.uri for c in clips}, {h: (s.st_size, s.st_mtime_ns) for h, s in stamps.items()})
+    b = on("b")
+    media = b.root / "media"
+    assert not media.exists()
+    b.originals.check(media / "1.mp4", digest("1"))
+    assert [p.name for p in media.iterdir()] == ["1.mp4"]
+    assert (media / "1.mp4").stat().st_mtime_ns == stamps[digest("1")].st_mtime_ns
+    with pytest.raises(MediaError, match="gone"):
+        b.originals.check(media / "9.mp4", digest("9"))
+    with pytest.raises(MediaError, match="another video"):
+        b.originals.check(media / "2.mp4", digest("1"))
+    # Another process of this host believes it as it is.
+    monkeypatch.setattr(originals, "file_hash", lambda path: pytest.fail("it was read again"))
+    on("b").originals.check(media / "1.mp4", digest("1"))
+    # Space that a host frees is no takedown.
+    (media / "1.mp4").unlink()
+    b = on("b")
+    with b.lock():
+        (media / "2.mp4").unlink()
+    assert {f"media/{n}.mp4" for n in range(3)} <= set(Objects(str(b.url)).listing()), "published, and still there"
+    with b.lock():
+        b.discard(media / "0.mp4")
+    assert "media/0.mp4" not in Objects(str(b.url)).listing(), "though this host never had it"
+    on("a")
+    assert not (a.root / "media" / "0.mp4").exists()
 
 
 def test_whole_paths_that_versions_before_wrote_are_read(
