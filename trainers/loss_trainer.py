@@ -231,8 +231,10 @@ class LossTrainer(Trainer):  # type: ignore[misc]
         if weight_N is None or not len(sequence_N):
             return
         sums = torch.zeros(len(row), dtype=weight_N.dtype).index_add_(0, sequence_N.cpu(), weight_N.cpu())
-        counts = torch.bincount(sequence_N.cpu(), minlength=len(row)).clamp(min=1)
-        self._row_weights.note(row, sums / counts, self.state.global_step)
+        counts = torch.bincount(sequence_N.cpu(), minlength=len(row))
+        # A blank row (-1) is none of the data's, and of one without a token that counts nothing was weighed.
+        noted = (row.cpu() >= 0) & (counts > 0)
+        self._row_weights.note(row.cpu()[noted], (sums / counts)[noted], self.state.global_step)
 
 
 def supervised(

@@ -61,6 +61,18 @@ class State:
             measured=Measured.zeros(groups, device, vocabulary=vocabulary),
         )
 
+    @property
+    def device(self) -> torch.device:
+        """Where its tables lie."""
+        return self.measured.noise.device
+
+    def moved(self, device: torch.device) -> State:
+        """The same on another device; between two steps, since nothing that is not yet added up comes along."""
+        model, measured = self.text_model, self.measured
+        out = State.empty(len(measured.noise), measured.noise.shape[1], model.buckets, model.decay, device)
+        out.load({name: table.to(device) for name, table in self.saved().items()})
+        return out
+
     def saved(self) -> dict[str, Tensor]:
         tables = (
             *((self.text_model.counts, "counts"), (self.shown, "counts"), (self.people, "human")),

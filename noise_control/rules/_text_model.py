@@ -99,7 +99,7 @@ class TextModel:
     """Counts of each group's texts, decayed at each step, and what they make likely without a picture."""
 
     def __init__(self, groups: int, vocabulary: int, buckets: int, decay: float, device: torch.device) -> None:
-        self._vocabulary, self._buckets, self._decay = vocabulary, buckets, decay
+        self._vocabulary, self.buckets, self.decay = vocabulary, buckets, decay
         sizes = {"vocabulary": vocabulary, "contexts": vocabulary + 1, "buckets": buckets}
         self.counts = TextCounts.zeros(groups, device, **sizes)
         self.pending = TextCounts.zeros(groups, device, **sizes)
@@ -134,7 +134,7 @@ class TextModel:
     def step(self, pending: list[Tensor]) -> None:
         """Decay the counts, and add ``pending``: those of all ranks, in the order of the tables."""
         for table, new in zip(self.counts.all(), pending, strict=True):
-            table.mul_(self._decay).add_(new)
+            table.mul_(self.decay).add_(new)
         self.pending.zero_()
 
     def any_words(self) -> Float[Tensor, "G V"]:
@@ -176,4 +176,4 @@ class TextModel:
         return (half[0] + half[1]).log()
 
     def _bucket(self, given: Int[Tensor, " N"], word: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
-        return (given * 1_000_003 + word * 7_919) % self._buckets
+        return (given * 1_000_003 + word * 7_919) % self.buckets

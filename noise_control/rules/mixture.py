@@ -59,6 +59,8 @@ class Mixture(AdaptiveRule):
             self._state = State.empty(self._num_groups, vocabulary, self._buckets, self._decay, device)
         if vocabulary != self._vocabulary:
             raise ValueError(f"mixture: the vocabulary was {self._vocabulary}, now it is {vocabulary}")
+        if self._state.device != device:
+            self._state = self._state.moved(device)
         return self._state
 
     # -- weights -----------------------------------------------------------------------------------------------------
@@ -194,6 +196,8 @@ class Mixture(AdaptiveRule):
             return []
         out, live = [], target_N != IGNORED
         count = int(live.sum())
+        if not count:  # None of these texts could be read.
+            return []
         for index in self._known_groups():
             assert self._state is not None
             rate = self._rate_of_corruption(index)
@@ -241,10 +245,10 @@ class Mixture(AdaptiveRule):
     # -- steps -------------------------------------------------------------------------------------------------------
 
     def step(self, all_reduce: AllReduce | None = None) -> None:
+        if all_reduce is not None and self._steps == 0:
+            self._share_vocabulary(all_reduce)
         state = self._state
         if state is None:
-            if all_reduce is not None:
-                raise ValueError("mixture: a rank had no batch before the first step")
             return
         model, pending = state.text_model, [*state.text_model.pending.all(), *state.pending.all()]
         if all_reduce is not None:
@@ -265,6 +269,13 @@ class Mixture(AdaptiveRule):
         # Before anything is suspected, any word of the group's may be noise.
         unsuspected = state.measured.total == 0
         state.measured.noise[unsuspected] = model.any_words()[unsuspected]
+
+    def _share_vocabulary(self, all_reduce: AllReduce) -> None:
+        """Make the state where another rank has one and this one saw no text yet: it adds nothing to their sums."""
+        total, count = all_reduce(torch.tensor([self._vocabulary, int(self._vocabulary > 0)])).tolist()
+        if self._state is None and count:
+            # The first texts here show the device.
+            self._allocated(total // count, torch.device("cpu"))
 
     # -- figures and state -------------------------------------------------------------------------------------------
 

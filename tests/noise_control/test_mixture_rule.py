@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import copy
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
 
 from noise_control import IGNORED, TokenContext, losses
+from noise_control.rules._state import State
 from noise_control.rules.mixture import Mixture
 
 WORDS, LENGTH, CLIPS = 24, 5, 12
@@ -208,6 +210,71 @@ def people_of(
     return batch[0], target, TokenContext(sequence_N=torch.arange(40).repeat_interleave(LENGTH))
 
 
+def step_together(ranks: list[Any]) -> None:
+    """A step of each of two ranks, which wait for each other's sums as real ones do."""
+    sent: dict[int, torch.Tensor] = {}
+    barrier = threading.Barrier(2, timeout=10)
+
+    def step(rank: int) -> None:
+        def all_reduce(table: torch.Tensor) -> torch.Tensor:
+            sent[rank] = table
+            barrier.wait()
+            total = sent[0] + sent[1]
+            barrier.wait()
+            return total
+
+        ranks[rank].step(all_reduce)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(step, range(2)))
+
+
+def test_a_rank_without_a_text_in_the_first_step_goes_on_with_the_others() -> None:
+    """Its clips could not be read: it adds nothing, and knows afterwards what the other counted."""
+    whole, *ranks = (losses.build("adatailr", warmup_steps=0, buckets=1 << 8) for _ in range(3))
+    for loss in (whole, *ranks):
+        loss.prepare(num_groups=2)
+    step_together(ranks)
+    assert not any(loss.state_dict() for loss in ranks), "nobody had one: nothing was counted"
+    for index, batch in enumerate(batches(2)):
+        show(whole, batch)
+        whole.step()
+        halves = [slice(40), None] if index == 0 else [slice(20), slice(20, 40)]
+        for loss, half in zip(ranks, halves, strict=True):
+            if half is not None:
+                show(loss, batch, half)
+        step_together(ranks)
+    state = whole.state_dict()
+    assert int(state["steps"]) == 2
+    assert state["counts.words"].sum() > 0
+    for loss in ranks:
+        for name, table in loss.state_dict().items():
+            torch.testing.assert_close(table, state[name], rtol=1e-9, atol=1e-12)
+
+
+def test_a_state_made_before_its_device_was_known_comes_along_whole() -> None:
+    state = State.empty(2, 5, 8, 0.9, torch.device("cpu"))
+    state.load({name: torch.rand_like(table) for name, table in state.saved().items()})
+    moved = state.moved(torch.device("cpu"))
+    assert moved.text_model.counts.words.data_ptr() != state.text_model.counts.words.data_ptr()
+    assert all(torch.equal(moved.saved()[name], table) for name, table in state.saved().items())
+
+
+def test_a_look_at_texts_of_which_none_can_be_read_shows_nothing() -> None:
+    loss = losses.build("adatailr", warmup_steps=0, buckets=1 << 8)
+    loss.prepare(num_groups=2)
+    (batch,) = batches(1)
+    show(loss, batch)
+    loss.step()
+    logits, target, _ = batch
+    before = {name: table.clone() for name, table in loss.state_dict().items()}
+    for none in (target[:0], torch.full_like(target, IGNORED)):
+        look(loss, logits[: len(none)], none, torch.arange(40).repeat_interleave(LENGTH)[: len(none)])
+        assert loss.corrupted(none, TokenContext(sequence_N=torch.zeros_like(none))) == []
+    assert all(torch.equal(loss.state_dict()[name], table) for name, table in before.items())
+    assert loss.corrupted(target, TokenContext(sequence_N=torch.zeros_like(target))), "or nothing was compared"
+
+
 @pytest.mark.slow
 def test_ranks_agree_with_one_process() -> None:
     """Two ranks with half a batch each measure what one process with the whole measures, to rounding."""
@@ -221,13 +288,8 @@ def test_ranks_agree_with_one_process() -> None:
         show(whole, batch)
         halves = [show(loss, batch, slice(20 * r, 20 * r + 20)) for r, loss in enumerate(ranks)]
         torch.testing.assert_close(torch.cat(halves), whole.last_weight_N, rtol=1e-6, atol=1e-9)
-        sent: list[torch.Tensor] = []
-        for loss in ranks:
-            copy.deepcopy(loss).step(lambda counts, sent=sent: sent.append(counts) or counts)  # type: ignore[func-returns-value]
-        total = sent[0] + sent[1]
         whole.step()
-        for loss in ranks:
-            loss.step(lambda _, total=total: total)
+        step_together(ranks)
     for loss in ranks:
         torch.testing.assert_close(loss.noise_rates(), whole.noise_rates(), rtol=1e-9, atol=1e-12)
     assert whole.noise_rates().min() > 0.03, "or nothing was compared"

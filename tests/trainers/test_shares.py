@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,8 @@ import torch
 from tests.trainers.training_bed import examples
 from trainers.data import BucketSampler, Clock, Rows
 from trainers.forms import _with_row
+from trainers.loss_trainer import LossTrainer
+from trainers.row_weights import RowWeights
 from trainers.shares import ShareLoader, Shares, ShareSampler
 
 
@@ -59,3 +64,15 @@ def test_a_blank_row_brings_its_media_and_no_label() -> None:
     assert out["labels"].tolist() == [[-100, -100, 3, 4], [-100] * 4]
     assert out["pixel_values_videos"].shape == (4, 6)
     assert (out["row"].tolist(), out["row_weight"].tolist()) == ([7, -1], [2.0, -1.0])
+
+
+def test_rows_of_which_no_token_counts_get_no_weight() -> None:
+    """A blank row is none of the data's: it must not be its last. A text that teaches nothing was not weighed."""
+    weights = RowWeights(5)
+    trainer: Any = SimpleNamespace(
+        _token_loss=SimpleNamespace(last_weight_N=torch.tensor([0.2, 0.4, 1.0])),
+        _row_weights=weights,
+        state=SimpleNamespace(global_step=3),
+    )
+    LossTrainer._note_weights(trainer, torch.tensor([2, 3, 0, -1]), torch.tensor([0, 0, 2]))
+    assert dict(weights) == pytest.approx({2: 0.3, 0: 1.0})
