@@ -27,6 +27,7 @@ from human_refine.pairs import (
     texts_of,
 )
 from human_refine.people import excluded
+from human_refine.saving import Tries
 from human_refine.service import Conflict, Gone, ReviewService, clip_fields
 from human_refine.sound_pairs import is_of_sounds
 from human_refine.verdicts import Verdicts
@@ -242,19 +243,20 @@ class Comparing:
     def choose(self, refiner: str, i: str, said: Said, seconds: float, save_id: str) -> Preference:
         """Keeps what a person chose; the same request again gives the same choice.
 
-        Raises Gone where the pair is no more, Conflict where it lies before another person, or enough people chose.
+        Another choice under the same ``save_id`` (no answer had come) replaces the first. Raises Gone where the pair is no more, Conflict where it lies before another person, or enough people chose.
         """
         pairs, pair = self._look(), self._pair(i)
         if self._service.queue.clip(pair.clip_id) is None:
             raise Gone(_GONE)
         left = self.left_of(i, refiner)
-        key = content_id("compare", i, refiner, save_id)
         with self._saving:
             before = choices_on(self.workspace, i)
-            if (earlier := next((p for p in before if p.id == key), None)) is not None:
+            tries = Tries("compare", i, refiner, save_id, [p.id for p in before])
+            kept = self._preference(tries.next_id, pair, _chosen(said, left), refiner, left, seconds)
+            earlier = next((p for p in before if p.id == tries.last_id), None)
+            if earlier is not None and earlier.chosen == kept.chosen:
                 return earlier
-            kept = self._preference(key, pair, _chosen(said, left), refiner, left, seconds)
-            check = partial(self._check_first, key, pairs, pair, refiner)
+            check = partial(self._check_first, kept.id, pairs, pair, refiner)
             self._add(kept, self._key(pairs, i, refiner), check)
         self._release(pairs, i, refiner)
         return kept

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from flywheel.core.types import CAPTION, Clip, Cue, Verdict
+from flywheel.core.types import CAPTION, Clip, Cue, Verdict, content_id
 from human_refine.cleaning import clean_payload, clean_text
 from human_refine.items import Item
 
@@ -16,8 +16,8 @@ from human_refine.items import Item
 class SaveRequest:
     """What a person says of a text; an edit of a dense caption is its ``cues``.
 
-    ``base`` is the correction that stood when the page was loaded. The page makes ``save_id`` anew for each saving: the
-    same one again is the same correction. With ``gold`` (a lead's) the text checks refiners from now on.
+    ``base`` is the correction that stood when the page was loaded. The page makes ``save_id`` anew for each text that it
+    shows: the same words under it again are the same correction, others replace them (:class:`Tries`). With ``gold`` (a lead's) the text checks refiners from now on.
     """
 
     annotation_id: str
@@ -40,6 +40,21 @@ class Checked:
     text: str
     reason: str
     payload: str
+
+
+class Tries:
+    """Ids of what one person saved of one text under one ``save_id``, whose answers may have been lost.
+
+    ``last_id`` is that of the last try on record, "" without any; ``next_id`` that of another.
+    """
+
+    def __init__(self, what: str, of: str, refiner: str, save_id: str, on_record: Sequence[str]) -> None:
+        known, self.last_id = set(on_record), ""
+        for number in range(len(known) + 1):
+            self.next_id = content_id(what, of, refiner, save_id, *((number,) if number else ()))
+            if self.next_id not in known:
+                break
+            self.last_id = self.next_id
 
 
 def checked(request: SaveRequest, item: Item, clip: Clip | None, max_chars: int) -> Checked:

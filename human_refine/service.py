@@ -19,7 +19,7 @@ from human_refine.gold import add_gold
 from human_refine.items import Item
 from human_refine.order import hash_fraction
 from human_refine.queue import Queue
-from human_refine.saving import Checked, SaveRequest, checked
+from human_refine.saving import Checked, SaveRequest, Tries, checked
 
 _GONE = "this text's clip is gone; what you wrote stays in the page until you go on"
 
@@ -131,7 +131,7 @@ class ReviewService:
     def save(self, refiner: str, request: SaveRequest) -> Correction:
         """Keeps what a person says of a text; the same request again gives the same correction.
 
-        Raises Gone where the text or its clip is no more, ValueError for what can't be a correction, and Conflict where
+        Who had no answer, wrote on and saved again replaces their own first try: the later words stand. Raises Gone where the text or its clip is no more, ValueError for what can't be a correction, and Conflict where
         the text was settled meanwhile or lies before another person.
         """
         item = self.queue.item(request.annotation_id)
@@ -141,14 +141,16 @@ class ReviewService:
         content = checked(request, item, clip, self.workspace.config.review.max_chars)
         with self._saving:
             before = corrections_of(self.workspace, item.annotation_id)
-            key = content_id("page", item.annotation_id, refiner, request.save_id)
-            if (earlier := next((c for c in before if c.id == key), None)) is not None:
+            tries = Tries("page", item.annotation_id, refiner, request.save_id, [c.id for c in before])
+            correction = self._correction(tries.next_id, item, refiner, content, request.seconds)
+            earlier = next((c for c in before if c.id == tries.last_id), None)
+            if earlier is not None and _says_the_same(earlier, correction):
                 return earlier
+            base = request.base if earlier is None else earlier.id
             # Asked before the lock of writing is had: who has the queue's lock may wait for that of writing.
             is_gold = self.queue.is_gold(item.annotation_id)
             holder = self.queue.holder(item.annotation_id)
-            self._check_conflict(before, holder, refiner, request.base, is_gold=is_gold)
-            correction = self._correction(key, item, refiner, content, request.seconds)
+            self._check_conflict(before, holder, refiner, base, is_gold=is_gold)
             if request.gold:
                 # First: whoever asks again, not having heard the answer, makes it whole.
                 right_text = content.text if content.verdict == "edit" else " ".join(item.text.split())
@@ -156,8 +158,8 @@ class ReviewService:
 
             def check(now: list[Correction], holder: str) -> None:
                 # Another server may have taken something in first; the same request there is this one.
-                if all(c.id != key for c in now):
-                    self._check_conflict(now, holder, refiner, request.base, is_gold=is_gold)
+                if all(c.id != correction.id for c in now):
+                    self._check_conflict(now, holder, refiner, base, is_gold=is_gold)
 
             self._add(correction, check)
             self.queue.note(item.annotation_id, content.verdict, refiner)
@@ -303,6 +305,11 @@ def _standing(corrections: list[Correction], refiner: str, *, is_gold: bool) -> 
     """What stands of a text for this person: of gold that person's own words alone."""
     latest = standing(corrections)
     return {name: c for name, c in latest.items() if name == refiner} if is_gold else latest
+
+
+def _says_the_same(one: Correction, other: Correction) -> bool:
+    names = ("verdict", "text", "payload", "reason")
+    return all(getattr(one, name) == getattr(other, name) for name in names)
 
 
 def _record(correction: Correction) -> dict[str, Any]:

@@ -19,18 +19,26 @@ async function say(verdict, reason, base) {
       save_id: saveId,
       gold: Boolean($("gold") && $("gold").checked && (verdict === "accept" || verdict === "edit")),
     });
-    dropDraft(current.annotation_id);
+    // Who passes a text by, or refuses it, may come back to what they had begun to write.
+    if (verdict === "edit" || verdict === "accept") dropDraft(current.annotation_id);
     notice("");
     showSaved();
     again = Math.max(0, again - 1);
+  } catch (error) {
+    if (error.status === 409) conflict(error.body, verdict, reason);
+    else notice("Not saved: " + error.message + (error.status === 0 ? "" : ". What you wrote is still here."));
+    saving = false;
+    return;
+  }
+  try {
     if (first && (await sideBySide(first, current.text)) === "change") {
       await go("/api/open", { annotation_id: current.annotation_id });
       enterText();
     } else await goOn(isOff ? current.annotation_id : "");
     if ($("recent-box").open) showRecent();
   } catch (error) {
-    if (error.status === 409) conflict(error.body, verdict, reason);
-    else notice("Not saved: " + error.message + (error.status === 0 ? "" : ". What you wrote is still here."));
+    // It is on record: only what comes next is missing, which saving the same again asks for.
+    notice("Saved. The next text did not come: " + error.message);
   } finally {
     saving = false;
   }

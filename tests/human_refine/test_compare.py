@@ -96,6 +96,16 @@ def test_two_people_never_have_the_same_pair_and_a_pair_that_was_chosen_of_is_do
     assert ann.next() is not None, "a pair's lease is none of a text"
 
 
+def test_another_choice_after_an_answer_was_lost_replaces_the_first(
+    clips: list[str], ann: Refiner, workspace: Workspace
+) -> None:
+    pair = _next(ann)["pair"]
+    ids = [_choose(ann, pair, side, "same-save").json()["id"] for side in ("left", "right", "right")]
+    assert ids[0] != ids[1] == ids[2]
+    assert ann.http.get("/api/compare/history").json()["history"][0]["chosen"] == "right"
+    assert len(choices_between(workspace, 0, 1)) == 1
+
+
 def test_pairs_that_lie_before_others_are_none_that_is_left(
     clips: list[str], make_workspace: Callable[..., Workspace]
 ) -> None:

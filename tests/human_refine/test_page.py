@@ -207,6 +207,19 @@ def test_the_same_saving_twice_is_one(ann: Refiner, workspace: Workspace) -> Non
     assert workspace.corrections().height == 1
 
 
+def test_words_written_after_an_answer_was_lost_replace_the_first_try(ann: Refiner, workspace: Workspace) -> None:
+    item = ann.next()
+    ids = []
+    for words in ("A first version.", "A second version.", "A second version.", "A third one."):
+        answer = ann.say(item, "edit", words, save_id="0123456789")
+        assert answer.status_code == 200, "the page still has the base and the id of the first try"
+        ids.append(answer.json()["id"])
+    assert ids[1] == ids[2]
+    assert len(set(ids)) == 3
+    assert CurrentTexts(workspace).human[item["clip_id"]].text == "A third one."
+    assert ann.say(item, "reject", reason="no", save_id="0123456789").json()["id"] not in ids
+
+
 def test_a_lease_that_ran_out_is_another_persons(ann: Refiner, bob: Refiner, workspace: Workspace) -> None:
     item = ann.next()
     with workspace.database.transaction() as connection:
