@@ -32,7 +32,6 @@ _BUDGET_S = 0.06
 #: Rows that are looked at together.
 _GROUP_ROWS = 8192
 _FACTS = ["id", "uri", "start_s", "end_s", "split"]
-_MOST = 500
 _ID = re.compile(r"[0-9a-f]{8,20}")
 People = Literal["", "accept", "edit", "reject", "cant_tell", "flagged", "gold", "lead"]
 
@@ -265,8 +264,15 @@ def _of_people(workspace: Workspace, query: Query) -> tuple[list[str], str]:
     if query.people in verdicts:
         rows = clips_with_word(workspace, verdicts[query.people], query.cursor, PAGE)
         return list(dict.fromkeys(clip_id for clip_id, _ in rows)), rows[-1][1] if len(rows) == PAGE else ""
+    if not (query.cursor or "0").isdecimal():
+        raise UserError(f"cursor {query.cursor!r}: is none of this list")
+    begin = int(query.cursor or 0)
+    end = begin + PAGE
     if query.people == "flagged":
-        return list(dict.fromkeys(flag.clip_id for flag in open_flags(workspace, _MOST))), ""
-    if query.people == "gold":
-        return [clip_id for clip_id, _, _ in newest_gold(workspace, _MOST)], ""
-    return workspace.clip_verdicts()["clip_id"].reverse().to_list()[:_MOST], ""
+        ids = [flag.clip_id for flag in open_flags(workspace, None)]
+    elif query.people == "gold":
+        ids = [clip_id for clip_id, _, _ in newest_gold(workspace, end + 1)]
+    else:
+        ids = workspace.clip_verdicts()["clip_id"].reverse().to_list()
+    ids = list(dict.fromkeys(ids))
+    return ids[begin:end], str(end) if len(ids) > end else ""

@@ -243,7 +243,8 @@ class Comparing:
     def choose(self, refiner: str, i: str, said: Said, seconds: float, save_id: str) -> Preference:
         """Keeps what a person chose; the same request again gives the same choice.
 
-        Another choice under the same ``save_id`` (no answer had come) replaces the first. Raises Gone where the pair is no more, Conflict where it lies before another person, or enough people chose.
+        Another choice under the same ``save_id`` (no answer had come) replaces the first. Raises Gone where the pair is
+        no more, Conflict where it lies before another person, or enough people chose.
         """
         pairs, pair = self._look(), self._pair(i)
         if self._service.queue.clip(pair.clip_id) is None:

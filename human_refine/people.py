@@ -33,11 +33,13 @@ class Person:
     role: Role
 
 
-def invite(workspace: Workspace, name: str, role: str) -> str:
+def invite(workspace: Workspace, name: str, role: str | None = None) -> str:
     """Makes a token for this person; an earlier one of the same name ends.
 
-    Raises UserError for a name or role that can't be.
+    Without a role who was invited before keeps theirs, and others become refiners: a lead's words decide, those given
+    before too. Raises UserError for a name or role that can't be.
     """
+    role = role or table.role_of(workspace, name) or "refiner"
     if role not in get_args(Role):
         raise UserError(f"--role {role}: unknown. There are {', '.join(get_args(Role))}.")
     if not _NAME.fullmatch(name):

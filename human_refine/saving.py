@@ -16,8 +16,9 @@ from human_refine.items import Item
 class SaveRequest:
     """What a person says of a text; an edit of a dense caption is its ``cues``.
 
-    ``base`` is the correction that stood when the page was loaded. The page makes ``save_id`` anew for each text that it
-    shows: the same words under it again are the same correction, others replace them (:class:`Tries`). With ``gold`` (a lead's) the text checks refiners from now on.
+    ``base`` is the correction that stood when the page was loaded. The page makes ``save_id`` anew for each text that
+    it shows: the same words under it again are the same correction, others replace them (:class:`Tries`). With ``gold``
+    (a lead's) the text checks refiners from now on.
     """
 
     annotation_id: str

@@ -181,7 +181,7 @@ def schema(_: SignedIn, request: Request) -> JSONResponse:
 async def media(clip_id: Id, _: SignedIn, review: Review) -> FileResponse:
     """The clip's video, in whole or by ranges, as browsers play it. 202 while a copy is being made that they can."""
     file = await review.videos.do(lambda: _playable(review, clip_id))
-    return FileResponse(file, headers={"Cache-Control": "private, max-age=3600"})
+    return FileResponse(file, headers={"Cache-Control": "private, max-age=300"})
 
 
 @_routes.get("/api/video/{clip_id}")

@@ -131,8 +131,9 @@ class ReviewService:
     def save(self, refiner: str, request: SaveRequest) -> Correction:
         """Keeps what a person says of a text; the same request again gives the same correction.
 
-        Who had no answer, wrote on and saved again replaces their own first try: the later words stand. Raises Gone where the text or its clip is no more, ValueError for what can't be a correction, and Conflict where
-        the text was settled meanwhile or lies before another person.
+        Who had no answer, wrote on and saved again replaces their own first try: the later words stand. Raises Gone
+        where the text or its clip is no more, ValueError for what can't be a correction, and Conflict where the text
+        was settled meanwhile or lies before another person.
         """
         item = self.queue.item(request.annotation_id)
         clip = self.queue.clip(item.clip_id) if item is not None else None

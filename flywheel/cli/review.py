@@ -136,9 +136,14 @@ def open_link(workspace: Workspace, url: str, *, to: str = "", opens: bool = Tru
     import threading
     import webbrowser
 
+    from flywheel.store.people import role_of
     from human_refine.people import invite as make
 
-    link = f"{url}/invite/{make(workspace, _own_name(), 'lead')}" + (f"?to={to}" if to else "")
+    name = _own_name()
+    if role_of(workspace, name) == "refiner":
+        # Who was invited to correct does not become a lead by opening the page.
+        name = f"{name[:35]}-lead"
+    link = f"{url}/invite/{make(workspace, name, 'lead')}" + (f"?to={to}" if to else "")
     print_text(link)
     if not opens:
         return
@@ -161,15 +166,23 @@ def _own_name() -> str:
 
 def invite(
     name: Annotated[str, typer.Option(help="Who is invited; the name stands beside every correction.")],
-    role: Annotated[str, typer.Option(help="`refiner`, who corrects; or `lead`, whose word decides.")] = "refiner",
+    role: Annotated[
+        str,
+        typer.Option(
+            help="`refiner`, who corrects; or `lead`, whose word decides. As it is if left out; `refiner` at first."
+        ),
+    ] = "",
     config: Config = HERE,
     url: Annotated[str, typer.Option(help="Where the page is reached.")] = "http://127.0.0.1:8470",
     json_: Json = False,
 ) -> None:
     """Print a link with a token for the review page; an earlier link of the same name ends."""
+    from flywheel.store.people import role_of
     from human_refine.people import invite as make
 
-    token = make(open_workspace(config), name, role)
+    workspace = open_workspace(config)
+    token = make(workspace, name, role or None)
+    role = role_of(workspace, name) or role
     link = f"{url.rstrip('/')}/invite/{token}"
     print_result({"name": name, "role": role, "link": link, "token": token}, json_, link)
     say_next("flywheel review  # serves the page that the link opens", config=config)

@@ -24,7 +24,8 @@ _RESAMPLES = 9_999
 class PairedTest:
     """The result of a test of paired differences.
 
-    ``difference`` has the 95 % bootstrap interval. ``p_better`` and ``p_worse`` are one-sided. ``spread`` is the
+    ``difference`` has the 95 % bootstrap interval. ``p_better`` and ``p_worse`` are one-sided; so is ``p_not_worse``,
+    which holds that ``after`` is worse by the margin or more (1 where no margin was asked for). ``spread`` is the
     standard deviation of the differences (of groups, where items come in groups).
     """
 
@@ -32,6 +33,7 @@ class PairedTest:
     p_better: float
     p_worse: float
     spread: float
+    p_not_worse: float = 1.0
 
 
 def paired_test(
@@ -39,6 +41,7 @@ def paired_test(
     before: Sequence[float],
     groups: Sequence[Hashable] | None = None,
     *,
+    margin: float | None = None,
     resamples: int = 2000,
     seed: int = 0,
 ) -> PairedTest:
@@ -48,16 +51,28 @@ def paired_test(
     p is never below its truth.
 
     Items of one group (clips of one video) are not independent: their differences are averaged first, and signs flip by
-    group. Raises ValueError where the lengths differ.
+    group. With a ``margin`` the differences plus the margin are tested too. Raises ValueError where the lengths differ.
     """
     if len(after) != len(before):
         raise ValueError(f"paired_test: need equally many items, got {len(after)} and {len(before)}")
     difference = grouped(np.subtract(after, before, dtype=np.float64), groups)
     estimate = mean_estimate(difference, resamples=resamples, seed=seed)
+    p_better, p_worse = _one_sided(difference, seed)
+    return PairedTest(
+        difference=estimate,
+        p_better=p_better,
+        p_worse=p_worse,
+        spread=float(np.std(difference, ddof=1)) if len(difference) > 1 else 0.0,
+        p_not_worse=1.0 if margin is None else _one_sided(difference + margin, seed)[0],
+    )
+
+
+def _one_sided(difference: Float[np.ndarray, " groups"], seed: int) -> tuple[float, float]:
+    """The p-values of a mean above and below 0, by sign flips."""
     # An item on which both say the same flips to itself; without it the patterns are fewer and the p-values the same.
     moved = difference[difference != 0]
     if not len(moved):
-        return PairedTest(difference=estimate, p_better=1.0, p_worse=1.0, spread=0.0)
+        return 1.0, 1.0
     if len(moved) == 1:
         # scipy wants two.
         null = np.array([moved[0], -moved[0]])
@@ -76,14 +91,9 @@ def paired_test(
     total = float(moved.mean())
     extra = 0 if len(null) == 2 ** len(moved) else 1
     tolerance = 1e-12 * max(1.0, abs(total))
-    p_better = (float((null >= total - tolerance).sum()) + extra) / (len(null) + extra)
-    p_worse = (float((null <= total + tolerance).sum()) + extra) / (len(null) + extra)
-    return PairedTest(
-        difference=estimate,
-        p_better=p_better,
-        p_worse=p_worse,
-        spread=float(np.std(difference, ddof=1)) if len(difference) > 1 else 0.0,
-    )
+    above = (float((null >= total - tolerance).sum()) + extra) / (len(null) + extra)
+    below = (float((null <= total + tolerance).sum()) + extra) / (len(null) + extra)
+    return above, below
 
 
 def grouped(values: Float[np.ndarray, " items"], groups: Sequence[Hashable] | None) -> Float[np.ndarray, " groups"]:

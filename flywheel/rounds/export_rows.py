@@ -18,7 +18,7 @@ from flywheel.core.config import Config
 from flywheel.core.errors import MediaError
 from flywheel.core.progress import say
 from flywheel.core.reading import Reading
-from flywheel.core.types import CAPTION, LEARN, MEASURE, Annotation, Correction, Cue, standing
+from flywheel.core.types import CAPTION, LEARN, MEASURE, Annotation, Cue
 from flywheel.formats.export import QUESTION
 from flywheel.formats.rows import ExportRow
 from flywheel.media.encode import write_clip
@@ -136,7 +136,6 @@ class DatasetRows:
         #: What the round's model wrote of test clips, and the newest timed text of each clip, where they are asked for.
         self._measured = TextsByClip(view, [(round, CAPTION, MEASURE)] if "test" in splits else [])
         self._timed = TextsByClip(view, _timed(view) if with_cues else [])
-        self._corrected = _corrected_payloads(view) if with_cues else {}
         #: What the dataset calls a file where it lies on an object store; None where it names places as it sees them.
         self.address: Callable[[str], str] | None = None
         #: Questions that rounds learn to answer, where the format holds conversations.
@@ -241,7 +240,11 @@ class DatasetRows:
     def _cues(self, timed: Annotation | None) -> tuple[Cue, ...]:
         if timed is None:
             return ()
-        payload = self._corrected.get(timed.id) or timed.payload
+        human = self._texts.judged_by_id.get(timed.id)
+        if human is not None and human.text is None:
+            # People rejected it: the model's times are as wrong as its words.
+            return ()
+        payload = (human.payload if human is not None else "") or timed.payload
         read = kinds.get(timed.kind).cues
         return read(json.loads(payload)) if read is not None and payload else ()
 
@@ -281,16 +284,3 @@ def _timed(view: View) -> list[tuple[int, str, str]]:
     """Round, kind and purpose of texts with times, the newest last."""
     names = sorted(name for name in kinds.names() if kinds.get(name).cues is not None)
     return [(round, name, LEARN) for round in view.records.rounds("annotations") for name in names]
-
-
-def _corrected_payloads(workspace: View) -> dict[str, str]:
-    """Annotation id -> the newest payload that people gave it."""
-    corrections: dict[str, list[Correction]] = {}
-    for correction in workspace.correction_records():
-        corrections.setdefault(correction.annotation_id, []).append(correction)
-    payloads = {}
-    for annotation_id, of_text in corrections.items():
-        given = [c.payload for c in standing(of_text).values() if c.payload]
-        if given:
-            payloads[annotation_id] = given[-1]
-    return payloads

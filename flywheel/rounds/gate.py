@@ -162,7 +162,12 @@ def _by_overlap(candidate: Candidate, settings: Gate, look: int, resamples: int)
     """The verdict by the word overlap with corrected anchors alone."""
     level = level_of_look(settings.alpha, look) / len(settings.measures)
     count = len(set(candidate.groups))
-    test = paired_test(candidate.after, candidate.before, candidate.groups, resamples=resamples) if count else None
+    margin = settings.margin if settings.require == "not_worse" else None
+    test = (
+        paired_test(candidate.after, candidate.before, candidate.groups, margin=margin, resamples=resamples)
+        if count
+        else None
+    )
     known = test is not None and count >= settings.min_anchors and test.spread > 0
     spread = spread_at_most(test.spread, count) if test is not None and known else _USUAL_SPREAD
     needed = max(settings.min_anchors, items_needed(settings.effect, spread, level, settings.power))
@@ -201,7 +206,7 @@ def _by_overlap(candidate: Candidate, settings: Gate, look: int, resamples: int)
         return said(*less)
     if test.p_better <= level and d.low > 0:
         return said("promoted", f"better {figures}")
-    if settings.require == "not_worse" and not missing and d.low >= -settings.margin:
+    if settings.require == "not_worse" and not missing and test.p_not_worse <= level and d.low >= -settings.margin:
         return said("promoted", f"not worse than {settings.margin:g} {figures}")
     if test.p_worse <= settings.alpha / 2 and d.high < 0:
         return said("refused", f"worse {figures}")

@@ -148,10 +148,10 @@ class FactsBeside:
         """Share of the clips of which the judge can't tell one of both; 0 without any."""
         return self.unsure / (self.unsure + len(self.after)) if self.unsure else 0.0
 
-    def f1(self, resamples: int) -> PairedTest:
-        """The test of what both state, in fact F1, by video."""
+    def f1(self, resamples: int, margin: float | None = None) -> PairedTest:
+        """The test of what both state, in fact F1, by video; ``margin`` as in :func:`paired_test`."""
         after, before = ([clip.f1 for clip in clips] for clips in (self.after, self.before))
-        return paired_test(after, before, [clip.video for clip in self.after], resamples=resamples)
+        return paired_test(after, before, [clip.video for clip in self.after], margin=margin, resamples=resamples)
 
     def precision(self, resamples: int) -> PairedTest | None:
         """The test of how much of what both state is true, by video; None where no clip has both."""
@@ -211,7 +211,7 @@ def by_facts(beside: FactsBeside, refiners: Set[str], settings: Gate, look: int,
             f"can't tell yet: facts of {count} of at least {settings.min_anchors} anchor videos, of which "
             f"{len(refiners)} of at least {settings.min_refiners} reviewers wrote",
         )
-    test = beside.f1(resamples)
+    test = beside.f1(resamples, settings.fact_margin if settings.require == "not_worse" else None)
     d = test.difference
     if test.spread > 0:
         spread = spread_at_most(test.spread, count)
@@ -223,7 +223,8 @@ def by_facts(beside: FactsBeside, refiners: Set[str], settings: Gate, look: int,
     leans = leaning(d.value, settings.fact_margin)
     if test.p_better <= level and d.low > 0:
         return said("promoted", f"states more of what is true {figures}", leans)
-    if settings.require == "not_worse" and count >= needed and d.low >= -settings.fact_margin:
+    not_worse = test.p_not_worse <= level and d.low >= -settings.fact_margin
+    if settings.require == "not_worse" and count >= needed and not_worse:
         return said("promoted", f"states no less than {settings.fact_margin:g} of what is true {figures}", leans)
     if test.p_worse <= settings.alpha / 2 and d.high < 0:
         return said("refused", f"states less of what is true {figures}", leans)

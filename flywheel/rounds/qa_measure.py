@@ -65,10 +65,10 @@ class AnswersBeside:
         """How many videos there are answers of."""
         return len({clip.video for clip in self.after})
 
-    def test(self, resamples: int) -> PairedTest:
+    def test(self, resamples: int, margin: float | None = None) -> PairedTest:
         """The test of the accuracy, by video: each video counts alike, however many questions are about it."""
         after, before = ([clip.accuracy for clip in clips] for clips in (self.after, self.before))
-        return paired_test(after, before, [clip.video for clip in self.after], resamples=resamples)
+        return paired_test(after, before, [clip.video for clip in self.after], margin=margin, resamples=resamples)
 
 
 def answer_figures(clips: Sequence[ClipAnswers], resamples: int) -> dict[str, Estimate]:
@@ -109,7 +109,7 @@ def by_questions(beside: AnswersBeside, settings: Gate, look: int, resamples: in
 
     if not is_measured:
         return said("undecided", f"can't tell yet: answers of {count} of at least {settings.min_anchors} anchor videos")
-    test = beside.test(resamples)
+    test = beside.test(resamples, settings.fact_margin if settings.require == "not_worse" else None)
     d = test.difference
     if test.spread > 0:
         needed = items_needed(settings.effect, spread_at_most(test.spread, count), level, settings.power)
@@ -121,7 +121,8 @@ def by_questions(beside: AnswersBeside, settings: Gate, look: int, resamples: in
     leans = leaning(d.value, settings.fact_margin)
     if test.p_better <= level and d.low > 0:
         return said("promoted", f"more can be answered from its captions {figures}", leans)
-    if settings.require == "not_worse" and count >= needed and d.low >= -settings.fact_margin:
+    not_worse = test.p_not_worse <= level and d.low >= -settings.fact_margin
+    if settings.require == "not_worse" and count >= needed and not_worse:
         return said("promoted", f"no less than {settings.fact_margin:g} can be answered {figures}", leans)
     if test.p_worse <= settings.alpha / 2 and d.high < 0:
         return said("refused", f"less can be answered from its captions {figures}", leans)

@@ -40,8 +40,8 @@ def flag_of(workspace: Workspace, annotation_id: str, refiner: str) -> Flag | No
     return next(iter(_newest(workspace, mine)), None)
 
 
-def open_flags(workspace: Workspace, limit: int) -> list[Flag]:
-    """The flags that stand, newest first, ``limit`` at most."""
+def open_flags(workspace: Workspace, limit: int | None) -> list[Flag]:
+    """The flags that stand, newest first, ``limit`` at most where it is given."""
     return _newest(workspace, sql.true(), limit)
 
 

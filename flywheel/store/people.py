@@ -87,6 +87,14 @@ def all_refiners(workspace: Workspace) -> list[tuple[str, str]]:
         return [tuple(row) for row in connection.execute(query)]
 
 
+def role_of(workspace: Workspace, name: str) -> str | None:
+    """The role under which this name was invited; None where it was not."""
+    query = sql.select(db.refiners.c.role).where(db.refiners.c.name == name)
+    with workspace.database.transaction() as connection:
+        role: str | None = connection.execute(query).scalar()
+    return role
+
+
 def is_refiner(workspace: Workspace, name: str) -> bool:
     """Whether this name was invited, or gave a correction."""
     spoke = sql.select(db.corrections.c.id).where(db.corrections.c.refiner == name).limit(1)

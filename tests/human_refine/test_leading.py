@@ -10,6 +10,8 @@ from flywheel.core.types import Annotation
 from flywheel.store import Workspace
 from flywheel.store.flags import put_flag
 from human_refine import browsing
+from human_refine.gold import add_gold
+from human_refine.people import invite, leads
 from human_refine.server import create_app
 from tests.human_refine.page_bed import Refiner
 
@@ -57,6 +59,24 @@ def test_clips_are_found_by_words_names_ids_and_facets(lou: Refiner, ann: Refine
     assert _clips(lou, people="reject") == [], "what was taken back does not stand"
     put_flag(workspace, item["annotation_id"], item["clip_id"], "ann", flagged=True)
     assert [c["clip_id"] for c in _clips(lou, people="flagged", words="red ball")] == [item["clip_id"]]
+
+
+def test_gold_is_listed_a_page_at_a_time(lou: Refiner, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = [clip["clip_id"] for clip in _clips(lou, split="train")][:5]
+    for clip_id in clips:
+        add_gold(workspace, {clip_id: "A red ball."}, "lou")
+    monkeypatch.setattr(browsing, "PAGE", 2)
+    assert sorted(clip["clip_id"] for clip in _clips(lou, people="gold")) == sorted(clips)
+    assert lou.http.get("/api/clips", params={"people": "gold", "cursor": "x"}).status_code == 422
+
+
+def test_a_new_link_for_a_lead_leaves_a_lead(workspace: Workspace) -> None:
+    invite(workspace, "Mia", "lead")
+    invite(workspace, "Mia")
+    assert leads(workspace) == {"Mia"}, "whose words still decide"
+    invite(workspace, "Mia", "refiner")
+    invite(workspace, "Ann")
+    assert leads(workspace) == frozenset()
 
 
 @pytest.mark.slow

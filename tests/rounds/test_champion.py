@@ -85,6 +85,18 @@ def test_clips_of_one_video_are_one_item() -> None:
     assert paired_test([1.0] * 40, [0.0] * 40, [i // 10 for i in range(40)]).p_better == pytest.approx(1 / 16)
 
 
+def test_not_worse_is_held_to_the_level_of_its_look() -> None:
+    """At each of many looks an interval of 95 % alone would promote a candidate that is worse once in forty."""
+    gains = np.random.default_rng(3).normal(0.012, 0.06, 150)
+    candidate = replace(figures(0.7, 0.7), after=(0.7 + gains).tolist(), before=[0.7] * 150, groups=list(range(150)))
+    settings = Gate(require="not_worse", margin=0.0, effect=0.02)
+    early, late = (judge(candidate, settings, look=look) for look in (1, 20))
+    assert early.verdict == "promoted"
+    assert late.test is not None
+    assert late.test.difference.low > 0, "its interval alone would do"
+    assert late.verdict != "promoted"
+
+
 @pytest.mark.slow
 def test_levels_of_all_looks_sum_to_alpha() -> None:
     assert sum(level_of_look(0.05, look) for look in range(1, 100_000)) == pytest.approx(0.05, abs=1e-6)

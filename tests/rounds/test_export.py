@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,19 +14,20 @@ import yaml
 
 from flywheel.core.errors import UserError
 from flywheel.core.reading import Reading, Unreadable
-from flywheel.core.types import Cue
+from flywheel.core.types import Correction, Cue
 from flywheel.formats import export as formats
 from flywheel.formats.subtitles import parse_subtitles
 from flywheel.media.probe import probe
 from flywheel.rounds import RoundContext, champion
 from flywheel.rounds import export as exporting
 from flywheel.rounds.export import export
-from flywheel.rounds.export_rows import ClipVideo, ExportCounts, ExportFiles
+from flywheel.rounds.export_rows import ClipVideo, DatasetRows, ExportCounts, ExportFiles
 from flywheel.rounds.stages import gate as gate_stage
 from flywheel.rounds.texts import CurrentTexts
 from flywheel.store import Workspace
 from flywheel.store.schema import locations
 from human_refine.gold import add_gold
+from human_refine.people import exclude
 from tests.rounds.test_champion import context, prepared, says  # noqa: F401
 from tests.rounds.test_rounds import correct
 
@@ -151,6 +153,23 @@ def test_label_studio_and_subtitles(wheel: RoundContext, tmp_path: Path) -> None
         Cue(start_s=1.5, end_s=2.0, text="It stops."),
     ]
     assert all(len(cues) == 1 and cues[0].text == wanted(wheel)[i] for i, cues in files.items())
+    no = Correction(
+        id="no",
+        annotation_id="dense",
+        clip_id=edited.id,
+        verdict="reject",
+        text="",
+        refiner="eve",
+        reason="wrong times",
+        at=datetime.now(UTC),
+    )
+    w = wheel.workspace
+    w.add_corrections([no])
+    for num_cues in (0, 2):
+        rows = DatasetRows(w, w.config, 1, ("train",), ExportCounts(), with_cues=True)
+        [row] = [row for row in rows if row.id == edited.id]
+        assert len(row.cues) == num_cues, "times that people refused are nobody's; who is excluded refuses nothing"
+        exclude(w, "eve", "guesses")
 
 
 @pytest.mark.slow
