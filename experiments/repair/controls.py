@@ -1,7 +1,7 @@
 """The loop with rules, and with the controls: ``python -m experiments.repair.controls FOLDER --seed S --clips 120``.
 
 On the corpus that :mod:`experiments.repair.confusion` rendered there. Rewards are calibrated on the same clips, against
-sounds of other clips. What evaluates is neither reward: how far band levels, in 40 ms, are from those of the sound
+sounds of other clips. What evaluates is no reward: how far band levels, in 40 ms, are from those of the sound
 before it was damaged, in dB. One JSON line for each planner and damage.
 """
 
@@ -18,10 +18,10 @@ import polars as pl
 import scipy
 from numpy.typing import NDArray
 
-from flywheel.curation.repair.loop import repair
-from flywheel.curation.repair.measures import Picture, measures, norms
+from flywheel.curation.repair.calibrating import Calibrating
+from flywheel.curation.repair.loop import Limits, repair
+from flywheel.curation.repair.measures import Picture, measures
 from flywheel.curation.repair.planners import Case, names, planner, role_of
-from flywheel.curation.repair.rewards import calibrated, raw
 from flywheel.media.audio import read_audio
 from flywheel.media.grey import read_grey
 from flywheel.playground.av import CORPUS, DURATION_S, SAMPLE_RATE, sample, sound
@@ -63,10 +63,10 @@ def main() -> None:
         truth = sound(sample(arguments.seed * SEED_STRIDE + index, CORPUS))
         clips.append((row, samples, Picture(events=events, times_s=times_s), truth))
     of = [measures(samples, SAMPLE_RATE, picture) for _, samples, picture, _ in clips]
-    usual = norms(of)
-    own = [raw(samples, SAMPLE_RATE, picture) for _, samples, picture, _ in clips]
-    wrong = [raw(clips[i - 1][1], SAMPLE_RATE, picture) for i, (_, _, picture, _) in enumerate(clips)]
-    rewards = calibrated(own, wrong)
+    calibrating = Calibrating()
+    for row, samples, picture, _ in clips:
+        calibrating.add(samples, SAMPLE_RATE, picture, row["file"])
+    usual, rewards = calibrating.result()
     for name in (name for name in names() if not role_of(planner(name))):
         results: dict[str, list[dict[str, Any]]] = {}
         for (row, samples, picture, truth), found in zip(clips, of, strict=True):
@@ -77,6 +77,7 @@ def main() -> None:
                 case,
                 planner(name),
                 lambda s, picture=picture: rewards.of(s, SAMPLE_RATE, picture),  # type: ignore[misc]
+                limits=Limits(falls=rewards.falls),
             )
             before = off_db(samples, truth)
             after = before if edited is None else off_db(edited, truth)

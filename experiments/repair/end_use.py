@@ -24,10 +24,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from flywheel.curation.repair.loop import repair
-from flywheel.curation.repair.measures import Picture, measures, norms
+from flywheel.curation.repair.calibrating import Calibrating
+from flywheel.curation.repair.loop import Limits, repair
+from flywheel.curation.repair.measures import Picture, measures
 from flywheel.curation.repair.planners import Case, planner
-from flywheel.curation.repair.rewards import calibrated, raw
 from flywheel.playground.av import CORPUS, DURATION_S, SAMPLE_RATE, Timeline, frames, sample, sound
 from flywheel.playground.av.damage import DAMAGES, damage
 from flywheel.playground.av.kinds import KINDS
@@ -69,15 +69,14 @@ def made(seed: int) -> Made:
 
 def arms_of(clips: Sequence[Made]) -> tuple[dict[str, list[tuple[Samples, Timeline]]], dict[str, int]]:
     """Sounds and timelines to learn from by arm, and what the loop did."""
-    of = [measures(clip.heard, SAMPLE_RATE, clip.picture) for clip in clips]
-    usual = norms(of)
-    own = [raw(clip.heard, SAMPLE_RATE, clip.picture) for clip in clips]
-    wrong = [raw(clips[i - 1].heard, SAMPLE_RATE, clip.picture) for i, clip in enumerate(clips)]
-    rewards = calibrated(own, wrong)
+    calibrating = Calibrating()
+    for number, clip in enumerate(clips):
+        calibrating.add(clip.heard, SAMPLE_RATE, clip.picture, str(number))
+    usual, rewards = calibrating.result()
     arms: dict[str, list[tuple[Samples, Timeline]]] = {name: [] for name in ARMS}
     outcomes: dict[str, int] = defaultdict(int)
-    for number, (clip, found) in enumerate(zip(clips, of, strict=True)):
-        case = Case(key=str(number), measures=found, norms=usual)
+    for number, clip in enumerate(clips):
+        case = Case(key=str(number), measures=measures(clip.heard, SAMPLE_RATE, clip.picture), norms=usual)
         first = planner("rules")(case, [])
         edited, told = repair(
             clip.heard,
@@ -85,6 +84,7 @@ def arms_of(clips: Sequence[Made]) -> tuple[dict[str, list[tuple[Samples, Timeli
             case,
             planner("rules"),
             lambda s, picture=clip.picture: rewards.of(s, SAMPLE_RATE, picture),  # type: ignore[misc]
+            limits=Limits(falls=rewards.falls),
         )
         outcomes[told.outcome] += 1
         sounds = {

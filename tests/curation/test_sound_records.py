@@ -18,7 +18,8 @@ from flywheel.curation.repair.loop import Limits
 from flywheel.curation.repair.measures import Norms
 from flywheel.curation.repair.planners import planner
 from flywheel.curation.repair.repairing import RepairRun, _waiting, _Way
-from flywheel.curation.repair.rewards import Rewards, Scale, calibrated
+from flywheel.curation.repair.rewards import Rewards, calibrated
+from flywheel.curation.repair.scales import Scale
 from flywheel.curation.repair.standards import Standards, standards_of
 from flywheel.curation.repair.standing import StandingSounds
 from flywheel.curation.repair.summary import summary

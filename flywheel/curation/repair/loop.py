@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from flywheel.core.errors import UserError
 from flywheel.curation.repair.plan import Plan, plan
 from flywheel.curation.repair.planners import Case, Planner, Tried
+from flywheel.curation.repair.quality import QUALITY
 from flywheel.curation.repair.vetoes import VETOES, Veto
 
 #: Rewards by name, each in [0, 1], of samples (n,).
@@ -22,10 +23,17 @@ Outcome = Literal["left alone", "repaired", "refused"]
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Each reward must rise by ``margin`` (one that has full marks must keep them); with all at ``enough`` the search
-    ends. After ``cycles`` it ends anyway, and after ``no_plans`` in a row that were none."""
+    """When an edit is taken, and when the search ends.
+
+    An edit in time must bring synchrony and agreement up by ``margin`` and by more than chance, which is ``falls`` (one
+    that has full marks must keep them). One of noise or level must bring quality up by ``quality_margin``, while the
+    other two fall by no more than chance. With all at ``enough`` the search ends. After ``cycles`` it ends anyway, and
+    after ``no_plans`` in a row that were none.
+    """
 
     margin: float = 0.03
+    quality_margin: float = 0.5
+    falls: Mapping[str, float] = field(default_factory=dict)
     enough: float = 0.85
     cycles: int = 5
     no_plans: int = 2
@@ -76,9 +84,9 @@ def repair(
     """The best accepted edit of mono samples (n,), None where the original stays; and how that was found.
 
     Follows the text of AVAgent (Mo and Song 2024, arXiv 2410.23230), not its listing: each plan edits the original, the
-    loop goes on while a reward is low, and an edit counts only where all rewards rise. A plan without steps ends the
-    search. One that is none (an unknown action, a value out of range, two filters) or was tried before is refused, the
-    planner is told so, and may make another.
+    loop goes on while a reward is low, and an edit counts only where rewards rise (:class:`Limits`). A plan without
+    steps ends the search. One that is none (an unknown action, a value out of range, two filters) or was tried before
+    is refused, the planner is told so, and may make another.
     """
     samples = samples.copy()
     samples.flags.writeable = False
@@ -86,7 +94,7 @@ def repair(
     best: tuple[float, NDArray[np.float32], Plan, Mapping[str, float]] | None = None
     cycles: list[Cycle] = []
     tried: list[Tried] = []
-    reason, in_vain = "both rewards are high", 0
+    reason, in_vain = "all rewards are high", 0
     if not _is_enough(before, limits):
         for _ in range(limits.cycles):
             try:
@@ -103,12 +111,12 @@ def repair(
                 break
             in_vain, edited = 0, made.apply(samples, rate_hz)
             after = dict(reward(edited))
-            refused = refusal(samples, edited, rate_hz, before, after, vetoes, limits)
+            refused = refusal(made, before, after, limits) or vetoed(samples, edited, rate_hz, vetoes)
             cycles.append(Cycle(plan=made, edited_from=origin, rewards=after, refused=refused))
             tried.append(Tried(plan=made, rewards=after, refused=refused))
-            rise = min(after[name] - before[name] for name in before)
-            if not refused and (best is None or rise > best[0]):
-                best = (rise, edited, made, after)
+            total = sum(after.values())
+            if not refused and (best is None or total > best[0]):
+                best = (total, edited, made, after)
             reason = refused or made.reason
             if not refused and _is_enough(after, limits):
                 break
@@ -137,19 +145,29 @@ def _is_enough(rewards: Mapping[str, float], limits: Limits) -> bool:
     return all(value >= limits.enough for value in rewards.values())
 
 
-def refusal(
-    original: NDArray[np.float32],
-    edited: NDArray[np.float32],
-    rate_hz: int,
-    before: Mapping[str, float],
-    after: Mapping[str, float],
-    vetoes: Mapping[str, Veto],
-    limits: Limits,
-) -> str:
-    """Why an edit of mono samples (n,) is not taken, from its rewards and those of the original; empty where it is."""
+def refusal(made: Plan, before: Mapping[str, float], after: Mapping[str, float], limits: Limits) -> str:
+    """Why the rewards before and after an edit do not speak for it; empty where they do.
+
+    Where quality is not among them, the others decide on all edits.
+    """
+    by_quality, by_picture = made.by_quality and QUALITY in after, made.by_picture or QUALITY not in after
     for name, value in after.items():
-        if value < min(1.0, before[name] + limits.margin):
-            return f"{name} {before[name]:.2f} to {value:.2f}: need a rise of {limits.margin:g}"
+        chance = limits.falls.get(name, 0.0)
+        shown = f"{name} {before[name]:.2f} to {value:.2f}"
+        if name == QUALITY:
+            if by_quality and value < before[name] + limits.quality_margin:
+                return f"{shown}: need a rise of {limits.quality_margin:g}"
+            if value < before[name] - limits.quality_margin:
+                return f"{shown}: may fall by {limits.quality_margin:g}"
+        elif by_picture and value < min(1.0, before[name] + (rise := max(limits.margin, chance))):
+            return f"{shown}: need a rise of {rise:.2g}"
+        elif value < before[name] - chance:
+            return f"{shown}: may fall by {chance:.2g}"
+    return ""
+
+
+def vetoed(original: NDArray[np.float32], edited: NDArray[np.float32], rate_hz: int, vetoes: Mapping[str, Veto]) -> str:
+    """What the first veto says that speaks against an edit of mono samples (n,); empty where none does."""
     return next((why for veto in vetoes.values() if (why := veto(original, edited, rate_hz))), "")
 
 

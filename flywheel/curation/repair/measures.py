@@ -71,12 +71,17 @@ def measures(samples: NDArray[np.float32], rate_hz: int, picture: Picture) -> Me
     return Measures(
         level_db=quality.level_db,
         floor_db=quality.floor_db,
-        peak_db=float(20 * np.log10(np.abs(cleaned(samples)).max(initial=0.0) + 1e-6)),
+        peak_db=peak_db(samples),
         flatness=_flatness(samples, rate_hz),
         gaps=len(cut),
         gap_s=max(cut, default=0.0),
         fit=fit(onset_envelope(samples, rate_hz), picture.events, picture.times_s),
     )
+
+
+def peak_db(samples: NDArray[np.float32]) -> float:
+    """Level of the largest of mono samples (n,), dB of full scale."""
+    return float(20 * np.log10(np.abs(cleaned(samples)).max(initial=0.0) + 1e-6))
 
 
 def norms(of: Iterable[Measures]) -> Norms:

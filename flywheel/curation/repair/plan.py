@@ -37,6 +37,16 @@ class Plan:
         """What tells plans apart; the reason does not."""
         return tuple((step.action, tuple(sorted(step.parameters.items()))) for step in self.steps)
 
+    @property
+    def by_picture(self) -> bool:
+        """Whether the picture tells if one of the steps helps."""
+        return any(actions.action(step.action).judged_by_picture for step in self.steps)
+
+    @property
+    def by_quality(self) -> bool:
+        """Whether measured quality tells if one of the steps helps."""
+        return any(not actions.action(step.action).judged_by_picture for step in self.steps)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "edits": [{"action": step.action, "parameters": dict(step.parameters)} for step in self.steps],

@@ -24,7 +24,7 @@ from flywheel.core.types import REPAIR, Clip, SoundVersion, content_id
 from flywheel.curation.repair.asking import PlanModel
 from flywheel.curation.repair.described import Texts, described
 from flywheel.curation.repair.looks import Looks
-from flywheel.curation.repair.loop import Limits, Repaired, refusal, repair
+from flywheel.curation.repair.loop import Limits, Repaired, refusal, repair, vetoed
 from flywheel.curation.repair.plan import Plan
 from flywheel.curation.repair.planners import Case, Planner, planner, role_of
 from flywheel.curation.repair.recogniser import Recogniser, recogniser_of
@@ -38,7 +38,7 @@ from flywheel.store.clip_index import ClipIndex
 from flywheel.store.writing import reject
 
 #: Changes with what actions, rewards or vetoes give: clips are looked at anew then.
-CODE = "1"
+CODE = "2"
 #: Clips that are looked at together, and committed; and those whose keys are looked up at once.
 _TOGETHER, _LOOKUP = 32, 4096
 
@@ -194,7 +194,8 @@ def _way_of(workspace: Workspace, index: ClipIndex, settings: Repair) -> _Way | 
     if standards is None:
         return None
     vetoes = {**VETOES, "speech": recogniser.veto} if recogniser is not None else VETOES
-    decides: tuple[object, ...] = (settings.planner, settings.margin, settings.enough, settings.cycles)
+    margins = settings.margin, settings.quality_margin
+    decides: tuple[object, ...] = (settings.planner, *margins, settings.enough, settings.cycles)
     if model is not None:
         decides = (*decides, settings.no_plans, *model.digests())
     return _Way(
@@ -202,7 +203,12 @@ def _way_of(workspace: Workspace, index: ClipIndex, settings: Repair) -> _Way | 
         standards=standards,
         planner=plans,
         limits=Limits(
-            margin=settings.margin, enough=settings.enough, cycles=settings.cycles, no_plans=settings.no_plans
+            margin=settings.margin,
+            quality_margin=settings.quality_margin,
+            falls=standards.rewards.falls,
+            enough=settings.enough,
+            cycles=settings.cycles,
+            no_plans=settings.no_plans,
         ),
         vetoes=vetoes,
         recogniser=recogniser,
@@ -309,7 +315,8 @@ def _looked_at(
     read_s = len(here.samples) / RATE_HZ
     written = read_audio(workspace.sound_files.place(kept[0]), 0.0, read_s, rate_hz=RATE_HZ)
     after = rewards(written)
-    why = refusal(here.samples, written, RATE_HZ, found.before, after, way.vetoes, way.limits)
+    why = refusal(found.plan, found.before, after, way.limits)
+    why = why or vetoed(here.samples, written, RATE_HZ, way.vetoes)
     if why:
         return replace(found, outcome="refused", plan=Plan(), reason=f"as written: {why}", after=found.before), None, ""
     speech = way.recogniser.verdict(here.samples, written, RATE_HZ) if way.recogniser is not None else ""

@@ -1,13 +1,13 @@
-"""Two rewards of a sound beside its picture, each in [0, 1] as the corpus calibrates it.
+"""Rewards of a sound beside its picture, each in [0, 1] as the corpus calibrates it.
 
-Synchrony asks how strongly onsets and events go together; agreement, how many of either have a counterpart. Neither is
-what evaluates repairs.
+Synchrony asks how strongly onsets and events go together; agreement, how many of either have a counterpart; quality is
+a third one, for edits that move nothing in time. None is what evaluates repairs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
@@ -15,35 +15,29 @@ import scipy
 from numpy.typing import NDArray
 
 from flywheel.curation.repair.measures import Picture
+from flywheel.curation.repair.quality import QUALITY, Quality
+from flywheel.curation.repair.scales import FULL, Scale
 from flywheel.sound.fit import together
 from flywheel.sound.onsets import TRACK_HZ, onset_envelope
 from flywheel.sound.synchrony import TOGETHER_S, standing_out, visual_track
 
 #: An onset or an event is a peak of at least this share of the highest one, so far from the next.
 _LEAST_PEAK, _APART_S = 0.25, 0.1
-#: Full marks are what this share of clips as they came does not pass; none, the median of wrong pairs.
-_FULL = 0.75
 #: A scale must be this long. One match more among twenty onsets and twenty events moves agreement by as much: with a
 #: shorter one a chance match is worth full marks.
 LEAST_SPAN = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scale:
-    """A straight line from ``none`` to ``full``, which become 0 and 1; beyond them it stays there."""
-
-    none: float
-    full: float
-
-    def of(self, raw: float) -> float:
-        return float(np.clip((raw - self.none) / max(self.full - self.none, 1e-6), 0, 1))
-
-
-@dataclass(frozen=True, kw_only=True)
 class Rewards:
-    """The rewards by name, as :func:`calibrated` made them."""
+    """The rewards by name, as :func:`calibrated` made them.
+
+    ``falls`` says by how much each may fall by chance. Without ``quality`` there is no such reward.
+    """
 
     scales: Mapping[str, Scale]
+    quality: Quality | None = None
+    falls: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def tell(self) -> bool:
@@ -52,7 +46,8 @@ class Rewards:
 
     def of(self, samples: NDArray[np.float32], rate_hz: int, picture: Picture) -> dict[str, float]:
         """Each reward, in [0, 1], of mono samples (n,)."""
-        return {name: self.scales[name].of(value) for name, value in raw(samples, rate_hz, picture).items()}
+        values = {name: self.scales[name].of(value) for name, value in raw(samples, rate_hz, picture).items()}
+        return values if self.quality is None else {**values, QUALITY: self.quality.of(samples, rate_hz)}
 
 
 def raw(samples: NDArray[np.float32], rate_hz: int, picture: Picture) -> dict[str, float]:
@@ -65,7 +60,7 @@ def raw(samples: NDArray[np.float32], rate_hz: int, picture: Picture) -> dict[st
 
 
 def calibrated(own: Sequence[Mapping[str, float]], wrong: Sequence[Mapping[str, float]]) -> Rewards:
-    """Rewards from :func:`raw` of clips as they came, and of pairs made wrong on purpose.
+    """Rewards from :func:`raw` of clips as they came, and of pairs made wrong on purpose, whose median is 0.
 
     Raises ValueError where there are none of either.
     """
@@ -74,11 +69,26 @@ def calibrated(own: Sequence[Mapping[str, float]], wrong: Sequence[Mapping[str, 
     scales = {
         name: Scale(
             none=float(np.median([row[name] for row in wrong])),
-            full=float(np.quantile([row[name] for row in own], _FULL)),
+            full=float(np.quantile([row[name] for row in own], FULL)),
         )
         for name in own[0]
     }
     return Rewards(scales=MappingProxyType(scales))
+
+
+def falls(
+    own: Sequence[Mapping[str, float]], disturbed: Sequence[Mapping[str, float]], scales: Mapping[str, Scale]
+) -> dict[str, float]:
+    """By how much each reward may fall by chance: what most clips' fall does not pass, or one match, if that is more.
+
+    ``disturbed`` are :func:`raw` of the same clips after a change that hardly anybody minds.
+    """
+    out = {}
+    for name, scale in scales.items():
+        lost = [scale.of(before[name]) - scale.of(after[name]) for before, after in zip(own, disturbed, strict=True)]
+        one_match = LEAST_SPAN / max(scale.full - scale.none, LEAST_SPAN)
+        out[name] = max(float(np.quantile(lost, FULL)), one_match)
+    return out
 
 
 def _agreement(onsets: NDArray[np.float32], picture: Picture) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 from flywheel.core.border import one_item
 from flywheel.core.errors import MediaError
 from flywheel.core.types import Clip
-from flywheel.curation.repair.measures import Measures, Norms, Picture, measures, norms
-from flywheel.curation.repair.rewards import Rewards, Scale, calibrated, raw
+from flywheel.curation.repair.calibrating import Calibrating
+from flywheel.curation.repair.measures import Measures, Norms, Picture, measures
+from flywheel.curation.repair.quality import Quality
+from flywheel.curation.repair.rewards import Rewards
+from flywheel.curation.repair.scales import Scale
 from flywheel.media.audio import read_audio
 from flywheel.media.grey import read_grey
 from flywheel.sound.motion import visual_events
@@ -31,7 +34,7 @@ FEWEST = 3
 #: Where the workspace keeps them.
 _META = "repair_standards"
 #: Changes with what measures and rewards give.
-_VERSION = 3
+_VERSION = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,8 @@ class Standards:
     def to_json(self) -> str:
         scales = {name: asdict(scale) for name, scale in self.rewards.scales.items()}
         told = {"version": _VERSION, "tried": self.tried, "norms": asdict(self.norms), "scales": scales}
+        quality = self.rewards.quality
+        told |= {"falls": dict(self.rewards.falls), "quality": quality.to_json() if quality is not None else None}
         return json.dumps(told)
 
     @classmethod
@@ -54,7 +59,9 @@ class Standards:
         if told["version"] != _VERSION:
             return None
         scales = {name: Scale(**scale) for name, scale in told["scales"].items()}
-        return cls(norms=Norms(**told["norms"]), rewards=Rewards(scales=scales), tried=told["tried"])
+        quality = Quality.from_json(told["quality"]) if told["quality"] is not None else None
+        rewards = Rewards(scales=scales, quality=quality, falls=told["falls"])
+        return cls(norms=Norms(**told["norms"]), rewards=rewards, tried=told["tried"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,21 +111,15 @@ def standards_of(workspace: Workspace, clips: Iterable[Clip], most: int) -> Stan
 
 def _standards(workspace: Workspace, clips: Sequence[Clip]) -> Standards | None:
     """The standards that these clips tell; None where they tell none. Two of them are held at a time."""
-    own, wrong, figures = list[Mapping[str, float]](), list[Mapping[str, float]](), list[Measures]()
-    before: tuple[Clip, Perceived] | None = None
+    calibrating = Calibrating()
     for clip in clips:
         try:
             here = perceived(workspace, clip)
         except MediaError:
             # Whoever looks at it afterwards says so.
             continue
-        own.append(raw(here.samples, RATE_HZ, here.picture))
-        figures.append(here.measures())
-        if before is not None and before[0].content_hash != clip.content_hash:
-            # Another video's sound with this picture.
-            wrong.append(raw(before[1].samples, RATE_HZ, here.picture))
-        before = (clip, here)
-    if len(wrong) < FEWEST:
+        calibrating.add(here.samples, RATE_HZ, here.picture, clip.content_hash)
+    if calibrating.wrong < FEWEST:
         return None
-    rewards = calibrated(own, wrong)
-    return Standards(norms=norms(figures), rewards=rewards, tried=len(clips)) if rewards.tell else None
+    usual, rewards = calibrating.result()
+    return Standards(norms=usual, rewards=rewards, tried=len(clips)) if rewards.tell else None

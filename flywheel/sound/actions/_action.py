@@ -48,7 +48,8 @@ class Action:
 
     ``edit(source, **values)`` gives the edited sound in blocks (n, channels), together as long as the source; it may
     pass full scale, which is then taken care of. ``does`` says in a line what it is for. ``ours``: it is none of the
-    eight of AVAgent (Mo and Song 2024, arXiv 2410.23230).
+    eight of AVAgent (Mo and Song 2024, arXiv 2410.23230). ``by_picture``: whether the picture tells if the edit
+    helps, and not the sound's measured quality. Left out, it does for all but filters.
     """
 
     family: Family
@@ -56,6 +57,12 @@ class Action:
     parameters: Mapping[str, Range]
     edit: Callable[..., Iterator[Samples]]
     ours: bool = False
+    by_picture: bool | None = None
+
+    @property
+    def judged_by_picture(self) -> bool:
+        """Whether the picture tells if the edit helps."""
+        return self.family != "filter" if self.by_picture is None else self.by_picture
 
 
 @dataclass(eq=False)

@@ -21,4 +21,5 @@ ACTION = Action(
     does="makes the sound louder or softer",
     parameters={"db": Range(-20.0, 20.0, 0.0, "dB")},
     edit=_edit,
+    by_picture=False,
 )

@@ -23,8 +23,20 @@ class Repair(Section):
         description="whose sounds are looked at; `[train]` leaves what rounds are measured on alone. What was edited "
         "before, or by `flywheel repair --clips`, stays until it is undone, also where `enabled` is false",
     )
-    margin: float = Field(0.03, ge=0, le=1, description="by how much both rewards must rise for an edit to be taken")
-    enough: float = Field(0.85, ge=0, le=1, description="a sound whose rewards are both so high is left alone")
+    margin: float = Field(
+        0.03,
+        ge=0,
+        le=1,
+        description="by how much synchrony and agreement must rise, beside chance, for an edit in time to be taken",
+    )
+    quality_margin: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="by how much measured quality must, for one of noise or level; 1 is the whole way from clips "
+        "spoiled on purpose to the better ones as they came",
+    )
+    enough: float = Field(0.85, ge=0, le=1, description="a sound whose rewards are all so high is left alone")
     cycles: int = Field(5, ge=1, le=20, description="plans that are tried for a clip at most")
     no_plans: int = Field(
         2, ge=1, le=20, description="replies in a row that are no plans, after which a clip's search ends"

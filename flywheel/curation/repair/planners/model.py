@@ -20,9 +20,10 @@ _FAMILIES: tuple[actions.Family, ...] = ("filter", "coordination")
 
 _INSTRUCTION = """\
 You decide how the sound of a video clip is to be edited. Most sounds are good: then edit nothing. An edit is kept only
-if sound and picture go together better after it, and it is always done to the original sound. Choose at most one filter
-(for noise) and at most one coordination (for sound that is late, fast, cut or too soft), with values in their ranges.
-Never repeat a plan that was tried. Answer as JSON:
+if sound and picture go together better after it (for noise and level: if the sound is clearly cleaner, or as loud as is
+usual), and it is always done to the original sound. Choose at most one filter (for noise) and at most one coordination
+(for sound that is late, fast, cut or too soft), with values in their ranges. Never repeat a plan that was tried. Answer
+as JSON:
 {"reason": why, "filter": null or {"action": name, "parameters": {name: value}}, "coordination": the same}"""
 
 
