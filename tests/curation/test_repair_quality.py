@@ -107,10 +107,10 @@ SHIFT, GATE = Step(action="shift", parameters={"seconds": 0.1}), Step(action="sp
         ([GATE], 0.5, 0.8, ""),
         ([GATE], 0.41, 0.8, ""),
         ([GATE], 0.39, 0.8, "synchrony 0.50 to 0.39: may fall by 0.1"),
-        ([GATE], 0.9, 0.6, "quality 0.20 to 0.60: need a rise of 0.5"),
+        ([GATE], 0.9, 0.5, "quality 0.20 to 0.50: need a rise of 0.4"),
         # Both: each must earn its place.
         ([GATE, SHIFT], 0.9, 0.8, ""),
-        ([GATE, SHIFT], 0.9, 0.2, "quality 0.20 to 0.20: need a rise of 0.5"),
+        ([GATE, SHIFT], 0.9, 0.2, "quality 0.20 to 0.20: need a rise of 0.4"),
         ([GATE, SHIFT], 0.5, 0.8, "synchrony 0.50 to 0.50: need a rise of 0.1"),
     ],
 )
@@ -120,9 +120,14 @@ def test_an_edit_is_judged_by_what_it_is_for(steps: list[Step], synchrony: float
     assert refusal(plan(steps), before, after, Limits(falls={"synchrony": 0.1})) == why
 
 
+def test_an_edit_in_time_that_changes_nothing_is_none() -> None:
+    full = {"synchrony": 1.0, "agreement": 1.0, "quality": 0.7}
+    assert refusal(plan([SHIFT]), full, full, Limits()).endswith("neither rises, as both are high")
+
+
 def test_an_edit_in_time_does_not_spoil_a_sound() -> None:
     before, after = {"synchrony": 0.1, "quality": 0.9}, {"synchrony": 0.9, "quality": 0.3}
-    assert refusal(plan([SHIFT]), before, after, Limits()) == "quality 0.90 to 0.30: may fall by 0.5"
+    assert refusal(plan([SHIFT]), before, after, Limits()) == "quality 0.90 to 0.30: may fall by 0.4"
 
 
 @pytest.mark.parametrize("hack", ["mute", "drown", "foreign"])

@@ -32,7 +32,7 @@ class Limits:
     """
 
     margin: float = 0.03
-    quality_margin: float = 0.5
+    quality_margin: float = 0.4
     falls: Mapping[str, float] = field(default_factory=dict)
     enough: float = 0.85
     cycles: int = 5
@@ -151,19 +151,22 @@ def refusal(made: Plan, before: Mapping[str, float], after: Mapping[str, float],
     Where quality is not among them, the others decide on all edits.
     """
     by_quality, by_picture = made.by_quality and QUALITY in after, made.by_picture or QUALITY not in after
+    risen = False
     for name, value in after.items():
         chance = limits.falls.get(name, 0.0)
+        need = limits.quality_margin if name == QUALITY else max(limits.margin, chance)
         shown = f"{name} {before[name]:.2f} to {value:.2f}"
+        risen |= name != QUALITY and value >= before[name] + need
         if name == QUALITY:
-            if by_quality and value < before[name] + limits.quality_margin:
-                return f"{shown}: need a rise of {limits.quality_margin:g}"
-            if value < before[name] - limits.quality_margin:
-                return f"{shown}: may fall by {limits.quality_margin:g}"
-        elif by_picture and value < min(1.0, before[name] + (rise := max(limits.margin, chance))):
-            return f"{shown}: need a rise of {rise:.2g}"
+            if by_quality and value < before[name] + need:
+                return f"{shown}: need a rise of {need:.2g}"
+            if value < before[name] - need:
+                return f"{shown}: may fall by {need:.2g}"
+        elif by_picture and value < min(1.0, before[name] + need):
+            return f"{shown}: need a rise of {need:.2g}"
         elif value < before[name] - chance:
             return f"{shown}: may fall by {chance:.2g}"
-    return ""
+    return "" if risen or not by_picture else "synchrony and agreement: neither rises, as both are high"
 
 
 def vetoed(original: NDArray[np.float32], edited: NDArray[np.float32], rate_hz: int, vetoes: Mapping[str, Veto]) -> str:

@@ -30,7 +30,7 @@ class Repair(Section):
         description="by how much synchrony and agreement must rise, beside chance, for an edit in time to be taken",
     )
     quality_margin: float = Field(
-        0.5,
+        0.4,
         ge=0,
         le=1,
         description="by how much measured quality must, for one of noise or level; 1 is the whole way from clips "
