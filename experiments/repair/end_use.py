@@ -34,7 +34,7 @@ from flywheel.playground.av.kinds import KINDS
 from flywheel.playground.corpus import SEED_STRIDE
 from flywheel.sound.motion import visual_events
 
-ARMS = ("clean", "damaged", "random", "rules", "agent", "curated")
+ARMS = ("damaged", "agent", "clean", "random", "rules", "curated")
 DAMAGE_RATE, FPS, WIDTH, HEIGHT = 0.6, 25, 96, 64
 NAMES = sorted(KINDS)
 BANDS, WINDOW, HOP = 48, 640, 320
