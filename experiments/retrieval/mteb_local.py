@@ -106,7 +106,7 @@ def scored(ours: MtebEncoder, asked: list[av.Timeline], column: str) -> dict[str
 
 def _medium(ours: MtebEncoder, timeline: av.Timeline, column: str) -> Any:
     if column == "audio":
-        rate_hz = ours.encoder.spectrogram.rate_hz
+        rate_hz = ours.encoder.rate_hz
         return {"array": av.sound(timeline).astype(np.float32).tolist(), "sampling_rate": rate_hz}
     side, times_s = ours.encoder.frame_size, [(i + 0.5) * av.DURATION_S / 2 for i in range(2)]
     return av.frames(timeline, times_s, side, side).tolist()

@@ -23,7 +23,7 @@ from flywheel.media.frames import read_frames
 from flywheel.media.probe import probe
 from flywheel.metrics.retrieval import retrieval_estimates
 from flywheel.models.encoder_spans import READ_SIDE, sound_span, times_of
-from flywheel.models.encoders import SOUND, TEXT, VIDEO, Encoder, Modality
+from flywheel.models.encoders import SOUND, TEXT, VIDEO, Embedder, Modality
 
 #: How names of sounds end, in small letters.
 SOUND_ENDINGS = frozenset((".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac"))
@@ -102,7 +102,9 @@ class MediaFiles:
         raise MediaError("its file is not there")
 
 
-def retrieve(descriptions: Descriptions, files: MediaFiles, encoder: Encoder, *, limit: int | None = None) -> Retrieved:
+def retrieve(
+    descriptions: Descriptions, files: MediaFiles, encoder: Embedder, *, limit: int | None = None
+) -> Retrieved:
     """Ask for all clips by all texts and the other way; at most ``limit`` clips. What can't be read is left out.
 
     Raises UserError for an encoder that knows no texts, for a limit below two, and where fewer clips can be read.
@@ -129,7 +131,7 @@ def retrieve(descriptions: Descriptions, files: MediaFiles, encoder: Encoder, *,
     if len(vectors) < 2:
         why = f" ({told.most_common(1)[0][0]})" if told else ""
         raise UserError(f"--videos: {len(vectors)} of {len(keys)} clips could be read{why}. Name their folder.")
-    words = _text_vectors(encoder, [one.text for one in texts])
+    words = {name: _text_vectors(encoder, [one.text for one in texts], name) for name in (VIDEO, SOUND)}
     return Retrieved(
         title=descriptions.title,
         encoder=encoder.built_from[0],
@@ -141,7 +143,7 @@ def retrieve(descriptions: Descriptions, files: MediaFiles, encoder: Encoder, *,
     )
 
 
-def _vectors(encoder: Encoder, file: Path, span_s: tuple[float, float] | None) -> dict[Modality, NDArray[np.float32]]:
+def _vectors(encoder: Embedder, file: Path, span_s: tuple[float, float] | None) -> dict[Modality, NDArray[np.float32]]:
     """The vectors of what a file has. Raises MediaError where it can't be read."""
     info = probe(file)
     start_s, end_s = span_s or (0.0, info.duration_s)
@@ -154,21 +156,26 @@ def _vectors(encoder: Encoder, file: Path, span_s: tuple[float, float] | None) -
         frames = read_frames(file, times_s, max_side=READ_SIDE * encoder.frame_size)
         found[VIDEO] = encoder.embed_video(frames[None]).numpy()[0]
     if SOUND in encoder.modalities and info.has_audio:
-        samples = read_audio(file, *sound_span(start_s, end_s), rate_hz=encoder.spectrogram.rate_hz)
+        samples = read_audio(file, *sound_span(start_s, end_s), rate_hz=encoder.rate_hz)
         found[SOUND] = encoder.embed_audio(samples[None]).numpy()[0]
     if not found:
         raise MediaError("has nothing that the encoder knows")
     return found
 
 
-def _text_vectors(encoder: Encoder, texts: Sequence[str]) -> NDArray[np.float32]:
-    parts = [encoder.embed_text(texts[start : start + _TOGETHER]).numpy() for start in range(0, len(texts), _TOGETHER)]
+def _text_vectors(encoder: Embedder, texts: Sequence[str], against: Modality) -> NDArray[np.float32]:
+    parts = [
+        encoder.embed_text(texts[start : start + _TOGETHER], against).numpy()
+        for start in range(0, len(texts), _TOGETHER)
+    ]
     vectors: NDArray[np.float32] = np.concatenate(parts)
     return vectors
 
 
 def _directions(
-    vectors: Mapping[str, Mapping[Modality, NDArray[np.float32]]], of: Sequence[str], words: NDArray[np.float32]
+    vectors: Mapping[str, Mapping[Modality, NDArray[np.float32]]],
+    of: Sequence[str],
+    words: Mapping[Modality, NDArray[np.float32]],
 ) -> dict[str, Direction]:
     """Figures both ways of each modality that two clips or more have."""
     directions: dict[str, Direction] = {}
@@ -179,7 +186,7 @@ def _directions(
         column = {key: place for place, key in enumerate(keys)}
         rows = [row for row, key in enumerate(of) if key in column]
         target = np.array([column[of[row]] for row in rows])
-        similarity = words[rows] @ np.stack([vectors[key][modality] for key in keys]).T
+        similarity = words[modality][rows] @ np.stack([vectors[key][modality] for key in keys]).T
         directions[f"text → {modality}"] = _direction(similarity, target)
         directions[f"{modality} → text"] = _direction(*best_of_several(similarity.T, target))
     return directions

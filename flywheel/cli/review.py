@@ -97,14 +97,14 @@ class _ContentSearch:
 
     def ready(self) -> bool:
         """Whether there is an index, by an encoder that knows texts."""
-        from flywheel.core.encoder_folder import read_card
+        from flywheel.core.encoder_folder import knows_texts
         from flywheel.search.in_use import encoder_folder
 
         if not self._workspace.count("vectors"):
             return False
         try:
             # The card says it; the encoder itself takes seconds to import.
-            return "text" in read_card(encoder_folder(self._workspace)).get("modalities", ())
+            return knows_texts(encoder_folder(self._workspace))
         except UserError:
             return False
 

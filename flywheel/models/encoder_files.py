@@ -1,4 +1,4 @@
-"""Encoders on disk: a folder with ``encoder.json`` (name and sizes) and ``encoder.safetensors``."""
+"""Encoders on disk: a folder with ``encoder.json`` (name and sizes) and ``encoder.safetensors``, or a model's."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from flywheel.core.encoder_folder import CARD, WEIGHTS, encoder_id, read_card
+from flywheel.core.encoder_folder import CARD, WEIGHTS, encoder_id, is_model_folder, read_card
 from flywheel.core.errors import UserError
 from flywheel.core.files import written_whole
 from flywheel.models import encoders
-from flywheel.models.encoders import Encoder
+from flywheel.models.encoders import Embedder, Encoder
 
-__all__ = ["CARD", "WEIGHTS", "encoder_id", "load_encoder", "read_card", "save_encoder"]
+__all__ = ["CARD", "WEIGHTS", "encoder_id", "encoder_width", "load_encoder", "read_card", "save_encoder"]
 
 
 def save_encoder(encoder: Encoder, folder: Path, **facts: Any) -> None:
@@ -31,8 +31,13 @@ def save_encoder(encoder: Encoder, folder: Path, **facts: Any) -> None:
         (place / CARD).write_text(json.dumps(card, indent=2) + "\n")
 
 
-def load_encoder(folder: Path) -> Encoder:
+def load_encoder(folder: Path) -> Embedder:
     """The encoder of a folder. Raises UserError where there is none, or its weights are not of its sizes."""
+    if is_model_folder(folder):
+        # Here: transformers takes seconds.
+        from flywheel.models.towers import load_towers
+
+        return load_towers(folder)
     card = read_card(folder)
     try:
         encoder = encoders.build(card["encoder"], **card["sizes"])
@@ -41,3 +46,9 @@ def load_encoder(folder: Path) -> Encoder:
         raise UserError(f"{folder}: holds no whole encoder ({type(error).__name__}). Train it anew.") from error
     encoder.eval()
     return encoder
+
+
+def encoder_width(folder: Path) -> int:
+    """The width of an encoder's vectors, without its weights where its card says it. Raises as :func:`load_encoder`."""
+    width = None if is_model_folder(folder) else read_card(folder).get("width")
+    return width if isinstance(width, int) else load_encoder(folder).width

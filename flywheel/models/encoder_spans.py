@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flywheel.models.encoders import Encoder
+from flywheel.models.encoders import Embedder
 
 #: Of longer clips and files so many seconds of sound are read, from the middle.
 MOST_S = 60.0
@@ -10,7 +10,7 @@ MOST_S = 60.0
 READ_SIDE = 2
 
 
-def times_of(encoder: Encoder, start_s: float, end_s: float) -> list[float]:
+def times_of(encoder: Embedder, start_s: float, end_s: float) -> list[float]:
     """The middles of as many equal parts of a span as the encoder looks at frames, seconds."""
     step = (end_s - start_s) / encoder.frames
     return [start_s + (number + 0.5) * step for number in range(encoder.frames)]

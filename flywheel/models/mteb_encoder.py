@@ -70,7 +70,7 @@ class MtebEncoder:
             return self.encoder.embed_text([str(text) for text in values])
         if modality == VIDEO:
             return torch.cat([self.encoder.embed_video(_frames(value)[None]) for value in values])
-        rate_hz = self.encoder.spectrogram.rate_hz
+        rate_hz = self.encoder.rate_hz
         return torch.cat([self.encoder.embed_audio(_samples(value, rate_hz)[None]) for value in values])
 
 

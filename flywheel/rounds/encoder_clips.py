@@ -23,7 +23,7 @@ from flywheel.curation.repair.standing import StandingSounds
 from flywheel.media.audio import read_audio
 from flywheel.media.frames import read_frames
 from flywheel.models.encoder_spans import READ_SIDE, sound_span, times_of
-from flywheel.models.encoders import SOUND, TEXT, VIDEO, Batch, Encoder
+from flywheel.models.encoders import SOUND, TEXT, VIDEO, Batch, Embedder, Encoder
 from flywheel.store import Workspace
 from flywheel.store.clip_index import ClipView
 from trainers.contrastive import ContrastiveSettings
@@ -56,7 +56,7 @@ class ClipReader:
     ``kept`` goes through the workspace's cache, for clips that are read again and again.
     """
 
-    def __init__(self, workspace: Workspace, encoder: Encoder, *, kept: bool) -> None:
+    def __init__(self, workspace: Workspace, encoder: Embedder, *, kept: bool) -> None:
         self._encoder, self._check, self._cache = encoder, workspace.originals.check, workspace.cache if kept else None
         #: Which sound of a clip is read.
         self.sounds = StandingSounds(workspace)
@@ -71,7 +71,7 @@ class ClipReader:
 
     def samples(self, clip: Clip) -> NDArray[np.float32]:
         """The clip's sound, edited where such a one stands; of a long clip that of its middle."""
-        source, rate = self.sounds.of(clip), self._encoder.spectrogram.rate_hz
+        source, rate = self.sounds.of(clip), self._encoder.rate_hz
         path, content_hash = str(source.path), source.content_hash
         start_s, end_s = sound_span(source.start_s, source.end_s)
         if self._cache is not None:

@@ -10,9 +10,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from flywheel.core.errors import UserError
 from flywheel.core.progress import progress
 from flywheel.ingest.sides import side_of, unlisted
-from flywheel.models.encoder_files import encoder_id, load_encoder
+from flywheel.models.encoder_files import encoder_id, encoder_width
 from flywheel.models.encoders import SOUND, VIDEO
 from flywheel.search.in_use import encoder_folder
 from flywheel.store import Workspace
@@ -57,11 +58,15 @@ class KeptTogether:
 def duplicates(workspace: Workspace, *, least: float, limit: int) -> list[Duplicate]:
     """The ``limit`` pairs that are most alike of those at ``least`` or above, the most alike first.
 
-    Raises UserError without an index.
+    Raises UserError without an index, and where the encoder knows no pictures.
     """
     folder = encoder_folder(workspace)
-    index = VectorIndex.open(workspace, encoder_id(folder), load_encoder(folder).width)
+    index = VectorIndex.open(workspace, encoder_id(folder), encoder_width(folder))
     if VIDEO not in index.modalities:
+        if len(index):
+            raise UserError(
+                "index --duplicates: the encoder in use knows no pictures. Name one in index.folder that does."
+            )
         return []
     video_of = _videos(workspace, index)
     best = np.zeros((0, 3))

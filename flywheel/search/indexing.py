@@ -3,66 +3,50 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
-import numpy as np
 import polars as pl
-import torch
-from numpy.typing import NDArray
 
-from flywheel.core.border import one_item
-from flywheel.core.errors import BorderError, MediaError, UserError
+from flywheel.core.errors import BorderError, UserError
 from flywheel.core.progress import progress, say
 from flywheel.core.reading import Reading
-from flywheel.core.types import INDEX, Clip, content_id
+from flywheel.core.types import INDEX, Clip
 from flywheel.curation.repair.standing import StandingSounds
 from flywheel.models.encoder_files import encoder_id, load_encoder
-from flywheel.models.encoders import SOUND, TEXT, VIDEO, Encoder, Modality
+from flywheel.models.encoders import SOUND, TEXT, VIDEO, Embedder, Modality
 from flywheel.rounds.encoder_clips import ClipReader
 from flywheel.rounds.progress import current_round
+from flywheel.search.embedding import Wanted, content_of, embedded, read_clip
 from flywheel.search.reading import ClipTexts
 from flywheel.search.training import encoder_to_fill, folder_to_fill, needs_training, put_in_use
 from flywheel.store import Workspace
 from flywheel.store.clip_index import ClipIndex
 from flywheel.store.vector_graphs import can_make_graphs
-from flywheel.store.vectors import LastVectors, VectorIndex, vector_id, vector_row
+from flywheel.store.vectors import LastVectors, VectorIndex, vector_id
 from flywheel.store.writing import reject
 
-#: Clips that are embedded and committed together, and those that are looked up at once.
-_TOGETHER, _LOOKUP = 64, 4096
+#: Clips that are looked up at once.
+_LOOKUP = 4096
 #: Fewer clips that can't be read tell nothing of a disk that is away.
 _ENOUGH = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Indexed:
-    """The encoder's name and id, how many clips there are, and how many got vectors now, by modality."""
+    """The encoder's name, id and width, how many clips there are, and how many got vectors now, by modality."""
 
     encoder: str
     model: str
+    width: int
     clips: int
     video: int = 0
     sound: int = 0
     text: int = 0
     rejected: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Wanted:
-    """A clip with what of it has no vector yet."""
-
-    clip: Clip
-    text: str
-    #: How many vectors of texts the clip has; one that has some and no text now had another.
-    number: int
-    missing: frozenset[Modality]
-    #: The version of the sound that is read, and how many vectors of sounds the clip has where it can have others.
-    version: str = ""
-    sounds: int = 0
 
 
 def index(workspace: Workspace, *, retrain: bool = False, limit: int | None = None) -> Indexed:
@@ -76,16 +60,16 @@ def index(workspace: Workspace, *, retrain: bool = False, limit: int | None = No
     if not clips:
         raise UserError(f"{workspace.root}: no clips yet. Add videos with 'flywheel ingest FOLDER'.")
     encoder, model = encoder_to_fill(workspace, clips, retrain=retrain)
-    done = Indexed(encoder=encoder.built_from[0], model=model, clips=len(clips))
+    done = Indexed(encoder=encoder.built_from[0], model=model, width=encoder.width, clips=len(clips))
     reader, round = ClipReader(workspace, encoder, kept=False), current_round(workspace)
     reading, rejected = Reading(INDEX, workspace.config.corpus.most_unreadable), _rejected(workspace)
     every = _without_vectors(workspace, encoder, model, clips, reader.sounds.version)
     waiting = islice(every, limit)
     with progress("index", limit) as bar, ThreadPoolExecutor(workspace.config.index.decoders) as pool:
-        while group := list(islice(waiting, _TOGETHER)):
-            read = list(pool.map(partial(_read, reader, encoder), group))
+        while group := list(islice(waiting, encoder.together)):
+            rows, whys = embedded(encoder, model, group, list(pool.map(partial(read_clip, reader, encoder), group)))
             rejects = []
-            for wanted, (_, why) in zip(group, read, strict=True):
+            for wanted, why in zip(group, whys, strict=True):
                 if why:
                     # What could not be read before tells nothing of a disk that is away now.
                     if wanted.clip.id not in rejected:
@@ -95,7 +79,6 @@ def index(workspace: Workspace, *, retrain: bool = False, limit: int | None = No
                     reading.good()
             # Before the rejects: a disk that is away is no clip's fault.
             reading.check()
-            rows = _rows(encoder, model, group, [values for values, _ in read])
             workspace.add_vectors(rows)
             workspace.add_rejects(rejects, round)
             made = [row["modality"] for row in rows if row["vector"]]
@@ -163,8 +146,8 @@ def outlook(workspace: Workspace, *, retrain: bool = False) -> Outlook:
 
 
 def _without_vectors(
-    workspace: Workspace, encoder: Encoder, model: str, clips: ClipIndex, version: Callable[[Clip], str]
-) -> Iterator[_Wanted]:
+    workspace: Workspace, encoder: Embedder, model: str, clips: ClipIndex, version: Callable[[Clip], str]
+) -> Iterator[Wanted]:
     """The clips that have a picture without a vector, or a sound or text that is not what the last one is of.
 
     ``version`` gives the edited sound that is read for a clip, empty for its original.
@@ -179,7 +162,7 @@ def _without_vectors(
         missing = _missing_media(workspace, media, model, some)
         # Also those that have none: where there was one, its vector must not stay.
         found = {} if last is None else dict.fromkeys((clip.id for clip in some), "") | dict(texts.of(some))
-        counts = [] if last is None else last.numbers(list(found), [_of(TEXT, text) for text in found.values()])
+        counts = [] if last is None else last.numbers(list(found), [content_of(TEXT, text) for text in found.values()])
         known = zip(found.items(), counts, strict=True)
         numbers = {clip_id: count for (clip_id, text), count in known if count is not None and (text or count)}
         workspace.originals.expect(clip.content_hash for clip in some)
@@ -191,7 +174,7 @@ def _without_vectors(
                 these |= {SOUND}
             if these:
                 text, number = found.get(clip.id, ""), numbers.get(clip.id, 0)
-                yield _Wanted(clip=clip, text=text, number=number, missing=frozenset(these), version=of, sounds=count)
+                yield Wanted(clip=clip, text=text, number=number, missing=frozenset(these), version=of, sounds=count)
 
 
 def _other_sounds(
@@ -227,55 +210,3 @@ def _missing_media(
         if key not in known:
             missing[clip_id].add(name)
     return missing
-
-
-def _of(modality: Modality, text: str) -> str:
-    """What a vector is of, where a clip can have another: the hash of its text."""
-    return content_id("text", text) if modality == TEXT else ""
-
-
-def _of_which(modality: Modality, wanted: _Wanted) -> tuple[str, int]:
-    """What of a clip a vector is of, and how many such the clip had before."""
-    if modality == SOUND:
-        return wanted.version, wanted.sounds
-    return _of(modality, wanted.text), wanted.number * (modality == TEXT)
-
-
-def _read(reader: ClipReader, encoder: Encoder, wanted: _Wanted) -> tuple[Mapping[Modality, torch.Tensor], str]:
-    """What the encoder reads of a clip, and why the rest can't be read; its text is there in any case."""
-    values: dict[Modality, torch.Tensor] = {}
-    if TEXT in wanted.missing and wanted.text:
-        values[TEXT] = encoder.read_text([wanted.text])[0]
-    try:
-        with one_item():
-            if VIDEO in wanted.missing:
-                values[VIDEO] = encoder.read_video(reader.frames(wanted.clip)[None])[0]
-            if SOUND in wanted.missing:
-                values[SOUND] = encoder.read_sound(reader.samples(wanted.clip)[None])[0]
-    except MediaError as error:
-        return values, str(error)
-    return values, ""
-
-
-@torch.inference_mode()
-def _rows(
-    encoder: Encoder, model: str, group: list[_Wanted], read: list[Mapping[Modality, torch.Tensor]]
-) -> list[dict[str, object]]:
-    """The records of a group's vectors, an empty one for each text that is gone."""
-    gone = [wanted for wanted in group if TEXT in wanted.missing and not wanted.text]
-    nothing = np.zeros(0, np.float32)
-    rows = [vector_row(model, TEXT, wanted.clip.id, nothing, _of(TEXT, ""), wanted.number) for wanted in gone]
-    for name in encoder.modalities:
-        these = [(w, v[name]) for w, v in zip(group, read, strict=True) if name in v]
-        if not these:
-            continue
-        vectors: NDArray[np.float32] = encoder.vectors_of(name, torch.stack([value for _, value in these])).numpy()
-        if not np.isfinite(vectors).all():
-            raise UserError(
-                f"encoder {model}: gives vectors of {name} that are no numbers. Run 'flywheel index --retrain'."
-            )
-        rows += [
-            vector_row(model, name, wanted.clip.id, vector, *_of_which(name, wanted))
-            for (wanted, _), vector in zip(these, vectors, strict=True)
-        ]
-    return rows

@@ -5,37 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from flywheel.core.errors import MediaError, UserError
+from flywheel.core.errors import UserError
 from flywheel.models.encoder_files import encoder_id, load_encoder
-from flywheel.models.encoders import SOUND, TEXT, Encoder
-from flywheel.search.files import file_frames, file_samples
+from flywheel.search.asking import Asked, NoVectorOfText, SearchQuery, asked_of
 from flywheel.search.in_use import encoder_folder
 from flywheel.store import Workspace
 from flywheel.store.vectors import VectorIndex
 
-#: A query's words beyond this are surely no description.
-_MOST_CHARACTERS = 100_000
+__all__ = ["Found", "NoVectorOfText", "SearchQuery", "Searcher"]
+
 #: Clips that are looked up beyond those that are wanted: some may have gone since.
 _SPARE = 64
 #: So many times as many of the nearest are ranked as are wanted, by each modality: the best by all are among them. A
 #: look at each clip costs less than at more than the most of them.
 _CANDIDATES, _MOST_CANDIDATES = 4, 8192
 _FACTS = ["id", "uri", "content_hash", "start_s", "end_s"]
-
-
-class NoVectorOfText(UserError):
-    """A text can't be asked for: the ``problem`` alone is for who has no command line before him."""
-
-    def __init__(self, problem: str, instead: str) -> None:
-        super().__init__(f"search: {problem}. {instead}")
-        self.problem = problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,21 +46,6 @@ class Found:
     def to_json(self) -> dict[str, Any]:
         """The fields as plain values."""
         return {**asdict(self), "by": dict(self.by)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchQuery:
-    """What is asked for: a text, a video (its picture and its sound), a sound, or several of them; and among what."""
-
-    text: str = ""
-    like: Path | None = None
-    sound: Path | None = None
-    split: str = ""
-    source: str = ""
-    round: int | None = None
-    #: Only clips without sound, and those in which a recogniser heard nobody.
-    without_speech: bool = False
-    limit: int = 10
 
 
 class Searcher:
@@ -95,7 +70,7 @@ class Searcher:
 
         Raises UserError for a query that says nothing, that the encoder knows nothing of, or that can't be read.
         """
-        asked = list(_asked(self.encoder, query))
+        asked = asked_of(self.encoder, query)
         allowed, count = _allowed(self._workspace, self._index, query), query.limit + _SPARE
         if (near := self._nearest(asked, count, allowed)) is not None:
             found = self._best(asked, near, count)
@@ -104,7 +79,7 @@ class Searcher:
         return self._best(asked, None if allowed is None else np.flatnonzero(allowed), count)[: query.limit]
 
     def _nearest(
-        self, asked: Sequence[NDArray[np.float32]], count: int, allowed: NDArray[np.bool_] | None
+        self, asked: Sequence[Asked], count: int, allowed: NDArray[np.bool_] | None
     ) -> NDArray[np.int64] | None:
         """Places of clips among which the best are; None where all must be looked at.
 
@@ -117,7 +92,8 @@ class Searcher:
             return None
         near = []
         for name, graph in zip(self._index.modalities, graphs, strict=True):
-            for vector in asked:
+            for vectors in asked:
+                vector = vectors[name]
                 if graph:
                     near.append(self._index.nearest(name, vector, math.ceil(wanted)))
                 else:
@@ -127,7 +103,7 @@ class Searcher:
         places = np.unique(np.concatenate(near))
         return places if allowed is None else places[allowed[places]]
 
-    def _best(self, asked: Sequence[NDArray[np.float32]], places: NDArray[np.int64] | None, count: int) -> list[Found]:
+    def _best(self, asked: Sequence[Asked], places: NDArray[np.int64] | None, count: int) -> list[Found]:
         """The best ``count`` of the clips at these places, or of all, best first; without those that went since."""
         scores, by = self._scores(asked, places)
         first = _first(scores, count)
@@ -135,14 +111,15 @@ class Searcher:
         return self._found(first if places is None else places[first], scores[first], _at(by, first))
 
     def _scores(
-        self, asked: Sequence[NDArray[np.float32]], places: NDArray[np.int64] | None
+        self, asked: Sequence[Asked], places: NDArray[np.int64] | None
     ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
         """Of each of these clips its score (n,), and by each modality what it adds, nan where the clip has none."""
         by: dict[str, NDArray[np.float32]] = {}
         for name in self._index.modalities:
             has = self._index.has[name] if places is None else self._index.has[name][places]
             sums = np.zeros(len(has), np.float32)
-            for vector in asked:
+            for vectors in asked:
+                vector = vectors[name]
                 sums += _standard(self._index.similarities(name, vector, places), *self._index.spread(name, vector))
             by[name] = np.where(has, sums / math.sqrt(len(asked)), np.float32(np.nan))
         values = np.stack(list(by.values()))
@@ -190,41 +167,6 @@ def _first(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
 
 def _at(by: Mapping[str, NDArray[np.float32]], places: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
     return {name: values[places] for name, values in by.items()}
-
-
-def _asked(encoder: Encoder, query: SearchQuery) -> list[NDArray[np.float32]]:
-    """The vectors of what is asked for. Raises UserError where there is nothing, or it can't be read."""
-    vectors: list[NDArray[np.float32]] = []
-    if query.text.strip() or not (query.like or query.sound):
-        vectors.append(_text_vector(encoder, query.text))
-    if query.like is not None:
-        try:
-            frames, has_sound = file_frames(encoder, query.like)
-            vectors.append(encoder.embed_video(frames[None]).numpy()[0])
-            if has_sound and SOUND in encoder.modalities:
-                vectors.append(encoder.embed_audio(file_samples(encoder, query.like)[None]).numpy()[0])
-        except MediaError as error:
-            raise UserError(f"--like {query.like}: {error}. Name a video.") from error
-    if query.sound is not None:
-        try:
-            vectors.append(encoder.embed_audio(file_samples(encoder, query.sound)[None]).numpy()[0])
-        except MediaError as error:
-            raise UserError(f"--sound {query.sound}: {error}. Name a sound, or a video that has one.") from error
-    return vectors
-
-
-def _text_vector(encoder: Encoder, text: str) -> NDArray[np.float32]:
-    if TEXT not in encoder.modalities:
-        raise NoVectorOfText(
-            f"encoder '{encoder.built_from[0]}' knows no texts",
-            "Search with --like FILE or --sound FILE, or set index.encoder: trimodal and run "
-            "'flywheel index --retrain'.",
-        )
-    ids = encoder.read_text([text[:_MOST_CHARACTERS]])
-    if int((ids != 0).sum()) < 2:
-        raise NoVectorOfText("says no word", "Say what is seen or heard, or name a file with --like or --sound.")
-    vector: NDArray[np.float32] = encoder.embed_text([text[:_MOST_CHARACTERS]]).numpy()[0]
-    return vector
 
 
 def _allowed(workspace: Workspace, index: VectorIndex, query: SearchQuery) -> NDArray[np.bool_] | None:

@@ -11,7 +11,7 @@ from flywheel.core.errors import UserError
 from flywheel.core.reading import Reading
 from flywheel.models import encoders
 from flywheel.models.encoder_files import encoder_id, load_encoder
-from flywheel.models.encoders import Encoder
+from flywheel.models.encoders import Embedder
 from flywheel.rounds.encoder_clips import TrainClips, sides, training_plan
 from flywheel.search.in_use import encoder_folder, named_folder
 from flywheel.search.reading import ClipTexts
@@ -36,7 +36,7 @@ def folder_to_fill(workspace: Workspace) -> Path:
     return encoder_folder(workspace)
 
 
-def encoder_to_fill(workspace: Workspace, clips: ClipIndex, *, retrain: bool = False) -> tuple[Encoder, str]:
+def encoder_to_fill(workspace: Workspace, clips: ClipIndex, *, retrain: bool = False) -> tuple[Embedder, str]:
     """The encoder that vectors are made by and its id; trained first where there is none, or with ``retrain``.
 
     The caller holds the lock. A training that was stopped goes on; with ``retrain`` one that can't begins anew. Raises

@@ -9,9 +9,22 @@ from __future__ import annotations
 from typing import Any
 
 from flywheel.core.registry import Registry
-from flywheel.models.encoders._interface import ALL, SOUND, TEXT, VIDEO, Batch, Encoder, Masks, Modality, Pair
+from flywheel.models.encoders._interface import ALL, SOUND, TEXT, VIDEO, Batch, Embedder, Encoder, Masks, Modality, Pair
 
-__all__ = ["ALL", "SOUND", "TEXT", "VIDEO", "Batch", "Encoder", "Masks", "Modality", "Pair", "build", "names"]
+__all__ = [
+    "ALL",
+    "SOUND",
+    "TEXT",
+    "VIDEO",
+    "Batch",
+    "Embedder",
+    "Encoder",
+    "Masks",
+    "Modality",
+    "Pair",
+    "build",
+    "names",
+]
 
 _registry = Registry("flywheel.models.encoders", what="encoder", group="flywheel.encoders")
 

@@ -1,4 +1,4 @@
-"""What an encoder is: vectors of one modality alone, and the losses that it learns by.
+"""What an encoder is: vectors of one modality alone, and the losses that one learns by.
 
 Shapes: B clips, T frames, H and W pixels, F bands, S times, L words, D width of vectors.
 """
@@ -6,7 +6,7 @@ Shapes: B clips, T frames, H and W pixels, F bands, S times, L words, D width of
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
 
@@ -70,67 +70,101 @@ class Batch:
         return Batch(**values)
 
 
-class Encoder(nn.Module, ABC):
+class Embedder(nn.Module, ABC):
     """Unit vectors (B, D) of clips. Vectors of a modality are made of it alone: a pair that is encoded together is told
     from others without any correspondence, which :func:`check_alone` and the leak test refuse.
     """
 
-    #: What :func:`flywheel.models.encoders.build` was called with.
+    #: Its name, and the sizes that :func:`flywheel.models.encoders.build` was called with.
     built_from: tuple[str, dict[str, Any]]
-    #: What it makes vectors of, and which two it contrasts.
+    #: What it makes vectors of.
     modalities: tuple[Modality, ...]
-    pairs: tuple[Pair, ...]
     width: int
     frames: int
     frame_size: int
-    spectrogram: SpectrogramShape
-    words: int
-    vocabulary: int
+    #: Of the samples that it reads, in hertz.
+    rate_hz: int
+    #: Clips that are read and encoded at a time: what it reads of so many is in memory.
+    together: int = 64
 
-    # Front ends: what people have -> what the batch holds.
+    # Front ends: what people have -> what vectors are made of.
 
+    @abstractmethod
     def read_video(self, frames_BTHWC: NDArray[np.uint8]) -> Tensor:
         """Frames of any size and number ``(B, T, H, W, 3)`` uint8 -> the encoder's."""
-        return squares(torch.from_numpy(np.ascontiguousarray(frames_BTHWC)), self.frames, self.frame_size)
 
+    @abstractmethod
     def read_sound(self, samples_BS: NDArray[np.float32]) -> Tensor:
-        """Mono samples ``(B, S)`` in [-1, 1] at :attr:`SpectrogramShape.rate_hz` -> spectrograms ``(B, F, S)``."""
-        return spectrograms(torch.from_numpy(np.ascontiguousarray(samples_BS)), self.spectrogram)
+        """Mono samples ``(B, S)`` in [-1, 1] at :attr:`rate_hz` -> the encoder's. Raises ValueError for no numbers."""
 
+    @abstractmethod
     def read_text(self, texts: Sequence[str]) -> Tensor:
-        """Texts -> ids of words ``(B, L)``; words beyond the encoder's length are left out."""
-        return hashed_words(texts, self.words, self.vocabulary)
+        """Texts -> ids of words ``(B, …, L)``; words beyond the encoder's length are left out."""
 
     # Vectors of one modality alone.
 
     def embed_video(self, frames_BTHWC: NDArray[np.uint8]) -> Tensor:
         """Unit vectors (B, D) of frames ``(B, T, H, W, 3)``, uint8 RGB."""
-        return self._embed(VIDEO, self.read_video(frames_BTHWC))
+        return self._embed(VIDEO, lambda: self.read_video(frames_BTHWC))
 
     def embed_audio(self, samples_BS: NDArray[np.float32]) -> Tensor:
         """Unit vectors (B, D) of mono samples ``(B, S)`` in [-1, 1]."""
-        return self._embed(SOUND, self.read_sound(samples_BS))
+        return self._embed(SOUND, lambda: self.read_sound(samples_BS))
 
-    def embed_text(self, texts: Sequence[str]) -> Tensor:
-        """Unit vectors (B, D) of texts. Raises ValueError where the encoder has no text tower."""
-        return self._embed(TEXT, self.read_text(texts))
+    def embed_text(self, texts: Sequence[str], against: Modality = TEXT) -> Tensor:
+        """Unit vectors (B, D) of texts, to be compared with vectors of ``against``: some models make others for each.
 
-    def _embed(self, modality: Modality, values: Tensor) -> Tensor:
+        Raises ValueError where the encoder has no text tower.
+        """
+        return self._embed(TEXT, lambda: self.read_text(texts), against)
+
+    def _embed(self, modality: Modality, read: Callable[[], Tensor], against: Modality = TEXT) -> Tensor:
         if modality not in self.modalities:
             raise ValueError(f"encoder '{self.built_from[0]}': makes no vectors of {modality}")
         was_training = self.training
         self.eval()
         try:
             with torch.inference_mode():
-                return self.vectors_of(modality, values.to(next(self.parameters()).device))
+                values = read().to(next(self.parameters()).device)
+                vectors = self.text_vectors(values, against) if modality == TEXT else self.vectors_of(modality, values)
+                return vectors.cpu()
         finally:
             self.train(was_training)
 
+    def vectors_of_each(self, modality: Modality, values: Sequence[Tensor]) -> Tensor:
+        """The vectors (B, D), on the CPU, of what was read of each of B clips; at least one."""
+        return self.vectors_of(modality, torch.stack(list(values)).to(next(self.parameters()).device)).cpu()
+
+    def text_vectors(self, values: Tensor, against: Modality) -> Tensor:
+        """Unit vectors (B, D) of texts that were read, as they are compared with vectors of ``against``."""
+        return self.vectors_of(TEXT, values)
+
     @abstractmethod
     def vectors_of(self, modality: Modality, values: Tensor) -> Tensor:
-        """Unit vectors (B, D) of the batch's tensor of one modality, with gradient."""
+        """Unit vectors (B, D) of what was read of one modality, with gradient."""
 
-    # What it learns by.
+
+class Encoder(Embedder):
+    """An embedder that learns by telling clips of a batch from each other."""
+
+    #: Which two it contrasts.
+    pairs: tuple[Pair, ...]
+    spectrogram: SpectrogramShape
+    words: int
+    vocabulary: int
+
+    @property
+    def rate_hz(self) -> int:  # type: ignore[override]
+        return self.spectrogram.rate_hz
+
+    def read_video(self, frames_BTHWC: NDArray[np.uint8]) -> Tensor:
+        return squares(torch.from_numpy(np.ascontiguousarray(frames_BTHWC)), self.frames, self.frame_size)
+
+    def read_sound(self, samples_BS: NDArray[np.float32]) -> Tensor:
+        return spectrograms(torch.from_numpy(np.ascontiguousarray(samples_BS)), self.spectrogram)
+
+    def read_text(self, texts: Sequence[str]) -> Tensor:
+        return hashed_words(texts, self.words, self.vocabulary)
 
     def vectors(self, batch: Batch) -> dict[Modality, Tensor]:
         """The vectors that are contrasted: each of its modality alone."""

@@ -17,7 +17,11 @@ class Index(Section):
     sizes: dict[str, int | float | bool] = Field(
         default_factory=dict, description="the encoder's sizes where they are not the small preset's: `width: 256`, …"
     )
-    folder: str = Field("", description="folder of an encoder that is there, to be used instead of training one")
+    folder: str = Field(
+        "",
+        description="folder of an encoder that is there, to be used instead of training one: another workspace's, or a "
+        "CLIP-like, CLAP-like or PE-AV model's as transformers loads it",
+    )
     steps: int = Field(400, ge=1, description="steps of its training")
     batch: int = Field(64, ge=2, description="clips that are told apart from each other in a step")
     chunk: int = Field(64, ge=1, description="clips of a batch that are in memory at a time; changes no result")

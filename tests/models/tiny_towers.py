@@ -1,0 +1,86 @@
+"""Folders of tiny random models with towers, as transformers saves them: CLIP, CLAP, PE-AV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_SIZES = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+_TEXT = {**_SIZES, "vocab_size": 64, "max_position_embeddings": 24}
+_TEXT |= {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+_WORDS = [
+    "a",
+    "the",
+    "dog",
+    "woman",
+    "man",
+    "red",
+    "wall",
+    "talks",
+    "music",
+    "space",
+    "light",
+    "dark",
+    "and",
+    "in",
+    "of",
+    "with",
+    "on",
+    "hands",
+]
+
+
+def tokenizer(longest: int = 16) -> Any:
+    """A tokenizer of a few words."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {word: number for number, word in enumerate(["<pad>", "<bos>", "<eos>", "<unk>", *_WORDS])}
+    made = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    made.normalizer, made.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
+    made.post_processor = processors.TemplateProcessing(
+        single="<bos> $A <eos>", special_tokens=[("<bos>", 1), ("<eos>", 2)]
+    )
+    marks = {"pad_token": "<pad>", "bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=longest, **marks)
+
+
+def tiny_clip(folder: Path, seed: int = 0, width: int = 24) -> Path:
+    """A CLIP that sees 32 x 32 pixels."""
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
+
+    torch.manual_seed(seed)
+    vision = {**_SIZES, "image_size": 32, "patch_size": 16}
+    save(CLIPModel(CLIPConfig(text_config=_TEXT, vision_config=vision, projection_dim=width)), folder)
+    pictures = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    CLIPProcessor(pictures, tokenizer()).save_pretrained(folder)
+    return folder
+
+
+def tiny_clap(folder: Path, seed: int = 0, *, fusion: bool = False) -> Path:
+    """A CLAP that hears two seconds."""
+    from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, ClapProcessor
+
+    torch.manual_seed(seed)
+    audio = {"window_size": 4, "num_mel_bins": 16, "spec_size": 64, "patch_size": 4, "patch_stride": [4, 4]}
+    audio |= {"hidden_size": 32, "depths": [1, 1], "num_attention_heads": [2, 2], "num_hidden_layers": 2}
+    audio |= {"patch_embeds_hidden_size": 16, "enable_fusion": fusion, "num_classes": 2}
+    save(ClapModel(ClapConfig(text_config=_TEXT, audio_config=audio, projection_dim=24)), folder)
+    sounds = ClapFeatureExtractor(
+        feature_size=16,
+        sampling_rate=16_000,
+        hop_length=160,
+        max_length_s=2,
+        fft_window_size=400,
+        frequency_max=8000,
+        truncation="fusion" if fusion else "rand_trunc",
+    )
+    ClapProcessor(sounds, tokenizer()).save_pretrained(folder)
+    return folder
+
+
+def save(model: Any, folder: Path) -> None:
+    """Write a model for use."""
+    model.eval().save_pretrained(folder)
