@@ -15,7 +15,7 @@ from flywheel.core.errors import UserError
 from flywheel.models.encoder_files import encoder_width, load_encoder
 from flywheel.models.encoders import SOUND, TEXT, VIDEO
 from flywheel.models.towers import load_towers
-from tests.models.tiny_towers import save, tiny_clap, tiny_clip, tokenizer
+from tests.models.tiny_towers import save, tiny_clap, tiny_clip, tiny_perception, tokenizer
 
 #: Transformers, and the first of its models, take seconds to import.
 pytestmark = pytest.mark.slow
@@ -84,6 +84,45 @@ def test_a_sounds_cosines_are_the_models_own_and_long_ones_are_heard_in_parts(tm
     assert torch.isfinite(towers.embed_audio(np.zeros((1, 1), np.float32))).all()
     with pytest.raises(ValueError, match="got nan"):
         towers.embed_audio(np.full((1, 1600), np.nan, np.float32))
+
+
+@pytest.mark.parametrize("name", ["PeAudioModel", "PeVideoModel", "PeAudioVideoModel"])
+def test_a_text_of_pe_av_has_for_each_modality_the_models_own_cosines(
+    tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("timm")
+    folder = tiny_perception(tmp_path, name)
+    capfd.readouterr()
+    towers = load_encoder(folder)
+    assert capfd.readouterr().out == "", "what a command prints may be JSON"
+    model, inputs = towers.towers.model, towers.towers.inputs  # type: ignore[union-attr]
+    words = ["a dog", "the wall talks"]
+    tokens = inputs.tokenizer(words, padding="max_length", max_length=16, return_tensors="pt")
+    tokens = {key: tokens[key] for key in ("input_ids", "attention_mask")}
+    if VIDEO in towers.modalities:
+        frames = RNG.integers(0, 255, (2, 8, 40, 64, 3), dtype=np.uint8)
+        part = getattr(model, "video_model", model)
+        part.text_model = model.text_model
+        seen = torch.cat([inputs.of_videos(each, towers.towers.device)["pixel_values_videos"] for each in frames])  # type: ignore[union-attr]
+        with torch.no_grad():
+            made = part(**tokens, pixel_values_videos=seen)
+        own = _cosines(made.text_video_embeds, made.video_embeds)
+        found = towers.embed_text(words, VIDEO) @ towers.embed_video(frames).T
+        torch.testing.assert_close(found, own, atol=1e-5, rtol=0)
+    if SOUND in towers.modalities:
+        sounds = RNG.normal(0, 0.1, (2, 16_000)).astype(np.float32)
+        part = getattr(model, "audio_model", model)
+        part.text_model = model.text_model
+        with torch.no_grad():
+            made = part(**tokens, **inputs.of_sounds(list(sounds), towers.towers.device))  # type: ignore[union-attr]
+        own = _cosines(made.text_audio_embeds, made.audio_embeds)
+        found = towers.embed_text(words, SOUND) @ towers.embed_audio(sounds).T
+        torch.testing.assert_close(found, own, atol=1e-5, rtol=0)
+    torch.testing.assert_close(towers.embed_text(words).norm(dim=1), torch.ones(2))
+
+
+def _cosines(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.normalize(first, dim=-1) @ torch.nn.functional.normalize(second, dim=-1).T
 
 
 def test_the_id_is_of_all_that_makes_the_vectors(clip: Path, tmp_path: Path) -> None:

@@ -81,6 +81,38 @@ def tiny_clap(folder: Path, seed: int = 0, *, fusion: bool = False) -> Path:
     return folder
 
 
+def tiny_perception(folder: Path, name: str = "PeAudioVideoModel", seed: int = 0) -> Path:
+    """A PE-AV of these parts: ``PeAudioModel``, ``PeVideoModel`` or both. Those that see need timm."""
+    import transformers
+
+    torch.manual_seed(seed)
+    text = {**_TEXT, "model_type": "modernbert", "cls_token_id": 1, "sep_token_id": 2}
+    part = {**_SIZES, "head_dim": 16}
+    dac = {"encoder_hidden_size": 8, "codebook_dim": 32, "downsampling_ratios": [2, 4, 8, 8]}
+    audio = {**part, "dac_config": dac}
+    vision = {"architecture": "vit_pe_core_tiny_patch16_384", "num_classes": 64, "global_pool": "map"}
+    vision["model_args"] = {"embed_dim": 64, "depth": 1, "num_heads": 2, "img_size": 64}
+    video = {**part, "vision_config": vision}
+    parts: dict[str, Any] = {
+        "PeAudioModel": {"audio_config": audio},
+        "PeVideoModel": {"video_config": video},
+        "PeAudioVideoModel": {"audio_video_config": {**part, "audio_config": audio, "video_config": video}},
+    }
+    config = getattr(transformers, name.replace("Model", "Config"))(text_config=text, **parts[name])
+    save(getattr(transformers, name)(config), folder)
+    sounds = transformers.PeAudioFeatureExtractor(sampling_rate=16_000, hop_length=512)
+    pictures = None
+    if name != "PeAudioModel":
+        pictures = transformers.PeVideoVideoProcessor(size={"height": 64, "width": 64}, do_resize=True)
+    made = {
+        "PeAudioModel": lambda: transformers.PeAudioProcessor(sounds, tokenizer()),
+        "PeVideoModel": lambda: transformers.PeVideoProcessor(video_processor=pictures, tokenizer=tokenizer()),
+        "PeAudioVideoModel": lambda: transformers.PeAudioVideoProcessor(sounds, pictures, tokenizer()),
+    }
+    made[name]().save_pretrained(folder)
+    return folder
+
+
 def save(model: Any, folder: Path) -> None:
     """Write a model for use."""
     model.eval().save_pretrained(folder)

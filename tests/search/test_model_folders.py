@@ -20,7 +20,7 @@ from flywheel.search.indexing import index
 from flywheel.search.searching import Searcher, SearchQuery
 from flywheel.store import Workspace
 from flywheel.store.vectors_in_use import vectors_in_use
-from tests.models.tiny_towers import tiny_clap, tiny_clip
+from tests.models.tiny_towers import tiny_clap, tiny_clip, tiny_perception
 
 
 def command(workspace: Workspace, *words: str) -> Any:
@@ -54,6 +54,7 @@ def test_real_clips_are_found_by_a_clip_and_a_clap_folder(
     tiny_clip(w.root / "models" / "clip")
     tiny_clip(w.root / "models" / "wider", seed=1, width=40)
     tiny_clap(w.root / "models" / "clap")
+    tiny_perception(w.root / "models" / "pe")
     with w.lock():
         ingest(w, [str(real_clips)])
     clips = {row["id"]: row for row in w.clips().iter_rows(named=True)}
@@ -94,6 +95,15 @@ def test_real_clips_are_found_by_a_clip_and_a_clap_folder(
         assert all(set(one["by"]) <= {"sound", "text"} for one in found)
     assert "knows no pictures, and the file has no sound" in refused(w, "search", "--like", wall["uri"])
     assert "knows no pictures" in refused(w, "index", "--duplicates")
+
+    # All three; a text is compared with each by a vector of its own.
+    name_folder(w, "models/clap", "models/pe")
+    done = command(w, "index")
+    assert (done["encoder"], done["video"], done["sound"]) == ("pe_audio_video", len(clips), len(heard))
+    found = command(w, "search", "music in the dark", "--limit", "100")
+    assert {one["clip_id"] for one in found} == set(clips)
+    assert all({"video", "sound"} <= set(one["by"]) for one in found if one["clip_id"] in heard)
+    assert command(w, "search", "--like", spoken["uri"])[0]["uri"] == spoken["uri"]
 
 
 @pytest.mark.slow

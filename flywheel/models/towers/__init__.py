@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from pathlib import Path
 from typing import Any
 
 from flywheel.core.errors import UserError, first_line
 from flywheel.models.towers._features import FeatureTowers
+from flywheel.models.towers._inputs import LOCAL
 from flywheel.models.towers._interface import Towers
 from flywheel.models.towers._perception import PERCEPTION, PerceptionTowers
 from flywheel.models.towers.embedder import FolderEmbedder
 
 __all__ = ["FolderEmbedder", "load_towers"]
 
-#: From the folder alone, by transformers' classes alone, and no pickles: those can run code.
-_LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 _CHOOSE = "Name a CLIP-like, CLAP-like or PE-AV model's folder in index.folder."
 
 
@@ -34,8 +35,10 @@ def load_towers(folder: Path) -> FolderEmbedder:
     logging.disable_progress_bar()
     failures = (OSError, ValueError, KeyError, ImportError, RuntimeError, TypeError, AttributeError, SafetensorError)
     try:
-        config = AutoConfig.from_pretrained(folder, **_LOCAL)
-        towers = _towers(folder, config)
+        # Some models' classes print what concerns their authors.
+        with contextlib.redirect_stdout(io.StringIO()):
+            config = AutoConfig.from_pretrained(folder, **LOCAL)
+            towers = _towers(folder, config)
     except failures as error:
         raise UserError(f"{folder}: can't be loaded as an encoder ({first_line(error)}). {_CHOOSE}") from error
     towers.to(torch.device("cuda" if torch.cuda.is_available() else "cpu")).eval()
@@ -47,7 +50,6 @@ def load_towers(folder: Path) -> FolderEmbedder:
 
 def _towers(folder: Path, config: Any) -> Towers:
     """The towers of a folder with this config. Raises UserError where there are none to compare."""
-    import torch
     from transformers import AutoModel
 
     kind = str(config.model_type)
@@ -57,10 +59,7 @@ def _towers(folder: Path, config: Any) -> Towers:
     if model_class is None or (lacking := family.lacking(model_class)):
         lacking = lacking if model_class is not None else "towers"
         raise UserError(f"{folder}: is a {kind} model, which has no {lacking} that vectors are made by. {_CHOOSE}")
-    model, info = model_class.from_pretrained(
-        folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **_LOCAL
-    )
-    missing = sorted(family.missing(model, info["missing_keys"]))
+    model, missing = family.load(model_class, folder)
     if missing:
-        raise UserError(f"{folder}: weights are missing, for instance {missing[0]}. The folder is incomplete.")
+        raise UserError(f"{folder}: weights are missing, for instance {min(missing)}. The folder is incomplete.")
     return family(model, folder)

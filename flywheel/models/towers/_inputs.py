@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from torch import Tensor
 
 from flywheel.models.encoders import SOUND, TEXT, VIDEO, Modality
 
-_LOCAL: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+#: From the folder alone, by transformers' classes alone: anything else could run code.
+LOCAL: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 #: Tokens of a text that are looked at, at most.
 _MOST_TOKENS = 256
 #: Up to so many tokens texts are padded to the model's length: some models are trained on nothing else.
@@ -27,12 +29,17 @@ class Inputs:
 
     def __init__(self, folder: Path, modalities: Sequence[Modality]) -> None:
         """Raises ValueError where one of a modality is not there."""
-        from transformers import AutoProcessor
-
-        processor = AutoProcessor.from_pretrained(folder, **_LOCAL)
-        self.tokenizer: Any = getattr(processor, "tokenizer", processor if hasattr(processor, "vocab_size") else None)
-        self.pictures: Any = getattr(processor, "image_processor", None) or getattr(processor, "video_processor", None)
+        processor = _loaded("AutoProcessor", folder)
+        words = processor if hasattr(processor, "vocab_size") else getattr(processor, "tokenizer", None)
+        seen = getattr(processor, "image_processor", None) or getattr(processor, "video_processor", None)
+        self.tokenizer: Any = words or _loaded("AutoTokenizer", folder)
+        # Some processors are known to nobody, but their parts are.
+        self.pictures: Any = seen
+        if VIDEO in modalities and seen is None:
+            self.pictures = _loaded("AutoVideoProcessor", folder) or _loaded("AutoImageProcessor", folder)
         self.sounds: Any = getattr(processor, "feature_extractor", None)
+        if SOUND in modalities and self.sounds is None:
+            self.sounds = _loaded("AutoFeatureExtractor", folder)
         parts = {TEXT: self.tokenizer, VIDEO: self.pictures, SOUND: self.sounds}
         for modality in modalities:
             if parts[modality] is None:
@@ -105,3 +112,12 @@ class Inputs:
         """What a sound tower takes of sounds (S,)."""
         made = self.sounds(list(samples), sampling_rate=self.rate_hz, return_tensors="pt")
         return {name: torch.as_tensor(value).to(device) for name, value in made.items()}
+
+
+def _loaded(auto: str, folder: Path) -> Any:
+    """What one of transformers' automatic classes makes of a folder; None where it makes nothing."""
+    import transformers
+
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, ImportError, AttributeError):
+        return getattr(transformers, auto).from_pretrained(folder, **LOCAL)
+    return None

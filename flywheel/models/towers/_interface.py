@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from flywheel.models.encoders import Modality
-from flywheel.models.towers._inputs import Inputs
+from flywheel.models.towers._inputs import LOCAL, Inputs
 
 
 class Towers(nn.Module, ABC):
@@ -39,9 +39,15 @@ class Towers(nn.Module, ABC):
         return "" if len(modalities) > 1 else "picture or sound tower"
 
     @classmethod
-    def missing(cls, model: nn.Module, keys: Collection[str]) -> Collection[str]:
-        """Which of the weights that a folder lacks are missed."""
-        return keys
+    def load(cls, model_class: Any, folder: Path) -> tuple[Any, Collection[str]]:
+        """A folder's model in float32 on the CPU, and names of weights that it lacks.
+
+        Raises what transformers raises.
+        """
+        model, info = model_class.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **LOCAL
+        )
+        return model, info["missing_keys"]
 
     @property
     def modalities(self) -> tuple[Modality, ...]:

@@ -7,19 +7,31 @@ its constructor), so its parts are called here, as its ``forward`` calls them.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from flywheel.models.encoders import SOUND, TEXT, VIDEO, Modality
+from flywheel.models.towers._inputs import LOCAL
 from flywheel.models.towers._interface import Towers
 
 _MODALITIES: Mapping[str, tuple[Modality, ...]] = {
     "PeAudioModel": (SOUND, TEXT),
     "PeVideoModel": (VIDEO, TEXT),
     "PeAudioVideoModel": (VIDEO, SOUND, TEXT),
+}
+#: Names of weights that parts share -> the ones that are used here.
+_SHARED: Mapping[str, str] = {
+    "audio_video_encoder.embedder.audio_encoder.": "audio_model.audio_encoder.",
+    "audio_video_encoder.embedder.video_encoder.": "video_model.video_encoder.",
+    "audio_video_encoder.": "audio_video_encoder.",
+    "audio_model.text_model.": "text_model.",
+    "video_model.text_model.": "text_model.",
 }
 #: The types of these models, by their configurations.
 PERCEPTION = ("pe_audio", "pe_video", "pe_audio_video")
@@ -33,9 +45,22 @@ class PerceptionTowers(Towers):
         return _MODALITIES.get(model_class.__name__, ())
 
     @classmethod
-    def missing(cls, model: nn.Module, keys: Collection[str]) -> Collection[str]:
+    def load(cls, model_class: Any, folder: Path) -> tuple[Any, Collection[str]]:
+        if model_class.__name__ != "PeAudioVideoModel":
+            return super().load(model_class, folder)
+        # Its from_pretrained fails (5.19) where weights that parts share were written once, as save_pretrained does.
+        config = model_class.config_class.from_pretrained(folder, **LOCAL)
+        model = model_class._from_config(config, dtype=torch.float32)
+        tensors: dict[str, Tensor] = {}
+        for file in sorted(folder.glob("*.safetensors")):
+            tensors |= load_file(file)
+        for other, used in _SHARED.items():
+            for name in [name for name in tensors if name.startswith(other)]:
+                tensors.setdefault(used + name.removeprefix(other), tensors[name].clone())
+        missing = model.load_state_dict(tensors, strict=False).missing_keys
         # The tower that looks at both together is not asked: its vectors are of no modality alone.
-        return [key for key in keys if not key.startswith("audio_video_encoder.")]
+        del model.audio_video_encoder
+        return model, [name for name in missing if not name.startswith(tuple(_SHARED))]
 
     def video(self, frames_BTHWC: NDArray[np.uint8]) -> Tensor:
         part = getattr(self.model, "video_model", self.model)
