@@ -50,7 +50,7 @@ def fetched(url: str, media_folder: Path, most: int | None = None) -> Path:
     with ThreadPoolExecutor(_THREADS) as pool, progress("fetch", len(wanted)) as bar, record.open("a") as file:
 
         def fetch(one: str) -> None:
-            entry = objects.get(one, folder / one)
+            entry = objects.get(one, folder / one, is_listed=True)
             with lock:
                 file.write(_line(one, entry.version))
                 file.flush()

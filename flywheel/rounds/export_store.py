@@ -63,7 +63,7 @@ def _refuse_other(objects: Objects, what: str) -> None:
         return
     if MARK in there:
         with tempfile.TemporaryDirectory() as folder:
-            objects.get(MARK, Path(folder) / MARK)
+            objects.get(MARK, Path(folder) / MARK, is_listed=True)
             if (Path(folder) / MARK).read_text() == what:
                 return
     raise UserError(f"{objects.url}: holds something already. Name a new place with --out.")

@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -116,6 +116,8 @@ class Mirror:
         self.objects = Objects(url)
         #: Names that were here when this process looked: those that go were removed by it.
         self._present: set[str] = set()
+        #: What the store had then.
+        self._listed: Collection[str] = ()
         self._looked = False
         self._index = Index(root)
 
@@ -145,6 +147,7 @@ class Mirror:
             remove_halves(self.root)
             self._looked = True
         there = {name: entry for name, entry in self.objects.listing().items() if self._is_shared(name)}
+        self._listed = there.keys()
         index = self._index
         copies = index.copies
         wanted = [
@@ -172,7 +175,7 @@ class Mirror:
 
     def _got(self, name: str) -> Entry | None:
         try:
-            return self.objects.get(name, self.root / name)
+            return self.objects.get(name, self.root / name, is_listed=name in self._listed)
         except FileNotFoundError:
             # It went since it was listed.
             return None

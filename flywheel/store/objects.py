@@ -29,6 +29,8 @@ _SCHEMES = ("s3", "s3a", "gs", "gcs", "memory")
 #: Tries of a request, and the seconds before the second one; each wait is twice the one before.
 TRIES, WAIT_S = 6, 0.2
 _MOST_WAIT_S = 10.0
+#: So often a store that says 404 of an object that it has listed is asked again.
+_DOUBTS = 2
 #: Seconds until a connection stands, and without a byte of a reply.
 _CONNECT_S, _READ_S = 10, 30
 #: A URL as it is written, and as a path that it was taken for.
@@ -94,10 +96,10 @@ class Objects:
         """Whether there is such an object."""
         return self._asked("look", name, lambda: bool(self._fs.exists(self._path(name))))
 
-    def get(self, name: str, file: Path) -> Entry:
+    def get(self, name: str, file: Path, *, is_listed: bool = False) -> Entry:
         """Bring an object here as a file, which appears whole or not at all; returns what it is.
 
-        Raises FileNotFoundError where there is none.
+        Raises FileNotFoundError where there is none; of one that ``is_listed`` only when it is said again.
         """
         with _errors_of(file):
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +114,7 @@ class Objects:
             return Entry(size=int(entry["size"]), version=_version(entry))
 
         try:
-            return self._asked("read", name, fetch, here=file)
+            return self._asked("read", name, fetch, here=file, doubts=_DOUBTS if is_listed else 0)
         finally:
             part.unlink(missing_ok=True)
 
@@ -138,7 +140,8 @@ class Objects:
                 raise _CutOff(f"{entry['size']} of {size} bytes are there")
             return Entry(size=size, version=_version(entry))
 
-        return self._asked("write", name, send, here=file)
+        # What was just written is there, whatever a 404 says.
+        return self._asked("write", name, send, here=file, doubts=TRIES)
 
     def remove(self, name: str) -> None:
         """Remove an object, where there is one."""
@@ -152,8 +155,11 @@ class Objects:
     def _path(self, name: str) -> str:
         return f"{self._base}/{name}" if name else self._base
 
-    def _asked(self, what: str, name: str, ask: Callable[[], T], here: Path | None = None) -> T:
-        """What is asked for, by as many tries as it takes; ``here`` is the file of this host that it is about."""
+    def _asked(self, what: str, name: str, ask: Callable[[], T], here: Path | None = None, doubts: int = 0) -> T:
+        """What is asked for, by as many tries as it takes; ``here`` is the file of this host that it is about.
+
+        So many tries do not believe that it is not there.
+        """
         where = f"{self.url}/{name}" if name else self.url
         wait_s = WAIT_S
         for number in range(1, TRIES + 1):
@@ -161,7 +167,10 @@ class Objects:
                 return ask()
             except Exception as error:
                 # Clients raise what they like.
-                if (end := self._end_of(error, what, where, here)) is error:
+                end = self._end_of(error, what, where, here)
+                if end is error and number <= doubts and _is_of_object(error, here):
+                    end = None
+                if end is error:
                     raise
                 if end is not None:
                     raise end from error
@@ -201,6 +210,11 @@ class Objects:
 def _is_of_this_host(error: OSError, here: Path) -> bool:
     """Whether it is no fault of the store: a full disk, or one about the file or its folder. Stores' name no file."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT) or str(error.filename or "").startswith(str(here.parent))
+
+
+def _is_of_object(error: Exception, here: Path | None) -> bool:
+    """Whether a store says that an object is not there."""
+    return isinstance(error, FileNotFoundError) and (here is None or not _is_of_this_host(error, here))
 
 
 def _local(error: OSError, here: Path) -> OSError | BorderError:

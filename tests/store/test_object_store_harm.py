@@ -84,15 +84,15 @@ def test_what_was_fetched_of_a_source_is_on_record_at_once(
         a.objects.put(a.root / name, name)
     get, fetches = Objects.get, list[str]()
 
-    def one_then_killed(objects: Objects, name: str, file: Path) -> Entry:
+    def one_then_killed(objects: Objects, name: str, file: Path, **named: bool) -> Entry:
         if fetches:
             raise Killed
         fetches.append(name)
-        return get(objects, name, file)
+        return get(objects, name, file, **named)
 
-    def counted(objects: Objects, name: str, file: Path) -> Entry:
+    def counted(objects: Objects, name: str, file: Path, **named: bool) -> Entry:
         fetches.append(name)
-        return get(objects, name, file)
+        return get(objects, name, file, **named)
 
     monkeypatch.setattr(remote, "_THREADS", 1)
     monkeypatch.setattr(Objects, "get", one_then_killed)
@@ -299,7 +299,9 @@ def test_a_kill_among_many_files_loses_few_of_them(hosts: list[Mirror], monkeypa
     for mirror_, name, do in ((a, "put", Mirror.publish), (b, "get", Mirror.pull)):
         work, count, noted = getattr(Objects, name), [0], [0]
 
-        def counted(*arguments: Any, m: Any = mirror_, work: Any = work, count: Any = count, noted: Any = noted) -> Any:
+        def counted(
+            *arguments: Any, m: Any = mirror_, work: Any = work, count: Any = count, noted: Any = noted, **named: Any
+        ) -> Any:
             count[0] += 1
             if count[0] == 11:
                 end = time.monotonic() + 5
@@ -307,7 +309,7 @@ def test_a_kill_among_many_files_loses_few_of_them(hosts: list[Mirror], monkeypa
                     time.sleep(0.005)
                 noted.append(now)
                 raise Killed
-            return work(*arguments)
+            return work(*arguments, **named)
 
         with monkeypatch.context() as patch:
             patch.setattr(Objects, name, counted)

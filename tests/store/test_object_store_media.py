@@ -17,7 +17,7 @@ import pytest
 
 from flywheel.core.errors import MediaError
 from flywheel.core.types import Clip
-from flywheel.store import Workspace, copies, mirror, originals, records, writing
+from flywheel.store import Workspace, copies, mirror, objects, originals, records, writing
 from flywheel.store.copies import Copy, Index
 from flywheel.store.objects import Objects
 from flywheel.store.sources import videos_at
@@ -206,6 +206,38 @@ def test_a_workspace_that_was_moved_finds_its_media(tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path / "v$0")
     assert workspace.clips()["uri"].to_list() == [f"{tmp_path}/v$0/media/1.mp4"]
     workspace.database.close()
+
+
+def test_a_404_of_what_is_listed_or_was_just_written_is_doubted(
+    on: Callable[[str], Workspace], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(objects, "WAIT_S", 0.001)
+    a = on("a")
+    store = mirror.mirror_of(a.root)
+    assert store is not None
+    (a.root / "models").mkdir()
+    (a.root / "models" / "weights").write_text("1")
+    info, answers = store.objects._fs.info, list[bool]()
+
+    def at_times(path: str, **named: Any) -> Any:
+        if path.endswith("weights") and answers and not answers.pop():
+            raise FileNotFoundError(path)
+        return info(path, **named)
+
+    monkeypatch.setattr(store.objects._fs, "info", at_times)
+    answers[:] = [True, False, False]
+    store.publish()
+    assert store.objects.num_retries == 2
+    assert capsys.readouterr().err.count("write failed") == 2
+    (a.root / "models" / "weights").unlink()
+    answers[:] = [True, False, False]
+    store.pull()
+    assert (a.root / "models" / "weights").read_text() == "1"
+    assert store.objects.num_retries == 4
+    answers[:] = [False]
+    with pytest.raises(FileNotFoundError):
+        store.objects.get("models/weights", a.root / "copy")
+    assert store.objects.num_retries == 4, "who only asks whether it is there is told so"
 
 
 def test_the_index_of_copies_holds_through_changes_cut_lines_and_other_processes(tmp_path: Path) -> None:
