@@ -44,6 +44,8 @@ WITHOUT_SQL |= {
     "Records.trim_copies",
     "Workspace.publish",
     "Workspace.bring",
+    "Workspace.discard",
+    "Workspace.url",
 }
 #: Methods that write.
 WRITERS = {
@@ -179,6 +181,7 @@ def calls(w: Workspace, tmp_path: Path) -> dict[str, Callable[[], object]]:
         "Takedowns.remove_clips": lambda: t.remove_clips(["c0"]),
         "Takedowns.remove_records": lambda: t.remove_records(["c1"]),
         "Takedowns.usage": lambda: t.usage(["c0"]),
+        "Takedowns.count": t.count,
         "Takedowns.among": lambda: t.among(["c0"]),
         "Takedowns.refusals": lambda: t.refusals([VIDEO]),
         "Videos.add": lambda: v.add([VIDEO]),
