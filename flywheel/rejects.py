@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -12,8 +14,9 @@ import polars as pl
 from flywheel.core.errors import UserError
 from flywheel.core.foreign import as_lines
 from flywheel.store import Workspace
+from flywheel.store.view import SAME_FAILURE
 
-_SHOWN = ("id", "stage", "round", "uri", "clip_id", "kind", "reason", "at")
+_SHOWN = ("id", "stage", "round", "uri", "start_s", "end_s", "clip_id", "kind", "reason", "source", "at")
 #: Stages whose rejects can be tried again here; those of the others are made again by their round.
 _RETRIED = ("ingest", "annotate")
 
@@ -44,9 +47,17 @@ class Rejects:
 
 
 def _line(row: dict[str, Any]) -> str:
-    where = f"{row['uri']}" + (f" (clip {row['clip_id'][:12]})" if row["clip_id"] else "")
+    where = row["uri"] + _times(row) + (f" (clip {row['clip_id'][:12]})" if row["clip_id"] else "")
     when = row["stage"] if row["stage"] == "ingest" else f"round {row['round']} {row['stage']}"
     return f"{when}: {where}: {row['reason']}"
+
+
+def _times(row: dict[str, Any]) -> str:
+    """The span that a source names; empty where it names none."""
+    start_s, end_s = row["start_s"], row["end_s"]
+    if start_s is None and end_s is None:
+        return ""
+    return f" from {start_s or 0:g} s" + ("" if end_s is None else f" to {end_s:g} s")
 
 
 def open_rejects(workspace: Workspace, stage: str = "") -> Rejects:
@@ -84,17 +95,25 @@ class Retried:
 
 
 def retried(workspace: Workspace, found: Rejects) -> Retried:
-    """Take rejected files in again, and ask again, with other sampling, about clips that a model failed at."""
+    """Take in again the sources of what was rejected, and ask again about clips that a model failed at.
+
+    Whole sources: a file alone would not tell which spans of it a table names, nor its words. Models are asked with
+    other sampling.
+    """
     stages = set(found.frame["stage"])
-    if "ingest" in stages:
-        _ingested(workspace, found.frame.filter(pl.col("stage") == "ingest")["uri"].unique().to_list())
+    ingested = pl.col("stage") == "ingest"
+    again, nowhere = _sources(found.frame.filter(ingested))
+    if again:
+        _ingested(workspace, again)
     if "annotate" in stages:
         _asked(workspace)
-    tried = found.frame.filter(pl.col("stage").is_in(_RETRIED))
-    same = ["uri", "clip_id", "stage", "round", "kind", "purpose"]
-    still = tried.join(workspace.rejected(open_only=True), on=same, how="semi")
+    tried = found.frame.filter(pl.col("stage").is_in(_RETRIED) & (~ingested | pl.col("source").is_in(again)))
+    still = tried.join(workspace.rejected(open_only=True), on=SAME_FAILURE, how="semi", nulls_equal=True)
     others = stages - set(_RETRIED)
     left = [f"{name}: is tried again by the next 'flywheel {_command(name)}'" for name in sorted(others)]
+    if nowhere:
+        named = f"{len(nowhere)} files whose source is not on record, such as {nowhere[0]}"
+        left.append(f"ingest: {named}: run 'flywheel ingest SOURCE' again")
     return Retried(tried=tried.height, open=still.height, left=left)
 
 
@@ -102,12 +121,27 @@ def _command(stage: str) -> str:
     return stage if stage in ("transcribe", "curate", "index") else "round"
 
 
-def _ingested(workspace: Workspace, files: Sequence[str]) -> None:
+def _sources(rejects: pl.DataFrame) -> tuple[list[str], list[str]]:
+    """Sources that can be taken in again, in the order of their first reject; and files whose source is not known."""
+    from flywheel.ingest.links import is_of_a_store
+
+    again, nowhere = dict[str, None](), dict[str, None]()
+    for uri, source in rejects.select("uri", "source").iter_rows():
+        # Versions before kept none. A link that its folder may not follow would be followed where it is named itself.
+        is_link = source == uri and os.path.islink(uri) and not is_of_a_store(Path(os.path.realpath(uri)))
+        if not source or is_link:
+            nowhere[uri] = None
+        else:
+            again[source] = None
+    return list(again), list(nowhere)
+
+
+def _ingested(workspace: Workspace, sources: Sequence[str]) -> None:
     from flywheel.ingest import SourcesError, ingest
 
-    # A file that is gone stays what it is: an open reject.
+    # What is gone stays what it is: an open reject.
     with workspace.lock(), contextlib.suppress(SourcesError):
-        ingest(workspace, files)
+        ingest(workspace, sources)
 
 
 def _asked(workspace: Workspace) -> None:

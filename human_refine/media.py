@@ -7,6 +7,7 @@ import os
 import threading
 import uuid
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -48,8 +49,9 @@ class Proxies:
     go that were not looked at for longest.
     """
 
-    def __init__(self, folder: Path, most_bytes: int) -> None:
-        self._folder, self._most = folder, most_bytes
+    def __init__(self, folder: Path, most_bytes: int, is_wanted: Callable[[Clip], bool] = lambda clip: True) -> None:
+        """``is_wanted`` is asked of a clip once its copy is made: it may have been taken down meanwhile."""
+        self._folder, self._most, self._is_wanted = folder, most_bytes, is_wanted
         self._plays: dict[str, bool] = {}
         self._making = OneByOne("copies")
 
@@ -69,22 +71,26 @@ class Proxies:
         try:
             os.utime(proxy)
         except FileNotFoundError:
-            self._making.have(clip.content_hash, partial(self._make, path, proxy), patience_s)
+            self._making.have(clip.content_hash, partial(self._make, clip, proxy), patience_s)
         return proxy
 
-    def _make(self, path: Path, proxy: Path) -> None:
+    def _make(self, clip: Clip, proxy: Path) -> None:
         if proxy.exists():
             return
         # A name of this server's alone: another one may be making the same copy.
         temporary = proxy.with_suffix(f".{uuid.uuid4().hex[:8]}.tmp.mp4")
         try:
             proxy.parent.mkdir(parents=True, exist_ok=True)
-            transcode(path, temporary, max_side=_PROXY_SIDE, quality=_PROXY_QUALITY)
+            transcode(Path(clip.uri), temporary, max_side=_PROXY_SIDE, quality=_PROXY_QUALITY)
             temporary.replace(proxy)
         except (MediaError, BorderError, OSError) as error:
             raise MediaError(f"can't be made playable ({error})") from error
         finally:
             temporary.unlink(missing_ok=True)
+        # Not before it is in its place: a takedown in between would neither be seen here nor find it there.
+        if not self._is_wanted(clip):
+            proxy.unlink(missing_ok=True)
+            raise MediaError("was taken down")
         self._trim(proxy)
 
     def _trim(self, keep: Path) -> None:

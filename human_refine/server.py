@@ -74,7 +74,9 @@ def create_app(
         workspace=workspace,
         service=service,
         attempts=LoginAttempts(workspace),
-        proxies=Proxies(workspace.root / "cache" / "proxies", most_proxies),
+        proxies=Proxies(
+            workspace.root / "cache" / "proxies", most_proxies, lambda clip: clip.id not in workspace.taken_down()
+        ),
         waveforms=Waveforms(),
         videos=Aside(_VIDEOS),
         sounds=Aside(_SOUNDS),

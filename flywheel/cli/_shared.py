@@ -9,10 +9,11 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TextIO, TypeVar
 
 import typer
 
@@ -33,6 +34,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do it without a question.")]
 HERE = Path("flywheel.yaml")
 
 _P = ParamSpec("_P")
+_T = TypeVar("_T")
 #: Where results go, innermost command last; while a command works, sys.stdout is sys.stderr.
 _results: list[TextIO] = []
 _offline = False
@@ -208,6 +210,25 @@ def confirm(command: str, what: str) -> None:
         raise UserError(f"{command}: nothing was done. Say --yes to do this, or --dry-run to only look.")
     if not typer.confirm("Do this?", err=True):
         raise UserError(f"{command}: nothing was done.")
+
+
+@contextlib.contextmanager
+def agreed(
+    lock: Callable[[], AbstractContextManager[Any]], planned: Callable[[], _T], ask: Callable[[_T], None] | None
+) -> Iterator[_T]:
+    """The lock, and the plan that was agreed to; the lock is free while somebody thinks about the answer.
+
+    What is planned is asked about again where it became something else meanwhile. Without ``ask`` nothing is asked.
+    """
+    last: _T | None = None
+    while True:
+        with lock():
+            plan = planned()
+            if ask is None or plan == last:
+                yield plan
+                return
+        ask(plan)
+        last = plan
 
 
 def config_file(config: Path) -> Path:

@@ -19,6 +19,7 @@ from flywheel.cli._shared import (
     Limit,
     Set,
     Yes,
+    agreed,
     confirm,
     open_context,
     open_workspace,
@@ -34,6 +35,7 @@ from flywheel.core.progress import say
 
 if TYPE_CHECKING:
     from flywheel.ingest import IngestResult
+    from flywheel.rounds.resplit import Resplit
     from flywheel.rounds.takedown import Takedown
     from flywheel.store import Workspace
 
@@ -144,15 +146,21 @@ def takedown(
     context = open_context(config, set_)
     workspace = context.workspace
     rewrite = partial(rewrite_reports, context)
-    with workspace.lock():
-        if dry_run or not yes:
-            asked = would_take_down(workspace, planned(workspace, clips, reason))
-            if dry_run:
-                print_result(asdict(asked), json_, _takedown_text(asked, "would be taken down"))
-                named = shlex.join(["flywheel", "takedown", *clips, "--reason", reason])
-                say_next(f"{named} --yes  # does it, for good", config=config)
-                return
-            confirm("takedown", _takedown_text(asked, "would be taken down, for good"))
+
+    def plan() -> Takedown:
+        return would_take_down(workspace, planned(workspace, clips, reason))
+
+    def ask(plan: Takedown) -> None:
+        confirm("takedown", _takedown_text(plan, "would be taken down, for good"))
+
+    if dry_run:
+        with workspace.lock():
+            asked = plan()
+        print_result(asdict(asked), json_, _takedown_text(asked, "would be taken down"))
+        named = shlex.join(["flywheel", "takedown", *clips, "--reason", reason])
+        say_next(f"{named} --yes  # does it, for good", config=config)
+        return
+    with workspace.lock() if yes else agreed(workspace.lock, plan, ask):
         taken = take_down(workspace, clips, reason, rewrite=rewrite, keep_exports=keep_exports)
     print_result(asdict(taken), json_, _takedown_text(taken, "taken down"))
     if workspace.url is not None:
@@ -185,15 +193,18 @@ def resplit(
     from flywheel.rounds.resplit import resplit as split_anew
 
     context = open_context(config, set_)
-    with context.workspace.lock(resplits=True):
-        plan = planned_resplit(context.workspace)
+    workspace = context.workspace
+
+    def ask(plan: Resplit) -> None:
+        confirm("resplit", plan.to_text("would change sides"))
+
+    asks = None if yes or dry_run else ask
+    with agreed(partial(workspace.lock, resplits=True), partial(planned_resplit, workspace), asks) as plan:
         if not dry_run:
-            if not yes:
-                confirm("resplit", plan.to_text("would change sides"))
             split_anew(context, plan)
     print_result(asdict(plan), json_, plan.to_text("would change sides" if dry_run else "changed sides"))
     if not dry_run:
-        say_what_comes_next(context.workspace, config, json_)
+        say_what_comes_next(workspace, config, json_)
 
 
 def move_database(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from typing import Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +14,7 @@ from flywheel.cli._shared import (
     DryRun,
     Json,
     Yes,
+    agreed,
     confirm,
     open_workspace,
     print_result,
@@ -20,6 +22,9 @@ from flywheel.cli._shared import (
     say_what_comes_next,
 )
 from flywheel.core.foreign import as_lines
+
+if TYPE_CHECKING:
+    from flywheel.rounds.sources import Removal
 
 
 def list_(
@@ -54,17 +59,20 @@ def remove(
     from flywheel.rounds.sources import planned, remove_sources
 
     workspace = open_workspace(config)
-    with workspace.lock():
-        plan = planned(workspace, paths, undo=undo)
-        if dry_run or not yes:
-            text = plan.to_text("would be used again" if undo else "would be used no more")
-            if dry_run:
-                print_result(plan.to_json(), json_, text)
-                words = ["flywheel", "sources", "remove", *paths, "--reason", reason, *(["--undo"] if undo else [])]
-                say_next(f"{shlex.join(words)} --yes  # does it", config=config)
-                return
-            confirm("sources remove", text)
-        remove_sources(workspace, plan, reason)
+    would = "would be used again" if undo else "would be used no more"
+
+    def ask(plan: Removal) -> None:
+        confirm("sources remove", plan.to_text(would))
+
+    asks = None if yes or dry_run else ask
+    with agreed(workspace.lock, partial(planned, workspace, paths, undo=undo), asks) as plan:
+        if not dry_run:
+            remove_sources(workspace, plan, reason)
+    if dry_run:
+        print_result(plan.to_json(), json_, plan.to_text(would))
+        words = ["flywheel", "sources", "remove", *paths, "--reason", reason, *(["--undo"] if undo else [])]
+        say_next(f"{shlex.join(words)} --yes  # does it", config=config)
+        return
     print_result(plan.to_json(), json_, plan.to_text("are used again" if undo else "are used no more"))
     if not json_ and not undo:
         words = ["flywheel", "sources", "remove", *paths, "--reason", "REASON", "--undo"]

@@ -4,3 +4,6 @@
 CAPTION = "caption"
 #: Seeds are from 0 to this, wherever there is one.
 MAX_SEED = 2**31
+#: Ends of spans given by people or other tools are rounded, in seconds; this much beyond a file's end is meant as its
+#: end.
+SPAN_GRACE_S = 0.05

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flywheel.core.border import one_item
 from flywheel.core.config import Corpus
+from flywheel.core.constants import SPAN_GRACE_S
 from flywheel.core.errors import MediaError
 from flywheel.core.foreign import without_hidden
 from flywheel.core.types import Clip, Split, content_id
@@ -19,8 +20,6 @@ from flywheel.sound.events import describe, sound_events
 
 #: At most this much of a clip's sound is described; events of an hour would drown the prompt.
 _MOST_SOUND_S = 120.0
-#: Ends given by people or other tools are rounded; this much beyond the end is meant as the end.
-_GRACE_S = 0.05
 
 
 def split_of(family: str, corpus: Corpus, anchors_end: float = 0.0) -> Split:
@@ -115,7 +114,7 @@ def _spans(item: Item, duration_s: float, corpus: Corpus) -> list[tuple[float, f
     if not item.is_whole:
         start_s = item.start_s or 0.0
         end_s = duration_s if item.end_s is None else item.end_s
-        if not 0 <= start_s < end_s <= duration_s + _GRACE_S or not math.isfinite(start_s + end_s):
+        if not 0 <= start_s < end_s <= duration_s + SPAN_GRACE_S or not math.isfinite(start_s + end_s):
             raise MediaError(f"need 0 <= start_s < end_s <= {duration_s:g}, got [{start_s:g}, {end_s:g})")
         return [(start_s, min(end_s, duration_s))]
     if corpus.split_by != "none":

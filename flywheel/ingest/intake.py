@@ -6,6 +6,7 @@ Nothing here grows with the corpus: what is held is one batch, the rows of the n
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 import time
 from collections import Counter
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from flywheel.core.border import is_of_one_item, one_item, reason_of
 from flywheel.core.errors import MediaError, UserError
@@ -31,8 +33,10 @@ from flywheel.ingest.said import FirstTexts
 from flywheel.ingest.sides import Sides, side_of, unlisted
 from flywheel.ingest.sources import items
 from flywheel.store import Workspace
+from flywheel.store.copies import remove_halves
 from flywheel.store.objects import url_of
 from flywheel.store.takedowns import Span
+from flywheel.store.writing import reject
 
 _BATCH = 128
 _THREADS = 2
@@ -95,7 +99,7 @@ def ingest(
         except UserError as error:
             raise SourcesError(error, intake.result) from error
         finally:
-            intake.commit()
+            intake.finish()
             intake.result.passed_over = dict(passed.counts.most_common())
             intake.result.notes = [*passed.notes, *intake.notes.lines()]
     return intake.result
@@ -105,6 +109,8 @@ def ingest(
 def _media(workspace: Workspace, dry_run: bool) -> Iterator[Path]:
     """Where videos out of containers are put: the workspace's folder, or one that is gone afterwards."""
     if not dry_run:
+        # What a killed ingest left.
+        remove_halves(workspace.root / "media")
         yield workspace.root / "media"
         return
     with tempfile.TemporaryDirectory(prefix="flywheel-ingest-") as folder:
@@ -133,8 +139,12 @@ def _all_items(
     problems: list[UserError] = []
     rules = Rules(split_key=workspace.config.corpus.split_key, links=workspace.config.corpus.links)
     for source in sources:
+        url = None
         try:
-            yield from items(source, media, rules, passed, limit)
+            url = url_of(source)
+            named = items(source, media, rules, passed, limit)
+            # Copies of what lies on an object store are of the URL: there it is mended.
+            yield from named if url is None else (replace(item, source=url) for item in named)
         except UserError as error:
             # The other sources still count; the error is raised when they are through.
             problems.append(error)
@@ -142,7 +152,8 @@ def _all_items(
             if not is_of_one_item(error):
                 raise
             # What came before it is taken in, and what breaks is one row.
-            yield Item(path=Path(source), problem=f"breaks off ({reason_of(error)})")
+            whole = os.path.abspath(source) if url is None else url
+            yield Item(path=Path(source), source=whole, problem=f"breaks off ({reason_of(error)})")
     if len(problems) > 1:
         raise UserError(" ".join(map(str, problems[:_NAMED])))
     if problems:
@@ -167,6 +178,8 @@ class _Intake:
         self._places: dict[str, str] = {}
         #: Clip id -> which streams of its file were chosen and left.
         self._tracks: dict[str, str] = {}
+        #: Id -> row of what was rejected since the last commit.
+        self._rejects: dict[str, dict[str, Any]] = {}
         #: Content hash -> bytes and time of change (ns) of the file there.
         self._stamps: dict[str, tuple[int, int]] = {}
         #: Clip id -> words that came later, since the last commit; and of the whole run the clips that have such.
@@ -186,20 +199,36 @@ class _Intake:
         for outcome in self._outcomes(batch):
             self._keep(outcome)
             advance()
-            waiting = max(len(self._clips), len(self._texts), len(self._places), len(self._words))
-            if waiting >= _COMMIT_ROWS or time.monotonic() - self._committed_at > _COMMIT_S:
+            rows = (self._clips, self._texts, self._places, self._words, self._rejects)
+            if max(map(len, rows)) >= _COMMIT_ROWS or time.monotonic() - self._committed_at > _COMMIT_S:
                 self.commit()
         self._contents = {clip.content_hash for clip in self._clips.values()}
         self._files.forget()
-        # What a container held and nothing wants: a video of the same content in a later batch is put there again.
-        for path in self._unwanted:
+        self._remove_unwanted(batch)
+
+    def finish(self) -> None:
+        """Writes what waits; the last unwanted files go."""
+        self.commit()
+        self._remove_unwanted(())
+
+    def _remove_unwanted(self, batch: Sequence[Item]) -> None:
+        """Remove what a container held and nothing wants.
+
+        Files of this batch stay for the next: it may go on with them. A video of the same content that comes later is
+        put there again.
+        """
+        gone = self._unwanted - {item.path for item in batch}
+        for path in gone:
             for file in (path, *(path.with_suffix(ending) for ending in timed_text.endings())):
                 file.unlink(missing_ok=True)
-        self._unwanted = set()
+        self._unwanted -= gone
 
     def commit(self) -> None:
         """Writes the waiting rows, in an order in which a kill loses nothing."""
-        # Sides first: a clip that is on record is on the side of its video.
+        # Before clips: of a file that is known by its other clips, what was refused is not looked at again.
+        self._workspace.add_rejects(list(self._rejects.values()), round=0)
+        self._rejects = {}
+        # Sides too: a clip that is on record is on the side of its video.
         self._sides.write()
         # Texts before clips: a clip is what says that its file was taken in.
         words = self._numbered_words()
@@ -362,19 +391,25 @@ class _Intake:
     def _reject(self, item: Item, reason: str) -> None:
         if item.is_new_copy:
             self._unwanted.add(item.path)
-        self._record_reject(item, reason)
+        row = reject(0, "ingest", str(item.path), "", reason, source=item.source or str(item.path), span=item.span)
+        self._rejects.setdefault(row["id"], row)
         self.result.rejected += 1
         if len(self.result.first_rejected) < _NAMED:
             self.result.first_rejected.append(f"{item.path}: {reason}")
-
-    def _record_reject(self, item: Item, reason: str) -> None:
-        self._workspace.add_rejected(round=0, stage="ingest", uri=str(item.path), clip_id="", reason=reason)
 
 
 class _DryIntake(_Intake):
     """Decides about items as an intake does, and writes nothing. Holds the contents that it met."""
 
     _lists = False
+    #: Files taken out of a container that are still there.
+    _copies: frozenset[Path] = frozenset()
+
+    def _remove_unwanted(self, batch: Sequence[Item]) -> None:
+        """Remove all that was taken out of a container: a dry run needs the room of two batches."""
+        self._unwanted |= self._copies | {item.path for item in batch if item.is_new_copy}
+        super()._remove_unwanted(batch)
+        self._copies = frozenset(self._unwanted)
 
     def commit(self) -> None:
         """Counts the waiting clips and forgets them."""
@@ -383,14 +418,11 @@ class _DryIntake(_Intake):
         self.result.known += len(known)
         self._met |= {clip.content_hash for clip in self._clips.values()}
         self._words, self._tracks = {}, {}
-        self._clips, self._texts, self._places, self._stamps = {}, {}, {}, {}
+        self._clips, self._texts, self._places, self._stamps, self._rejects = {}, {}, {}, {}, {}
         self._committed_at = time.monotonic()
 
     def _placed(self, outcome: Outcome) -> Outcome:
         return outcome
-
-    def _record_reject(self, item: Item, reason: str) -> None:
-        """Nothing: it is counted and named."""
 
 
 def _text_id(clip_id: str) -> str:

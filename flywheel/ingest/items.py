@@ -74,6 +74,7 @@ class Item:
     a container for this item. ``shared`` is what the source says of ``corpus.split_key``: videos of which it says the
     same stay together. ``others`` counts texts that the source gives besides. ``cues`` are the transcript's, in seconds
     of the file. ``cut`` is a file of just this span, which the source names too.
+    ``source`` is the table, tar, dataset or URL that names it; empty where that is the file itself.
     ``notes`` are of how its source was read. ``names_none``: the problem is that the row names no video.
     """
 
@@ -82,6 +83,7 @@ class Item:
     start_s: float | None = None
     end_s: float | None = None
     shared: str = ""
+    source: str = ""
     problem: str = ""
     root: Bounds | None = None
     is_new_copy: bool = False
@@ -90,6 +92,11 @@ class Item:
     cut: Path | None = None
     notes: tuple[Note, ...] = ()
     names_none: bool = False
+
+    @property
+    def span(self) -> tuple[float | None, float | None]:
+        """Start and end in seconds that the source names, None where it does not."""
+        return self.start_s, self.end_s
 
     @property
     def is_whole(self) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from flywheel.core.errors import UserError
@@ -19,12 +20,12 @@ from flywheel.ingest.captions import captions
 from flywheel.ingest.containers import webdataset
 from flywheel.ingest.contents import METADATA
 from flywheel.ingest.dataset_folders import hf_dataset, is_dataset
-from flywheel.ingest.folders import Folder
+from flywheel.ingest.folders import CONTAINERS, Folder
 from flywheel.ingest.items import FILE, FOLDER, Item, Rules, found
 from flywheel.ingest.links import is_of_a_store
 from flywheel.ingest.passed import Passed, why_not
 from flywheel.ingest.remote import fetched
-from flywheel.ingest.tables import TABLES, table
+from flywheel.ingest.tables import table
 from flywheel.store.objects import url_of
 
 _AS_THEY_ARE = Rules()
@@ -64,16 +65,13 @@ def items(
 def _container(path: Path, folder: Path, media_folder: Path, rules: Rules, passed: Passed) -> Iterator[Item]:
     """The items of a file, or of a dataset's folder; names in a table are seen from ``folder``."""
     suffix = path.suffix.lower()
-    if path.is_dir():
-        yield from hf_dataset(path, media_folder, rules)
+    if path.is_dir() or suffix in CONTAINERS:
+        # As it can be named on the command line.
+        source = os.path.abspath(path)
+        for item in _inside(path, folder, media_folder, rules, passed):
+            yield replace(item, source=source)
     elif suffix in WORKBOOKS:
         raise UserError(f"{path}: is a spreadsheet's own file, and no video. Save it as CSV or .xlsx and name that.")
-    elif suffix in TABLES:
-        yield from table(path, folder, media_folder, rules)
-    elif suffix == ".tar":
-        yield from webdataset(path, media_folder, rules, passed)
-    elif suffix == ".vtt":
-        yield from captions(path, rules)
     else:
         _check_has_no_column(rules.split_key, path)
         # Whoever names a link on the command line means what it leads to.
@@ -83,6 +81,15 @@ def _container(path: Path, folder: Path, media_folder: Path, rules: Rules, passe
         else:
             named = path if is_of_a_store(real) else real
             yield found(named, named.parent, rules)
+
+
+def _inside(path: Path, folder: Path, media_folder: Path, rules: Rules, passed: Passed) -> Iterator[Item]:
+    """The items of what holds videos, or names them."""
+    if path.is_dir():
+        return hf_dataset(path, media_folder, rules)
+    if (suffix := path.suffix.lower()) == ".tar":
+        return webdataset(path, media_folder, rules, passed)
+    return captions(path, rules) if suffix == ".vtt" else table(path, folder, media_folder, rules)
 
 
 def _check_has_no_column(split_key: str, source: Path) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from io import BytesIO
+from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,6 +26,8 @@ _FOLDERS = (
 _ENDINGS = ("", ".mp4", ".webm", ".mkv", ".avi", ".mov", ".m4v", ".gif")
 #: No name of a video is longer.
 _MOST_NAME_CHARS = 255
+#: Rows for which the place of a video is looked up once: a batch of an ingest.
+_NEIGHBOURS = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,8 @@ class Table:
     file: Path
     media_folder: Path
     rules: Rules
+    _places: dict[str, Item] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _looks: Iterator[int] = field(default_factory=count, init=False, repr=False, compare=False)
 
     def items(self, rows: Iterable[Any], what: str = "row") -> Iterator[Item]:
         """The items of rows, which are counted from 1."""
@@ -95,7 +100,7 @@ class Table:
             place = self.folder / video.path if video.is_name else place_of(video.path, self.folder)
         except ValueError as error:
             return Item(path=self.file, problem=f"{where}: {error}")
-        item = found(place, self.folder, self.rules, shared="")
+        item = self._place(place)
         if not video.is_name and (item.problem or os.path.lexists(item.path)):
             return item
         for name in (video.cut, video.path):
@@ -105,6 +110,19 @@ class Table:
             return item
         problem = f"{where}: names no video: no file, and none called {video.path[:80]!r} lies near it"
         return Item(path=self.file, problem=problem, names_none=True)
+
+    def _place(self, place: Path) -> Item:
+        """What a place is, looked up once for some neighbouring rows: a table may name a video for each of its spans.
+
+        No longer: what is a link by then must be seen.
+        """
+        if not next(self._looks) % _NEIGHBOURS:
+            self._places.clear()
+        names = str(place)
+        item = self._places.get(names)
+        if item is None:
+            item = self._places[names] = found(place, self.folder, self.rules, shared="")
+        return item
 
 
 def _sought(folder: Path, name: str) -> Path | None:

@@ -13,9 +13,13 @@ import polars as pl
 from flywheel.core.errors import UserError
 from flywheel.curation.repair.repairing import tidy
 from flywheel.curation.repair.side_by_side import FILMS
+from flywheel.formats import timed_text
+from flywheel.ingest.beside import Listings
+from flywheel.ingest.kept import kept
 from flywheel.ingest.sides import describe
 from flywheel.rounds.export_store import remove_dataset
 from flywheel.store import Workspace
+from flywheel.store.copies import remove_halves
 from flywheel.store.objects import url_of
 from flywheel.store.takedowns import Span
 from flywheel.store.vectors import forget_files
@@ -199,11 +203,29 @@ def _empty_caches(workspace: Workspace, clips: pl.DataFrame) -> None:
     shutil.rmtree(workspace.cache.folder, ignore_errors=True)
     shutil.rmtree(workspace.root / FILMS, ignore_errors=True)
     forget_files(workspace.root)
-    for content_hash in clips["content_hash"].unique():
-        (workspace.root / "cache" / "proxies" / content_hash[:2] / f"{content_hash}.mp4").unlink(missing_ok=True)
-    # Taken out of a tar into the workspace; other clips may lie in the same file.
+    contents = clips["content_hash"].unique().to_list()
+    for content_hash in contents:
+        # Also those that are being made, or were when a server was killed.
+        for copy in (workspace.root / "cache" / "proxies" / content_hash[:2]).glob(f"{content_hash}.*"):
+            copy.unlink(missing_ok=True)
+    _remove_media(workspace, clips, contents)
+
+
+def _remove_media(workspace: Workspace, clips: pl.DataFrame, contents: Sequence[str]) -> None:
+    """Remove files that were taken out of tars, or fetched, with the words beside them; not where other clips stay."""
     media = (workspace.root / "media").resolve()
-    files = {uri for uri in clips["uri"].unique() if Path(uri).resolve().is_relative_to(media)}
-    others = workspace.clips_at(files).filter(~pl.col("id").is_in(clips["id"].to_list()))
-    for uri in files - set(others["uri"]):
-        workspace.discard(uri)
+    of_these = pl.col("content_hash").is_in(contents) & ~pl.col("id").is_in(clips["id"].to_list())
+    others = set(workspace.records.read("clips", columns=["id", "content_hash"], where=of_these)["content_hash"])
+    places = clips.select("content_hash", "uri").unique().iter_rows()
+    inside = [Path(uri) for h, uri in places if h not in others and Path(uri).resolve().is_relative_to(media)]
+    beside, words = Listings(), list[Path]()
+    for file in inside:
+        # By their names too: of an object store's they need not be here.
+        names = {*beside.beside(file), *(file.stem + ending for ending in timed_text.endings())}
+        words += [file.with_name(name) for name in sorted(names)]
+    # A copy may lie there of what was taken in from elsewhere.
+    folder = workspace.root / "media"
+    copies = [copy for content_hash in contents if content_hash not in others for copy in kept(content_hash, folder)]
+    for file in dict.fromkeys((*inside, *words, *copies)):
+        workspace.discard(file)
+    remove_halves(media)

@@ -7,6 +7,7 @@ import io
 import math
 import os
 import threading
+import time
 import tokenize
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,8 @@ from flywheel.media.frames import read_frames
 _TRIM_TO = 0.9
 #: Writes after which the folder is looked at for the first time: small jobs need not look at all.
 _FIRST_LOOK = 256
+#: What was written by halves and not touched for so many seconds is nobody's any more.
+_HALF_LIVES_S = 86_400.0
 #: After this share of the cap was written it is looked at again: other processes write as well.
 _LOOK_SHARE = 0.1
 
@@ -157,8 +160,8 @@ class FrameCache:
             self.trim()
 
     def trim(self) -> None:
-        """Brings the cache under its cap."""
-        entries = list(_entries(self.folder))
+        """Brings the cache under its cap; what a killed process left half written a day ago goes."""
+        entries = list(_entries(self.folder, oldest_half_s=time.time() - _HALF_LIVES_S))
         total = sum(size for _, size, _ in entries)
         if total > self.max_bytes:
             for _, size, path in sorted(entries):
@@ -170,13 +173,17 @@ class FrameCache:
         self._room = min(self.max_bytes - total, _LOOK_SHARE * self.max_bytes)
 
 
-def _entries(folder: Path) -> Iterator[tuple[float, int, str]]:
-    """(time of the last use, bytes, path) of each kept file."""
+def _entries(folder: Path, oldest_half_s: float) -> Iterator[tuple[float, int, str]]:
+    """(time of the last use, bytes, path) of each kept file; half-written ones from before a time are removed."""
     with contextlib.suppress(OSError), os.scandir(folder) as drawers:
         for drawer in drawers:
             with contextlib.suppress(OSError), os.scandir(drawer.path) as files:
                 for file in files:
-                    if file.name.endswith(".npy"):
-                        with contextlib.suppress(OSError):
-                            status = file.stat()
+                    if not file.name.endswith((".npy", ".tmp")):
+                        continue
+                    with contextlib.suppress(OSError):
+                        status = file.stat()
+                        if file.name.endswith(".npy"):
                             yield status.st_mtime, status.st_size, file.path
+                        elif status.st_mtime < oldest_half_s:
+                            os.unlink(file.path)

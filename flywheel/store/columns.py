@@ -63,6 +63,11 @@ SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
         "at": _S,
         "kind": _S,
         "purpose": _S,
+        # Of what ingest rejected: what names the video (a table, a tar, a URL, the file itself), and the span that it
+        # asks for. Null times: none is named.
+        "source": _S,
+        "start_s": _F,
+        "end_s": _F,
     },
     #: Rejects that a person closed; ``id`` is the reject's.
     "dismissals": {"id": _S, "clip_id": _S, "reason": _S, "at": _S},
@@ -251,6 +256,7 @@ MENDS: dict[str, dict[str, pl.Expr]] = {
         ),
     },
     "rejected": {
+        "source": pl.col("source").fill_null(""),
         "kind": pl.when(_WAS_MEASURED)
         .then(pl.lit("caption"))
         .otherwise(

@@ -199,6 +199,9 @@ class Mirror:
 
     def discard(self, name: str) -> None:
         """Remove a file in the store, and here where it is; the caller holds the workspace's lock."""
+        if name not in self._present and not (self.root / name).exists():
+            # With the lock nobody else writes there.
+            return
         with self._alone():
             self.objects.remove(name)
             (self.root / name).unlink(missing_ok=True)

@@ -29,6 +29,7 @@ from flywheel.store import schema
 from flywheel.store.cache import FrameCache
 from flywheel.store.database import Database, ends_with, parts
 from flywheel.store.ledger import Ledger, Snapshot
+from flywheel.store.open_rejects import taken_in
 from flywheel.store.originals import Originals
 from flywheel.store.places import forms, whole
 from flywheel.store.reading import RecordReader
@@ -43,6 +44,8 @@ CURATION_RUN = "curation_run"
 _LONG_LIST = 20_000
 #: Columns of a clip that words that come later take the place of.
 _WORDS = {"transcript", "cues"}
+#: Rejects that are alike in these are of one thing, which failed for another reason the last time.
+SAME_FAILURE = ["uri", "clip_id", "stage", "round", "kind", "purpose", "start_s", "end_s"]
 _REJECT_OF_TEXT = ["clip_id", "round", "stage", "kind", "purpose"]
 
 
@@ -106,9 +109,9 @@ class View:
             yield frame if columns is None else frame.select(columns)
 
     def clips_at(self, paths: Iterable[str]) -> pl.DataFrame:
-        """``id``, ``content_hash`` and ``uri`` of the clips whose files lie at these paths now."""
+        """``id``, ``content_hash``, ``uri`` and times of the clips whose files lie at these paths now."""
         wanted = sorted(set(paths))
-        columns = ["id", "content_hash", "uri"]
+        columns = ["id", "content_hash", "uri", "start_s", "end_s"]
         if not wanted:
             return self.records.rows("clips", (), columns)
         places = schema.locations.c
@@ -123,7 +126,7 @@ class View:
         return frame.filter(pl.col("uri").is_in(wanted))
 
     def clips_named(self, name: str) -> pl.DataFrame:
-        """``id``, ``content_hash`` and ``uri`` of the clips whose file has this name, in whichever folder."""
+        """As :meth:`clips_at`, of the clips whose file has this name, in whichever folder."""
         place = schema.locations.c.uri
         with self.database.transaction() as connection:
             named = sql.select(place).where(ends_with(place, f"/{name}"))
@@ -192,16 +195,15 @@ class View:
             return frame
         written = pl.concat([self._written(frame), frame.select(_REJECT_OF_TEXT).clear()])
         frame = frame.join(written, on=_REJECT_OF_TEXT, how="anti", maintain_order="left")
-        taken_in = self.clips_at(frame.filter(pl.col("stage") == "ingest")["uri"])["uri"].unique().to_list()
-        frame = frame.filter(~((pl.col("stage") == "ingest") & pl.col("uri").is_in(taken_in)))
+        ingested = frame.filter(pl.col("stage") == "ingest")
+        frame = frame.filter(~pl.col("id").is_in(taken_in(ingested, self.clips_at(ingested["uri"]))))
         frame = frame.filter(~((pl.col("stage") == "transcribe") & pl.col("clip_id").is_in(self._recognised(frame))))
         for stage, kind in ((CURATE, "sounds"), (INDEX, "vectors"), (REPAIR, "sound_versions")):
             frame = self._without_measured(frame, stage, kind)
         newest = max(self.rounds(), default=0)
         closed_by_success = ["ingest", "transcribe", "annotate", CURATE, INDEX, REPAIR]
         frame = frame.filter(pl.col("stage").is_in(closed_by_success) | (pl.col("round") == newest))
-        same = ["uri", "clip_id", "stage", "round", "kind", "purpose"]
-        last = frame.unique(same, keep="last", maintain_order=True)
+        last = frame.unique(SAME_FAILURE, keep="last", maintain_order=True)
         closed = self.records.known("dismissals", last["id"]) if self.records.count("dismissals") else set[str]()
         return last.filter(~pl.col("id").is_in(sorted(closed))) if closed else last
 

@@ -359,19 +359,22 @@ def reject(
     kind: str = CAPTION,
     purpose: str = LEARN,
     about: str = "",
+    source: str = "",
+    span: tuple[float | None, float | None] = (None, None),
 ) -> dict[str, Any]:
     """The row of a failure; kind and purpose are of a text that could not be written, ``about`` as :func:`reject_id`.
 
-    Names and reasons are on record as text, whatever bytes a name has.
+    ``source`` and ``span`` (start and end in seconds, None: not named) are of what ingest rejects. Names and reasons
+    are on record as text, whatever bytes a name has.
     """
     if about:
         row = reject(round, stage, uri, clip_id, reason, kind, purpose)
         return {**row, "id": reject_id(round, kind, purpose, clip_id, about)}
-    uri, reason = (text.encode("utf-8", "backslashreplace").decode() for text in (uri, reason))
+    uri, reason, source = (text.encode("utf-8", "backslashreplace").decode() for text in (uri, reason, source))
     kind, purpose = (kind, purpose) if stage == "annotate" else ("", "")
     form = [form_of(kind, purpose)] if (kind, purpose) not in (("", ""), (CAPTION, LEARN)) else []
     return {
-        "id": content_id(round, stage, uri, clip_id, reason, *form),
+        "id": content_id(round, stage, uri, clip_id, reason, *form, *([span] if span != (None, None) else [])),
         "round": round,
         "uri": uri,
         "clip_id": clip_id,
@@ -380,4 +383,7 @@ def reject(
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "kind": kind,
         "purpose": purpose,
+        "source": source,
+        "start_s": span[0],
+        "end_s": span[1],
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import wave
 from pathlib import Path
 
@@ -97,3 +98,15 @@ def test_the_files_used_longest_ago_go_and_those_without_a_record(tmp_path: Path
 )
 def test_words_that_an_edit_changes_are_counted(before: str, after: str, share: float) -> None:
     assert _others(before, after) == share
+
+
+def test_changed_words_are_counted_as_by_the_table_of_all_pairs() -> None:
+    rng = random.Random()
+    for words in (1, 2, 9) * 30:
+        one, other = ([str(rng.randrange(words)) for _ in range(rng.randrange(30))] for _ in range(2))
+        row = list(range(len(other) + 1))
+        for i, word in enumerate(one, 1):
+            last, row[0] = row[0], i
+            for j, there in enumerate(other, 1):
+                last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (word != there))
+        assert _others(" ".join(one), " ".join(other)) == row[-1] / max(1, len(one)), (one, other)

@@ -69,8 +69,14 @@ def test_the_least_recently_used_go_first(video: Path, tmp_path: Path) -> None:
     for age, entry in enumerate(sorted(tmp_path.rglob("*.npy"))):
         os.utime(entry, (1000 + age, 1000 + age))
     cache.frames(video, "h3", [0.1], 64)  # used again
+    halves = [entry.with_name(f"x.npy.{n}.tmp") for n in range(2)]
+    for half in halves:
+        half.write_bytes(b"half")
+    os.utime(halves[0], (1, 1))
     small = FrameCache(tmp_path, max_bytes=4 * (one + 128))
     small.trim()
+    assert [half.exists() for half in halves] == [False, True], "what a killed process left goes after a day"
+    halves[1].unlink()
     assert 2 * one < size(tmp_path) <= small.max_bytes
     assert small.frames(video, "h3", [0.1], 64).nbytes == one
     assert small.hits == 1

@@ -6,6 +6,7 @@ import hashlib
 import re
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,12 +105,33 @@ class Recogniser:
 def _others(before: str, after: str) -> float:
     """How many words are wrong, missing or too many after an edit, as a share of those before."""
     said, found = (re.sub(r"[^\w\s]", "", text.lower()).split() for text in (before, after))
-    row = list(range(len(found) + 1))
-    for i, word in enumerate(said, 1):
-        last, row[0] = row[0], i
-        for j, other in enumerate(found, 1):
-            last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (word != other))
-    return row[-1] / max(1, len(said))
+    return _distance(said, found) / max(1, len(said))
+
+
+def _distance(one: Sequence[str], other: Sequence[str]) -> int:
+    """The edit distance of two lists of words (Levenshtein's).
+
+    A column of its table at a time, as the bits of whole numbers that say where it grows or falls by 1 (Myers 1999,
+    Hyyrö 2003): a talk of an hour takes a tenth of a second.
+    """
+    if not one:
+        return len(other)
+    places: dict[str, int] = {}
+    for number, word in enumerate(one):
+        places[word] = places.get(word, 0) | 1 << number
+    all_rows, last_row = (1 << len(one)) - 1, 1 << (len(one) - 1)
+    grows, falls, distance = all_rows, 0, len(one)
+    for word in other:
+        same = places.get(word, 0) | falls
+        on_diagonal = (((same & grows) + grows) ^ grows) | same
+        right = falls | ~(on_diagonal | grows) & all_rows
+        left = grows & on_diagonal
+        distance += bool(right & last_row) - bool(left & last_row)
+        # The first row grows by 1 with each word.
+        right, left = right << 1 | 1, left << 1
+        grows = (left | ~(on_diagonal | right)) & all_rows
+        falls = right & on_diagonal & all_rows
+    return distance
 
 
 def recogniser_of(name: str, root: Path, options: Transcribe) -> Recogniser | None:
