@@ -21,6 +21,7 @@ import pytest
 from flywheel.core.errors import MediaError, UserError
 from flywheel.ingest import arrow_files, ingest, tables
 from flywheel.ingest.beside import MOST_TEXT_BYTES
+from flywheel.ingest.sources import items
 from flywheel.media.border import time_limit
 from flywheel.media.frames import iter_frames, read_frames
 from flywheel.media.probe import file_hash, probe
@@ -278,3 +279,20 @@ def test_tars_hold_no_more_than_they_weigh(make_workspace: Make, tmp_path: Path,
         again = _tar(tmp_path / "b.tar", {"x.json": bad, "x.mp4": other, "y.mp4": other, "z.json": bad, "z.mp4": other})
         assert ingest(w, [str(again)]).clips == 1
     assert all(Path(uri).exists() for uri in w.clips()["uri"])
+
+
+def test_a_link_that_comes_while_a_table_is_read_is_refused(tmp_path: Path) -> None:
+    """A place is looked up once for neighbouring rows, and not for a whole table."""
+    folder, secret = tmp_path / "in", tmp_path / "secret.mp4"
+    folder.mkdir()
+    secret.write_bytes(b"somebody else's")
+    (folder / "a.mp4").write_bytes(b"a video")
+    rows = [{"video": "a.mp4", "start_s": n, "end_s": n + 1} for n in range(400)]
+    (folder / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    stream = items(str(folder / "t.jsonl"), tmp_path / "media")
+    assert not next(stream).problem
+    (folder / "a.mp4").unlink()
+    (folder / "a.mp4").symlink_to(secret)
+    problems = [item.problem for item in stream]
+    assert not any(problems[:100])
+    assert all(problem.startswith("is a link out of its source") for problem in problems[128:])
