@@ -200,7 +200,10 @@ class _Intake:
             self._keep(outcome)
             advance()
             rows = (self._clips, self._texts, self._places, self._words, self._rejects)
-            if max(map(len, rows)) >= _COMMIT_ROWS or time.monotonic() - self._committed_at > _COMMIT_S:
+            if (
+                max(len(waiting) for waiting in rows) >= _COMMIT_ROWS
+                or time.monotonic() - self._committed_at > _COMMIT_S
+            ):
                 self.commit()
         self._contents = {clip.content_hash for clip in self._clips.values()}
         self._files.forget()
