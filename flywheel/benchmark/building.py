@@ -7,14 +7,15 @@ options of a question are things, sounds or shots of the video, so that none is 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from flywheel.benchmark.items import LETTERS
+from flywheel.benchmark.items import LETTERS, length_of
 from flywheel.benchmark.programs import Program, answer, traced
 from flywheel.core.errors import UserError
 from flywheel.core.files import written_whole
@@ -53,7 +54,7 @@ def read_rows(source: Path) -> list[dict[str, Any]]:
         raise UserError(f"{file}: can't be read ({error}). Build it with 'flywheel benchmark build'.") from error
 
 
-def build(folder: Path, *, seed: int, num_videos: int, num_blocks: int) -> dict[str, Any]:
+def build(folder: Path, *, seed: int, num_videos: int, num_blocks: int | Sequence[int]) -> dict[str, Any]:
     """Render videos into a folder and write their questions beside them; returns the manifest.
 
     ``items.jsonl`` has an item a line (format ``flywheel``), ``manifest.json`` the seed, the licence and the counts.
@@ -66,7 +67,8 @@ def build(folder: Path, *, seed: int, num_videos: int, num_blocks: int) -> dict[
         "videos": len(videos),
         "items": len(rows),
         "types": {name: sum(row["type"] == name for row in rows) for name in sorted({row["type"] for row in rows})},
-        "duration_s": videos[0].duration_s,
+        "duration_s": max(video.duration_s for video in videos),
+        "lengths": dict(Counter(length_of(video.duration_s) for video in videos)),
         "licence": LICENCE,
     }
     with written_whole(folder / ITEMS) as part:

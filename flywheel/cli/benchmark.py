@@ -79,14 +79,18 @@ def run(
 def build(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the videos and their questions.")],
     videos: Annotated[int, typer.Option("--videos", min=1, help="Videos; each has a twin with other sounds.")] = 20,
-    blocks: Annotated[int, typer.Option("--blocks", help="Blocks of four shots in a video, 12.8 s each.")] = 2,
+    blocks: Annotated[
+        list[int] | None,
+        typer.Option("--blocks", help="Blocks of four shots in a video, 12.8 s each; repeated, lengths by turns."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the videos and the questions.")] = 0,
     json_: Json = False,
 ) -> None:
     """Render long videos and write questions that need their sound and their picture: five a video."""
     from flywheel.benchmark.building import build as build_all
+    from flywheel.playground.timeline import FEWEST_BLOCKS
 
-    manifest = build_all(out, seed=seed, num_videos=videos, num_blocks=blocks)
+    manifest = build_all(out, seed=seed, num_videos=videos, num_blocks=blocks or (FEWEST_BLOCKS,))
     print_result(manifest, json_, f"{manifest['items']} questions about {manifest['videos']} videos in {out}")
     say_next(f"flywheel benchmark certify {out}")
 

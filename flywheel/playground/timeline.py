@@ -7,7 +7,7 @@ be known from one of the two.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -91,19 +91,24 @@ def twin_of(video: LongVideo) -> LongVideo:
     return replace(video, name=video.twin, twin=video.name, shots=tuple(shots))
 
 
-def write_timelines(folder: Path, *, seed: int, num_videos: int, num_blocks: int = FEWEST_BLOCKS) -> list[LongVideo]:
+def write_timelines(
+    folder: Path, *, seed: int, num_videos: int, num_blocks: int | Sequence[int] = FEWEST_BLOCKS
+) -> list[LongVideo]:
     """Writes ``folder/videos/timeline-00000.mp4`` with its twin, and ``folder/timelines.parquet``; returns the videos.
 
+    Of several numbers of blocks videos have one after the other, so that there are as many of each length.
     The table's columns are ``name, twin, seed, shots``. The same arguments give the same videos; those that are there
     already are kept. Raises UserError for values out of range, and where the folder holds other videos.
     """
     if not 1 <= num_videos <= _STRIDE:
         raise UserError(f"--num-clips {num_videos}: need between 1 and {_STRIDE}.")
-    if not FEWEST_BLOCKS <= num_blocks <= MOST_BLOCKS:
-        raise UserError(f"--blocks {num_blocks}: need between {FEWEST_BLOCKS} and {MOST_BLOCKS}.")
+    blocks = (num_blocks,) if isinstance(num_blocks, int) else tuple(num_blocks)
+    for count in blocks:
+        if not FEWEST_BLOCKS <= count <= MOST_BLOCKS:
+            raise UserError(f"--blocks {count}: need between {FEWEST_BLOCKS} and {MOST_BLOCKS}.")
     if not 0 <= seed <= MAX_SEED:
         raise UserError(f"--seed {seed}: need between 0 and {MAX_SEED}.")
-    own = [long_video(seed, index, num_blocks) for index in range(num_videos)]
+    own = [long_video(seed, index, blocks[index % len(blocks)]) for index in range(num_videos)]
     videos = list(chain.from_iterable((video, twin_of(video)) for video in own))
     # The truth is written first: a folder says what it holds also where rendering was stopped.
     _write_truth(folder / ORACLE, videos)

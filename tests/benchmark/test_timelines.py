@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flywheel.benchmark.building import questions, tracks
+from flywheel.benchmark.building import build, questions, tracks
 from flywheel.benchmark.certifying import FAILED, WAYS, certify, limit, limit_of_best, orders_of
 from flywheel.benchmark.drafts import item_of
 from flywheel.benchmark.items import FRAMES, SOUND, Item
 from flywheel.benchmark.oracle import oracle
 from flywheel.benchmark.programs import Program, answer, traced
 from flywheel.benchmark.readers import Beside, get
+from flywheel.benchmark.reading import read
+from flywheel.benchmark.scores import score
+from flywheel.core.errors import UserError
 from flywheel.playground.av.kinds import KINDS
 from flywheel.playground.timeline import LongVideo, long_video, twin_of
 from tests.plugins import Command
@@ -196,6 +199,23 @@ def test_a_way_is_at_chance_to_two_standard_errors() -> None:
     assert certificate(lambda item, way, order: 0).reason == "not answered with both"
     with pytest.raises(ValueError, match="no solver"):
         certify([item], [], {})
+
+
+@pytest.mark.slow
+def test_a_benchmark_has_as_many_videos_of_each_length(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    for index in range(4):
+        for twin in ("", "-twin"):
+            # Rendered before: what is there is kept.
+            (tmp_path / "videos" / f"timeline-{index:05d}{twin}.mp4").touch()
+    manifest = build(tmp_path, seed=3, num_videos=4, num_blocks=(2, 5))
+    assert manifest["lengths"] == {"0-60 s": 4, "60-180 s": 4}
+    assert (manifest["items"], manifest["duration_s"]) == (40, 64.0)
+    items = read(tmp_path, "flywheel").items
+    scored = score(items, [item.key for item in items])
+    assert {name: part.n for name, part in scored.by_length.items()} == {"0-60 s": 20, "60-180 s": 20}
+    with pytest.raises(UserError, match=r"--blocks 1: need between 2 and 280"):
+        build(tmp_path, seed=3, num_videos=4, num_blocks=(2, 1))
 
 
 @pytest.mark.slow
