@@ -214,7 +214,6 @@ def _clip(review: ReviewState, clip_id: str) -> Clip:
     clip = review.service.clip(clip_id)
     if clip is None:
         raise HTTPException(404, "no such clip")
-    review.workspace.bring(clip.uri)
     review.workspace.originals.check(clip.uri, clip.content_hash)
     return clip
 

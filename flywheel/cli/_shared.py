@@ -96,7 +96,7 @@ def _here(config: Path) -> Path:
     """The path of a workspace on this host: of one on an object store the folder with its copies."""
     if ":/" not in str(config):
         return config
-    from flywheel.store.mirror import opened
+    from flywheel.store.opening import opened
 
     return opened(config)
 

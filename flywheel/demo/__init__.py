@@ -31,8 +31,8 @@ from flywheel.rounds import RoundContext, run_round
 from flywheel.rounds.conductor import baseline
 from flywheel.rounds.progress import current_round
 from flywheel.store import Workspace
-from flywheel.store.mirror import opened
 from flywheel.store.objects import url_of
+from flywheel.store.opening import opened
 
 __all__ = [
     "FULL",

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import shutil
 import time
@@ -25,7 +24,7 @@ from flywheel.core.files import written_whole
 from flywheel.store.columns import SCHEMAS
 from flywheel.store.copies import INDEX_FILE, Copy, Index, remove_copy, remove_halves
 from flywheel.store.locking import is_held
-from flywheel.store.objects import Entry, Objects, url_of
+from flywheel.store.objects import Entry, Objects
 
 #: Where a folder says whose copies it has, and what is held while files come and go.
 URL_FILE, _LOCK_FILE = ".objects", ".objects.lock"
@@ -36,52 +35,6 @@ _NOT_SHARED_ENDS = (".tmp", ".part", ".db", ".db-wal", ".db-shm", ".log")
 #: In a host's cache: the takedowns that it was emptied for.
 CACHE_MARK = ".taken_down"
 _THREADS = 8
-
-
-def place_of(url: str) -> Path:
-    """The folder of this host for the workspace at a URL: below ``$FLYWHEEL_CACHE``, else the user's cache."""
-    base = os.environ.get("FLYWHEEL_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "flywheel"
-    name = f"{url.rsplit('/', 1)[-1]}-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
-    return Path(base).expanduser() / "workspaces" / name
-
-
-def opened(place: str | Path) -> Path:
-    """The path to open: of a URL this host's folder, with the workspace's ``flywheel.yaml`` in it; else the same path.
-
-    Raises UserError where there is no workspace at the URL.
-    """
-    url = url_of(place)
-    if url is None:
-        return Path(place)
-    name = url.removesuffix("/flywheel.yaml")
-    folder = place_of(name)
-    if not (folder / "flywheel.yaml").exists():
-        try:
-            Objects(name).get("flywheel.yaml", folder / "flywheel.yaml")
-        except FileNotFoundError as error:
-            raise UserError(f"{name}: no flywheel.yaml is there. Make one: flywheel init {name}") from error
-    # Only where it differs, and whole: others read it meanwhile.
-    if not (folder / URL_FILE).exists() or (folder / URL_FILE).read_text() != name:
-        with written_whole(folder / URL_FILE) as file:
-            file.write_text(name)
-    return folder
-
-
-def created(url: str, name: str, text: str) -> str:
-    """Writes the config of a new workspace at a URL; returns its URL. Raises UserError where there is one."""
-    place = place_of(url) / f".new-{name}-{uuid.uuid4().hex[:8]}.part"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        place.write_text(text)
-        store = Objects(url)
-        if store.has(name):
-            raise FileExistsError(name)
-        store.put(place, name, new=True)
-    except FileExistsError as error:
-        raise UserError(f"{url}/{name}: exists already. Edit it, or name another place.") from error
-    finally:
-        place.unlink(missing_ok=True)
-    return f"{url}/{name}"
 
 
 def mirror_of(root: Path) -> Mirror | None:

@@ -19,8 +19,9 @@ from flywheel.store.database import Database, public_url, sqlite_url
 from flywheel.store.ledger import Ledger, Snapshot
 from flywheel.store.locking import hold_folder, is_held
 from flywheel.store.mark import DatabaseLost, Home
-from flywheel.store.mirror import CACHE_MARK, Mirror, created, mirror_of, opened
+from flywheel.store.mirror import CACHE_MARK, Mirror, mirror_of
 from flywheel.store.objects import url_of
+from flywheel.store.opening import created, opened
 from flywheel.store.read_only import open_local
 from flywheel.store.schema import MOVED_TO, OWNER
 from flywheel.store.takedowns import Takedowns
@@ -141,12 +142,6 @@ class Workspace(WritableView):
         """Write what changed in the folder to the object store, where the workspace lies on one. For lock holders."""
         if (mirror := mirror_of(self.root)) is not None:
             mirror.publish()
-
-    def bring(self, file: str | Path) -> None:
-        """Fetch a file of this folder that another host put into the object store since this one looked there."""
-        path = Path(file)
-        if (mirror := mirror_of(self.root)) is not None and path.is_relative_to(self.root) and not path.exists():
-            mirror.bring(path.relative_to(self.root).as_posix())
 
     def discard(self, file: str | Path) -> None:
         """Remove a file of this folder, and in the object store too. For lock holders."""

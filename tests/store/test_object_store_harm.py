@@ -20,7 +20,7 @@ from flywheel.ingest import ingest, remote
 from flywheel.ingest.remote import fetched
 from flywheel.rounds import takedown
 from flywheel.rounds.takedown import take_down
-from flywheel.store import Workspace, copies, mirror, objects
+from flywheel.store import Workspace, copies, mirror, objects, opening
 from flywheel.store.database import has_open_password
 from flywheel.store.ledger import Ledger
 from flywheel.store.mirror import Mirror
@@ -153,15 +153,15 @@ def test_whose_copies_a_folder_has_is_never_half_said(hosts: list[Mirror], monke
     url = hosts[0].url
     monkeypatch.setenv("FLYWHEEL_CACHE", str(hosts[0].root / "hosts"))
     Workspace.create(url, "{}")
-    folder = mirror.opened(url)
+    folder = opening.opened(url)
     before = (folder / mirror.URL_FILE).stat()
-    mirror.opened(url)
+    opening.opened(url)
     after = (folder / mirror.URL_FILE).stat()
     assert (before.st_mtime_ns, before.st_ino) == (after.st_mtime_ns, after.st_ino), "not written again"
     (folder / mirror.URL_FILE).write_text("")
     with pytest.raises(UserError, match="is empty"):
         mirror.mirror_of(folder)
-    mirror.opened(url)
+    opening.opened(url)
     assert (found := mirror.mirror_of(folder)) is not None
     assert found.url == url
 

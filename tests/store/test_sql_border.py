@@ -43,7 +43,6 @@ WITHOUT_SQL |= {
     # Of workspaces on an object store alone, which are on PostgreSQL.
     "Records.trim_copies",
     "Workspace.publish",
-    "Workspace.bring",
     "Workspace.discard",
     "Workspace.url",
 }
