@@ -42,6 +42,8 @@ _BATCH = 128
 _THREADS = 2
 #: A clip that lasts longer is told of, where nobody asked for its span.
 _LONG_S = 60.0
+#: Begins, or is in, the reason for which what was taken down is rejected.
+_TAKEN_DOWN = "was taken down: "
 #: Rejected files that a run names.
 _NAMED = 10
 #: Rows are committed when there are so many, or when the last commit is so long ago: few shards, and little to lose.
@@ -168,7 +170,7 @@ class _Intake:
 
     def __init__(self, workspace: Workspace, pool: ThreadPoolExecutor, media: Path) -> None:
         self.result, self.notes = IngestResult(), Notes()
-        self._workspace, self._pool = workspace, pool
+        self._workspace, self._pool, self._media = workspace, pool, media
         self._sides, self._first_texts = Sides(workspace, lists=self._lists), FirstTexts()
         self._files = Files(most_pixels=workspace.config.corpus.max_pixels, filling=media)
         self._taken_down = workspace.taken_down()
@@ -299,7 +301,7 @@ class _Intake:
         def seen(question: Question) -> Question:
             spans = refusals.get(question.content_hash, [])
             whole = next((span for span in spans if span.is_whole()), None)
-            problem = question.problem or (f"was taken down: {whole.reason}" if whole is not None else "")
+            problem = question.problem or (f"{_TAKEN_DOWN}{whole.reason}" if whole is not None else "")
             return replace(question, problem=problem, listed=listed.get(question.content_hash), taken_down=tuple(spans))
 
         return [seen(question) for question in questions]
@@ -318,7 +320,7 @@ class _Intake:
             as_it_is = unlisted(outcome.content_hash, new.streams)
             spans = self._workspace.takedowns.refusals([as_it_is]).get(outcome.content_hash, [])
             if whole := next((span for span in spans if span.is_whole()), None):
-                raise MediaError(f"was taken down: {whole.reason}")
+                raise MediaError(f"{_TAKEN_DOWN}{whole.reason}")
             video = self._sides.place(new)
         assert video is not None
         return replace(outcome, clips=[replace(c, split=side_of(video)) for c in outcome.clips], taken_down=spans)
@@ -332,18 +334,18 @@ class _Intake:
     def _keep(self, outcome: Outcome) -> None:
         self.notes.add(outcome.notes)
         if outcome.problem:
-            self._reject(outcome.item, outcome.problem)
+            self._reject(outcome.item, outcome.problem, is_all=True)
             return
         try:
             with one_item("can't be taken in"):
                 outcome = self._placed(outcome)
         except MediaError as error:
-            self._reject(outcome.item, str(error))
+            self._reject(outcome.item, str(error), is_all=True)
             return
         reasons = {clip.id: self._refusal(clip, outcome.taken_down) for clip in outcome.clips}
         refused = [clip for clip in outcome.clips if reasons[clip.id] is not None]
         for clip in refused:
-            self._reject(outcome.item, f"was taken down: {reasons[clip.id]}")
+            self._reject(outcome.item, f"{_TAKEN_DOWN}{reasons[clip.id]}")
         new = [clip for clip in outcome.clips if reasons[clip.id] is None and clip.id not in self._clips]
         if outcome.item.is_whole and any(clip.duration_s > _LONG_S for clip in new):
             self.notes.add([self._long(outcome.item)])
@@ -391,8 +393,11 @@ class _Intake:
                 any_given = True
         return any_given
 
-    def _reject(self, item: Item, reason: str) -> None:
-        if item.is_new_copy:
+    def _reject(self, item: Item, reason: str, *, is_all: bool = False) -> None:
+        """Count a reject; ``is_all``: no clip of the item's file goes in."""
+        # What was taken down is fetched again with the rest of its URL, and must not stay.
+        was_fetched = is_all and _TAKEN_DOWN in reason and item.path.is_relative_to(self._media)
+        if item.is_new_copy or was_fetched:
             self._unwanted.add(item.path)
         row = reject(0, "ingest", str(item.path), "", reason, source=item.source or str(item.path), span=item.span)
         self._rejects.setdefault(row["id"], row)

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from flywheel.core.errors import MediaError
 from flywheel.core.types import Correction
 from flywheel.ingest import ingest
 from flywheel.rounds import RoundContext
@@ -123,6 +124,11 @@ def test_copies_for_browsers_keep_their_cap(make_workspace: Make, corpus: Path, 
     assert small.file(clips[1], 60).exists()
     assert files[0].exists()
     assert not files[2].exists(), "what was not looked at for longest goes"
+    late = Proxies(tmp_path / "proxies", 10**9, is_wanted=lambda clip: False)
+    late._plays = small._plays
+    with pytest.raises(MediaError, match="was taken down"):
+        late.file(clips[2], 60)
+    assert not list(files[2].parent.iterdir()), "of what was taken down while its copy was made, none stays"
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 
 from flywheel.ingest import ingest, intake
@@ -89,3 +90,9 @@ def test_a_dry_run_needs_the_room_of_two_batches_and_a_takedown_leaves_no_words(
         assert len(take_down(w, [first[1]], "asked", rewrite=lambda: None).clips) >= 1
     assert not making.exists()
     assert not any(media.glob(f"{first[0][:32]}*"))
+    store = fsspec.filesystem("memory")
+    store.pipe_file("/kept/in/a.mp4", samples[0])
+    store.pipe_file("/kept/in/a.vtt", words[0])
+    with w.lock():
+        assert "was taken down: asked" in ingest(w, ["memory://kept/in"]).first_rejected[0]
+    assert not any(media.rglob("a.*")), "what was fetched again does not stay"
