@@ -22,7 +22,7 @@ from flywheel.cli._shared import (
     say_next,
     say_what_comes_next,
 )
-from flywheel.core.errors import UserError
+from flywheel.core.errors import BorderError, UserError
 from flywheel.core.foreign import as_lines
 from flywheel.core.progress import say
 
@@ -53,6 +53,8 @@ def review(
 ) -> None:
     """Serve the review page until interrupted. Who may use it: 'flywheel invite'."""
     workspace = open_workspace(config, set_)
+    if workspace.database.read_only:
+        raise BorderError(f"flywheel review: what people say could not be kept. {workspace.database.read_only}")
     serve_pages(workspace, host, port, lambda url: _announce(workspace, url, config, open_), proxy=proxy)
 
 

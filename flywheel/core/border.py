@@ -16,6 +16,9 @@ from flywheel.core.errors import FlywheelError, MediaError, first_line
 
 #: What the machine lacks, whichever item met it.
 _OF_THE_MACHINE = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM))
+#: Our packages, and what is raised where their own lines are wrong, whatever the item holds.
+_OURS = frozenset(("flywheel", "annotators", "human_refine", "noise_control", "trainers"))
+_MISTAKES = (TypeError, AttributeError, NameError, AssertionError, NotImplementedError)
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -27,6 +30,18 @@ def is_of_one_item(error: BaseException) -> bool:
         return False
     # A library in Rust that gives up raises what is no Exception.
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
+def is_our_mistake(error: BaseException | None) -> bool:
+    """Whether an exception, or the one that it was made from, tells of a mistake in our lines and not of an item."""
+    if isinstance(error, MediaError):
+        error = error.__cause__
+    if not isinstance(error, _MISTAKES):
+        return False
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0] in _OURS
 
 
 def reason_of(error: BaseException) -> str:

@@ -21,11 +21,21 @@ class Unreadable(FlywheelError):
     code = "unreadable"
 
 
-class Reading:
-    """How reading goes: ``what`` reads, and the share of clips that may fail, ``most``; at 1 it never stops."""
+#: What to do where most can't be read.
+_AWAY = (
+    "Is the disk mounted? Then run the same command. Files that moved are found again by 'flywheel ingest FOLDER'; "
+    "for those that are gone for good there are 'flywheel takedown' and corpus.most_unreadable."
+)
 
-    def __init__(self, what: str, most: float = 0.5) -> None:
-        self._what, self._most = what, most
+
+class Reading:
+    """How reading goes: ``what`` reads, and the share of clips that may fail, ``most``; at 1 it never stops.
+
+    ``failure`` says what failed with a clip, ``advice`` what to do where that are too many.
+    """
+
+    def __init__(self, what: str, most: float = 0.5, *, failure: str = "can't be read", advice: str = _AWAY) -> None:
+        self._what, self._most, self._failure, self._advice = what, most, failure, advice
         self.tried = self.failed = self._in_a_row = 0
         self._first: dict[str, str] = {}
         #: Batches are read in threads.
@@ -37,10 +47,10 @@ class Reading:
             self.tried += 1
             self._in_a_row = 0
 
-    def bad(self, name: str, why: str) -> None:
-        """Count a clip, by its file or id, that can't be read."""
+    def bad(self, name: str, why: str, *, counted: bool = False) -> None:
+        """Count a clip, by its file or id, that can't be read; ``counted`` where it was taken for good before."""
         with self._lock:
-            self.tried += 1
+            self.tried += not counted
             self.failed += 1
             self._in_a_row += 1
             if len(self._first) < _NAMED:
@@ -54,10 +64,8 @@ class Reading:
         if (too_many and (ended or self.tried >= _ENOUGH)) or self._in_a_row >= IN_A_ROW:
             first = ", ".join(f"{name} ({why})" for name, why in self._first.items())
             raise Unreadable(
-                f"{self._what}: {self.failed} of {self.tried} clips can't be read: {first}"
-                f"{', …' if self.failed > len(self._first) else ''}. Is the disk mounted? Then run the same command. "
-                "Files that moved are found again by 'flywheel ingest FOLDER'; for those that are gone for good there "
-                "are 'flywheel takedown' and corpus.most_unreadable."
+                f"{self._what}: {self.failed} of {self.tried} clips {self._failure}: {first}"
+                f"{', …' if self.failed > len(self._first) else ''}. {self._advice}"
             )
 
     def state(self) -> Mapping[str, Any]:

@@ -6,12 +6,16 @@ import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flywheel.core.config import MAIN, Config, load_config
 from flywheel.core.errors import FlywheelError, UserError
 from flywheel.doctor.check import Check, tried
 from flywheel.doctor.machine import library
 from flywheel.playground.tiny import BUNDLED
+
+if TYPE_CHECKING:
+    from flywheel.store import Workspace
 
 _GIB = 2**30
 
@@ -139,6 +143,14 @@ def _times(config: Config) -> str:
     return f"'{plan.cron}', next {following.isoformat() if following else 'never'}"
 
 
+def _folder_of(workspace: Workspace) -> Check:
+    """Whether the workspace's folder and database can be written to."""
+    why = workspace.database.read_only
+    if not why and not os.access(workspace.root, os.W_OK):
+        why = f"{workspace.root}: can only be read. Make it writable, and run the same command."
+    return Check(what="folder", ok=not why, needed=True, says=why or f"{workspace.root} can be written to")
+
+
 def _records(config: Path) -> list[Check]:
     """Checks of the database, and of every shard of records beside it."""
     from flywheel.rounds.outlook import impossible
@@ -150,10 +162,11 @@ def _records(config: Path) -> list[Check]:
     except FlywheelError as error:
         return [Check(what="database", ok=False, needed=True, says=str(error))]
     try:
+        folder = _folder_of(workspace)
         database = tried("database", lambda: f"{workspace.count('clips')} clips")
         health = health_of(workspace)
         says = "; ".join(fault.says for fault in health.faults) or f"{health.shards} shards, as they were written"
-        checks = [database, Check(what="records", ok=not health.faults, needed=True, says=says)]
+        checks = [folder, database, Check(what="records", ok=not health.faults, needed=True, says=says)]
         if not health.faults:
             checks += [Check(what="corpus", ok=False, needed=False, says=line) for line in impossible(workspace)]
         if (leak := workspace.videos.leak()) is not None:

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from flywheel import kinds
-from flywheel.core.border import one_item
+from flywheel.core.border import is_our_mistake, one_item, reason_of
 from flywheel.core.config import Config
 from flywheel.core.errors import MediaError
 from flywheel.core.progress import say
@@ -34,6 +34,8 @@ _CLIP = ("id", "uri", "start_s", "end_s", "fps", "split")
 _NAMED = 10
 Turns = tuple[tuple[str, str], ...]
 
+#: Why a clip is left out that this program fails on.
+_MISTAKE = "that flywheel itself failed on"
 #: Clips whose captions are looked up together.
 _AT_A_TIME = 16_384
 
@@ -63,14 +65,35 @@ class ExportCounts:
 
 
 class ExportFiles:
-    """Says which files can't be read, and stops where most can't: then a disk is away, and no dataset is written."""
+    """Says which files can't be read, and stops where most can't: then a disk is away, and no dataset is written.
+
+    Clips that this program's own mistakes keep out are told apart: their files are as good as any.
+    """
 
     def __init__(self, most_unreadable: float) -> None:
         self._reading, self._named = Reading("export", most_unreadable), 0
+        advice = "This is a mistake in flywheel and not in the videos. Please report it with this line."
+        self._mistakes = Reading("export", most_unreadable, failure="made flywheel fail", advice=advice)
 
     def good(self) -> None:
         """Count one that is there."""
         self._reading.good()
+        self._mistakes.good()
+
+    def failed(self, uri: str, error: MediaError, reason: str, *, counted: bool = False) -> str:
+        """Count one whose clip is left out; returns ``reason``, or that the mistake is ours.
+
+        ``counted`` is one that was there when its row was made. Raises Unreadable for too many.
+        """
+        if not is_our_mistake(error):
+            self.bad(uri, str(error))
+            return reason
+        why = reason_of(error.__cause__ or error)
+        if self._mistakes.failed < _NAMED:
+            say(f"export: {uri}: {why}; its clip is left out, by a mistake in flywheel. Please report it")
+        self._mistakes.bad(uri, why, counted=counted)
+        self._mistakes.check()
+        return _MISTAKE
 
     def bad(self, uri: str, why: str) -> None:
         """Count one whose clip is left out. Raises Unreadable where these are too many."""
@@ -82,6 +105,7 @@ class ExportFiles:
 
     def end(self) -> None:
         """Raises Unreadable where most could not be read."""
+        self._mistakes.check(ended=True)
         self._reading.check(ended=True)
 
 
@@ -174,8 +198,7 @@ class DatasetRows:
                 with one_item():
                     row = self._row_of(clip, texts)
             except MediaError as error:
-                self._files.bad(clip["uri"], str(error))
-                row = "whose text can't be read"
+                row = self._files.failed(clip["uri"], error, "whose text can't be read")
             if isinstance(row, str):
                 self._counts.left_out[row] += 1
                 continue
@@ -265,8 +288,8 @@ class ClipVideo:
             with one_item():
                 return write_clip(Path(self._uri), *self._span_s, out)
         except MediaError as error:
-            self._take_back("whose video can't be read")
-            self._files.bad(self._uri, str(error))
+            self._broken = True
+            self._take_back(self._files.failed(self._uri, error, "whose video can't be read", counted=True))
             return ""
 
     def drop(self, problem: str) -> None:

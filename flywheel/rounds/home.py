@@ -10,7 +10,14 @@ from flywheel.core.types import Estimate, RoundReport
 from flywheel.rounds.figures import charts, series
 from flywheel.rounds.outlook import Outlook, outlook_of
 from flywheel.rounds.plots import minutes_of
-from flywheel.rounds.progress import DONE, comparable_rounds, current_round, current_stage
+from flywheel.rounds.progress import (
+    DONE,
+    INTERRUPTED,
+    comparable_rounds,
+    current_round,
+    current_stage,
+    stage_state,
+)
 from flywheel.rounds.recorded import recorded
 from flywheel.rounds.report import change_between, tested_against
 from flywheel.rounds.verdict import VerdictCard, card_of, model_name
@@ -20,7 +27,13 @@ from flywheel.store.dashboard import tracking_pages
 #: Rounds that the page shows, the newest.
 _MOST_ROUNDS = 50
 _GOOD = {"up": "more is better", "down": "less is better", "": ""}
-_STATES = {"running": "runs", "waiting": "waits for people", "pending": "comes next", "failed": "failed"}
+_STATES = {
+    "running": "runs",
+    INTERRUPTED: "was interrupted",
+    "waiting": "waits for people",
+    "pending": "comes next",
+    "failed": "failed",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +107,7 @@ def _under_way(workspace: Workspace) -> str:
     if round not in workspace.rounds():
         return ""
     stage = current_stage(workspace, round)
-    state = workspace.stage(round, stage)[0]
+    state = stage_state(workspace, round, stage)
     return f"Round {round} is under way: {stage} {_STATES.get(state, state)}."
 
 

@@ -9,6 +9,8 @@ from flywheel.core.types import CURATE, REPAIR
 from flywheel.store import Workspace
 
 DONE = "done"
+#: A stage that was begun and did not end, and that no process works on.
+INTERRUPTED = "interrupted"
 #: Where the workspace keeps the number of the last round before it was split anew.
 LAST_RESPLIT = "resplit"
 _STAGE_BEGAN = "stage_began"
@@ -50,6 +52,12 @@ def current_stage(workspace: Workspace, round: int) -> str:
     """The first stage of the round that is not done; the last one where all are."""
     order = order_of(workspace, round)
     return next((s for s in order if workspace.stage(round, s)[0] != DONE), order[-1])
+
+
+def stage_state(workspace: Workspace, round: int, stage: str) -> str:
+    """The state of a stage as it is now: ``interrupted`` where it is on record as running and no process is at it."""
+    state = workspace.stage(round, stage)[0]
+    return INTERRUPTED if state == "running" and not workspace.is_locked() else state
 
 
 def skipped_stages(workspace: Workspace, round: int) -> dict[str, str]:

@@ -13,7 +13,7 @@ from flywheel.core.errors import BorderError
 from flywheel.core.foreign import as_lines
 from flywheel.core.types import Stage
 from flywheel.rounds.outlook import Outlook, outlook_of
-from flywheel.rounds.progress import current_round, current_stage, skipped_stages
+from flywheel.rounds.progress import INTERRUPTED, current_round, current_stage, skipped_stages, stage_state
 from flywheel.rounds.schedule.state import is_running, state_of
 from flywheel.store import Workspace
 from flywheel.store.corrections import count_standing
@@ -88,6 +88,7 @@ class SkippedStage:
 class Status:
     """Where a workspace stands.
 
+    ``state`` is the stage's: pending, running, ``interrupted`` (begun, and no process is at it), waiting or done.
     ``champion`` is a round, 0 is the base; ``clips`` counts by split. ``annotations`` are the models' texts,
     ``transcripts`` those that came with the videos (None where damage hides which they are, and ``annotations`` are
     then all texts); ``corrections`` are people's words that stand. ``skipped`` are stages of this round and of the one
@@ -132,7 +133,7 @@ class Status:
         lines = [
             *(self.outlook.lines() if self.outlook is not None else ()),
             *map(str, self.skipped),
-            f"round {self.round}: {self.stage} is {self.state}" + _in_brackets(self.message),
+            f"round {self.round}: {self.stage} {self._how}" + _in_brackets(self.message),
             f"champion: {champion}",
             "clips: " + (", ".join(f"{n} {split}" for split, n in self.clips.items()) or "none"),
             f"annotations: {self.annotations} {self._whose}",
@@ -151,6 +152,10 @@ class Status:
         return as_lines(lines)
 
     @property
+    def _how(self) -> str:
+        return "was interrupted; 'flywheel round' goes on" if self.state == INTERRUPTED else f"is {self.state}"
+
+    @property
     def _whose(self) -> str:
         of_models = f"by models (of {self.generations} generations)"
         if self.transcripts is None:
@@ -162,7 +167,7 @@ def status_of(workspace: Workspace) -> Status:
     """Round, stage and its state, champion, counts, open rejects with their reasons."""
     round = current_round(workspace)
     stage = current_stage(workspace, round)
-    state, result = workspace.stage(round, stage)
+    state, result = stage_state(workspace, round, stage), workspace.stage(round, stage)[1]
     damage: list[str] = []
     rejects = _readable(lambda: workspace.rejected(open_only=True), damage)
     clips = _readable(lambda: workspace.records.read("clips", columns=("split",)), damage)

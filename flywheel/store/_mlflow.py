@@ -7,9 +7,11 @@ import json
 import logging
 import os
 import re
+import sqlite3
+import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -42,6 +44,8 @@ _MENDS = (
     (r"No space left|is full", "free space on the disk"),
     (r"404|non-API|not a valid URL|No connection adapters", "tracking.uri names no MLflow server"),
 )
+#: What a migration meets that an earlier one left unfinished: MLflow's on SQLite are not whole or nothing.
+_HALF_MADE = re.compile(r"_alembic_tmp_|(table|index) \S+ already exists|duplicate column name")
 #: MLflow's codes for what it will not take at any later time either.
 _NEVER_TAKEN = frozenset({"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST"})
 
@@ -113,15 +117,41 @@ class Runs:
             logging.getLogger("mlflow").setLevel(logging.ERROR)
             logging.getLogger("alembic").setLevel(logging.ERROR)
             mlflow.set_tracking_uri(self.uri)
-            if binned := self._binned():
-                raise BorderError(binned)
-            if mlflow.get_experiment_by_name(self._experiment) is None:
-                location = None if self._remote else (self._workspace.root / "mlartifacts").as_uri()
-                mlflow.create_experiment(self._experiment, artifact_location=location)
-            experiment = mlflow.set_experiment(self._experiment)
-            self._workspace.set_meta("mlflow_experiment", str(experiment.experiment_id))
+            try:
+                self._enter_experiment(mlflow)
+            except Exception as error:
+                if self._remote or not _HALF_MADE.search(f"{first_line(error)} {first_line(root_of(error))}"):
+                    raise
+                self._put_aside()
+                self._enter_experiment(mlflow)
             self._connected = mlflow
         return self._connected
+
+    def _enter_experiment(self, mlflow: Any) -> None:
+        """Make the experiment the active one, itself if there is none. Raises BorderError for one in the bin."""
+        if binned := self._binned():
+            raise BorderError(binned)
+        if mlflow.get_experiment_by_name(self._experiment) is None:
+            location = None if self._remote else (self._workspace.root / "mlartifacts").as_uri()
+            mlflow.create_experiment(self._experiment, artifact_location=location)
+        experiment = mlflow.set_experiment(self._experiment)
+        self._workspace.set_meta("mlflow_experiment", str(experiment.experiment_id))
+
+    def _put_aside(self) -> None:
+        """Rename the workspace's mlflow.db, whose tables are half-made. Raises BorderError where it holds runs."""
+        file = self._workspace.root / "mlflow.db"
+        aside = file.with_name(f"mlflow.db.unfinished-{int(time.time())}")
+        if _holds_runs(file):
+            raise BorderError(
+                f"{file} is half-written (the disk was full, or MLflow was stopped, while it changed its tables): "
+                f"rename it to {aside.name}; a new one is made. Reports keep all figures, MLflow then lacks the "
+                "earlier rounds'"
+            )
+        _forget_connections(self.uri)
+        for end in ("", "-journal", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                Path(f"{file}{end}").rename(f"{aside}{end}")
+        say(f"tracking: mlflow.db was half-made and without runs: it is {aside.name} now, and a new one is made")
 
     # Runs: made at the first use, found again by their ids in the ledger.
 
@@ -267,6 +297,26 @@ class Runs:
         with self._run(mlflow, round):
             for values, step in logged:
                 log_metrics(mlflow, values, step)
+
+
+def _holds_runs(file: Path) -> bool:
+    """Whether there is a run in a database of MLflow's, whole or in the middle of a migration."""
+    with closing(sqlite3.connect(file)) as connection:
+        for table in ("runs", "_alembic_tmp_runs"):
+            with suppress(sqlite3.OperationalError):  # no such table
+                if connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone():
+                    return True
+    return False
+
+
+def _forget_connections(uri: str) -> None:
+    """Close what MLflow holds open of a database: a file that is renamed would be written on."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    # Its own cache of engines; a version without one opens the file anew by itself.
+    engine = getattr(SqlAlchemyStore, "_engine_map", {}).pop(uri, None)
+    if engine is not None:
+        engine.dispose()
 
 
 def _address(file: Path) -> str:

@@ -73,6 +73,10 @@ _COUNT_ON = (
 )
 
 
+class NoTables(BorderError):
+    """A database that nothing can be written to, and that is not a workspace's yet."""
+
+
 class Database:
     """One engine, translated errors, and the transaction as the only way in."""
 
@@ -117,6 +121,8 @@ class Database:
             if layout == schema.VERSION:
                 self._make_missing(connection)
                 return
+            if self.read_only and layout is None:
+                raise NoTables(self.read_only)
             if self.read_only:
                 raise BorderError(f"{self.name}: of an older layout, which has to be written first. {self.read_only}")
             # Of two processes that open a new or an old workspace one makes its tables, the other waits.

@@ -8,10 +8,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from flywheel.core.errors import BorderError, UserError
+
+#: Looks before a folder counts as in use, this long apart: whoever asks :func:`is_held` has it for a moment.
+_LOOKS, _BETWEEN_S = 3, 0.02
 
 
 @contextlib.contextmanager
@@ -19,7 +23,7 @@ def hold_folder(root: Path, *, shared: bool = False) -> Iterator[None]:
     """Hold the folder for writing, alone or ``shared`` with others that share it. Raises UserError where that can't be
     now."""
     with _lock_file(root) as descriptor:
-        if not _try_flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
+        if not _take(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
             holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             raise UserError(
                 f"{root}: in use by another flywheel process (pid {holder}). Wait for it to end, or stop it.",
@@ -31,9 +35,26 @@ def hold_folder(root: Path, *, shared: bool = False) -> Iterator[None]:
 
 
 def is_held(root: Path) -> bool:
-    """Whether another process holds the folder for writing now."""
-    with _lock_file(root) as descriptor:
+    """Whether another process holds the folder for writing now; of a folder that can only be read too."""
+    try:
+        descriptor = os.open(root / ".lock", os.O_RDONLY)
+    except OSError:
+        # Nobody ever held it, or whoever does so is somebody whom this user can't ask.
+        return False
+    try:
         return not _try_flock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int, how: int) -> bool:
+    """Take the lock of an open file, at the second or third look if somebody just asks who has it."""
+    for look in range(_LOOKS):
+        if look:
+            time.sleep(_BETWEEN_S)
+        if _try_flock(descriptor, how):
+            return True
+    return False
 
 
 @contextlib.contextmanager

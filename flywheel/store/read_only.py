@@ -14,7 +14,7 @@ from urllib.parse import quote
 import sqlalchemy as sql
 
 from flywheel.core.errors import BorderError
-from flywheel.store.database import Database, sqlite_url
+from flywheel.store.database import Database, NoTables, sqlite_url
 from flywheel.store.mark import Home
 
 
@@ -30,7 +30,11 @@ def open_local(file: Path, home: Home | None) -> Database:
     except BorderError as error:
         if error.code != "full" or not file.exists():
             raise
-        return _to_read(file, home, str(error))
+        try:
+            return _to_read(file, home, str(error))
+        except NoTables:
+            # A new workspace: there is nothing to look at yet, and the disk is what is to be told of.
+            raise error from None
 
 
 def _to_read(file: Path, home: Home | None, why: str) -> Database:

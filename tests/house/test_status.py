@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,6 +19,7 @@ import pytest
 from flywheel.core.errors import UserError
 from flywheel.core.types import Annotation, Clip, Correction, Generation, Split
 from flywheel.playground.drawn import TOY_NOTICE
+from flywheel.rounds.home import home_of
 from flywheel.status import history_of, status_of, uses_of
 from flywheel.store import Workspace
 from flywheel.store.people import add_exclusion
@@ -328,6 +331,24 @@ def test_uses_name_who_learned_from_what(make_workspace: Make) -> None:
     assert uses_of(w, 2) == []
     fields = ["id", "clip_id", "annotation_id", "verdict", "refiner", "at", "round", "stage", "use", "weight"]
     assert list(learned.to_json()) == fields
+
+
+def test_a_stage_runs_only_while_a_process_does(make_workspace: Make) -> None:
+    w = filled(make_workspace)
+    w.set_stage(1, "annotate", "running", {})
+    with w.lock(tidy=False):
+        assert status_of(w).state == "running"
+        assert "round 1: annotate is running\n" in str(status_of(w))
+    found = status_of(w)
+    assert found.to_json()["state"] == "interrupted"
+    assert "round 1: annotate was interrupted; 'flywheel round' goes on\n" in str(found)
+    assert home_of(w).under_way == "Round 1 is under way: annotate was interrupted."
+    # Whoever asks has the lock for a moment: nobody is turned away for it.
+    with open(w.root / ".lock") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        threading.Timer(0.02, lambda: fcntl.flock(file, fcntl.LOCK_UN)).start()
+        with w.lock(tidy=False):
+            pass
 
 
 def test_an_adapter_that_was_left_out_is_told_of(make_workspace: Make) -> None:

@@ -236,6 +236,26 @@ def test_a_broken_video_is_counted_once_however_often_it_is_asked_for(tmp_path: 
     assert counts.hours == pytest.approx(0.01)
 
 
+def test_a_mistake_of_ours_is_no_broken_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flywheel.media.encode.probe", lambda _: len(None))  # type: ignore[arg-type]
+    counts, files = ExportCounts(), ExportFiles(0.5)
+
+    def write(*names: str) -> None:
+        for name in names:
+            files.good()
+            counts.keep("model", 36.0)
+            assert ClipVideo(name, (0.0, 36.0), "model", counts, files)(tmp_path / "out") == ""
+
+    write("first.mp4")
+    assert counts.left_out == {"whose video can't be read": 1}, "raised by lines that are not the package's"
+    counts.left_out.clear()
+    monkeypatch.setattr("flywheel.media.encode.probe", lambda _: None)
+    with pytest.raises(Unreadable, match=r"clips made flywheel fail: 0.mp4 .*encode.py.*Please report it") as raised:
+        write(*(f"{number}.mp4" for number in range(64)))
+    assert "takedown" not in str(raised.value)
+    assert counts.left_out == {"that flywheel itself failed on": 62}
+
+
 @pytest.mark.slow
 def test_ids_are_handed_over_one_by_one(wheel: RoundContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ids of a large dataset are never a list; the same are on record as were written."""
@@ -300,7 +320,7 @@ def test_a_file_that_is_gone_broken_or_another_costs_one_clip(
     wheel: RoundContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Three of five are too many otherwise.
-    monkeypatch.setattr("flywheel.rounds.export_rows.Reading", lambda what, _: Reading(what, 1.0))
+    monkeypatch.setattr("flywheel.rounds.export_rows.Reading", lambda what, _, **words: Reading(what, 1.0, **words))
     clips = sorted(wheel.split("train"), key=lambda c: c.id)
     gone, another, broken = [c for c in clips if c.id in wanted(wheel)][:3]
     elsewhere = tmp_path / "elsewhere"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -175,6 +176,48 @@ def test_the_border_names_what_failed(make_workspace: Make, monkeypatch: pytest.
         Runs(w).deliver("songs", {"round": 1})
     # As an older version spooled it: nothing to do, and no error.
     Runs(w).deliver("view", {"round": None, "figures": ["quality/agreement"]})
+
+
+def half_made(root: Path, *tables: str) -> Exception:
+    """What MLflow says of tables that another process left half-made; leaves such a file."""
+    with sqlite3.connect(root / "mlflow.db") as connection:
+        for table in ("_alembic_tmp_trace_tags", *tables):
+            connection.execute(f"CREATE TABLE {table} (x)")
+            connection.execute(f"INSERT INTO {table} VALUES (1)")
+    connection.close()
+    words = "table _alembic_tmp_trace_tags already exists"
+    return sql.exc.OperationalError("CREATE TABLE", {}, sqlite3.OperationalError(words))
+
+
+def test_a_half_made_database_without_runs_is_put_aside(
+    make_workspace: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    w = make_workspace("tracking.enabled=true")
+    error = half_made(w.root)
+    break_mlflow(monkeypatch, AssertionError("it is used"), connected=True)
+
+    def look(_: str) -> object:
+        if (w.root / "mlflow.db").exists():
+            raise error
+        return object()
+
+    monkeypatch.setattr(mlflow, "get_experiment_by_name", look)
+    with pytest.raises(BorderError, match="it is used"):
+        Runs(w).deliver("metrics", {"round": 1, "values": {}})
+    (aside,) = w.root.glob("mlflow.db*")
+    assert aside.name.startswith("mlflow.db.unfinished-")
+    assert f"it is {aside.name} now" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("table", ["runs", "_alembic_tmp_runs"])
+def test_a_half_made_database_with_runs_stays_and_is_named(
+    make_workspace: Make, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    w = make_workspace("tracking.enabled=true")
+    break_mlflow(monkeypatch, half_made(w.root, table), connected=False)
+    with pytest.raises(BorderError, match=r"mlflow.db is half-written .*: rename it to mlflow.db.unfinished-"):
+        Runs(w).deliver("metrics", {"round": 1, "values": {}})
+    assert [path.name for path in w.root.glob("mlflow.db*")] == ["mlflow.db"]
 
 
 def test_switched_off_nothing_is_sent_or_kept(make_workspace: Make, monkeypatch: pytest.MonkeyPatch) -> None:

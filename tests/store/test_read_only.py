@@ -13,7 +13,9 @@ import pytest
 
 from flywheel.core.errors import BorderError
 from flywheel.core.files import written_whole
+from flywheel.doctor.workspace import workspace as checks
 from flywheel.store import Workspace
+from flywheel.store.database import Database, NoTables
 from tests.plugins import Command
 from tests.store.test_compaction import fill
 from tests.store.test_database_lost import LOCAL, made, root  # noqa: F401  (fixtures)
@@ -72,6 +74,29 @@ def test_readers_go_on_and_writers_say_why_not(
     assert sorted(path.name for path in mounted.iterdir()) in (["ballast", "w"], ["w"])
     assert commandline("invite", "--name", "ann", *config) == 1
     assert "Free space" in (said := capsys.readouterr().err) or "can only be read" in said
+
+
+def test_a_new_workspace_on_a_full_disk_is_no_old_one(tmp_path: Path) -> None:
+    (file := tmp_path / LOCAL).touch()
+    full = "flywheel.db: can't write (database or disk is full). Free space on the disk"
+    with pytest.raises(NoTables, match=r"^flywheel.db: can't write .*is full"):
+        Database(f"sqlite:///{file}", read_only=full)
+
+
+def test_what_can_only_be_read_is_told_by_doctor_and_refused_by_review(
+    root: Path,  # noqa: F811
+    commandline: Command,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    access = os.access
+    # To root all can be written.
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and access(path, mode))
+    assert commandline("review", "--config", root) == 1
+    assert "what people say could not be kept." in (said := capsys.readouterr().err)
+    assert f"{root}: can only be read. Make it writable" in said
+    folder, *_ = [check for check in checks(root) if check.what == "folder"]
+    assert (folder.state, folder.says[: len(str(root))]) == ("fail", str(root))
 
 
 def test_the_log_of_a_killed_process_is_read_too(root: Path, mounted: Path) -> None:  # noqa: F811
