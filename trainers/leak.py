@@ -10,7 +10,7 @@ import torch
 
 from flywheel.core.errors import UserError
 from flywheel.metrics.retrieval import recall_at
-from flywheel.models.encoders import ALL, SOUND, TEXT, VIDEO, Batch, Encoder
+from flywheel.models.encoders import ALL, SOUND, TEXT, VIDEO, Batch, Encoder, Modality
 from trainers.contrastive import gradients
 
 #: Share of ln B that a contrast of unrelated things must keep.
@@ -81,22 +81,32 @@ def _recalls(encoder: Encoder, generator: torch.Generator) -> dict[str, float]:
 
 def unrelated(encoder: Encoder, size: int, generator: torch.Generator) -> Batch:
     """Clips whose picture, sound and text are drawn apart from each other."""
-    side, shape = encoder.frame_size, encoder.spectrogram
-    coarse = torch.rand((size, encoder.frames, 4, 4, 3), generator=generator)
-    noise = torch.rand((size, encoder.frames, side, side, 3), generator=generator)
-    grown = coarse.repeat_interleave(-(-side // 4), 2).repeat_interleave(-(-side // 4), 3)[:, :, :side, :side]
-    sound = torch.randn((size, shape.bands, 1), generator=generator) + 0.5 * torch.randn(
-        (size, shape.bands, shape.times), generator=generator
-    )
+    video, sound = (_drawn(encoder, modality, size, generator) for modality in (VIDEO, SOUND))
     text = torch.randint(3, encoder.vocabulary, (size, encoder.words), generator=generator)
     numbers = torch.arange(size)
     return Batch(
-        video=((0.7 * grown + 0.3 * noise) * 255).byte(),
-        sound=(0.4 * sound - 0.5).clamp(-1, 1),
+        video=video,
+        sound=sound,
         text=text,
         present={name: torch.ones(size, dtype=torch.bool) for name in ALL},
         same={VIDEO: numbers, SOUND: numbers, TEXT: numbers},
     )
+
+
+def _drawn(encoder: Encoder, modality: Modality, size: int, generator: torch.Generator) -> torch.Tensor:
+    """Pictures with colours and noise, spectrograms with bands and noise; where a frozen model reads, its features."""
+    side, shape, like = encoder.frame_size, encoder.spectrogram, encoder.nothing[modality]
+    if modality in encoder.kept_by:
+        return torch.randn((size, *like.shape), generator=generator)
+    if modality == VIDEO:
+        coarse = torch.rand((size, encoder.frames, 4, 4, 3), generator=generator)
+        noise = torch.rand((size, encoder.frames, side, side, 3), generator=generator)
+        grown = coarse.repeat_interleave(-(-side // 4), 2).repeat_interleave(-(-side // 4), 3)[:, :, :side, :side]
+        return ((0.7 * grown + 0.3 * noise) * 255).byte()
+    sound = torch.randn((size, shape.bands, 1), generator=generator) + 0.5 * torch.randn(
+        (size, shape.bands, shape.times), generator=generator
+    )
+    return (0.4 * sound - 0.5).clamp(-1, 1)
 
 
 @torch.no_grad()

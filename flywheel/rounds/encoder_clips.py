@@ -18,12 +18,12 @@ from flywheel.core.border import one_item
 from flywheel.core.config.sections import Index
 from flywheel.core.errors import MediaError
 from flywheel.core.reading import Reading
-from flywheel.core.types import Clip
+from flywheel.core.types import Clip, content_id
 from flywheel.curation.repair.standing import StandingSounds
 from flywheel.media.audio import read_audio
 from flywheel.media.frames import read_frames
 from flywheel.models.encoder_spans import READ_SIDE, sound_span, times_of
-from flywheel.models.encoders import SOUND, TEXT, VIDEO, Batch, Embedder, Encoder
+from flywheel.models.encoders import SOUND, TEXT, VIDEO, Batch, Embedder, Encoder, Modality
 from flywheel.store import Workspace
 from flywheel.store.clip_index import ClipView
 from trainers.contrastive import ContrastiveSettings
@@ -58,6 +58,7 @@ class ClipReader:
 
     def __init__(self, workspace: Workspace, encoder: Embedder, *, kept: bool) -> None:
         self._encoder, self._check, self._cache = encoder, workspace.originals.check, workspace.cache if kept else None
+        self._features = workspace.cache
         #: Which sound of a clip is read.
         self.sounds = StandingSounds(workspace)
 
@@ -77,6 +78,35 @@ class ClipReader:
         if self._cache is not None:
             return self._cache.sound(path, content_hash, start_s, end_s, rate)
         return self._checked(path, content_hash, partial(read_audio, source.path, start_s, end_s, rate_hz=rate))
+
+    def video(self, clip: Clip) -> torch.Tensor:
+        """What the encoder reads of the clip's frames; where that is dear, it is kept by the clip's content."""
+
+        def read() -> torch.Tensor:
+            return self._encoder.read_video(self.frames(clip)[None])[0]
+
+        times_s = times_of(self._encoder, clip.start_s, clip.end_s)
+        return self._kept(VIDEO, clip.content_hash, [round(time_s, 6) for time_s in times_s], read)
+
+    def sound(self, clip: Clip) -> torch.Tensor:
+        """The same of its sound."""
+
+        def read() -> torch.Tensor:
+            return self._encoder.read_sound(self.samples(clip)[None])[0]
+
+        source = self.sounds.of(clip)
+        span_s = [round(time_s, 6) for time_s in sound_span(source.start_s, source.end_s)]
+        return self._kept(SOUND, source.content_hash, span_s, read)
+
+    def _kept(
+        self, modality: Modality, content_hash: str, times_s: list[float], read: Callable[[], torch.Tensor]
+    ) -> torch.Tensor:
+        front_end = self._encoder.kept_by.get(modality)
+        if front_end is None:
+            return read()
+        key = content_id(content_hash, "features", front_end, *times_s)
+        made = self._features.array(key, lambda: read().numpy())
+        return torch.from_numpy(made)
 
     def _checked(self, path: str, content_hash: str, read: Callable[[], T]) -> T:
         # Before and after: what another video showed meanwhile is not this clip's.
@@ -133,10 +163,8 @@ class TrainClips:
         self._originals.expect(clip.content_hash for clip in clips)
         read = list(self._pool.map(self._read, clips))
         self._progress.check()
-        encoder, shape = self._encoder, self._encoder.spectrogram
-        side = encoder.frame_size
-        no_video = torch.zeros((encoder.frames, side, side, 3), dtype=torch.uint8)
-        no_sound = torch.full((shape.bands, shape.times), -1.0)
+        nothing = self._encoder.nothing
+        no_video, no_sound = nothing[VIDEO], nothing[SOUND]
         text = torch.from_numpy(self._text[places].astype(np.int64))
         number = torch.from_numpy(self._video_number[places].astype(np.int64))
         return Batch(
@@ -154,12 +182,8 @@ class TrainClips:
     def _read(self, clip: Clip) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         try:
             with one_item():
-                video = self._encoder.read_video(self._reader.frames(clip)[None])[0]
-                sound = (
-                    self._encoder.read_sound(self._reader.samples(clip)[None])[0]
-                    if clip.has_audio and self._sound
-                    else None
-                )
+                video = self._reader.video(clip)
+                sound = self._reader.sound(clip) if clip.has_audio and self._sound else None
         except MediaError as error:
             self._progress.bad(clip.uri, str(error))
             return None, None

@@ -47,9 +47,9 @@ def read_clip(reader: ClipReader, encoder: Embedder, wanted: Wanted) -> Read:
     try:
         with one_item():
             if VIDEO in wanted.missing:
-                values[VIDEO] = encoder.read_video(reader.frames(wanted.clip)[None])[0]
+                values[VIDEO] = reader.video(wanted.clip)
             if SOUND in wanted.missing:
-                values[SOUND] = encoder.read_sound(reader.samples(wanted.clip)[None])[0]
+                values[SOUND] = reader.sound(wanted.clip)
     except MediaError as error:
         return values, str(error)
     return values, ""

@@ -51,7 +51,7 @@ def encoder_to_fill(workspace: Workspace, clips: ClipIndex, *, retrain: bool = F
         return load_encoder(folder), encoder_id(folder)
     settings = workspace.config.index
     torch.manual_seed(settings.seed)
-    encoder = encoders.build(settings.encoder, **settings.sizes)
+    encoder = encoders.build(settings.encoder, **_sizes(workspace))
     train, held_out = sides(clips.of("train"))
     reading = Reading("index", workspace.config.corpus.most_unreadable)
     texts = ClipTexts(workspace)
@@ -67,6 +67,14 @@ def encoder_to_fill(workspace: Workspace, clips: ClipIndex, *, retrain: bool = F
         shutil.rmtree(under_way)
         train_encoder(encoder, learned, validates, under_way, plan)
     return encoder, _named(workspace, under_way)
+
+
+def _sizes(workspace: Workspace) -> dict[str, int | float | bool | str]:
+    """The configured sizes, folders among them from the workspace on: the encoder is used from anywhere."""
+    return {
+        name: str(workspace.root.absolute() / Path(value).expanduser()) if isinstance(value, str) and value else value
+        for name, value in workspace.config.index.sizes.items()
+    }
 
 
 def needs_training(workspace: Workspace) -> bool:

@@ -133,6 +133,20 @@ class FrameCache:
             self._store(Path(file), kept)
         return kept.view(np.int16).astype(np.float32) / np.float32(32767)
 
+    def array(self, key: str, make: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
+        """What ``make`` makes, an array with two axes, kept in single precision by a key that decides all of it."""
+        file = os.path.join(self.folder, key[:2], f"{key}.npy")
+        try:
+            kept = _read(file)
+            if kept.ndim != 2 or kept.shape[1] % 4:
+                raise ValueError(f"{file}: holds something else")
+            os.utime(file)
+            self.hits += 1
+        except (ValueError, OSError):
+            kept = np.ascontiguousarray(make(), "<f4").view(np.uint8)
+            self._store(Path(file), kept)
+        return kept.view("<f4")
+
     def _store(self, file: Path, frames: NDArray[np.uint8]) -> None:
         temporary = file.with_name(f"{file.name}.{uuid.uuid4().hex}.tmp")
         try:

@@ -116,3 +116,31 @@ def tiny_perception(folder: Path, name: str = "PeAudioVideoModel", seed: int = 0
 def save(model: Any, folder: Path) -> None:
     """Write a model for use."""
     model.eval().save_pretrained(folder)
+
+
+def tiny_dinov2(folder: Path, seed: int = 0) -> Path:
+    """A DINOv2 that sees 28 x 28 pixels."""
+    from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
+
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    save(Dinov2Model(Dinov2Config(**sizes, image_size=28, patch_size=14)), folder)
+    pixels = {"height": 28, "width": 28}
+    BitImageProcessor(size={"shortest_edge": 28}, crop_size=pixels).save_pretrained(folder)
+    return folder
+
+
+def tiny_whisper(folder: Path, seed: int = 0) -> Path:
+    """A Whisper that hears two seconds."""
+    from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
+
+    torch.manual_seed(seed)
+    layers = {"encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32}
+    layers |= {"decoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim": 32}
+    marks = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
+    config = WhisperConfig(
+        d_model=16, num_mel_bins=16, vocab_size=64, max_source_positions=100, **layers, **marks, suppress_tokens=[]
+    )
+    save(WhisperModel(config), folder)
+    WhisperFeatureExtractor(feature_size=16, chunk_length=2).save_pretrained(folder)
+    return folder

@@ -38,7 +38,7 @@ class Batch:
     videos, sounds and texts: equal ones get equal numbers, and are no negatives of one another.
     """
 
-    #: (B, T, H, W, 3) uint8, (B, F, S) float32, (B, L) int64.
+    #: (B, T, H, W, 3) uint8, (B, F, S) float32, (B, L) int64; or what else the encoder reads of pictures and sounds.
     video: Tensor
     sound: Tensor
     text: Tensor
@@ -84,6 +84,8 @@ class Embedder(nn.Module, ABC):
     frame_size: int
     #: Of the samples that it reads, in hertz.
     rate_hz: int
+    #: Modality -> id of what makes its front end, where that is worth keeping.
+    kept_by: Mapping[Modality, str] = {}
     #: Clips that are read and encoded at a time: what it reads of so many is in memory.
     together: int = 64
 
@@ -156,6 +158,15 @@ class Encoder(Embedder):
     @property
     def rate_hz(self) -> int:  # type: ignore[override]
         return self.spectrogram.rate_hz
+
+    @property
+    def nothing(self) -> Mapping[Modality, Tensor]:
+        """What stands in a batch for a picture and for a sound that a clip does not have."""
+        side, shape = self.frame_size, self.spectrogram
+        return {
+            VIDEO: torch.zeros((self.frames, side, side, 3), dtype=torch.uint8),
+            SOUND: torch.full((shape.bands, shape.times), -1.0),
+        }
 
     def read_video(self, frames_BTHWC: NDArray[np.uint8]) -> Tensor:
         return squares(torch.from_numpy(np.ascontiguousarray(frames_BTHWC)), self.frames, self.frame_size)

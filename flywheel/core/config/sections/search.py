@@ -14,8 +14,10 @@ class Index(Section):
         description="what `flywheel index` trains: `trimodal` is searched by texts, pictures and sounds, `dual` by "
         "pictures and sounds alone",
     )
-    sizes: dict[str, int | float | bool] = Field(
-        default_factory=dict, description="the encoder's sizes where they are not the small preset's: `width: 256`, …"
+    sizes: dict[str, int | float | bool | str] = Field(
+        default_factory=dict,
+        description="the encoder's sizes where they are not the small preset's: `width: 256`, …; of `dual` also "
+        "`pictures` and `sounds`, folders of frozen models whose features it learns from, such as DINOv2 and Whisper",
     )
     folder: str = Field(
         "",
