@@ -72,7 +72,7 @@ class Dual(Encoder):
             # In the weights, and so in their id: vectors of other front ends are others.
             words = " ".join(self.kept_by.values())
             self.register_buffer("front_ends", torch.tensor(list(words.encode()), dtype=torch.uint8))
-            self.register_load_state_dict_pre_hook(_check_front_ends)
+            self.register_load_state_dict_pre_hook(_check_front_ends)  # type: ignore[no-untyped-call]
         self.places = nn.ParameterDict({name: torch.empty(counts[name], sizes[name]) for name in self.modalities})
         self.aligners = nn.ModuleDict({name: _aligner(sizes[name], hidden, width, dropout) for name in self.modalities})
         for place in self.places.values():
