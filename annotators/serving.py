@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -35,6 +36,7 @@ class LocalServer:
     url: str
     process: subprocess.Popen[bytes]
     note: Path
+    log: Path
 
     def stop(self) -> None:
         end_group(self.process.pid)
@@ -54,12 +56,18 @@ def start(
     wait_s: float = 600.0,
     inputs: Collection[str] = ("frames",),
 ) -> LocalServer:
-    """Serve a model folder on ``host``; adapters are loaded on request. A server that a killed process left behind in
-    this workspace is ended first. Returns when it answers. Raises UserError for a port that is taken, BorderError where
-    it does not come up."""
-    note = workspace / "serve.json"
-    reap(note)
+    """Serve a model folder on ``host``; adapters are loaded on request. Servers that killed processes of this machine
+    left behind in this workspace are ended first. Returns when it answers. Raises UserError for a port that is taken,
+    BorderError where it does not come up."""
+    # Machines share workspaces, and a process has its number on one of them.
+    here = f"serve-{re.sub(r'[^A-Za-z0-9.-]', '_', socket.gethostname())}"
+    for note in sorted(workspace.glob(f"{here}-*.json")):
+        reap(note)
     port = port or _free_port(host)
+    note, log = (workspace / f"{here}-{port}.{kind}" for kind in ("json", "log"))
+    if note.exists():
+        # Its server may not have come so far as to take the port.
+        raise UserError(f"flywheel serve: another one serves at port {port}. Name another with --port.")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -87,7 +95,6 @@ def start(
         flag = "--" + name
         written = json.dumps(value) if isinstance(value, dict | list) else str(value)
         command += [flag] if value is True else [] if value is False or value is None else [flag, written]
-    log = workspace / "serve.log"
     with open(log, "wb") as out:
         process = subprocess.Popen(
             command,
@@ -97,8 +104,8 @@ def start(
             preexec_fn=_end_with_parent,
             env={**os.environ, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"},
         )
-    note.write_text(json.dumps({"pid": process.pid, "began": _began(process.pid), "url": f"http://{host}:{port}"}))
-    server = LocalServer(f"http://{host}:{port}", process, note)
+    server = LocalServer(f"http://{host}:{port}", process, note, log)
+    note.write_text(json.dumps({"url": server.url, **_noted(process.pid), "starter": _noted(os.getpid())}))
     gives_up = time.monotonic() + wait_s
     while time.monotonic() < gives_up:
         if process.poll() is not None:
@@ -116,20 +123,21 @@ def start(
 
 
 def reap(note: Path) -> bool:
-    """End the server that a note speaks of, where it still runs and is the same process; whether there was one."""
-    if not note.exists():
-        return False
+    """End the server that a note speaks of, where it still runs and its starter does not; whether there was one."""
     try:
         noted = json.loads(note.read_text())
-        pid, began = int(noted["pid"]), noted["began"]
-    except (ValueError, KeyError, TypeError):
-        note.unlink()
+        server, starter = _lives(noted), _lives(noted.get("starter", {}))
+    except FileNotFoundError:
         return False
-    found = began is not None and _began(pid) == began
-    if found:
-        end_group(pid)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        note.unlink(missing_ok=True)
+        return False
+    if starter:
+        return False
+    if server:
+        end_group(int(noted["pid"]))
     note.unlink(missing_ok=True)
-    return found
+    return server
 
 
 def end_group(leader: int) -> None:
@@ -148,6 +156,16 @@ def end_group(leader: int) -> None:
 def _end_with_parent() -> None:
     # A killed parent can't clean up; the kernel can.
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _noted(pid: int) -> dict[str, Any]:
+    """What tells a process from another that has its number later."""
+    return {"pid": pid, "began": _began(pid)}
+
+
+def _lives(noted: dict[str, Any]) -> bool:
+    """Whether the process of :func:`_noted` is there still."""
+    return noted.get("began") is not None and _began(int(noted["pid"])) == noted["began"]
 
 
 def _began(pid: int) -> str | None:

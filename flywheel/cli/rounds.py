@@ -138,7 +138,7 @@ def serve(
         asked = f"--set models.main.engine=openai --set models.main.servers=[{server.url}]"
         say_next(f"flywheel round {asked}  # in another terminal: asks this server", config=config)
         code = server.process.wait()
-        raise FlywheelError(f"flywheel serve: the server ended with {code}; {workspace.root}/serve.log says why.")
+        raise FlywheelError(f"flywheel serve: the server ended with {code}; {server.log} says why.")
     finally:
         server.stop()
 

@@ -18,6 +18,7 @@ from flywheel.ingest.beside import Listings
 from flywheel.ingest.kept import kept
 from flywheel.ingest.sides import describe
 from flywheel.rounds.export_store import remove_dataset
+from flywheel.rounds.takedown_notes import Begun, begin, finish, merged, unfinished
 from flywheel.store import Workspace
 from flywheel.store.copies import remove_halves
 from flywheel.store.objects import url_of
@@ -51,37 +52,47 @@ class Takedown:
 class Plan:
     """The clips that go, and the parts of their videos that are refused from now on."""
 
-    named: set[str]
+    #: Names as they were given -> ids of the clips that each means.
+    by_name: dict[str, set[str]]
     clips: set[str]
     spans: list[Span] = field(default_factory=list)
+    #: Takedowns of some of these clips that were interrupted: this one finishes them.
+    begun: list[Begun] = field(default_factory=list)
+
+    @property
+    def named(self) -> set[str]:
+        """Ids of the clips that any name means."""
+        return set[str]().union(*self.by_name.values())
 
 
 def planned(workspace: Workspace, names: Sequence[str], reason: str) -> Plan:
     """What a takedown of these names is about.
 
     A file's path means the whole of its video, a clip's id the span of that clip: every clip that shows something of
-    it, in whatever container. Raises UserError for a name that is no clip's.
+    it, in whatever container. What an interrupted takedown of one of them was about is part of it. Raises UserError
+    for a name that is no clip's.
     """
     workspace.videos.list_older()
-    named, spans = set[str](), list[Span]()
-    for name in names:
-        ids = _ids(workspace, name)
-        named |= ids
+    interrupted = unfinished(workspace)
+    by_name, spans = {name: _ids(workspace, name, interrupted) for name in names}, list[Span]()
+    for name, ids in by_name.items():
         by_path = not any(clip_id.startswith(name) for clip_id in ids)
-        clips = workspace.clips_by_id(ids)
-        videos = _described(workspace, clips)
-        for clip in clips.iter_rows(named=True):
+        rows = workspace.clips_by_id(ids)
+        videos = _described(workspace, rows)
+        for clip in rows.iter_rows(named=True):
             times = {} if by_path else {"start_s": clip["start_s"], "end_s": clip["end_s"]}
             video = videos[clip["content_hash"]]
             spans.append(Span(content_hash=video.content_hash, streams=video.streams, reason=reason, **times))
     spans = list(dict.fromkeys(spans))
-    return Plan(named=named, clips=named | _showing(workspace, spans), spans=spans)
+    clips = set[str]().union(*by_name.values(), _showing(workspace, spans))
+    begun = [b for b in interrupted if not clips.isdisjoint(b.clips)]
+    return Plan(by_name=by_name, clips=clips.union(*(b.clips for b in begun)), spans=spans, begun=begun)
 
 
 def would_take_down(workspace: Workspace, plan: Plan) -> Takedown:
     """What :func:`take_down` would remove; nothing is changed."""
     clips = workspace.clips_by_id(plan.clips)
-    usage = _usage(workspace, plan.clips, clips) if clips.height else _noted_usage(workspace, plan.clips)
+    usage = _usage(workspace, plan, clips)
     kinds = ("annotations", "generations", "examples", "rejected")
     removed = {kind: workspace.records.of_clips(kind, plan.clips, ["clip_id"]).height for kind in kinds}
     corrections = workspace.corrections().filter(pl.col("clip_id").is_in(sorted(plan.clips))).height
@@ -111,9 +122,10 @@ def take_down(
     plan = planned(workspace, names, reason)
     ids = plan.clips
     clips = workspace.clips_by_id(ids)
-    usage = _usage(workspace, ids, clips) if clips.height else _noted_usage(workspace, ids)
+    usage = _usage(workspace, plan, clips)
+    # First, so that an interrupted takedown is on record, and nothing of it is taken in again.
+    begin(workspace, plan.by_name, ids, usage)
     if clips.height:
-        # First, so that an interrupted takedown is on record, and nothing of it is taken in again.
         workspace.takedowns.note(ids, reason, usage, plan.spans)
     removed = workspace.takedowns.remove_records(ids)
     removed["corrections"] = workspace.takedowns.forget_people(ids)
@@ -122,18 +134,24 @@ def take_down(
     workspace.publish()
     # Without records nothing names them.
     tidy(workspace)
+    holding = set(workspace.ledger.exports_with(ids))
     for export in usage["exports"]:
+        # Another may have come to the place of one that went before an interruption.
+        if export not in holding:
+            continue
         if not keep_exports and (url := url_of(export)) is not None:
             remove_dataset(url)
             workspace.ledger.forget_export(export)
         elif not keep_exports and Path(export).is_dir():
             shutil.rmtree(export)
             workspace.ledger.forget_export(export)
-    # Last: with the clip gone the command would not know any more what it was called.
+    # After all that is found by them: a file's path names nothing from here on, but what was noted at the beginning.
     removed |= workspace.takedowns.remove_clips(ids)
-    workspace.database.scrub()
     # Reports show pictures and texts.
     rewrite()
+    finish(workspace, ids)
+    # Last: the log holds what was noted too.
+    workspace.database.scrub()
     return Takedown(
         clips=sorted(ids),
         overlapping=sorted(ids - plan.named),
@@ -163,9 +181,10 @@ def _showing(workspace: Workspace, spans: Sequence[Span]) -> set[str]:
     return {i for i, h, start_s, end_s in rows.iter_rows() if any(s.overlaps(start_s, end_s) for s in by_content[h])}
 
 
-def _ids(workspace: Workspace, name: str) -> set[str]:
-    """Ids of the clips that a name means: of a file all of them, of first digits one."""
-    ids = set(workspace.find_clips(name)["id"]) or {i for i in workspace.taken_down() if i.startswith(name)}
+def _ids(workspace: Workspace, name: str, interrupted: Sequence[Begun]) -> set[str]:
+    """Ids of the clips that a name means, or meant when its takedown began: of a file all, of first digits one."""
+    ids = set(workspace.find_clips(name)["id"]).union(*(begun.of(name) for begun in interrupted))
+    ids = ids or {i for i in workspace.taken_down() if i.startswith(name)}
     by_id = [i for i in ids if i.startswith(name)]
     if not ids or len(by_id) > 1:
         raise UserError(
@@ -175,23 +194,23 @@ def _ids(workspace: Workspace, name: str) -> set[str]:
     return ids
 
 
-def _usage(workspace: Workspace, ids: set[str], clips: pl.DataFrame) -> dict[str, Any]:
-    """Where the clips were used: fields of :class:`Takedown`."""
+def _usage(workspace: Workspace, plan: Plan, clips: pl.DataFrame) -> dict[str, Any]:
+    """Where the clips were used, fields of :class:`Takedown`: by what is on record now, and was when it began."""
+    began = [begun.usage for begun in plan.begun]
+    if not clips.height:
+        return merged(began or [workspace.takedowns.usage(plan.clips) or {}])
     columns = ["clip_id", "round", "stage", "use"]
-    learned = workspace.records.of_clips("examples", ids, columns)
+    learned = workspace.records.of_clips("examples", plan.clips, columns)
     is_anchor = "anchor" in set(clips["split"])
     inside = workspace.root.resolve()
-    return {
+    outs = workspace.ledger.exports_with(plan.clips)
+    usage = {
         "learned": learned.sort("round", "stage", "clip_id").to_dicts(),
         "anchors_of": [round for round in workspace.rounds() if round] if is_anchor else [],
-        "exports": [out for out in workspace.ledger.exports_with(ids) if url_of(out) is not None or Path(out).is_dir()],
+        "exports": [out for out in outs if url_of(out) is not None or Path(out).is_dir()],
         "files": sorted({uri for uri in clips["uri"].unique() if not Path(uri).resolve().is_relative_to(inside)}),
     }
-
-
-def _noted_usage(workspace: Workspace, ids: set[str]) -> dict[str, Any]:
-    """What :func:`_usage` gave when the clips were still there."""
-    return workspace.takedowns.usage(ids) or {"learned": [], "anchors_of": [], "exports": [], "files": []}
+    return merged([*began, usage])
 
 
 def _empty_caches(workspace: Workspace, clips: pl.DataFrame) -> None:

@@ -210,8 +210,37 @@ def test_a_noted_server_is_ended_and_another_process_with_its_number_is_not(tmp_
     child.wait(5)
     assert not _alive(child.pid)
     assert not note.exists()
-    note.write_text("{")
-    assert not serving.reap(note)
+    for damaged in ("{", "[]", '{"pid": "x", "began": "1"}'):
+        note.write_text(damaged)
+        assert not serving.reap(note)
+        assert not note.exists()
+
+
+def test_a_server_whose_starter_lives_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at once in a workspace, on one machine and on two: each ends its own, and what killed ones left there."""
+    monkeypatch.setattr(serving.socket, "gethostname", lambda: "a/1")
+    sleeps = [sys.executable, "-c", "import time; time.sleep(60)"]
+    child = subprocess.Popen(sleeps, start_new_session=True)
+    noted, gone = serving._noted(child.pid), {"pid": os.getpid(), "began": "1"}
+    port = serving._free_port("127.0.0.1")
+    lives, left, elsewhere = (tmp_path / f"serve-{name}.json" for name in (f"a_1-{port}", "a_1-2", "b-2"))
+    lives.write_text(json.dumps({**noted, "starter": serving._noted(os.getpid())}))
+    elsewhere.write_text(json.dumps({**noted, "starter": gone}))
+    try:
+        with pytest.raises(UserError, match=f"another one serves at port {port}"):
+            serving.start(tmp_path, tmp_path, port=port)
+        assert (child.poll(), lives.exists(), elsewhere.exists()) == (None, True, True)
+        lives.unlink()
+        left.write_text(json.dumps({**noted, "starter": gone}))
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", port))
+            taken.listen()
+            with pytest.raises(UserError, match="is taken"):
+                serving.start(tmp_path, tmp_path, port=port)
+        child.wait(5)
+        assert not left.exists(), "its starter was gone"
+    finally:
+        child.kill()
 
 
 @pytest.mark.slow

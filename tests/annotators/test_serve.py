@@ -64,10 +64,11 @@ def test_serve_end_to_end(tmp_path: Path) -> None:
     )
     assert serve.stdout is not None
     said = serve.stdout.readline()
-    log = root / "serve.log"
-    assert said.startswith("http://127.0.0.1:"), log.read_text()[-3000:] if log.exists() else said
+    logs = [log.read_text()[-3000:] for log in root.glob("serve-*.log")]
+    assert said.startswith("http://127.0.0.1:"), logs or said
     url = said.split()[0]
-    leader = json.loads((root / "serve.json").read_text())["pid"]
+    [note] = root.glob("serve-*.json")
+    leader = json.loads(note.read_text())["pid"]
     try:
         vlm = load_vlm(bundled_model(), new)
         builder = InputBuilder(vlm.processor)
