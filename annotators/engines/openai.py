@@ -129,6 +129,8 @@ class _Engine:
         self._near = {address.base.host for address in addresses} <= {"localhost", "127.0.0.1", "::1"}
         self._lock = threading.Condition()
         self._closed = False
+        #: When one was last well: tries at one that has just rested are no sign of that.
+        self._last_well = time.monotonic()
         asked = self._servers
         # What was not there at the start was not proven, and stays out.
         self._servers = [server for server in asked if self._prepared(server)]
@@ -177,6 +179,8 @@ class _Engine:
     def _rest(self, server: _Server, why: str, after_s: float | None = None) -> None:
         """Leave a server alone for a while, or for as long as it asks to be."""
         with self._lock:
+            if server.failures == 0:
+                self._last_well = time.monotonic()
             server.failures += 1
             server.last_error = why
             rest_s = min(_MOST_REST_S, _REST_S * 2 ** min(10, server.failures - 1))
@@ -189,7 +193,6 @@ class _Engine:
     def _take(self) -> _Server:
         """The least loaded server that is well, as soon as it has room.
         Raises BorderError where none was well for too long."""
-        gives_up = time.monotonic() + self._patience_s
         with self._lock:
             while not self._closed:
                 now = time.monotonic()
@@ -204,8 +207,10 @@ class _Engine:
                     why = "; ".join(f"{s.url}: {s.last_error}" for s in self._servers)
                     raise (UserError if users else BorderError)(f"{why}. What is committed stands.")
                 if any(s.failures == 0 and not s.lost for s in self._servers):
-                    gives_up = now + self._patience_s
-                elif now > max(gives_up, *(s.asked_until + self._patience_s for s in self._servers if not s.lost)):
+                    self._last_well = now
+                elif now > self._patience_s + max(
+                    self._last_well, *(s.asked_until for s in self._servers if not s.lost)
+                ):
                     raise BorderError(
                         f"no server answers for {self._patience_s:.0f} s: "
                         f"{'; '.join(f'{s.url} ({s.last_error})' for s in self._servers)}. "
@@ -223,6 +228,8 @@ class _Engine:
 
     def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Result]:
         most = int(self._concurrency * len(self._servers) * (1 + _WAITING))
+        # Nobody waited since the requests before.
+        self._last_well = time.monotonic()
         stream, ended, at_work = iter(requests), False, set[Future[Result]]()
         with ThreadPoolExecutor(most) as pool:
             try:
@@ -301,7 +308,10 @@ class _Engine:
         try:
             answer = self._sent(server, "chat/completions", body)
         except httpx.TimeoutException as error:
-            raise _ServerFailed("no answer in time", answered=not isinstance(error, httpx.ConnectTimeout)) from error
+            answered = not isinstance(error, httpx.ConnectTimeout)
+            if answered:
+                self._last_well = time.monotonic()
+            raise _ServerFailed("no answer in time", answered=answered) from error
         except httpx.HTTPError as error:
             raise _ServerFailed(first_line(error)) from error
         status, reason = answer.status_code, f"{answer.status_code} {_reason(answer)}"
@@ -342,6 +352,8 @@ class _Engine:
         gives_up, parts, size = time.monotonic() + self._timeout_s, [], 0
         method = "GET" if body is None else "POST"
         with server.client.stream(method, server.address.of(path), json=body) as answer:
+            # Whatever it says, it is there: how often it may fail at a request is counted elsewhere.
+            self._last_well = time.monotonic()
             for part in answer.iter_bytes():
                 parts.append(part)
                 size += len(part)

@@ -79,23 +79,27 @@ class _Engine:
 
     def _whole_or_halves(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Result]:
         """A batch that is too large, or holds a row that can't be done, is halved until only that row fails."""
+        done: list[Result] | None
         try:
             done = self._batch(requests, sampling)
         except BaseException as error:
             # No memory on the GPU is a RuntimeError.
             if not is_of_one_item(error):
                 raise
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            if len(requests) == 1:
-                yield failed(requests[0], f"the model can't read it ({reason_of(error)})")
-                return
-            say(f"annotate: a batch of {len(requests)} failed ({type(error).__name__}); it is tried in halves.")
-            middle = len(requests) // 2
-            yield from self._whole_or_halves(requests[:middle], sampling)
-            yield from self._whole_or_halves(requests[middle:], sampling)
+            done, kind, reason = None, type(error).__name__, reason_of(error)
+        # Here the error is gone, and with it the frames that held the batch's tensors: the halves have its memory.
+        if done is not None:
+            yield from done
             return
-        yield from done
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if len(requests) == 1:
+            yield failed(requests[0], f"the model can't read it ({reason})")
+            return
+        say(f"annotate: a batch of {len(requests)} failed ({kind}); it is tried in halves.")
+        middle = len(requests) // 2
+        yield from self._whole_or_halves(requests[:middle], sampling)
+        yield from self._whole_or_halves(requests[middle:], sampling)
 
     def _batch(self, requests: Sequence[Request], sampling: Sampling) -> list[Result]:
         started = time.perf_counter()

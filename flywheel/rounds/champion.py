@@ -324,6 +324,10 @@ def rollback(context: RoundContext, reason: str = "", to: int | None = None) -> 
     return target
 
 
+#: What the names of folders begin with whose weights are being deleted.
+_PRUNED = ".pruned-"
+
+
 def prune(context: RoundContext, keep: int, *, dry_run: bool = False) -> list[int]:
     """Delete the weights of old rounds, their records never: kept are the champion, the model that ``annotate.by``
     names, the ``keep`` before it that a rollback could go to, and the last ``keep`` rounds; returns whose weights went.
@@ -339,9 +343,13 @@ def prune(context: RoundContext, keep: int, *, dry_run: bool = False) -> list[in
         *([workspace.rounds()[-1]] if workspace.rounds() else []),
     }
     gone = [r for r in workspace.rounds() if r and r not in needed and workspace.model_folder(r).exists()]
+    if not dry_run:
+        # What one that was killed had begun to delete.
+        for doomed in workspace.model_folder(0).parent.glob(f"{_PRUNED}*"):
+            shutil.rmtree(doomed)
     for round in [] if dry_run else gone:
         # Renamed first: half a model must never look like one.
-        doomed = workspace.model_folder(round).with_name(f".pruned-{round:03d}")
+        doomed = workspace.model_folder(round).with_name(f"{_PRUNED}{round:03d}")
         workspace.model_folder(round).rename(doomed)
         shutil.rmtree(doomed)
     return gone

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from flywheel.rounds.progress import comparable_rounds, order_of
 from flywheel.rounds.recorded import recorded
 from flywheel.rounds.report import texts_of, write_report
 from flywheel.rounds.stages import from_record, stage_of
-from flywheel.rounds.stages.review import num_corrections
+from flywheel.rounds.stages.review import corrections_by_round
 from flywheel.rounds.verdict import headline, verdict_word
+from flywheel.store import Workspace
 from flywheel.store.tracking import Tracker
 
 #: Test clips whose texts MLflow shows side by side.
@@ -34,7 +36,13 @@ _TABLE = "samples.json"
 
 def report_of(context: RoundContext, round: int) -> RoundReport:
     """Return a round's figures as they stand on record."""
-    return recorded(context.workspace, round, num_corrections(context, round) if round else 0)
+    return _reports(context.workspace)(round)
+
+
+def _reports(workspace: Workspace) -> Callable[[int], RoundReport]:
+    """Gives the figures of a round; corrections, of all rounds, and each round's records are read once."""
+    counts = corrections_by_round(workspace)
+    return cache(lambda round: recorded(workspace, round, counts[round] if round else 0))
 
 
 def flatten(report: RoundReport) -> dict[str, float]:
@@ -52,7 +60,7 @@ def flatten(report: RoundReport) -> dict[str, float]:
 
 def reports_until(context: RoundContext, round: int) -> list[RoundReport]:
     """Return the reports of the base (0) and of all rounds to this one that were measured on one split."""
-    return [report_of(context, r) for r in comparable_rounds(context.workspace, round)]
+    return [*map(_reports(context.workspace), comparable_rounds(context.workspace, round))]
 
 
 def publish(context: RoundContext, round: int, *, newest: bool = True) -> None:
@@ -84,12 +92,13 @@ def rewrite_reports(context: RoundContext) -> None:
     """Write the reports that there are again, in MLflow too, from what the records hold now."""
     # What the context has read may be gone.
     fresh = RoundContext(context.workspace, context.tracker)
+    report = _reports(fresh.workspace)
     for round in context.workspace.rounds():
         folder = context.workspace.report_folder(round)
         if not folder.exists():
             continue
         try:
-            write_report(fresh, reports_until(fresh, round))
+            write_report(fresh, [*map(report, comparable_rounds(fresh.workspace, round))])
         except UserError as error:
             # No clip is left, and so nothing to report.
             say(f"report: {error}")

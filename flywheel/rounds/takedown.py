@@ -204,7 +204,7 @@ def _usage(workspace: Workspace, plan: Plan, clips: pl.DataFrame) -> dict[str, A
     is_anchor = "anchor" in set(clips["split"])
     inside = workspace.root.resolve()
     outs = workspace.ledger.exports_with(plan.clips)
-    usage = {
+    usage: dict[str, list[Any]] = {
         "learned": learned.sort("round", "stage", "clip_id").to_dicts(),
         "anchors_of": [round for round in workspace.rounds() if round] if is_anchor else [],
         "exports": [out for out in outs if url_of(out) is not None or Path(out).is_dir()],

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,6 +18,7 @@ import torch
 
 from annotators import Request, Result, Sampling, Unusable, build, names, parse_caption
 from annotators.asking import costs_of
+from annotators.interface import failed
 from flywheel.core.errors import UserError
 from flywheel.core.types import Clip
 from flywheel.ingest import ingest
@@ -99,6 +103,32 @@ def test_nucleus_keeps_to_the_nucleus_and_sampling_to_the_distribution() -> None
         chosen = choice(torch.zeros(4000, 1, dtype=torch.long), p.log().expand(4000, -1)).argmax(1)
         shares = torch.bincount(chosen, minlength=4) / 4000
         assert float((shares - expected).abs().max()) < 0.025, shares
+
+
+def test_the_halves_of_a_batch_have_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine: Any = build("transformers", vlm=None, builder=None, batch_size=8)
+    held, sizes = list[weakref.ref[torch.Tensor]](), list[int]()
+
+    def short_of_memory(batch: list[Request], sampling: Sampling) -> list[Result]:
+        assert not any(tensor() is not None for tensor in held), "tensors of a batch that failed are still there"
+        tensor = torch.zeros(len(batch))
+        held.append(weakref.ref(tensor))
+        sizes.append(len(batch))
+        if len(batch) > 2:
+            try:
+                raise RuntimeError("CUDA out of memory")
+            except RuntimeError as error:
+                raise ValueError(f"of {tensor.shape}") from error
+        return [failed(request, "") for request in batch]
+
+    monkeypatch.setattr(engine, "_batch", short_of_memory)
+    asked, greedy = [Request(key=str(i), clip=None, prompt="") for i in range(8)], Sampling(max_new_tokens=8)
+    gc.disable()
+    try:
+        assert [r.key for r in engine.generate(asked, greedy)] == [r.key for r in asked]
+    finally:
+        gc.enable()
+    assert sizes == [8, 4, 2, 2, 4, 2, 2]
 
 
 @pytest.mark.slow

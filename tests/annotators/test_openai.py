@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from annotators import Request, Sampling, build, serving
+from annotators.engines import openai
 from flywheel.core.errors import BorderError, UserError
 from tests.annotators.test_annotate import requests
 
@@ -182,6 +183,21 @@ def test_no_server_left_stops_with_one_line(pair: tuple[Server, Server], tmp_pat
         list(engine.generate(requests(3), SAMPLING))
     with pytest.raises(BorderError, match="no server answers: "):
         pool(tmp_path, *pair)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_one_request_alone_is_not_tried_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Its server rests for less than the patience, and is tried each time that it has rested."""
+    monkeypatch.setattr(openai, "_REST_S", 0.01)
+    monkeypatch.setattr(openai, "_MOST_REST_S", 0.02)
+    monkeypatch.setattr(openai.random, "uniform", lambda *_: 0.0)
+    server = Server(tmp_path)
+    engine = pool(tmp_path, server, patience_s=0.1, concurrency=1)
+    server.end()
+    began = time.monotonic()
+    with pytest.raises(BorderError, match="no server answers for 0 s"):
+        list(engine.generate(requests(1) * count, SAMPLING))
+    assert 0.1 < time.monotonic() - began < 10
 
 
 def test_a_server_that_came_back_with_another_model_is_left_out(pair: tuple[Server, Server], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ missed runs and changes of the clock; and the real command."""
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import signal
@@ -467,8 +468,17 @@ def test_other_schedulers_files_are_what_they_read(tmp_path: Path) -> None:
     job = yaml.safe_load(unit_file("kubernetes", plan))
     assert (job["kind"], job["spec"]["schedule"]) == ("CronJob", "0 2 * * *")
     assert (job["spec"]["timeZone"], job["spec"]["concurrencyPolicy"]) == ("Europe/Berlin", "Forbid")
-    for kind in ("airflow", "prefect"):
-        compile(unit_file(kind, replace(plan, root=tmp_path / "it's")), kind, "exec")
+    for kind, zoned in (
+        ("airflow", "start_date=pendulum.datetime(2026, 1, 1, tz='Europe/Berlin')"),
+        ("prefect", "schedules=[CronSchedule(cron='0 2 * * *', timezone='Europe/Berlin')]"),
+    ):
+        for zone in ("", "Europe/Berlin"):
+            text = unit_file(kind, replace(plan, root=tmp_path / "it's", zone=zone))
+            tree = ast.parse(text)
+            assert (zoned in text) == bool(zone)
+            bound = {alias.name for node in ast.walk(tree) if hasattr(node, "names") for alias in node.names}
+            used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+            assert used - bound <= {"flywheel_round", "done", "RuntimeError", "__name__"}, "all else is imported"
     assert "Persistent=true" in unit_file("systemd", plan)
     assert unit_file("crontab", plan).startswith("CRON_TZ=Europe/Berlin\n0 2 * * * python -m flywheel.cli round")
     with pytest.raises(UserError, match="'at' is unknown"):

@@ -72,13 +72,12 @@ spec:
 """
 
 _AIRFLOW = """\
-from datetime import datetime
-
+{imported}
 from airflow import DAG
 from airflow.operators.bash import BashOperator
 
 with DAG(
-    'flywheel', schedule={cron!r}, start_date=datetime(2026, 1, 1), catchup=False, max_active_runs=1,
+    'flywheel', schedule={cron!r}, start_date={start}, catchup=False, max_active_runs=1,
 ):
     # Exit 3, a gate that said no, marks the task as skipped.
     BashOperator(task_id='round', bash_command={command!r}, skip_on_exit_code=3)
@@ -88,7 +87,7 @@ _PREFECT = """\
 import subprocess
 
 from prefect import flow
-
+{imported}
 
 @flow
 def flywheel_round():
@@ -98,7 +97,7 @@ def flywheel_round():
 
 
 if __name__ == '__main__':
-    flywheel_round.serve(name='flywheel', cron={cron!r})
+    flywheel_round.serve(name='flywheel', {schedule})
 """
 
 #: Words that systemd takes as they are.
@@ -189,11 +188,21 @@ def _kubernetes(plan: Plan) -> str:
 def _airflow(plan: Plan) -> str:
     # The operator fills the command in as a template, and takes one that ends with .sh for the name of a file.
     command = plan.command.replace("{", "{{ '{' }}")
-    return _AIRFLOW.format(cron=plan.cron, command=f"{command} " if command.endswith((".sh", ".bash")) else command)
+    command = f"{command} " if command.endswith((".sh", ".bash")) else command
+    # Of a plain date it takes the zone of its own configuration; the schedule's is that of the first day.
+    imported, start = "from datetime import datetime\n", "datetime(2026, 1, 1)"
+    if plan.zone:
+        imported, start = "import pendulum", f"pendulum.datetime(2026, 1, 1, tz={plan.zone!r})"
+    return _AIRFLOW.format(cron=plan.cron, command=command, imported=imported, start=start)
 
 
 def _prefect(plan: Plan) -> str:
-    return _PREFECT.format(cron=plan.cron, arguments=plan.arguments)
+    imported, schedule = "", f"cron={plan.cron!r}"
+    if plan.zone:
+        # ``cron`` alone is UTC's, and takes no zone.
+        imported = "from prefect.client.schemas.schedules import CronSchedule\n"
+        schedule = f"schedules=[CronSchedule(cron={plan.cron!r}, timezone={plan.zone!r})]"
+    return _PREFECT.format(arguments=plan.arguments, imported=imported, schedule=schedule)
 
 
 _KINDS: dict[str, Callable[[Plan], str]] = {

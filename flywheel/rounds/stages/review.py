@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from flywheel.rounds.answers import left_to_ask
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.figures import names
 from flywheel.rounds.stages._stage import Stage
+from flywheel.store import Workspace
 from human_refine.effort import effort
 from human_refine.gold import gold_texts
 from human_refine.people import active_corrections
@@ -47,16 +49,23 @@ def run(context: RoundContext, round: int) -> ReviewResult:
 
 def num_corrections(context: RoundContext, round: int) -> int:
     """How many corrections of a round's captions stand; gold is not counted."""
-    gold = gold_texts(context.workspace)
-    corrections = active_corrections(context.workspace)
-    rows = context.workspace.records.rows("annotations", {c.annotation_id for c in corrections})
-    captions = rows.filter(round=round, kind="caption", purpose="learn").select("id", "clip_id")
-    ids = {annotation_id for annotation_id, clip_id in captions.iter_rows() if clip_id not in gold}
+    return corrections_by_round(context.workspace)[round]
+
+
+def corrections_by_round(workspace: Workspace) -> Counter[int]:
+    """How many corrections of each round's captions stand, all rounds in one look; gold is not counted."""
+    gold = gold_texts(workspace)
     by_text: dict[str, list[Correction]] = {}
-    for correction in corrections:
-        if correction.annotation_id in ids:
-            by_text.setdefault(correction.annotation_id, []).append(correction)
-    return sum(len(standing(of_text)) for of_text in by_text.values())
+    for correction in active_corrections(workspace):
+        by_text.setdefault(correction.annotation_id, []).append(correction)
+    columns = ["id", "clip_id", "round", "kind", "purpose"]
+    rows = workspace.records.rows("annotations", set(by_text), columns)
+    captions = rows.filter(kind="caption", purpose="learn").select("id", "clip_id", "round")
+    counts = Counter[int]()
+    for annotation_id, clip_id, round in captions.iter_rows():
+        if clip_id not in gold:
+            counts[round] += len(standing(by_text[annotation_id]))
+    return counts
 
 
 def figures(result: ReviewResult) -> Mapping[str, float]:
