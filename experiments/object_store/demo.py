@@ -37,6 +37,14 @@ settings = {"store": {"database": database}} if database else {}
 run_demo(Path(out), seed=int(seed), noise=0.5, size=size, settings=settings)
 """
 
+_READ = f"""
+from flywheel.store import Workspace
+from flywheel.store.columns import SCHEMAS
+workspace = Workspace.open("{URL}")
+for kind in SCHEMAS:
+    workspace.records.read(kind)
+"""
+
 
 def command(*words: str, log: Path, cache: Path) -> float:
     """Runs Python with these words as a host with this folder of copies; returns its seconds."""
@@ -104,6 +112,8 @@ def main() -> None:
                 cli("export", *words, log=log, cache=hosts[1])
             unlike = differing(out / f"plain-{form}", out / f"stored-{form}")
             row[f"unlike in {form}"] = unlike
+        # Only what was read is here so far.
+        command("-c", _READ, log=log, cache=hosts[1])
         row["equal on the other host"] = compared(out / "plain", other, log)
         missing = [n for n in differing(folder, other) if n.split("/")[0] in ("models", "reports", "curation")]
         row["models and reports unlike"] = missing

@@ -164,7 +164,7 @@ def _card(context: RoundContext, view: View, round: int, form: str, counts: Expo
     hashes = unit(context, round)
     refiners = view.corrections()["refiner"]
     return Card(
-        name=workspace.root.name,
+        name=(workspace.url or str(workspace.root)).rsplit("/", 1)[-1],
         form=form,
         round=round,
         champion_since=since,
