@@ -19,6 +19,8 @@ from flywheel.ingest.passed import ending, is_hidden
 from flywheel.store.objects import Objects
 
 _THREADS = 8
+#: The folder of a workspace into which objects are fetched.
+FETCHED = "media/objects"
 #: What each copy was when it was fetched, beside the copies: a line for each, the last of a name counts.
 _FETCHED = ".fetched.jsonl"
 
@@ -38,7 +40,7 @@ def fetched(url: str, media_folder: Path, most: int | None = None) -> Path:
         objects, there = Objects(base), {name: there[""]}
     if not there:
         raise UserError(f"{url}: no such object, and none below it.")
-    folder = media_folder / "objects" / hashlib.sha256(base.encode()).hexdigest()[:16]
+    folder = media_folder / Path(FETCHED).name / hashlib.sha256(base.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     record = folder / _FETCHED
     known = _known(record)

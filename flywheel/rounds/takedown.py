@@ -15,12 +15,16 @@ from flywheel.curation.repair.repairing import tidy
 from flywheel.curation.repair.side_by_side import FILMS
 from flywheel.formats import timed_text
 from flywheel.ingest.beside import Listings
+from flywheel.ingest.folders import CONTAINERS
 from flywheel.ingest.kept import kept
+from flywheel.ingest.passed import ending, is_hidden
+from flywheel.ingest.remote import FETCHED
 from flywheel.ingest.sides import describe
 from flywheel.rounds.export_store import remove_dataset
 from flywheel.rounds.takedown_notes import Begun, begin, finish, merged, unfinished
 from flywheel.store import Workspace
 from flywheel.store.copies import remove_halves
+from flywheel.store.mirror import names_below
 from flywheel.store.objects import url_of
 from flywheel.store.takedowns import Span
 from flywheel.store.vectors import forget_files
@@ -245,6 +249,9 @@ def _remove_media(workspace: Workspace, clips: pl.DataFrame, contents: Sequence[
     # A copy may lie there of what was taken in from elsewhere.
     folder = workspace.root / "media"
     copies = [copy for content_hash in contents if content_hash not in others for copy in kept(content_hash, folder)]
-    for file in dict.fromkeys((*inside, *words, *copies)):
+    # Tars and tables that were fetched hold the video, or its words, and are fetched again where they are named.
+    fetched = [workspace.root / name for name in names_below(workspace.root, FETCHED)]
+    containers = [file for file in fetched if ending(file.name) in CONTAINERS and not is_hidden(file.name)]
+    for file in dict.fromkeys((*inside, *words, *copies, *containers)):
         workspace.discard(file)
     remove_halves(media)

@@ -51,6 +51,16 @@ def mirror_of(root: Path) -> Mirror | None:
     return _mirror(root, url)
 
 
+def names_below(root: Path, folder: str) -> list[str]:
+    """Names, as seen from a workspace, of the files below one of its folders: those here, and the object store's.
+
+    The caller holds the workspace's lock.
+    """
+    here = {file.relative_to(root).as_posix() for file in (root / folder).rglob("*") if file.is_file()}
+    mirror = mirror_of(root)
+    return sorted(here if mirror is None else here | mirror.present(f"{folder}/"))
+
+
 def _is_lazy(name: str) -> bool:
     """Whether a file comes here when it is first read: of videos a host needs those of its share alone."""
     return name.startswith("media/")
@@ -149,6 +159,10 @@ class Mirror:
             self._index.keep()
             self._present.add(name)
         return True
+
+    def present(self, beginning: str) -> set[str]:
+        """The names in the store that begin so, as of the last pull; with the lock nobody else changes them."""
+        return {name for name in self._present if name.startswith(beginning)}
 
     def discard(self, name: str) -> None:
         """Remove a file in the store, and here where it is; the caller holds the workspace's lock."""

@@ -82,6 +82,9 @@ def test_a_dry_run_needs_the_room_of_two_batches_and_a_takedown_leaves_no_words(
         assert ingest(w, [str(shard)]).clips == 8
     media = w.root / "media"
     assert len(list(media.iterdir())) == 16
+    (media / "objects" / "0a").mkdir(parents=True)
+    for name in ("s.tar", "t.parquet", "other.mp4", ".fetched.jsonl"):
+        (media / "objects" / "0a" / name).write_bytes(b"fetched")
     first = w.clips().select("content_hash", "uri").row(0)
     making = w.root / "cache" / "proxies" / first[0][:2] / f"{first[0]}.0a1b2c3d.tmp.mp4"
     making.parent.mkdir(parents=True)
@@ -90,6 +93,8 @@ def test_a_dry_run_needs_the_room_of_two_batches_and_a_takedown_leaves_no_words(
         assert len(take_down(w, [first[1]], "asked", rewrite=lambda: None).clips) >= 1
     assert not making.exists()
     assert not any(media.glob(f"{first[0][:32]}*"))
+    left = {p.name for p in (media / "objects" / "0a").iterdir()}
+    assert left == {".fetched.jsonl", "other.mp4"}, "containers hold it, or its words"
     store = fsspec.filesystem("memory")
     store.pipe_file("/kept/in/a.mp4", samples[0])
     store.pipe_file("/kept/in/a.vtt", words[0])
