@@ -20,6 +20,7 @@ from flywheel.models.load import Vlm, chosen_precision
 from flywheel.models.merged import note_origin
 from noise_control import losses
 from trainers import checkpoints
+from trainers.border import foreign_failures
 from trainers.data import TrainingSet
 from trainers.examples import ExampleTable
 from trainers.lora import merged, with_adapter
@@ -45,6 +46,7 @@ __all__ = [
 _FINETUNE_WARMUP_SHARE = 0.1
 
 
+@foreign_failures("pretrain")
 def pretrain(
     vlm: Vlm,
     builder: InputBuilder,
@@ -75,7 +77,7 @@ def pretrain(
 
     ``human`` and ``held_out`` are as in :func:`trainers.train`. Raises UserError for an unknown loss, an optimizer that
     does not go with the precision and checkpoints of another one, ValueError for arguments of the loss out of range,
-    FlywheelError where the loss is not finite.
+    FlywheelError where the loss is not finite, BorderError where memory or the disk has no room.
     """
     work = out.with_name(out.name + ".work")
     compute = precision_for(plan.optimizer, precision)
@@ -165,6 +167,7 @@ def _to_train(model: Any, plan: Pretrain, precision: str, work: Path, *, sharded
     return model, choice
 
 
+@foreign_failures("finetune")
 def finetune(
     vlm: Vlm,
     builder: InputBuilder,
@@ -187,7 +190,8 @@ def finetune(
 
     The adapter's files name no place, so the same training gives the same adapter in any folder. With ``plan.merge``
     the merged weights are written beside it, to the folder ``merged``. ``precision``, several ranks, ``features_bytes``
-    and resuming are as in :func:`pretrain`. Raises FlywheelError where the loss is not finite.
+    and resuming are as in :func:`pretrain`. Raises FlywheelError where the loss is not finite, BorderError where memory
+    or the disk has no room.
     """
     if pairs is not None:
         plan = plan.model_copy(update={"lora_dropout": 0.0})
@@ -198,7 +202,7 @@ def finetune(
         batch_size=plan.batch_size,
         learning_rate=plan.learning_rate,
         warmup_share=_FINETUNE_WARMUP_SHARE,
-        save_every=max(1, plan.num_steps),
+        save_every=plan.save_every,
         features_bytes=features_bytes,
         bf16=chosen_precision(precision) == "bf16",
         parts=strategy.parts,

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from flywheel.core.config import Pretrain
 from flywheel.core.errors import UserError
+from flywheel.core.progress import say
 from noise_control import TokenLoss
 from trainers.ranks import all_reduce, distributed, this_rank
 from trainers.row_weights import RowWeights
@@ -31,6 +32,7 @@ _OPTIMIZER = "optimizer.json"
 _READING = "reading.json"
 _RANKS = "ranks.json"
 _TEXTS = "texts.json"
+_ROWS = "rows.digest"
 _WHOLE = {"strategy": "whole", "ranks": 0}
 
 
@@ -107,6 +109,31 @@ def last_checkpoint(work_folder: Path) -> Path | None:
             # Of several ranks another may have been first.
             shutil.rmtree(folder, ignore_errors=True)
     return max(whole, key=step_of, default=None)
+
+
+def forget(work_folder: Path) -> None:
+    """Remove the folder's checkpoints: its training begins anew."""
+    folders = list(work_folder.glob("checkpoint-*"))
+    # The marks first: killed here, what is half removed is not gone on from.
+    for folder in folders:
+        (folder / _COMPLETE).unlink(missing_ok=True)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def same_rows(work_folder: Path, digest: str, label: str) -> None:
+    """Let a training begin anew, and say so, where the folder's checkpoints learned other rows than these.
+
+    ``digest`` is of all its examples (:func:`trainers.examples.digest_of`); it is noted for the next time.
+    """
+    note, checkpoint = work_folder / _ROWS, last_checkpoint(work_folder)
+    if checkpoint is not None:
+        if note.exists() and note.read_text() == digest:
+            return
+        say(f"{label}: begins anew, since its texts are others than those of its {step_of(checkpoint)} steps so far.")
+        forget(work_folder)
+    work_folder.mkdir(parents=True, exist_ok=True)
+    note.write_text(digest)
 
 
 def same_ranks(work_folder: Path, strategy: str, ranks: int) -> None:

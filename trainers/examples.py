@@ -6,11 +6,12 @@ A list of a million examples takes a gigabyte; :class:`ExampleTable` takes their
 from __future__ import annotations
 
 import hashlib
+import json
 import mmap
 import os
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, overload
@@ -199,6 +200,14 @@ def clips_and_groups(examples: Sequence[Example]) -> Iterator[tuple[str, str]]:
         yield from examples.clips_and_groups()
         return
     yield from ((example.clip_id, example.group) for example in examples)
+
+
+def digest_of(examples: Iterable[Example]) -> str:
+    """A hash of examples in their order, of all that is in them."""
+    whole = hashlib.blake2b(digest_size=16)
+    for example in examples:
+        whole.update(json.dumps(asdict(example)).encode() + b"\n")
+    return whole.hexdigest()
 
 
 def text_lengths(examples: Sequence[Example], tokenizer: Any) -> Int[np.ndarray, " N"]:

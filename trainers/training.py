@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -296,8 +295,7 @@ def _check_reading(collators: Iterable[Collator], work_folder: Path) -> None:
         for collator in collators:
             collator.reading.check(ended=True)
     except Unreadable:
-        for checkpoint in work_folder.glob("checkpoint-*"):
-            shutil.rmtree(checkpoint, ignore_errors=True)
+        checkpoints.forget(work_folder)
         raise
 
 

@@ -89,7 +89,7 @@ def finish(
 ) -> None:
     """Keep beside the weights what they learned from, then that they are whole; then the records, if need be again."""
     temporary = out / "note.tmp"
-    _write_rows(temporary, learned)
+    write_rows(temporary, learned)
     temporary.replace(out / "examples.parquet")
     temporary.write_text(json.dumps(record))
     temporary.replace(out / "training.json")
@@ -97,7 +97,7 @@ def finish(
     shutil.rmtree(out.with_name(out.name + ".work"), ignore_errors=True)
 
 
-def _write_rows(file: Path, rows: Iterator[dict[str, Any]]) -> None:
+def write_rows(file: Path, rows: Iterator[dict[str, Any]]) -> None:
     """Write rows of examples as Parquet, some in memory at a time."""
     schema = {c: t for c, t in SCHEMAS["examples"].items() if c not in ("id", "round")}
     table = pl.DataFrame(schema=schema).to_arrow(compat_level=pl.CompatLevel.oldest())
@@ -105,6 +105,13 @@ def _write_rows(file: Path, rows: Iterator[dict[str, Any]]) -> None:
         while some := list(islice(rows, _BATCH)):
             part = pl.DataFrame(some, schema=schema).to_arrow(compat_level=pl.CompatLevel.oldest())
             writer.write_table(part)
+
+
+def read_rows(file: Path) -> Iterator[dict[str, Any]]:
+    """The rows that :func:`write_rows` wrote, some in memory at a time."""
+    with pq.ParquetFile(file) as parquet:
+        for batch in parquet.iter_batches(batch_size=_BATCH):
+            yield from batch.to_pylist()
 
 
 def _record_examples(workspace: Workspace, out: Path, round: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -58,3 +59,8 @@ def is_among(keys: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.bool_]:
         places = np.minimum(np.searchsorted(known, some), len(known) - 1)
         found[start : start + _BLOCK] = known[places] == some
     return found
+
+
+def number_of(name: str) -> int:
+    """A number from a name alone, in [0, 2^63): the same in any process, on any machine."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little") >> 1

@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from flywheel.core.types import Clip, Cue
+from flywheel.store.arrays import number_of
 from flywheel.store.columns import SCHEMAS
 from flywheel.store.mapped import MappedRows
 
@@ -76,8 +77,12 @@ class ClipIndex(Mapping[str, Clip]):
         return self._mapped.hashes(name)
 
     def numbered_videos(self) -> Callable[[Sequence[str]], NDArray[np.int64]]:
-        """Gives a number of the video of each of some clips, by their ids, (n,); -1 where there is no such clip."""
-        numbers = (self.hashes("content_hash") >> np.uint64(1)).astype(np.int64)
+        """Gives a number of the video of each of some clips, by their ids, (n,); -1 where there is no such clip.
+
+        It is made from the video's content alone, so it stays the same whatever is added.
+        """
+        numbers = np.concatenate([np.zeros(0, dtype=np.int64), *map(_numbers, self._mapped.chunks("content_hash"))])
+        self.release()
 
         def of(clip_ids: Sequence[str]) -> NDArray[np.int64]:
             rows = self._rows_of(pl.Series(clip_ids, dtype=pl.String))
@@ -239,6 +244,12 @@ class ClipView(Sequence[Clip]):
     def by_id(self) -> ClipView:
         """The same clips in the order of their ids."""
         return ClipView(self._index, self._index.by_id(self._rows))
+
+
+def _numbers(contents: pl.Series) -> NDArray[np.int64]:
+    """A number in [0, 2^63) for each content, (n,); hashed once where equal ones stand together."""
+    numbers = np.array([number_of(content) for content in contents.rle().struct.field("value")], dtype=np.int64)
+    return numbers[contents.rle_id().to_numpy()]
 
 
 def _frames(workspace: Workspace, asr: bool, without: Collection[str]) -> Iterator[pl.DataFrame]:

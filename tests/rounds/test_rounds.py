@@ -369,17 +369,34 @@ def videos_of(names: dict[str, str]) -> Videos:
     return lambda clip_ids: np.array([numbers[names[clip_id]] for clip_id in clip_ids], dtype=np.int64)
 
 
+def one_by_one(machine: int, source: str = "source:1:caption") -> list[Example]:
+    return [Example(clip_id=str(i), text="t", group=source) for i in range(machine)]
+
+
 @pytest.mark.parametrize(("machine", "held"), [(4, 0), (40, 6), (400, 60), (800, 64), (4000, 200), (40_000, 512)])
 def test_held_out_texts_are_enough_and_not_too_many(machine: int, held: int) -> None:
-    examples = [Example(clip_id=str(i), text="t", prompt_texts={}, group="source:1:caption") for i in range(machine)]
-    people = [Example(clip_id=f"p{i}", text="t", prompt_texts={}, group=HUMAN) for i in range(9)]
+    examples = one_by_one(machine)
+    people = [Example(clip_id=f"p{i}", text="t", group=HUMAN) for i in range(9)]
     videos = videos_of({e.clip_id: f"video of {e.clip_id}" for e in (*people, *examples)})
-    out = held_out_clips([*people, *examples], 0.05, videos)
+    out = held_out_clips([*people, *examples], 0.05, videos, seed=0)
     assert len(out) == held
     assert out <= {e.clip_id for e in examples}, "people's texts are all learned"
-    order = np.random.default_rng(machine + 9).permutation(machine)
-    assert out == {str(i) for i in order[:held]}, "the clips that were held out when they were drawn one by one"
-    assert not held_out_clips(examples, 0.0, videos)
+    assert not held_out_clips(examples, 0.0, videos, seed=0)
+    if held > 10:
+        assert out != held_out_clips([*people, *examples], 0.05, videos, seed=1)
+        mean = np.mean([int(clip_id) for clip_id in out])
+        assert abs(mean / machine - 0.5) < 4 * (12 * held) ** -0.5, "from all over the corpus"
+
+
+def test_a_correction_and_new_clips_leave_the_draw_as_it_was() -> None:
+    examples = one_by_one(400)
+    videos = videos_of({e.clip_id: f"video {int(e.clip_id) // 2}" for e in one_by_one(500)})
+    before = held_out_clips(examples, 0.05, videos, seed=0)
+    judged = next(e for e in examples if e.clip_id not in before)
+    after = held_out_clips([replace(e, group=HUMAN) if e == judged else e for e in examples], 0.05, videos, seed=0)
+    assert after == before
+    more = held_out_clips(one_by_one(404), 0.05, videos, seed=0)
+    assert len(more - before) <= 4
 
 
 def test_whole_videos_are_drawn_without_a_pass_for_each() -> None:
@@ -391,16 +408,30 @@ def test_whole_videos_are_drawn_without_a_pass_for_each() -> None:
     assert len(rows) == len(set(rows)) == 30_000
 
 
-@pytest.mark.parametrize(("cuts", "held"), [(4, 60), (7, 63), (400, 60)])
-def test_held_out_texts_are_of_whole_videos(cuts: int, held: int) -> None:
-    examples = [Example(clip_id=str(i), text="t", prompt_texts={}, group="source:1:caption") for i in range(400)]
-    people = [Example(clip_id=f"p{i}", text="t", prompt_texts={}, group=HUMAN) for i in range(9)]
+@pytest.mark.parametrize(("cuts", "most"), [(4, 63), (7, 66), (400, 60)])
+def test_held_out_texts_are_of_whole_videos(cuts: int, most: int) -> None:
+    examples = one_by_one(400)
+    people = [Example(clip_id=f"p{i}", text="t", group=HUMAN) for i in range(9)]
     ids = [e.clip_id for e in (*people, *examples)]
     of = {i: f"video {n // cuts}" for n, i in enumerate(ids)}
     videos = videos_of(of)
-    out = held_out_clips([*people, *examples], 0.05, videos)
-    assert len(out) == held
+    out = held_out_clips([*people, *examples], 0.05, videos, seed=0)
+    assert 60 <= len(out) <= most
     if cuts < 400:
         assert not {of[i] for i in out} & {of[i] for i in ids if i not in out}
     else:
         assert of["p0"] == of["0"], "one video is too large, and people spoke of it: clips, one by one"
+
+
+def test_one_by_one_clips_of_videos_that_people_spoke_of_come_last() -> None:
+    """Two videos, both too large: people gave texts of the first, to two questions of clips with a caption too."""
+    examples = one_by_one(400)
+    for i in range(5):
+        examples.insert(2 * i + 1, Example(clip_id=str(i), text="t", question="Why?", group=HUMAN))
+    few = videos_of({e.clip_id: str(int(e.clip_id) < 200) for e in examples})
+    assert min(map(int, held_out_clips(examples, 0.05, few, seed=0))) >= 200
+    nearly_all = videos_of({e.clip_id: str(int(e.clip_id) < 390) for e in examples})
+    out = set(map(int, held_out_clips(examples, 0.05, nearly_all, seed=0)))
+    assert len(out) == 60
+    assert set(range(390, 400)) < out
+    assert min(out) >= 5, "clips with a person's text come last of all"

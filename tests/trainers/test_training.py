@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from test_resume import Killed, killed, stop
 from training_bed import PROMPT, Sink, data, fresh, picture, weights
 
 import trainers
@@ -149,20 +150,31 @@ def test_adapter_acts_comes_back_and_merges(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_an_adapter_is_the_same_in_any_folder(tmp_path: Path) -> None:
-    """Its hash is in the keys of what it writes, and these seed what is sampled."""
+    """Its hash is in the keys of what it writes, and these seed what is sampled. One was killed, and went on."""
     digests = set()
-    for place in (tmp_path / "here", tmp_path / "there"):
-        shutil.copytree(bundled_model(), place / "model")
+    plan = parse_config({"finetune": {"num_steps": 2, "batch_size": 2, "save_every": 1}}).finetune
+
+    def tune(place: Path) -> None:
         vlm = load_vlm(place / "model")
         torch.manual_seed(0)
-        plan = parse_config({"finetune": {"num_steps": 1, "batch_size": 2}}).finetune
+        builder = InputBuilder(vlm.processor)
+        trainers.finetune(vlm, builder, plan, data(2), place / "adapter", precision="auto", sink=Sink())
+
+    for place in (tmp_path / "here", tmp_path / "there"):
+        shutil.copytree(bundled_model(), place / "model")
+        if place.name == "there":
+            cut_off = killed(losses.build("mle"), 2, stop)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(losses, "build", lambda name, loss=cut_off: loss)
+                with pytest.raises(Killed):
+                    tune(place)
+            assert [folder.name for folder in (place / "adapter.work").glob("checkpoint-*")] == ["checkpoint-1"]
+        tune(place)
         out = place / "adapter"
-        trainers.finetune(vlm, InputBuilder(vlm.processor), plan, data(2), out, precision="auto", sink=Sink())
         assert str(place) not in (out / "adapter_config.json").read_text()
         digests.add(folder_digest(out))
-        mean_logprobs(
-            load_vlm(place / "model", out), InputBuilder(vlm.processor), [picture("1")], ["Describe."], ["A."]
-        )
+        vlm = load_vlm(place / "model", out)
+        mean_logprobs(vlm, InputBuilder(vlm.processor), [picture("1")], ["Describe."], ["A."])
     assert len(digests) == 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from itertools import chain
 from typing import Any
 
 from flywheel.core.progress import say
@@ -90,6 +91,9 @@ def run(context: RoundContext, round: int) -> FinetuneResult:
         return FinetuneResult(skipped=lesson.why, examples=len(lesson.examples), no_pairs=no_pairs)
     if lesson.method != wanted:
         say(f"finetune: {lesson.method} instead of {wanted}: {lesson.why}")
+    from trainers import checkpoints
+    from trainers.examples import digest_of
+
     examples, pairs = lesson.examples, lesson.pairs
     training = Training(
         stage="finetune",
@@ -97,6 +101,7 @@ def run(context: RoundContext, round: int) -> FinetuneResult:
         out=out,
         examples={"kept": examples, "pairs": pair_examples(context, pairs.pairs, round)},
     )
+    checkpoints.same_rows(out.with_name(out.name + ".work"), digest_of(chain(*training.examples.values())), "finetune")
     trained = _devices.trained(context, training, context.tracker.sink(round))
     files = note_unreadable(context, round, "finetune", trained.unreadable)
     examples = [e for e in examples if e.clip_id not in trained.unreadable]

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flywheel.core.config import Config
 from flywheel.core.progress import say
-from flywheel.core.types import HUMAN, Example, NoiseSignal
+from flywheel.core.types import Example, NoiseSignal
 from flywheel.rounds import accelerators, traces
 from flywheel.rounds.context import RoundContext
-from flywheel.rounds.held_out import held_out_clips
-from flywheel.rounds.mix import older_rounds, training_examples
-from flywheel.rounds.stages import _devices
+from flywheel.rounds.mix import older_rounds
+from flywheel.rounds.stages import _begun, _devices
 from flywheel.rounds.stages._devices import Training
 from flywheel.rounds.stages._stage import Stage
 from flywheel.rounds.stages._training import note_unreadable
-from flywheel.rounds.texts import CurrentTexts, SourceChoice
-from flywheel.store.clip_index import ClipIndex
+from flywheel.rounds.texts import SourceChoice
 
 if TYPE_CHECKING:
     from trainers import TrainingResult
@@ -80,15 +76,11 @@ def run(context: RoundContext, round: int) -> PretrainResult:
         return PretrainResult(skipped="pretrain.num_steps is 0")
     if (record := traces.finished(workspace, out, round)) is not None:
         return PretrainResult.from_record(record)
-    texts = context.texts()
-    choice = texts.choose(round, config.gate.min_anchors, config.pretrain.texts)
-    kept, held_out = _examples(
-        out.with_name("model.work"), training_examples(context, texts, choice, round), config, context.clips
-    )
+    begun = _begun.begin(out.with_name("model.work"), context, round)
+    kept = begun.examples["kept"]
     if not kept:
         return PretrainResult(skipped="no clip of the train split has a text")
-    anchors = _anchor_examples(context, texts, round)
-    falls_back = context.loss().adapts and not anchors
+    falls_back = context.loss().adapts and not begun.examples["human"]
     if falls_back:
         say(
             f"pretrain: no corrected anchors, so {config.loss.name} can't tell noise "
@@ -97,29 +89,15 @@ def run(context: RoundContext, round: int) -> PretrainResult:
     start = context.base
     if config.pretrain.start == "previous" and workspace.champion() > 0:
         start = context.checkpoint(workspace.champion())[0]
-    training = Training(
-        stage="pretrain", start=start, out=out, examples={"kept": kept, "held_out": held_out, "human": anchors}
-    )
+    training = Training(stage="pretrain", start=start, out=out, examples=begun.examples)
     trained = _devices.trained(context, training, context.tracker.sink(round))
     record_noise_signals(context, round, kept, trained.row_weight)
     files = note_unreadable(context, round, "pretrain", trained.unreadable)
-    result = replace(
-        _result(trained, choice, older_rounds(choice, config.pretrain), len(kept), falls_back), unreadable_files=files
-    )
+    older = older_rounds(begun.choice, config.pretrain)
+    result = replace(_result(trained, begun.choice, older, len(kept), falls_back), unreadable_files=files)
     note = {**result.to_record(), **{name: getattr(trained, name) for name in sorted(_MEASURED)}}
-    shown = (example for example in kept if example.clip_id not in trained.unreadable)
-    traces.finish(workspace, out, round, note, traces.learned_rows("pretrain", shown, texts))
+    traces.finish(workspace, out, round, note, begun.learned_rows(trained.unreadable))
     return result
-
-
-def _anchor_examples(context: RoundContext, texts: CurrentTexts, round: int) -> list[Example]:
-    """People's texts of anchor clips: what noise is measured against, never learned."""
-    anchors = sorted(texts.anchors().items())
-    clips = [context.clips[clip_id] for clip_id, _ in anchors]
-    return [
-        Example(clip_id=clip.id, text=text, prompt_texts=evidence.model_dump(), group=HUMAN)
-        for (clip, evidence), (_, text) in zip(context.with_evidence(clips, round), anchors, strict=True)
-    ]
 
 
 def _result(
@@ -139,24 +117,6 @@ def _result(
         loss_figures=dict(trained.figures),
         unreadable=len(trained.unreadable),
     )
-
-
-def _examples(
-    folder: Path, examples: Iterable[Example], config: Config, clips: ClipIndex
-) -> tuple[Sequence[Example], Sequence[Example]]:
-    """Examples to learn from, and the few that are held out; in files, of which a few bytes a row are in memory."""
-    import trainers
-
-    folder.mkdir(parents=True, exist_ok=True)
-    share = config.pretrain.eval_share
-    if not share:
-        return trainers.ExampleTable.write(folder / "kept.arrow", examples), []
-    everything = trainers.ExampleTable.write(folder / "all.arrow", examples)
-    held = held_out_clips(everything, share, clips.numbered_videos())
-    kept = trainers.ExampleTable.write(folder / "kept.arrow", (e for e in everything if e.clip_id not in held))
-    held_out = [example for example in everything if example.clip_id in held] if held else []
-    everything.file.unlink()
-    return kept, held_out
 
 
 def record_noise_signals(

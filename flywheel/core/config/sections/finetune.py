@@ -20,6 +20,7 @@ class Finetune(Section):
     )
     num_steps: int = Field(60, ge=0, description="optimizer steps on corrections; 0 skips fine-tuning")
     batch_size: int = Field(8, ge=1, description="people's texts per step, or pairs; `sft+dpo` takes so many of each")
+    save_every: int = Field(20, ge=1, description="steps between checkpoints to resume from")
     learning_rate: float = Field(2e-3, gt=0)
     lora_rank: int = Field(16, ge=1)
     lora_alpha: int = Field(32, ge=1)
