@@ -249,7 +249,8 @@ class ClipView(Sequence[Clip]):
 def _numbers(contents: pl.Series) -> NDArray[np.int64]:
     """A number in [0, 2^63) for each content, (n,); hashed once where equal ones stand together."""
     numbers = np.array([number_of(content) for content in contents.rle().struct.field("value")], dtype=np.int64)
-    return numbers[contents.rle_id().to_numpy()]
+    of_clips: NDArray[np.int64] = numbers[contents.rle_id().to_numpy()]
+    return of_clips
 
 
 def _frames(workspace: Workspace, asr: bool, without: Collection[str]) -> Iterator[pl.DataFrame]:
