@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,25 @@ def _literal() -> LiteralTrimodal:
 @pytest.mark.parametrize("name", encoders.names())
 def test_no_registered_encoder_leaks(name: str) -> None:
     leak = leak_of(tiny(name))
+    assert not leak.leaks, leak
+
+
+@pytest.mark.slow
+def test_the_whole_clips_vector_teaches_and_does_not_leak() -> None:
+    torch.manual_seed(0)
+    encoder = encoders.build("trimodal", **TINY["trimodal"], local_weight=0.0, fused_weight=5.0)
+    batch = Made(encoder, 12).batch(np.arange(12))
+    with torch.no_grad():
+        losses = encoder.local(batch, encoder.masks(batch, torch.Generator()))
+    assert set(losses) == {f"fused/{name}" for name in encoders.ALL}
+    assert all(0 < float(loss.min()) <= float(loss.max()) < 2 for loss in losses.values())
+    # A clip that has nothing but its picture is what the whole is; of what it lacks there is no loss.
+    alone = {name: torch.full((12,), name == VIDEO) for name in encoders.ALL}
+    with torch.no_grad():
+        losses = encoder.local(replace(batch, present=alone), {})
+    torch.testing.assert_close(losses["fused/video"], torch.zeros(12), atol=1e-5, rtol=0)
+    assert not losses["fused/text"].any()
+    leak = leak_of(encoder)
     assert not leak.leaks, leak
 
 

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from flywheel.models.encoders._blocks import Blocks, mean_of
 from flywheel.models.encoders._contrast import both_present, info_nce, matching, negatives
 from flywheel.models.encoders._interface import SOUND, TEXT, VIDEO, Batch, Encoder, Masks, Modality
+from flywheel.models.encoders._masked import drawn, told, visible
 from flywheel.models.encoders._pictures import patches
 from flywheel.models.encoders._spectrogram import SpectrogramShape
 from flywheel.models.encoders._words import FIRST_WORD, HIDDEN, PAD
 
-#: Shares of tokens that are hidden (4.2): of each frame's patches, of the sound's, of the words.
-_HIDDEN_PATCHES, _HIDDEN_WORDS = 0.75, 0.15
+#: Share of words that are hidden (4.2).
+_HIDDEN_WORDS = 0.15
 
 
 class Trimodal(Encoder):
@@ -49,6 +50,7 @@ class Trimodal(Encoder):
         local_weight: float,
         global_weight: float,
         video_text: bool,
+        fused_weight: float,
     ) -> None:
         super().__init__()
         self.pairs = ((SOUND, VIDEO), (SOUND, TEXT), *(((VIDEO, TEXT),) if video_text else ()))
@@ -60,6 +62,7 @@ class Trimodal(Encoder):
         self.spectrogram, self.sound_patch = spectrogram, sound_patch
         self.words, self.vocabulary = words, vocabulary
         self.temperature, self.local_weight, self.global_weight = temperature, local_weight, global_weight
+        self.fused_weight = fused_weight
         side = frame_size // patch
         bands, times = spectrogram.bands // sound_patch, spectrogram.times // sound_patch
         self.frame_tokens = side * side
@@ -131,24 +134,42 @@ class Trimodal(Encoder):
             return {}
         size, device = len(batch), batch.text.device
         side = self.spectrogram.bands * self.spectrogram.times // self.sound_patch**2
-        frames = _drawn((size, self.frames), self.frame_tokens, generator)
+        frames = drawn((size, self.frames), self.frame_tokens, generator)
         words = torch.rand((size, self.words), generator=generator) < _HIDDEN_WORDS
         # Nothing and the beginning are no words; a text of which no word was drawn gives its first one.
         words &= batch.text.cpu() >= FIRST_WORD
         words[:, 1] |= ~words.any(1) & (batch.text[:, 1].cpu() >= FIRST_WORD)
-        masks = {VIDEO: frames.flatten(1), SOUND: _drawn((size,), side, generator), TEXT: words}
+        masks = {VIDEO: frames.flatten(1), SOUND: drawn((size,), side, generator), TEXT: words}
         return {name: mask.to(device) for name, mask in masks.items()}
 
     def local(self, batch: Batch, masks: Masks) -> dict[str, Tensor]:
-        if not self.local_weight:
-            return {}
-        values = {name: self.values(name, batch.of(name)) for name in self.modalities}
-        encoded = self._joint(batch, values, masks)
-        losses = {}
-        for name in self.modalities:
-            decoded = self.heads[name](self._decoded(name, encoded[name], masks[name], batch))
-            losses[f"masked/{name}"] = _told(name, decoded, values[name], masks[name]) * batch.present[name]
+        losses: dict[str, Tensor] = {}
+        values = {name: self.values(name, batch.of(name)) for name in self.modalities if masks or self.fused_weight}
+        if masks:
+            encoded = self._joint(batch, values, masks)
+            for name in self.modalities:
+                decoded = self.heads[name](self._decoded(name, encoded[name], masks[name], batch))
+                losses[f"masked/{name}"] = told(name, decoded, values[name], masks[name]) * batch.present[name]
+        if self.fused_weight:
+            fused = self._fused(batch, values)
+            for name in self.modalities:
+                alone = self.vectors_of(name, batch.of(name))
+                losses[f"fused/{name}"] = (1 - (alone * fused).sum(-1)) * batch.present[name]
         return losses
+
+    @torch.no_grad()
+    def _fused(self, batch: Batch, values: Mapping[Modality, Tensor]) -> Tensor:
+        """Unit vectors (B, D) of whole clips, all that they have encoded together: a teacher, without a gradient."""
+        tokens = {name: self.tokens(name, values[name]) for name in self.modalities}
+        seen = [
+            batch.present[name][:, None] & (batch.text != PAD if name == TEXT else tokens[name].new_ones(1, 1).bool())
+            for name in self.modalities
+        ]
+        mask = torch.cat(
+            [one.expand(tokens[name].shape[:2]) for name, one in zip(self.modalities, seen, strict=True)], 1
+        )
+        mask = mask | ~mask.any(1, keepdim=True)
+        return mean_of(self.encoder(torch.cat(list(tokens.values()), 1), mask), mask)
 
     def _joint(self, batch: Batch, values: Mapping[Modality, Tensor], masks: Masks) -> dict[Modality, Tensor]:
         """Encoded tokens that are visible, of each modality; hidden words stay as tokens that say so."""
@@ -158,7 +179,7 @@ class Trimodal(Encoder):
                 shown = self.tokens(name, values[name].masked_fill(masks[name], HIDDEN))
                 there = values[name] != PAD
             else:
-                shown = _visible(self.tokens(name, values[name]), masks[name])
+                shown = visible(self.tokens(name, values[name]), masks[name])
                 there = torch.ones(shown.shape[:2], dtype=torch.bool, device=shown.device)
             tokens.append(shown)
             seen.append(there & batch.present[name][:, None])
@@ -181,7 +202,8 @@ class Trimodal(Encoder):
 
     def weights(self) -> Mapping[str, float]:
         # The paper sums the contrast's two ways, and the matching of own and made pairs; ours are means of both.
-        return {"masked": self.local_weight, "contrast": 2 * self.global_weight, "matching": 2 * self.global_weight}
+        contrast = {"contrast": 2 * self.global_weight, "matching": 2 * self.global_weight}
+        return {"masked": self.local_weight, "fused": self.fused_weight, **contrast}
 
 
 class _Places(nn.Module):
@@ -209,25 +231,6 @@ def _initialise(module: nn.Module) -> None:
         nn.init.normal_(module.weight, std=0.02)
 
 
-def _drawn(lead: tuple[int, ...], count: int, generator: torch.Generator) -> Tensor:
-    """Masks ``(*lead, count)`` in which three of four are hidden, exactly."""
-    order = torch.rand((*lead, count), generator=generator).argsort(-1).argsort(-1)
-    return order < round(_HIDDEN_PATCHES * count)
-
-
-def _visible(tokens_BND: Tensor, mask_BN: Tensor) -> Tensor:
-    return tokens_BND[~mask_BN].view(len(tokens_BND), -1, tokens_BND.shape[-1])
-
-
-def _told(name: Modality, decoded: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-    """Mean loss of each clip's hidden tokens (B,): squares of patches, cross-entropy of words."""
-    if name == TEXT:
-        each = nn.functional.cross_entropy(decoded.transpose(1, 2), values, reduction="none")
-    else:
-        each = (decoded - values).square().mean(-1)
-    return (each * mask).sum(1) / mask.sum(1).clamp_min(1)
-
-
 def trimodal(
     width: int = 64,
     layers: int = 3,
@@ -246,11 +249,14 @@ def trimodal(
     local_weight: float = 1.0,
     global_weight: float = 5.0,
     video_text: bool = True,
+    fused_weight: float = 0.0,
 ) -> Trimodal:
     r"""One encoder for pictures, sounds and words (VLSA); the sizes are a small preset of .5 M parameters.
 
     The paper's are :data:`PAPER`. ``temperature`` is $\tau$ (not stated there, CLIP's), ``global_weight`` $\lambda$;
-    ``local_weight=0`` leaves the joint pass out, ``video_text=False`` the contrast that the paper does not have.
+    ``local_weight=0`` leaves the joint pass out, ``video_text=False`` the contrast that the paper does not have. With
+    ``fused_weight`` each vector is drawn to that of the whole clip, which learns nothing from it (OmniRetriever, arXiv
+    2605.26641).
     """
     return Trimodal(
         width=width,
@@ -269,6 +275,7 @@ def trimodal(
         local_weight=local_weight,
         global_weight=global_weight,
         video_text=video_text,
+        fused_weight=fused_weight,
     )
 
 
