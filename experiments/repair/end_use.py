@@ -47,9 +47,13 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """A clip: what happens in it, its true sound and the one that it came with, and what happens in its picture."""
+    """A clip: what happens in it, its true sound and the one that it came with, and what happens in its picture.
+
+    ``damage`` is the kind that was done to the sound, empty for none.
+    """
 
     timeline: Timeline
+    damage: str
     clean: Samples
     heard: Samples
     picture: Picture
@@ -59,12 +63,14 @@ def made(seed: int) -> Made:
     """The clip of a seed, damaged by chance."""
     timeline, times_s = sample(seed, CORPUS), np.arange(round(DURATION_S * FPS)) / FPS
     clean, rng = sound(timeline), np.random.default_rng([seed, 90001])
-    heard = clean
+    heard, kind = clean, ""
     if rng.random() < DAMAGE_RATE:
-        heard, _ = damage(clean, timeline, str(rng.choice(DAMAGES)), rng, SAMPLE_RATE)
+        kind = str(rng.choice(DAMAGES))
+        heard, _ = damage(clean, timeline, kind, rng, SAMPLE_RATE)
     grey = np.stack(list(frames(timeline, list(times_s), WIDTH, HEIGHT))).mean(axis=3).astype(np.uint8)
     seen_s, events = visual_events(grey, times_s)
-    return Made(timeline=timeline, clean=clean, heard=heard, picture=Picture(events=events, times_s=seen_s))
+    seen = Picture(events=events, times_s=seen_s)
+    return Made(timeline=timeline, damage=kind, clean=clean, heard=heard, picture=seen)
 
 
 def arms_of(clips: Sequence[Made]) -> tuple[dict[str, list[tuple[Samples, Timeline]]], dict[str, int]]:

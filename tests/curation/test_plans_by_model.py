@@ -6,6 +6,8 @@ import json
 import shutil
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from flywheel.core.config import template
 from flywheel.core.errors import BorderError, UserError
 from flywheel.core.types import Annotation, content_id
 from flywheel.curation.repair import described
-from flywheel.curation.repair.asking import PlanModel
+from flywheel.curation.repair.asking import PlanModel, Unanswered
 from flywheel.curation.repair.loop import Limits, Repaired, repair
 from flywheel.curation.repair.measures import Measures, Norms
 from flywheel.curation.repair.planners import Case, planner
@@ -203,6 +205,18 @@ ENGINE = """
         raise UserError(f"asks for a key (401), try {len(tries)}")
 
     refused.needs_model = False
+
+    class Failing(Engine):
+        def generate(self, requests, sampling):
+            for request in requests:
+                text, finish = ("failed 4 times (500)", "error") if "fails" in request.prompt else ("{}", "stop")
+                yield Result(key=request.key, text=text, token_ids=(), logprobs=(), tokens_in=0, finish=finish,
+                             seconds=0.0)
+
+    def failing(**_):
+        return Failing()
+
+    failing.needs_model = False
 """
 
 
@@ -346,9 +360,33 @@ def test_an_engine_that_the_user_must_mend_is_no_reply(make_workspace: Make, plu
             repair(np.zeros(160, np.float32), RATE_HZ, case, planner("model"), lambda _: {"a": 0.1}, vetoes={})
 
 
+def test_what_an_engine_can_not_answer_is_no_plan_of_its_model_and_after_some_in_a_row_its_own_fault(
+    make_workspace: Make, plugin: Plugin
+) -> None:
+    plugin("flywheel.annotators.engines", "failing = planning5:failing", ENGINE, package="e")
+    model = PlanModel(make_workspace("models.planner={engine: failing}"), "planner")
+    case = Case(key="c", measures=MEASURES, norms=NORMS, ask=model.asked_about("c"))
+    for words in ("fails", "fails", "good", "fails"):
+        # A clip's own request may be at fault: it waits, and the others go on.
+        with pytest.raises(Unanswered, match=r"4 times \(500\)") if words == "fails" else nullcontext():
+            model.asked_about("c")(words, "", 0)
+    with pytest.raises(Unanswered):
+        repair(
+            np.zeros(160, np.float32),
+            RATE_HZ,
+            replace(case, seen="it fails"),
+            planner("model"),
+            lambda _: {"a": 0.1},
+            vetoes={},
+        )
+    for words in ("fails", "good"):
+        with pytest.raises(BorderError, match=r"the last 3 questions were not answered .*No clip is at fault"):
+            model.asked_about("c")(words, "", 0)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("locked", ["all", "chat"])
-def test_a_server_that_wants_a_key_stops_the_run_and_no_clip_is_done(late: Make, tmp_path: Path, locked: str) -> None:
+@pytest.mark.parametrize("locked", ["all", "chat", "refuses"])
+def test_a_server_that_is_at_fault_stops_the_run_and_no_clip_is_done(late: Make, tmp_path: Path, locked: str) -> None:
     from flywheel.curation.repair.repairing import repair_clips
     from flywheel.store.clip_index import ClipIndex
 
@@ -360,7 +398,7 @@ def test_a_server_that_wants_a_key_stops_the_run_and_no_clip_is_done(late: Make,
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            self.say(401, {"error": {"message": "no key"}})
+            self.say(400 if locked == "refuses" else 401, {"error": {"message": "no key"}})
 
         def say(self, status: int, body: Any) -> None:
             data = json.dumps(body).encode()
@@ -375,8 +413,9 @@ def test_a_server_that_wants_a_key_stops_the_run_and_no_clip_is_done(late: Make,
     with ThreadingHTTPServer(("127.0.0.1", 0), Locked) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
-        w = late(f"models.planner={{engine: openai, folder: {folder}, servers: ['{url}']}}")
-        with w.lock(), pytest.raises(BorderError, match=r"asks for a key \(401\)"):
+        w = late(f"models.planner={{engine: openai, folder: {folder}, servers: ['{url}']}}", "repair.enough=1")
+        words = "the last 3 questions were not answered" if locked == "refuses" else r"asks for a key \(401\)"
+        with w.lock(), pytest.raises(BorderError, match=words):
             repair_clips(w, ClipIndex(w), round=1)
         server.shutdown()
     assert (w.count("sound_versions"), w.count("rejected")) == (0, 0)

@@ -17,12 +17,13 @@ from flywheel.curation.repair.exporting import export_sounds
 from flywheel.curation.repair.loop import Limits
 from flywheel.curation.repair.measures import Norms
 from flywheel.curation.repair.planners import planner
-from flywheel.curation.repair.repairing import RepairRun, _waiting, _Way
+from flywheel.curation.repair.repairing import RepairRun, _waiting
 from flywheel.curation.repair.rewards import Rewards, calibrated
 from flywheel.curation.repair.scales import Scale
 from flywheel.curation.repair.standards import Standards, standards_of
 from flywheel.curation.repair.standing import StandingSounds
 from flywheel.curation.repair.summary import summary
+from flywheel.curation.repair.way import Way
 from flywheel.media.probe import file_hash
 from flywheel.media.wav import write_wav
 from flywheel.rounds.takedown import take_down
@@ -70,7 +71,7 @@ def test_a_clip_waits_where_its_last_record_is_of_another_way(w: Workspace) -> N
 
     def waiting(key: str, only: list[str] | None = None) -> dict[str, tuple[str, str]]:
         standards = Standards(norms=NORMS, rewards=Rewards(scales={}), tried=0)
-        way = _Way(
+        way = Way(
             settings=w.config.repair,
             standards=standards,
             planner=planner("rules"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from annotators.interface import Request, Sampling
 from annotators.writer import AskedModel, Writer
-from flywheel.core.errors import BorderError, UserError
+from flywheel.core.errors import BorderError, MediaError, UserError
 from flywheel.core.types import content_id
 from flywheel.curation.repair.planners import Ask
 from flywheel.models.load import model_folder
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 COSTS = ("calls", "tokens_in", "tokens_out", "engine_s")
 #: Most tokens of a plan, and the temperature of what is asked again because the reply before was none.
 _MOST_TOKENS, _WARM = 256, 0.7
+#: Questions in a row that the engine could not answer, after which it is at fault and not what was asked.
+_MOST_UNANSWERED = 3
+
+
+class Unanswered(MediaError):
+    """An engine could not answer a question: no plan was made, and the clip waits."""
 
 
 @dataclass(eq=False)
@@ -56,8 +62,10 @@ class PlanModel:
         self._queue: list[_Waiting] = []
         self._lock, self._engine_lock = threading.Lock(), threading.Lock()
         self._counts, self._seconds = Counter[str](), 0.0
+        #: Questions in a row that were not answered.
+        self.unanswered = 0
         #: Why the engine can't be used: whoever asks from then on fails at once, and by the same.
-        self._broken: BaseException | None = None
+        self._broken: Exception | None = None
 
     def check(self) -> None:
         """Find what is wrong with engine and folder; loads no weights. Raises UserError."""
@@ -78,8 +86,9 @@ class PlanModel:
     def asked_about(self, clip_id: str) -> Ask:
         """What asks about this clip.
 
-        It raises UserError where a question has no answer. An engine that can't be used is no reply, whatever is wrong
-        with it: then BorderError, or what else the engine fails by.
+        It raises Unanswered where the engine can't answer a question. An engine that can't be used, or that answered
+        none of the last few questions, is no reply, whatever is wrong with it: then BorderError, or what else it fails
+        by.
         """
         return partial(self._ask, clip_id)
 
@@ -101,8 +110,22 @@ class PlanModel:
             raise waiting.failure
         result = waiting.result
         if result is None or result.finish == "error":
-            raise UserError(f"planner: {'no answer came' if result is None else result.text}")
+            raise self._unanswered("no answer came" if result is None else result.text)
+        with self._lock:
+            self.unanswered = 0
         return result.text
+
+    def _unanswered(self, why: str) -> Exception:
+        """What a question raises that was not answered: the engine's fault after some in a row."""
+        with self._lock:
+            self.unanswered += 1
+            if self.unanswered < _MOST_UNANSWERED:
+                return Unanswered(f"planner: {why}")
+            self._broken = self._broken or BorderError(
+                f"planner: the last {self.unanswered} questions were not answered ({why}). Is the server of "
+                "models.planner well, and does it take JSON schemas? No clip is at fault: run the same command again."
+            )
+            return self._broken
 
     def _answer(self) -> None:
         """Answer all that waits now, by one call for each way of sampling."""

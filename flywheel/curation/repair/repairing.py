@@ -16,29 +16,26 @@ import numpy as np
 import polars as pl
 
 from flywheel.core.border import one_item
-from flywheel.core.config import Repair
 from flywheel.core.errors import MediaError, UserError
 from flywheel.core.progress import progress, say
 from flywheel.core.reading import Reading
 from flywheel.core.types import REPAIR, Clip, SoundVersion, content_id
-from flywheel.curation.repair.asking import PlanModel
+from flywheel.curation.repair.asking import PlanModel, Unanswered
 from flywheel.curation.repair.described import Texts, described
 from flywheel.curation.repair.looks import Looks
-from flywheel.curation.repair.loop import Limits, Repaired, refusal, repair, vetoed
+from flywheel.curation.repair.loop import Repaired, refusal, repair, vetoed
 from flywheel.curation.repair.plan import Plan
-from flywheel.curation.repair.planners import Case, Planner, planner, role_of
-from flywheel.curation.repair.recogniser import Recogniser, recogniser_of
+from flywheel.curation.repair.planners import Case, planner, role_of
+from flywheel.curation.repair.recogniser import recogniser_of
 from flywheel.curation.repair.rendering import render
-from flywheel.curation.repair.standards import RATE_HZ, Perceived, Standards, perceived, standards_of
+from flywheel.curation.repair.standards import RATE_HZ, Perceived, Standards, perceived
 from flywheel.curation.repair.standing import StandingSounds
-from flywheel.curation.repair.vetoes import VETOES, Veto
+from flywheel.curation.repair.way import CODE, Way, way_of
 from flywheel.media.audio import read_audio
 from flywheel.store import Workspace
 from flywheel.store.clip_index import ClipIndex
 from flywheel.store.writing import reject
 
-#: Changes with what actions, rewards or vetoes give: clips are looked at anew then.
-CODE = "2"
 #: Clips that are looked at together, and committed; and those whose keys are looked up at once.
 _TOGETHER, _LOOKUP = 32, 4096
 
@@ -58,20 +55,6 @@ class RepairRun:
     costs: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Way:
-    """How clips are looked at. ``key`` is of all that decides what becomes of one."""
-
-    settings: Repair
-    standards: Standards
-    planner: Planner
-    limits: Limits
-    vetoes: Mapping[str, Veto]
-    recogniser: Recogniser | None
-    model: PlanModel | None
-    key: str
-
-
 def repair_clips(
     workspace: Workspace,
     index: ClipIndex,
@@ -87,7 +70,7 @@ def repair_clips(
     most clips can't be read.
     """
     began, settings = time.monotonic(), workspace.config.repair
-    way = _way_of(workspace, index, settings)
+    way = way_of(workspace, index, settings)
     if way is None:
         say("repair: too few clips with sound, or they fit no better than other videos' sounds: all are left alone.")
         return RepairRun()
@@ -102,37 +85,41 @@ def repair_clips(
 
 
 def _looked_at_all(
-    workspace: Workspace, index: ClipIndex, way: _Way, *, round: int, limit: int | None, only: Collection[str] | None
+    workspace: Workspace, index: ClipIndex, way: Way, *, round: int, limit: int | None, only: Collection[str] | None
 ) -> RepairRun:
     """Look at the clips that wait, and put on record what came of each."""
     settings = way.settings
     clips = index.of(*settings.splits) if only is None else index.of("train", "test", "anchor").with_ids(only)
     waiting, counts = islice(_waiting(workspace, clips.by_id(), way, round, only), limit), RepairRun()
-    reading = Reading(REPAIR, workspace.config.corpus.most_unreadable)
+    reading, held = Reading(REPAIR, workspace.config.corpus.most_unreadable), list[dict[str, Any]]()
     with progress("repair", limit) as bar, ThreadPoolExecutor(settings.decoders) as pool:
         while group := list(islice(waiting, _TOGETHER)):
             texts = described(workspace, [clip.id for clip, *_ in group], round) if way.model is not None else {}
             results = list(pool.map(partial(_one, workspace, way, texts), group))
-            rejects = []
             for (clip, _, _), result in zip(group, results, strict=True):
                 if isinstance(result, str):
+                    held.append(reject(round, REPAIR, clip.uri, clip.id, result))
+                if isinstance(result, str) and not isinstance(result, _Unplanned):
                     reading.bad(clip.uri, result)
-                    rejects.append(reject(round, REPAIR, clip.uri, clip.id, result))
                 else:
                     reading.good()
             # Before the rejects: a disk that is away is no clip's fault.
             reading.check()
             made = [result for result in results if not isinstance(result, str)]
             workspace.add_sound_versions(made)
-            workspace.add_rejects(rejects, round)
+            # While the model answers nothing it may be its engine's fault.
+            if way.model is None or not way.model.unanswered:
+                workspace.add_rejects(held, round)
+                held = []
             counts = replace(
                 counts,
                 looked_at=counts.looked_at + len(made),
-                rejected=counts.rejected + len(rejects),
+                rejected=counts.rejected + len(results) - len(made),
                 no_plans=counts.no_plans + sum(map(_no_plans, made)),
             )
             bar.advance(len(group))
     reading.check(ended=True)
+    workspace.add_rejects(held, round)
     return counts
 
 
@@ -183,42 +170,8 @@ _NOTHING: Mapping[str, Any] = {
 }
 
 
-def _way_of(workspace: Workspace, index: ClipIndex, settings: Repair) -> _Way | None:
-    """How clips are looked at; None where too few tell what is usual."""
-    plans = planner(settings.planner)
-    role = role_of(plans)
-    model = PlanModel(workspace, role) if role else None
-    recogniser = recogniser_of(settings.recogniser, workspace.root, workspace.config.transcribe)
-    audible = (clip for clip in index.of("train", "test", "anchor").by_id() if clip.has_audio)
-    standards = standards_of(workspace, audible, settings.calibration_clips)
-    if standards is None:
-        return None
-    vetoes = {**VETOES, "speech": recogniser.veto} if recogniser is not None else VETOES
-    margins = settings.margin, settings.quality_margin
-    decides: tuple[object, ...] = (settings.planner, *margins, settings.enough, settings.cycles)
-    if model is not None:
-        decides = (*decides, settings.no_plans, *model.digests())
-    return _Way(
-        settings=settings,
-        standards=standards,
-        planner=plans,
-        limits=Limits(
-            margin=settings.margin,
-            quality_margin=settings.quality_margin,
-            falls=standards.rewards.falls,
-            enough=settings.enough,
-            cycles=settings.cycles,
-            no_plans=settings.no_plans,
-        ),
-        vetoes=vetoes,
-        recogniser=recogniser,
-        model=model,
-        key=content_id("repair", CODE, *decides, recogniser.source if recogniser is not None else ""),
-    )
-
-
 def _waiting(
-    workspace: Workspace, clips: Iterable[Clip], way: _Way, round: int, only: Collection[str] | None
+    workspace: Workspace, clips: Iterable[Clip], way: Way, round: int, only: Collection[str] | None
 ) -> Iterator[tuple[Clip, str, str]]:
     """The clips to be looked at, each with the key of its record and the version that stands.
 
@@ -231,9 +184,9 @@ def _waiting(
     while some := list(islice(stream, _LOOKUP)):
         ids = [clip.id for clip in some]
         numbers = looks.numbers(ids)
-        done = looks.last_is(ids, [_key(way, *last) for last in zip(ids, (n - 1 for n in numbers), strict=True)])
+        done = looks.last_is(ids, [way.record_id(*last) for last in zip(ids, (n - 1 for n in numbers), strict=True)])
         new = [
-            (clip, _key(way, clip.id, number), standing.on_record(clip.id))
+            (clip, way.record_id(clip.id, number), standing.on_record(clip.id))
             for clip, number, is_done, undone in zip(some, numbers, done, looks.undone(ids), strict=True)
             # What a person undid stays so, until a person asks for that clip again. Who names clips wants a look.
             if only is not None or not (is_done or undone)
@@ -242,23 +195,26 @@ def _waiting(
         yield from new
 
 
-def _key(way: _Way, clip_id: str, number: int) -> str:
-    """The id of a clip's record of this way, where it has ``number`` before it."""
-    return content_id("sound version", clip_id, way.key, number)
-
-
 def _no_plans(made: SoundVersion) -> int:
     """How many of the planner's replies about a clip were no plans."""
     return sum(not cycle["is_plan"] for cycle in json.loads(made.trace))
 
 
-def _one(workspace: Workspace, way: _Way, texts: Texts, waiting: tuple[Clip, str, str]) -> SoundVersion | str:
+class _Unplanned(str):
+    """Why the planner's model could not answer about a clip: its file can be read."""
+
+    __slots__ = ()
+
+
+def _one(workspace: Workspace, way: Way, texts: Texts, waiting: tuple[Clip, str, str]) -> SoundVersion | str:
     """What becomes of a clip's sound, or why it can't be read."""
     clip, key, parent = waiting
     began = time.monotonic()
     try:
         with one_item():
             found, kept, speech = _looked_at(workspace, way, texts, clip, perceived(workspace, clip))
+    except Unanswered as error:
+        return _Unplanned(error)
     except MediaError as error:
         return str(error)
     original = content_id(clip.content_hash, round(clip.start_s, 6), round(clip.end_s, 6))
@@ -293,7 +249,7 @@ def version_id(original: str, found: Repaired, content_hash: str) -> str:
 
 
 def _looked_at(
-    workspace: Workspace, way: _Way, texts: Texts, clip: Clip, here: Perceived
+    workspace: Workspace, way: Way, texts: Texts, clip: Clip, here: Perceived
 ) -> tuple[Repaired, tuple[str, int] | None, str]:
     """What the loop makes of a clip, the file of what it took, and how that is understood.
 
