@@ -65,7 +65,7 @@ class PlanModel:
         #: Questions in a row that were not answered.
         self.unanswered = 0
         #: Why the engine can't be used: whoever asks from then on fails at once, and by the same.
-        self._broken: Exception | None = None
+        self._broken: BaseException | None = None
 
     def check(self) -> None:
         """Find what is wrong with engine and folder; loads no weights. Raises UserError."""
@@ -115,7 +115,7 @@ class PlanModel:
             self.unanswered = 0
         return result.text
 
-    def _unanswered(self, why: str) -> Exception:
+    def _unanswered(self, why: str) -> BaseException:
         """What a question raises that was not answered: the engine's fault after some in a row."""
         with self._lock:
             self.unanswered += 1
