@@ -223,7 +223,7 @@ class Writer:
             load_processor(self.model.folder, self.model.inputs)
         except UserError as error:
             if self.model.inputs_from and error.code == NO_INPUT:
-                raise UserError(f"{self.model.inputs_from}: {error}") from error
+                raise UserError(f"{self.model.inputs_from}: {error}", code=NO_INPUT) from error
             raise
 
     def _canaries(self, canary_requests: Callable[[], Iterable[Request]]) -> list[Canary]:

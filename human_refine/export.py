@@ -75,6 +75,7 @@ def export_choices(workspace: Workspace, out: Path) -> int:
 def _whole(out: Path) -> Iterator[Path]:
     """A place for a file that then takes the place of what was there. Raises BorderError where it can't be written."""
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(out) as place:
             yield place
     except (OSError, pl.exceptions.PolarsError) as error:

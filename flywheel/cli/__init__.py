@@ -37,7 +37,7 @@ from flywheel.cli import (
 )
 from flywheel.cli._index import Index
 from flywheel.cli._shared import command, failure_of, keep_stdout_for_results, print_text, remember_wishes
-from flywheel.core.errors import FlywheelError
+from flywheel.core.errors import FlywheelError, GateRefused
 from flywheel.core.progress import say
 
 _QUIET = {
@@ -172,6 +172,11 @@ def main() -> None:
         app(prog_name="flywheel", standalone_mode=True)
     except BrokenPipeError:
         sys.exit(1)
+    except GateRefused as error:
+        # Its verdict is the command's result, and printed already; beside JSON it is said in words too.
+        if "--json" in sys.argv[1:]:
+            say(str(error))
+        sys.exit(error.exit_code)
     except (FlywheelError, OSError, KeyboardInterrupt) as error:
         failure = failure_of(error)
         say(failure.message)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Iterator
 from typing import Any
 
+import typer
 from typer.core import TyperGroup
+
+from flywheel.cli._shared import print_json
 
 #: Heading -> command -> its line; what the command's own help says at length.
 INDEX: dict[str, dict[str, str]] = {
@@ -65,8 +71,22 @@ INDEX: dict[str, dict[str, str]] = {
 }
 
 
+#: The class of what the parser of arguments raises: an option that is missing, unknown, or of another type.
+_WrongUsage: Any = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "UsageError")
+
+
 class Index(TyperGroup):
     """The group of all commands, listed under the headings of :data:`INDEX`; what has none comes last."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Read the arguments; with ``--json`` among them what is wrong with them is printed as JSON too."""
+        with _usage_as_json():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that they name, whose own arguments are read here."""
+        with _usage_as_json():
+            return super().invoke(ctx)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write each heading with its commands, all in one column."""
@@ -83,3 +103,14 @@ class Index(TyperGroup):
         """Names in the order of the list."""
         order = [name for lines in INDEX.values() for name in lines]
         return sorted(self.commands, key=lambda name: order.index(name) if name in order else len(order))
+
+
+@contextlib.contextmanager
+def _usage_as_json() -> Iterator[None]:
+    """Print as JSON what is wrong with the arguments, where they ask for JSON; it passes."""
+    try:
+        yield
+    except _WrongUsage as error:
+        if "--json" in sys.argv[1:]:
+            print_json({"error": {"code": "usage", "message": error.format_message(), "exit": error.exit_code}})
+        raise

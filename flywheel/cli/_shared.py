@@ -78,6 +78,9 @@ def command(function: Callable[_P, None]) -> Callable[_P, None]:
             # A gate's verdict is a result, and printed already.
             raise
         except (FlywheelError, OSError, KeyboardInterrupt) as error:
+            if isinstance(error, OSError) and error.filename is None and isinstance(config, Path):
+                # Whose disk is full, or away: as good as always the workspace's.
+                error.filename = str(config if config.is_dir() else config.absolute().parent)
             failure = failure_of(error)
             if options.get("json_"):
                 print_json({"error": vars(failure)})

@@ -47,9 +47,11 @@ def run(
     json_: Json = False,
 ) -> None:
     """Ask a model a benchmark's questions and score its answers; run again, it asks only what is not answered."""
+    from flywheel.benchmark.items import SOUND
     from flywheel.benchmark.reading import read
     from flywheel.benchmark.running import run as ask_all
     from flywheel.benchmark.videos import wanted_inputs
+    from flywheel.models.load import NO_INPUT
 
     if by not in ("generation", "likelihood"):
         raise UserError(f"--by {by}: need generation or likelihood.")
@@ -64,7 +66,13 @@ def run(
         _refuse_equal({f"--model {model}": how.model, f"--judge {judge}": how.judge})
     model_digest, adapter_digest = how.model.digests()
     folder = context.workspace.root / "benchmarks" / f"{format}-{(adapter_digest or model_digest)[:16]}"
-    outcome = ask_all(questions, how, context.loader, folder, limit=limit)
+    try:
+        outcome = ask_all(questions, how, context.loader, folder, limit=limit)
+    except UserError as error:
+        if error.code != NO_INPUT or SOUND not in how.shown.inputs:
+            raise
+        ways = "name a model that takes it with --model ROLE, or say --inputs frames to ask without it"
+        raise UserError(f"{error} These questions need sound: {ways}.", code=error.code) from error
     print_result(outcome.to_json(), json_, as_lines(str(outcome).split("\n")))
     say(f"answers are on record in {folder}")
     words = ["flywheel", "benchmark", "run", source, "--format", format, "--videos", videos, "--by", by]
@@ -138,7 +146,10 @@ def certify(
     print_result(asdict(found), json_, as_lines(found.lines()))
     if format == "flywheel":
         kept = folder / (KEPT_BY_MODELS if model else KEPT)
-        say_next(f"flywheel benchmark run {kept} --format flywheel --videos {place}")
+        asked = shlex.join(["flywheel", "benchmark", "run", str(kept), "--format", "flywheel", "--videos", str(place)])
+        # Whoever was in the panel takes sound; of the workspace's model nothing is known here.
+        role, note = (model[0], "") if model else ("ROLE", "  # a model that takes sound; or --inputs frames")
+        say_next(f"{asked} --model {shlex.quote(role)}{note}")
 
 
 def _by_models(

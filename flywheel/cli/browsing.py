@@ -52,10 +52,15 @@ def clips(
         limit=limit,
         offset=offset,
     )
-    page = find_clips(open_workspace(config), query)
+    workspace = open_workspace(config)
+    page = find_clips(workspace, query)
     found = [clip.to_json() for clip in page.clips]
-    text = as_lines(line for clip in page.clips for line in _clip_lines(clip)) or "no clip matches"
+    text = as_lines(line for clip in page.clips for line in _clip_lines(clip))
+    is_new = not workspace.count("clips")
+    text = text or ("no clips yet" if is_new else "no clip matches")
     print_result({"clips": found, "offset": offset, "more": page.more, "after": page.after}, json_, text)
+    if is_new:
+        say_what_comes_next(workspace, config, json_, told=True)
     if page.more and not json_:
         say(f"more: --after {page.after}")
     if page.clips and not json_:

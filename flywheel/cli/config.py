@@ -19,7 +19,7 @@ def template(preset: Annotated[str, typer.Option()] = "playground") -> None:
 
 def validate(config: Config = HERE, set_: Set = None) -> None:
     """Check a config and the names in it; exit 2 and one line where it is wrong."""
-    from flywheel.core.config import load_config
+    from flywheel.core.config import load_config, read_raw
     from flywheel.rounds.names import check_names, loss_of, prompts_of
 
     file = config_file(config)
@@ -27,6 +27,8 @@ def validate(config: Config = HERE, set_: Set = None) -> None:
     check_names(values, prompts_of(values, file.parent))
     loss_of(values)
     print_text("valid")
+    if not read_raw(file):
+        say(f"{file.name} is empty: all values are defaults. 'flywheel config template' prints a file to begin with")
 
 
 def schema() -> None:

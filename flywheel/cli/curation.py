@@ -68,6 +68,8 @@ def curate(
     if not curated["run"]:
         text = f"{curated['to_measure']} clips are not measured yet: 'flywheel curate' measures them, and decides"
         print_result(curated, json_, text)
+        if not json_:
+            say_next("flywheel curate  # measures them all, and decides; --limit 100 measures some", config=config)
         return
     more = f", {curated['judged']['to_ask']} would be judged" if curated["judged"] else ""
     would = f"would be decided ({curated['to_measure']} clips are not measured yet{more}): " if dry_run else ""

@@ -79,8 +79,11 @@ def show(
     """A clip's texts round by round: who or what made each."""
     from flywheel.status import history_of
 
-    history = history_of(open_workspace(config), clip)
+    workspace = open_workspace(config)
+    history = history_of(workspace, clip)
     print_result(history.to_json(), json_, str(history))
+    if not history.texts:
+        say_what_comes_next(workspace, config, json_, told=True)
 
 
 def report(

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def plan(
-    clips: Annotated[int, typer.Option("--clips", min=1, help="Clips of the round.")],
+    clips: Annotated[
+        int | None, typer.Option("--clips", min=1, help="Clips of the round; those of the workspace if left out.")
+    ] = None,
     gpus: Annotated[int, typer.Option("--gpus", min=1, help="Accelerators that it runs on.")] = 1,
     measured: Annotated[
         list[Path] | None,
@@ -35,6 +37,9 @@ def plan(
 
     workspace = open_workspace(config, set_)
     settings = workspace.config
+    clips = clips or workspace.count("clips")
+    if not clips:
+        raise UserError("plan: there are no clips yet. Say for how many: --clips N.")
     runs = [*runs_of(workspace), *(run for path in measured or () for run in _runs_at(path))]
     stages = [stage for stage in order_of(workspace, current_round(workspace)) if stage != "review"]
     found = planned(
@@ -94,13 +99,18 @@ def _checked(run: Run) -> Run:
 def _table(plan: Plan) -> str:
     record = plan.record()
     lines = [f"A round of {plan.clips:,} clips on {plan.gpus} accelerator(s), without the time that people take:", ""]
-    lines.append(f"{'stage':<12}{'hours':>10}{'low':>10}{'high':>10}{'s per 1,000':>14}{'money':>10}  bound by")
+    # Where no price is set and nothing cost anything, money is not known to be none.
+    priced = record["money"] > 0
+    money = f"{'money':>10}" if priced else ""
+    lines.append(f"{'stage':<12}{'hours':>10}{'low':>10}{'high':>10}{'s per 1,000':>14}{money}  bound by")
     for stage in plan.stages:
         hours = "".join(f"{value / 3600:>10.2f}" for value in (stage.seconds, stage.low, stage.high))
         each = stage.seconds / plan.clips * 1000
-        lines.append(f"{stage.stage:<12}{hours}{each:>14.1f}{stage.money:>10.2f}  {stage.bound_by}")
+        money = f"{stage.money:>10.2f}" if priced else ""
+        lines.append(f"{stage.stage:<12}{hours}{each:>14.1f}{money}  {stage.bound_by}")
     hours = "".join(f"{record[name] / 3600:>10.2f}" for name in ("seconds", "low", "high"))
-    lines.append(f"{'all':<12}{hours}{record['seconds'] / plan.clips * 1000:>14.1f}{record['money']:>10.2f}")
+    money = f"{record['money']:>10.2f}" if priced else ""
+    lines.append(f"{'all':<12}{hours}{record['seconds'] / plan.clips * 1000:>14.1f}{money}")
     slowest = plan.bottleneck
     lines += ["", f"Bottleneck: {slowest.stage} ({slowest.bound_by})."]
     lines += [f"Not known: {doubt}." for doubt in plan.unknown]

@@ -183,8 +183,11 @@ def invite(
     from human_refine.people import invite as make
 
     workspace = open_workspace(config)
+    before = role_of(workspace, name)
     token = make(workspace, name, role or None)
     role = role_of(workspace, name) or role
+    if before is not None:
+        say(f"invite: {name} had a link already; it works no longer, nor does a page that is open by it")
     link = f"{url.rstrip('/')}/invite/{token}"
     print_result({"name": name, "role": role, "link": link, "token": token}, json_, link)
     say_next("flywheel review  # serves the page that the link opens", config=config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -93,7 +94,7 @@ def _first_commands(folder: Path, model: str) -> list[str]:
     """The three commands that come after init."""
     from flywheel.models.hub import downloaded, is_hub_id
 
-    here = [] if folder.resolve() == Path.cwd() else [f"cd {folder}"]
+    here = [] if folder.resolve() == Path.cwd() else [f"cd {shlex.quote(str(folder))}"]
     fetched = is_hub_id(model) and not (folder / model).exists() and downloaded(model) is None
     get = ["flywheel download  # fetches the model, after a question"] if fetched else ["flywheel doctor"]
     return [*here, *get, "flywheel ingest /path/to/videos", "flywheel round --until annotate"]

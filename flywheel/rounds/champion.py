@@ -359,6 +359,8 @@ def compare(context: RoundContext, a: int, b: int) -> dict[str, Any]:
     """Rounds ``a`` and ``b`` side by side:
     each figure with its interval, anchors and, clip by clip, the texts that differ most."""
     workspace = context.workspace
+    if a == b:
+        raise UserError(f"compare {a} {b}: is one round. Name two.")
     evaluated = [round for round in workspace.rounds() if workspace.stage(round, "evaluate")[0] == "done"]
     for round in (a, b):
         if round not in evaluated:
@@ -369,6 +371,11 @@ def compare(context: RoundContext, a: int, b: int) -> dict[str, Any]:
         raise UserError(f"compare {a} {b}: the corpus was split anew between them; their figures are of other clips.")
     measured = {r: workspace.stage(r, "evaluate")[1] for r in (a, b)}
     said = {r: _evaluations(workspace, r) for r in (a, b)}
+    if not any(said.values()):
+        raise UserError(
+            f"compare {a} {b}: neither round wrote about a test or anchor clip; nothing can be compared. "
+            "Add videos, or raise corpus.test_share and run 'flywheel resplit'."
+        )
     figures = {}
     for group in GROUPS:
         for name in {**measured[a].get(group, {}), **measured[b].get(group, {})}:

@@ -125,6 +125,8 @@ def _outcome(
 def baseline(context: RoundContext, *, publishes: bool = True) -> None:
     """Measure the base model's own texts as round 0, against which all rounds stand."""
     if context.workspace.stage(0, "evaluate")[0] != DONE:
+        if not len(context.split("test", "anchor")):
+            say("round 0: no clip is in the test split or an anchor, so nothing is measured of the base model's texts")
         run_stage(context, 0, "evaluate")
         if publishes:
             publish(context, 0)

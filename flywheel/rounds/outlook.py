@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from flywheel.core.types import MEASURE
 from flywheel.rounds.answers import Answers, anchor_videos, can_be_asked, captions_of, videos_in
 from flywheel.rounds.progress import DONE, current_round, current_stage
 from flywheel.rounds.toy import toy_notice
@@ -272,7 +273,8 @@ def _after_a_verdict(
             *_asking(workspace),
             f"flywheel promote {last.round}  # tests it again, with the anchors corrected then",
         ]
-    return [f"flywheel compare {last.against} {last.round}"]
+    measured = any(workspace.count_texts(round, purpose=MEASURE) for round in (last.against, last.round))
+    return [f"flywheel compare {last.against} {last.round}"] if measured else []
 
 
 def _asking(workspace: Workspace) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from flywheel.core.errors import UserError
+from flywheel.core.progress import say
 from flywheel.core.reading import Reading
 from flywheel.models import encoders
 from flywheel.models.encoder_files import encoder_id, load_encoder
@@ -59,6 +60,10 @@ def encoder_to_fill(workspace: Workspace, clips: ClipIndex, *, retrain: bool = F
         TrainClips(workspace, encoder, side, settings.batch, reading, texts.of) for side in (train, held_out)
     )
     plan = training_plan(settings, settings.steps)
+    say(
+        f"index: an encoder '{settings.encoder}' is trained first, on {len(train)} train clips in {settings.steps} "
+        "steps. To use one that is ready, name its folder in index.folder"
+    )
     try:
         train_encoder(encoder, learned, validates, under_way, plan)
     except OtherTraining as error:

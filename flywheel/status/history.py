@@ -95,6 +95,7 @@ class ClipHistory:
         lines += [f"speech by {row['source']}: {row['transcript'] or '(nobody speaks)'}" for row in self.speech]
         for text in self.texts:
             lines += text.lines()
+        lines += [] if self.texts else ["no texts yet"]
         if self.gold:
             lines.append(f"gold: {self.gold}")
         lines += [f"round {r['round']} {r['stage']} rejected: {r['reason']}" for r in self.rejected]

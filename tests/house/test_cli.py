@@ -43,6 +43,10 @@ def in_process(
     return int(ended.value.code or 0), out.out, out.err
 
 
+def _raise(error: Exception) -> None:
+    raise error
+
+
 def test_help_is_quick_and_light() -> None:
     """No heavy library may be imported to answer --help: that is what makes it quick, on any machine."""
     heavy = (
@@ -153,6 +157,47 @@ def test_an_error_is_printed_as_json_too(
     assert (ended, err) == (exit_code, plain[2])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("plan", "--json", "--clips"), "Option '--clips' requires an argument."),
+        (("clips", "--json", "--nosuch"), "No such option"),
+        (("config", "explain", "--json"), "Missing"),
+        (("--nosuch", "status", "--json"), "No such option"),
+        (("nosuch", "--json"), "No such command 'nosuch'."),
+    ],
+)
+def test_wrong_usage_is_printed_as_json_too(
+    arguments: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended, out, err = in_process(monkeypatch, capsys, *arguments)
+    error = json.loads(out)["error"]
+    assert (ended, error["exit"], error["code"]) == (2, 2, "usage")
+    assert message in error["message"]
+    assert error["message"] in err
+    without = [argument for argument in arguments if argument != "--json"]
+    assert in_process(monkeypatch, capsys, *without)[:2] == (2, "")
+
+
+def test_what_an_empty_workspace_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended, out, err = in_process(monkeypatch, capsys, "init", "Ann's w")
+    assert ended == 0
+    assert "Next: cd 'Ann'\"'\"'s w'\n" in err
+    monkeypatch.chdir(tmp_path / "Ann's w")
+    assert in_process(monkeypatch, capsys, "clips")[1:] == ("no clips yet\n", "Next: flywheel ingest /path/to/videos\n")
+    assert "had a link" not in in_process(monkeypatch, capsys, "invite", "--name", "Ann")[2]
+    assert (
+        "invite: Ann had a link already; it works no longer"
+        in in_process(monkeypatch, capsys, "invite", "--name", "Ann")[2]
+    )
+    Path("flywheel.yaml").write_text("# nothing\n")
+    out, err = in_process(monkeypatch, capsys, "config", "validate")[1:]
+    assert (out, err[:47]) == ("valid\n", "flywheel.yaml is empty: all values are defaults")
+
+
 @pytest.mark.slow
 def test_a_workspace_in_use_has_a_code(
     make_workspace: Callable[..., Workspace],
@@ -225,6 +270,13 @@ def test_a_full_disk_is_one_line_and_exit_1(
     ended, out, err = in_process(monkeypatch, capsys, "status", "--config", str(make_workspace().root), "--json")
     assert (ended, json.loads(out)["error"]["code"]) == (1, "os")
     assert err.startswith("/w/part: No space left on device. Nothing already written is lost")
+    root = make_workspace().root
+    for config in (root, root / "flywheel.yaml"):
+        # A library that names no file.
+        error = OSError(28, "No space left on device")
+        monkeypatch.setattr(flywheel.status, "status_of", lambda _, error=error: _raise(error))
+        err = in_process(monkeypatch, capsys, "status", "--config", str(config))[2]
+        assert err.startswith(f"{root}: No space left on device. Nothing already written is lost")
 
 
 def test_libraries_that_print_leave_the_results_alone(
@@ -325,6 +377,12 @@ def test_init_ingest_status_show(corpus: Path, tmp_path: Path) -> None:
             "that add up to at most 1, got 1.3",
         ),
         (("config", "show", "--config", "w", "--set", "nonsense"), "must look like section.key=value"),
+        (("config", "show", "--config", "w", "--set", "gate.qqq=2"), "'flywheel config explain gate' lists all."),
+        (("config", "show", "--config", "odd"), "odd/flywheel.yaml: is a folder, and no configuration."),
+        (("corrections", "export", "a.xyz", "--config", "w"), "written as .csv, .json, .jsonl, .parquet, .srt, .vtt."),
+        (("gold", "nothing", "--config", "w"), "nothing: can't be read (No such file or directory)."),
+        (("plan", "--config", "w"), "there are no clips yet. Say for how many: --clips N."),
+        (("compare", "1", "1", "--config", "w"), "compare 1 1: is one round. Name two."),
         (("init", "z", "--preset", "nope"), "There are playground"),
     ],
 )
@@ -336,6 +394,7 @@ def test_what_the_user_must_mend_is_one_line_and_exit_2(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     Workspace.create(tmp_path / "w", template())
+    (tmp_path / "odd" / "flywheel.yaml").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     ended, out, err = in_process(monkeypatch, capsys, *arguments)
     assert ended == 2, err

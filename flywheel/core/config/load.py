@@ -98,7 +98,9 @@ def read_raw(path: Path) -> dict[str, Any]:
 def _read(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
     try:
         raw, tree = parsed_with_places(decoded(path.read_bytes()))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, IsADirectoryError) as error:
+        if folder := next((place for place in (path, path.parent) if place.name == FILE_NAME and place.is_dir()), None):
+            raise UserError(f"{folder}: is a folder, and no configuration. Remove or rename it.") from error
         raise UserError(f"{path}: no such file. Make one with 'flywheel init'.") from error
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error}).") from error
@@ -171,7 +173,8 @@ def _explain(error: ValidationError, places: _Places) -> str:
         near = difflib.get_close_matches(keys[-1], _fields(keys[:-1]), n=1, cutoff=0.5)
         if near:
             return f"{dotted}: unknown key. Did you mean '{near[0]}'?{where}"
-        return f"{dotted}: unknown key. 'flywheel config template' lists all.{where}"
+        way = f"config explain {keys[0]}" if keys[0] in Config.model_fields else "config template"
+        return f"{dotted}: unknown key. 'flywheel {way}' lists all.{where}"
     return f"{dotted}: {message[:1].lower() + message[1:]}{where}."
 
 

@@ -51,6 +51,8 @@ def read_corrections(path: Path) -> Iterator[CorrectionRow]:
 
     Raises UserError where the file as a whole can't be read.
     """
+    if not path.exists():
+        raise UserError(f"{path}: can't be read (No such file or directory).")
     form = _format_of(path)
     try:
         if path.exists() and not path.is_file():
@@ -78,13 +80,14 @@ def of_ending(path: Path) -> CorrectionFormat:
     """
     if not path.suffix:
         return get("jsonl")
-    form = _format_of(path)
+    form = _format_of(path, to_write=True)
     if path.suffix.lower() != form.endings[0]:
         raise UserError(f"{path}: {path.suffix} is read and not written. Write {path.with_suffix(form.endings[0])}.")
     return form
 
 
-def _format_of(path: Path) -> CorrectionFormat:
+def _format_of(path: Path, *, to_write: bool = False) -> CorrectionFormat:
+    """The format of a file's ending. Raises UserError for one that no format has, with those that are there."""
     ending = path.suffix.lower()
     formats, broken = _working()
     claims = {name: form for name, form in formats.items() if ending in form.endings}
@@ -94,7 +97,9 @@ def _format_of(path: Path) -> CorrectionFormat:
         return next(iter(claims.values()))
     if broken is not None:
         raise broken
-    raise UserError(f"{path}: unknown ending '{ending}'. Corrections come as {', '.join(endings())}.")
+    there = sorted({form.endings[0] for form in formats.values()}) if to_write else endings()
+    verb = "are written" if to_write else "come"
+    raise UserError(f"{path}: unknown ending '{ending}'. Corrections {verb} as {', '.join(there)}.")
 
 
 def _working() -> tuple[dict[str, CorrectionFormat], UserError | None]:
