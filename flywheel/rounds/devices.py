@@ -67,6 +67,11 @@ def check_devices(config: Config, root: Path) -> None:
         if torch.cuda.device_count() <= 1:
             return
     _, strategy = devices_of(config, root)
+    if strategy.name.startswith("zero") and "dpo" in config.finetune.method and config.finetune.num_steps:
+        raise UserError(
+            f"finetune.method: {config.finetune.method} is not shown to learn with train.strategy {strategy.name} what "
+            "one device learns. Set the strategy to ddp, or the method to sft."
+        )
     optimizer = config.pretrain.optimizer
     if strategy.sharded and config.pretrain.method == "full" and optimizer in ("adamw_sr", "adamw_8bit"):
         raise UserError(

@@ -118,3 +118,32 @@ def when_at(folder: Path, rank: int, step: int, act: Callable[[int], None]) -> t
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     return thread
+
+
+#: Four steps of two texts and two pairs; five pairs leave one to every third step, so of two ranks one has none.
+PAIR_SETTINGS = (
+    "finetune.num_steps=4",
+    "finetune.batch_size=2",
+    "finetune.learning_rate=1e-3",
+    "pretrain.transcript_dropout=0.5",
+)
+
+
+def tuned(make: Callable[..., Workspace], name: str, *overrides: str, texts: int = 3) -> Gave:
+    """What a fine-tuning on five pairs of texts, and on some texts beside them, gives in a folder of its own."""
+    context = RoundContext(make(*PAIR_SETTINGS, *overrides))
+    clips, sink = list(context.split("train", "anchor", "test")), Sink()
+    out = folder_of(context, name)
+    out.parent.mkdir(exist_ok=True)
+    pairs = [example(clip, number + side, HUMAN) for number, clip in enumerate(clips[:5]) for side in (0, 20)]
+    kept = [example(clip, number + 40, HUMAN) for number, clip in enumerate(clips[:texts])]
+    training = Training(stage="finetune", start=context.base, out=out, examples={"kept": kept, "pairs": pairs})
+    result = _devices.trained(context, training, sink)  # type: ignore[arg-type]
+    assert result.steps == 4
+    return Gave(
+        losses={4: result.loss},
+        eval_loss=result.loss,
+        figures=result.figures,
+        row_weight={},
+        weights=load_file(out / "adapter_model.safetensors"),
+    )

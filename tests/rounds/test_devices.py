@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from devices_bed import Gave, pretrained, when_at
+from devices_bed import Gave, pretrained, tuned, when_at
 
 from flywheel.core.config import parse_config
 from flywheel.core.errors import BorderError, UserError
@@ -68,6 +70,18 @@ def test_two_ranks_with_sharded_weights_equal_one_process(
     check_equal(pretrained(make_workspace, "two", "train.devices=2", "train.strategy=zero3"), alone)
 
 
+@pytest.mark.slow
+def test_pairs_on_two_ranks_teach_what_they_teach_one_process(ingested: Workspace, make_workspace: Make) -> None:
+    """Losses, rewards and the adapter, of texts and pairs by turns; of one rank with nothing in a step too."""
+    one = tuned(make_workspace, "one", "train.devices=1")
+    two = tuned(make_workspace, "two", "train.devices=2", "train.strategy=ddp")
+    assert two.losses == pytest.approx(one.losses, abs=1e-5)
+    assert (one.figures["margin"], set(one.figures)) != (0.0, set())
+    assert two.figures == pytest.approx(dict(one.figures), abs=1e-5)
+    # As of pretraining: Adam divides a gradient by its size, so that rounding shows where it is tiny (2.2e-5 was seen).
+    assert max(float((two.weights[name] - value).abs().max()) for name, value in one.weights.items()) < 1e-4
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -112,6 +126,21 @@ def test_checkpoints_of_another_number_of_ranks_go_on_or_are_refused(tmp_path: P
         with pytest.raises(UserError, match=rf"{told}\. Set train\.strategy and train\.devices back, or delete"):
             same_ranks(folder, strategy, ranks)
         assert (folder / "checkpoint-4" / "complete").exists()
+
+
+@pytest.mark.parametrize("method", ["dpo", "sft+dpo"])
+@pytest.mark.parametrize("strategy", ["zero1", "zero2", "zero3"])
+def test_pairs_are_refused_before_anything_where_weights_are_sharded(
+    strategy: str, method: str, tmp_path: Path
+) -> None:
+    if importlib.util.find_spec("deepspeed") is None:
+        pytest.skip("DeepSpeed is not installed")
+    wanted = {"train": {"devices": 2, "strategy": strategy}, "finetune": {"method": method}}
+    message = rf"^finetune\.method: {re.escape(method)} is not shown to learn with train\.strategy {strategy} what"
+    with pytest.raises(UserError, match=message):
+        check_devices(parse_config(wanted), tmp_path)
+    check_devices(parse_config({**wanted, "finetune": {"method": "sft"}}), tmp_path)
+    check_devices(parse_config({**wanted, "train": {"devices": 2, "strategy": "ddp"}}), tmp_path)
 
 
 @pytest.mark.slow
