@@ -124,7 +124,7 @@ def when_at(folder: Path, rank: int, step: int, act: Callable[[int], None]) -> t
 PAIR_SETTINGS = (
     "finetune.num_steps=4",
     "finetune.batch_size=2",
-    "finetune.learning_rate=1e-3",
+    "finetune.learning_rate=1e-4",
     "pretrain.transcript_dropout=0.5",
 )
 

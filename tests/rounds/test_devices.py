@@ -78,8 +78,8 @@ def test_pairs_on_two_ranks_teach_what_they_teach_one_process(ingested: Workspac
     assert two.losses == pytest.approx(one.losses, abs=1e-5)
     assert (one.figures["margin"], set(one.figures)) != (0.0, set())
     assert two.figures == pytest.approx(dict(one.figures), abs=1e-5)
-    # As of pretraining: Adam divides a gradient by its size, so that rounding shows where it is tiny (2.2e-5 was seen).
-    assert max(float((two.weights[name] - value).abs().max()) for name, value in one.weights.items()) < 1e-4
+    # Adam divides a gradient by its size, so that rounding shows where it is tiny: ten times the rate, 2.2e-5 was seen.
+    assert max(float((two.weights[name] - value).abs().max()) for name, value in one.weights.items()) < 1e-5
 
 
 @pytest.mark.parametrize(
