@@ -134,6 +134,7 @@ def take_down(
     removed = workspace.takedowns.remove_records(ids)
     removed["corrections"] = workspace.takedowns.forget_people(ids)
     _empty_caches(workspace, clips)
+    _forget_unfinished(workspace, ids)
     # Out of the object store too, while the clips still say which files these were: a copy there would come back.
     workspace.publish()
     # Without records nothing names them.
@@ -215,6 +216,18 @@ def _usage(workspace: Workspace, plan: Plan, clips: pl.DataFrame) -> dict[str, A
         "files": sorted({uri for uri in clips["uri"].unique() if not Path(uri).resolve().is_relative_to(inside)}),
     }
     return merged([*began, usage])
+
+
+def _forget_unfinished(workspace: Workspace, ids: set[str]) -> None:
+    """Remove what unfinished trainings keep of these clips' texts, with their checkpoints: they begin anew."""
+    for folder in sorted((workspace.root / "models").glob("round=*/*")):
+        if folder.suffix not in (".work", ".ranks"):
+            continue
+        from trainers.examples import ExampleTable
+
+        tables = (ExampleTable(file) for file in sorted(folder.glob("*.arrow")))
+        if list(folder.glob("*.tmp")) or any(i in ids for table in tables for i, _ in table.clips_and_groups()):
+            shutil.rmtree(folder)
 
 
 def _empty_caches(workspace: Workspace, clips: pl.DataFrame) -> None:

@@ -121,6 +121,8 @@ def test_an_old_workspace_ends_its_round_as_its_own_code_did(name: str, tmp_path
         for figures in (have["figures"], want["figures"]):
             for key in [key for key in figures if key.startswith("annotate/corpus/")]:
                 del figures[key]
+    # Later versions say it besides.
+    have["figures"].pop("gate/p_not_worse", None)
     for what in CLOSE:
         assert have[what].keys() == want[what].keys(), what
         assert have[what] == pytest.approx(want[what], abs=TOLERANCE), what

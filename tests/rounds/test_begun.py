@@ -11,6 +11,7 @@ import pytest
 from flywheel.core.types import CAPTION, HUMAN, Annotation, Correction, Example
 from flywheel.rounds import RoundContext
 from flywheel.rounds.stages import _begun
+from flywheel.rounds.takedown import _forget_unfinished
 from flywheel.store import Workspace
 from trainers import checkpoints
 from trainers.examples import digest_of
@@ -105,6 +106,15 @@ def test_it_begins_anew_where_a_row_must_not_be_learned_any_more(
         assert f"begins anew instead of going on from step {step}: {why}." in capsys.readouterr().err
         assert checkpoints.last_checkpoint(started.folder) is None
         assert {example.clip_id for example in begun.examples["kept"]} == {text.clip_id for text in started.texts}
+
+
+def test_a_takedown_takes_what_an_unfinished_training_keeps(started: Started) -> None:
+    started.folder = started.workspace.root / "models" / "round=001" / "model.work"
+    started.begin()
+    _forget_unfinished(started.workspace, {"another clip"})
+    assert (started.folder / "kept.arrow").exists()
+    _forget_unfinished(started.workspace, {started.texts[2].clip_id})
+    assert not started.folder.exists()
 
 
 def test_a_training_of_other_rows_begins_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
