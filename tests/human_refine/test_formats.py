@@ -107,6 +107,7 @@ def test_the_ending_says_the_form_and_rows_say_where_the_clip_is(
     out.write_bytes("\ufeff".encode() + filled.write_csv(separator=";").encode())
     report = import_corrections(w, out)
     assert (report.added, report.blank, report.refused) == (1, count - 1, [])
+    assert export_queue(w, tmp_path / "new" / "queue") == count - 1, "in a folder that is made"
     assert export_queue(w, tmp_path / "queue") == count - 1
     assert json.loads((tmp_path / "queue").read_text().splitlines()[0])["annotation_id"], "JSON lines without an ending"
     with pytest.raises(UserError, match=r"queue.xlsx: .xlsx is read and not written. Write .*queue.csv"):

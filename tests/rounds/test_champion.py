@@ -494,6 +494,10 @@ def test_a_frozen_model_writes_whoever_is_champion(context: RoundContext, make_w
 
 @pytest.mark.slow
 def test_rounds_side_by_side(context: RoundContext) -> None:
+    for round in (5, 6):
+        context.workspace.set_stage(round, "evaluate", "done", {})
+    with pytest.raises(UserError, match="compare 5 6: neither round wrote about a test or anchor clip"):
+        champion.compare(context, 5, 6)
     says(context, 1, 0.2)
     says(context, 2, 0.9)
     found = champion.compare(context, 1, 2)

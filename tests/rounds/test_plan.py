@@ -10,6 +10,7 @@ import pytest
 from flywheel.rounds.plan import Run, fitted, planned
 from flywheel.store import Workspace
 from tests.plugins import Command
+from tests.store.test_view import clip
 
 ROWS = Path(__file__).resolve().parents[2] / "experiments" / "bench" / "results" / "growth-723d5b5.jsonl"
 
@@ -91,6 +92,11 @@ def test_the_command_learns_from_workspaces_and_files(
     assert plan["stages"]["annotate"]["sizes"] == [1000, 4000]
     assert plan["low"] < plan["seconds"] < plan["high"]
     assert plan["bottleneck"]["stage"] == "annotate"
+    w.add_clips([clip(1)])
+    assert commandline("plan", "--config", w.root) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("A round of 1 clips")
+    assert "money" in told.splitlines()[2]
     for line in ('"size": 2000', '"clips": "2000", "seconds": 1', '"clips": 2000, "seconds": NaN'):
         lines.write_text(f'{{"stage": "annotate", {line}}}\n')
         assert commandline(*asked, "--measured", lines) == 2
