@@ -62,7 +62,9 @@ def start(
     # Machines share workspaces, and a process has its number on one of them.
     here = f"serve-{re.sub(r'[^A-Za-z0-9.-]', '_', socket.gethostname())}"
     for note in sorted(workspace.glob(f"{here}-*.json")):
-        reap(note)
+        # Not those of a machine whose name begins like this one's.
+        if re.fullmatch(rf"{re.escape(here)}-\d+", note.stem):
+            reap(note)
     port = port or _free_port(host)
     note, log = (workspace / f"{here}-{port}.{kind}" for kind in ("json", "log"))
     if note.exists():

@@ -264,7 +264,7 @@ def _of_people(workspace: Workspace, query: Query) -> tuple[list[str], str]:
     if query.people in verdicts:
         rows = clips_with_word(workspace, verdicts[query.people], query.cursor, PAGE)
         return list(dict.fromkeys(clip_id for clip_id, _ in rows)), rows[-1][1] if len(rows) == PAGE else ""
-    if not (query.cursor or "0").isdecimal():
+    if not re.fullmatch(r"[0-9]{1,9}", query.cursor or "0"):
         raise UserError(f"cursor {query.cursor!r}: is none of this list")
     begin = int(query.cursor or 0)
     end = begin + PAGE

@@ -124,13 +124,15 @@ def forget(work_folder: Path) -> None:
 def same_rows(work_folder: Path, digest: str, label: str) -> None:
     """Let a training begin anew, and say so, where the folder's checkpoints learned other rows than these.
 
-    ``digest`` is of all its examples (:func:`trainers.examples.digest_of`); it is noted for the next time.
+    ``digest`` is of all its examples (:func:`trainers.examples.digest_of`), and of what else must be the same; it is
+    noted for the next time.
     """
     note, checkpoint = work_folder / _ROWS, last_checkpoint(work_folder)
     if checkpoint is not None:
         if note.exists() and note.read_text() == digest:
             return
-        say(f"{label}: begins anew, since its texts are others than those of its {step_of(checkpoint)} steps so far.")
+        so_far = f"those of its {step_of(checkpoint)} steps so far"
+        say(f"{label}: begins anew, since its texts, settings or base are others than {so_far}.")
         forget(work_folder)
     work_folder.mkdir(parents=True, exist_ok=True)
     note.write_text(digest)

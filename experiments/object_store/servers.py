@@ -29,6 +29,9 @@ class Faulty:
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         with self._lock:
             fault = self._rng.choice(self._faults) if self._rng.random() < self._share else ""
+            if fault == "cut" and environ["REQUEST_METHOD"] != "GET":
+                # Of other answers there is nothing to cut.
+                fault = ""
             self.met[fault or environ["REQUEST_METHOD"]] += 1
         if fault == "503":
             # The body first, or the client meets a closed connection instead of the answer.
@@ -38,7 +41,7 @@ class Faulty:
         if fault == "slow":
             time.sleep(0.3)
         answer = self._app(environ, start)
-        return _half(answer) if fault == "cut" and environ["REQUEST_METHOD"] == "GET" else answer
+        return _half(answer) if fault == "cut" else answer
 
 
 def _half(answer: Iterable[bytes]) -> Iterator[bytes]:

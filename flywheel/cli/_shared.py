@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -33,6 +34,8 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done,
 Yes = Annotated[bool, typer.Option("--yes", help="Do it without a question.")]
 HERE = Path("flywheel.yaml")
 
+#: What a disk says that is full, or away.
+_OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 #: Where results go, innermost command last; while a command works, sys.stdout is sys.stderr.
@@ -71,16 +74,18 @@ def command(function: Callable[_P, None]) -> Callable[_P, None]:
         _results.append(sys.stdout)
         try:
             with contextlib.redirect_stdout(sys.stderr):
-                if isinstance(config := options.get("config"), Path):
-                    options["config"] = _here(config)
+                if isinstance(named := options.get("config"), Path):
+                    options["config"] = _here(named)
                 function(*arguments, **options)
         except (GateRefused, BrokenPipeError):
             # A gate's verdict is a result, and printed already.
             raise
         except (FlywheelError, OSError, KeyboardInterrupt) as error:
-            if isinstance(error, OSError) and error.filename is None and isinstance(config, Path):
+            config = options.get("config")
+            if isinstance(error, OSError) and error.errno in _OF_A_DISK and error.filename is None:
                 # Whose disk is full, or away: as good as always the workspace's.
-                error.filename = str(config if config.is_dir() else config.absolute().parent)
+                place = config if isinstance(config, Path) else Path()
+                error.filename = str(place if place.is_dir() else place.absolute().parent)
             failure = failure_of(error)
             if options.get("json_"):
                 print_json({"error": vars(failure)})

@@ -33,8 +33,7 @@ def narrate(
     context = open_context(config, set_)
     workspace = context.workspace
     with workspace.lock():
-        films, left_out = films_of(context.to_curate(), clips_named(workspace, videos) if videos else ())
-        films = films[:limit]
+        films, left_out = films_of(context.to_curate(), clips_named(workspace, videos) if videos else (), limit)
         if not films:
             why = next((f" ({video}: {reason})" for video, reason in left_out.items()), "")
             raise UserError(f"narrate: there is no video to be told{why}.")

@@ -18,6 +18,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from flywheel.core.border import is_of_one_item, one_item, reason_of
 from flywheel.core.errors import MediaError, UserError
 from flywheel.core.progress import progress
@@ -225,13 +227,30 @@ class _Intake:
         gone = self._unwanted - {item.path for item in batch}
         for path in gone:
             for file in (path, *(path.with_suffix(ending) for ending in timed_text.endings())):
-                file.unlink(missing_ok=True)
+                self._remove(file)
         self._unwanted -= gone
+
+    def _with_sources(self) -> list[dict[str, Any]]:
+        """The waiting rejects; those that versions before noted without their source get a row of their own."""
+        records = self._workspace.records
+        known = records.known("rejected", self._rejects)
+        if not known:
+            return list(self._rejects.values())
+        rows = records.rows("rejected", known, ["id", "source"])
+        bare = set(rows.filter(pl.col("source") == "")["id"])
+        return [
+            {**row, "id": content_id(row["id"], row["source"])} if row["id"] in bare else row
+            for row in self._rejects.values()
+        ]
+
+    def _remove(self, file: Path) -> None:
+        # In an object store too: an earlier run may have put it there.
+        self._workspace.discard(file)
 
     def commit(self) -> None:
         """Writes the waiting rows, in an order in which a kill loses nothing."""
         # Before clips: of a file that is known by its other clips, what was refused is not looked at again.
-        self._workspace.add_rejects(list(self._rejects.values()), round=0)
+        self._workspace.add_rejects(self._with_sources(), round=0)
         self._rejects = {}
         # Sides too: a clip that is on record is on the side of its video.
         self._sides.write()
@@ -278,7 +297,8 @@ class _Intake:
         records = self._workspace.records
         asked = {q.clip_id for q in questions if q.clip_id}
         places = self._workspace.places(whole & contents)
-        clips_of = self._taken_in.clips_of({q.content_hash for q in questions if may_have_new_words(q, places)})
+        with_words = {q.content_hash for q in questions if may_have_new_words(q, places, self._workspace.root)}
+        clips_of = self._taken_in.clips_of(with_words)
         clips = (records.known("clips", asked) | (asked & self._clips.keys())) - self._taken_down.keys()
         texts = records.known("annotations", map(_text_id, clips)) | self._texts.keys()
         return [
@@ -286,7 +306,7 @@ class _Intake:
                 q,
                 is_known=not q.problem and (q.content_hash in contents if q.item.is_whole else q.clip_id in clips),
                 has_text=_text_id(q.clip_id) in texts,
-                clips=clips_of.get(q.content_hash, ()) if may_have_new_words(q, places) else (),
+                clips=clips_of.get(q.content_hash, ()) if may_have_new_words(q, places, self._workspace.root) else (),
             )
             for q in questions
         ]
@@ -428,6 +448,9 @@ class _DryIntake(_Intake):
         self._words, self._tracks = {}, {}
         self._clips, self._texts, self._places, self._stamps, self._rejects = {}, {}, {}, {}, {}
         self._committed_at = time.monotonic()
+
+    def _remove(self, file: Path) -> None:
+        file.unlink(missing_ok=True)
 
     def _placed(self, outcome: Outcome) -> Outcome:
         return outcome

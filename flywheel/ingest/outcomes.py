@@ -21,6 +21,7 @@ from flywheel.ingest.notes import Note
 from flywheel.ingest.sides import Newcomer, newcomer
 from flywheel.media.border import time_limit
 from flywheel.media.choice import told
+from flywheel.store.mirror import is_gone
 from flywheel.store.takedowns import Span
 from flywheel.store.videos import Video
 
@@ -68,17 +69,18 @@ class Outcome:
     stamp: tuple[int, int] | None = None
 
 
-def may_have_new_words(question: Question, places: Mapping[str, str]) -> bool:
+def may_have_new_words(question: Question, places: Mapping[str, str], root: Path) -> bool:
     """Whether a source or a file beside it has words for a known file.
 
-    Beside a copy that lies elsewhere are not the words of the clips, while the place on record is there.
+    Beside a copy that lies elsewhere are not the words of the clips, while the place on record is there. ``root`` is
+    the workspace's folder.
     """
     item, place = question.item, places.get(question.content_hash, "")
     if not place or not item.is_whole or item.transcript is not None:
         return bool(place and item.is_whole and item.transcript)
     if not question.file.may_have_side_car():
         return False
-    return place == str(item.path) or not Path(place).exists()
+    return place == str(item.path) or is_gone(root, place)
 
 
 def hashed(item: Item, file: File, *, seconds: float) -> Question:

@@ -10,6 +10,7 @@ import io
 import math
 import threading
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ class _Frozen:
 
 
 class FrozenPictures(_Frozen):
-    """Of each frame the mean over the patches of a vision model's last layer."""
+    """Of each frame the mean over all tokens of a vision model's last layer."""
 
     auto = "AutoImageProcessor"
 
@@ -113,8 +114,9 @@ class FrozenSounds(_Frozen):
         model, extractor = self.parts()
         longest = int(extractor.n_samples)
         number = min(_PARTS, max(1, math.ceil(len(samples) / longest)))
-        starts = np.linspace(0, max(0, len(samples) - longest), number).round().astype(int)
-        heard = [self._part(model, extractor, samples[start : start + longest]) for start in starts]
+        edges = np.linspace(0, len(samples), number + 1).round().astype(int)
+        # Of a sound that is longer than all parts together, the beginning of each.
+        heard = [self._part(model, extractor, samples[a:b][:longest]) for a, b in pairwise(edges)]
         return torch.nn.functional.adaptive_avg_pool1d(torch.cat(heard).T, times).T.contiguous()
 
     def _part(self, model: Any, extractor: Any, samples: NDArray[np.float32]) -> Tensor:

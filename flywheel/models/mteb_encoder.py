@@ -27,9 +27,9 @@ class MtebEncoder:
     MTEB itself is imported only where it asks what the model is.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Raises UserError where the folder holds no encoder."""
-        self.encoder, self._revision = load_encoder(folder), encoder_id(folder)
+    def __init__(self, folder: Path, against: Modality = TEXT) -> None:
+        """Texts are compared with vectors of ``against``. Raises UserError where the folder holds no encoder."""
+        self.encoder, self._revision, self._against = load_encoder(folder), encoder_id(folder), against
 
     @property
     def mteb_model_meta(self) -> Any:
@@ -67,7 +67,7 @@ class MtebEncoder:
 
     def _embedded(self, modality: Modality, values: Any) -> Tensor:
         if modality == TEXT:
-            return self.encoder.embed_text([str(text) for text in values])
+            return self.encoder.embed_text([str(text) for text in values], self._against)
         if modality == VIDEO:
             return torch.cat([self.encoder.embed_video(_frames(value)[None]) for value in values])
         rate_hz = self.encoder.rate_hz

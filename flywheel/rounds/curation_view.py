@@ -128,15 +128,17 @@ def _examples(context: RoundContext, decided: pl.DataFrame) -> dict[str, list[Ex
     for words, heap in (("kept", scored.filter("kept")), ("dropped", scored.filter(~pl.col("kept")))):
         ends = pl.concat([heap.head(_EACH // 2), heap.tail(_EACH // 2)]).unique("clip_id", maintain_order=True)
         rows = [row for row in ends.iter_rows(named=True) if row["clip_id"] in context.clips]
-        found[words] = [_example(context.clips[row["clip_id"]], row["score"], row["reason"]) for row in rows]
+        found[words] = [_example(context, context.clips[row["clip_id"]], row["score"], row["reason"]) for row in rows]
     return {words: some for words, some in found.items() if some}
 
 
-def _example(clip: Clip, score: float, reason: str) -> Example:
+def _example(context: RoundContext, clip: Clip, score: float, reason: str) -> Example:
     video, error = "", ""
     with tempfile.TemporaryDirectory() as folder:
         out, end_s = Path(folder) / "clip.mp4", min(clip.end_s, clip.start_s + _MOST_S)
         try:
+            # On a workspace's other host the file comes when it is first read.
+            context.workspace.originals.check(clip.uri, clip.content_hash)
             transcode(Path(clip.uri), out, quality=_QUALITY, start_s=clip.start_s, end_s=end_s, max_side=_MOST_SIDE)
             video = base64.b64encode(out.read_bytes()).decode()
         except FlywheelError as problem:

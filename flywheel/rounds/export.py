@@ -57,7 +57,8 @@ def export(
     view, round = _frozen(context.workspace, round)
     counts, url = ExportCounts(), url_of(out)
     what = f"{context.workspace.database.state()[0]} round {round} {form} {','.join(splits)}"
-    with _part_of(out) if url is None else part_at(url, what) as temporary:
+    stands = partial(context.workspace.ledger.has_export, url or "")
+    with _part_of(out) if url is None else part_at(url, what, stands) as temporary:
         # A file and not a list: a dataset may have more clips than memory has room for.
         with tempfile.TemporaryFile("w+", dir=temporary.parent, encoding="utf-8") as ids:
             rows = DatasetRows(

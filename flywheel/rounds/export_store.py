@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from flywheel.core.errors import UserError
@@ -17,11 +17,12 @@ _CARD = ("README.md", "dataset.json")
 
 
 @contextlib.contextmanager
-def part_at(url: str, what: str) -> Iterator[Path]:
+def part_at(url: str, what: str, stands: Callable[[], bool] = lambda: True) -> Iterator[Path]:
     """An empty folder of this host to write a dataset into; at the end its files are put at the URL, the card last.
 
-    ``what`` says which dataset it is: the same one, cut off before, is gone on with. Raises UserError where something
-    else lies there, and BorderError where the store does not answer.
+    ``what`` says which dataset it is: the same one, cut off before, is gone on with. ``stands`` is asked when all is
+    put: where it says no, since a clip was taken down meanwhile, all goes again. Raises UserError then and where
+    something else lies there, and BorderError where the store does not answer.
     """
     objects = Objects(url)
     _refuse_other(objects, what)
@@ -34,19 +35,37 @@ def part_at(url: str, what: str) -> Iterator[Path]:
         _refuse_other(objects, what)
         dataset = Path(folder) / "dataset"
         dataset.mkdir()
-        yield dataset
+        try:
+            yield dataset
+        except BaseException:
+            if set(objects.listing()) == {MARK}:
+                # Nothing of it is there yet: the place is free for another.
+                objects.remove(MARK)
+            raise
         names = sorted(str(path.relative_to(dataset)) for path in dataset.rglob("*") if path.is_file())
         for name in sorted(names, key=lambda name: name in _CARD):
             objects.put(dataset / name, name)
-    for name in sorted(objects.listing().keys() - set(names), key=lambda name: name == MARK):
+        if not stands():
+            remove_dataset(url)
+            raise UserError(f"{url}: a clip of this dataset was taken down meanwhile. Run the same command again.")
+    for name in sorted(_own(objects) - set(names), key=lambda name: name == MARK):
         objects.remove(name)
 
 
 def remove_dataset(url: str) -> None:
     """Remove a dataset from its URL, the card first."""
     objects = Objects(url)
-    for name in sorted(objects.listing(), key=lambda name: name not in _CARD):
+    for name in sorted(_own(objects), key=lambda name: name not in _CARD):
         objects.remove(name)
+
+
+def _own(objects: Objects) -> set[str]:
+    """Names of a dataset's objects. Raises UserError where another dataset or a workspace came below its URL since."""
+    names = set(objects.listing())
+    nested = sorted(name for name in names if "/" in name and name.rsplit("/", 1)[1] in (*_CARD, MARK, "flywheel.yaml"))
+    if nested:
+        raise UserError(f"{objects.url}: {nested[0]} is of something else, which came below it. Move that first.")
+    return names
 
 
 def address_of(root: Path, path: str) -> str:

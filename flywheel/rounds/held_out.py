@@ -26,7 +26,7 @@ def held_out_clips(examples: Sequence[Example], share: float, videos: Videos, *,
 
     People's texts are too few to be held out, and videos with any are not. ``share`` of the other texts is held out,
     in a small corpus more. Where whole videos give less than half of it, since they are large or people spoke of them,
-    clips are held out one by one, of such videos those that are needed to reach half.
+    clips are held out one by one, of such videos only where the others do not reach half.
 
     ``seed`` and the video's number say how early a video is drawn, whatever other clips there are.
     """

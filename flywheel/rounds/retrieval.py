@@ -135,7 +135,9 @@ def _untrained(context: RoundContext) -> Encoder:
     index = context.config.index
     torch.manual_seed(index.seed)
     # Sounds bridge words and pictures, whatever the words are worth; here the words are what is measured.
-    return encoders.build("trimodal", **{**index.sizes, "local_weight": 0.0})
+    # The sizes of another encoder say nothing of this one, and nothing but the words is to help.
+    sizes = index.sizes if index.encoder == "trimodal" else {}
+    return encoders.build("trimodal", **{**sizes, "local_weight": 0.0, "fused_weight": 0.0})
 
 
 def read_anchors(context: RoundContext, anchors: Sequence[Clip]) -> tuple[list[Clip], NDArray[np.uint8]]:

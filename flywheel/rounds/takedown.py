@@ -147,6 +147,8 @@ def take_down(
         if not keep_exports and (url := url_of(export)) is not None:
             remove_dataset(url)
             workspace.ledger.forget_export(export)
+            # Once more: what was put between, by an export that found itself on record still.
+            remove_dataset(url)
         elif not keep_exports and Path(export).is_dir():
             shutil.rmtree(export)
             workspace.ledger.forget_export(export)

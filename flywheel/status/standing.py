@@ -25,7 +25,6 @@ Found = TypeVar("Found")
 _MOST_REASONS = 20
 #: Files that are named with each.
 _NAMED = 3
-#: Columns of a clip's generation that 'show' gives: all but its tokens and their log-probs.
 
 
 @dataclass(frozen=True, kw_only=True)

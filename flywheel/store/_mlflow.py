@@ -46,6 +46,8 @@ _MENDS = (
 )
 #: What a migration meets that an earlier one left unfinished: MLflow's on SQLite are not whole or nothing.
 _HALF_MADE = re.compile(r"_alembic_tmp_|(table|index) \S+ already exists|duplicate column name")
+#: As long a process may take to make a database that another finds half-made, in seconds.
+_MAKING_S = 3.0
 #: MLflow's codes for what it will not take at any later time either.
 _NEVER_TAKEN = frozenset({"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST"})
 
@@ -122,8 +124,7 @@ class Runs:
             except Exception as error:
                 if self._remote or not _HALF_MADE.search(f"{first_line(error)} {first_line(root_of(error))}"):
                     raise
-                self._put_aside()
-                self._enter_experiment(mlflow)
+                self._entered_late(mlflow)
             self._connected = mlflow
         return self._connected
 
@@ -136,6 +137,15 @@ class Runs:
             mlflow.create_experiment(self._experiment, artifact_location=location)
         experiment = mlflow.set_experiment(self._experiment)
         self._workspace.set_meta("mlflow_experiment", str(experiment.experiment_id))
+
+    def _entered_late(self, mlflow: Any) -> None:
+        """Enter the experiment of a database that looks half-made: another process may be making it just now."""
+        time.sleep(_MAKING_S)
+        try:
+            self._enter_experiment(mlflow)
+        except Exception:
+            self._put_aside()
+            self._enter_experiment(mlflow)
 
     def _put_aside(self) -> None:
         """Rename the workspace's mlflow.db, whose tables are half-made. Raises BorderError where it holds runs."""
@@ -303,8 +313,12 @@ def _holds_runs(file: Path) -> bool:
     """Whether there is a run in a database of MLflow's, whole or in the middle of a migration."""
     with closing(sqlite3.connect(file)) as connection:
         for table in ("runs", "_alembic_tmp_runs"):
-            with suppress(sqlite3.OperationalError):  # no such table
+            try:
                 if connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone():
+                    return True
+            except sqlite3.OperationalError as error:
+                # Of one that is locked, or that can't be read, nobody can say that it holds none.
+                if "no such table" not in str(error):
                     return True
     return False
 

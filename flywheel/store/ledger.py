@@ -246,6 +246,12 @@ class Ledger:
         with self._db.transaction() as connection:
             connection.execute(sql.delete(schema.exports).where(schema.exports.c.out == out))
 
+    def has_export(self, out: str) -> bool:
+        """Whether a dataset at this place is on record."""
+        with self._db.transaction() as connection:
+            query = sql.select(schema.exports.c.out).where(schema.exports.c.out == out)
+            return connection.execute(query).first() is not None
+
     def exports(self) -> list[dict[str, Any]]:
         """Datasets that were taken away, oldest first: ``out``, ``at``, ``round`` and ``clips``, their clips' ids."""
         with self._db.transaction() as connection:

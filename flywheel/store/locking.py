@@ -37,12 +37,16 @@ def hold_folder(root: Path, *, shared: bool = False) -> Iterator[None]:
 def is_held(root: Path) -> bool:
     """Whether another process holds the folder for writing now; of a folder that can only be read too."""
     try:
-        descriptor = os.open(root / ".lock", os.O_RDONLY)
+        descriptor, how = os.open(root / ".lock", os.O_RDWR), fcntl.LOCK_EX
     except OSError:
-        # Nobody ever held it, or whoever does so is somebody whom this user can't ask.
-        return False
+        try:
+            # Over NFS a file that is open for reading alone can't be locked for writing.
+            descriptor, how = os.open(root / ".lock", os.O_RDONLY), fcntl.LOCK_SH
+        except OSError:
+            # Nobody ever held it, or whoever does so is somebody whom this user can't ask.
+            return False
     try:
-        return not _try_flock(descriptor)
+        return not _try_flock(descriptor, how)
     finally:
         os.close(descriptor)
 

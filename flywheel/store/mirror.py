@@ -61,6 +61,11 @@ def names_below(root: Path, folder: str) -> list[str]:
     return sorted(here if mirror is None else here | mirror.present(f"{folder}/"))
 
 
+def is_gone(root: Path, place: str) -> bool:
+    """Whether a file of a workspace is there no more; of one on an object store it may only not have come here yet."""
+    return not Path(place).exists() and (mirror_of(root) is None or not place.startswith(f"{root}/"))
+
+
 def _is_lazy(name: str) -> bool:
     """Whether a file comes here when it is first read: of videos a host needs those of its share alone."""
     return name.startswith("media/")
@@ -251,7 +256,7 @@ class Mirror:
                 self.objects.remove(name)
             index.note(name, None)
         index.keep()
-        self._present = here
+        self._present = here | {name for name in self._present if _is_lazy(name)}
         return len(changed) + len(gone)
 
     def _sent(self, name: str) -> Copy | None:
@@ -277,8 +282,10 @@ class Mirror:
 
     @staticmethod
     def _is_shared(name: str) -> bool:
-        first = name.split("/", 1)[0]
-        return first not in _NOT_SHARED and first not in SCHEMAS and not name.endswith(_NOT_SHARED_ENDS)
+        first, *_ = steps = name.split("/")
+        # What goes is renamed first: what lies below it goes too.
+        is_half = any(step.endswith(_NOT_SHARED_ENDS) for step in steps)
+        return first not in _NOT_SHARED and first not in SCHEMAS and not is_half
 
     def _is_as(self, name: str, copy: Copy) -> bool:
         try:

@@ -226,6 +226,9 @@ class Workspace(WritableView):
         file = self.root / "cache" / CACHE_MARK
         if file.exists() and file.read_text() == str(number):
             return
+        if is_held(self.root):
+            # A stage may be at work in there: the next one that opens the workspace does it.
+            return
         # Until their records are gone somebody may look at them, and what that left goes the next time.
         is_done = not self.records.known("clips", self.takedowns.reasons())
         mirror.renew_cache(str(number) if is_done else "")

@@ -30,6 +30,7 @@ from flywheel.core.types import (
 )
 from flywheel.store import schema
 from flywheel.store.database import Database, parts
+from flywheel.store.mirror import is_gone
 from flywheel.store.places import on_record, whole
 from flywheel.store.records import Records
 from flywheel.store.times import time_after
@@ -90,7 +91,7 @@ class WritableView(View):
                 if h not in before
             ]
             self.database.insert_new(connection, locations, new)
-            here = {h for h, uri in places.items() if before.get(h, uri) == uri or not Path(before[h]).exists()}
+            here = {h for h, uri in places.items() if before.get(h, uri) == uri or is_gone(self.root, before[h])}
             moved = [h for h in here if before.get(h, places[h]) != places[h]]
             for content_hash in moved:
                 where = locations.c.content_hash == content_hash

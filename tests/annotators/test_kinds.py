@@ -88,7 +88,7 @@ def test_bundled_prompts_and_their_digests(tmp_path: Path) -> None:
         ("caption", {"hints": {"transcript": "Heard: {words}"}}, r"hints.transcript: has no place .* write \{text\}"),
         ("caption", {"instruction": "It says {transcript}."}, r"instruction: nothing fills \{transcript\} here"),
         ("caption", {"instruction": "It says {text}."}, "write in a hint's line below hints"),
-        ("tags", {"kind": "poem"}, "kind 'poem': unknown. There are answers, caption, dense_caption"),
+        ("tags", {"kind": "poem"}, "kind 'poem': unknown. There are answers, caption, consistency"),
     ],
 )
 def test_a_wrong_prompt_file_is_one_line(tmp_path: Path, kind: str, changes: dict[str, object], reason: str) -> None:

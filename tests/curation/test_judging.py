@@ -256,8 +256,8 @@ def test_a_judge_that_is_not_asked_needs_no_roles_and_one_that_is_needs_all(make
         make_workspace("curate.index_below=0")
     with pytest.raises(UserError, match=r"curate\.prompts: 'caption' asks for caption"):
         RoundContext(make_workspace("curate.judge=all", "curate.prompts=[caption, heard, judge]"))
-    with pytest.raises(UserError, match=r"models\.ears: no prompt .* curate\.judge is never"):
-        RoundContext(make_workspace("models.ears.engine=fake"))
+    with pytest.raises(UserError, match=r"models\.guest: no prompt .* curate\.judge is never"):
+        RoundContext(make_workspace("models.guest.engine=fake"))
 
 
 def test_the_playground_with_sound_has_all_its_roles_asked(tmp_path: Path) -> None:

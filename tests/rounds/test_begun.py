@@ -127,5 +127,5 @@ def test_a_training_of_other_rows_begins_anew(tmp_path: Path, capsys: pytest.Cap
         checkpoints.same_rows(tmp_path, digest, "finetune")
         goes_on = saved and digest == digests[0]
         assert (checkpoints.last_checkpoint(tmp_path) is not None) == goes_on
-    line = "finetune: begins anew, since its texts are others than those of its 4 steps so far.\n"
+    line = "finetune: begins anew, since its texts, settings or base are others than those of its 4 steps so far.\n"
     assert capsys.readouterr().err == line

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 COSTS = ("calls", "tokens_in", "tokens_out", "engine_s")
 #: Most tokens of a plan, and the temperature of what is asked again because the reply before was none.
 _MOST_TOKENS, _WARM = 256, 0.7
-#: Questions in a row that the engine could not answer, after which it is at fault and not what was asked.
+#: Questions in a row that the engine could not answer, after which one that no clip is to blame for is asked.
 _MOST_UNANSWERED = 3
+_CANARY = "A sound is well as it is. Reply with the plan that leaves it alone."
 
 
 class Unanswered(MediaError):
@@ -110,22 +111,39 @@ class PlanModel:
             raise waiting.failure
         result = waiting.result
         if result is None or result.finish == "error":
-            raise self._unanswered("no answer came" if result is None else result.text)
+            raise self._unanswered("no answer came" if result is None else result.text, schema)
         with self._lock:
             self.unanswered = 0
         return result.text
 
-    def _unanswered(self, why: str) -> BaseException:
-        """What a question raises that was not answered: the engine's fault after some in a row."""
+    def _unanswered(self, why: str, schema: str) -> BaseException:
+        """What a question raises that was not answered: the engine's fault where it answers no other either."""
         with self._lock:
             self.unanswered += 1
             if self.unanswered < _MOST_UNANSWERED:
                 return Unanswered(f"planner: {why}")
+        if self._is_well(schema):
+            with self._lock:
+                self.unanswered = 0
+            return Unanswered(f"planner: {why}")
+        with self._lock:
             self._broken = self._broken or BorderError(
                 f"planner: the last {self.unanswered} questions were not answered ({why}). Is the server of "
                 "models.planner well, and does it take JSON schemas? No clip is at fault: run the same command again."
             )
             return self._broken
+
+    def _is_well(self, schema: str) -> bool:
+        """Whether the engine answers a question that is about no clip."""
+        sampling = Sampling(max_new_tokens=_MOST_TOKENS, temperature=0.0, seed=self._seed, schema=schema)
+        request = Request(key=content_id("plan", _CANARY, sampling.canonical()), clip=None, prompt=_CANARY)
+        waiting = _Waiting(request=request, sampling=sampling)
+        with self._lock:
+            self._queue.append(waiting)
+        with self._engine_lock:
+            if waiting.result is None and waiting.failure is None:
+                self._answer()
+        return waiting.failure is None and waiting.result is not None and waiting.result.finish != "error"
 
     def _answer(self) -> None:
         """Answer all that waits now, by one call for each way of sampling."""

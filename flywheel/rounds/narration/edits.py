@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-_BEFORE_MARK = re.compile(r"\s+([.,;:!?])")
-_MARKS = re.compile(r"([.!?])(?:\s*[.,;:])+")
-_COMMAS = re.compile(r"[,;:]+(?=\s*[.,;:!?])")
+#: Stands where words went, until the text is tidied.
+_GAP = "\0"
+_AROUND_GAP = re.compile(rf"(?P<before>[\s.,;:!?]*){_GAP}(?P<after>[\s.,;:!?{_GAP}]*)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +41,12 @@ def edited(text: str, edits: Iterable[Mapping[str, Any]]) -> Edited:
 
 def replayed(text: str, log: Iterable[Mapping[str, Any]]) -> str:
     """The text that the edits of a log make of the one before."""
-    parts, place = list[str](), 0
+    made, place, is_edited = "", 0, False
     for edit in log:
-        parts += [text[place : edit["start"]], str(edit.get("instead", ""))]
+        instead, is_edited = str(edit.get("instead", "")), True
+        made = made + text[place : edit["start"]] + (instead or _GAP)
         place = edit["end"]
-    return _tidy("".join([*parts, text[place:]])) if parts else text
+    return _tidy(made + text[place:]) if is_edited else text
 
 
 def _place(text: str, quote: str, taken: list[tuple[int, int]]) -> tuple[int, int] | None:
@@ -53,14 +54,28 @@ def _place(text: str, quote: str, taken: list[tuple[int, int]]) -> tuple[int, in
     words = quote.split()
     if not words:
         return None
-    for match in re.finditer(r"\s+".join(map(re.escape, words)), text, re.IGNORECASE):
+    pattern = r"\s+".join(map(re.escape, words))
+    # Whole words: a quoted "red" is not the end of "hundred".
+    pattern = (r"(?<!\w)" if words[0][0].isalnum() else "") + pattern + (r"(?!\w)" if words[-1][-1].isalnum() else "")
+    for match in re.finditer(pattern, text, re.IGNORECASE):
         if all(match.end() <= start or end <= match.start() for start, end in taken):
             return match.span()
     return None
 
 
 def _tidy(text: str) -> str:
-    """A text without the blanks and marks that words left behind."""
-    text = _BEFORE_MARK.sub(r"\1", " ".join(text.split()))
-    text = _MARKS.sub(r"\1", _COMMAS.sub("", text)).strip().lstrip(".,;:!? ")
+    """A text without the blanks and marks that words which went left behind; what nobody quoted stays as it is."""
+    text = _AROUND_GAP.sub(_mended, text)
+    text = " ".join(text.split())
     return text if any(letter.isalnum() for letter in text) else ""
+
+
+def _mended(around: re.Match[str]) -> str:
+    """What stays of the marks and blanks around words that went: the mark that ends a sentence, else the last one."""
+    before, after = around["before"].strip(), around["after"].strip()
+    if not around.string[: around.start()].strip():
+        return ""
+    marks = re.sub(rf"[\s{_GAP}]+", "", before + after)
+    ends = [mark for mark in marks if mark in ".!?"]
+    mark = ends[0] if ends else marks[-1:]
+    return f"{mark} "

@@ -33,10 +33,13 @@ class Film:
         return self.shots[-1].end_s
 
 
-def films_of(index: ClipIndex, named: Collection[str] = ()) -> tuple[list[Film], dict[str, str]]:
+def films_of(
+    index: ClipIndex, named: Collection[str] = (), limit: int | None = None
+) -> tuple[list[Film], dict[str, str]]:
     """The videos of which clips show all, in the order of their files; and why others can't be told.
 
-    ``named`` are ids of clips: then only their videos are taken. The second value is by the video's file.
+    ``named`` are ids of clips: then only their videos are taken; of all the first ``limit``. The second value is by the
+    video's file.
     """
     columns = ("id", "content_hash", "start_s", "end_s", "uri")
     rows = index.of("train", "test", "anchor").columns(*columns).sort("uri", "content_hash", "start_s", "end_s")
@@ -49,9 +52,9 @@ def films_of(index: ClipIndex, named: Collection[str] = ()) -> tuple[list[Film],
         if wrong := _broken(spans):
             left_out[str(of_film["uri"][0])] = wrong
             continue
-        clips = index.of("train", "test", "anchor").with_ids(of_film["id"])
-        shots = tuple(sorted(clips, key=lambda clip: clip.start_s))
-        films.append(Film(content_hash=str(content_hash), shots=shots))
+        films.append(Film(content_hash=str(content_hash), shots=tuple(index[clip_id] for clip_id in of_film["id"])))
+        if len(films) == limit:
+            break
     return films, left_out
 
 

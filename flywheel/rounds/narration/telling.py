@@ -201,9 +201,8 @@ class Telling:
             if task.about not in replies:
                 return "it was not told yet, or its telling failed (flywheel rejects)"
             row = replies[task.about]
-            firsts, lasts = {part.first for part in some}, {part.last for part in some}
             for part in _payload(row)["parts"]:
-                if part["first"] not in firsts or part["last"] not in lasts:
+                if not some[0].first <= part["first"] <= part["last"] <= some[-1].last:
                     return f"its narrative names shots {part['first']} to {part['last']}, which were not shown so"
                 parts.append(Part(first=part["first"], last=part["last"], text=part["text"], by=(row["id"],)))
         return parts

@@ -8,7 +8,8 @@ from itertools import chain
 from typing import Any
 
 from flywheel.core.progress import say
-from flywheel.core.types import Example
+from flywheel.core.types import Example, content_id
+from flywheel.models.load import folder_digest
 from flywheel.rounds import traces
 from flywheel.rounds.context import RoundContext
 from flywheel.rounds.mix import human_example
@@ -101,7 +102,11 @@ def run(context: RoundContext, round: int) -> FinetuneResult:
         out=out,
         examples={"kept": examples, "pairs": pair_examples(context, pairs.pairs, round)},
     )
-    checkpoints.same_rows(out.with_name(out.name + ".work"), digest_of(chain(*training.examples.values())), "finetune")
+    # Other settings, or other weights to begin with, would be mixed with those that the checkpoint had.
+    settings = context.config.finetune.model_dump_json(exclude={"save_every", "merge"})
+    rows = digest_of(chain(*training.examples.values()))
+    begun = content_id(rows, settings, folder_digest(training.start))
+    checkpoints.same_rows(out.with_name(out.name + ".work"), begun, "finetune")
     trained = _devices.trained(context, training, context.tracker.sink(round))
     files = note_unreadable(context, round, "finetune", trained.unreadable)
     examples = [e for e in examples if e.clip_id not in trained.unreadable]
