@@ -19,6 +19,8 @@ from flywheel.store.view import SAME_FAILURE
 _SHOWN = ("id", "stage", "round", "uri", "start_s", "end_s", "clip_id", "kind", "reason", "source", "at")
 #: Stages whose rejects can be tried again here; those of the others are made again by their round.
 _RETRIED = ("ingest", "annotate")
+#: Kinds of text that narratives are made of, which 'flywheel narrate' asks for.
+_TOLD = ("fused", "consistency", "redundancy", "narrative")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,12 +107,16 @@ def retried(workspace: Workspace, found: Rejects) -> Retried:
     again, nowhere = _sources(found.frame.filter(ingested))
     if again:
         _ingested(workspace, again)
-    if "annotate" in stages:
+    is_told = (pl.col("stage") == "annotate") & pl.col("kind").is_in(_TOLD)
+    if not found.frame.filter((pl.col("stage") == "annotate") & ~is_told).is_empty():
         _asked(workspace)
-    tried = found.frame.filter(pl.col("stage").is_in(_RETRIED) & (~ingested | pl.col("source").is_in(again)))
+    is_tried = pl.col("stage").is_in(_RETRIED) & ~is_told & (~ingested | pl.col("source").is_in(again))
+    tried = found.frame.filter(is_tried)
     still = tried.join(workspace.rejected(open_only=True), on=SAME_FAILURE, how="semi", nulls_equal=True)
     others = stages - set(_RETRIED)
     left = [f"{name}: is tried again by the next 'flywheel {_command(name)}'" for name in sorted(others)]
+    if not found.frame.filter(is_told).is_empty():
+        left.append("narrate: texts of long videos are asked for again by 'flywheel narrate --retry-failed'")
     if nowhere:
         named = f"{len(nowhere)} files whose source is not on record, such as {nowhere[0]}"
         left.append(f"ingest: {named}: run 'flywheel ingest SOURCE' again")

@@ -21,6 +21,9 @@ def narrate(
         Path, typer.Option("--out", metavar="FILE", help="JSON lines that are written, a video a line.")
     ] = Path("narratives.jsonl"),
     limit: Limit = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Also what was rejected, with other sampling.")
+    ] = False,
     config: Config = HERE,
     set_: Set = None,
     json_: Json = False,
@@ -37,13 +40,15 @@ def narrate(
         if not films:
             why = next((f" ({video}: {reason})" for video, reason in left_out.items()), "")
             raise UserError(f"narrate: there is no video to be told{why}.")
-        made = narrate(context, films, current_round(workspace))
+        made = narrate(context, films, current_round(workspace), retry_failed=retry_failed)
     with written_whole(out) as part:
         part.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made.films), encoding="utf-8")
     told = _summary(made, left_out)
     print_result({**told, "out": str(out)}, json_, as_lines(_lines(told, out)))
     if told["incomplete"]:
-        say_next("flywheel rejects  # why texts are missing", config=config)
+        say_next(
+            "flywheel rejects  # why texts are missing", "flywheel narrate --retry-failed  # asks again", config=config
+        )
 
 
 def _summary(made: Any, left_out: dict[str, str]) -> dict[str, Any]:

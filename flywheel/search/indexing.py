@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from typing import Any
 
 import polars as pl
 
@@ -31,6 +33,8 @@ from flywheel.store.writing import reject
 
 #: Clips that are looked up at once.
 _LOOKUP = 4096
+#: Rows that are committed together: few shards, and little to make again after a kill.
+_COMMIT_ROWS = 128
 #: Fewer clips that can't be read tell nothing of a disk that is away.
 _ENOUGH = 8
 
@@ -66,9 +70,28 @@ def index(workspace: Workspace, *, retrain: bool = False, limit: int | None = No
     every = _without_vectors(workspace, encoder, model, clips, reader.sounds.version)
     waiting = islice(every, limit)
     with progress("index", limit) as bar, ThreadPoolExecutor(workspace.config.index.decoders) as pool:
+        rows, rejects = list[dict[str, Any]](), list[dict[str, Any]]()
+
+        def commit() -> None:
+            nonlocal done
+            # Before the rejects: a disk that is away is no clip's fault.
+            reading.check()
+            workspace.add_vectors(rows)
+            workspace.add_rejects(rejects, round)
+            made = Counter(row["modality"] for row in rows if row["vector"])
+            done = replace(
+                done,
+                video=done.video + made[VIDEO],
+                sound=done.sound + made[SOUND],
+                text=done.text + made[TEXT],
+                rejected=done.rejected + len(rejects),
+            )
+            rows.clear()
+            rejects.clear()
+
         while group := list(islice(waiting, encoder.together)):
-            rows, whys = embedded(encoder, model, group, list(pool.map(partial(read_clip, reader, encoder), group)))
-            rejects = []
+            some, whys = embedded(encoder, model, group, list(pool.map(partial(read_clip, reader, encoder), group)))
+            rows += some
             for wanted, why in zip(group, whys, strict=True):
                 if why:
                     # What could not be read before tells nothing of a disk that is away now.
@@ -77,20 +100,10 @@ def index(workspace: Workspace, *, retrain: bool = False, limit: int | None = No
                     rejects.append(reject(round, INDEX, wanted.clip.uri, wanted.clip.id, why))
                 else:
                     reading.good()
-            # Before the rejects: a disk that is away is no clip's fault.
-            reading.check()
-            workspace.add_vectors(rows)
-            workspace.add_rejects(rejects, round)
-            made = [row["modality"] for row in rows if row["vector"]]
-            counts = {name: made.count(name) for name in (VIDEO, SOUND, TEXT)}
-            done = replace(
-                done,
-                video=done.video + counts[VIDEO],
-                sound=done.sound + counts[SOUND],
-                text=done.text + counts[TEXT],
-                rejected=done.rejected + len(rejects),
-            )
+            if len(rows) + len(rejects) >= _COMMIT_ROWS:
+                commit()
             bar.advance(len(group))
+        commit()
     if reading.tried >= _ENOUGH:
         # Of a few new clips all may be broken. They are rejected, and the next call tries them again.
         reading.check(ended=True)

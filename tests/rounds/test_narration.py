@@ -17,6 +17,7 @@ import pytest
 from flywheel.core.types import Annotation, content_id
 from flywheel.playground.av.payloads import heard_payload, seen_payload
 from flywheel.playground.timeline import _scene, long_video
+from flywheel.rejects import open_rejects, retried
 from flywheel.rounds import RoundContext
 from flywheel.rounds.narration import Narrated, films_of, narrate
 from flywheel.rounds.narration.edits import edited, replayed
@@ -51,7 +52,7 @@ ENGINE = f"""
                     place = len(asked) % (len(reply["sentences"]) + 1)
                     reply["sentences"].insert(place, {{"text": f"a large {{lie}} is there.", "by": "seen"}})
                 log.write_text(" ".join([*asked, request.key]))
-                yield replace(result, text=json.dumps(reply))
+                yield replace(result, text="I would rather not." if os.environ.get("MUTE") else json.dumps(reply))
 
         def parts(self):
             return [self]
@@ -100,11 +101,11 @@ def telling(ingested: Workspace, make_workspace: Make, tmp_path: Path, monkeypat
     """Tells the videos of the workspace whose clips are named."""
     monkeypatch.setenv("ASKED", str(tmp_path / "asked"))
 
-    def tell(named: list[str], *overrides: str) -> Narrated:
+    def tell(named: list[str], *overrides: str, retry_failed: bool = False) -> Narrated:
         context = RoundContext(make_workspace(*SETTINGS, *overrides))
         films, _ = films_of(context.to_curate(), named)
         with context.workspace.lock():
-            return narrate(context, films, 1)
+            return narrate(context, films, 1, retry_failed=retry_failed)
 
     with installed(tmp_path, "noted_rules", ENGINE, POINTS):
         yield tell
@@ -180,6 +181,26 @@ def test_a_killed_telling_goes_on_and_asks_nothing_twice(ingested: Workspace, te
 
 
 @pytest.mark.slow
+def test_what_was_rejected_is_asked_again_when_somebody_says_so(
+    ingested: Workspace, telling: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = filmed(ingested, 8)[:1]
+    monkeypatch.setenv("MUTE", "1")
+    assert telling(named).rejected["fused"] == SHOTS
+    monkeypatch.delenv("MUTE")
+    assert telling(named).generated["fused"] == 0, "as long as nobody says so"
+    left = retried(ingested, open_rejects(ingested, "annotate"))
+    assert (left.tried, left.left) == (
+        0,
+        ["narrate: texts of long videos are asked for again by 'flywheel narrate --retry-failed'"],
+    )
+    made = telling(named, retry_failed=True)
+    assert (made.generated["fused"], made.rejected["fused"]) == (SHOTS, 0)
+    assert made.films[0]["narrative"]
+    assert ingested.rejected(open_only=True).is_empty()
+
+
+@pytest.mark.slow
 def test_a_long_video_is_told_in_pieces_and_these_once_more(ingested: Workspace, telling: Any, tmp_path: Path) -> None:
     """Where all shots are more than a prompt shows; a file says so of its own prompt."""
     from annotators import prompt_file
@@ -221,4 +242,7 @@ def test_edits_quote_what_they_change_and_the_rest_is_refused() -> None:
     assert [edit["quote"] for edit in found.refused] == ["a bird", "barks. A", " "]
     assert replayed(text, found.log) == found.text
     assert edited(text, []).text == text
+    assert edited("A hundred red cars, e.g. a van... go.", [{"quote": "red", "instead": "blue"}]).text == (
+        "A hundred blue cars, e.g. a van... go."
+    ), "whole words, and nothing that nobody quoted"
     assert edited("A dog barks.", [{"quote": "A dog barks", "instead": ""}]).text == ""

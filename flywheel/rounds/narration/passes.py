@@ -38,19 +38,21 @@ class Narrated:
             counts[kind] = counts.get(kind, 0) + count
 
 
-def narrate(context: RoundContext, films: Sequence[Film], round: int) -> Narrated:
+def narrate(context: RoundContext, films: Sequence[Film], round: int, *, retry_failed: bool = False) -> Narrated:
     """Have these videos told; what is on record is not asked for again. The caller holds the lock.
 
-    One engine at a time is up: ears, eyes, then the narrator. Raises ProofFailed, before a text is kept, where the
-    model that is to hear does not.
+    What was rejected is left out, or with ``retry_failed`` asked again, with other sampling. One engine at a time is
+    up: ears, eyes, then the narrator. Raises ProofFailed, before a text is kept, where the model that is to hear does
+    not.
     """
     prompts = {prompt.kind: prompt for prompt in narration_prompts_of(context.config, context.workspace.root)}
     passes = {kind: _asked(context, prompt) for kind, prompt in prompts.items()}
     for prompt in prompts.values():
         context.writer(prompt, 0).check()
-    made = Narrated()
+    made, retry = Narrated(), context.workspace.ledger.count_retry(round) if retry_failed else 0
     for kind in ("heard", "seen"):
-        made.note(kind, _describe(context, films, prompts[kind], round))
+        for again in _tries(retry):
+            made.note(kind, _describe(context, films, prompts[kind], round, again))
 
     def telling(film: Film) -> Telling:
         return Telling(context.workspace, film, passes, round, context.config.narrate.neighbours)
@@ -58,13 +60,19 @@ def narrate(context: RoundContext, films: Sequence[Film], round: int) -> Narrate
     for kinds in _by_role(prompts):
         with context.writer(prompts[kinds[0]], 0) as writer:
             for kind in kinds:
-                if kind != "narrative":
-                    tasks = (task for film in films for task in telling(film).tasks(kind))
-                    made.note(kind, _ask(context, tasks, writer, prompts[kind], round))
-                    continue
-                _tell(context, [telling(film) for film in films], writer, prompts[kind], round, made)
+                for again in _tries(retry):
+                    if kind != "narrative":
+                        tasks = (task for film in films for task in telling(film).tasks(kind))
+                        made.note(kind, _ask(context, tasks, writer, prompts[kind], round, again))
+                        continue
+                    _tell(context, [telling(film) for film in films], writer, prompts[kind], round, made, again)
     made.films = [film_row(telling(film), context.workspace) for film in films]
     return made
+
+
+def _tries(retry: int) -> tuple[int, ...]:
+    """The passes of a kind: of what was rejected, where that is to be tried for the ``retry``-th time, and of all."""
+    return (retry, 0) if retry else (0,)
 
 
 def _asked(context: RoundContext, prompt: Prompt) -> Asked:
@@ -82,7 +90,7 @@ def _by_role(prompts: dict[str, Prompt]) -> list[list[str]]:
     return groups
 
 
-def _describe(context: RoundContext, films: Sequence[Film], prompt: Prompt, round: int) -> AskResult:
+def _describe(context: RoundContext, films: Sequence[Film], prompt: Prompt, round: int, retry: int) -> AskResult:
     wants_sound = "sound" in context.inputs_of(prompt)
     clips = [clip for film in films for clip in film.shots if clip.has_audio or not wants_sound]
     context.sounds(anew=True)
@@ -95,24 +103,33 @@ def _describe(context: RoundContext, films: Sequence[Film], prompt: Prompt, roun
             media=context.reader,
             key_parts=lambda clip: context.key_parts(clip, prompt),
             round=round,
-            asking=Asking.of(context.config.annotate, prompt),
+            asking=Asking.of(context.config.annotate, prompt, retry=retry),
+            retry=bool(retry),
         )
 
 
-def _ask(context: RoundContext, tasks: Iterable[Task], writer: Writer, prompt: Prompt, round: int) -> AskResult:
-    asking = Asking.of(context.config.annotate, prompt)
-    return ask(context.workspace, tasks, writer, prompt, round=round, asking=asking)
+def _ask(
+    context: RoundContext, tasks: Iterable[Task], writer: Writer, prompt: Prompt, round: int, retry: int
+) -> AskResult:
+    asking = Asking.of(context.config.annotate, prompt, retry=retry)
+    return ask(context.workspace, tasks, writer, prompt, round=round, asking=asking, retry=bool(retry))
 
 
 def _tell(
-    context: RoundContext, tellings: Sequence[Telling], writer: Writer, prompt: Prompt, round: int, made: Narrated
+    context: RoundContext,
+    tellings: Sequence[Telling],
+    writer: Writer,
+    prompt: Prompt,
+    round: int,
+    made: Narrated,
+    retry: int,
 ) -> None:
     """Have each video told from its shots' texts, and what was told in pieces told once more from these."""
     for _ in range(MOST_LEVELS):
         open_tasks = [task for telling in tellings for task in _open(telling)]
         if not open_tasks:
             return
-        result = _ask(context, open_tasks, writer, prompt, round)
+        result = _ask(context, open_tasks, writer, prompt, round, retry)
         made.note("narrative", result)
         if not result.written:
             return
