@@ -41,16 +41,16 @@ def intake(workspace: Workspace, folder: Path, source: str) -> dict[str, Any]:
         counts.append([result.clips, result.known + result.new_texts, result.rejected])
     clips = [{**row, "uri": named(row["uri"])} for row in workspace.clips().to_dicts()]
     texts = workspace.annotations(round=0).select("id", "clip_id", "source", "text").rows()
-    # Where a file ends before its time is said since then.
-    rejected = [
-        [named(r["uri"]), r["stage"], re.sub(r"; it is cut off after \d+ bytes: copy it again", "", r["reason"])]
+    # Where a file ends before its time is said since then, and spans of a file that fail alike are rows of their own.
+    rejected = {
+        (named(r["uri"]), r["stage"], re.sub(r"; it is cut off after \d+ bytes: copy it again", "", r["reason"]))
         for r in workspace.rejected().to_dicts()
-    ]
+    }
     return {
         "counts": counts,
         "clips": [list(clip.values()) for clip in clips],
         "texts": sorted(map(list, texts)),
-        "rejected": sorted(rejected),
+        "rejected": sorted(map(list, rejected)),
     }
 
 
