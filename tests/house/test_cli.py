@@ -179,6 +179,7 @@ def test_wrong_usage_is_printed_as_json_too(
     assert in_process(monkeypatch, capsys, *without)[:2] == (2, "")
 
 
+@pytest.mark.slow
 def test_what_an_empty_workspace_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,7 +14,7 @@ import requests
 import sqlalchemy as sql
 
 from flywheel.core.errors import BorderError
-from flywheel.store import Workspace
+from flywheel.store import Workspace, _mlflow
 from flywheel.store._mlflow import NotTaken, Runs
 from flywheel.store.tracking import Spool, Tracker
 
@@ -194,6 +194,7 @@ def test_a_half_made_database_without_runs_is_put_aside(
 ) -> None:
     w = make_workspace("tracking.enabled=true")
     error = half_made(w.root)
+    monkeypatch.setattr(_mlflow, "_MAKING_S", 0.0)
     break_mlflow(monkeypatch, AssertionError("it is used"), connected=True)
 
     def look(_: str) -> object:
@@ -215,6 +216,7 @@ def test_a_half_made_database_with_runs_stays_and_is_named(
 ) -> None:
     w = make_workspace("tracking.enabled=true")
     break_mlflow(monkeypatch, half_made(w.root, table), connected=False)
+    monkeypatch.setattr(_mlflow, "_MAKING_S", 0.0)
     with pytest.raises(BorderError, match=r"mlflow.db is half-written .*: rename it to mlflow.db.unfinished-"):
         Runs(w).deliver("metrics", {"round": 1, "values": {}})
     assert [path.name for path in w.root.glob("mlflow.db*")] == ["mlflow.db"]

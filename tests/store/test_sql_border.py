@@ -139,6 +139,7 @@ def calls(w: Workspace, tmp_path: Path) -> dict[str, Callable[[], object]]:
         "Ledger.costs": lambda: e.costs(1, "learn"),
         "Ledger.exports": e.exports,
         "Ledger.exports_with": lambda: e.exports_with(["c1"]),
+        "Ledger.has_export": lambda: e.has_export("/taken"),
         "Ledger.forget_export": lambda: e.forget_export("/taken"),
         "Ledger.last_position": e.last_position,
         "Ledger.lineage": e.lineage,
