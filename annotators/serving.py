@@ -161,12 +161,12 @@ def _end_with_parent() -> None:
 
 
 def _noted(pid: int) -> dict[str, Any]:
-    """What tells a process from another that has its number later."""
+    """The start time of a process: it tells it from another that has its number later."""
     return {"pid": pid, "began": _began(pid)}
 
 
 def _lives(noted: dict[str, Any]) -> bool:
-    """Whether the process of :func:`_noted` is there still."""
+    """Returns whether the process of :func:`_noted` still runs."""
     return noted.get("began") is not None and _began(int(noted["pid"])) == noted["began"]
 
 

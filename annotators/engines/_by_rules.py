@@ -66,7 +66,7 @@ def _folded(text: str) -> str:
 
 
 def _stated(text: str) -> frozenset[str]:
-    """What a text states, whichever thing or sound of it: facts of all dialects, without their places."""
+    """The facts that a text states of any thing or sound, in all dialects, without their places."""
     return frozenset(_PLACE.sub(r"\1.", fact) for dialect in DIALECTS for fact in facts(text, dialect))
 
 

@@ -83,13 +83,13 @@ def record(root: Path) -> dict[str, Any]:
         }
     for row in rows_of(root, "generations"):
         generations[row["id"]] = {"text": row["text"], "tokens": list(row["token_ids"]), "finish": row["finish"]}
-    said = words_of(root)
+    corrections = words_of(root)
     summary = root / "summary.json"
     return {
         "clips": {row["id"]: row["split"] for row in rows_of(root, "clips")},
         "texts": texts,
         "generations": generations,
-        "corrections": {row[0]: list(row[1:]) for row in said},
+        "corrections": {row[0]: list(row[1:]) for row in corrections},
         "examples": {row["id"]: row["weight"] for row in rows_of(root, "examples")},
         "noise_signals": {row["id"]: row["value"] for row in rows_of(root, "noise_signals")},
         "summary": json.loads(summary.read_text()) if summary.exists() else gate_of(root),

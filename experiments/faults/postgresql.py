@@ -17,8 +17,8 @@ class Server:
     """It listens on no port; its socket lies in a short folder."""
 
     def __init__(self) -> None:
-        found = shutil.which("initdb") or next(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")))
-        self._tools = Path(found).resolve().parent
+        initdb = shutil.which("initdb") or next(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")))
+        self._tools = Path(initdb).resolve().parent
         self.folder = Path("/tmp") / f"flywheel-faults-pg-{uuid.uuid4().hex[:8]}"
         self.folder.mkdir()
         self._as_user: list[str] = []
@@ -26,7 +26,9 @@ class Server:
             # It does not run as root.
             shutil.chown(self.folder, "postgres")
             self._as_user = ["runuser", "-u", "postgres", "--"]
-        self._run("initdb", "-D", f"{self.folder}/data", "-A", "trust", "-U", "postgres", "--no-sync")
+        self._run(
+            "initdb", "-D", f"{self.folder}/data", "-A", "trust", "-U", "postgres", "--no-sync", "--encoding=UTF8"
+        )
 
     def _run(self, tool: str, *words: str) -> None:
         command = [*self._as_user, str(self._tools / tool), *words]

@@ -72,7 +72,7 @@ def differing(one: Path, other: Path) -> list[str]:
 
 
 def compared(plain: Path, stored: Path, log: Path) -> bool:
-    """Whether same_results.py finds two workspaces equal; its words go to the log."""
+    """Returns whether same_results.py finds two workspaces equal; what it prints goes to the log."""
     script = Path(__file__).parents[1] / "bench" / "same_results.py"
     done = subprocess.run(
         [sys.executable, str(script), "compare", str(plain), str(stored)], capture_output=True, text=True, check=False

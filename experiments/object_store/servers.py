@@ -6,15 +6,13 @@ import contextlib
 import logging
 import os
 import random
-import shutil
-import subprocess
-import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
+
+from experiments.faults.postgresql import server
 
 
 class Faulty:
@@ -77,24 +75,5 @@ def object_store(bucket: str, *, share: float = 0.0, seed: int = 0) -> Iterator[
 @contextlib.contextmanager
 def postgresql() -> Iterator[str]:
     """URL of an empty database of a PostgreSQL server of its own, which listens on no port."""
-    found = shutil.which("initdb") or next(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")))
-    tools = Path(found).resolve().parent
-    # A socket's path may have about a hundred characters.
-    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
-    as_user: list[str] = []
-    if os.geteuid() == 0:
-        # PostgreSQL does not run as root.
-        shutil.chown(folder, "postgres")
-        as_user = ["runuser", "-u", "postgres", "--"]
-
-    def run(*command: str) -> None:
-        subprocess.run([*as_user, *command], check=True, stdout=subprocess.DEVNULL, cwd=folder)
-
-    run(str(tools / "initdb"), "-D", f"{folder}/data", "-A", "trust", "-U", "postgres", "--no-sync", "--encoding=UTF8")
-    options = f"-c listen_addresses='' -k {folder}"
-    run(str(tools / "pg_ctl"), "-D", f"{folder}/data", "-w", "-l", f"{folder}/log", "-o", options, "start")
-    try:
-        yield f"postgresql://postgres@/postgres?host={folder}"
-    finally:
-        run(str(tools / "pg_ctl"), "-D", f"{folder}/data", "-m", "immediate", "stop")
-        shutil.rmtree(folder, ignore_errors=True)
+    with server() as running:
+        yield running.new()

@@ -39,7 +39,7 @@ def main() -> None:
         results: dict[str, list[dict[str, Any]]] = {}
         for number, clip in enumerate(clips):
             case = Case(key=str(number), measures=measures(clip.heard, SAMPLE_RATE, clip.picture), norms=usual)
-            edited, told = repair(
+            edited, trace = repair(
                 clip.heard,
                 SAMPLE_RATE,
                 case,
@@ -50,7 +50,7 @@ def main() -> None:
             before, first = off_db(clip.heard, clip.clean), planner(name)(case, [])
             after = before if edited is None else off_db(edited, clip.clean)
             blind = off_db(first.apply(clip.heard, SAMPLE_RATE), clip.clean) if first else before
-            result = {"outcome": told.outcome, "before": before, "after": after, "blind": blind}
+            result = {"outcome": trace.outcome, "before": before, "after": after, "blind": blind}
             for group in (clip.damage or "clean", "all"):
                 results.setdefault(group, []).append(result)
         for group, of_group in sorted(results.items()):

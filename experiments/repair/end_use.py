@@ -84,7 +84,7 @@ def arms_of(clips: Sequence[Made]) -> tuple[dict[str, list[tuple[Samples, Timeli
     for number, clip in enumerate(clips):
         case = Case(key=str(number), measures=measures(clip.heard, SAMPLE_RATE, clip.picture), norms=usual)
         first = planner("rules")(case, [])
-        edited, told = repair(
+        edited, trace = repair(
             clip.heard,
             SAMPLE_RATE,
             case,
@@ -92,7 +92,7 @@ def arms_of(clips: Sequence[Made]) -> tuple[dict[str, list[tuple[Samples, Timeli
             lambda s, picture=clip.picture: rewards.of(s, SAMPLE_RATE, picture),  # type: ignore[misc]
             limits=Limits(falls=rewards.falls),
         )
-        outcomes[told.outcome] += 1
+        outcomes[trace.outcome] += 1
         sounds = {
             "clean": clip.clean,
             "damaged": clip.heard,

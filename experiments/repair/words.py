@@ -1,4 +1,6 @@
-"""What a recogniser's own chances say of words that it invents: ``python -m experiments.repair.words MODEL --level L``.
+"""Counts of words that a recogniser writes of noisy speech, and sums of its own chances.
+
+``python -m experiments.repair.words MODEL --level L``.
 
 On the sentences of :mod:`experiments.repair.sentences`, before and after filters: how many words are written, how many
 can be right (the longest run of those said, in their order), and what is expected to be right: the sum of the words'

@@ -105,7 +105,7 @@ def asked_of(texts: Mapping[str, str], questions: Mapping[str, list[Question]]) 
 
 
 def by_prior(questions: Mapping[str, list[Question]], said: Sequence[str]) -> Answers:
-    """Who sees neither video nor text takes the option that these texts state most often."""
+    """Answers of somebody who sees nothing: the option that these texts state most often."""
     counts = Counter(fact for text in said for fact in facts_of(text))
 
     def is_right(question: Question) -> bool:

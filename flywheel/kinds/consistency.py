@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flywheel.kinds._kind import Clean, Kind, Payload
-from flywheel.kinds._parsing import parse_caption
+from flywheel.kinds._kind import Clean, Payload
+from flywheel.kinds._lists import list_kind
 
 #: The words of a check that changes nothing.
 _NOTHING = "No edits."
@@ -32,24 +32,4 @@ def _words(payload: Payload) -> str:
     return "; ".join(f"{e['quote']} -> {e['instead'] or 'nothing'}" for e in payload["edits"]) or _NOTHING
 
 
-def _read(value: Mapping[str, Any], _: float) -> tuple[Payload, str]:
-    payload = _edits(value, parse_caption)
-    return payload, _words(payload)
-
-
-def _check(payload: Any, _: float, clean: Clean) -> Payload:
-    try:
-        return _edits(payload, clean)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"the payload holds no edits ({type(error).__name__})") from error
-
-
-KIND = Kind(
-    name="consistency",
-    schema_key="edits",
-    read=_read,
-    words=_words,
-    check=_check,
-    inputs=(),
-    hints=("seen", "heard", "text"),
-)
+KIND = list_kind("consistency", of="edits", cleaned=_edits, words=_words, hints=("seen", "heard", "text"))

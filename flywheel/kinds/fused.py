@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flywheel.kinds._kind import Clean, Kind, Payload
-from flywheel.kinds._parsing import BrokenReply, Unusable, parse_caption
+from flywheel.kinds._kind import Clean, Payload
+from flywheel.kinds._lists import list_kind
+from flywheel.kinds._parsing import BrokenReply, Unusable
 
 MEDIA = ("seen", "heard", "both")
 
@@ -30,18 +31,4 @@ def _words(payload: Payload) -> str:
     return " ".join(sentence["text"] for sentence in payload["sentences"])
 
 
-def _read(value: Mapping[str, Any], _: float) -> tuple[Payload, str]:
-    payload = _sentences(value, parse_caption)
-    return payload, _words(payload)
-
-
-def _check(payload: Any, _: float, clean: Clean) -> Payload:
-    try:
-        return _sentences(payload, clean)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"the payload holds no sentences ({type(error).__name__})") from error
-
-
-KIND = Kind(
-    name="fused", schema_key="sentences", read=_read, words=_words, check=_check, inputs=(), hints=("seen", "heard")
-)
+KIND = list_kind("fused", of="sentences", cleaned=_sentences, words=_words, hints=("seen", "heard"))

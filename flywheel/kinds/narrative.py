@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from flywheel.kinds._kind import Clean, Kind, Payload
-from flywheel.kinds._parsing import BrokenReply, Unusable, parse_caption
+from flywheel.kinds._kind import Clean, Payload
+from flywheel.kinds._lists import list_kind
+from flywheel.kinds._parsing import BrokenReply, Unusable
 
 
 def _parts(value: Mapping[str, Any], clean: Clean) -> Payload:
@@ -30,16 +31,4 @@ def _words(payload: Payload) -> str:
     return " ".join(part["text"] for part in payload["parts"])
 
 
-def _read(value: Mapping[str, Any], _: float) -> tuple[Payload, str]:
-    payload = _parts(value, parse_caption)
-    return payload, _words(payload)
-
-
-def _check(payload: Any, _: float, clean: Clean) -> Payload:
-    try:
-        return _parts(payload, clean)
-    except (KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"the payload holds no parts ({type(error).__name__})") from error
-
-
-KIND = Kind(name="narrative", schema_key="parts", read=_read, words=_words, check=_check, inputs=(), hints=("shots",))
+KIND = list_kind("narrative", of="parts", cleaned=_parts, words=_words, hints=("shots",))

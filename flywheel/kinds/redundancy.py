@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flywheel.kinds._kind import Clean, Kind, Payload
-from flywheel.kinds._parsing import parse_caption
+from flywheel.kinds._kind import Clean, Payload
+from flywheel.kinds._lists import list_kind
 
 #: The words of a text that repeats nothing.
 _NOTHING = "No repeats."
@@ -20,24 +20,4 @@ def _words(payload: Payload) -> str:
     return "; ".join(f"{part['quote']} as in shot {part['of']}" for part in payload["repeats"]) or _NOTHING
 
 
-def _read(value: Mapping[str, Any], _: float) -> tuple[Payload, str]:
-    payload = _repeats(value, parse_caption)
-    return payload, _words(payload)
-
-
-def _check(payload: Any, _: float, clean: Clean) -> Payload:
-    try:
-        return _repeats(payload, clean)
-    except (KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"the payload holds no repeats ({type(error).__name__})") from error
-
-
-KIND = Kind(
-    name="redundancy",
-    schema_key="repeats",
-    read=_read,
-    words=_words,
-    check=_check,
-    inputs=(),
-    hints=("earlier", "text"),
-)
+KIND = list_kind("redundancy", of="repeats", cleaned=_repeats, words=_words, hints=("earlier", "text"))
