@@ -42,6 +42,20 @@ def test_rejects_of_a_run_are_written_together(make_workspace: Make, tmp_path: P
     assert w.rejected().height == 300, "the same failure is one row"
 
 
+def test_a_reject_of_an_earlier_version_gets_its_source_when_it_comes_again(
+    make_workspace: Make, tmp_path: Path
+) -> None:
+    file, w = tmp_path / "videos" / "empty.mp4", make_workspace()
+    file.parent.mkdir()
+    file.touch()
+    w.add_rejected(round=0, stage="ingest", uri=str(file), clip_id="", reason="the file is empty (0 bytes)")
+    for _ in range(2):
+        with w.lock():
+            ingest(w, [str(file.parent)])
+    assert w.rejected()["source"].to_list() == ["", str(file)]
+    assert open_rejects(w).frame["source"].to_list() == [str(file)], "one, which can be tried again"
+
+
 @pytest.mark.slow
 def test_spans_are_rejected_and_tried_again_as_their_table_names_them(
     make_workspace: Make, video: Path, tmp_path: Path

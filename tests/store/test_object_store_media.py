@@ -276,3 +276,9 @@ def test_the_index_does_not_grow_with_changes_of_the_same_files(
         index.keep()
     assert len((tmp_path / copies.INDEX_FILE).read_text().split()) < 40
     assert Index(tmp_path).copies == index.copies
+
+
+def test_a_cache_on_its_way_out_is_no_part_of_the_store() -> None:
+    for name in (".cache.ab12cd34.part/", ".cache.ab12cd34.part/frames/aa/x.npy", "media/.x.mp4.ab12cd34.part"):
+        assert not mirror.Mirror._is_shared(name)
+    assert mirror.Mirror._is_shared("models/round=001/model/config.json")
